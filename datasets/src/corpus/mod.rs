@@ -1,0 +1,266 @@
+//! Corpora as JSON lines: texts that name images of a region store.
+//!
+//! A row is one of
+//!
+//! ```json
+//! {"image": "dev-1373-0.b0", "text": "two yellow triangles and one black square"}
+//! {"image": "2407890", "question": "What is the dog doing?", "answer": ["sleeping", "lying"]}
+//! ```
+//!
+//! `answer` is one text or a list. A caption row may say `tags` (one text, or a list) to replace
+//! the tags of the store, and `label` (true or false), which pre-training does not look at. Any
+//! other key is refused, with the nearest known one named.
+//!
+//! The file is memory-mapped and every row is checked when it is opened, on all cores, so that no
+//! bad row can stop a training run; the texts themselves stay in the file.
+
+mod row;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::Mmap;
+use oscar_core::input::{Example, ExampleSource, RegionHandle, SourceError, TextB};
+use rayon::prelude::*;
+
+use self::row::{Row, Texts};
+use crate::error::{DatasetError, Result};
+use crate::mapped::map_file;
+use crate::store::RegionStore;
+
+const HINT: &str = "it is a corpus, one JSON object a line; check the path, or build the data set";
+
+/// How many wrong rows an error shows; the others are counted.
+const SHOWN: usize = 20;
+
+/// Rows checked by one thread at a time.
+const CHUNK: usize = 4096;
+
+/// A corpus opened for reading, with the region store its images stand in.
+///
+/// Memory: twelve bytes a row, and four more for each question. The engine reads it through
+/// [`ExampleSource`], which reports errors; Burn's `Dataset` is implemented too, for use with
+/// Burn's own tools.
+pub struct JsonlCorpus {
+    path: PathBuf,
+    map: Arc<Mmap>,
+    store: Arc<RegionStore>,
+    /// Start of each line, and the end of the last.
+    offsets: Vec<u64>,
+    images: Vec<u32>,
+    answer_rows: Vec<u32>,
+    images_without_rows: usize,
+}
+
+impl JsonlCorpus {
+    /// Opens and checks the corpus at `path`; its `image` keys are those of `store`.
+    ///
+    /// # Errors
+    /// A missing or empty file; or [`DatasetError::Corpus`] with the first twenty wrong rows: bad
+    /// JSON, unknown or missing keys, a text without any letter or digit, an image that is not in
+    /// the store, text that is not UTF-8, a line over 1 MiB, a blank line.
+    pub fn open(path: &Path, store: Arc<RegionStore>) -> Result<Self> {
+        let map = map_file(path, HINT)?;
+        let offsets = line_starts(&map);
+        let rows = offsets.len() - 1;
+        if rows == 0 || rows > u32::MAX as usize {
+            let found = format!("a corpus of {rows} rows");
+            return Err(DatasetError::malformed(
+                path,
+                found,
+                "give 1 to 4,294,967,295 rows",
+            ));
+        }
+        let starts: Vec<usize> = (0..rows).step_by(CHUNK).collect();
+        let chunks: Vec<Checked> = starts
+            .into_par_iter()
+            .map(|start| {
+                let mut checked = Checked::default();
+                for index in start..(start + CHUNK).min(rows) {
+                    let line = &map[offsets[index] as usize..offsets[index + 1] as usize];
+                    checked.add(index, check_line(line, &store), path);
+                }
+                checked
+            })
+            .collect();
+
+        let (mut images, mut answer_rows) = (Vec::with_capacity(rows), Vec::new());
+        let (mut problems, mut total) = (Vec::new(), 0);
+        for chunk in chunks {
+            images.extend(chunk.images);
+            answer_rows.extend(chunk.answer_rows);
+            let room = SHOWN - problems.len();
+            problems.extend(chunk.problems.into_iter().take(room));
+            total += chunk.total;
+        }
+        if total > 0 {
+            return Err(DatasetError::Corpus {
+                path: path.to_path_buf(),
+                problems,
+                total,
+            });
+        }
+        let mut named = vec![false; store.len()];
+        images
+            .iter()
+            .for_each(|&image: &u32| named[image as usize] = true);
+        let images_without_rows = named.iter().filter(|named| !**named).count();
+        let path = path.to_path_buf();
+        Ok(Self {
+            path,
+            map,
+            store,
+            offsets,
+            images,
+            answer_rows,
+            images_without_rows,
+        })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The store the images stand in.
+    pub fn store(&self) -> &Arc<RegionStore> {
+        &self.store
+    }
+
+    /// The store's row of the image that corpus row `index` is about.
+    pub fn image_row(&self, index: usize) -> usize {
+        self.images[index] as usize
+    }
+
+    /// How many images of the store no row is about.
+    pub fn images_without_rows(&self) -> usize {
+        self.images_without_rows
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    /// Whether there is no row; an opened corpus has at least one.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn read(&self, index: usize) -> Result<Example> {
+        let origin = format!("{}:{}", self.path.display(), index + 1);
+        let wrong = |found: String| DatasetError::Corpus {
+            path: self.path.clone(),
+            problems: vec![format!("{origin}: {found}")],
+            total: 1,
+        };
+        if index >= self.len() {
+            return Err(wrong(format!("there are only {} rows", self.len())));
+        }
+        let line = &self.map[self.offsets[index] as usize..self.offsets[index + 1] as usize];
+        let row = Row::parse(line).map_err(wrong)?;
+        let image = self.images[index] as usize;
+        let (text_a, text_b, text_b_is) = match row.texts {
+            Texts::Caption {
+                text,
+                tags: Some(tags),
+            } => (text, tags, TextB::Tags),
+            Texts::Caption { text, tags: None } => (text, self.store.tag_text(image)?, TextB::Tags),
+            Texts::Question { question, answers } => (question, answers, TextB::Answer),
+        };
+        let regions = RegionHandle::new(self.store.clone(), image);
+        Ok(Example {
+            origin,
+            image: row.image,
+            text_a,
+            text_b,
+            text_b_is,
+            regions,
+        })
+    }
+}
+
+impl ExampleSource for JsonlCorpus {
+    fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    fn get(&self, index: usize) -> Result<Example, SourceError> {
+        Ok(self.read(index)?)
+    }
+
+    fn answer_rows(&self) -> &[u32] {
+        &self.answer_rows
+    }
+}
+
+/// Burn's view of a corpus. Its `get` has no place for an error: one is logged, and the row is
+/// missing. The training engine therefore uses [`ExampleSource`].
+impl burn_dataset::Dataset<Example> for JsonlCorpus {
+    fn get(&self, index: usize) -> Option<Example> {
+        if index >= self.images.len() {
+            return None;
+        }
+        self.read(index)
+            .inspect_err(|error| tracing::error!("{error}"))
+            .ok()
+    }
+
+    fn len(&self) -> usize {
+        self.images.len()
+    }
+}
+
+/// What was learned from one chunk of lines.
+#[derive(Default)]
+struct Checked {
+    images: Vec<u32>,
+    answer_rows: Vec<u32>,
+    problems: Vec<String>,
+    total: usize,
+}
+
+impl Checked {
+    fn add(&mut self, index: usize, line: Result<(u32, bool), String>, path: &Path) {
+        match line {
+            Ok((image, is_question)) => {
+                self.images.push(image);
+                if is_question {
+                    self.answer_rows.push(index as u32);
+                }
+            }
+            Err(found) => {
+                self.total += 1;
+                if self.problems.len() < SHOWN {
+                    self.problems
+                        .push(format!("{}:{}: {found}", path.display(), index + 1));
+                }
+            }
+        }
+    }
+}
+
+/// The image row a line is about, and whether it is a question.
+fn check_line(line: &[u8], store: &RegionStore) -> Result<(u32, bool), String> {
+    let row = Row::parse(line)?;
+    let image = store.find(&row.image).ok_or_else(|| {
+        format!(
+            "image `{}` is not in the region store {}; drop the row, or store its regions",
+            row.image,
+            store.dir().display()
+        )
+    })?;
+    Ok((image as u32, matches!(row.texts, Texts::Question { .. })))
+}
+
+/// Where each line starts, then where the last one ends; a newline at the end opens no line.
+fn line_starts(bytes: &[u8]) -> Vec<u64> {
+    let newlines = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    let mut starts: Vec<u64> = std::iter::once(0)
+        .chain(newlines.map(|(i, _)| i as u64 + 1))
+        .collect();
+    if starts.last() != Some(&(bytes.len() as u64)) {
+        starts.push(bytes.len() as u64);
+    }
+    starts
+}

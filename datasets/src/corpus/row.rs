@@ -1,0 +1,298 @@
+//! One row of a corpus, parsed and checked.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+
+use crate::error::excerpt;
+
+/// Longer lines are not texts but damage.
+const MAX_LINE: usize = 1 << 20;
+
+/// Keys a row may have.
+const KEYS: [&str; 6] = ["image", "text", "tags", "question", "answer", "label"];
+
+/// A row that passed every check of its own; whether its image exists is for the store to say.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) image: String,
+    pub(super) texts: Texts,
+}
+
+/// The texts of a row.
+#[derive(Debug)]
+pub(super) enum Texts {
+    Caption { text: String, tags: Option<String> },
+    Question { question: String, answers: String },
+}
+
+impl Row {
+    /// Parses a line; an error says what was found and what to do, without file and line.
+    pub(super) fn parse(line: &[u8]) -> Result<Self, String> {
+        if line.len() > MAX_LINE {
+            return Err(format!(
+                "a line of {} bytes; rows may have up to {MAX_LINE} bytes, split or drop it",
+                line.len()
+            ));
+        }
+        let line = std::str::from_utf8(line).map_err(|error| {
+            format!(
+                "byte {} is not UTF-8 text; convert the file to UTF-8",
+                error.valid_up_to() + 1
+            )
+        })?;
+        let line = line.trim_end();
+        if line.is_empty() {
+            return Err("a blank line; remove it".into());
+        }
+        let fields: Fields = serde_json::from_str(line).map_err(|error| describe(&error))?;
+        fields.check()
+    }
+}
+
+/// The row's fields as they stand in the file.
+#[derive(Default)]
+struct Fields {
+    image: Option<String>,
+    text: Option<String>,
+    tags: Option<Words>,
+    question: Option<String>,
+    answer: Option<Words>,
+    label: Option<bool>,
+    unknown: Option<String>,
+}
+
+impl Fields {
+    fn check(self) -> Result<Row, String> {
+        if let Some(unknown) = self.unknown {
+            return Err(unknown_key(&unknown));
+        }
+        let image = self
+            .image
+            .ok_or("no `image`; name the image's key in the region store")?;
+        let texts = match (self.text, self.question, self.answer) {
+            (Some(text), None, None) => {
+                has_words("text", &text)?;
+                let tags = self.tags.map(|tags| tags.0.join(" "));
+                Texts::Caption { text, tags }
+            }
+            (None, Some(question), Some(Words(answers))) => {
+                has_words("question", &question)?;
+                if answers.is_empty() || answers.iter().any(|a| a.trim().is_empty()) {
+                    return Err("an empty `answer`; write the answer or drop the row".into());
+                }
+                if self.tags.is_some() {
+                    return Err(
+                        "`tags` beside an answer, which takes their place; drop them".into(),
+                    );
+                }
+                Texts::Question {
+                    question,
+                    answers: answers.join(" "),
+                }
+            }
+            (None, Some(_), None) => return Err("a `question` without `answer`; add it".into()),
+            (None, None, Some(_)) => return Err("an `answer` without `question`; add it".into()),
+            (None, None, None) => {
+                return Err("neither `text` nor `question`; write one of them".into());
+            }
+            (Some(_), _, _) => {
+                return Err("`text` beside `question` or `answer`; make two rows of it".into());
+            }
+        };
+        Ok(Row { image, texts })
+    }
+}
+
+/// One text, or a list of texts.
+struct Words(Vec<String>);
+
+impl<'de> Deserialize<'de> for Words {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "expected a text or a list of texts")]
+        enum Either {
+            One(String),
+            Many(Vec<String>),
+        }
+        Ok(Self(match Either::deserialize(deserializer)? {
+            Either::One(one) => vec![one],
+            Either::Many(many) => many,
+        }))
+    }
+}
+
+// Written by hand, since a derived one cannot name the nearest known key.
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object such as {\"image\": …, \"text\": …}")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+        let mut fields = Fields::default();
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "image" => set(&mut fields.image, "image", &mut map)?,
+                "text" => set(&mut fields.text, "text", &mut map)?,
+                "tags" => set(&mut fields.tags, "tags", &mut map)?,
+                "question" => set(&mut fields.question, "question", &mut map)?,
+                "answer" => set(&mut fields.answer, "answer", &mut map)?,
+                "label" => set(&mut fields.label, "label", &mut map)?,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    fields.unknown.get_or_insert(key);
+                }
+            }
+        }
+        Ok(fields)
+    }
+}
+
+fn set<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
+    field: &mut Option<T>,
+    name: &'static str,
+    map: &mut A,
+) -> Result<(), A::Error> {
+    if field.is_some() {
+        return Err(serde::de::Error::duplicate_field(name));
+    }
+    let value = map.next_value().map_err(|error| {
+        // A syntax error already says all; a wrong type does not say whose.
+        serde::de::Error::custom(format!("`{name}`: {error}"))
+    })?;
+    *field = Some(value);
+    Ok(())
+}
+
+fn has_words(name: &str, text: &str) -> Result<(), String> {
+    if text.trim().is_empty() {
+        return Err(format!("an empty `{name}`; write it or drop the row"));
+    }
+    if !text.chars().any(char::is_alphanumeric) {
+        return Err(format!(
+            "`{name}` is {}, without any letter or digit; write a text or drop the row",
+            excerpt(text)
+        ));
+    }
+    Ok(())
+}
+
+fn unknown_key(key: &str) -> String {
+    let spelling = KEYS
+        .into_iter()
+        .map(|known| (strsim::jaro_winkler(key, known), known))
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    // Other formats' names for the text are not near it in spelling.
+    let nearest = match (key, spelling) {
+        ("caption" | "sentence", _) | (_, None) => "text",
+        (_, Some((_, known))) => known,
+    };
+    format!(
+        "unknown key {}; did you mean `{nearest}`? Known: {}",
+        excerpt(key),
+        KEYS.join(", ")
+    )
+}
+
+/// serde's message with the column; its line is always 1 here.
+fn describe(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    format!("column {}: {text}; correct the JSON", error.column())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(line: &str) -> String {
+        Row::parse(line.as_bytes()).expect_err("the row is wrong")
+    }
+
+    #[test]
+    fn wrong_rows_are_named() {
+        for (line, wanted) in [
+            (r#"{"image": "a", "text": ""}"#, "an empty `text`"),
+            (
+                r#"{"image": "a", "text": " ?! …"}"#,
+                "without any letter or digit",
+            ),
+            (r#"{"image": "a", "txet": "b"}"#, "did you mean `text`?"),
+            (
+                r#"{"image": "a", "text": 3}"#,
+                "`text`: invalid type: integer `3`",
+            ),
+            (
+                r#"{"image": "a", "text": null}"#,
+                "`text`: invalid type: null",
+            ),
+            (
+                r#"{"image": "a", "text": "b", "text": "c"}"#,
+                "duplicate field `text`",
+            ),
+            (r#"{"text": "b"}"#, "no `image`"),
+            (r#"{"image": "a"}"#, "neither `text` nor `question`"),
+            (r#"{"image": "a", "question": "b?"}"#, "without `answer`"),
+            (r#"{"image": "a", "answer": "b"}"#, "without `question`"),
+            (
+                r#"{"image": "a", "question": "b?", "answer": []}"#,
+                "an empty `answer`",
+            ),
+            (
+                r#"{"image": "a", "question": "b?", "answer": {}}"#,
+                "a text or a list of texts",
+            ),
+            (
+                r#"{"image": "a", "text": "b", "question": "c"}"#,
+                "make two rows",
+            ),
+            (
+                r#"{"image": "a", "text": "b""#,
+                "column 26: EOF while parsing an object",
+            ),
+            (r#"["a"]"#, "an object such as"),
+            ("  \r", "a blank line"),
+        ] {
+            let found = problem(line);
+            assert!(found.contains(wanted), "{line}: {found}");
+        }
+        let long = format!(r#"{{"image": "a", "text": "{}"}}"#, "b".repeat(MAX_LINE));
+        assert!(
+            problem(&long).contains("a line of 1048602 bytes"),
+            "{}",
+            problem(&long)
+        );
+        let found = Row::parse(b"{\"image\": \"\xff\"}").expect_err("not UTF-8");
+        assert!(found.contains("byte 12 is not UTF-8"), "{found}");
+    }
+
+    #[test]
+    fn right_rows_are_read() {
+        let long = "word ".repeat(2_000);
+        let row = Row::parse(format!(r#"{{"image": "a", "text": "{long}"}}"#).as_bytes());
+        assert!(matches!(row, Ok(Row { texts: Texts::Caption { text, .. }, .. }) if text == long));
+        let row = r#"{"label": true, "image": "a", "text": "b", "tags": ["dog", "red hat"]}"#;
+        let row = Row::parse(row.as_bytes());
+        assert!(
+            matches!(&row, Ok(Row { texts: Texts::Caption { tags: Some(t), .. }, .. }) if t == "dog red hat"),
+            "{row:?}"
+        );
+        let row =
+            Row::parse(r#"{"image": "a", "question": "Où?", "answer": ["là", "ici"]}"#.as_bytes());
+        assert!(
+            matches!(&row, Ok(Row { texts: Texts::Question { answers, .. }, .. }) if answers == "là ici"),
+            "{row:?}"
+        );
+    }
+}

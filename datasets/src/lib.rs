@@ -1,0 +1,28 @@
+//! Data sets of Oscar-rs: the region store, corpora of texts, and the corpora we can build.
+//!
+//! Three layers, each usable alone:
+//!
+//! - [`store`]: region features, boxes and object tags of many images in one directory that is
+//!   opened by memory map and never decoded.
+//! - [`corpus`]: text files (JSON lines) that name images of a store; every row is checked when
+//!   the file is opened, so that training cannot stop on a bad row hours later.
+//! - [`nlvr1`] and [`sample`]: builders that turn NLVR v1 images into a store and its corpora.
+//!
+//! Directories appear under their final name only once they are complete (written aside, synced,
+//! renamed), so an interrupted build never looks like a finished one.
+
+// Stores are mapped, not parsed, and safetensors files are little-endian.
+#[cfg(target_endian = "big")]
+compile_error!("region stores are memory-mapped little-endian files: this host is big-endian");
+
+pub mod corpus;
+mod error;
+mod mapped;
+pub mod nlvr1;
+pub mod sample;
+mod staging;
+pub mod store;
+
+pub use corpus::JsonlCorpus;
+pub use error::{DatasetError, Result};
+pub use store::{ImageRegions, RegionStore, StoreDtype, StoreOptions, StoreWriter, Tag};

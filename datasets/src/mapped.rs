@@ -1,0 +1,174 @@
+//! Memory-mapped files, and safetensors files whose tensors are read where they lie.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::ErrorKind;
+use std::marker::PhantomData;
+use std::ops::{Deref, Range};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytemuck::Pod;
+use memmap2::Mmap;
+use safetensors::{Dtype, SafeTensors};
+
+use crate::error::{DatasetError, Result};
+
+const REBUILD: &str =
+    "the file is damaged or was cut off while being copied: build or copy it again";
+
+/// Maps a whole file for reading.
+///
+/// # Errors
+/// [`DatasetError::Missing`] with `hint` if there is no such file, or the system's reason.
+pub(crate) fn map_file(path: &Path, hint: &'static str) -> Result<Arc<Mmap>> {
+    let file = File::open(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => DatasetError::Missing {
+            path: path.to_path_buf(),
+            hint,
+        },
+        _ => DatasetError::io("open", path)(error),
+    })?;
+    // SAFETY: a map is unsound only if the file changes while it is mapped. Our writers never
+    // change a finished file: they write aside and rename, which leaves mapped files untouched.
+    let map = unsafe { Mmap::map(&file) }.map_err(DatasetError::io("memory-map", path))?;
+    Ok(Arc::new(map))
+}
+
+/// A mapped safetensors file.
+pub(crate) struct MappedTensors {
+    path: PathBuf,
+    map: Arc<Mmap>,
+    tensors: HashMap<String, (Dtype, Vec<usize>, Range<usize>)>,
+    metadata: HashMap<String, String>,
+}
+
+impl MappedTensors {
+    /// Maps `path` and reads its header, which must cover the file exactly.
+    pub(crate) fn open(path: &Path, hint: &'static str) -> Result<Self> {
+        let map = map_file(path, hint)?;
+        let (header_len, header) = SafeTensors::read_metadata(&map).map_err(|error| {
+            let found = format!(
+                "not a whole safetensors file ({} bytes: {error})",
+                map.len()
+            );
+            DatasetError::malformed(path, found, REBUILD)
+        })?;
+        let metadata = header.metadata().clone().unwrap_or_default();
+        // `read_metadata` has checked that every tensor lies within the file.
+        let data = 8 + header_len;
+        let tensors = header
+            .tensors()
+            .into_iter()
+            .map(|(name, info)| {
+                let (start, end) = info.data_offsets;
+                (
+                    name,
+                    (info.dtype, info.shape.clone(), data + start..data + end),
+                )
+            })
+            .collect();
+        Ok(Self {
+            path: path.to_path_buf(),
+            map,
+            tensors,
+            metadata,
+        })
+    }
+
+    /// A value of the free metadata.
+    pub(crate) fn metadata(&self, name: &str) -> Option<&str> {
+        self.metadata.get(name).map(String::as_str)
+    }
+
+    /// A metadata value that must be a number.
+    pub(crate) fn metadata_number(&self, name: &str) -> Result<usize> {
+        let found = self.metadata(name).unwrap_or("nothing");
+        found.parse().map_err(|_| {
+            let found = format!("metadata `{name}` is {found}, not a number");
+            DatasetError::malformed(&self.path, found, REBUILD)
+        })
+    }
+
+    /// The shape of tensor `name`.
+    pub(crate) fn shape(&self, name: &str) -> Result<&[usize]> {
+        match self.tensors.get(name) {
+            Some((_, shape, _)) => Ok(shape),
+            None => Err(self.wrong(format!("tensor `{name}` is missing"))),
+        }
+    }
+
+    /// Tensor `name`, which must have this dtype and shape.
+    pub(crate) fn column<T: Pod>(
+        &self,
+        name: &str,
+        dtype: Dtype,
+        shape: &[usize],
+    ) -> Result<Column<T>> {
+        let Some((found_dtype, found_shape, range)) = self.tensors.get(name) else {
+            return Err(self.wrong(format!("tensor `{name}` is missing")));
+        };
+        if *found_dtype != dtype || found_shape != shape {
+            return Err(self.wrong(format!(
+                "tensor `{name}` is {found_dtype:?} {found_shape:?} instead of {dtype:?} {shape:?}"
+            )));
+        }
+        if bytemuck::try_cast_slice::<u8, T>(&self.map[range.clone()]).is_err() {
+            return Err(self.wrong(format!(
+                "tensor `{name}` starts at byte {}, where {dtype:?} values cannot be read in place",
+                range.start
+            )));
+        }
+        Ok(Column {
+            map: self.map.clone(),
+            range: range.clone(),
+            values: PhantomData,
+        })
+    }
+
+    /// An error about this file.
+    pub(crate) fn wrong(&self, found: String) -> DatasetError {
+        DatasetError::malformed(&self.path, found, REBUILD)
+    }
+}
+
+/// The values of one tensor, in the file.
+pub(crate) struct Column<T> {
+    map: Arc<Mmap>,
+    range: Range<usize>,
+    values: PhantomData<fn() -> T>,
+}
+
+impl<T: Pod> Deref for Column<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // Length and alignment were checked when the column was made, and a map never moves.
+        bytemuck::cast_slice(&self.map[self.range.clone()])
+    }
+}
+
+/// The start of a safetensors file: header length and header, padded so that data begin at a
+/// multiple of eight bytes.
+///
+/// `tensors` in file order: name, dtype, shape. They are packed without gaps, so order them by
+/// falling alignment. (The `safetensors` crate writes its metadata from a hash map, in another
+/// order each time; ours must give the same bytes for the same input.)
+pub(crate) fn header(tensors: &[(&str, Dtype, &[usize])], metadata: &[(&str, String)]) -> Vec<u8> {
+    let metadata: BTreeMap<_, _> = metadata.iter().map(|(name, value)| (name, value)).collect();
+    let mut text = format!(r#"{{"__metadata__":{}"#, serde_json::json!(metadata));
+    let mut start = 0;
+    for (name, dtype, shape) in tensors {
+        let end = start + shape.iter().product::<usize>() * dtype.bitsize() / 8;
+        text += &format!(
+            r#","{name}":{{"dtype":"{dtype:?}","shape":{shape:?},"data_offsets":[{start},{end}]}}"#
+        );
+        start = end;
+    }
+    text.push('}');
+    let mut text = text.into_bytes();
+    text.resize(text.len().next_multiple_of(8), b' ');
+    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+    bytes.append(&mut text);
+    bytes
+}

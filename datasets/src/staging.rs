@@ -1,0 +1,150 @@
+//! A directory that appears under its final name only when it is complete.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::error::{DatasetError, Result};
+
+/// A sibling of the final directory that is renamed at the end, or removed when dropped before.
+pub(crate) struct StagedDir {
+    target: PathBuf,
+    temporary: PathBuf,
+    marker: &'static str,
+    overwrite: bool,
+    committed: bool,
+}
+
+impl StagedDir {
+    /// Makes an empty directory beside `target`.
+    ///
+    /// `marker` is the file by which a finished directory of this kind is known: only such a
+    /// directory is ever overwritten.
+    ///
+    /// # Errors
+    /// If `target` is there (an empty directory is fine) and may not be overwritten, or if the
+    /// directory cannot be made.
+    pub(crate) fn create(target: &Path, marker: &'static str, overwrite: bool) -> Result<Self> {
+        check_target(target, marker, overwrite)?;
+        let name = target
+            .file_name()
+            .ok_or_else(|| {
+                DatasetError::malformed(target, "this is not a directory name", "name a directory")
+            })?
+            .to_string_lossy()
+            .into_owned();
+        let parent = match target.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        fs::create_dir_all(parent).map_err(DatasetError::io("create", parent))?;
+        // The process id keeps two builders apart; the counter keeps two of one process apart.
+        for attempt in 0u32.. {
+            let temporary = parent.join(format!("{name}.tmp-{}-{attempt}", std::process::id()));
+            match fs::create_dir(&temporary) {
+                Ok(()) => {
+                    return Ok(Self {
+                        target: target.to_path_buf(),
+                        temporary,
+                        marker,
+                        overwrite,
+                        committed: false,
+                    });
+                }
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < 1000 => {}
+                Err(error) => return Err(DatasetError::io("create", &temporary)(error)),
+            }
+        }
+        Err(DatasetError::AlreadyExists {
+            path: target.to_path_buf(),
+        })
+    }
+
+    /// Where to write.
+    pub(crate) fn path(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Whether [`commit`](Self::commit) may replace what stands there by then.
+    pub(crate) fn allow_overwrite(&mut self, overwrite: bool) {
+        self.overwrite = overwrite;
+    }
+
+    /// Gives the directory its final name.
+    pub(crate) fn commit(mut self) -> Result<()> {
+        check_target(&self.target, self.marker, self.overwrite)?;
+        sync_dir(&self.temporary)?;
+        let old = self.temporary.with_extension("old");
+        let replaced = self.target.join(self.marker).exists();
+        if replaced {
+            fs::rename(&self.target, &old).map_err(DatasetError::io("replace", &self.target))?;
+        }
+        if let Err(error) = fs::rename(&self.temporary, &self.target) {
+            if replaced {
+                // Put back what was there: better the old data than none.
+                let _ = fs::rename(&old, &self.target);
+            }
+            return Err(DatasetError::io(
+                "put the finished directory at",
+                &self.target,
+            )(error));
+        }
+        self.committed = true;
+        if replaced {
+            fs::remove_dir_all(&old).map_err(DatasetError::io("remove the replaced", &old))?;
+        }
+        match self.target.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
+            _ => sync_dir(Path::new(".")),
+        }
+    }
+}
+
+impl Drop for StagedDir {
+    fn drop(&mut self) {
+        if !self.committed {
+            let _ = fs::remove_dir_all(&self.temporary);
+        }
+    }
+}
+
+fn check_target(target: &Path, marker: &'static str, overwrite: bool) -> Result<()> {
+    let mut entries = match fs::read_dir(target) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(DatasetError::io("write to", target)(error)),
+    };
+    if entries.next().is_none() {
+        return Ok(());
+    }
+    if !overwrite {
+        return Err(DatasetError::AlreadyExists {
+            path: target.to_path_buf(),
+        });
+    }
+    if !target.join(marker).exists() {
+        return Err(DatasetError::NotOurs {
+            path: target.to_path_buf(),
+            marker,
+        });
+    }
+    Ok(())
+}
+
+/// Makes the names in `dir` durable; a system that cannot sync directories has nothing to sync.
+fn sync_dir(dir: &Path) -> Result<()> {
+    if cfg!(unix) {
+        let handle = fs::File::open(dir).map_err(DatasetError::io("open", dir))?;
+        handle.sync_all().map_err(DatasetError::io("sync", dir))?;
+    }
+    Ok(())
+}
+
+/// Writes a whole small file and makes it durable.
+pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<()> {
+    use std::io::Write;
+    let mut file = fs::File::create(path).map_err(DatasetError::io("create", path))?;
+    file.write_all(content)
+        .map_err(DatasetError::io("write", path))?;
+    file.sync_all().map_err(DatasetError::io("sync", path))
+}

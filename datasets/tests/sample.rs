@@ -1,0 +1,126 @@
+//! The shipped sample: small enough, whole, and expanded once.
+
+mod common;
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+use common::{message, sample};
+use oscar_core::input::ExampleSource;
+use oscar_datasets::sample::{SampleSources, build_sample, write_sample};
+use oscar_datasets::{JsonlCorpus, RegionStore};
+
+#[test]
+fn the_sample_is_small_and_names_its_authors() {
+    let files: Vec<_> = fs::read_dir(sample())
+        .unwrap()
+        .map(|e| e.unwrap())
+        .collect();
+    let bytes: u64 = files.iter().map(|f| f.metadata().unwrap().len()).sum();
+    assert!(
+        files.len() == 6 && bytes <= 4_000_000,
+        "{} files, {bytes} bytes",
+        files.len()
+    );
+    let licence = fs::read_to_string(sample().join("LICENSE-DATA.md")).unwrap();
+    assert!(licence.contains("CC-BY-4.0") && licence.contains("lil-lab/nlvr"));
+}
+
+#[test]
+fn the_sample_is_built_once_and_splits_share_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("sample");
+    let info = build_sample(&sample(), &out).unwrap();
+    assert!(info.built);
+    assert_eq!(info.train.counts.verified, info.train.counts.images);
+    assert_eq!(info.dev.counts.verified, info.dev.counts.images);
+    assert!(
+        info.train.counts.boxes > 10_000 && info.dev.counts.boxes > 900,
+        "{info:?}"
+    );
+    let words = info.train.counts.caption_words / info.train.counts.boxes;
+    assert!((8..=14).contains(&words), "{words} words a caption");
+
+    let again = build_sample(&sample(), &out).unwrap();
+    assert!(!again.built && again.train == info.train && again.dev == info.dev);
+
+    let (mut groups, mut looks) = (Vec::new(), Vec::new());
+    for split in ["train", "dev"] {
+        let dir = out.join(split);
+        let store = RegionStore::open(&dir.join("regions")).unwrap();
+        assert_eq!(store.check(), []);
+        let corpus = JsonlCorpus::open(&dir.join("boxes.jsonl"), store.clone()).unwrap();
+        assert_eq!(
+            (corpus.len(), corpus.images_without_rows()),
+            (store.len(), 0)
+        );
+        assert!(corpus.answer_rows().is_empty());
+        let group = |key: &str| key.split('-').nth(1).unwrap_or_default().to_string();
+        let tags = (0..store.len()).map(|row| format!("{:?}", store.tags(row).unwrap()));
+        looks.push(tags.collect::<HashSet<_>>());
+        groups.push(store.keys().map(group).collect::<HashSet<_>>());
+    }
+    assert!(groups[0].is_disjoint(&groups[1]) && looks[0].is_disjoint(&looks[1]));
+
+    // A damaged build is made again, a foreign directory is left alone.
+    fs::remove_file(out.join("dev/regions/tags.jsonl")).unwrap();
+    assert!(build_sample(&sample(), &out).unwrap().built);
+    let foreign = dir.path().join("home");
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("letter.txt"), "x").unwrap();
+    let found = message(build_sample(&sample(), &foreign));
+    assert!(
+        found.contains("home is not overwritten: it holds no dataset.json"),
+        "{found}"
+    );
+    let found = message(build_sample(Path::new("nowhere"), &dir.path().join("x")));
+    assert!(
+        found.contains("nowhere/train_images.zip is missing"),
+        "{found}"
+    );
+}
+
+#[test]
+fn two_builders_at_once_agree() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("sample");
+    let build = || {
+        build_sample(&sample(), &out).unwrap();
+        RegionStore::open(&out.join("train/regions")).unwrap().len()
+    };
+    let (a, b) = std::thread::scope(|scope| {
+        let (a, b) = (scope.spawn(build), scope.spawn(build));
+        (a.join().unwrap(), b.join().unwrap())
+    });
+    assert_eq!(a, b);
+    assert_eq!(
+        fs::read_dir(dir.path()).unwrap().count(),
+        1,
+        "no temporary directory is left"
+    );
+}
+
+#[test]
+fn a_sample_of_the_sample_is_the_same_each_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = sample();
+    // Its dev split is all there is of it, so it comes out as it went in.
+    let sources = SampleSources {
+        train_images: &from.join("train_images.zip"),
+        train_annotations: &from.join("train.jsonl.gz"),
+        dev_images: &from.join("dev_images.zip"),
+        dev_annotations: &from.join("dev.jsonl.gz"),
+    };
+    let out = dir.path().join("again");
+    let counts = write_sample(&sources, &out, false).unwrap();
+    assert_eq!(counts.dev_images, 989);
+    for file in ["dev_images.zip", "dev.jsonl.gz", "LICENSE-DATA.md"] {
+        assert!(
+            fs::read(from.join(file)).unwrap() == fs::read(out.join(file)).unwrap(),
+            "{file}"
+        );
+    }
+    assert!(message(write_sample(&sources, &out, false)).contains("already exists"));
+    write_sample(&sources, &out, true).unwrap();
+}

@@ -1,0 +1,46 @@
+//! Which backend computes: chosen at run time among those compiled in, in this one place.
+
+use anyhow::{Result, bail};
+use burn::backend::Autodiff;
+use burn::tensor::backend::AutodiffBackend;
+use burn_flex::{Flex, FlexDevice};
+use clap::ValueEnum;
+
+use crate::cli::DeviceArgs;
+
+/// A backend by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum BackendChoice {
+    /// The fastest that is compiled in and has a device
+    #[default]
+    Auto,
+    /// Pure-Rust CPU
+    Flex,
+}
+
+/// A computation that is the same on every backend.
+pub trait OnBackend {
+    /// What it gives.
+    type Output;
+
+    /// Computes on `device`.
+    fn run<B: AutodiffBackend>(self, device: B::Device) -> Result<Self::Output>;
+}
+
+/// Runs `computation` on the backend that `args` ask for, and says which that is.
+pub fn dispatch<C: OnBackend>(args: &DeviceArgs, computation: C) -> Result<C::Output> {
+    match args.backend {
+        BackendChoice::Auto | BackendChoice::Flex => {
+            if args.devices != [0] {
+                bail!(
+                    "--devices {:?}: the flex backend has one device, number 0; \
+                     it computes on all cores (RAYON_NUM_THREADS sets how many)",
+                    args.devices
+                );
+            }
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            tracing::info!("backend flex (CPU, {cores} cores)");
+            computation.run::<Autodiff<Flex>>(FlexDevice)
+        }
+    }
+}

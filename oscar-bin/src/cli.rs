@@ -1,0 +1,215 @@
+//! Commands and flags.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::backend::BackendChoice;
+
+/// Vision-language pre-training with object tags (Oscar, Oscar+), in Rust on Burn.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Flags of every command.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Say more (-v debug, -vv trace)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Say nothing but warnings, errors and results
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Form of the messages on standard error
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Pre-train Oscar or Oscar+
+    Train(TrainArgs),
+    /// Build data sets
+    Data(DataArgs),
+    /// Measure training steps: samples per second and peak memory
+    Bench(BenchArgs),
+    /// List the built-in recipes, or print one
+    Recipes(RecipesArgs),
+}
+
+/// Pre-trains on masked tokens and the image-text relation. Without --config it runs the
+/// quickstart: a small model on the shipped sample, in minutes on a CPU.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    oscar-bin train\n  \
+    oscar-bin train --set train.steps=2000 --name longer\n  \
+    oscar-bin train --name longer --resume\n  \
+    oscar-bin train --config oscar-base --set data.train.corpus=corpus.jsonl \\\n    \
+        --set data.train.regions=regions --init bert/model.safetensors \\\n    \
+        --init-random bert.img_embedding --init-random cls.seq_relationship")]
+pub struct TrainArgs {
+    /// Recipe: a built-in name (see `oscar-bin recipes`) or a TOML file [default: quickstart]
+    #[arg(short, long, value_name = "RECIPE")]
+    pub config: Option<String>,
+    /// Override a key of the recipe; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// Name of the run, written to RUNS_DIR/NAME [default: the recipe's, numbered]
+    #[arg(short, long)]
+    pub name: Option<String>,
+    /// Where runs are written
+    #[arg(long, default_value = "runs", env = "OSCAR_RUNS_DIR", value_name = "DIR")]
+    pub runs_dir: PathBuf,
+    /// Go on from the newest checkpoint of the run NAME, or of the newest run
+    #[arg(short, long)]
+    pub resume: bool,
+    /// Start weights: a safetensors file or a directory with model.safetensors
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub init: Option<PathBuf>,
+    /// Part of the model, by official name, that may start random if CHECKPOINT lacks it, or `all`
+    #[arg(long, value_name = "PART")]
+    pub init_random: Vec<String>,
+    /// Seed of everything random [default: the recipe's]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Print the results as one JSON document on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DeviceArgs {
+    /// What computes
+    #[arg(short, long, value_enum, default_value_t, env = "OSCAR_BACKEND")]
+    pub backend: BackendChoice,
+    /// Devices of the backend, by number
+    #[arg(long, value_delimiter = ',', default_value = "0", value_name = "N,...")]
+    pub devices: Vec<usize>,
+}
+
+#[derive(Debug, Args)]
+pub struct DataArgs {
+    #[command(subcommand)]
+    pub command: DataCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Build a region store and its corpora
+    #[command(subcommand)]
+    Build(BuildCommand),
+    /// Make the sample that ships with the repository from the whole of NLVR v1
+    Sample(SampleArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BuildCommand {
+    /// NLVR v1: described boxes and human statements from the drawings' pixels
+    Nlvr1(Nlvr1Args),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    oscar-bin data build nlvr1 --images dev_images.zip --annotations dev.jsonl.gz --out data/dev")]
+pub struct Nlvr1Args {
+    /// Zip archive or directory of PNG files
+    #[arg(long, value_name = "ZIP_OR_DIR")]
+    pub images: PathBuf,
+    /// Annotations, JSON lines, plain or gzip
+    #[arg(long, value_name = "FILE")]
+    pub annotations: PathBuf,
+    /// Directory to make
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Replace a data set that is there already
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Only images whose names begin with this split's name
+    #[arg(long, value_name = "NAME")]
+    pub split: Option<String>,
+    /// Leave out the first N sentence groups
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub skip: usize,
+    /// Take at most N sentence groups
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Leave out boxes that look exactly like one of this data set (the training split)
+    #[arg(long, value_name = "DIR")]
+    pub held_out_from: Option<PathBuf>,
+    /// Print what was built as one JSON document on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SampleArgs {
+    /// Training images: zip archive or directory
+    #[arg(long)]
+    pub train_images: PathBuf,
+    /// Their annotations
+    #[arg(long)]
+    pub train_annotations: PathBuf,
+    /// Held-out images
+    #[arg(long)]
+    pub dev_images: PathBuf,
+    /// Their annotations
+    #[arg(long)]
+    pub dev_annotations: PathBuf,
+    /// Directory to make
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Replace a sample that is there already
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// Runs whole training steps on synthetic batches: forward, backward, optimiser.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  oscar-bin bench --preset base --batch-size 8 --steps 5")]
+pub struct BenchArgs {
+    /// Size of the model: tiny, base or large
+    #[arg(long, default_value = "base")]
+    pub preset: String,
+    /// Examples per step
+    #[arg(long, default_value_t = 8)]
+    pub batch_size: usize,
+    /// Text positions
+    #[arg(long, default_value_t = 35)]
+    pub text: usize,
+    /// Regions
+    #[arg(long, default_value_t = 50)]
+    pub regions: usize,
+    /// Timed steps
+    #[arg(long, default_value_t = 5)]
+    pub steps: usize,
+    /// Steps before the timed ones
+    #[arg(long, default_value_t = 1)]
+    pub warmup: usize,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Print the results as one JSON document on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RecipesArgs {
+    /// Recipe to print
+    pub name: Option<String>,
+}

@@ -1,0 +1,204 @@
+//! From defaults, recipe, environment and `--set` to one resolved configuration.
+//!
+//! Later layers win. Every key of every layer is checked against the keys there are, so that a
+//! misspelt one is an error that names the nearest, never a setting without effect.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use figment::value::{Dict, Value};
+use oscar_core::config::ModelConfig;
+use oscar_pretraining::{CorpusConfig, ExtraConfig, PretrainConfig};
+use serde_json::Value as Json;
+
+use crate::recipes::Recipe;
+
+/// Prefix of environment variables that set keys: `OSCAR__TRAIN__BATCH_SIZE=16`.
+const ENV_PREFIX: &str = "OSCAR__";
+
+/// A recipe and where it comes from.
+pub struct Source {
+    /// For messages and for the name of the run.
+    pub name: String,
+    origin: String,
+    toml: String,
+}
+
+impl Source {
+    /// A built-in recipe, or a TOML file.
+    pub fn open(config: &str) -> Result<Self> {
+        if let Some(recipe) = Recipe::find(config) {
+            return Ok(Self {
+                name: recipe.name.into(),
+                origin: format!("the recipe {config}"),
+                toml: recipe.toml.into(),
+            });
+        }
+        let path = Path::new(config);
+        if path.extension().is_none() && !path.exists() {
+            let names = crate::recipes::RECIPES.iter().map(|recipe| recipe.name);
+            let hint = nearest(config, names).map_or(String::new(), |name| {
+                format!(" Did you mean {name}?")
+            });
+            bail!(
+                "{config:?} is neither a built-in recipe (`oscar-bin recipes` lists them) \
+                 nor a file.{hint}"
+            );
+        }
+        Self::file(path)
+    }
+
+    /// A TOML file.
+    pub fn file(path: &Path) -> Result<Self> {
+        let toml = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        let name = path.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into());
+        Ok(Self { name, origin: path.display().to_string(), toml })
+    }
+}
+
+/// Resolves the layers; `sets` are `key=value` with dotted keys.
+pub fn resolve(source: &Source, sets: &[String]) -> Result<PretrainConfig> {
+    let recipe: toml::Table = source
+        .toml
+        .parse()
+        .map_err(|error| anyhow!("{} is not valid TOML: {error}", source.origin))?;
+    let known = known_keys();
+    check_keys(&known, &serde_json::to_value(&recipe)?, &source.origin)?;
+
+    let mut layers = Figment::from(Toml::string(&source.toml));
+    layers = layers.merge(environment(&known)?);
+    for set in sets {
+        let (key, value) = parse_set(set)?;
+        check_keys(&known, &nested(&key, Json::Null), &format!("--set {set}"))?;
+        layers = layers.merge(Serialized::default(&key, value));
+    }
+
+    let preset = match layers.find_value("model.preset") {
+        Err(_) => ModelConfig::default(),
+        Ok(value) => {
+            let name = value.as_str().unwrap_or_default();
+            ModelConfig::preset(name)
+                .with_context(|| format!("model.preset = {name:?}: must be tiny, base or large"))?
+        }
+    };
+    let defaults = PretrainConfig { model: preset, ..PretrainConfig::default() };
+    let mut config: PretrainConfig = Figment::from(Serialized::defaults(defaults))
+        .merge(layers)
+        .extract()
+        .map_err(|error| anyhow!("in {}: {}", source.origin, describe(&error)))?;
+    config.model.extra.remove("preset");
+    Ok(config)
+}
+
+/// `key: what is wrong` of the first error.
+fn describe(error: &figment::Error) -> String {
+    match error.path.is_empty() {
+        true => error.kind.to_string(),
+        false => format!("{}: {}", error.path.join("."), error.kind),
+    }
+}
+
+/// A JSON tree with every key there is.
+fn known_keys() -> Json {
+    let mut all = PretrainConfig::default();
+    all.data.train = Some(CorpusConfig::default());
+    all.data.validation = Some(CorpusConfig::default());
+    all.data.extra = Some(ExtraConfig::default());
+    let mut known = serde_json::to_value(all).unwrap_or_default();
+    known["model"]["preset"] = Json::Null;
+    known
+}
+
+/// Refuses the first key of `layer` that is not in `known`.
+fn check_keys(known: &Json, layer: &Json, origin: &str) -> Result<()> {
+    let Some(unknown) = find_unknown(known, layer, "") else { return Ok(()) };
+    let mut keys = Vec::new();
+    list_keys(known, "", &mut keys);
+    let hint = nearest(&unknown, keys.iter().map(String::as_str))
+        .map_or(String::new(), |key| format!("; the nearest known key is {key}"));
+    bail!("unknown key {unknown} in {origin}{hint}")
+}
+
+fn find_unknown(known: &Json, layer: &Json, path: &str) -> Option<String> {
+    let layer = layer.as_object()?;
+    // A leaf that is no table has no keys to check; a wrong type is reported when it is read.
+    let known = known.as_object()?;
+    layer.iter().find_map(|(key, value)| {
+        let path = join(path, key);
+        match known.get(key) {
+            None => Some(path),
+            Some(known) => find_unknown(known, value, &path),
+        }
+    })
+}
+
+fn list_keys(known: &Json, path: &str, keys: &mut Vec<String>) {
+    for (key, value) in known.as_object().into_iter().flatten() {
+        let path = join(path, key);
+        list_keys(value, &path, keys);
+        keys.push(path);
+    }
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.into() } else { format!("{path}.{key}") }
+}
+
+/// The candidate most like `word`.
+pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    candidates.max_by(|a, b| {
+        let likeness = |candidate: &str| strsim::normalized_damerau_levenshtein(word, candidate);
+        likeness(a).total_cmp(&likeness(b))
+    })
+}
+
+fn environment(known: &Json) -> Result<Env> {
+    let env = Env::prefixed(ENV_PREFIX).split("__");
+    for (key, _) in env.iter() {
+        let key = key.to_string();
+        check_keys(known, &nested(&key, Json::Null), "the environment")?;
+    }
+    Ok(env)
+}
+
+/// `train.steps=100` to the key and a TOML value; what is no TOML value is a string.
+fn parse_set(set: &str) -> Result<(String, Value)> {
+    let (key, value) =
+        set.split_once('=').with_context(|| format!("--set {set}: expected KEY=VALUE"))?;
+    let (key, value) = (key.trim(), value.trim());
+    if key.is_empty() {
+        bail!("--set {set}: expected KEY=VALUE");
+    }
+    let parsed: Result<Dict, _> = toml::from_str(&format!("value = {value}"));
+    let value = match parsed {
+        Ok(mut table) => table.remove("value").unwrap_or_else(|| Value::from(value)),
+        Err(_) => Value::from(value),
+    };
+    Ok((key.into(), value))
+}
+
+/// `{"train": {"steps": value}}` of `train.steps`.
+fn nested(key: &str, value: Json) -> Json {
+    key.rsplit('.').fold(value, |inner, part| serde_json::json!({ part: inner }))
+}
+
+/// Writes the resolved configuration as TOML: enough to repeat the run.
+pub fn write(path: &Path, config: &PretrainConfig) -> Result<()> {
+    let text = toml::to_string(config).context("cannot write the configuration as TOML")?;
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Paths of a configuration that may stand for the shipped sample.
+pub fn data_paths(config: &mut PretrainConfig) -> Vec<&mut PathBuf> {
+    let data = &mut config.data;
+    let corpora = data.train.iter_mut().chain(data.validation.iter_mut());
+    let mut paths: Vec<&mut PathBuf> =
+        corpora.flat_map(|corpus| [&mut corpus.corpus, &mut corpus.regions]).collect();
+    if let Some(extra) = &mut data.extra {
+        paths.extend([&mut extra.corpus, &mut extra.regions]);
+    }
+    paths
+}

@@ -1,0 +1,72 @@
+//! `oscar-bin`: train, fine-tune and inspect Oscar from the command line.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted (after a checkpoint).
+
+mod backend;
+mod bench;
+mod cli;
+mod config;
+mod data;
+mod logging;
+mod recipes;
+mod runs;
+mod sample;
+mod train;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+/// How a command that did not fail ended.
+pub enum Ending {
+    /// It did what it was asked to.
+    Done,
+    /// It was interrupted and can be resumed.
+    Interrupted,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        Command::Train(args) => train::run(&cli.global, args),
+        Command::Data(args) => data::run(&cli.global, args),
+        Command::Bench(args) => bench::run(&cli.global, args),
+        Command::Recipes(args) => recipes::run(args),
+    };
+    match result {
+        Ok(Ending::Done) => ExitCode::SUCCESS,
+        Ok(Ending::Interrupted) => ExitCode::from(130),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The whole chain: what was being done, then why it failed.
+            let _ = writeln!(std::io::stderr(), "error: {}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `a: b: c`, without a cause that its error has already quoted.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+/// Whoever read our output has seen enough.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}

@@ -1,0 +1,58 @@
+//! The recipes that are built in: the files under `config/`.
+
+use std::io::Write;
+
+use anyhow::{Result, bail};
+
+use crate::Ending;
+use crate::cli::RecipesArgs;
+
+/// A recipe by name, with what it is.
+pub struct Recipe {
+    pub name: &'static str,
+    pub toml: &'static str,
+}
+
+macro_rules! recipes {
+    ($($name:literal => $file:literal),* $(,)?) => {
+        &[$(Recipe { name: $name, toml: include_str!(concat!("../../config/", $file)) }),*]
+    };
+}
+
+/// All of them; the first is the default of `train`.
+pub const RECIPES: &[Recipe] = recipes! {
+    "quickstart" => "quickstart.toml",
+    "oscar-base" => "pretrain/oscar-base.toml",
+    "oscar-large" => "pretrain/oscar-large.toml",
+    "oscarplus-base" => "pretrain/oscarplus-base.toml",
+    "oscarplus-large" => "pretrain/oscarplus-large.toml",
+};
+
+impl Recipe {
+    /// The recipe called `name`.
+    pub fn find(name: &str) -> Option<&'static Recipe> {
+        RECIPES.iter().find(|recipe| recipe.name == name)
+    }
+
+    /// The first comment line of its file.
+    fn summary(&self) -> &'static str {
+        self.toml.lines().next().unwrap_or_default().trim_start_matches("# ")
+    }
+}
+
+/// `oscar-bin recipes [NAME]`.
+pub fn run(args: &RecipesArgs) -> Result<Ending> {
+    let mut out = std::io::stdout().lock();
+    match &args.name {
+        None => {
+            for recipe in RECIPES {
+                writeln!(out, "{:<16} {}", recipe.name, recipe.summary())?;
+            }
+        }
+        Some(name) => match Recipe::find(name) {
+            Some(recipe) => write!(out, "{}", recipe.toml)?,
+            None => bail!("no recipe is called {name:?}; `oscar-bin recipes` lists them"),
+        },
+    }
+    Ok(Ending::Done)
+}

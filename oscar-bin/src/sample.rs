@@ -1,0 +1,59 @@
+//! The shipped sample: found beside the program or the working directory, expanded once.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use oscar_datasets::sample::build_sample;
+use oscar_pretraining::PretrainConfig;
+
+use crate::config::data_paths;
+
+/// Start of a path that stands for the expanded sample.
+const PREFIX: &str = "sample:";
+
+/// Expands the sample if `config` uses it, and puts real paths in the place of `sample:…`.
+pub fn provide(config: &mut PretrainConfig, runs: &Path) -> Result<()> {
+    let mut expanded = None;
+    for path in data_paths(config) {
+        let Some(rest) = path.to_str().and_then(|path| path.strip_prefix(PREFIX)) else {
+            continue;
+        };
+        let directory = match &expanded {
+            Some(directory) => directory,
+            None => expanded.insert(expand(runs)?),
+        };
+        *path = PathBuf::from(directory).join(rest);
+    }
+    Ok(())
+}
+
+fn expand(runs: &Path) -> Result<PathBuf> {
+    let source = find().context(
+        "cannot find the shipped sample (datasets/sample): run from the repository, \
+         or set data.train and data.validation to your own data",
+    )?;
+    let out = runs.join(".sample");
+    std::fs::create_dir_all(runs)
+        .with_context(|| format!("cannot create {}", runs.display()))?;
+    let info = build_sample(&source, &out)
+        .with_context(|| format!("cannot expand the sample {}", source.display()))?;
+    if info.built {
+        tracing::info!(
+            "sample expanded into {}: {} training and {} held-out boxes, from pixels",
+            out.display(),
+            info.train.counts.boxes,
+            info.dev.counts.boxes
+        );
+    }
+    Ok(out)
+}
+
+/// `datasets/sample` in or above the working directory, or above the program.
+fn find() -> Option<PathBuf> {
+    let here = std::env::current_dir().ok();
+    let program = std::env::current_exe().ok();
+    [here, program].into_iter().flatten().find_map(|start| {
+        let candidates = start.ancestors().map(|ancestor| ancestor.join("datasets/sample"));
+        candidates.into_iter().find(|path| path.is_dir())
+    })
+}

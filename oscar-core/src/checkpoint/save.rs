@@ -1,0 +1,119 @@
+//! Writing safetensors files, whole or not at all.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+
+use burn::module::{ModuleVisitor, Param};
+use burn::tensor::{Tensor, backend::Backend};
+use safetensors::{Dtype, View};
+
+use super::names::{self, transpose};
+use super::{CheckpointError, Checkpointed};
+
+/// A tensor on the host under its official name.
+#[derive(Clone, Debug)]
+pub struct NamedTensor {
+    /// Official name.
+    pub name: String,
+    /// Official shape.
+    pub shape: Vec<usize>,
+    /// Values, row-major.
+    pub data: Vec<f32>,
+}
+
+/// Writes a model's weights, aliases included, as f32.
+///
+/// The file appears complete or not at all: it is written beside `path`, synced and renamed.
+///
+/// # Errors
+///
+/// If the file cannot be written (a full disk, a missing or read-only directory).
+pub fn save<B: Backend, M: Checkpointed<B>>(
+    model: &M,
+    path: impl AsRef<Path>,
+) -> Result<(), CheckpointError> {
+    let mut collector = HostCollector { path: names::Path::default(), tensors: Vec::new() };
+    model.visit(&mut collector);
+    let mut tensors = collector.tensors;
+    for (alias, target) in model.aliases() {
+        if let Some(tensor) = tensors.iter().find(|tensor| tensor.name == *target) {
+            tensors.push(NamedTensor { name: alias.to_string(), ..tensor.clone() });
+        }
+    }
+    write_tensors(path, &tensors)
+}
+
+/// Writes tensors to a safetensors file, complete or not at all.
+///
+/// # Errors
+///
+/// If the file cannot be written.
+pub fn write_tensors(
+    path: impl AsRef<Path>,
+    tensors: &[NamedTensor],
+) -> Result<(), CheckpointError> {
+    let path = path.as_ref();
+    let failed = |source| CheckpointError::Io { action: "write", path: path.into(), source };
+    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".tmp");
+
+    let views = tensors.iter().map(|tensor| (&tensor.name, HostView(tensor)));
+    let written = safetensors::serialize_to_file(views, Some(metadata), Path::new(&aside))
+        .map_err(|error| failed(std::io::Error::other(error)))
+        .and_then(|()| File::open(&aside).and_then(|file| file.sync_all()).map_err(failed))
+        .and_then(|()| std::fs::rename(&aside, path).map_err(failed));
+    if written.is_err() {
+        // Nothing to add to the first error if this fails too.
+        let _ = std::fs::remove_file(&aside);
+    }
+    written
+}
+
+struct HostView<'a>(&'a NamedTensor);
+
+impl View for HostView<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(bytemuck::cast_slice(&self.0.data))
+    }
+
+    fn data_len(&self) -> usize {
+        self.0.data.len() * size_of::<f32>()
+    }
+}
+
+struct HostCollector {
+    path: names::Path,
+    tensors: Vec<NamedTensor>,
+}
+
+impl<B: Backend> ModuleVisitor<B> for HostCollector {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let tensor = param.val();
+        let mut shape = tensor.dims().to_vec();
+        let mut data: Vec<f32> = tensor.into_data().iter::<f32>().collect();
+        if self.path.is_linear_weight() {
+            data = transpose(&data, shape[0], shape[1]);
+            shape.reverse();
+        }
+        self.tensors.push(NamedTensor { name: self.path.official_name(), shape, data });
+    }
+}

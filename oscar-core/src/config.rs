@@ -1,0 +1,308 @@
+//! The model's configuration: HuggingFace's BERT keys and the ones Oscar adds.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// Sizes and switches of an Oscar model, under the keys of an official `config.json`.
+///
+/// Every key may be absent; the defaults are those of Oscar base. Keys that belong to other tools
+/// are kept in [`extra`](Self::extra), so that reading and writing a file loses nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ModelConfig {
+    /// Entries of the WordPiece vocabulary.
+    pub vocab_size: usize,
+    /// Width of every hidden state.
+    pub hidden_size: usize,
+    /// Transformer layers.
+    pub num_hidden_layers: usize,
+    /// Attention heads per layer; must divide `hidden_size`.
+    pub num_attention_heads: usize,
+    /// Width of the feed-forward layer.
+    pub intermediate_size: usize,
+    /// Activation of the feed-forward layer and of the MLM head.
+    pub hidden_act: Activation,
+    /// Dropout after the embeddings, the region projection and both output projections.
+    pub hidden_dropout_prob: f64,
+    /// Dropout on the attention probabilities.
+    pub attention_probs_dropout_prob: f64,
+    /// Rows of the position embedding: the longest text.
+    pub max_position_embeddings: usize,
+    /// Segments: 0 for the caption or question, 1 for tags or answer.
+    pub type_vocab_size: usize,
+    /// Standard deviation of the normal initialisation.
+    pub initializer_range: f64,
+    /// Epsilon of every LayerNorm but the one of the regions.
+    pub layer_norm_eps: f64,
+
+    /// Values per region: appearance features and six box values.
+    pub img_feature_dim: usize,
+    /// Where the region features come from; anything that does not start with `dis_code`.
+    pub img_feature_type: String,
+    /// Normalise the projected regions (Oscar+); files write 0 and 1.
+    #[serde(deserialize_with = "flag")]
+    pub use_img_layernorm: bool,
+    /// Epsilon of that LayerNorm.
+    pub img_layer_norm_eps: f64,
+    /// Classes of the contrastive head: 2 (Oscar) or 3 (Oscar+).
+    pub num_contrast_classes: usize,
+
+    /// Classes of a classification head.
+    pub num_labels: usize,
+    /// Loss of a classification head: `bce`, `kl`, `mse`; anything else is cross entropy.
+    pub loss_type: String,
+    /// Shape of a classification head.
+    pub classifier: Classifier,
+    /// Hidden width of an MLP classifier, as a multiple of `hidden_size`.
+    pub cls_hidden_scale: usize,
+    /// Images per statement (NLVR2).
+    pub num_choice: usize,
+    /// Captioning: the output matrix is the word embedding.
+    pub tie_weights: bool,
+
+    /// Heads removed by pruning, by layer. Such files are refused: their weights have other shapes.
+    pub pruned_heads: serde_json::Map<String, serde_json::Value>,
+    /// Keys this crate does not read.
+    #[serde(flatten)]
+    pub extra: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Activation function, under its official name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activation {
+    /// Exact (erf) GELU.
+    Gelu,
+    /// Rectified linear unit.
+    Relu,
+    /// `x * sigmoid(x)`.
+    Swish,
+}
+
+/// Shape of a classification head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Classifier {
+    /// One linear layer.
+    Linear,
+    /// Linear, ReLU, linear.
+    Mlp,
+}
+
+/// A configuration that no model can be made from, or a file that is none.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the model configuration {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not a model configuration.
+    #[error("{} is not a model configuration: {source}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A value is out of range.
+    #[error("{key} = {found}: {expected}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        found: String,
+        /// What it may be.
+        expected: String,
+    },
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self::base()
+    }
+}
+
+impl ModelConfig {
+    /// Oscar base: 12 layers of 768, 111,684,668 parameters.
+    pub fn base() -> Self {
+        Self {
+            vocab_size: 30_522,
+            hidden_size: 768,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            intermediate_size: 3072,
+            hidden_act: Activation::Gelu,
+            hidden_dropout_prob: 0.1,
+            attention_probs_dropout_prob: 0.1,
+            max_position_embeddings: 512,
+            type_vocab_size: 2,
+            initializer_range: 0.02,
+            layer_norm_eps: 1e-12,
+            img_feature_dim: 2054,
+            img_feature_type: "frcnn".into(),
+            use_img_layernorm: false,
+            img_layer_norm_eps: 1e-12,
+            num_contrast_classes: 2,
+            num_labels: 2,
+            loss_type: "ce".into(),
+            classifier: Classifier::Linear,
+            cls_hidden_scale: 2,
+            num_choice: 2,
+            tie_weights: false,
+            pruned_heads: serde_json::Map::new(),
+            extra: serde_json::Map::new(),
+        }
+    }
+
+    /// Oscar large: 24 layers of 1024, 338,330,428 parameters.
+    pub fn large() -> Self {
+        Self {
+            hidden_size: 1024,
+            num_hidden_layers: 24,
+            num_attention_heads: 16,
+            intermediate_size: 4096,
+            ..Self::base()
+        }
+    }
+
+    /// A model that learns in minutes on a CPU: 3 layers of 128.
+    pub fn tiny() -> Self {
+        Self {
+            hidden_size: 128,
+            num_hidden_layers: 3,
+            num_attention_heads: 4,
+            intermediate_size: 512,
+            max_position_embeddings: 128,
+            ..Self::base()
+        }
+    }
+
+    /// The preset called `name`: `tiny`, `base` or `large`.
+    pub fn preset(name: &str) -> Option<Self> {
+        match name {
+            "tiny" => Some(Self::tiny()),
+            "base" => Some(Self::base()),
+            "large" => Some(Self::large()),
+            _ => None,
+        }
+    }
+
+    /// Reads and checks a `config.json`.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, is not such a configuration, or has a value out of range.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let config: Self = serde_json::from_str(&text)
+            .map_err(|source| ConfigError::Parse { path: path.into(), source })?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Width of one attention head.
+    pub fn head_size(&self) -> usize {
+        self.hidden_size / self.num_attention_heads
+    }
+
+    /// Checks that a model can be made.
+    ///
+    /// # Errors
+    ///
+    /// The first key whose value is out of range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let positive = [
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_attention_heads", self.num_attention_heads),
+            ("intermediate_size", self.intermediate_size),
+            ("max_position_embeddings", self.max_position_embeddings),
+            ("type_vocab_size", self.type_vocab_size),
+            ("num_labels", self.num_labels),
+            ("cls_hidden_scale", self.cls_hidden_scale),
+            ("num_choice", self.num_choice),
+        ];
+        for (key, value) in positive {
+            require(value > 0, key, value, "must be at least 1")?;
+        }
+        require(
+            self.img_feature_dim > 6,
+            "img_feature_dim",
+            self.img_feature_dim,
+            "must be above 6: appearance features and six box values",
+        )?;
+        require(
+            self.hidden_size.is_multiple_of(self.num_attention_heads),
+            "hidden_size",
+            self.hidden_size,
+            &format!("must be a multiple of num_attention_heads = {}", self.num_attention_heads),
+        )?;
+        for (key, value) in [
+            ("hidden_dropout_prob", self.hidden_dropout_prob),
+            ("attention_probs_dropout_prob", self.attention_probs_dropout_prob),
+        ] {
+            require((0.0..1.0).contains(&value), key, value, "must be at least 0 and below 1")?;
+        }
+        for (key, value) in [
+            ("layer_norm_eps", self.layer_norm_eps),
+            ("img_layer_norm_eps", self.img_layer_norm_eps),
+            ("initializer_range", self.initializer_range),
+        ] {
+            require(value > 0.0 && value.is_finite(), key, value, "must be above 0")?;
+        }
+        require(
+            matches!(self.num_contrast_classes, 2 | 3),
+            "num_contrast_classes",
+            self.num_contrast_classes,
+            "must be 2 (Oscar) or 3 (Oscar+)",
+        )?;
+        require(
+            !self.img_feature_type.starts_with("dis_code"),
+            "img_feature_type",
+            &self.img_feature_type,
+            "discrete region codes are not supported; no released checkpoint uses them",
+        )?;
+        require(
+            self.pruned_heads.is_empty(),
+            "pruned_heads",
+            serde_json::Value::from(self.pruned_heads.clone()),
+            "checkpoints with pruned heads are not supported",
+        )
+    }
+}
+
+fn require(
+    holds: bool,
+    key: &'static str,
+    found: impl std::fmt::Display,
+    expected: &str,
+) -> Result<(), ConfigError> {
+    if holds {
+        return Ok(());
+    }
+    Err(ConfigError::Value { key, found: found.to_string(), expected: expected.into() })
+}
+
+/// Reads `true`, `false`, `0` or `1`.
+fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Flag {
+        Bool(bool),
+        Int(i64),
+    }
+    match Flag::deserialize(deserializer)? {
+        Flag::Bool(value) => Ok(value),
+        Flag::Int(0) => Ok(false),
+        Flag::Int(1) => Ok(true),
+        Flag::Int(other) => Err(serde::de::Error::custom(format!("expected 0 or 1, found {other}"))),
+    }
+}

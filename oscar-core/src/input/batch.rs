@@ -1,0 +1,325 @@
+//! Encoded examples become tensors, padded to the batch's own longest row.
+//!
+//! Each batch is cut to what it needs, rounded up so that few different shapes occur and kernels
+//! are tuned once per shape. Padding never changes a result: it is masked in the attention, and
+//! weighs nothing in the loss.
+
+use burn::data::dataloader::batcher::Batcher;
+use burn::prelude::Backend;
+use burn::tensor::{Int, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use super::error::InputError;
+use super::pretrain::{EncodedPair, PretrainEncoder};
+
+/// What the backbone reads.
+#[derive(Clone, Debug)]
+pub struct OscarInput<B: Backend> {
+    /// Token ids, `[batch, text]`.
+    pub input_ids: Tensor<B, 2, Int>,
+    /// 0 for text A, 1 for text B, `[batch, text]`.
+    pub token_type_ids: Tensor<B, 2, Int>,
+    /// Positions, `[batch, text]`; by default 0, 1, .. in each row.
+    pub position_ids: Option<Tensor<B, 2, Int>>,
+    /// Who attends to whom, over the text and then the regions.
+    pub attention_mask: AttentionMask<B>,
+    /// Region features, `[batch, regions, region_dim]`; the text alone is read if there are none.
+    pub region_features: Option<Tensor<B, 3>>,
+}
+
+/// Who attends to whom: 1 where a position may be attended to, else 0.
+#[derive(Clone, Debug)]
+pub enum AttentionMask<B: Backend> {
+    /// Each position to all positions that are no padding, `[batch, seq]`.
+    Padding(Tensor<B, 2>),
+    /// Each position (second dimension) to positions of its own, `[batch, seq, seq]`.
+    Full(Tensor<B, 3>),
+}
+
+/// A batch of pre-training examples.
+#[derive(Clone, Debug)]
+pub struct PretrainBatch<B: Backend> {
+    /// Text and regions.
+    pub input: OscarInput<B>,
+    /// Where the masked-token targets stand, `[masked]`: `row * seq + position`, where `seq` is
+    /// this batch's padded text and padded regions together.
+    pub masked_positions: Tensor<B, 1, Int>,
+    /// The targets' ids, `[masked]`.
+    pub masked_labels: Tensor<B, 1, Int>,
+    /// 1 for a target, 0 for padding, `[masked]`. All are 0 if no token happened to be masked: the
+    /// official loss is 0/0 then.
+    pub masked_weights: Tensor<B, 1>,
+    /// Contrastive classes, `[batch]`.
+    pub relation: Tensor<B, 1, Int>,
+    /// Rows.
+    pub num_examples: usize,
+    /// Text tokens and regions that are no padding.
+    pub num_tokens: usize,
+    /// Where the rows stand in the corpus, for messages.
+    pub origins: Vec<String>,
+}
+
+/// To which multiples a batch is padded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PaddingConfig {
+    /// Multiple of text tokens, and of regions. 1 pads to the longest row exactly.
+    pub pad_multiple: usize,
+    /// Multiple of masked-token targets of the whole batch; there is always at least one, if only
+    /// of padding.
+    pub masked_multiple: usize,
+}
+
+impl Default for PaddingConfig {
+    fn default() -> Self {
+        Self {
+            pad_multiple: 8,
+            masked_multiple: 32,
+        }
+    }
+}
+
+impl PaddingConfig {
+    /// Checks every value's range.
+    ///
+    /// # Errors
+    ///
+    /// [`InputError::Config`], for the first value out of range.
+    pub fn validate(&self) -> Result<(), InputError> {
+        let values = [
+            ("pad_multiple", self.pad_multiple),
+            ("masked_multiple", self.masked_multiple),
+        ];
+        match values.into_iter().find(|&(_, value)| value == 0) {
+            Some((key, _)) => Err(InputError::Config {
+                key,
+                value: "0".to_owned(),
+                allowed: "at least 1",
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Makes a [`PretrainBatch`] of encoded pairs.
+#[derive(Clone, Copy, Debug)]
+pub struct PretrainBatcher {
+    pad_id: u32,
+    max_text: usize,
+    max_regions: usize,
+    padding: PaddingConfig,
+}
+
+impl PretrainBatcher {
+    /// A batcher for what `encoder` encodes; it never pads beyond that one's limits.
+    ///
+    /// # Errors
+    ///
+    /// A value of `padding` is out of range.
+    pub fn new(encoder: &PretrainEncoder, padding: PaddingConfig) -> Result<Self, InputError> {
+        padding.validate()?;
+        Ok(Self {
+            pad_id: encoder.tokenizer().special().pad,
+            max_text: encoder.config().max_seq_length,
+            max_regions: encoder.config().max_regions,
+            padding,
+        })
+    }
+
+    /// Batches `rows` on `device`.
+    ///
+    /// # Errors
+    ///
+    /// There is no row, or rows have regions of different sizes.
+    pub fn try_batch<B: Backend>(
+        &self,
+        rows: Vec<EncodedPair>,
+        device: &B::Device,
+    ) -> Result<PretrainBatch<B>, InputError> {
+        let shape = self.shape(&rows)?;
+        let targets = self.targets(&rows, shape);
+        Ok(PretrainBatch {
+            input: OscarInput {
+                input_ids: ints(
+                    self.input_ids(&rows, shape),
+                    [shape.rows, shape.text],
+                    device,
+                ),
+                token_type_ids: ints(token_types(&rows, shape), [shape.rows, shape.text], device),
+                position_ids: None,
+                attention_mask: AttentionMask::Padding(floats(
+                    attention(&rows, shape),
+                    [shape.rows, shape.text + shape.regions],
+                    device,
+                )),
+                region_features: Some(floats(
+                    region_features(&rows, shape),
+                    [shape.rows, shape.regions, shape.dim],
+                    device,
+                )),
+            },
+            masked_positions: ints(targets.positions, [targets.len], device),
+            masked_labels: ints(targets.labels, [targets.len], device),
+            masked_weights: floats(targets.weights, [targets.len], device),
+            relation: ints(
+                rows.iter().map(|row| i32::from(row.relation)).collect(),
+                [shape.rows],
+                device,
+            ),
+            num_examples: shape.rows,
+            num_tokens: rows
+                .iter()
+                .map(|row| row.input_ids.len() + row.num_regions)
+                .sum(),
+            origins: rows.into_iter().map(|row| row.origin).collect(),
+        })
+    }
+
+    fn shape(&self, rows: &[EncodedPair]) -> Result<BatchShape, InputError> {
+        let first = rows.first().ok_or(InputError::EmptyBatch)?;
+        let dim = first.regions.dim();
+        if let Some(row) = rows.iter().find(|row| row.regions.dim() != dim) {
+            return Err(InputError::RegionDim {
+                origin: row.origin.clone(),
+                found: row.regions.dim(),
+                other: first.origin.clone(),
+                expected: dim,
+            });
+        }
+        let text = rows
+            .iter()
+            .map(|row| row.input_ids.len())
+            .max()
+            .unwrap_or(0);
+        let regions = rows.iter().map(|row| row.num_regions).max().unwrap_or(0);
+        Ok(BatchShape {
+            rows: rows.len(),
+            text: self.round_up(text, self.max_text),
+            regions: self.round_up(regions, self.max_regions),
+            dim,
+        })
+    }
+
+    fn round_up(&self, longest: usize, limit: usize) -> usize {
+        longest
+            .next_multiple_of(self.padding.pad_multiple)
+            .min(limit)
+            .max(longest)
+    }
+
+    fn input_ids(&self, rows: &[EncodedPair], shape: BatchShape) -> Vec<i32> {
+        padded(rows, shape.text, self.pad_id as i32, |row| {
+            row.input_ids.iter().map(|&id| id as i32)
+        })
+    }
+
+    fn targets(&self, rows: &[EncodedPair], shape: BatchShape) -> Targets {
+        let seq = shape.text + shape.regions;
+        let mut targets = Targets::default();
+        for (index, row) in rows.iter().enumerate() {
+            for token in &row.masked {
+                targets
+                    .positions
+                    .push((index * seq) as i32 + token.position as i32);
+                targets.labels.push(token.label as i32);
+            }
+        }
+        let real = targets.positions.len();
+        targets.len = real.max(1).next_multiple_of(self.padding.masked_multiple);
+        targets.weights = vec![1.0; real];
+        targets.positions.resize(targets.len, 0);
+        targets.labels.resize(targets.len, self.pad_id as i32);
+        targets.weights.resize(targets.len, 0.0);
+        targets
+    }
+}
+
+impl<B: Backend> Batcher<B, EncodedPair, PretrainBatch<B>> for PretrainBatcher {
+    /// As [`try_batch`](PretrainBatcher::try_batch), for where Burn asks for its own trait.
+    ///
+    /// # Panics
+    ///
+    /// Where `try_batch` fails: the trait has no room for an error.
+    fn batch(&self, rows: Vec<EncodedPair>, device: &B::Device) -> PretrainBatch<B> {
+        match self.try_batch(rows, device) {
+            Ok(batch) => batch,
+            Err(error) => panic!("cannot make a batch: {error}"),
+        }
+    }
+}
+
+/// Sizes of a batch, padding included.
+#[derive(Clone, Copy)]
+struct BatchShape {
+    rows: usize,
+    text: usize,
+    regions: usize,
+    dim: usize,
+}
+
+/// The masked-token targets of a batch, each list `len` long.
+#[derive(Default)]
+struct Targets {
+    positions: Vec<i32>,
+    labels: Vec<i32>,
+    weights: Vec<f32>,
+    len: usize,
+}
+
+/// The values of all rows, each filled up to `width`.
+fn padded<'a, T: Copy, I: Iterator<Item = T>>(
+    rows: &'a [EncodedPair],
+    width: usize,
+    fill: T,
+    values: impl Fn(&'a EncodedPair) -> I,
+) -> Vec<T> {
+    let mut out = Vec::with_capacity(rows.len() * width);
+    for (index, row) in rows.iter().enumerate() {
+        out.extend(values(row));
+        out.resize((index + 1) * width, fill);
+    }
+    out
+}
+
+fn token_types(rows: &[EncodedPair], shape: BatchShape) -> Vec<i32> {
+    padded(rows, shape.text, 0, |row| {
+        row.token_type_ids.iter().map(|&kind| i32::from(kind))
+    })
+}
+
+fn attention(rows: &[EncodedPair], shape: BatchShape) -> Vec<f32> {
+    let ones_then_zeros = |ones: usize, width: usize| {
+        std::iter::repeat_n(1.0, ones).chain(std::iter::repeat_n(0.0, width - ones))
+    };
+    padded(rows, shape.text + shape.regions, 0.0, |row| {
+        ones_then_zeros(row.input_ids.len(), shape.text)
+            .chain(ones_then_zeros(row.num_regions, shape.regions))
+    })
+}
+
+/// The one copy of the regions between the store and the device.
+fn region_features(rows: &[EncodedPair], shape: BatchShape) -> Vec<f32> {
+    let width = shape.regions * shape.dim;
+    let mut out = vec![0.0; rows.len() * width];
+    for (row, values) in rows.iter().zip(out.chunks_mut(width.max(1))) {
+        row.regions
+            .copy_into(&mut values[..row.num_regions * shape.dim]);
+    }
+    out
+}
+
+fn ints<B: Backend, const D: usize>(
+    values: Vec<i32>,
+    shape: [usize; D],
+    device: &B::Device,
+) -> Tensor<B, D, Int> {
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+fn floats<B: Backend, const D: usize>(
+    values: Vec<f32>,
+    shape: [usize; D],
+    device: &B::Device,
+) -> Tensor<B, D> {
+    Tensor::from_data(TensorData::new(values, shape), device)
+}

@@ -1,0 +1,139 @@
+//! What can go wrong between a text and a batch.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::example::SourceError;
+
+/// Errors of the tokenizer, the encoder and the batcher.
+///
+/// Every message names the file, configuration key or corpus row at fault; a lower-level cause, if
+/// there is one, is the error's [`source`](std::error::Error::source).
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum InputError {
+    /// The vocabulary file is missing, unreadable or not UTF-8.
+    #[error("cannot read the vocabulary {}", .path.display())]
+    ReadVocab {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+
+    /// The vocabulary cannot be written.
+    #[error("cannot write the vocabulary {}", .path.display())]
+    WriteVocab {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+
+    /// A line of the vocabulary holds no token.
+    #[error("{origin}:{line}: empty line; a vocabulary has one token per line")]
+    EmptyToken {
+        /// The vocabulary.
+        origin: String,
+        /// Line, from 1.
+        line: usize,
+    },
+
+    /// A token stands on two lines of the vocabulary.
+    #[error("{origin}:{line}: token `{token}` stands already on line {first}")]
+    DuplicateToken {
+        /// The vocabulary.
+        origin: String,
+        /// The token.
+        token: String,
+        /// Its first line, from 1.
+        first: usize,
+        /// Its second line, from 1.
+        line: usize,
+    },
+
+    /// The vocabulary lacks a token without which nothing can be encoded.
+    #[error("{origin}: no {token}; an uncased BERT vocabulary has [PAD] [UNK] [CLS] [SEP] [MASK]")]
+    MissingSpecialToken {
+        /// The vocabulary.
+        origin: String,
+        /// The missing token.
+        token: &'static str,
+    },
+
+    /// The WordPiece model rejects the vocabulary.
+    #[error("{origin}: not a WordPiece vocabulary")]
+    WordPiece {
+        /// The vocabulary.
+        origin: String,
+        /// Why.
+        source: SourceError,
+    },
+
+    /// A configuration value is out of range.
+    #[error("`{key}` is {value}, but must be {allowed}")]
+    Config {
+        /// The key, from the section's root: `contrast.texta_false_prob`.
+        key: &'static str,
+        /// The value found.
+        value: String,
+        /// The values allowed, in words.
+        allowed: &'static str,
+    },
+
+    /// The corpus has no row.
+    #[error("the corpus is empty")]
+    EmptyCorpus,
+
+    /// Answers are wanted as negatives, but no row of the corpus has one.
+    #[error(
+        "`contrast.textb_sample_mode` is `answer`, but no row of the corpus is a question with an \
+         answer; use `text_b` or `text_a_or_b`, or add question-answer rows"
+    )]
+    NoAnswerRows,
+
+    /// The reader failed on a row.
+    #[error("cannot read row {row} of the corpus")]
+    Row {
+        /// The row, from 0.
+        row: usize,
+        /// Why; it names the file and line.
+        source: SourceError,
+    },
+
+    /// No token is left of a caption or question.
+    #[error("{origin}: text {text:?} has no token")]
+    EmptyText {
+        /// The row.
+        origin: String,
+        /// The text.
+        text: String,
+    },
+
+    /// The row's image has no region.
+    #[error("{origin}: image `{image}` has no region")]
+    NoRegions {
+        /// The row.
+        origin: String,
+        /// The image's key.
+        image: String,
+    },
+
+    /// The rows of a batch come from stores with regions of different sizes.
+    #[error("{origin}: regions have {found} values, but those of {other} have {expected}")]
+    RegionDim {
+        /// The row.
+        origin: String,
+        /// Its region size.
+        found: usize,
+        /// The batch's first row.
+        other: String,
+        /// The first row's region size.
+        expected: usize,
+    },
+
+    /// A batch of no rows.
+    #[error("a batch needs at least one row")]
+    EmptyBatch,
+}

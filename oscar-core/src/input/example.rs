@@ -1,0 +1,109 @@
+//! What a corpus reader hands to the encoder.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Any error of a reader; it already names file and row.
+pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What text B of an [`Example`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextB {
+    /// Object tags detected in the image, joined by spaces.
+    Tags,
+    /// The answers to the question in text A, joined by spaces.
+    Answer,
+}
+
+/// One row of a pre-training corpus: a word-tag-image triple, or a question-answer-image triple.
+#[derive(Clone, Debug)]
+pub struct Example {
+    /// Where the row stands, for messages: `corpus.jsonl:17`.
+    pub origin: String,
+    /// Image key.
+    pub image: String,
+    /// Caption or question.
+    pub text_a: String,
+    /// Object tags or answers; empty if there are none.
+    pub text_b: String,
+    /// What `text_b` is.
+    pub text_b_is: TextB,
+    /// The image's regions.
+    pub regions: RegionHandle,
+}
+
+/// A corpus with random access, as pollution needs it (any row's texts may replace another's).
+pub trait ExampleSource: Send + Sync {
+    /// Number of rows.
+    fn len(&self) -> usize;
+
+    /// Whether there is no row.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Row `index`, which must be below [`len`](Self::len).
+    fn get(&self, index: usize) -> Result<Example, SourceError>;
+
+    /// The rows whose text B is an answer, in order.
+    fn answer_rows(&self) -> &[u32];
+}
+
+/// The region features of many images, by row.
+pub trait RegionSource: Send + Sync {
+    /// Values per region: appearance features followed by six box values.
+    fn region_dim(&self) -> usize;
+
+    /// Number of regions of image `row`.
+    fn num_regions(&self, row: usize) -> usize;
+
+    /// Copies the first `out.len() / region_dim` regions of image `row`, region by region.
+    ///
+    /// `out` holds at most [`num_regions`](Self::num_regions) regions.
+    fn copy_regions(&self, row: usize, out: &mut [f32]);
+}
+
+/// One image's regions, still where they are stored: the batcher copies them, once.
+#[derive(Clone)]
+pub struct RegionHandle {
+    source: Arc<dyn RegionSource>,
+    row: usize,
+}
+
+impl RegionHandle {
+    /// The regions of image `row` of `source`.
+    pub fn new(source: Arc<dyn RegionSource>, row: usize) -> Self {
+        Self { source, row }
+    }
+
+    /// Number of regions.
+    pub fn len(&self) -> usize {
+        self.source.num_regions(self.row)
+    }
+
+    /// Whether the image has no region.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Values per region.
+    pub fn dim(&self) -> usize {
+        self.source.region_dim()
+    }
+
+    /// Copies the first `out.len() / dim` regions into `out`, a row-major `[regions, dim]`.
+    pub fn copy_into(&self, out: &mut [f32]) {
+        self.source.copy_regions(self.row, out);
+    }
+}
+
+impl fmt::Debug for RegionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "RegionHandle {{ row: {}, regions: {} }}",
+            self.row,
+            self.len()
+        )
+    }
+}

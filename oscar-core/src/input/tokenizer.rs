@@ -1,0 +1,287 @@
+//! Uncased WordPiece, as BERT's: the tokens, ids and decoded text of `pytorch_transformers` 1.1.
+//!
+//! The work is done by the `tokenizers` crate. What is added here is a vocabulary checked line by
+//! line, and the official clean-up of decoded text, on which caption metrics are computed.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::path::Path;
+use std::{fmt, fs};
+
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::normalizers::BertNormalizer;
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+use tokenizers::{AddedToken, DecoderWrapper, PostProcessorWrapper, TokenizerBuilder};
+use tokenizers::{Result as WordPieceResult, TokenizerImpl};
+
+use super::error::InputError;
+
+type Pipeline = TokenizerImpl<
+    WordPiece,
+    BertNormalizer,
+    BertPreTokenizer,
+    PostProcessorWrapper,
+    DecoderWrapper,
+>;
+
+/// Longer words become `[UNK]`, as officially.
+const MAX_CHARS_PER_WORD: usize = 100;
+
+/// The official clean-up of decoded text, in the official order: each rule sees the result of the
+/// one before.
+const CLEAN_UP: [(&str, &str); 11] = [
+    (" .", "."),
+    (" ?", "?"),
+    (" !", "!"),
+    (" ,", ","),
+    (" ' ", "'"),
+    (" n't", "n't"),
+    (" 'm", "'m"),
+    (" do not", " don't"),
+    (" 's", "'s"),
+    (" 've", "'ve"),
+    (" 're", "'re"),
+];
+
+/// Ids of the five tokens that are no text. In `bert-base-uncased`: 0, 100, 101, 102 and 103.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpecialIds {
+    /// `[PAD]`, which fills a batch.
+    pub pad: u32,
+    /// `[UNK]`, which stands for any word the vocabulary cannot spell.
+    pub unk: u32,
+    /// `[CLS]`, the first token; its state is the whole input's.
+    pub cls: u32,
+    /// `[SEP]`, which ends each text.
+    pub sep: u32,
+    /// `[MASK]`, the token to be predicted.
+    pub mask: u32,
+}
+
+impl SpecialIds {
+    pub(super) const TOKENS: [&'static str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
+
+    fn find(ids: &HashMap<&str, u32>, origin: &str) -> Result<Self, InputError> {
+        let id = |token: &'static str| match ids.get(token) {
+            Some(&id) => Ok(id),
+            None => Err(InputError::MissingSpecialToken {
+                origin: origin.to_owned(),
+                token,
+            }),
+        };
+        let [pad, unk, cls, sep, mask] = Self::TOKENS;
+        Ok(Self {
+            pad: id(pad)?,
+            unk: id(unk)?,
+            cls: id(cls)?,
+            sep: id(sep)?,
+            mask: id(mask)?,
+        })
+    }
+
+    /// Whether `id` is one of the five.
+    pub fn contains(&self, id: u32) -> bool {
+        [self.pad, self.unk, self.cls, self.sep, self.mask].contains(&id)
+    }
+}
+
+/// An uncased WordPiece tokenizer. Immutable: share one among all threads.
+pub struct Tokenizer {
+    pipeline: Pipeline,
+    vocab: Vec<String>,
+    special: SpecialIds,
+}
+
+impl Tokenizer {
+    /// Reads a `vocab.txt`: one token per line, whose id is the line's number from 0.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, a line is empty or repeats another, or a special token is missing.
+    pub fn from_vocab_file(path: impl AsRef<Path>) -> Result<Self, InputError> {
+        let path = path.as_ref();
+        let text = fs::read_to_string(path).map_err(|source| InputError::ReadVocab {
+            path: path.to_owned(),
+            source,
+        })?;
+        let vocab = text
+            .lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect();
+        Self::build(vocab, &path.display().to_string())
+    }
+
+    /// Takes the tokens in order: the first has id 0.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_vocab_file`](Self::from_vocab_file); messages count lines from 1.
+    pub fn from_vocab(vocab: Vec<String>) -> Result<Self, InputError> {
+        Self::build(vocab, "vocabulary")
+    }
+
+    fn build(vocab: Vec<String>, origin: &str) -> Result<Self, InputError> {
+        let special = SpecialIds::find(&index_tokens(&vocab, origin)?, origin)?;
+        let pipeline = pipeline(&vocab).map_err(|source| InputError::WordPiece {
+            origin: origin.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            pipeline,
+            vocab,
+            special,
+        })
+    }
+
+    /// The ids of `text`, without `[CLS]` and `[SEP]` around it.
+    ///
+    /// As officially, control characters vanish, case and accents are dropped, and a special token
+    /// spelled out in the text (`[MASK]`) is that token.
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        // The only error a WordPiece pipeline knows is a vocabulary without [UNK], which `build`
+        // refuses; so nothing is lost here, and an empty result is an error of the encoder anyway.
+        match self.pipeline.encode_fast(with_final_sigmas(text), false) {
+            Ok(encoding) => encoding.get_ids().to_vec(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// The tokens of `text`: `["two", "s", "##p", ..]`.
+    pub fn tokens(&self, text: &str) -> Vec<&str> {
+        self.encode(text)
+            .into_iter()
+            .filter_map(|id| self.token(id))
+            .collect()
+    }
+
+    /// The text of `ids`, special tokens dropped, word pieces joined, cleaned up as officially.
+    ///
+    /// Ids outside the vocabulary are dropped too: officially they become `[UNK]`.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        let tokens: Vec<&str> = ids
+            .iter()
+            .filter(|&&id| !self.special.contains(id))
+            .filter_map(|&id| self.token(id))
+            .collect();
+        let text = tokens.join(" ").replace(" ##", "").trim().to_owned();
+        CLEAN_UP.iter().fold(text, |text, (from, to)| {
+            if text.contains(from) {
+                text.replace(from, to)
+            } else {
+                text
+            }
+        })
+    }
+
+    /// The token with this id.
+    pub fn token(&self, id: u32) -> Option<&str> {
+        self.vocab.get(id as usize).map(String::as_str)
+    }
+
+    /// The id of this token, spelled as in the vocabulary.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.pipeline.token_to_id(token)
+    }
+
+    /// Ids of the special tokens.
+    pub fn special(&self) -> SpecialIds {
+        self.special
+    }
+
+    /// Number of tokens.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab.len()
+    }
+
+    /// All tokens, by id.
+    pub fn vocab(&self) -> &[String] {
+        &self.vocab
+    }
+
+    /// Writes the vocabulary to the file `path`, such that [`from_vocab_file`] reads it back.
+    ///
+    /// [`from_vocab_file`]: Self::from_vocab_file
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), InputError> {
+        let path = path.as_ref();
+        fs::write(path, lines(&self.vocab)).map_err(|source| InputError::WriteVocab {
+            path: path.to_owned(),
+            source,
+        })
+    }
+}
+
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("vocab_size", &self.vocab.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Lowers words with a capital sigma, as the pipeline's letter-by-letter lowering cannot: at the end
+/// of a word it becomes `ς`, elsewhere `σ`. Words that may hold a special token stay as they are.
+fn with_final_sigmas(text: &str) -> Cow<'_, str> {
+    if !text.contains('Σ') {
+        return Cow::Borrowed(text);
+    }
+    let words = text.split_inclusive(char::is_whitespace);
+    words
+        .map(|word| {
+            if word.contains('[') {
+                word.to_owned()
+            } else {
+                word.to_lowercase()
+            }
+        })
+        .collect()
+}
+
+/// Maps each token to its id; refuses empty and repeated ones.
+fn index_tokens<'a>(
+    vocab: &'a [String],
+    origin: &str,
+) -> Result<HashMap<&'a str, u32>, InputError> {
+    let mut ids = HashMap::with_capacity(vocab.len());
+    for (index, token) in vocab.iter().enumerate() {
+        let (origin, line) = (origin.to_owned(), index + 1);
+        if token.trim().is_empty() {
+            return Err(InputError::EmptyToken { origin, line });
+        }
+        if let Some(first) = ids.insert(token.as_str(), index as u32) {
+            let (token, first) = (token.clone(), first as usize + 1);
+            return Err(InputError::DuplicateToken {
+                origin,
+                token,
+                first,
+                line,
+            });
+        }
+    }
+    Ok(ids)
+}
+
+fn lines(vocab: &[String]) -> String {
+    vocab
+        .iter()
+        .flat_map(|token| [token.as_str(), "\n"])
+        .collect()
+}
+
+fn pipeline(vocab: &[String]) -> WordPieceResult<Pipeline> {
+    let model = WordPiece::builder()
+        .vocab(WordPiece::read_bytes(lines(vocab).as_bytes())?)
+        .unk_token("[UNK]".to_owned())
+        .max_input_chars_per_word(MAX_CHARS_PER_WORD)
+        .build()?;
+    let mut pipeline: Pipeline = TokenizerBuilder::new()
+        .with_model(model)
+        .with_normalizer(Some(BertNormalizer::new(true, true, None, true)))
+        .with_pre_tokenizer(Some(BertPreTokenizer))
+        .build()?;
+    pipeline.add_special_tokens(&SpecialIds::TOKENS.map(|token| AddedToken::from(token, true)));
+    Ok(pipeline)
+}

@@ -1,0 +1,375 @@
+//! The backbone: embeddings, region projection, encoder and pooler (official `BertImgModel`).
+//!
+//! What is unusual in it: words and object tags share one embedding and one numbering of
+//! positions; region features are projected to the same width and appended, without position,
+//! without segment, so that the encoder sees one sequence `[words, tags | regions]`.
+//!
+//! Field names are the official parameter names, up to two spellings that Rust does not allow
+//! (see [`crate::checkpoint`]).
+
+use burn::module::{Module, Param};
+use burn::nn::{Dropout, DropoutConfig, LayerNorm, Linear};
+use burn::tensor::{Bool, Int, Tensor, activation, backend::Backend, module::embedding};
+
+use crate::config::{Activation, ModelConfig};
+use crate::input::{AttentionMask, OscarInput};
+use crate::ops;
+
+/// Id whose embedding gets no gradient from look-ups (the official `padding_idx`).
+const PADDING_ID: i64 = 0;
+
+/// Score added to a masked key. Finite, so that a row without any key still has a softmax.
+const MASKED_SCORE: f64 = -10_000.0;
+
+/// Embeddings, encoder and pooler of Oscar (paper §3, official `BertImgModel`).
+#[derive(Module, Debug)]
+pub struct Backbone<B: Backend> {
+    embeddings: Embeddings<B>,
+    /// Projects region features to `hidden_size`.
+    img_embedding: Linear<B>,
+    /// Normalises the projected regions; Oscar+ only.
+    layer_norm: Option<LayerNorm<B>>,
+    encoder: Encoder<B>,
+    pooler: Pooler<B>,
+    dropout: Dropout,
+}
+
+/// What the backbone computed.
+#[derive(Clone, Debug)]
+pub struct BackboneOutput<B: Backend> {
+    /// Last hidden state, `[batch, text + regions, hidden]`.
+    pub sequence: Tensor<B, 3>,
+    /// Pooled first position, `[batch, hidden]`.
+    pub pooled: Tensor<B, 2>,
+    /// With [`Inspect::hidden_states`]: the embeddings, then each layer's output.
+    pub hidden_states: Vec<Tensor<B, 3>>,
+    /// With [`Inspect::attentions`]: each layer's probabilities, `[batch, heads, seq, seq]`.
+    pub attentions: Vec<Tensor<B, 4>>,
+}
+
+/// What a forward pass keeps or changes beside its result.
+#[derive(Clone, Debug)]
+pub struct Inspect<B: Backend> {
+    /// Keep every hidden state.
+    pub hidden_states: bool,
+    /// Keep every attention matrix.
+    pub attentions: bool,
+    /// Factor of each head's attention probabilities, `[layers, heads]`.
+    pub head_mask: Option<Tensor<B, 2>>,
+}
+
+impl<B: Backend> Default for Inspect<B> {
+    fn default() -> Self {
+        Self { hidden_states: false, attentions: false, head_mask: None }
+    }
+}
+
+impl<B: Backend> Backbone<B> {
+    /// A backbone with fresh weights.
+    pub fn new(config: &ModelConfig, device: &B::Device) -> Self {
+        let std = config.initializer_range;
+        let hidden = config.hidden_size;
+        Self {
+            embeddings: Embeddings::new(config, device),
+            img_embedding: ops::init_linear(config.img_feature_dim, hidden, std, device),
+            layer_norm: config
+                .use_img_layernorm
+                .then(|| ops::init_layer_norm(hidden, config.img_layer_norm_eps, device)),
+            encoder: Encoder {
+                layer: (0..config.num_hidden_layers).map(|_| Layer::new(config, device)).collect(),
+            },
+            pooler: Pooler { dense: ops::init_linear(hidden, hidden, std, device) },
+            dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
+        }
+    }
+
+    /// Encodes a batch.
+    pub fn forward(&self, input: OscarInput<B>) -> BackboneOutput<B> {
+        self.forward_with(input, &Inspect::default())
+    }
+
+    /// Encodes a batch, keeping or changing what `inspect` asks for.
+    pub fn forward_with(&self, input: OscarInput<B>, inspect: &Inspect<B>) -> BackboneOutput<B> {
+        let mask = additive_mask(input.attention_mask);
+        let text = self.embeddings.forward(
+            input.input_ids,
+            input.token_type_ids,
+            input.position_ids,
+        );
+        let mut hidden = match input.region_features {
+            Some(regions) => Tensor::cat(vec![text, self.embed_regions(regions)], 1),
+            None => text,
+        };
+
+        let mut hidden_states = Vec::new();
+        let mut attentions = Vec::new();
+        for (index, layer) in self.encoder.layer.iter().enumerate() {
+            if inspect.hidden_states {
+                hidden_states.push(hidden.clone());
+            }
+            let head_mask = inspect.head_mask.as_ref().map(|mask| {
+                let [_, heads] = mask.dims();
+                mask.clone().slice([index..index + 1]).reshape([1, heads, 1, 1])
+            });
+            let (output, probabilities) = layer.forward(hidden, mask.clone(), head_mask);
+            if inspect.attentions {
+                attentions.push(probabilities);
+            }
+            hidden = output;
+        }
+        if inspect.hidden_states {
+            hidden_states.push(hidden.clone());
+        }
+
+        let pooled = self.pooler.forward(hidden.clone());
+        BackboneOutput { sequence: hidden, pooled, hidden_states, attentions }
+    }
+
+    /// Region features `[batch, regions, dim]` to `[batch, regions, hidden]`.
+    fn embed_regions(&self, regions: Tensor<B, 3>) -> Tensor<B, 3> {
+        let projected = ops::linear(&self.img_embedding, regions);
+        let normed = match &self.layer_norm {
+            Some(layer_norm) => layer_norm.forward(projected),
+            None => projected,
+        };
+        self.dropout.forward(normed)
+    }
+
+    /// The word embedding `[vocab, hidden]`: also the output matrix of a tied MLM head.
+    pub fn word_embeddings(&self) -> Tensor<B, 2> {
+        self.embeddings.word_embeddings.weight.val()
+    }
+}
+
+/// 1 = attend, 0 = do not, as a term to add to the scores: `[batch, 1, 1 or seq, seq]`.
+fn additive_mask<B: Backend>(mask: AttentionMask<B>) -> Tensor<B, 4> {
+    let mask = match mask {
+        AttentionMask::Padding(mask) => {
+            let [batch, seq] = mask.dims();
+            mask.reshape([batch, 1, 1, seq])
+        }
+        AttentionMask::Full(mask) => {
+            let [batch, queries, keys] = mask.dims();
+            mask.reshape([batch, 1, queries, keys])
+        }
+    };
+    // (1 - m) * -10000
+    mask.neg().add_scalar(1.0).mul_scalar(MASKED_SCORE)
+}
+
+/// A named embedding matrix `[entries, hidden]`.
+#[derive(Module, Debug)]
+struct EmbeddingTable<B: Backend> {
+    weight: Param<Tensor<B, 2>>,
+}
+
+impl<B: Backend> EmbeddingTable<B> {
+    fn new(entries: usize, config: &ModelConfig, device: &B::Device) -> Self {
+        let weight =
+            ops::init_embedding(entries, config.hidden_size, config.initializer_range, device);
+        Self { weight }
+    }
+
+    fn forward(&self, ids: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+        embedding(self.weight.val(), ids)
+    }
+}
+
+/// Word + position + segment, normalised.
+#[derive(Module, Debug)]
+struct Embeddings<B: Backend> {
+    word_embeddings: EmbeddingTable<B>,
+    position_embeddings: EmbeddingTable<B>,
+    token_type_embeddings: EmbeddingTable<B>,
+    layer_norm: LayerNorm<B>,
+    dropout: Dropout,
+}
+
+impl<B: Backend> Embeddings<B> {
+    fn new(config: &ModelConfig, device: &B::Device) -> Self {
+        let table = |entries| EmbeddingTable::new(entries, config, device);
+        Self {
+            word_embeddings: table(config.vocab_size),
+            position_embeddings: table(config.max_position_embeddings),
+            token_type_embeddings: table(config.type_vocab_size),
+            layer_norm: ops::init_layer_norm(config.hidden_size, config.layer_norm_eps, device),
+            dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
+        }
+    }
+
+    /// Ids `[batch, text]` to `[batch, text, hidden]`.
+    fn forward(
+        &self,
+        input_ids: Tensor<B, 2, Int>,
+        token_type_ids: Tensor<B, 2, Int>,
+        position_ids: Option<Tensor<B, 2, Int>>,
+    ) -> Tensor<B, 3> {
+        let [_, text] = input_ids.dims();
+        let words = self.embed_words(input_ids);
+        let positions = match position_ids {
+            Some(ids) => self.position_embeddings.forward(ids),
+            None => self.position_embeddings.weight.val().slice([0..text]).unsqueeze::<3>(),
+        };
+        let segments = self.token_type_embeddings.forward(token_type_ids);
+        self.dropout.forward(self.layer_norm.forward(words + positions + segments))
+    }
+
+    /// Looks the words up; padding gets its embedding but gives it no gradient.
+    fn embed_words(&self, input_ids: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+        let words = self.word_embeddings.forward(input_ids.clone());
+        if !B::ad_enabled(&words.device()) {
+            return words;
+        }
+        let padding: Tensor<B, 3, Bool> = input_ids.equal_elem(PADDING_ID).unsqueeze_dim(2);
+        let padding = padding.expand(words.shape());
+        let fixed = words.clone().detach();
+        words.mask_where(padding, fixed)
+    }
+}
+
+#[derive(Module, Debug)]
+struct Encoder<B: Backend> {
+    layer: Vec<Layer<B>>,
+}
+
+/// One post-LayerNorm transformer layer.
+#[derive(Module, Debug)]
+struct Layer<B: Backend> {
+    attention: Attention<B>,
+    intermediate: Dense<B>,
+    output: ResidualOutput<B>,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl<B: Backend> Layer<B> {
+    fn new(config: &ModelConfig, device: &B::Device) -> Self {
+        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+        Self {
+            attention: Attention {
+                self_attention: SelfAttention::new(config, device),
+                output: ResidualOutput::new(hidden, config, device),
+            },
+            intermediate: Dense {
+                dense: ops::init_linear(hidden, inner, config.initializer_range, device),
+            },
+            output: ResidualOutput::new(inner, config, device),
+            activation: config.hidden_act,
+        }
+    }
+
+    /// `[batch, seq, hidden]` to the same, and the attention probabilities.
+    fn forward(
+        &self,
+        hidden: Tensor<B, 3>,
+        mask: Tensor<B, 4>,
+        head_mask: Option<Tensor<B, 4>>,
+    ) -> (Tensor<B, 3>, Tensor<B, 4>) {
+        let (context, probabilities) =
+            self.attention.self_attention.forward(hidden.clone(), mask, head_mask);
+        let hidden = self.attention.output.forward(context, hidden);
+        let inner = ops::linear(&self.intermediate.dense, hidden.clone());
+        let inner = ops::activate(self.activation, inner);
+        (self.output.forward(inner, hidden), probabilities)
+    }
+}
+
+#[derive(Module, Debug)]
+struct Attention<B: Backend> {
+    self_attention: SelfAttention<B>,
+    output: ResidualOutput<B>,
+}
+
+#[derive(Module, Debug)]
+struct Dense<B: Backend> {
+    dense: Linear<B>,
+}
+
+/// Linear, dropout, add the residual, LayerNorm.
+#[derive(Module, Debug)]
+struct ResidualOutput<B: Backend> {
+    dense: Linear<B>,
+    layer_norm: LayerNorm<B>,
+    dropout: Dropout,
+}
+
+impl<B: Backend> ResidualOutput<B> {
+    fn new(d_input: usize, config: &ModelConfig, device: &B::Device) -> Self {
+        let hidden = config.hidden_size;
+        Self {
+            dense: ops::init_linear(d_input, hidden, config.initializer_range, device),
+            layer_norm: ops::init_layer_norm(hidden, config.layer_norm_eps, device),
+            dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
+        }
+    }
+
+    fn forward(&self, input: Tensor<B, 3>, residual: Tensor<B, 3>) -> Tensor<B, 3> {
+        let output = self.dropout.forward(ops::linear(&self.dense, input));
+        self.layer_norm.forward(output + residual)
+    }
+}
+
+/// Multi-head attention over the whole sequence.
+///
+/// Written out, because Burn's has dropout on the scores rather than on the probabilities and its
+/// fused one has neither dropout nor an additive mask that is exact on every backend.
+#[derive(Module, Debug)]
+struct SelfAttention<B: Backend> {
+    query: Linear<B>,
+    key: Linear<B>,
+    value: Linear<B>,
+    dropout: Dropout,
+    num_heads: usize,
+}
+
+impl<B: Backend> SelfAttention<B> {
+    fn new(config: &ModelConfig, device: &B::Device) -> Self {
+        let hidden = config.hidden_size;
+        let linear = || ops::init_linear(hidden, hidden, config.initializer_range, device);
+        Self {
+            query: linear(),
+            key: linear(),
+            value: linear(),
+            dropout: DropoutConfig::new(config.attention_probs_dropout_prob).init(),
+            num_heads: config.num_attention_heads,
+        }
+    }
+
+    fn forward(
+        &self,
+        hidden: Tensor<B, 3>,
+        mask: Tensor<B, 4>,
+        head_mask: Option<Tensor<B, 4>>,
+    ) -> (Tensor<B, 3>, Tensor<B, 4>) {
+        let [batch, seq, width] = hidden.dims();
+        let head_size = width / self.num_heads;
+        let heads = |layer: &Linear<B>| -> Tensor<B, 4> {
+            ops::linear(layer, hidden.clone())
+                .reshape([batch, seq, self.num_heads, head_size])
+                .swap_dims(1, 2)
+        };
+        // Scaling the queries costs seq * head_size products instead of seq * seq.
+        let query = heads(&self.query) / (head_size as f64).sqrt();
+        let scores = query.matmul(heads(&self.key).swap_dims(2, 3)) + mask;
+        let mut probabilities = self.dropout.forward(activation::softmax(scores, 3));
+        if let Some(head_mask) = head_mask {
+            probabilities = probabilities * head_mask;
+        }
+        let context = probabilities.clone().matmul(heads(&self.value));
+        (context.swap_dims(1, 2).reshape([batch, seq, width]), probabilities)
+    }
+}
+
+#[derive(Module, Debug)]
+struct Pooler<B: Backend> {
+    dense: Linear<B>,
+}
+
+impl<B: Backend> Pooler<B> {
+    /// `[batch, seq, hidden]` to `[batch, hidden]`: dense and tanh on position 0.
+    fn forward(&self, sequence: Tensor<B, 3>) -> Tensor<B, 2> {
+        let [batch, _, hidden] = sequence.dims();
+        let first = sequence.slice([0..batch, 0..1]).reshape([batch, hidden]);
+        activation::tanh(self.dense.forward(first))
+    }
+}

@@ -1,0 +1,118 @@
+//! Oscar with a classifier on the pooled vector: one image, or one per choice.
+
+use burn::module::Module;
+use burn::nn::{Dropout, DropoutConfig};
+use burn::tensor::{Int, Tensor, activation, backend::Backend};
+
+use super::{Backbone, ClassifierHead};
+use crate::checkpoint::Checkpointed;
+use crate::config::ModelConfig;
+use crate::input::OscarInput;
+use crate::ops;
+
+/// VQA, GQA and retrieval (official `ImageBertForSequenceClassification`).
+#[derive(Module, Debug)]
+pub struct OscarForSequenceClassification<B: Backend> {
+    bert: Backbone<B>,
+    classifier: ClassifierHead<B>,
+    dropout: Dropout,
+    #[module(skip)]
+    loss_type: String,
+}
+
+/// Targets of a classification batch.
+#[derive(Clone, Debug)]
+pub enum ClassTargets<B: Backend> {
+    /// One class per row, `[batch]`.
+    Class(Tensor<B, 1, Int>),
+    /// A score per class, `[batch, labels]`; need not sum to 1.
+    Soft(Tensor<B, 2>),
+}
+
+impl<B: Backend> OscarForSequenceClassification<B> {
+    /// A model with fresh weights and `config.num_labels` classes.
+    pub fn new(config: &ModelConfig, device: &B::Device) -> Self {
+        Self {
+            bert: Backbone::new(config, device),
+            classifier: ClassifierHead::new(
+                config,
+                config.hidden_size,
+                config.num_labels,
+                false,
+                device,
+            ),
+            dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
+            loss_type: config.loss_type.clone(),
+        }
+    }
+
+    /// Logits `[batch, labels]`.
+    pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
+        let pooled = self.bert.forward(input).pooled;
+        self.classifier.forward(self.dropout.forward(pooled))
+    }
+
+    /// The loss the configuration names (spec: bce is summed over labels, kl is `batchmean` on
+    /// scores that need not sum to 1, a single label is regression), `[1]`.
+    pub fn loss(&self, logits: Tensor<B, 2>, targets: ClassTargets<B>) -> Tensor<B, 1> {
+        let [batch, _] = logits.dims();
+        match (targets, self.loss_type.as_str()) {
+            (ClassTargets::Class(labels), _) => ops::cross_entropy(logits, labels, None),
+            (ClassTargets::Soft(scores), "bce") => {
+                // log(1 + e^-|x|) + max(x, 0) - x * t, which no x overflows.
+                let softplus = logits.clone().abs().neg().exp().log1p();
+                let loss = softplus + activation::relu(logits.clone()) - logits * scores;
+                loss.sum() / batch as f64
+            }
+            (ClassTargets::Soft(scores), "kl") => {
+                let log_probabilities = activation::log_softmax(logits, 1);
+                // t log t, with 0 log 0 = 0.
+                let entropy = scores.clone() * scores.clone().clamp_min(f32::MIN_POSITIVE).log();
+                (entropy - scores * log_probabilities).sum() / batch as f64
+            }
+            (ClassTargets::Soft(scores), _) => (logits - scores).powi_scalar(2).mean(),
+        }
+    }
+}
+
+impl<B: Backend> Checkpointed<B> for OscarForSequenceClassification<B> {}
+
+/// NLVR2: each choice is encoded on its own, the pooled vectors are joined (official
+/// `ImageBertForMultipleChoice`).
+#[derive(Module, Debug)]
+pub struct OscarForMultipleChoice<B: Backend> {
+    bert: Backbone<B>,
+    classifier: ClassifierHead<B>,
+    dropout: Dropout,
+    num_choice: usize,
+}
+
+impl<B: Backend> OscarForMultipleChoice<B> {
+    /// A model with fresh weights for `config.num_choice` images per statement.
+    pub fn new(config: &ModelConfig, device: &B::Device) -> Self {
+        Self {
+            bert: Backbone::new(config, device),
+            // The official head has two classes whatever num_labels says.
+            classifier: ClassifierHead::new(
+                config,
+                config.hidden_size * config.num_choice,
+                2,
+                config.use_img_layernorm,
+                device,
+            ),
+            dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
+            num_choice: config.num_choice,
+        }
+    }
+
+    /// Logits `[batch, 2]` of an input whose rows are `[batch * choices]`, the choices of one
+    /// statement side by side.
+    pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
+        let pooled = self.dropout.forward(self.bert.forward(input).pooled);
+        let [rows, hidden] = pooled.dims();
+        let joined = pooled.reshape([rows / self.num_choice, hidden * self.num_choice]);
+        self.classifier.forward(joined)
+    }
+}
+
+impl<B: Backend> Checkpointed<B> for OscarForMultipleChoice<B> {}

@@ -1,0 +1,135 @@
+//! The heads that more than one model uses.
+
+use burn::module::{Initializer, Module, Param};
+use burn::nn::{LayerNorm, Linear};
+use burn::tensor::{Tensor, activation, backend::Backend};
+
+use crate::config::{Activation, Classifier, ModelConfig};
+use crate::ops;
+
+/// Masked-token head: dense, activation, LayerNorm, output matrix and bias.
+///
+/// The official code runs it over every position, regions and padding included; here it gets only
+/// the rows whose token is to be predicted.
+#[derive(Module, Debug)]
+pub struct MlmHead<B: Backend> {
+    transform: MlmTransform<B>,
+    /// Output matrix `[vocab, hidden]` of its own; absent where it is the word embedding.
+    decoder: Option<Decoder<B>>,
+    /// Added to the logits, `[vocab]`.
+    bias: Param<Tensor<B, 1>>,
+}
+
+#[derive(Module, Debug)]
+struct MlmTransform<B: Backend> {
+    dense: Linear<B>,
+    layer_norm: LayerNorm<B>,
+    #[module(skip)]
+    activation: Activation,
+}
+
+#[derive(Module, Debug)]
+struct Decoder<B: Backend> {
+    weight: Param<Tensor<B, 2>>,
+}
+
+impl<B: Backend> MlmHead<B> {
+    /// A head with fresh weights; `tied` ones read the word embedding as their output matrix.
+    pub fn new(config: &ModelConfig, tied: bool, device: &B::Device) -> Self {
+        let (hidden, std) = (config.hidden_size, config.initializer_range);
+        Self {
+            transform: MlmTransform {
+                dense: ops::init_linear(hidden, hidden, std, device),
+                layer_norm: ops::init_layer_norm(hidden, config.layer_norm_eps, device),
+                activation: config.hidden_act,
+            },
+            decoder: (!tied).then(|| Decoder {
+                weight: ops::init_embedding(config.vocab_size, hidden, std, device),
+            }),
+            bias: Initializer::Zeros.init([config.vocab_size], device),
+        }
+    }
+
+    /// Logits over the vocabulary.
+    ///
+    /// # Shapes
+    ///
+    /// - hidden: `[rows, hidden]`
+    /// - word_embeddings: `[vocab, hidden]`
+    /// - output: `[rows, vocab]`
+    pub fn forward(&self, hidden: Tensor<B, 2>, word_embeddings: Tensor<B, 2>) -> Tensor<B, 2> {
+        let hidden =
+            ops::activate(self.transform.activation, self.transform.dense.forward(hidden));
+        let hidden = self.transform.layer_norm.forward(hidden);
+        let decoder = match &self.decoder {
+            Some(decoder) => decoder.weight.val(),
+            None => word_embeddings,
+        };
+        hidden.matmul(decoder.transpose()) + self.bias.val().unsqueeze()
+    }
+}
+
+/// Classification head. An MLP's parts have the official indices `0`, `2` (and `3`).
+#[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)]
+pub enum ClassifierHead<B: Backend> {
+    /// One linear layer.
+    Linear(Linear<B>),
+    /// Linear, ReLU, linear.
+    Mlp(MlpClassifier<B>),
+    /// Linear, ReLU, LayerNorm, linear: NLVR2 heads of models with region LayerNorm.
+    NormMlp(NormMlpClassifier<B>),
+}
+
+/// Two linear layers with a ReLU between them.
+#[derive(Module, Debug)]
+pub struct MlpClassifier<B: Backend> {
+    first: Linear<B>,
+    last: Linear<B>,
+}
+
+/// Two linear layers with a ReLU and a LayerNorm between them.
+#[derive(Module, Debug)]
+pub struct NormMlpClassifier<B: Backend> {
+    first: Linear<B>,
+    norm: LayerNorm<B>,
+    last: Linear<B>,
+}
+
+impl<B: Backend> ClassifierHead<B> {
+    /// A head from `d_input` features to `labels` classes; `norm` puts a LayerNorm into an MLP.
+    pub fn new(
+        config: &ModelConfig,
+        d_input: usize,
+        labels: usize,
+        norm: bool,
+        device: &B::Device,
+    ) -> Self {
+        let linear = |from, to| ops::init_linear(from, to, config.initializer_range, device);
+        let inner = config.hidden_size * config.cls_hidden_scale;
+        match (config.classifier, norm) {
+            (Classifier::Linear, _) => Self::Linear(linear(d_input, labels)),
+            (Classifier::Mlp, false) => Self::Mlp(MlpClassifier {
+                first: linear(d_input, inner),
+                last: linear(inner, labels),
+            }),
+            (Classifier::Mlp, true) => Self::NormMlp(NormMlpClassifier {
+                first: linear(d_input, inner),
+                norm: ops::init_layer_norm(inner, config.layer_norm_eps, device),
+                last: linear(inner, labels),
+            }),
+        }
+    }
+
+    /// `[batch, d_input]` to `[batch, labels]`.
+    pub fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
+        match self {
+            Self::Linear(head) => head.forward(input),
+            Self::Mlp(head) => head.last.forward(activation::relu(head.first.forward(input))),
+            Self::NormMlp(head) => {
+                let hidden = activation::relu(head.first.forward(input));
+                head.last.forward(head.norm.forward(hidden))
+            }
+        }
+    }
+}

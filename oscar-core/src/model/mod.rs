@@ -1,0 +1,17 @@
+//! The model: backbone, heads, and the models they make.
+
+mod backbone;
+mod captioning;
+mod classification;
+mod heads;
+mod pretraining;
+
+pub use backbone::{Backbone, BackboneOutput, Inspect};
+pub use captioning::OscarForCaptioning;
+pub use classification::{ClassTargets, OscarForMultipleChoice, OscarForSequenceClassification};
+pub use heads::{ClassifierHead, MlmHead};
+pub use pretraining::{OscarForPretraining, PretrainOutput};
+
+/// A tied output matrix: no parameter of its own, but a name in every official file.
+const TIED_DECODER: &[(&str, &str)] =
+    &[("cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight")];

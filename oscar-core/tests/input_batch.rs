@@ -1,0 +1,257 @@
+//! Padding never changes what a batch says.
+
+use burn::data::dataloader::batcher::Batcher;
+use burn::prelude::Backend;
+use burn::tensor::{Int, Tensor};
+use burn_flex::Flex;
+use oscar_core::input::{
+    AttentionMask, EncodedPair, ExampleSeed, InputError, PaddingConfig, PretrainBatch,
+    PretrainBatcher, PretrainEncoderConfig, RegionHandle,
+};
+use proptest::prelude::*;
+
+mod input_support;
+use input_support::{Corpus, Regions, encoder, region_value};
+
+type B = Flex;
+
+fn config() -> PretrainEncoderConfig {
+    PretrainEncoderConfig {
+        max_seq_length: 21,
+        max_regions: 5,
+        ..Default::default()
+    }
+}
+
+fn texts() -> Vec<(&'static str, &'static str)> {
+    vec![
+        ("a box", "box"),
+        ("there is a yellow block touching the wall", ""),
+        ("one", "tower black"),
+        (
+            "a tower with two blue blocks and a black one at the top and one box more",
+            "square",
+        ),
+        ("three circles", "circle circle circle"),
+        ("the base is blue", "base blue"),
+    ]
+}
+
+fn pairs(count: usize, seed: u64) -> Vec<EncodedPair> {
+    let corpus = Corpus::new(&texts());
+    let encoder = encoder(config());
+    let encode = |row| {
+        encoder.encode(
+            &corpus,
+            row % 6,
+            ExampleSeed {
+                seed,
+                epoch: row as u64,
+            },
+        )
+    };
+    (0..count).map(|row| encode(row).unwrap()).collect()
+}
+
+fn batch(rows: &[EncodedPair], padding: PaddingConfig) -> PretrainBatch<B> {
+    let batcher = PretrainBatcher::new(&encoder(config()), padding).unwrap();
+    batcher
+        .try_batch(rows.to_vec(), &Default::default())
+        .unwrap()
+}
+
+fn ints<const D: usize>(tensor: &Tensor<B, D, Int>) -> Vec<i64> {
+    tensor.to_data().iter::<i64>().collect()
+}
+
+fn floats<const D: usize>(tensor: &Tensor<B, D>) -> Vec<f32> {
+    tensor.to_data().iter::<f32>().collect()
+}
+
+fn mask(batch: &PretrainBatch<B>) -> Tensor<B, 2> {
+    match &batch.input.attention_mask {
+        AttentionMask::Padding(mask) => mask.clone(),
+        AttentionMask::Full(_) => panic!("a pre-training batch has a padding mask"),
+    }
+}
+
+/// Checks `batch` value by value against the rows it was made of.
+fn check(batch: &PretrainBatch<B>, rows: &[EncodedPair], padding: PaddingConfig) {
+    let [count, text] = batch.input.input_ids.dims();
+    let features = batch.input.region_features.as_ref().unwrap();
+    let [_, regions, dim] = features.dims();
+    let longest = |len: &dyn Fn(&EncodedPair) -> usize| rows.iter().map(len).max().unwrap();
+    let rounded = |len: usize, limit: usize| len.next_multiple_of(padding.pad_multiple).min(limit);
+    assert_eq!(count, rows.len());
+    assert_eq!(text, rounded(longest(&|row| row.input_ids.len()), 21));
+    assert_eq!(regions, rounded(longest(&|row| row.num_regions), 5));
+
+    let (ids, types) = (
+        ints(&batch.input.input_ids),
+        ints(&batch.input.token_type_ids),
+    );
+    let (attend, values) = (floats(&mask(batch)), floats(features));
+    assert_eq!(attend.len(), count * (text + regions));
+    for (index, row) in rows.iter().enumerate() {
+        for position in 0..text {
+            let at = index * text + position;
+            let expected = row.input_ids.get(position).map_or(0, |&id| i64::from(id));
+            assert_eq!(ids[at], expected);
+            assert_eq!(
+                types[at],
+                row.token_type_ids
+                    .get(position)
+                    .map_or(0, |&t| i64::from(t))
+            );
+            let real = position < row.input_ids.len();
+            assert_eq!(
+                attend[index * (text + regions) + position],
+                f32::from(u8::from(real))
+            );
+        }
+        for region in 0..regions {
+            let real = region < row.num_regions;
+            let at = index * (text + regions) + text + region;
+            assert_eq!(attend[at], f32::from(u8::from(real)));
+            for value in 0..dim {
+                let expected = if real {
+                    region_value(index % 6, region, value)
+                } else {
+                    0.0
+                };
+                assert_eq!(values[(index * regions + region) * dim + value], expected);
+            }
+        }
+    }
+    check_targets(batch, rows, text + regions, padding.masked_multiple);
+    assert_eq!(batch.num_examples, rows.len());
+    assert_eq!(batch.num_tokens as f32, attend.iter().sum::<f32>());
+    assert_eq!(batch.origins.len(), rows.len());
+    assert_eq!(
+        ints(&batch.relation),
+        rows.iter()
+            .map(|row| i64::from(row.relation))
+            .collect::<Vec<_>>()
+    );
+}
+
+fn check_targets(batch: &PretrainBatch<B>, rows: &[EncodedPair], seq: usize, multiple: usize) {
+    let positions = ints(&batch.masked_positions);
+    let (labels, weights) = (ints(&batch.masked_labels), floats(&batch.masked_weights));
+    let expected: Vec<(i64, i64)> = rows
+        .iter()
+        .enumerate()
+        .flat_map(|(index, row)| {
+            let flat = move |position: u32| (index * seq) as i64 + i64::from(position);
+            row.masked
+                .iter()
+                .map(move |token| (flat(token.position), i64::from(token.label)))
+        })
+        .collect();
+    assert_eq!(
+        positions.len(),
+        expected.len().max(1).next_multiple_of(multiple)
+    );
+    assert_eq!(
+        (labels.len(), weights.len()),
+        (positions.len(), positions.len())
+    );
+    for index in 0..positions.len() {
+        match expected.get(index) {
+            Some(&target) => {
+                assert_eq!(
+                    ((positions[index], labels[index]), weights[index]),
+                    (target, 1.0)
+                );
+            }
+            None => assert_eq!(
+                (positions[index], labels[index], weights[index]),
+                (0, 0, 0.0)
+            ),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn padding_changes_no_content(
+        count in 1_usize..12,
+        seed in any::<u64>(),
+        pad_multiple in 1_usize..20,
+        masked_multiple in 1_usize..20,
+    ) {
+        let rows = pairs(count, seed);
+        let padding = PaddingConfig { pad_multiple, masked_multiple };
+        check(&batch(&rows, padding), &rows, padding);
+    }
+}
+
+#[test]
+fn a_batch_without_targets_has_one_of_no_weight() {
+    let mut rows = pairs(3, 0);
+    rows.iter_mut().for_each(|row| row.masked.clear());
+    let padding = PaddingConfig {
+        masked_multiple: 1,
+        ..Default::default()
+    };
+    let batch = batch(&rows, padding);
+    assert_eq!(ints(&batch.masked_positions), [0]);
+    assert_eq!(floats(&batch.masked_weights), [0.0]);
+}
+
+#[test]
+fn regions_of_two_sizes_do_not_batch() {
+    let mut rows = pairs(2, 0);
+    let wider = std::sync::Arc::new(Regions {
+        counts: vec![2],
+        dim: 6,
+    });
+    rows[1].regions = RegionHandle::new(wider, 0);
+    let batcher = PretrainBatcher::new(&encoder(config()), PaddingConfig::default()).unwrap();
+    let error = batcher
+        .try_batch::<B>(rows, &Default::default())
+        .unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            InputError::RegionDim {
+                found: 6,
+                expected: 4,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let error = batcher
+        .try_batch::<B>(Vec::new(), &Default::default())
+        .unwrap_err();
+    assert!(matches!(error, InputError::EmptyBatch));
+}
+
+#[test]
+fn burns_batcher_makes_the_same_batch() {
+    fn by_trait<B: Backend>(
+        batcher: &dyn Batcher<B, EncodedPair, PretrainBatch<B>>,
+        rows: Vec<EncodedPair>,
+    ) -> PretrainBatch<B> {
+        batcher.batch(rows, &Default::default())
+    }
+    let rows = pairs(6, 3);
+    let padding = PaddingConfig::default();
+    let batcher = PretrainBatcher::new(&encoder(config()), padding).unwrap();
+    check(&by_trait::<B>(&batcher, rows.clone()), &rows, padding);
+}
+
+#[test]
+fn padding_to_multiples_of_zero_is_refused() {
+    let padding = PaddingConfig {
+        pad_multiple: 0,
+        ..Default::default()
+    };
+    let error = PretrainBatcher::new(&encoder(config()), padding)
+        .unwrap_err()
+        .to_string();
+    assert_eq!(error, "`pad_multiple` is 0, but must be at least 1");
+}

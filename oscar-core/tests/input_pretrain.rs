@@ -1,0 +1,240 @@
+//! Masking, repeatability, and rows that are refused.
+
+use oscar_core::input::{
+    EncodedPair, Example, ExampleSeed, InputError, PretrainEncoderConfig, ProbeTargets,
+    TextBSampleMode,
+};
+
+mod input_support;
+use input_support::{
+    Corpus, SEED, assert_share, contrast, encode_all, encoder, example, ids, regions, text_b,
+    unmasked,
+};
+
+#[test]
+fn masking_has_berts_odds() {
+    let corpus = Corpus::new(&[("there is a yellow block ", "blue box black tower"); 10]);
+    let encoder = encoder(PretrainEncoderConfig::default());
+    let clean = unmasked(PretrainEncoderConfig::default());
+    let (mut tokens, mut targets, mut masks, mut same) = (0, 0, 0, 0);
+    let mask = encoder.tokenizer().special().mask;
+    for epoch in 0..2500 {
+        for row in 0..10 {
+            let seed = ExampleSeed { seed: 7, epoch };
+            let pair = encoder.encode(&corpus, row, seed).unwrap();
+            let original = clean.encode(&corpus, row, seed).unwrap().input_ids;
+            tokens += pair.len_a + pair.len_b;
+            targets += pair.masked.len();
+            let changed = original
+                .iter()
+                .zip(&pair.input_ids)
+                .filter(|(a, b)| a != b)
+                .count();
+            assert!(changed <= pair.masked.len());
+            for token in &pair.masked {
+                let (position, label) = (token.position as usize, token.label);
+                assert_eq!(original[position], label);
+                assert!(position >= 1 && position != pair.len_a + 1);
+                assert!(position < pair.input_ids.len() - 1);
+                masks += usize::from(pair.input_ids[position] == mask);
+                same += usize::from(pair.input_ids[position] == label);
+            }
+        }
+    }
+    assert!(tokens > 200_000);
+    // A random token may be [MASK] or the old one by chance.
+    let chance = 0.1 / encoder.tokenizer().vocab_size() as f64;
+    assert_share(targets, tokens, 0.15, "targets");
+    assert_share(masks, targets, 0.8 + chance, "[MASK]");
+    assert_share(same, targets, 0.1 + chance, "unchanged");
+}
+
+#[test]
+fn every_token_is_a_target_at_probability_one_but_the_special_ones() {
+    let config = PretrainEncoderConfig {
+        mask_probability: 1.0,
+        ..Default::default()
+    };
+    for pair in encode_all(&encoder(config), &Corpus::numbered(20), 5) {
+        let positions: Vec<usize> = pair
+            .masked
+            .iter()
+            .map(|token| token.position as usize)
+            .collect();
+        let specials = [0, pair.len_a + 1, pair.input_ids.len() - 1];
+        let expected: Vec<usize> = (0..pair.input_ids.len())
+            .filter(|position| !specials.contains(position))
+            .collect();
+        assert_eq!(positions, expected);
+    }
+}
+
+#[test]
+fn polluted_tags_can_be_left_unmasked() {
+    let config = PretrainEncoderConfig {
+        mask_probability: 1.0,
+        mask_loss_for_unmatched: false,
+        ..contrast(0.25, TextBSampleMode::TextB)
+    };
+    for pair in encode_all(&encoder(config), &Corpus::numbered(20), 10) {
+        let in_b = if pair.relation == 0 { pair.len_b } else { 0 };
+        assert_eq!(pair.masked.len(), pair.len_a + in_b);
+    }
+}
+
+fn essence(pair: EncodedPair) -> (Vec<u32>, Vec<(u32, u32)>, u8) {
+    let masked = pair
+        .masked
+        .iter()
+        .map(|token| (token.position, token.label))
+        .collect();
+    (pair.input_ids, masked, pair.relation)
+}
+
+#[test]
+fn an_example_depends_on_seed_epoch_and_row_only() {
+    let corpus = Corpus::numbered(64);
+    let encoder = encoder(contrast(0.25, TextBSampleMode::TextAOrB));
+    let encode = |row: usize| essence(encoder.encode(&corpus, row, SEED).unwrap());
+    let forward: Vec<_> = (0..64).map(encode).collect();
+    let mut backward: Vec<_> = (0..64).rev().map(encode).collect();
+    backward.reverse();
+    assert_eq!(forward, backward);
+
+    let threaded: Vec<_> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..4)
+            .map(|worker| {
+                scope.spawn(move || (worker * 16..worker * 16 + 16).map(encode).collect())
+            })
+            .collect();
+        workers
+            .into_iter()
+            .flat_map(|worker| -> Vec<_> { worker.join().unwrap() })
+            .collect()
+    });
+    assert_eq!(forward, threaded);
+
+    for other in [
+        ExampleSeed { seed: 43, epoch: 0 },
+        ExampleSeed { seed: 42, epoch: 1 },
+    ] {
+        let differ = (0..64)
+            .filter(|&row| essence(encoder.encode(&corpus, row, other).unwrap()) != encode(row));
+        assert!(differ.count() > 40);
+    }
+}
+
+#[test]
+fn an_endless_caption_is_cut() {
+    let text = "a yellow block ".repeat(700);
+    assert!(text.len() > 10_000);
+    let encoder = encoder(PretrainEncoderConfig::default());
+    for (b, total) in [("box tower", 35), ("", 35)] {
+        let corpus = Corpus::new(&[(text.as_str(), b); 3]);
+        let pair = encoder.encode(&corpus, 0, SEED).unwrap();
+        assert_eq!(pair.input_ids.len(), total);
+        assert_eq!(pair.token_type_ids.len(), total);
+    }
+}
+
+#[test]
+fn a_row_that_cannot_be_encoded_is_named() {
+    let encoder = unmasked(contrast(0.0, TextBSampleMode::TextB));
+    let mut corpus = Corpus::new(&[("\u{0}\u{200b} \u{fffd}", "box")]);
+    let error = encoder.encode(&corpus, 0, SEED).unwrap_err();
+    assert!(matches!(error, InputError::EmptyText { .. }));
+    assert!(error.to_string().starts_with("memory:1"), "{error}");
+
+    corpus.push(example(1, "a box", "box", regions(0)));
+    let error = encoder.encode(&corpus, 1, SEED).unwrap_err().to_string();
+    assert!(
+        error.starts_with("memory:2") && error.contains("image `image1`"),
+        "{error}"
+    );
+
+    let error = encoder.encode(&corpus, 9, SEED).unwrap_err();
+    assert_eq!(error.to_string(), "cannot read row 9 of the corpus");
+    assert!(matches!(
+        encoder.check_corpus(&Corpus::default()),
+        Err(InputError::EmptyCorpus)
+    ));
+}
+
+#[test]
+fn regions_beyond_the_limit_are_left_out() {
+    let config = PretrainEncoderConfig {
+        max_regions: 3,
+        ..Default::default()
+    };
+    let mut corpus = Corpus::default();
+    corpus.push(example(0, "a box", "box", regions(7)));
+    assert_eq!(
+        encoder(config)
+            .encode(&corpus, 0, SEED)
+            .unwrap()
+            .num_regions,
+        3
+    );
+}
+
+fn probe_pair() -> (Example, Example) {
+    let own = example(
+        0,
+        "a yellow box and a blue tower and a black block",
+        "box yellow",
+        regions(2),
+    );
+    let other = example(1, "the red one", "circle blue square", regions(5));
+    (own, other)
+}
+
+#[test]
+fn a_probe_masks_only_what_is_asked_and_shows_another_image() {
+    let encoder = encoder(PretrainEncoderConfig::default());
+    let tokenizer = encoder.tokenizer().clone();
+    let wanted = ids(&tokenizer, &["yellow", "blue", "black"]);
+    let (own, other) = probe_pair();
+    let mut total = 0;
+    for row in 0..500 {
+        let targets = ProbeTargets {
+            ids: wanted.clone(),
+            rate: 0.15,
+        };
+        let probe = |swap| {
+            encoder
+                .encode_probe(&own, &targets, &mut SEED.rng(row), swap)
+                .unwrap()
+        };
+        let (mine, theirs) = (probe(None), probe(Some(&other)));
+        assert!(!mine.masked.is_empty());
+        assert_eq!(mine.masked, theirs.masked);
+        for token in &mine.masked {
+            assert!(wanted.contains(&token.label));
+            assert_eq!(
+                mine.input_ids[token.position as usize],
+                tokenizer.special().mask
+            );
+        }
+        total += mine.masked.len();
+        assert_eq!(text_b(&mine), tokenizer.encode("box yellow"));
+        assert_eq!(text_b(&theirs), tokenizer.encode("circle blue square"));
+        assert_eq!((mine.num_regions, theirs.num_regions), (2, 5));
+        assert_eq!((mine.relation, theirs.relation), (0, 1));
+    }
+    // Three candidates at 15 %, and one wherever none was drawn: 0.45 + 0.85 ^ 3 = 1.06 per row.
+    assert!((480..600).contains(&total), "{total}");
+}
+
+#[test]
+fn a_probe_without_candidates_masks_nothing() {
+    let encoder = encoder(PretrainEncoderConfig::default());
+    let targets = ProbeTargets {
+        ids: ids(encoder.tokenizer(), &["seven"]),
+        rate: 1.0,
+    };
+    let (own, _) = probe_pair();
+    let pair = encoder
+        .encode_probe(&own, &targets, &mut SEED.rng(0), None)
+        .unwrap();
+    assert!(pair.masked.is_empty());
+}

@@ -1,0 +1,28 @@
+//! The engine: Burn's learner, set up to train Oscar.
+//!
+//! [`fit`] takes a model, its data and its settings and trains to the last step. It runs Burn's
+//! `SupervisedTraining` (dashboard, metrics, event store, early stopping) with a strategy of its
+//! own, which counts optimiser steps, validates and saves by steps, and resumes exactly.
+
+mod error;
+mod fit;
+mod loader;
+mod memory;
+mod optim;
+mod renderer;
+mod run;
+mod schedule;
+mod stats;
+mod strategy;
+
+pub use burn_train::Interrupter;
+pub use error::TrainError;
+pub use fit::{Fit, OptimizerConfig, TrainConfig, fit};
+pub use loader::{BatchSource, Corpus, Failure, Order, StepLoader, Weighted};
+pub use memory::peak_memory;
+pub use optim::{AdamW, AdamWConfig, MomentsRecord, clip_grad_norm};
+pub use renderer::{LineRenderer, duration};
+pub use run::{Best, FixedSettings, MODEL_FILE, RunDir, TrainState, write_directory, write_json};
+pub use schedule::{LinearSchedule, ScheduleOrder};
+pub use stats::{DivergenceMetric, LOSS, StatMetric, Statistic, StepOutput, StepStats, ThroughputMetric};
+pub use strategy::{ClipAt, Components, Describe, Outcome, Pace, Trainable};

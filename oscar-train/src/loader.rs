@@ -1,0 +1,319 @@
+//! The data loader: ordered, prefetching, resumable at any step.
+//!
+//! Burn's own loader delivers in the order its threads finish, keeps partial batches and starts
+//! again from the beginning. Here batch `n` of a run is a function of the seed and of `n` alone:
+//! a resumed run sees exactly what it would have seen.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
+use burn::tensor::backend::Backend;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::error::TrainError;
+
+/// Batches that wait in each worker's queue.
+const PREFETCH: usize = 2;
+
+/// What a run learns from or is validated on.
+pub trait BatchSource<B: Backend>: Send + Sync {
+    /// The model's input.
+    type Batch: Send + 'static;
+
+    /// Number of examples.
+    fn len(&self) -> usize;
+
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The batch of examples `indices` as they are in `epoch` (masks and pollution change).
+    ///
+    /// # Errors
+    ///
+    /// If an example cannot be read or encoded; the error names its file and row.
+    fn batch(
+        &self,
+        epoch: u64,
+        indices: &[u32],
+        device: &B::Device,
+    ) -> Result<Self::Batch, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// A batch and its share of the step's loss.
+#[derive(Clone, Debug)]
+pub struct Weighted<T> {
+    /// The batch.
+    pub batch: T,
+    /// Factor of its loss: 1 / accumulation, times the weight of its corpus.
+    pub loss_weight: f64,
+}
+
+/// A source and its share of each step's loss.
+pub struct Corpus<B: Backend, T> {
+    /// The examples.
+    pub source: Arc<dyn BatchSource<B, Batch = T>>,
+    /// Share of the loss; the shares of a run's corpora add up to 1.
+    pub weight: f64,
+}
+
+impl<B: Backend, T> Clone for Corpus<B, T> {
+    fn clone(&self) -> Self {
+        Self { source: self.source.clone(), weight: self.weight }
+    }
+}
+
+/// How batches follow one another.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    /// Examples per batch.
+    pub micro_batch: usize,
+    /// Batches of each corpus per optimiser step.
+    pub accumulation: usize,
+    /// First optimiser step.
+    pub first_step: usize,
+    /// Optimiser step to stop before.
+    pub end_step: usize,
+    /// Seed of the shuffling; without one the examples come in order, once, the last batch
+    /// partial.
+    pub shuffle: Option<u64>,
+    /// Threads that prepare batches.
+    pub workers: usize,
+}
+
+/// See the [module documentation](self).
+pub struct StepLoader<B: Backend, T> {
+    plan: Arc<Plan<B, T>>,
+}
+
+struct Plan<B: Backend, T> {
+    corpora: Vec<Corpus<B, T>>,
+    order: Order,
+    device: B::Device,
+    permutations: Vec<Mutex<Option<(u64, Arc<Vec<u32>>)>>>,
+    failure: Arc<Mutex<Option<TrainError>>>,
+}
+
+/// A place for the error that ended a loader early, since Burn's iterators cannot return one.
+pub type Failure = Arc<Mutex<Option<TrainError>>>;
+
+impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
+    /// A loader over one or several corpora, each giving every step its own batches.
+    ///
+    /// # Errors
+    ///
+    /// If a corpus has fewer examples than one batch.
+    pub fn new(
+        corpora: Vec<Corpus<B, T>>,
+        order: Order,
+        device: B::Device,
+        failure: Failure,
+    ) -> Result<Self, TrainError> {
+        let needed = if order.shuffle.is_some() { order.micro_batch } else { 1 };
+        for (index, corpus) in corpora.iter().enumerate() {
+            if corpus.source.len() < needed {
+                return Err(TrainError::TooFewExamples {
+                    what: match (order.shuffle, index) {
+                        (None, _) => "the validation data",
+                        (Some(_), 0) => "the training data",
+                        (Some(_), _) => "the extra training data",
+                    },
+                    found: corpus.source.len(),
+                    needed,
+                });
+            }
+        }
+        let permutations = corpora.iter().map(|_| Mutex::new(None)).collect();
+        Ok(Self { plan: Arc::new(Plan { corpora, order, device, permutations, failure }) })
+    }
+
+    /// Batches of a whole pass over `source` in order, the last one partial.
+    ///
+    /// # Errors
+    ///
+    /// If `source` is empty.
+    pub fn once(
+        source: Arc<dyn BatchSource<B, Batch = T>>,
+        batch_size: usize,
+        workers: usize,
+        device: B::Device,
+        failure: Failure,
+    ) -> Result<Self, TrainError> {
+        let order = Order {
+            micro_batch: batch_size,
+            accumulation: 1,
+            first_step: 0,
+            end_step: source.len().div_ceil(batch_size),
+            shuffle: None,
+            workers,
+        };
+        Self::new(vec![Corpus { source, weight: 1.0 }], order, device, failure)
+    }
+}
+
+impl<B: Backend, T: Send + 'static> Plan<B, T> {
+    fn micro_batches(&self) -> std::ops::Range<usize> {
+        let per_step = self.order.accumulation * self.corpora.len();
+        self.order.first_step * per_step..self.order.end_step * per_step
+    }
+
+    /// Batch `n` of the run: the corpora take turns.
+    fn batch(&self, n: usize) -> Result<Weighted<T>, TrainError> {
+        let which = n % self.corpora.len();
+        let corpus = &self.corpora[which];
+        let (epoch, indices) = self.indices(which, n / self.corpora.len());
+        let batch = corpus
+            .source
+            .batch(epoch, &indices, &self.device)
+            .map_err(TrainError::Data)?;
+        Ok(Weighted { batch, loss_weight: corpus.weight / self.order.accumulation as f64 })
+    }
+
+    /// Epoch and examples of batch `n` of one corpus. An epoch has whole batches only.
+    fn indices(&self, which: usize, n: usize) -> (u64, Vec<u32>) {
+        let size = self.order.micro_batch;
+        let len = self.corpora[which].source.len();
+        let Some(seed) = self.order.shuffle else {
+            let start = n * size;
+            return (0, (start..(start + size).min(len)).map(|index| index as u32).collect());
+        };
+        let per_epoch = len / size;
+        let epoch = (n / per_epoch) as u64;
+        let start = (n % per_epoch) * size;
+        let permutation = self.permutation(which, seed, epoch, len);
+        (epoch, permutation[start..start + size].to_vec())
+    }
+
+    /// The order of an epoch, shared by the workers.
+    fn permutation(&self, which: usize, seed: u64, epoch: u64, len: usize) -> Arc<Vec<u32>> {
+        let mut cached = lock(&self.permutations[which]);
+        if let Some((known, permutation)) = cached.as_ref()
+            && *known == epoch
+        {
+            return permutation.clone();
+        }
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        // Each (corpus, epoch) has its own stream of the generator.
+        rng.set_stream(epoch * self.corpora.len() as u64 + which as u64);
+        let mut permutation: Vec<u32> = (0..len as u32).collect();
+        permutation.shuffle(&mut rng);
+        let permutation = Arc::new(permutation);
+        *cached = Some((epoch, permutation.clone()));
+        permutation
+    }
+}
+
+impl<B: Backend, T: Send + 'static> DataLoader<B, Weighted<T>> for StepLoader<B, T> {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Weighted<T>> + 'a> {
+        Box::new(StepIterator::start(self.plan.clone()))
+    }
+
+    fn num_items(&self) -> usize {
+        match self.plan.order.shuffle {
+            Some(_) => self.plan.micro_batches().len() * self.plan.order.micro_batch,
+            None => self.plan.corpora[0].source.len(),
+        }
+    }
+
+    fn to_device(&self, device: &B::Device) -> Arc<dyn DataLoader<B, Weighted<T>>> {
+        self.with(self.plan.order, device.clone())
+    }
+
+    /// `start` and `end` count examples, rounded down to whole steps.
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<B, Weighted<T>>> {
+        let order = self.plan.order;
+        let per_step = order.micro_batch * order.accumulation * self.plan.corpora.len();
+        let first_step = order.first_step + start / per_step;
+        let end_step = (order.first_step + end / per_step).min(order.end_step);
+        self.with(Order { first_step, end_step, ..order }, self.plan.device.clone())
+    }
+}
+
+impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
+    fn with(&self, order: Order, device: B::Device) -> Arc<dyn DataLoader<B, Weighted<T>>> {
+        let plan = Plan {
+            corpora: self.plan.corpora.clone(),
+            order,
+            device,
+            permutations: self.plan.corpora.iter().map(|_| Mutex::new(None)).collect(),
+            failure: self.plan.failure.clone(),
+        };
+        Arc::new(Self { plan: Arc::new(plan) })
+    }
+}
+
+/// Worker `w` of `k` makes every `k`-th batch, so reading the queues in turn restores the order.
+struct StepIterator<B: Backend, T> {
+    plan: Arc<Plan<B, T>>,
+    queues: Vec<Receiver<Result<Weighted<T>, TrainError>>>,
+    next: usize,
+    total: usize,
+}
+
+impl<B: Backend, T: Send + 'static> StepIterator<B, T> {
+    fn start(plan: Arc<Plan<B, T>>) -> Self {
+        let range = plan.micro_batches();
+        let workers = plan.order.workers.max(1);
+        let queues = (0..workers)
+            .map(|worker| {
+                let (sender, receiver) = sync_channel(PREFETCH);
+                let plan = plan.clone();
+                let numbers = range.clone().skip(worker).step_by(workers);
+                std::thread::spawn(move || prepare(&plan, numbers, &sender));
+                receiver
+            })
+            .collect();
+        Self { plan, queues, next: 0, total: range.len() }
+    }
+}
+
+fn prepare<B: Backend, T: Send + 'static>(
+    plan: &Plan<B, T>,
+    numbers: impl Iterator<Item = usize>,
+    sender: &SyncSender<Result<Weighted<T>, TrainError>>,
+) {
+    for number in numbers {
+        let batch = plan.batch(number);
+        let failed = batch.is_err();
+        // Nobody listens any more once the iterator is dropped.
+        if sender.send(batch).is_err() || failed {
+            return;
+        }
+    }
+}
+
+impl<B: Backend, T: Send + 'static> Iterator for StepIterator<B, T> {
+    type Item = Weighted<T>;
+
+    fn next(&mut self) -> Option<Weighted<T>> {
+        if self.next == self.total {
+            return None;
+        }
+        let queue = &self.queues[self.next % self.queues.len()];
+        match queue.recv().unwrap_or(Err(TrainError::Worker)) {
+            Ok(batch) => {
+                self.next += 1;
+                Some(batch)
+            }
+            Err(error) => {
+                lock(&self.plan.failure).get_or_insert(error);
+                None
+            }
+        }
+    }
+}
+
+impl<B: Backend, T: Send + 'static> DataLoaderIterator<Weighted<T>> for StepIterator<B, T> {
+    fn progress(&self) -> Progress {
+        Progress::new(self.next, self.total)
+    }
+}
+
+/// A poisoned lock here still holds a whole value: every write is one assignment.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,16 @@
+//! Peak memory of this process.
+
+/// Most memory this process has held at once, in bytes, where the system tells.
+#[cfg(target_os = "linux")]
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// Most memory this process has held at once, in bytes, where the system tells.
+#[cfg(not(target_os = "linux"))]
+pub fn peak_memory() -> Option<u64> {
+    None
+}

@@ -1,0 +1,187 @@
+//! Progress where there is no terminal: one readable line per period.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use burn_train::metric::{MetricDefinition, MetricId};
+use burn_train::renderer::{
+    EvaluationName, EvaluationProgress, MetricState, MetricsRenderer, MetricsRendererEvaluation,
+    MetricsRendererTraining, ProgressType, TrainingProgress,
+};
+
+use crate::memory::peak_memory;
+
+/// Writes `step 50/600  Loss 3.21  …  312 samples/s  ETA 2m10s` every few steps, and a line after
+/// each validation.
+pub struct LineRenderer {
+    out: Box<dyn Write + Send + Sync>,
+    /// Optimiser steps between two lines.
+    every: usize,
+    /// Batches per optimiser step.
+    batches_per_step: usize,
+    total_steps: usize,
+    names: HashMap<MetricId, String>,
+    order: Vec<String>,
+    train: Means,
+    valid: Means,
+    last: Option<(usize, Instant)>,
+}
+
+/// Means of the values since the last line, by metric.
+#[derive(Default)]
+struct Means(HashMap<String, (f64, usize)>);
+
+impl Means {
+    fn add(&mut self, name: &str, value: f64) {
+        let (sum, count) = self.0.entry(name.into()).or_default();
+        *sum += value;
+        *count += 1;
+    }
+
+    fn take(&mut self, order: &[String]) -> String {
+        let means = std::mem::take(&mut self.0);
+        let shown = order.iter().filter_map(|name| {
+            let (sum, count) = means.get(name)?;
+            Some(format!("{name} {}", short(sum / *count as f64)))
+        });
+        shown.collect::<Vec<_>>().join("  ")
+    }
+}
+
+/// Four significant digits, without zeros or exponents where they can be avoided.
+fn short(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".into(),
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 0.01 => format!("{value:.3}"),
+        _ => format!("{value:.2e}"),
+    }
+}
+
+impl LineRenderer {
+    /// A renderer of a run of `total_steps` steps; `every` is the number of steps per line.
+    pub fn new(
+        out: Box<dyn Write + Send + Sync>,
+        every: usize,
+        batches_per_step: usize,
+        total_steps: usize,
+    ) -> Self {
+        Self {
+            out,
+            every: every.max(1),
+            batches_per_step,
+            total_steps,
+            names: HashMap::new(),
+            order: Vec::new(),
+            train: Means::default(),
+            valid: Means::default(),
+            last: None,
+        }
+    }
+
+    fn record(&mut self, state: &MetricState, valid: bool) {
+        let MetricState::Numeric(entry, value) = state else { return };
+        let Some(name) = self.names.get(&entry.metric_id) else { return };
+        let means = if valid { &mut self.valid } else { &mut self.train };
+        means.add(name, value.current());
+    }
+
+    fn line(&mut self, text: String) {
+        // Progress that cannot be shown must not end the run.
+        let _ = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
+    }
+
+    /// Time left at the speed since the last line.
+    fn eta(&mut self, step: usize) -> String {
+        let now = Instant::now();
+        let (before, since) = self.last.replace((step, now)).unwrap_or((step, now));
+        match step - before {
+            0 => String::new(),
+            done => {
+                let left = (self.total_steps - step.min(self.total_steps)) as f64;
+                let seconds = (now - since).as_secs_f64() / done as f64 * left;
+                format!("  ETA {}", duration(Duration::from_secs_f64(seconds)))
+            }
+        }
+    }
+}
+
+/// `1h02m`, `3m05s` or `12s`.
+pub fn duration(time: Duration) -> String {
+    let seconds = time.as_secs_f64().round() as u64;
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, s) => format!("{s}s"),
+        (0, m, s) => format!("{m}m{s:02}s"),
+        (h, m, _) => format!("{h}h{m:02}m"),
+    }
+}
+
+impl MetricsRendererTraining for LineRenderer {
+    fn update_train(&mut self, state: MetricState) {
+        self.record(&state, false);
+    }
+
+    fn update_valid(&mut self, state: MetricState) {
+        self.record(&state, true);
+    }
+
+    fn render_train(&mut self, item: TrainingProgress, _: Vec<ProgressType>) {
+        let batch = item.iteration.unwrap_or(0);
+        let step = batch.div_ceil(self.batches_per_step);
+        if self.last.is_none() {
+            self.last = Some((step.saturating_sub(1), Instant::now()));
+        }
+        let whole = batch.is_multiple_of(self.batches_per_step);
+        if whole && (step.is_multiple_of(self.every) || step == self.total_steps) {
+            let metrics = self.train.take(&self.order);
+            let eta = self.eta(step);
+            let memory = match peak_memory() {
+                Some(bytes) => format!("  peak {:.1} GiB", bytes as f64 / f64::from(1 << 30)),
+                None => String::new(),
+            };
+            self.line(format!("step {step}/{}  {metrics}{memory}{eta}", self.total_steps));
+        }
+    }
+
+    fn render_valid(&mut self, item: TrainingProgress, _: Vec<ProgressType>) {
+        let finished = item.progress.as_ref().is_none_or(|p| p.items_processed == p.items_total);
+        if finished {
+            let metrics = self.valid.take(&self.order);
+            self.line(format!("  validation  {metrics}"));
+        }
+    }
+}
+
+impl MetricsRendererEvaluation for LineRenderer {
+    fn update_test(&mut self, _: EvaluationName, _: MetricState) {}
+
+    fn render_test(&mut self, _: EvaluationProgress, _: Vec<ProgressType>) {}
+}
+
+impl MetricsRenderer for LineRenderer {
+    fn manual_close(&mut self) {}
+
+    fn register_metric(&mut self, definition: MetricDefinition) {
+        if !self.order.contains(&definition.name) {
+            self.order.push(definition.name.clone());
+        }
+        self.names.insert(definition.metric_id, definition.name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_times_are_short() {
+        assert_eq!(short(0.0), "0");
+        assert_eq!(short(1234.56), "1235");
+        assert_eq!(short(0.98765), "0.988");
+        assert_eq!(short(5e-5), "5.00e-5");
+        assert_eq!(duration(Duration::from_secs(12)), "12s");
+        assert_eq!(duration(Duration::from_secs(185)), "3m05s");
+        assert_eq!(duration(Duration::from_secs(3720)), "1h02m");
+    }
+}

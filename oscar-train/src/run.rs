@@ -1,0 +1,299 @@
+//! The run directory and the checkpoints in it.
+//!
+//! ```text
+//! runs/NAME/
+//!   checkpoint/step-00000400/   model.safetensors, optimizer.safetensors, state.json
+//!   best/  last/                model.safetensors and what describes it
+//! ```
+//!
+//! A checkpoint is written aside, synced and renamed: a directory called `step-…` is complete.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use burn::module::AutodiffModule;
+use burn::tensor::backend::AutodiffBackend;
+use oscar_core::checkpoint::{self, Checkpointed, RandomInit};
+use serde::{Deserialize, Serialize};
+
+use crate::error::TrainError;
+use crate::optim::AdamW;
+
+/// Layout of a checkpoint; a reader refuses any other.
+const VERSION: u32 = 1;
+
+/// File of weights, in checkpoints and in `best/` and `last/`.
+pub const MODEL_FILE: &str = "model.safetensors";
+const OPTIMIZER_FILE: &str = "optimizer.safetensors";
+const STATE_FILE: &str = "state.json";
+
+/// A directory that one process at a time trains in.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    /// Holds the lock until dropped.
+    _lock: File,
+}
+
+/// What a checkpoint knows beside weights and moments.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainState {
+    version: u32,
+    /// Optimiser steps done.
+    pub step: usize,
+    /// What must not change between a run and its continuation.
+    pub settings: FixedSettings,
+    /// Best validation so far.
+    pub best: Option<Best>,
+}
+
+/// Settings that decide which examples a step sees.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FixedSettings {
+    /// Seed of shuffling, masking, pollution and dropout.
+    pub seed: u64,
+    /// Optimiser steps of the whole run.
+    pub steps: usize,
+    /// Examples per optimiser step and corpus.
+    pub batch_size: usize,
+    /// Parts each step is computed in.
+    pub accumulation: usize,
+    /// Examples of each corpus.
+    pub examples: Vec<usize>,
+}
+
+/// A validation result.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// After which step.
+    pub step: usize,
+    /// Validation loss.
+    pub loss: f64,
+}
+
+impl TrainState {
+    /// The state after `step` steps.
+    pub fn new(step: usize, settings: FixedSettings, best: Option<Best>) -> Self {
+        Self { version: VERSION, step, settings, best }
+    }
+}
+
+impl RunDir {
+    /// Creates the directory if needed and locks it.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be created, or another process holds it.
+    pub fn lock(path: impl Into<PathBuf>) -> Result<Self, TrainError> {
+        let path = path.into();
+        fs::create_dir_all(&path).map_err(io("create", &path))?;
+        let lock_path = path.join(".lock");
+        let lock = File::create(&lock_path).map_err(io("create", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(TrainError::Locked { path }),
+            Err(TryLockError::Error(source)) => Err(io("lock", &lock_path)(source)),
+        }
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoint")
+    }
+
+    /// The complete checkpoints, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// If the directory cannot be listed.
+    pub fn list(&self) -> Result<Vec<(usize, PathBuf)>, TrainError> {
+        let directory = self.checkpoints();
+        let mut found = Vec::new();
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+            Err(error) => return Err(io("list", &directory)(error)),
+        };
+        for entry in entries {
+            let path = entry.map_err(io("list", &directory))?.path();
+            let step = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .and_then(|name| name.strip_prefix("step-"))
+                .and_then(|step| step.parse().ok());
+            if let Some(step) = step {
+                found.push((step, path));
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Writes a checkpoint and deletes all but the newest `keep`.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written; earlier checkpoints are untouched then.
+    pub fn save<B, M>(
+        &self,
+        state: &TrainState,
+        model: &M,
+        optimizer: &AdamW<B>,
+        keep: usize,
+    ) -> Result<(), TrainError>
+    where
+        B: AutodiffBackend,
+        M: AutodiffModule<B> + Checkpointed<B>,
+    {
+        let target = self.checkpoints().join(format!("step-{:08}", state.step));
+        if target.exists() {
+            return Ok(());
+        }
+        write_directory(&target, |directory| {
+            checkpoint::save(model, directory.join(MODEL_FILE))?;
+            checkpoint::write_tensors(directory.join(OPTIMIZER_FILE), &optimizer.state())?;
+            write_json(&directory.join(STATE_FILE), state)
+        })?;
+        let checkpoints = self.list()?;
+        let old = checkpoints.len().saturating_sub(keep.max(1));
+        for (_, path) in &checkpoints[..old] {
+            fs::remove_dir_all(path).map_err(io("delete", path))?;
+        }
+        Ok(())
+    }
+
+    /// Loads the newest checkpoint into `model` and `optimizer`, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read or was made with other settings.
+    pub fn restore<B, M>(
+        &self,
+        settings: &FixedSettings,
+        model: M,
+        optimizer: AdamW<B>,
+        device: &B::Device,
+    ) -> Result<(M, AdamW<B>, Option<TrainState>), TrainError>
+    where
+        B: AutodiffBackend,
+        M: AutodiffModule<B> + Checkpointed<B>,
+    {
+        let Some((_, path)) = self.list()?.pop() else {
+            return Ok((model, optimizer, None));
+        };
+        let state = read_state(&path.join(STATE_FILE))?;
+        require_same(&path, &state.settings, settings)?;
+        let (model, _) = checkpoint::load(model, path.join(MODEL_FILE), &RandomInit::Refuse)?;
+        let moments = checkpoint::read_tensors(path.join(OPTIMIZER_FILE))?;
+        Ok((model, optimizer.load_state(moments, device)?, Some(state)))
+    }
+}
+
+/// Fills a new directory beside `target`, syncs it and puts it in the place of `target`.
+///
+/// # Errors
+///
+/// If it cannot be filled; `target` is untouched then.
+pub fn write_directory(
+    target: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
+    let parent = target.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(io("create", parent))?;
+    let aside = sibling(target, "tmp");
+    remove(&aside)?;
+    fs::create_dir(&aside).map_err(io("create", &aside))?;
+    let filled = fill(&aside).and_then(|()| sync_directory(&aside));
+    if let Err(error) = filled {
+        let _ = fs::remove_dir_all(&aside);
+        return Err(error);
+    }
+    // Two renames, since none replaces a directory that is not empty.
+    let old = sibling(target, "old");
+    remove(&old)?;
+    if target.exists() {
+        fs::rename(target, &old).map_err(io("move", target))?;
+    }
+    fs::rename(&aside, target).map_err(io("move", &aside))?;
+    sync_directory(parent)?;
+    remove(&old)
+}
+
+/// Writes `value` as JSON and syncs it.
+///
+/// # Errors
+///
+/// If the file cannot be written.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), TrainError> {
+    let write = || -> std::io::Result<()> {
+        let file = File::create(path)?;
+        serde_json::to_writer_pretty(&file, value)?;
+        file.sync_all()
+    };
+    write().map_err(io("write", path))
+}
+
+fn read_state(path: &Path) -> Result<TrainState, TrainError> {
+    let text = fs::read_to_string(path).map_err(io("read", path))?;
+    let failed = |reason| TrainError::State { path: path.into(), reason };
+    let state: TrainState =
+        serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
+    if state.version != VERSION {
+        return Err(failed(format!("its version is {}, this is {VERSION}", state.version)));
+    }
+    Ok(state)
+}
+
+fn require_same(
+    path: &Path,
+    found: &FixedSettings,
+    expected: &FixedSettings,
+) -> Result<(), TrainError> {
+    let pairs = [
+        ("seed", found.seed.to_string(), expected.seed.to_string()),
+        ("train.steps", found.steps.to_string(), expected.steps.to_string()),
+        ("train.batch_size", found.batch_size.to_string(), expected.batch_size.to_string()),
+        ("train.accumulation", found.accumulation.to_string(), expected.accumulation.to_string()),
+        ("examples", format!("{:?}", found.examples), format!("{:?}", expected.examples)),
+    ];
+    match pairs.into_iter().find(|(_, found, expected)| found != expected) {
+        None => Ok(()),
+        Some((key, found, expected)) => {
+            Err(TrainError::OtherSettings { path: path.into(), key, found, expected })
+        }
+    }
+}
+
+fn sibling(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".");
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+fn remove(path: &Path) -> Result<(), TrainError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io("delete", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the names in a directory durable, where the system can.
+fn sync_directory(path: &Path) -> Result<(), TrainError> {
+    match cfg!(unix) {
+        true => File::open(path).and_then(|file| file.sync_all()).map_err(io("sync", path)),
+        false => Ok(()),
+    }
+}
+
+pub(crate) fn io(
+    action: &'static str,
+    path: &Path,
+) -> impl FnOnce(std::io::Error) -> TrainError + use<> {
+    let path = path.to_path_buf();
+    move |source| TrainError::Io { action, path, source }
+}

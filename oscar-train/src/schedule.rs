@@ -1,0 +1,108 @@
+//! The learning rate: linear warm-up, then linear decay to zero, per optimiser step.
+
+use burn::lr_scheduler::LrScheduler;
+use burn::tensor::backend::Backend;
+use serde::{Deserialize, Serialize};
+
+/// Whether a step uses the factor of the steps done before it, or counts itself.
+///
+/// The official pre-training steps the optimiser, then the schedule; the fine-tuning scripts do
+/// it the other way round, so their last update has learning rate 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScheduleOrder {
+    /// Step `n` (from 0) uses `factor(n)`: official pre-training.
+    #[default]
+    OptimizerFirst,
+    /// Step `n` (from 0) uses `factor(n + 1)`: official fine-tuning.
+    ScheduleFirst,
+}
+
+/// Linear warm-up over `warmup` steps to `peak`, then linear decay to 0 at `total`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinearSchedule {
+    /// Highest learning rate.
+    pub peak: f64,
+    /// Steps of warm-up.
+    pub warmup: usize,
+    /// Step at which the rate is 0.
+    pub total: usize,
+    /// Which factor a step uses.
+    pub order: ScheduleOrder,
+    next: usize,
+}
+
+impl LinearSchedule {
+    /// A schedule at its start.
+    pub fn new(peak: f64, warmup: usize, total: usize, order: ScheduleOrder) -> Self {
+        Self { peak, warmup, total, order, next: 0 }
+    }
+
+    /// The learning rate of optimiser step `step`, counted from 0.
+    pub fn at(&self, step: usize) -> f64 {
+        let done = match self.order {
+            ScheduleOrder::OptimizerFirst => step,
+            ScheduleOrder::ScheduleFirst => step + 1,
+        };
+        self.peak * self.factor(done)
+    }
+
+    fn factor(&self, done: usize) -> f64 {
+        if done < self.warmup {
+            return done as f64 / self.warmup as f64;
+        }
+        let left = self.total.saturating_sub(done) as f64;
+        left / self.total.saturating_sub(self.warmup).max(1) as f64
+    }
+}
+
+impl LrScheduler for LinearSchedule {
+    type Record<B: Backend> = usize;
+
+    fn step(&mut self) -> f64 {
+        let lr = self.at(self.next);
+        self.next += 1;
+        lr
+    }
+
+    fn to_record<B: Backend>(&self) -> usize {
+        self.next
+    }
+
+    fn load_record<B: Backend>(mut self, record: usize) -> Self {
+        self.next = record;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warms_up_then_decays_to_zero() {
+        let schedule = LinearSchedule::new(1.0, 2, 10, ScheduleOrder::OptimizerFirst);
+        let rates: Vec<f64> = (0..=10).map(|step| schedule.at(step)).collect();
+        assert_eq!(
+            rates,
+            [0.0, 0.5, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0.0]
+        );
+    }
+
+    #[test]
+    fn fine_tuning_scripts_are_one_step_ahead() {
+        let pretrain = LinearSchedule::new(1.0, 2, 10, ScheduleOrder::OptimizerFirst);
+        let finetune = LinearSchedule::new(1.0, 2, 10, ScheduleOrder::ScheduleFirst);
+        for step in 0..10 {
+            assert_eq!(finetune.at(step), pretrain.at(step + 1));
+        }
+    }
+
+    #[test]
+    fn without_warm_up_starts_at_the_peak() {
+        let schedule = LinearSchedule::new(5e-5, 0, 4, ScheduleOrder::OptimizerFirst);
+        assert_eq!(schedule.at(0), 5e-5);
+        assert_eq!(schedule.at(4), 0.0);
+        assert_eq!(schedule.at(9), 0.0, "after the end the rate stays 0");
+    }
+}

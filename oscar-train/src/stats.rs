@@ -1,0 +1,302 @@
+//! What a step measured, and Burn metrics that show it.
+//!
+//! A step yields named sums and weights, kept on the device and read back once, on the event
+//! thread. One metric type serves every column, so a task adds a metric by adding a name.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use burn::tensor::{Tensor, backend::Backend};
+use burn_train::metric::{
+    Adaptor, Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes,
+    NumericEntry, SerializedEntry, format_float,
+};
+use burn_train::ItemLazy;
+
+/// The name of the statistic that training minimises and by which the best model is chosen.
+pub const LOSS: &str = "Loss";
+
+/// Statistics of one batch, still on the device.
+#[derive(Clone, Debug)]
+pub struct StepOutput<B: Backend> {
+    names: Arc<[&'static str]>,
+    /// All sums, then all weights: `[2 * names]`.
+    values: Tensor<B, 1>,
+    examples: usize,
+    tokens: usize,
+}
+
+impl<B: Backend> StepOutput<B> {
+    /// Collects `(name, sum, weight)` triples; each tensor is `[1]`, a mean is `sum / weight`.
+    ///
+    /// `tokens` counts text tokens and regions that are not padding.
+    pub fn new(
+        statistics: Vec<(&'static str, Tensor<B, 1>, Tensor<B, 1>)>,
+        examples: usize,
+        tokens: usize,
+    ) -> Self {
+        let names = statistics.iter().map(|(name, ..)| *name).collect();
+        let (sums, weights): (Vec<_>, Vec<_>) =
+            statistics.into_iter().map(|(_, sum, weight)| (sum, weight)).unzip();
+        let values = Tensor::cat(sums.into_iter().chain(weights).collect(), 0);
+        Self { names, values, examples, tokens }
+    }
+}
+
+impl<B: Backend> ItemLazy for StepOutput<B> {
+    type ItemSync = StepStats;
+
+    fn sync(self) -> StepStats {
+        let values: Vec<f64> = self.values.into_data().iter::<f64>().collect();
+        let (sums, weights) = values.split_at(self.names.len());
+        let entries = self
+            .names
+            .iter()
+            .zip(sums.iter().zip(weights))
+            .map(|(name, (sum, weight))| Statistic { name, sum: *sum, weight: *weight })
+            .collect();
+        StepStats { entries, examples: self.examples, tokens: self.tokens }
+    }
+}
+
+/// A weighted sum under a name.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Statistic {
+    /// What it is.
+    pub name: &'static str,
+    /// Sum over the batch.
+    pub sum: f64,
+    /// What to divide the sum by.
+    pub weight: f64,
+}
+
+/// Statistics of one batch, or of several added up.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StepStats {
+    entries: Vec<Statistic>,
+    /// Examples seen.
+    pub examples: usize,
+    /// Tokens and regions seen, padding aside.
+    pub tokens: usize,
+}
+
+impl StepStats {
+    /// Adds another batch.
+    pub fn add(&mut self, other: &StepStats) {
+        for entry in &other.entries {
+            match self.entries.iter_mut().find(|known| known.name == entry.name) {
+                Some(known) => {
+                    known.sum += entry.sum;
+                    known.weight += entry.weight;
+                }
+                None => self.entries.push(*entry),
+            }
+        }
+        self.examples += other.examples;
+        self.tokens += other.tokens;
+    }
+
+    /// The weighted mean of statistic `name`, if any weight was measured.
+    pub fn mean(&self, name: &str) -> Option<f64> {
+        let entry = self.entries.iter().find(|entry| entry.name == name)?;
+        (entry.weight > 0.0).then(|| entry.sum / entry.weight)
+    }
+
+    /// All means, in the order they were reported.
+    pub fn means(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
+        self.entries
+            .iter()
+            .filter(|entry| entry.weight > 0.0)
+            .map(|entry| (entry.name, entry.sum / entry.weight))
+    }
+}
+
+impl Adaptor<StepStats> for StepStats {
+    fn adapt(&self) -> StepStats {
+        self.clone()
+    }
+}
+
+/// Sums since the last `clear`, and the newest value.
+#[derive(Clone, Debug, Default)]
+struct Running {
+    newest: f64,
+    sum: f64,
+    weight: f64,
+}
+
+impl Running {
+    fn entry(&self) -> NumericEntry {
+        NumericEntry::Value(self.newest)
+    }
+
+    fn running_entry(&self) -> NumericEntry {
+        NumericEntry::Value(self.mean())
+    }
+
+    fn mean(&self) -> f64 {
+        if self.weight > 0.0 { self.sum / self.weight } else { 0.0 }
+    }
+
+    fn serialize(&self, unit: &str) -> SerializedEntry {
+        let shown = format!(
+            "{}{unit} (mean {}{unit})",
+            format_float(self.newest, 3),
+            format_float(self.mean(), 3)
+        );
+        SerializedEntry::new(shown, self.newest.to_string())
+    }
+}
+
+/// Shows one statistic of [`StepStats`] by its name.
+#[derive(Clone, Debug)]
+pub struct StatMetric {
+    name: &'static str,
+    higher_is_better: bool,
+    state: Running,
+}
+
+impl StatMetric {
+    /// A metric of statistic `name`.
+    pub fn new(name: &'static str, higher_is_better: bool) -> Self {
+        Self { name, higher_is_better, state: Running::default() }
+    }
+}
+
+impl Metric for StatMetric {
+    type Input = StepStats;
+
+    fn name(&self) -> MetricName {
+        Arc::new(self.name.to_string())
+    }
+
+    fn attributes(&self) -> MetricAttributes {
+        NumericAttributes { unit: None, higher_is_better: self.higher_is_better }.into()
+    }
+
+    fn update(&mut self, stats: &StepStats, _metadata: &MetricMetadata) -> SerializedEntry {
+        if let Some(entry) = stats.entries.iter().find(|entry| entry.name == self.name)
+            && entry.weight > 0.0
+        {
+            self.state.newest = entry.sum / entry.weight;
+            self.state.sum += entry.sum;
+            self.state.weight += entry.weight;
+        }
+        self.state.serialize("")
+    }
+
+    fn clear(&mut self) {
+        self.state = Running::default();
+    }
+}
+
+impl Numeric for StatMetric {
+    fn value(&self) -> NumericEntry {
+        self.state.entry()
+    }
+
+    fn running_value(&self) -> NumericEntry {
+        self.state.running_entry()
+    }
+}
+
+/// Shows examples or tokens per second since the last validation.
+#[derive(Clone, Debug)]
+pub struct ThroughputMetric {
+    name: &'static str,
+    count: fn(&StepStats) -> usize,
+    last: Option<Instant>,
+    state: Running,
+}
+
+impl ThroughputMetric {
+    /// Examples per second.
+    pub fn samples() -> Self {
+        Self::new("Samples/s", |stats| stats.examples)
+    }
+
+    /// Text tokens and regions per second, padding aside.
+    pub fn tokens() -> Self {
+        Self::new("Tokens/s", |stats| stats.tokens)
+    }
+
+    fn new(name: &'static str, count: fn(&StepStats) -> usize) -> Self {
+        Self { name, count, last: None, state: Running::default() }
+    }
+}
+
+impl Metric for ThroughputMetric {
+    type Input = StepStats;
+
+    fn name(&self) -> MetricName {
+        Arc::new(self.name.to_string())
+    }
+
+    fn attributes(&self) -> MetricAttributes {
+        NumericAttributes { unit: Some("/s".into()), higher_is_better: true }.into()
+    }
+
+    fn update(&mut self, stats: &StepStats, _metadata: &MetricMetadata) -> SerializedEntry {
+        let now = Instant::now();
+        // The first batch after a pause has no start to be timed from.
+        if let Some(last) = self.last.replace(now) {
+            let seconds = (now - last).as_secs_f64().max(1e-9);
+            let count = (self.count)(stats) as f64;
+            self.state.newest = count / seconds;
+            self.state.sum += count;
+            self.state.weight += seconds;
+        }
+        self.state.serialize("/s")
+    }
+
+    fn clear(&mut self) {
+        self.last = None;
+        self.state = Running::default();
+    }
+}
+
+impl Numeric for ThroughputMetric {
+    fn value(&self) -> NumericEntry {
+        self.state.entry()
+    }
+
+    fn running_value(&self) -> NumericEntry {
+        self.state.running_entry()
+    }
+}
+
+/// Raises a flag when the loss is NaN or infinite.
+///
+/// Reading the loss on the training thread would wait for the device at every step; this metric
+/// reads it where it is read anyway, and the loop looks at the flag.
+#[derive(Clone, Debug)]
+pub struct DivergenceMetric {
+    diverged: Arc<AtomicBool>,
+}
+
+impl DivergenceMetric {
+    /// A metric that sets `diverged`.
+    pub fn new(diverged: Arc<AtomicBool>) -> Self {
+        Self { diverged }
+    }
+}
+
+impl Metric for DivergenceMetric {
+    type Input = StepStats;
+
+    fn name(&self) -> MetricName {
+        Arc::new("Finite".to_string())
+    }
+
+    fn update(&mut self, stats: &StepStats, _metadata: &MetricMetadata) -> SerializedEntry {
+        let finite = stats.mean(LOSS).is_none_or(f64::is_finite);
+        if !finite {
+            self.diverged.store(true, Ordering::Relaxed);
+        }
+        let shown = if finite { "yes" } else { "no" };
+        SerializedEntry::new(shown.into(), shown.into())
+    }
+
+    fn clear(&mut self) {}
+}
