@@ -12,7 +12,8 @@ pub const CONFIG_FILE: &str = "config.toml";
 pub fn new_run(runs: &Path, name: Option<&str>, stem: &str) -> Result<PathBuf> {
     if let Some(name) = name {
         let path = named(runs, name)?;
-        if path.join(CONFIG_FILE).exists() {
+        // A run that failed before it learned anything may be started again under its name.
+        if ["checkpoint", "best", "last"].iter().any(|part| path.join(part).exists()) {
             bail!(
                 "{} exists; go on with it by --resume, or choose another --name",
                 path.display()

@@ -14,12 +14,13 @@ use burn_train::{InferenceStep, Interrupter, Learner, SupervisedTraining, TrainS
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
+use crate::metrics_log::MetricsLog;
 use crate::loader::{BatchSource, Corpus, Failure, Order, StepLoader, Weighted, lock};
 use crate::optim::{AdamW, AdamWConfig};
 use crate::renderer::LineRenderer;
 use crate::run::{FixedSettings, RunDir};
 use crate::schedule::{LinearSchedule, ScheduleOrder};
-use crate::stats::{DivergenceMetric, LOSS, StatMetric, StepOutput, ThroughputMetric};
+use crate::stats::{LOSS, StatMetric, StepOutput, ThroughputMetric};
 use crate::strategy::{ClipAt, Components, Describe, Outcome, Pace, Session, StepStrategy, Trainable};
 
 /// `[optimizer]` of a recipe.
@@ -269,7 +270,9 @@ where
         fit.optimizer.schedule_order,
     );
     let diverged = Arc::new(AtomicBool::new(false));
-    let directory = fit.run.path().join("logs");
+    let directory = fit.run.path().to_path_buf();
+    let metrics_path = directory.join("metrics.jsonl");
+    let parts = order.accumulation * corpora;
     let session = Session {
         run: fit.run,
         pace: Pace {
@@ -305,11 +308,12 @@ where
     .with_interrupter(fit.interrupter.clone())
     // The program has its own tracing subscriber.
     .with_application_logger(None)
-    .metrics((StatMetric::new(LOSS, false),))
+    .with_metric_logger(MetricsLog::open(&metrics_path, start.0, parts)?)
+    .metric_train_numeric(StatMetric::new(LOSS, false).watching(diverged))
+    .metric_valid_numeric(StatMetric::new(LOSS, false))
     .metric_train_numeric(ThroughputMetric::samples())
     .metric_train_numeric(ThroughputMetric::tokens())
-    .metric_train_numeric(LearningRateMetric::new())
-    .metric_train(DivergenceMetric::new(diverged));
+    .metric_train_numeric(LearningRateMetric::new());
     for (name, higher_is_better) in fit.metrics {
         training = training.metrics((StatMetric::new(name, higher_is_better),));
     }
@@ -318,7 +322,7 @@ where
         false => training.renderer(LineRenderer::new(
             fit.progress,
             fit.train.log_every,
-            order.accumulation * corpora,
+            parts,
             fit.train.steps,
         )),
     };

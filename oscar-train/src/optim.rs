@@ -53,6 +53,8 @@ impl Default for AdamWConfig {
 #[derive(Clone, Debug)]
 pub struct AdamW<B: AutodiffBackend> {
     config: AdamWConfig,
+    /// Undo the start of the moments at zero. The official scripts always do.
+    correct_bias: bool,
     parameters: Arc<HashMap<ParamId, Parameter>>,
     moments: HashMap<ParamId, Moments<B::InnerBackend>>,
 }
@@ -81,7 +83,19 @@ impl<B: AutodiffBackend> AdamW<B> {
             .into_iter()
             .map(|parameter| (parameter.id, parameter))
             .collect();
-        Self { config, parameters: Arc::new(parameters), moments: HashMap::new() }
+        Self {
+            config,
+            correct_bias: true,
+            parameters: Arc::new(parameters),
+            moments: HashMap::new(),
+        }
+    }
+
+    /// Whether the step corrects the moments for their start at zero (by default it does): without,
+    /// the step is `lr · m / (√v + ε)`, the official `correct_bias = False`.
+    pub fn with_bias_correction(mut self, correct: bool) -> Self {
+        self.correct_bias = correct;
+        self
     }
 
     /// The state by official parameter name: `exp_avg.NAME`, `exp_avg_sq.NAME` and `step.NAME`.
@@ -243,7 +257,10 @@ impl<B: AutodiffBackend> AdamW<B> {
             exp_avg_sq.mul_scalar(beta2) + (grad.clone() * grad.clone()).mul_scalar(1.0 - beta2);
         let exp_avg = exp_avg.mul_scalar(beta1) + grad.mul_scalar(1.0 - beta1);
 
-        let correction = (1.0 - beta2.powf(step as f64)).sqrt() / (1.0 - beta1.powf(step as f64));
+        let correction = match self.correct_bias {
+            true => (1.0 - beta2.powf(step as f64)).sqrt() / (1.0 - beta1.powf(step as f64)),
+            false => 1.0,
+        };
         let denominator = exp_avg_sq.clone().sqrt().add_scalar(epsilon);
         let change = (exp_avg.clone() / denominator).mul_scalar(lr * correction);
         let mut tensor = tensor - change;

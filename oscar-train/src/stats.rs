@@ -155,12 +155,22 @@ pub struct StatMetric {
     name: &'static str,
     higher_is_better: bool,
     state: Running,
+    diverged: Option<Arc<AtomicBool>>,
 }
 
 impl StatMetric {
     /// A metric of statistic `name`.
     pub fn new(name: &'static str, higher_is_better: bool) -> Self {
-        Self { name, higher_is_better, state: Running::default() }
+        Self { name, higher_is_better, state: Running::default(), diverged: None }
+    }
+
+    /// Sets `diverged` when the statistic is NaN or infinite.
+    ///
+    /// Reading the loss on the training thread would wait for the device at every step; here it is
+    /// read anyway, and the loop looks at the flag.
+    pub fn watching(mut self, diverged: Arc<AtomicBool>) -> Self {
+        self.diverged = Some(diverged);
+        self
     }
 }
 
@@ -182,6 +192,11 @@ impl Metric for StatMetric {
             self.state.newest = entry.sum / entry.weight;
             self.state.sum += entry.sum;
             self.state.weight += entry.weight;
+            if let Some(diverged) = &self.diverged
+                && !entry.sum.is_finite()
+            {
+                diverged.store(true, Ordering::Relaxed);
+            }
         }
         self.state.serialize("")
     }
@@ -264,39 +279,4 @@ impl Numeric for ThroughputMetric {
     fn running_value(&self) -> NumericEntry {
         self.state.running_entry()
     }
-}
-
-/// Raises a flag when the loss is NaN or infinite.
-///
-/// Reading the loss on the training thread would wait for the device at every step; this metric
-/// reads it where it is read anyway, and the loop looks at the flag.
-#[derive(Clone, Debug)]
-pub struct DivergenceMetric {
-    diverged: Arc<AtomicBool>,
-}
-
-impl DivergenceMetric {
-    /// A metric that sets `diverged`.
-    pub fn new(diverged: Arc<AtomicBool>) -> Self {
-        Self { diverged }
-    }
-}
-
-impl Metric for DivergenceMetric {
-    type Input = StepStats;
-
-    fn name(&self) -> MetricName {
-        Arc::new("Finite".to_string())
-    }
-
-    fn update(&mut self, stats: &StepStats, _metadata: &MetricMetadata) -> SerializedEntry {
-        let finite = stats.mean(LOSS).is_none_or(f64::is_finite);
-        if !finite {
-            self.diverged.store(true, Ordering::Relaxed);
-        }
-        let shown = if finite { "yes" } else { "no" };
-        SerializedEntry::new(shown.into(), shown.into())
-    }
-
-    fn clear(&mut self) {}
 }

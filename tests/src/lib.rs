@@ -1,1 +1,23 @@
-//! x
+//! Parity with the official PyTorch classes of Oscar.
+//!
+//! A *set* is a folder with the weights, inputs and outputs of an official class (see
+//! `fixtures/README.md`). [`run`] computes the same with this project's models, losses, optimiser,
+//! loader and tokenizer, and compares every tensor. Sizes, options and numbers of steps are read
+//! from the set; nothing is known about particular sets.
+
+mod backbone;
+mod check;
+mod classification;
+mod fault;
+mod files;
+mod host;
+mod model;
+mod pretraining;
+mod set;
+mod steps;
+mod suite;
+
+pub use check::{Check, Report};
+pub use fault::Fault;
+pub use set::{Kind, Set};
+pub use suite::{Outcome, Summary, run, run_set};

@@ -11,6 +11,7 @@ use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig, LayerNorm, Linear};
 use burn::tensor::{Bool, Int, Tensor, activation, backend::Backend, module::embedding};
 
+use crate::checkpoint::Checkpointed;
 use crate::config::{Activation, ModelConfig};
 use crate::input::{AttentionMask, OscarInput};
 use crate::ops;
@@ -140,6 +141,8 @@ impl<B: Backend> Backbone<B> {
         self.embeddings.word_embeddings.weight.val()
     }
 }
+
+impl<B: Backend> Checkpointed<B> for Backbone<B> {}
 
 /// 1 = attend, 0 = do not, as a term to add to the scores: `[batch, 1, 1 or seq, seq]`.
 fn additive_mask<B: Backend>(mask: AttentionMask<B>) -> Tensor<B, 4> {

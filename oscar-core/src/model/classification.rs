@@ -52,10 +52,18 @@ impl<B: Backend> OscarForSequenceClassification<B> {
         self.classifier.forward(self.dropout.forward(pooled))
     }
 
-    /// The loss the configuration names (spec: bce is summed over labels, kl is `batchmean` on
-    /// scores that need not sum to 1, a single label is regression), `[1]`.
+    /// The loss the configuration names, `[1]`: `bce` is summed over labels, `kl` is the mean over
+    /// rows of scores that need not sum to 1. A model with a single label is a regression whatever
+    /// the configuration says.
     pub fn loss(&self, logits: Tensor<B, 2>, targets: ClassTargets<B>) -> Tensor<B, 1> {
-        let [batch, _] = logits.dims();
+        let [batch, labels] = logits.dims();
+        if labels == 1 {
+            let targets = match targets {
+                ClassTargets::Class(classes) => classes.float().reshape([batch, 1]),
+                ClassTargets::Soft(scores) => scores,
+            };
+            return (logits - targets).powi_scalar(2).mean();
+        }
         match (targets, self.loss_type.as_str()) {
             (ClassTargets::Class(labels), _) => ops::cross_entropy(logits, labels, None),
             (ClassTargets::Soft(scores), "bce") => {

@@ -1,0 +1,168 @@
+//! The sets of a folder, and what kind each is.
+
+use std::path::{Path, PathBuf};
+
+use oscar_core::config::ModelConfig;
+use serde_json::Value;
+
+use crate::fault::Fault;
+use crate::host::Tensors;
+
+/// What a set is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Outputs and gradients of the backbone.
+    Backbone,
+    /// Outputs, losses and gradients of pre-training.
+    Pretraining,
+    /// Optimiser steps of pre-training.
+    PretrainingSteps,
+    /// Outputs, loss and gradients of a classifier.
+    Classification,
+    /// Optimiser steps of a classifier.
+    ClassificationSteps,
+    /// Outputs, loss and gradients of a pair classifier.
+    MultipleChoice,
+    /// Optimiser steps of a pair classifier.
+    MultipleChoiceSteps,
+    /// Reports of loading one model's file into others.
+    Transfer,
+    /// Tokens, ids and decoded text.
+    Tokenizer,
+}
+
+impl Kind {
+    /// The name in the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Backbone => "backbone",
+            Self::Pretraining => "pre-training",
+            Self::PretrainingSteps => "pre-training steps",
+            Self::Classification => "classification",
+            Self::ClassificationSteps => "fine-tuning steps",
+            Self::MultipleChoice => "pair classification",
+            Self::MultipleChoiceSteps => "pair fine-tuning steps",
+            Self::Transfer => "transfer",
+            Self::Tokenizer => "tokenizer",
+        }
+    }
+}
+
+/// A folder with reference outputs.
+#[derive(Clone, Debug)]
+pub struct Set {
+    /// The folder's name.
+    pub name: String,
+    /// The folder.
+    pub dir: PathBuf,
+    /// `meta.json`; null if there is none.
+    pub meta: Value,
+    /// What it is about, or why it is not compared.
+    pub kind: Result<Kind, String>,
+}
+
+impl Set {
+    /// All sets of `dir`: its subfolders by name, or `dir` itself if it is one.
+    ///
+    /// # Errors
+    ///
+    /// If a folder cannot be read or a set's description is not JSON.
+    pub fn discover(dir: &Path) -> Result<Vec<Self>, String> {
+        if dir.join("meta.json").is_file() || dir.join("expected.json").is_file() {
+            return Ok(vec![Self::open(dir)?]);
+        }
+        let failed = |error| format!("cannot read {}: {error}", dir.display());
+        let mut folders = Vec::new();
+        for entry in std::fs::read_dir(dir).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path.is_dir() {
+                folders.push(path);
+            }
+        }
+        folders.sort();
+        folders.iter().map(|folder| Self::open(folder)).collect()
+    }
+
+    /// The set in `dir`.
+    ///
+    /// # Errors
+    ///
+    /// If its description is not JSON.
+    pub fn open(dir: &Path) -> Result<Self, String> {
+        let meta = match dir.join("meta.json").is_file() {
+            true => read_json(&dir.join("meta.json"))?,
+            false => Value::Null,
+        };
+        let kind = match &meta {
+            Value::Null => kind_of_files(dir)?,
+            meta => kind_of_class(meta),
+        };
+        let name = dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into_owned();
+        Ok(Self { name, dir: dir.into(), meta, kind })
+    }
+
+    /// The model's configuration, without dropout unless the fault is just that.
+    pub(crate) fn config(&self, fault: Option<Fault>) -> Result<ModelConfig, String> {
+        let mut config = ModelConfig::from_file(self.dir.join("config.json"))
+            .map_err(|error| error.to_string())?;
+        Fault::configure(fault, &mut config);
+        Ok(config)
+    }
+
+    pub(crate) fn weights(&self) -> PathBuf {
+        self.dir.join("model.safetensors")
+    }
+
+    pub(crate) fn inputs(&self) -> Result<Tensors, String> {
+        Tensors::from_file(&self.dir.join("inputs.safetensors"))
+    }
+
+    pub(crate) fn expected(&self) -> Result<Tensors, String> {
+        Tensors::from_file(&self.dir.join("expected.safetensors"))
+    }
+}
+
+/// Reads a JSON file.
+pub(crate) fn read_json(path: &Path) -> Result<Value, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
+    serde_json::from_str(&text).map_err(|error| failed(&error))
+}
+
+fn kind_of_class(meta: &Value) -> Result<Kind, String> {
+    let steps = meta.get("optim").is_some_and(|optim| !optim.is_null());
+    match (meta.get("cls").and_then(Value::as_str), steps) {
+        (Some("BertImgModel"), false) => Ok(Kind::Backbone),
+        (Some("BertImgForPreTraining"), false) => Ok(Kind::Pretraining),
+        (Some("BertImgForPreTraining"), true) => Ok(Kind::PretrainingSteps),
+        (Some("ImageBertForSequenceClassification"), false) => Ok(Kind::Classification),
+        (Some("ImageBertForSequenceClassification"), true) => Ok(Kind::ClassificationSteps),
+        (Some("ImageBertForMultipleChoice"), false) => Ok(Kind::MultipleChoice),
+        (Some("ImageBertForMultipleChoice"), true) => Ok(Kind::MultipleChoiceSteps),
+        (Some("BertForImageCaptioning"), _) => Err("captioning is not implemented".into()),
+        (Some(class), true) => Err(format!("steps of {class} are not implemented")),
+        (Some(class), false) => Err(format!("{class} is not implemented")),
+        (None, _) => Err("no model, and no kind this suite knows".into()),
+    }
+}
+
+fn kind_of_files(dir: &Path) -> Result<Result<Kind, String>, String> {
+    let path = dir.join("expected.json");
+    if !path.is_file() {
+        return Ok(Err("neither meta.json nor expected.json: no kind this suite knows".into()));
+    }
+    let expected = read_json(&path)?;
+    let entries: Vec<&Value> = match &expected {
+        Value::Array(entries) => entries.iter().collect(),
+        Value::Object(entries) => entries.values().collect(),
+        _ => Vec::new(),
+    };
+    let all_have = |key| !entries.is_empty() && entries.iter().all(|e| e.get(key).is_some());
+    Ok(if all_have("missing_keys") {
+        Ok(Kind::Transfer)
+    } else if all_have("ids") && dir.join("vocab.txt").is_file() {
+        Ok(Kind::Tokenizer)
+    } else {
+        Err("an expected.json of no kind this suite knows".into())
+    })
+}
