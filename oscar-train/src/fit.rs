@@ -310,12 +310,19 @@ where
     .with_application_logger(None)
     .with_metric_logger(MetricsLog::open(&metrics_path, start.0, parts)?)
     .metric_train_numeric(StatMetric::new(LOSS, false).watching(diverged))
-    .metric_valid_numeric(StatMetric::new(LOSS, false))
+    .metric_valid_numeric(StatMetric::new(LOSS, false).cumulative())
     .metric_train_numeric(ThroughputMetric::samples())
     .metric_train_numeric(ThroughputMetric::tokens())
     .metric_train_numeric(LearningRateMetric::new());
+    let order_of_metrics = std::iter::once(LOSS)
+        .chain(fit.metrics.iter().map(|(name, _)| *name))
+        .map(String::from)
+        .collect();
     for (name, higher_is_better) in fit.metrics {
-        training = training.metrics((StatMetric::new(name, higher_is_better),));
+        let metric = StatMetric::new(name, higher_is_better);
+        training = training
+            .metric_train_numeric(metric.clone())
+            .metric_valid_numeric(metric.cumulative());
     }
     training = match std::io::stdout().is_terminal() {
         true => training.renderer(TuiMetricsRendererWrapper::new(fit.interrupter, Some(start.0))),
@@ -324,6 +331,7 @@ where
             fit.train.log_every,
             parts,
             fit.train.steps,
+            order_of_metrics,
         )),
     };
     let result = training.launch(Learner::new(model, optimizer, schedule));

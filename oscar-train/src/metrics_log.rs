@@ -49,6 +49,12 @@ impl Means {
         *count += 1;
     }
 
+    /// Replaces what was added under `name`.
+    fn set(&mut self, name: &str, value: f64) {
+        self.sums.remove(name);
+        self.add(name, value);
+    }
+
     fn take(&mut self) -> Map<String, Value> {
         let sums = std::mem::take(&mut self.sums);
         let mean = |name: &String| {
@@ -121,8 +127,12 @@ impl MetricLogger for MetricsLog {
         let training = *split == Split::Train;
         for metric in update.entries_numeric {
             let Some(name) = self.names.get(&metric.entry.metric_id).cloned() else { continue };
-            let means = if training { &mut self.train } else { &mut self.valid };
-            means.add(&name, metric.numeric_entry.current());
+            let value = metric.numeric_entry.current();
+            match training {
+                true => self.train.add(&name, value),
+                // A validation metric is the mean so far: the last one counts.
+                false => self.valid.set(&name, value),
+            }
             self.history
                 .entry((name, split.clone(), epoch))
                 .or_default()

@@ -60,12 +60,14 @@ fn short(value: f64) -> String {
 }
 
 impl LineRenderer {
-    /// A renderer of a run of `total_steps` steps; `every` is the number of steps per line.
+    /// A renderer of a run of `total_steps` steps; `every` is the number of steps per line and
+    /// `order` that of the metrics, since Burn registers them in any.
     pub fn new(
         out: Box<dyn Write + Send + Sync>,
         every: usize,
         batches_per_step: usize,
         total_steps: usize,
+        order: Vec<String>,
     ) -> Self {
         Self {
             out,
@@ -73,7 +75,7 @@ impl LineRenderer {
             batches_per_step,
             total_steps,
             names: HashMap::new(),
-            order: Vec::new(),
+            order,
             train: Means::default(),
             valid: Means::default(),
             last: None,
@@ -83,8 +85,13 @@ impl LineRenderer {
     fn record(&mut self, state: &MetricState, valid: bool) {
         let MetricState::Numeric(entry, value) = state else { return };
         let Some(name) = self.names.get(&entry.metric_id) else { return };
-        let means = if valid { &mut self.valid } else { &mut self.train };
-        means.add(name, value.current());
+        match valid {
+            // A validation metric is the mean so far: the last one counts.
+            true => {
+                self.valid.0.insert(name.clone(), (value.current(), 1));
+            }
+            false => self.train.add(name, value.current()),
+        }
     }
 
     fn line(&mut self, text: String) {

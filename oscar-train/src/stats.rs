@@ -155,13 +155,27 @@ pub struct StatMetric {
     name: &'static str,
     higher_is_better: bool,
     state: Running,
+    /// Whether the value shown is the mean so far, not the newest.
+    cumulative: bool,
     diverged: Option<Arc<AtomicBool>>,
 }
 
 impl StatMetric {
     /// A metric of statistic `name`.
     pub fn new(name: &'static str, higher_is_better: bool) -> Self {
-        Self { name, higher_is_better, state: Running::default(), diverged: None }
+        Self {
+            name,
+            higher_is_better,
+            state: Running::default(),
+            cumulative: false,
+            diverged: None,
+        }
+    }
+
+    /// Shows the mean since the last `clear`: what a validation is asked for.
+    pub fn cumulative(mut self) -> Self {
+        self.cumulative = true;
+        self
     }
 
     /// Sets `diverged` when the statistic is NaN or infinite.
@@ -208,7 +222,10 @@ impl Metric for StatMetric {
 
 impl Numeric for StatMetric {
     fn value(&self) -> NumericEntry {
-        self.state.entry()
+        match self.cumulative {
+            true => self.state.running_entry(),
+            false => self.state.entry(),
+        }
     }
 
     fn running_value(&self) -> NumericEntry {

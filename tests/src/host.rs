@@ -17,7 +17,10 @@ impl HostTensor {
     /// The values of a device tensor.
     pub fn read<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Self {
         let shape = tensor.dims().to_vec();
-        Self { shape, data: tensor.into_data().iter::<f64>().collect() }
+        Self {
+            shape,
+            data: tensor.into_data().iter::<f64>().collect(),
+        }
     }
 
     /// As floating-point tensor of `shape`.
@@ -36,7 +39,11 @@ impl HostTensor {
         shape: [usize; D],
         device: &B::Device,
     ) -> Tensor<B, D, Int> {
-        ints(self.data.iter().map(|&value| value as i32).collect(), shape, device)
+        ints(
+            self.data.iter().map(|&value| value as i32).collect(),
+            shape,
+            device,
+        )
     }
 
     /// Length of the last axis.
@@ -46,7 +53,9 @@ impl HostTensor {
 
     /// Product of all axes but the last `axes`.
     pub fn leading(&self, axes: usize) -> usize {
-        self.shape[..self.shape.len().saturating_sub(axes)].iter().product()
+        self.shape[..self.shape.len().saturating_sub(axes)]
+            .iter()
+            .product()
     }
 }
 
@@ -80,7 +89,13 @@ impl Tensors {
                 Dtype::U8 | Dtype::BOOL => data.iter().map(|&value| f64::from(value)).collect(),
                 other => return Err(failed(&format!("{name} has type {other:?}"))),
             };
-            tensors.insert(name.to_string(), HostTensor { shape: view.shape().to_vec(), data });
+            tensors.insert(
+                name.to_string(),
+                HostTensor {
+                    shape: view.shape().to_vec(),
+                    data,
+                },
+            );
         }
         Ok(Self(tensors))
     }
@@ -92,7 +107,8 @@ impl Tensors {
 
     /// The tensor called `name`.
     pub fn get(&self, name: &str) -> Result<&HostTensor, String> {
-        self.find(name).ok_or_else(|| format!("the set has no tensor {name}"))
+        self.find(name)
+            .ok_or_else(|| format!("the set has no tensor {name}"))
     }
 
     /// The batches of a file that holds several: `step0.input_ids`, `step1.input_ids`, ..

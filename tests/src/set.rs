@@ -97,8 +97,17 @@ impl Set {
             Value::Null => kind_of_files(dir)?,
             meta => kind_of_class(meta),
         };
-        let name = dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into_owned();
-        Ok(Self { name, dir: dir.into(), meta, kind })
+        let name = dir
+            .file_name()
+            .unwrap_or(dir.as_os_str())
+            .to_string_lossy()
+            .into_owned();
+        Ok(Self {
+            name,
+            dir: dir.into(),
+            meta,
+            kind,
+        })
     }
 
     /// The model's configuration, without dropout unless the fault is just that.
@@ -149,7 +158,9 @@ fn kind_of_class(meta: &Value) -> Result<Kind, String> {
 fn kind_of_files(dir: &Path) -> Result<Result<Kind, String>, String> {
     let path = dir.join("expected.json");
     if !path.is_file() {
-        return Ok(Err("neither meta.json nor expected.json: no kind this suite knows".into()));
+        return Ok(Err(
+            "neither meta.json nor expected.json: no kind this suite knows".into(),
+        ));
     }
     let expected = read_json(&path)?;
     let entries: Vec<&Value> = match &expected {

@@ -110,7 +110,7 @@ impl<B: Backend> Backbone<B> {
             }
             let head_mask = inspect.head_mask.as_ref().map(|mask| {
                 let [_, heads] = mask.dims();
-                mask.clone().slice([index..index + 1]).reshape([1, heads, 1, 1])
+                mask.clone().narrow(0, index, 1).reshape([1, heads, 1, 1])
             });
             let (output, probabilities) = layer.forward(hidden, mask.clone(), head_mask);
             if inspect.attentions {
@@ -211,7 +211,7 @@ impl<B: Backend> Embeddings<B> {
         let words = self.embed_words(input_ids);
         let positions = match position_ids {
             Some(ids) => self.position_embeddings.forward(ids),
-            None => self.position_embeddings.weight.val().slice([0..text]).unsqueeze::<3>(),
+            None => self.position_embeddings.weight.val().narrow(0, 0, text).unsqueeze::<3>(),
         };
         let segments = self.token_type_embeddings.forward(token_type_ids);
         self.dropout.forward(self.layer_norm.forward(words + positions + segments))

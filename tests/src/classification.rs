@@ -1,0 +1,138 @@
+//! Sets of classifiers: one image per row, or a pair of images.
+
+use burn::optim::GradientsParams;
+use burn::tensor::{Tensor, backend::AutodiffBackend, backend::Backend};
+use oscar_core::config::ModelConfig;
+use oscar_core::input::OscarInput;
+use oscar_core::model::{
+    Backbone, ClassTargets, OscarForMultipleChoice, OscarForSequenceClassification,
+};
+use oscar_core::ops;
+
+use crate::backbone;
+use crate::check::{Checks, Report};
+use crate::fault::Fault;
+use crate::host::{HostTensor, Tensors};
+use crate::model::{self, Named, Official};
+use crate::set::Set;
+
+/// Prefix of the inputs that are other masks for the same batch.
+const OTHER_MASK: &str = "attention_mask_";
+
+/// A model with logits and a loss on them.
+pub trait Classifier<B: AutodiffBackend>: Official<B> {
+    /// Logits `[rows, classes]`.
+    fn logits(&self, input: OscarInput<B>) -> Tensor<B, 2>;
+
+    /// The loss of logits, `[1]`.
+    fn loss_of(&self, logits: Tensor<B, 2>, labels: &HostTensor) -> Result<Tensor<B, 1>, String>;
+}
+
+impl<B: AutodiffBackend> Classifier<B> for OscarForSequenceClassification<B> {
+    fn logits(&self, input: OscarInput<B>) -> Tensor<B, 2> {
+        self.forward(input)
+    }
+
+    fn loss_of(&self, logits: Tensor<B, 2>, labels: &HostTensor) -> Result<Tensor<B, 1>, String> {
+        let [rows, classes] = logits.dims();
+        let device = logits.device();
+        let targets = match labels.data.len() == rows * classes {
+            true => ClassTargets::Soft(labels.floats([rows, classes], &device)),
+            false => ClassTargets::Class(labels.ints([rows], &device)),
+        };
+        Ok(self.loss(logits, targets))
+    }
+}
+
+impl<B: AutodiffBackend> Official<B> for OscarForSequenceClassification<B> {
+    fn build(config: &ModelConfig, device: &B::Device) -> Self {
+        Self::new(config, device)
+    }
+
+    fn loss(
+        &self,
+        batch: &Tensors,
+        fault: Option<Fault>,
+        device: &B::Device,
+    ) -> Result<Tensor<B, 1>, String> {
+        let input = model::input(batch, "attention_mask", fault, device)?;
+        self.loss_of(self.logits(input), batch.get("labels")?)
+    }
+}
+
+impl<B: AutodiffBackend> Classifier<B> for OscarForMultipleChoice<B> {
+    fn logits(&self, input: OscarInput<B>) -> Tensor<B, 2> {
+        self.forward(input)
+    }
+
+    fn loss_of(&self, logits: Tensor<B, 2>, labels: &HostTensor) -> Result<Tensor<B, 1>, String> {
+        let [rows, _] = logits.dims();
+        if labels.data.len() != rows {
+            return Err(format!(
+                "a pair needs one label per row, not {:?}",
+                labels.shape
+            ));
+        }
+        let labels = labels.ints([rows], &logits.device());
+        Ok(ops::cross_entropy(logits, labels, None))
+    }
+}
+
+impl<B: AutodiffBackend> Official<B> for OscarForMultipleChoice<B> {
+    fn build(config: &ModelConfig, device: &B::Device) -> Self {
+        Self::new(config, device)
+    }
+
+    fn loss(
+        &self,
+        batch: &Tensors,
+        fault: Option<Fault>,
+        device: &B::Device,
+    ) -> Result<Tensor<B, 1>, String> {
+        let input = model::input(batch, "attention_mask", fault, device)?;
+        self.loss_of(self.logits(input), batch.get("labels")?)
+    }
+}
+
+/// Logits, loss, gradients, logits under other masks, and what the backbone gives.
+pub fn check<B: AutodiffBackend, M: Classifier<B>>(
+    set: &Set,
+    fault: Option<Fault>,
+    device: &B::Device,
+) -> Result<Report, String> {
+    let mut checks = Checks::new(set.expected()?, &set.meta);
+    let config = set.config(fault)?;
+    let inputs = set.inputs()?;
+    let model = model::load::<B, M>(M::build(&config, device), set, &mut checks)?;
+
+    check_backbone::<B>(set, &config, &inputs, fault, device, &mut checks)?;
+    let input = model::input(&inputs, "attention_mask", fault, device)?;
+    let logits = model.logits(input);
+    checks.tensor("logits", &HostTensor::read(logits.clone()));
+    for name in inputs.0.keys().filter(|name| name.starts_with(OTHER_MASK)) {
+        let input = model::input(&inputs, name, fault, device)?;
+        let logits = HostTensor::read(model.logits(input));
+        checks.tensor(&format!("logits_{}", &name[OTHER_MASK.len()..]), &logits);
+    }
+
+    let loss = model.loss_of(logits, inputs.get("labels")?)?;
+    checks.tensor("loss", &HostTensor::read(loss.clone()));
+    let grads = GradientsParams::from_grads(loss.backward(), &model);
+    Named::gradients(&model, &grads).check_gradients("grad.", &mut checks);
+    Ok(checks.finish())
+}
+
+/// The backbone's part of a classifier's file, loaded into a bare backbone.
+fn check_backbone<B: Backend>(
+    set: &Set,
+    config: &ModelConfig,
+    inputs: &Tensors,
+    fault: Option<Fault>,
+    device: &B::Device,
+    checks: &mut Checks,
+) -> Result<(), String> {
+    let model = model::load::<B, _>(Backbone::new(config, device), set, checks)?;
+    let input = model::input::<B>(inputs, "attention_mask", fault, device)?;
+    backbone::compare("", &input, &model.forward(input.clone()), checks);
+    Ok(())
+}

@@ -1,0 +1,279 @@
+//! Sets of several optimiser steps.
+//!
+//! A gradient that is itself close to round-off makes an AdamW step of any size up to the learning
+//! rate, whatever its own size. An element of a parameter may therefore differ, beyond the usual
+//! tolerance, by the learning rates so far times the relative uncertainty of its gradient: 64
+//! spacings of the largest gradient of its tensor over its own (both from the second moments). For
+//! elements within a hundredth of the largest that is less than 0.1 % of their steps.
+
+use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
+use burn::tensor::backend::AutodiffBackend;
+use oscar_core::checkpoint::parameters;
+use oscar_train::{AdamW, AdamWConfig, LinearSchedule, ScheduleOrder, clip_grad_norm};
+use serde_json::Value;
+
+use crate::check::{Checks, EPSILON, Only, Report, max_abs};
+use crate::fault::Fault;
+use crate::host::HostTensor;
+use crate::model::{self, Named, Official, official_layout};
+use crate::set::Set;
+
+/// Round-off of a gradient, in spacings of the largest of its tensor.
+const GRADIENT_NOISE: f64 = 64.0 * EPSILON;
+
+/// The two official training loops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Script {
+    /// Clips once per step, if at all; steps the optimiser, then the schedule.
+    Pretraining,
+    /// Clips what has been accumulated after every batch; steps the schedule, then the optimiser.
+    FineTuning,
+}
+
+/// The options of a set.
+#[derive(Clone, Debug)]
+struct Options {
+    adamw: AdamWConfig,
+    correct_bias: bool,
+    lr: f64,
+    warmup: usize,
+    total: usize,
+    max_grad_norm: Option<f64>,
+    accumulate: usize,
+}
+
+impl Options {
+    /// Reads `meta.optim`; an option this suite does not know is an error, not ignored.
+    fn read(optim: &Value) -> Result<Self, String> {
+        let options = optim
+            .as_object()
+            .ok_or("meta.json: optim is not an object")?;
+        let mut read = Self {
+            adamw: AdamWConfig {
+                weight_decay: 0.0,
+                ..AdamWConfig::default()
+            },
+            correct_bias: true,
+            lr: f64::NAN,
+            warmup: 0,
+            total: 0,
+            max_grad_norm: None,
+            accumulate: 1,
+        };
+        for (key, value) in options {
+            let wrong = || format!("meta.json: optim.{key} = {value} is not understood");
+            let number = || value.as_f64().ok_or_else(wrong);
+            let count = || value.as_u64().map(|count| count as usize).ok_or_else(wrong);
+            match key.as_str() {
+                "lr" => read.lr = number()?,
+                "eps" => read.adamw.epsilon = number()?,
+                "weight_decay" => read.adamw.weight_decay = number()?,
+                "warmup_steps" => read.warmup = count()?,
+                "t_total" => read.total = count()?,
+                "correct_bias" => read.correct_bias = value.as_bool().ok_or_else(wrong)?,
+                "accumulate" => read.accumulate = count()?.max(1),
+                // -1 and 0 switch clipping off in the official scripts.
+                "max_grad_norm" if value.is_null() => {}
+                "max_grad_norm" => read.max_grad_norm = Some(number()?).filter(|max| *max > 0.0),
+                "betas" => {
+                    let beta = |index| value.get(index).and_then(Value::as_f64).ok_or_else(wrong);
+                    (read.adamw.beta1, read.adamw.beta2) = (beta(0)?, beta(1)?);
+                }
+                _ => return Err(wrong()),
+            }
+        }
+        match read.lr.is_finite() && read.total > 0 {
+            true => Ok(read),
+            false => Err("meta.json: optim lacks lr or t_total".into()),
+        }
+    }
+}
+
+/// Losses, gradient norms, learning rates, parameters and moments of every step.
+pub fn check<B: AutodiffBackend, M: Official<B>>(
+    set: &Set,
+    script: Script,
+    fault: Option<Fault>,
+    device: &B::Device,
+) -> Result<Report, String> {
+    let mut checks = Checks::new(set.expected()?, &set.meta);
+    let mut options = Options::read(&set.meta["optim"])?;
+    match fault {
+        Some(Fault::NoDecay) => options.adamw.weight_decay = 0.0,
+        Some(Fault::OptimizerEpsilon(epsilon)) => options.adamw.epsilon = epsilon,
+        Some(Fault::OtherBiasCorrection) => options.correct_bias = !options.correct_bias,
+        Some(Fault::NoClipping) => options.max_grad_norm = None,
+        _ => {}
+    }
+    let model = M::build(&set.config(fault)?, device);
+    let model = model::load::<B, M>(model, set, &mut checks)?;
+    let mut run = Run {
+        official: AdamW::new(options.adamw.clone(), &model)
+            .with_bias_correction(options.correct_bias),
+        schedule: schedule(&options, script, fault),
+        clip_each: (script == Script::FineTuning) != (fault == Some(Fault::OtherClipping)),
+        model,
+        options,
+        fault,
+        checks,
+        losses: Vec::new(),
+        norms: Vec::new(),
+        rates: Vec::new(),
+    };
+    run.all_steps(set, device)?;
+    Ok(run.finish())
+}
+
+fn schedule(options: &Options, script: Script, fault: Option<Fault>) -> LinearSchedule {
+    let schedule_first =
+        (script == Script::FineTuning) != (fault == Some(Fault::OtherScheduleOrder));
+    let order = match schedule_first {
+        true => ScheduleOrder::ScheduleFirst,
+        false => ScheduleOrder::OptimizerFirst,
+    };
+    LinearSchedule::new(options.lr, options.warmup, options.total, order)
+}
+
+struct Run<B: AutodiffBackend, M> {
+    model: M,
+    official: AdamW<B>,
+    schedule: LinearSchedule,
+    clip_each: bool,
+    options: Options,
+    fault: Option<Fault>,
+    checks: Checks,
+    losses: Vec<f64>,
+    norms: Vec<f64>,
+    rates: Vec<f64>,
+}
+
+impl<B: AutodiffBackend, M: Official<B>> Run<B, M> {
+    fn all_steps(&mut self, set: &Set, device: &B::Device) -> Result<(), String> {
+        let batches = set.inputs()?.batches();
+        let accumulate = self.options.accumulate;
+        if !batches.len().is_multiple_of(accumulate) {
+            return Err(format!(
+                "{} batches make no steps of {accumulate}",
+                batches.len()
+            ));
+        }
+        let mut burns = burn::optim::AdamWConfig::new()
+            .with_epsilon(self.options.adamw.epsilon as f32)
+            .with_weight_decay(self.options.adamw.weight_decay as f32)
+            .init::<B, M>();
+        for (step, batches) in batches.chunks(accumulate).enumerate() {
+            let mut sum = GradientsAccumulator::new();
+            for (index, batch) in batches.iter().enumerate() {
+                let loss = self.model.loss(batch, self.fault, device)?;
+                let loss = match self.fault {
+                    Some(Fault::NoLossScaling) => loss,
+                    _ => loss / accumulate as f64,
+                };
+                self.losses.extend(HostTensor::read(loss.clone()).data);
+                let grads = GradientsParams::from_grads(loss.backward(), &self.model);
+                sum.accumulate(&self.model, grads);
+                if self.clip_each || index + 1 == accumulate {
+                    let mut grads = sum.grads();
+                    self.clip(&mut grads, device);
+                    sum.accumulate(&self.model, grads);
+                }
+            }
+            let lr = self.schedule.at(step);
+            self.rates.push(lr);
+            let (model, grads) = (self.model.clone(), sum.grads());
+            self.model = match self.fault {
+                Some(Fault::BurnAdamW) => burns.step(lr, model, grads),
+                _ => self.official.step(lr, model, grads),
+            };
+            self.compare_parameters(step + 1);
+        }
+        Ok(())
+    }
+
+    fn clip(&mut self, grads: &mut GradientsParams, device: &B::Device) {
+        let max_norm = self.options.max_grad_norm.unwrap_or(f64::INFINITY);
+        let norm = clip_grad_norm::<B, M>(&self.model, grads, max_norm, device);
+        self.norms.extend(HostTensor::read(norm).data);
+    }
+
+    /// Compares with what the set has of the state after `step` steps.
+    fn compare_parameters(&mut self, step: usize) {
+        let prefix = format!("param.after{step}.");
+        let names = self.checks.expected_under(&prefix);
+        let weights = Named::weights::<B, M>(&self.model);
+        let moments = self.moments("exp_avg_sq");
+        for name in names {
+            let full = format!("{prefix}{name}");
+            if name.ends_with("key.bias") {
+                // Its gradient is round-off, which AdamW makes into steps of full size.
+                self.checks.round_off(&full);
+                continue;
+            }
+            let Some(got) = weights.get(&name) else {
+                self.checks
+                    .exact(&full, &"no such parameter", &"a parameter of this name");
+                continue;
+            };
+            let squares = moments.iter().find(|(moment, _)| *moment == name);
+            let slack = squares.map(|(_, squares)| self.slack(&squares.data));
+            let only = Only {
+                rows: None,
+                slack: slack.as_deref(),
+            };
+            self.checks.tensor_where(&full, got, only);
+        }
+    }
+
+    /// What uncertain gradients may add to the error of each element; see the module.
+    fn slack(&self, exp_avg_sq: &[f64]) -> Vec<f64> {
+        let moved: f64 = self.rates.iter().sum();
+        let largest = max_abs(exp_avg_sq).sqrt();
+        let slack = |square: &f64| match *square > 0.0 {
+            true => moved * (GRADIENT_NOISE * largest / square.sqrt()).min(1.0),
+            false => 0.0,
+        };
+        exp_avg_sq.iter().map(slack).collect()
+    }
+
+    /// The optimiser's `exp_avg` or `exp_avg_sq` of every parameter, in the official layout.
+    fn moments(&self, kind: &str) -> Vec<(String, HostTensor)> {
+        let state = self.official.state();
+        let moment = |parameter: oscar_core::checkpoint::Parameter| {
+            let name = format!("{kind}.{}", parameter.name);
+            let found = state.iter().find(|tensor| tensor.name == name)?;
+            let data = found.data.iter().map(|&value| f64::from(value)).collect();
+            let data = official_layout(&parameter, data);
+            Some((
+                parameter.name,
+                HostTensor {
+                    shape: parameter.shape,
+                    data,
+                },
+            ))
+        };
+        parameters::<B, M>(&self.model)
+            .into_iter()
+            .filter_map(moment)
+            .collect()
+    }
+
+    fn finish(mut self) -> Report {
+        for kind in ["exp_avg", "exp_avg_sq"] {
+            for (name, moment) in self.moments(kind) {
+                let full = format!("{kind}.{name}");
+                match name.ends_with("key.bias") {
+                    true => self.checks.round_off(&full),
+                    false => self.checks.tensor(&full, &moment),
+                }
+            }
+        }
+        let list = |values: Vec<f64>| HostTensor {
+            shape: vec![values.len()],
+            data: values,
+        };
+        self.checks.tensor("losses", &list(self.losses));
+        self.checks.tensor("lrs", &list(self.rates));
+        self.checks.tensor("grad_norms", &list(self.norms));
+        self.checks.finish()
+    }
+}
