@@ -2,9 +2,9 @@
 
 use anyhow::{Result, bail};
 use burn::backend::Autodiff;
-use burn::tensor::backend::AutodiffBackend;
 use burn_flex::{Flex, FlexDevice};
 use clap::ValueEnum;
+use oscar_core::ops::TrainBackend;
 
 use crate::cli::DeviceArgs;
 
@@ -24,7 +24,7 @@ pub trait OnBackend {
     type Output;
 
     /// Computes on `device`.
-    fn run<B: AutodiffBackend>(self, device: B::Device) -> Result<Self::Output>;
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Self::Output>;
 }
 
 /// Runs `computation` on the backend that `args` ask for, and says which that is.

@@ -6,11 +6,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use burn::module::Module;
 use burn::optim::Optimizer;
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::Backend;
 use burn::tensor::{Distribution, Int, Tensor, TensorData};
 use burn_train::TrainStep;
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{AttentionMask, OscarInput, PretrainBatch};
+use oscar_core::ops::TrainBackend;
 use oscar_pretraining::PretrainingTask;
 use oscar_train::{AdamW, AdamWConfig, Weighted, peak_memory};
 use serde_json::json;
@@ -63,7 +64,7 @@ struct Measured {
 impl OnBackend for Bench<'_> {
     type Output = Measured;
 
-    fn run<B: AutodiffBackend>(self, device: B::Device) -> Result<Measured> {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Measured> {
         B::seed(&device, 42);
         let args = self.args;
         let mut model = PretrainingTask::<B>::new(&self.config, &device);

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use burn::tensor::backend::AutodiffBackend;
+use oscar_core::ops::TrainBackend;
 use oscar_pretraining::{
     CONTRASTIVE_ACCURACY, MLM_ACCURACY, PretrainConfig, PretrainReport, RunOptions, pretrain,
 };
@@ -110,7 +110,7 @@ struct Pretrain {
 impl OnBackend for Pretrain {
     type Output = PretrainReport;
 
-    fn run<B: AutodiffBackend>(self, device: B::Device) -> Result<PretrainReport> {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<PretrainReport> {
         pretrain::<B>(self.recipe, device, self.options).map_err(|error| anyhow!(error))
     }
 }

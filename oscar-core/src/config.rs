@@ -199,10 +199,14 @@ impl ModelConfig {
     /// If the file cannot be read, is not such a configuration, or has a value out of range.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
-        let config: Self = serde_json::from_str(&text)
-            .map_err(|source| ConfigError::Parse { path: path.into(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.into(),
+            source,
+        })?;
+        let config: Self = serde_json::from_str(&text).map_err(|source| ConfigError::Parse {
+            path: path.into(),
+            source,
+        })?;
         config.validate()?;
         Ok(config)
     }
@@ -243,20 +247,36 @@ impl ModelConfig {
             self.hidden_size.is_multiple_of(self.num_attention_heads),
             "hidden_size",
             self.hidden_size,
-            &format!("must be a multiple of num_attention_heads = {}", self.num_attention_heads),
+            &format!(
+                "must be a multiple of num_attention_heads = {}",
+                self.num_attention_heads
+            ),
         )?;
         for (key, value) in [
             ("hidden_dropout_prob", self.hidden_dropout_prob),
-            ("attention_probs_dropout_prob", self.attention_probs_dropout_prob),
+            (
+                "attention_probs_dropout_prob",
+                self.attention_probs_dropout_prob,
+            ),
         ] {
-            require((0.0..1.0).contains(&value), key, value, "must be at least 0 and below 1")?;
+            require(
+                (0.0..1.0).contains(&value),
+                key,
+                value,
+                "must be at least 0 and below 1",
+            )?;
         }
         for (key, value) in [
             ("layer_norm_eps", self.layer_norm_eps),
             ("img_layer_norm_eps", self.img_layer_norm_eps),
             ("initializer_range", self.initializer_range),
         ] {
-            require(value > 0.0 && value.is_finite(), key, value, "must be above 0")?;
+            require(
+                value > 0.0 && value.is_finite(),
+                key,
+                value,
+                "must be above 0",
+            )?;
         }
         require(
             matches!(self.num_contrast_classes, 2 | 3),
@@ -288,7 +308,11 @@ fn require(
     if holds {
         return Ok(());
     }
-    Err(ConfigError::Value { key, found: found.to_string(), expected: expected.into() })
+    Err(ConfigError::Value {
+        key,
+        found: found.to_string(),
+        expected: expected.into(),
+    })
 }
 
 /// Reads `true`, `false`, `0` or `1`.
@@ -303,6 +327,8 @@ fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
         Flag::Bool(value) => Ok(value),
         Flag::Int(0) => Ok(false),
         Flag::Int(1) => Ok(true),
-        Flag::Int(other) => Err(serde::de::Error::custom(format!("expected 0 or 1, found {other}"))),
+        Flag::Int(other) => Err(serde::de::Error::custom(format!(
+            "expected 0 or 1, found {other}"
+        ))),
     }
 }

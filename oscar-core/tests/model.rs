@@ -277,7 +277,10 @@ impl Padded {
         }
     }
 
-    fn forward<B: Backend<Device = FlexDevice>>(&self, model: &Backbone<B>) -> BackboneOutput<B> {
+    fn forward<B: oscar_core::ops::OscarBackend<Device = FlexDevice>>(
+        &self,
+        model: &Backbone<B>,
+    ) -> BackboneOutput<B> {
         model.forward(self.input())
     }
 

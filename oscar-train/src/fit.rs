@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use burn::data::dataloader::DataLoader;
 use burn::module::Module;
-use burn::tensor::backend::AutodiffBackend;
 use burn_train::metric::LearningRateMetric;
+use oscar_core::ops::TrainBackend;
 use burn_train::renderer::tui::TuiMetricsRendererWrapper;
 use burn_train::{InferenceStep, Interrupter, Learner, SupervisedTraining, TrainStep, TrainingStrategy};
 use serde::{Deserialize, Serialize};
@@ -183,7 +183,7 @@ fn require(
 }
 
 /// What to train, on what, and where to.
-pub struct Fit<B: AutodiffBackend, M, T, V> {
+pub struct Fit<B: TrainBackend, M, T, V> {
     /// The model, with its start weights.
     pub model: M,
     /// The device it is on.
@@ -218,7 +218,7 @@ pub struct Fit<B: AutodiffBackend, M, T, V> {
 /// Checkpoints written before stay.
 pub fn fit<B, M, T, V>(fit: Fit<B, M, T, V>) -> Result<(M::InnerModule, Outcome), TrainError>
 where
-    B: AutodiffBackend,
+    B: TrainBackend,
     T: Send + 'static,
     V: Send + 'static,
     M: Trainable<B> + TrainStep<Input = Weighted<T>>,
@@ -341,7 +341,7 @@ where
 
 /// Draws all parameters, in the order of the fields. Burn draws a parameter when it is first used,
 /// which is another order in another model.
-fn initialize<B: AutodiffBackend, M: Module<B>>(model: M) -> M {
+fn initialize<B: TrainBackend, M: Module<B>>(model: M) -> M {
     struct Touch;
     impl<B: burn::tensor::backend::Backend> burn::module::ModuleVisitor<B> for Touch {
         fn visit_float<const D: usize>(

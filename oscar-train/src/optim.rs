@@ -18,6 +18,7 @@ use burn::optim::{GradientsParams, LearningRate, MultiGradientsParams, Optimizer
 use burn::record::Record;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
+use oscar_core::ops::{AdamWStep, OscarBackend, TrainBackend};
 use oscar_core::checkpoint::{NamedTensor, Parameter, parameters};
 use serde::{Deserialize, Serialize};
 
@@ -176,7 +177,7 @@ impl<B: AutodiffBackend> AdamW<B> {
     }
 }
 
-impl<B: AutodiffBackend, M: AutodiffModule<B>> Optimizer<M, B> for AdamW<B> {
+impl<B: TrainBackend, M: AutodiffModule<B>> Optimizer<M, B> for AdamW<B> {
     type Record = Vec<MomentsRecord<B>>;
 
     fn step(&mut self, lr: LearningRate, module: M, mut grads: GradientsParams) -> M {
@@ -221,7 +222,7 @@ struct Update<'a, B: AutodiffBackend> {
     grads: &'a mut GradientsParams,
 }
 
-impl<B: AutodiffBackend> ModuleMapper<B> for Update<'_, B> {
+impl<B: TrainBackend> ModuleMapper<B> for Update<'_, B> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         let Some(grad) = self.grads.remove::<B::InnerBackend, D>(param.id) else {
             return param;
@@ -234,7 +235,7 @@ impl<B: AutodiffBackend> ModuleMapper<B> for Update<'_, B> {
     }
 }
 
-impl<B: AutodiffBackend> AdamW<B> {
+impl<B: TrainBackend> AdamW<B> {
     fn update<const D: usize>(
         &mut self,
         id: ParamId,
@@ -253,20 +254,14 @@ impl<B: AutodiffBackend> AdamW<B> {
             Some(moments) => (moments.step + 1, moments.exp_avg, moments.exp_avg_sq),
             None => (1, grad.zeros_like(), grad.zeros_like()),
         };
-        let exp_avg_sq =
-            exp_avg_sq.mul_scalar(beta2) + (grad.clone() * grad.clone()).mul_scalar(1.0 - beta2);
-        let exp_avg = exp_avg.mul_scalar(beta1) + grad.mul_scalar(1.0 - beta1);
-
         let correction = match self.correct_bias {
             true => (1.0 - beta2.powf(step as f64)).sqrt() / (1.0 - beta1.powf(step as f64)),
             false => 1.0,
         };
-        let denominator = exp_avg_sq.clone().sqrt().add_scalar(epsilon);
-        let change = (exp_avg.clone() / denominator).mul_scalar(lr * correction);
-        let mut tensor = tensor - change;
-        if weight_decay > 0.0 && self.decays(id) {
-            tensor = tensor.mul_scalar(1.0 - lr * weight_decay);
-        }
+        let decay = if self.decays(id) { 1.0 - lr * weight_decay } else { 1.0 };
+        let numbers = AdamWStep { beta1, beta2, epsilon, step_size: lr * correction, decay };
+        let [tensor, exp_avg, exp_avg_sq] =
+            B::InnerBackend::adamw(numbers, tensor, grad, exp_avg, exp_avg_sq);
         self.moments.insert(id, Moments { step, exp_avg, exp_avg_sq });
         tensor.reshape(shape)
     }

@@ -12,13 +12,13 @@ use std::sync::{Arc, Mutex};
 use burn::data::dataloader::{DataLoaderIterator, Progress};
 use burn::module::AutodiffModule;
 use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
-use burn::tensor::backend::AutodiffBackend;
 use burn_train::{
     EventProcessorTraining, InferenceStep, ItemLazy, Learner, LearnerEvent,
     LearningComponentsMarker, SupervisedLearningStrategy, SupervisedTrainingEventProcessor,
     TrainLoader, TrainStep, TrainingComponents, TrainingItem, ValidLoader,
 };
 use oscar_core::checkpoint::Checkpointed;
+use oscar_core::ops::TrainBackend;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
@@ -68,7 +68,7 @@ pub struct Outcome {
 }
 
 /// A model that this engine trains.
-pub trait Trainable<B: AutodiffBackend>:
+pub trait Trainable<B: TrainBackend>:
     TrainStep<Output = StepOutput<B::InnerBackend>>
     + AutodiffModule<B, InnerModule: InferenceStep<Output = StepOutput<B::InnerBackend>>>
     + Checkpointed<B>
@@ -77,7 +77,7 @@ pub trait Trainable<B: AutodiffBackend>:
 {
 }
 
-impl<B: AutodiffBackend, M> Trainable<B> for M where
+impl<B: TrainBackend, M> Trainable<B> for M where
     M: TrainStep<Output = StepOutput<B::InnerBackend>>
         + AutodiffModule<B, InnerModule: InferenceStep<Output = StepOutput<B::InnerBackend>>>
         + Checkpointed<B>
@@ -95,7 +95,7 @@ type Events<B, M> = SupervisedTrainingEventProcessor<Components<B, M>>;
 pub type Describe = Arc<dyn Fn(&std::path::Path) -> Result<(), TrainError> + Send + Sync>;
 
 /// Everything the loop needs beside what Burn hands it.
-pub(crate) struct Session<B: AutodiffBackend> {
+pub(crate) struct Session<B: TrainBackend> {
     pub run: RunDir,
     pub pace: Pace,
     pub schedule: LinearSchedule,
@@ -114,7 +114,7 @@ pub(crate) struct Session<B: AutodiffBackend> {
 }
 
 /// See the [module documentation](self).
-pub(crate) struct StepStrategy<B: AutodiffBackend, M> {
+pub(crate) struct StepStrategy<B: TrainBackend, M> {
     /// Taken by `fit`, which Burn calls once, with a shared reference.
     pub session: Mutex<Option<Session<B>>>,
     pub outcome: Arc<Mutex<Option<Result<Outcome, TrainError>>>>,
@@ -123,7 +123,7 @@ pub(crate) struct StepStrategy<B: AutodiffBackend, M> {
 
 impl<B, M> SupervisedLearningStrategy<Components<B, M>> for StepStrategy<B, M>
 where
-    B: AutodiffBackend,
+    B: TrainBackend,
     M: Trainable<B>,
     M::InnerModule: InferenceStep<Output = StepOutput<B::InnerBackend>>,
 {
@@ -157,7 +157,7 @@ where
 }
 
 /// The state of a run.
-struct Loop<B: AutodiffBackend, M: Trainable<B>>
+struct Loop<B: TrainBackend, M: Trainable<B>>
 where
     M::InnerModule: InferenceStep<Output = StepOutput<B::InnerBackend>>,
 {
@@ -171,7 +171,7 @@ where
     components: TrainingComponents<Components<B, M>>,
 }
 
-impl<B: AutodiffBackend, M: Trainable<B>> Loop<B, M>
+impl<B: TrainBackend, M: Trainable<B>> Loop<B, M>
 where
     M::InnerModule: InferenceStep<Output = StepOutput<B::InnerBackend>>,
 {

@@ -2,7 +2,7 @@
 
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use oscar_core::ops::{OscarBackend, TrainBackend};
 use oscar_core::input::{AttentionMask, OscarInput};
 use oscar_core::model::{Backbone, BackboneOutput, Inspect};
 
@@ -13,7 +13,7 @@ use crate::model::{self, Named};
 use crate::set::Set;
 
 /// Every output of the plain input and of its variants, and every gradient.
-pub fn check<B: AutodiffBackend>(
+pub fn check<B: TrainBackend>(
     set: &Set,
     fault: Option<Fault>,
     device: &B::Device,
@@ -66,7 +66,7 @@ pub fn check<B: AutodiffBackend>(
 }
 
 /// The same weights on an input with one thing added or taken away.
-fn variants<B: Backend>(
+fn variants<B: OscarBackend>(
     backbone: &Backbone<B>,
     input: &OscarInput<B>,
     inputs: &Tensors,
@@ -131,7 +131,7 @@ fn variants<B: Backend>(
 ///
 /// Rows of a mask per query that allow no position at all attend by rounding errors only (the
 /// official mask is -10000, not -∞): they are left out.
-pub fn compare<B: Backend>(
+pub fn compare<B: OscarBackend>(
     prefix: &str,
     input: &OscarInput<B>,
     output: &BackboneOutput<B>,
@@ -158,7 +158,7 @@ pub fn compare<B: Backend>(
 }
 
 /// Which queries of a mask per query may attend to something, `batch * seq` of them.
-fn attending<B: Backend>(mask: &AttentionMask<B>) -> Option<Vec<bool>> {
+fn attending<B: OscarBackend>(mask: &AttentionMask<B>) -> Option<Vec<bool>> {
     let AttentionMask::Full(mask) = mask else {
         return None;
     };

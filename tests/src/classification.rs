@@ -1,7 +1,8 @@
 //! Sets of classifiers: one image per row, or a pair of images.
 
 use burn::optim::GradientsParams;
-use burn::tensor::{Tensor, backend::AutodiffBackend, backend::Backend};
+use burn::tensor::Tensor;
+use oscar_core::ops::{OscarBackend, TrainBackend};
 use oscar_core::config::ModelConfig;
 use oscar_core::input::OscarInput;
 use oscar_core::model::{
@@ -20,7 +21,7 @@ use crate::set::Set;
 const OTHER_MASK: &str = "attention_mask_";
 
 /// A model with logits and a loss on them.
-pub trait Classifier<B: AutodiffBackend>: Official<B> {
+pub trait Classifier<B: TrainBackend>: Official<B> {
     /// Logits `[rows, classes]`.
     fn logits(&self, input: OscarInput<B>) -> Tensor<B, 2>;
 
@@ -28,7 +29,7 @@ pub trait Classifier<B: AutodiffBackend>: Official<B> {
     fn loss_of(&self, logits: Tensor<B, 2>, labels: &HostTensor) -> Result<Tensor<B, 1>, String>;
 }
 
-impl<B: AutodiffBackend> Classifier<B> for OscarForSequenceClassification<B> {
+impl<B: TrainBackend> Classifier<B> for OscarForSequenceClassification<B> {
     fn logits(&self, input: OscarInput<B>) -> Tensor<B, 2> {
         self.forward(input)
     }
@@ -44,7 +45,7 @@ impl<B: AutodiffBackend> Classifier<B> for OscarForSequenceClassification<B> {
     }
 }
 
-impl<B: AutodiffBackend> Official<B> for OscarForSequenceClassification<B> {
+impl<B: TrainBackend> Official<B> for OscarForSequenceClassification<B> {
     fn build(config: &ModelConfig, device: &B::Device) -> Self {
         Self::new(config, device)
     }
@@ -60,7 +61,7 @@ impl<B: AutodiffBackend> Official<B> for OscarForSequenceClassification<B> {
     }
 }
 
-impl<B: AutodiffBackend> Classifier<B> for OscarForMultipleChoice<B> {
+impl<B: TrainBackend> Classifier<B> for OscarForMultipleChoice<B> {
     fn logits(&self, input: OscarInput<B>) -> Tensor<B, 2> {
         self.forward(input)
     }
@@ -78,7 +79,7 @@ impl<B: AutodiffBackend> Classifier<B> for OscarForMultipleChoice<B> {
     }
 }
 
-impl<B: AutodiffBackend> Official<B> for OscarForMultipleChoice<B> {
+impl<B: TrainBackend> Official<B> for OscarForMultipleChoice<B> {
     fn build(config: &ModelConfig, device: &B::Device) -> Self {
         Self::new(config, device)
     }
@@ -95,7 +96,7 @@ impl<B: AutodiffBackend> Official<B> for OscarForMultipleChoice<B> {
 }
 
 /// Logits, loss, gradients, logits under other masks, and what the backbone gives.
-pub fn check<B: AutodiffBackend, M: Classifier<B>>(
+pub fn check<B: TrainBackend, M: Classifier<B>>(
     set: &Set,
     fault: Option<Fault>,
     device: &B::Device,
@@ -123,7 +124,7 @@ pub fn check<B: AutodiffBackend, M: Classifier<B>>(
 }
 
 /// The backbone's part of a classifier's file, loaded into a bare backbone.
-fn check_backbone<B: Backend>(
+fn check_backbone<B: OscarBackend>(
     set: &Set,
     config: &ModelConfig,
     inputs: &Tensors,

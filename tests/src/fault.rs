@@ -1,6 +1,6 @@
 //! Mistakes made on purpose, to show that the suite notices them.
 
-use burn::tensor::backend::Backend;
+use oscar_core::ops::OscarBackend;
 use oscar_core::config::{Activation, ModelConfig};
 use oscar_core::input::OscarInput;
 
@@ -53,7 +53,7 @@ impl Fault {
     }
 
     /// Applies what concerns the model's input.
-    pub(crate) fn spoil<B: Backend>(fault: Option<Self>, input: &mut OscarInput<B>) {
+    pub(crate) fn spoil<B: OscarBackend>(fault: Option<Self>, input: &mut OscarInput<B>) {
         use oscar_core::input::AttentionMask::{Full, Padding};
         match fault {
             Some(Self::SwappedSegments) => {

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use burn::module::{AutodiffModule, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
-use burn::tensor::{Tensor, backend::AutodiffBackend, backend::Backend};
+use burn::tensor::{Tensor, backend::Backend};
+use oscar_core::ops::{OscarBackend, TrainBackend};
 use oscar_core::checkpoint::{self, Checkpointed, Parameter, RandomInit, parameters};
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{AttentionMask, OscarInput};
@@ -15,7 +16,7 @@ use crate::host::{HostTensor, Tensors};
 use crate::set::Set;
 
 /// A model whose loss a set gives.
-pub trait Official<B: AutodiffBackend>: AutodiffModule<B> + Checkpointed<B> {
+pub trait Official<B: TrainBackend>: AutodiffModule<B> + Checkpointed<B> {
     /// A model with random weights.
     fn build(config: &ModelConfig, device: &B::Device) -> Self;
 
@@ -45,7 +46,7 @@ pub fn load<B: Backend, M: Checkpointed<B>>(
 /// The model's input of a batch; leading axes (choices) are folded into the batch.
 ///
 /// `mask` names the attention mask: one axis more than the ids makes it a mask per query.
-pub fn input<B: Backend>(
+pub fn input<B: OscarBackend>(
     batch: &Tensors,
     mask: &str,
     fault: Option<Fault>,
@@ -97,7 +98,7 @@ impl Named {
     }
 
     /// The gradients of the parameters of `model`.
-    pub fn gradients<B: AutodiffBackend, M: AutodiffModule<B>>(
+    pub fn gradients<B: TrainBackend, M: AutodiffModule<B>>(
         model: &M,
         grads: &GradientsParams,
     ) -> Self {
@@ -183,7 +184,7 @@ impl<B: Backend> ModuleVisitor<B> for Weights<'_, '_> {
 
 struct Gradients<'a, 'b>(&'a mut Collector<'b>);
 
-impl<B: AutodiffBackend> ModuleVisitor<B> for Gradients<'_, '_> {
+impl<B: TrainBackend> ModuleVisitor<B> for Gradients<'_, '_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         let grads = self.0.grads;
         if let Some(grad) = grads.and_then(|grads| grads.get::<B::InnerBackend, D>(param.id)) {

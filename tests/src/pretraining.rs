@@ -1,7 +1,8 @@
 //! Sets of the pre-training model.
 
 use burn::optim::GradientsParams;
-use burn::tensor::{Tensor, backend::AutodiffBackend, backend::Backend};
+use burn::tensor::Tensor;
+use oscar_core::ops::{OscarBackend, TrainBackend};
 use oscar_core::config::ModelConfig;
 use oscar_core::input::PretrainBatch;
 use oscar_core::model::OscarForPretraining;
@@ -16,7 +17,7 @@ use crate::set::Set;
 /// Label of a position whose token is not to be predicted.
 const NO_LABEL: f64 = -1.0;
 
-impl<B: AutodiffBackend> Official<B> for OscarForPretraining<B> {
+impl<B: TrainBackend> Official<B> for OscarForPretraining<B> {
     fn build(config: &ModelConfig, device: &B::Device) -> Self {
         Self::new(config, device)
     }
@@ -32,7 +33,7 @@ impl<B: AutodiffBackend> Official<B> for OscarForPretraining<B> {
 }
 
 /// A batch of a set as the model takes it.
-fn pretrain_batch<B: Backend>(
+fn pretrain_batch<B: OscarBackend>(
     batch: &Tensors,
     fault: Option<Fault>,
     device: &B::Device,
@@ -78,7 +79,7 @@ fn masked(labels: &HostTensor) -> Vec<usize> {
 }
 
 /// Both losses, all logits and all gradients.
-pub fn check<B: AutodiffBackend>(
+pub fn check<B: TrainBackend>(
     set: &Set,
     fault: Option<Fault>,
     device: &B::Device,
@@ -130,7 +131,7 @@ pub fn check<B: AutodiffBackend>(
 }
 
 /// The official model predicts a token at every position, ours where it is asked to.
-fn check_scores<B: AutodiffBackend>(
+fn check_scores<B: TrainBackend>(
     model: &OscarForPretraining<B>,
     encoded: &oscar_core::model::BackboneOutput<B>,
     checks: &mut Checks,

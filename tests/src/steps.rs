@@ -7,7 +7,7 @@
 //! elements within a hundredth of the largest that is less than 0.1 % of their steps.
 
 use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
-use burn::tensor::backend::AutodiffBackend;
+use oscar_core::ops::TrainBackend;
 use oscar_core::checkpoint::parameters;
 use oscar_train::{AdamW, AdamWConfig, LinearSchedule, ScheduleOrder, clip_grad_norm};
 use serde_json::Value;
@@ -90,7 +90,7 @@ impl Options {
 }
 
 /// Losses, gradient norms, learning rates, parameters and moments of every step.
-pub fn check<B: AutodiffBackend, M: Official<B>>(
+pub fn check<B: TrainBackend, M: Official<B>>(
     set: &Set,
     script: Script,
     fault: Option<Fault>,
@@ -134,7 +134,7 @@ fn schedule(options: &Options, script: Script, fault: Option<Fault>) -> LinearSc
     LinearSchedule::new(options.lr, options.warmup, options.total, order)
 }
 
-struct Run<B: AutodiffBackend, M> {
+struct Run<B: TrainBackend, M> {
     model: M,
     official: AdamW<B>,
     schedule: LinearSchedule,
@@ -147,7 +147,7 @@ struct Run<B: AutodiffBackend, M> {
     rates: Vec<f64>,
 }
 
-impl<B: AutodiffBackend, M: Official<B>> Run<B, M> {
+impl<B: TrainBackend, M: Official<B>> Run<B, M> {
     fn all_steps(&mut self, set: &Set, device: &B::Device) -> Result<(), String> {
         let batches = set.inputs()?.batches();
         let accumulate = self.options.accumulate;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use burn::tensor::backend::AutodiffBackend;
+use oscar_core::ops::TrainBackend;
 use oscar_core::model::{
     OscarForMultipleChoice, OscarForPretraining, OscarForSequenceClassification,
 };
@@ -53,7 +53,7 @@ pub struct Summary {
 /// # Errors
 ///
 /// If the folder cannot be read.
-pub fn run<B: AutodiffBackend>(dir: &Path, device: &B::Device) -> Result<Summary, String> {
+pub fn run<B: TrainBackend>(dir: &Path, device: &B::Device) -> Result<Summary, String> {
     let sets = Set::discover(dir)?
         .into_iter()
         .map(|set| {
@@ -65,7 +65,7 @@ pub fn run<B: AutodiffBackend>(dir: &Path, device: &B::Device) -> Result<Summary
 }
 
 /// Compares one set, with a deliberate fault or without.
-pub fn run_set<B: AutodiffBackend>(set: &Set, fault: Option<Fault>, device: &B::Device) -> Outcome {
+pub fn run_set<B: TrainBackend>(set: &Set, fault: Option<Fault>, device: &B::Device) -> Outcome {
     let kind = match &set.kind {
         Ok(kind) => *kind,
         Err(reason) => return Outcome::Skipped(reason.clone()),
@@ -83,7 +83,7 @@ pub fn run_set<B: AutodiffBackend>(set: &Set, fault: Option<Fault>, device: &B::
     }
 }
 
-fn check<B: AutodiffBackend>(
+fn check<B: TrainBackend>(
     kind: Kind,
     set: &Set,
     fault: Option<Fault>,

@@ -16,7 +16,11 @@ pub struct ShapeMismatch {
 
 impl fmt::Display for ShapeMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: file has {:?}, model wants {:?}", self.name, self.file, self.model)
+        write!(
+            f,
+            "{}: file has {:?}, model wants {:?}",
+            self.name, self.file, self.model
+        )
     }
 }
 
@@ -100,7 +104,12 @@ fn part(name: &str) -> &str {
 }
 
 fn list<T: fmt::Display>(items: &[T], most: usize) -> String {
-    items.iter().take(most).map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+    items
+        .iter()
+        .take(most)
+        .map(|item| item.to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn plural(count: usize, most: usize) -> String {

@@ -78,7 +78,10 @@ pub fn load<B: Backend, M: Checkpointed<B>>(
     for name in &report.loaded {
         values.insert(name.clone(), to_f32(path, name, &tensors[name])?);
     }
-    let mut mapper = Loader { path: names::Path::default(), values };
+    let mut mapper = Loader {
+        path: names::Path::default(),
+        values,
+    };
     Ok((model.map(&mut mapper), report))
 }
 
@@ -94,14 +97,22 @@ pub fn read_tensors(path: impl AsRef<Path>) -> Result<Vec<NamedTensor>, Checkpoi
     let mut tensors = Vec::new();
     for (name, view) in file.iter() {
         let data = to_f32(path, name, &view)?;
-        tensors.push(NamedTensor { name: name.into(), shape: view.shape().to_vec(), data });
+        tensors.push(NamedTensor {
+            name: name.into(),
+            shape: view.shape().to_vec(),
+            data,
+        });
     }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(tensors)
 }
 
 fn map_file(path: &Path) -> Result<Mmap, CheckpointError> {
-    let failed = |source| CheckpointError::Io { action: "read", path: path.into(), source };
+    let failed = |source| CheckpointError::Io {
+        action: "read",
+        path: path.into(),
+        source,
+    };
     let file = File::open(path).map_err(failed)?;
     // SAFETY: the map is read-only and dropped before this crate writes to the file again;
     // a file that another process truncates meanwhile is outside what any reader can promise.
@@ -139,8 +150,11 @@ fn plan<'a>(
         }
     }
     known.extend(aliases.iter().map(|(alias, _)| *alias));
-    report.skipped =
-        tensors.keys().filter(|name| !known.contains(name.as_str())).cloned().collect();
+    report.skipped = tensors
+        .keys()
+        .filter(|name| !known.contains(name.as_str()))
+        .cloned()
+        .collect();
     (tensors, report)
 }
 
@@ -154,7 +168,9 @@ fn in_model_names<'a>(
 ) -> BTreeMap<String, TensorView<'a>> {
     const PREFIX: &str = "bert.";
     let file_has = file.names().iter().any(|name| name.starts_with(PREFIX));
-    let model_has = parameters.iter().any(|parameter| parameter.name.starts_with(PREFIX));
+    let model_has = parameters
+        .iter()
+        .any(|parameter| parameter.name.starts_with(PREFIX));
     file.iter()
         .filter_map(|(name, view)| {
             let name = modern_name(name);
@@ -162,7 +178,10 @@ fn in_model_names<'a>(
                 (true, false) => name.strip_prefix(PREFIX)?.to_string(),
                 (false, true) => {
                     let prefixed = format!("{PREFIX}{name}");
-                    match parameters.iter().any(|parameter| parameter.name == prefixed) {
+                    match parameters
+                        .iter()
+                        .any(|parameter| parameter.name == prefixed)
+                    {
                         true => prefixed,
                         false => name,
                     }
@@ -190,7 +209,10 @@ fn accept(path: &Path, report: &LoadReport, random: &RandomInit) -> Result<(), C
         .cloned()
         .partition(|mismatch| mismatch.name.starts_with(CONTRASTIVE_HEAD));
     if !fatal.is_empty() {
-        return Err(CheckpointError::Mismatch { path: path.into(), mismatched: fatal });
+        return Err(CheckpointError::Mismatch {
+            path: path.into(),
+            mismatched: fatal,
+        });
     }
     let names: Vec<String> = report
         .missing
@@ -201,7 +223,10 @@ fn accept(path: &Path, report: &LoadReport, random: &RandomInit) -> Result<(), C
         .collect();
     match names.is_empty() {
         true => Ok(()),
-        false => Err(CheckpointError::Missing { path: path.into(), names }),
+        false => Err(CheckpointError::Missing {
+            path: path.into(),
+            names,
+        }),
     }
 }
 

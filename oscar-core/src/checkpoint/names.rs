@@ -74,8 +74,13 @@ impl Path {
 
     /// Whether the path ends at the matrix of a linear layer.
     pub(super) fn is_linear_weight(&self) -> bool {
-        self.containers.last().is_some_and(|container| container == "Struct:Linear")
-            && self.components.last().is_some_and(|component| component == "weight")
+        self.containers
+            .last()
+            .is_some_and(|container| container == "Struct:Linear")
+            && self
+                .components
+                .last()
+                .is_some_and(|component| component == "weight")
     }
 
     pub(super) fn official_name(&self) -> String {

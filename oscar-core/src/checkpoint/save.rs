@@ -34,12 +34,18 @@ pub fn save<B: Backend, M: Checkpointed<B>>(
     model: &M,
     path: impl AsRef<Path>,
 ) -> Result<(), CheckpointError> {
-    let mut collector = HostCollector { path: names::Path::default(), tensors: Vec::new() };
+    let mut collector = HostCollector {
+        path: names::Path::default(),
+        tensors: Vec::new(),
+    };
     model.visit(&mut collector);
     let mut tensors = collector.tensors;
     for (alias, target) in model.aliases() {
         if let Some(tensor) = tensors.iter().find(|tensor| tensor.name == *target) {
-            tensors.push(NamedTensor { name: alias.to_string(), ..tensor.clone() });
+            tensors.push(NamedTensor {
+                name: alias.to_string(),
+                ..tensor.clone()
+            });
         }
     }
     write_tensors(path, &tensors)
@@ -55,15 +61,25 @@ pub fn write_tensors(
     tensors: &[NamedTensor],
 ) -> Result<(), CheckpointError> {
     let path = path.as_ref();
-    let failed = |source| CheckpointError::Io { action: "write", path: path.into(), source };
+    let failed = |source| CheckpointError::Io {
+        action: "write",
+        path: path.into(),
+        source,
+    };
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
     let mut aside = path.as_os_str().to_owned();
     aside.push(".tmp");
 
-    let views = tensors.iter().map(|tensor| (&tensor.name, HostView(tensor)));
+    let views = tensors
+        .iter()
+        .map(|tensor| (&tensor.name, HostView(tensor)));
     let written = safetensors::serialize_to_file(views, Some(metadata), Path::new(&aside))
         .map_err(|error| failed(std::io::Error::other(error)))
-        .and_then(|()| File::open(&aside).and_then(|file| file.sync_all()).map_err(failed))
+        .and_then(|()| {
+            File::open(&aside)
+                .and_then(|file| file.sync_all())
+                .map_err(failed)
+        })
         .and_then(|()| std::fs::rename(&aside, path).map_err(failed));
     if written.is_err() {
         // Nothing to add to the first error if this fails too.
@@ -114,6 +130,10 @@ impl<B: Backend> ModuleVisitor<B> for HostCollector {
             data = transpose(&data, shape[0], shape[1]);
             shape.reverse();
         }
-        self.tensors.push(NamedTensor { name: self.path.official_name(), shape, data });
+        self.tensors.push(NamedTensor {
+            name: self.path.official_name(),
+            shape,
+            data,
+        });
     }
 }

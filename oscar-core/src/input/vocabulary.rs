@@ -25,8 +25,9 @@ impl Tokenizer {
         let mut counts = BTreeMap::new();
         for corpus in corpora {
             for row in 0..corpus.len() {
-                let example =
-                    corpus.get(row).map_err(|source| InputError::Row { row, source })?;
+                let example = corpus
+                    .get(row)
+                    .map_err(|source| InputError::Row { row, source })?;
                 for text in [&example.text_a, &example.text_b] {
                     for word in words(text) {
                         *counts.entry(word).or_insert(0_usize) += 1;
@@ -42,7 +43,9 @@ impl Tokenizer {
         let mut vocab: Vec<String> = SpecialIds::TOKENS.map(String::from).to_vec();
         vocab.extend(by_frequency.into_iter().map(|(word, _)| word));
         let known: std::collections::HashSet<String> = vocab.iter().cloned().collect();
-        let spelled = letters.iter().flat_map(|letter| [letter.to_string(), format!("##{letter}")]);
+        let spelled = letters
+            .iter()
+            .flat_map(|letter| [letter.to_string(), format!("##{letter}")]);
         vocab.extend(spelled.filter(|piece| !known.contains(piece)));
         Self::from_vocab(vocab)
     }

@@ -14,7 +14,7 @@ use burn::tensor::{Bool, Int, Tensor, activation, backend::Backend, module::embe
 use crate::checkpoint::Checkpointed;
 use crate::config::{Activation, ModelConfig};
 use crate::input::{AttentionMask, OscarInput};
-use crate::ops;
+use crate::ops::{self, OscarBackend};
 
 /// Id whose embedding gets no gradient from look-ups (the official `padding_idx`).
 const PADDING_ID: i64 = 0;
@@ -61,7 +61,11 @@ pub struct Inspect<B: Backend> {
 
 impl<B: Backend> Default for Inspect<B> {
     fn default() -> Self {
-        Self { hidden_states: false, attentions: false, head_mask: None }
+        Self {
+            hidden_states: false,
+            attentions: false,
+            head_mask: None,
+        }
     }
 }
 
@@ -77,13 +81,24 @@ impl<B: Backend> Backbone<B> {
                 .use_img_layernorm
                 .then(|| ops::init_layer_norm(hidden, config.img_layer_norm_eps, device)),
             encoder: Encoder {
-                layer: (0..config.num_hidden_layers).map(|_| Layer::new(config, device)).collect(),
+                layer: (0..config.num_hidden_layers)
+                    .map(|_| Layer::new(config, device))
+                    .collect(),
             },
-            pooler: Pooler { dense: ops::init_linear(hidden, hidden, std, device) },
+            pooler: Pooler {
+                dense: ops::init_linear(hidden, hidden, std, device),
+            },
             dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
         }
     }
 
+    /// The word embedding `[vocab, hidden]`: also the output matrix of a tied MLM head.
+    pub fn word_embeddings(&self) -> Tensor<B, 2> {
+        self.embeddings.word_embeddings.weight.val()
+    }
+}
+
+impl<B: OscarBackend> Backbone<B> {
     /// Encodes a batch.
     pub fn forward(&self, input: OscarInput<B>) -> BackboneOutput<B> {
         self.forward_with(input, &Inspect::default())
@@ -92,11 +107,9 @@ impl<B: Backend> Backbone<B> {
     /// Encodes a batch, keeping or changing what `inspect` asks for.
     pub fn forward_with(&self, input: OscarInput<B>, inspect: &Inspect<B>) -> BackboneOutput<B> {
         let mask = additive_mask(input.attention_mask);
-        let text = self.embeddings.forward(
-            input.input_ids,
-            input.token_type_ids,
-            input.position_ids,
-        );
+        let text =
+            self.embeddings
+                .forward(input.input_ids, input.token_type_ids, input.position_ids);
         let mut hidden = match input.region_features {
             Some(regions) => Tensor::cat(vec![text, self.embed_regions(regions)], 1),
             None => text,
@@ -123,7 +136,12 @@ impl<B: Backend> Backbone<B> {
         }
 
         let pooled = self.pooler.forward(hidden.clone());
-        BackboneOutput { sequence: hidden, pooled, hidden_states, attentions }
+        BackboneOutput {
+            sequence: hidden,
+            pooled,
+            hidden_states,
+            attentions,
+        }
     }
 
     /// Region features `[batch, regions, dim]` to `[batch, regions, hidden]`.
@@ -134,11 +152,6 @@ impl<B: Backend> Backbone<B> {
             None => projected,
         };
         self.dropout.forward(normed)
-    }
-
-    /// The word embedding `[vocab, hidden]`: also the output matrix of a tied MLM head.
-    pub fn word_embeddings(&self) -> Tensor<B, 2> {
-        self.embeddings.word_embeddings.weight.val()
     }
 }
 
@@ -168,8 +181,12 @@ struct EmbeddingTable<B: Backend> {
 
 impl<B: Backend> EmbeddingTable<B> {
     fn new(entries: usize, config: &ModelConfig, device: &B::Device) -> Self {
-        let weight =
-            ops::init_embedding(entries, config.hidden_size, config.initializer_range, device);
+        let weight = ops::init_embedding(
+            entries,
+            config.hidden_size,
+            config.initializer_range,
+            device,
+        );
         Self { weight }
     }
 
@@ -211,10 +228,16 @@ impl<B: Backend> Embeddings<B> {
         let words = self.embed_words(input_ids);
         let positions = match position_ids {
             Some(ids) => self.position_embeddings.forward(ids),
-            None => self.position_embeddings.weight.val().narrow(0, 0, text).unsqueeze::<3>(),
+            None => self
+                .position_embeddings
+                .weight
+                .val()
+                .narrow(0, 0, text)
+                .unsqueeze::<3>(),
         };
         let segments = self.token_type_embeddings.forward(token_type_ids);
-        self.dropout.forward(self.layer_norm.forward(words + positions + segments))
+        self.dropout
+            .forward(self.layer_norm.forward(words + positions + segments))
     }
 
     /// Looks the words up; padding gets its embedding but gives it no gradient.
@@ -260,7 +283,9 @@ impl<B: Backend> Layer<B> {
             activation: config.hidden_act,
         }
     }
+}
 
+impl<B: OscarBackend> Layer<B> {
     /// `[batch, seq, hidden]` to the same, and the attention probabilities.
     fn forward(
         &self,
@@ -269,10 +294,11 @@ impl<B: Backend> Layer<B> {
         head_mask: Option<Tensor<B, 4>>,
     ) -> (Tensor<B, 3>, Tensor<B, 4>) {
         let (context, probabilities) =
-            self.attention.self_attention.forward(hidden.clone(), mask, head_mask);
+            self.attention
+                .self_attention
+                .forward(hidden.clone(), mask, head_mask);
         let hidden = self.attention.output.forward(context, hidden);
-        let inner = ops::linear(&self.intermediate.dense, hidden.clone());
-        let inner = ops::activate(self.activation, inner);
+        let inner = ops::linear_activate(&self.intermediate.dense, self.activation, hidden.clone());
         (self.output.forward(inner, hidden), probabilities)
     }
 }
@@ -293,7 +319,8 @@ struct Dense<B: Backend> {
 struct ResidualOutput<B: Backend> {
     dense: Linear<B>,
     layer_norm: LayerNorm<B>,
-    dropout: Dropout,
+    epsilon: f64,
+    dropout: f64,
 }
 
 impl<B: Backend> ResidualOutput<B> {
@@ -302,13 +329,16 @@ impl<B: Backend> ResidualOutput<B> {
         Self {
             dense: ops::init_linear(d_input, hidden, config.initializer_range, device),
             layer_norm: ops::init_layer_norm(hidden, config.layer_norm_eps, device),
-            dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
+            epsilon: config.layer_norm_eps,
+            dropout: config.hidden_dropout_prob,
         }
     }
+}
 
+impl<B: OscarBackend> ResidualOutput<B> {
     fn forward(&self, input: Tensor<B, 3>, residual: Tensor<B, 3>) -> Tensor<B, 3> {
-        let output = self.dropout.forward(ops::linear(&self.dense, input));
-        self.layer_norm.forward(output + residual)
+        let constants = (self.epsilon, self.dropout);
+        ops::linear_residual_norm(&self.dense, &self.layer_norm, constants, input, residual)
     }
 }
 
@@ -321,7 +351,7 @@ struct SelfAttention<B: Backend> {
     query: Linear<B>,
     key: Linear<B>,
     value: Linear<B>,
-    dropout: Dropout,
+    dropout: f64,
     num_heads: usize,
 }
 
@@ -333,33 +363,31 @@ impl<B: Backend> SelfAttention<B> {
             query: linear(),
             key: linear(),
             value: linear(),
-            dropout: DropoutConfig::new(config.attention_probs_dropout_prob).init(),
+            dropout: config.attention_probs_dropout_prob,
             num_heads: config.num_attention_heads,
         }
     }
+}
 
+impl<B: OscarBackend> SelfAttention<B> {
     fn forward(
         &self,
         hidden: Tensor<B, 3>,
         mask: Tensor<B, 4>,
         head_mask: Option<Tensor<B, 4>>,
     ) -> (Tensor<B, 3>, Tensor<B, 4>) {
-        let [batch, seq, width] = hidden.dims();
-        let head_size = width / self.num_heads;
+        let [_, _, width] = hidden.dims();
+        let scale = 1.0 / ((width / self.num_heads) as f64).sqrt();
         let heads = |layer: &Linear<B>| -> Tensor<B, 4> {
-            ops::linear(layer, hidden.clone())
-                .reshape([batch, seq, self.num_heads, head_size])
-                .swap_dims(1, 2)
+            B::split_heads(ops::linear(layer, hidden.clone()), self.num_heads)
         };
-        // Scaling the queries costs seq * head_size products instead of seq * seq.
-        let query = heads(&self.query) / (head_size as f64).sqrt();
-        let scores = query.matmul(heads(&self.key).swap_dims(2, 3)) + mask;
-        let mut probabilities = self.dropout.forward(activation::softmax(scores, 3));
+        let scores = heads(&self.query).matmul(heads(&self.key).swap_dims(2, 3));
+        let mut probabilities = B::attention_probabilities(scores, mask, scale, self.dropout);
         if let Some(head_mask) = head_mask {
             probabilities = probabilities * head_mask;
         }
         let context = probabilities.clone().matmul(heads(&self.value));
-        (context.swap_dims(1, 2).reshape([batch, seq, width]), probabilities)
+        (B::merge_heads(context), probabilities)
     }
 }
 

@@ -7,6 +7,7 @@ use super::{Backbone, MlmHead};
 use crate::checkpoint::Checkpointed;
 use crate::config::ModelConfig;
 use crate::input::OscarInput;
+use crate::ops::OscarBackend;
 
 /// Predicts masked caption tokens under a sequence-to-sequence attention mask.
 #[derive(Module, Debug)]
@@ -21,12 +22,14 @@ struct CaptioningHead<B: Backend> {
     predictions: MlmHead<B>,
 }
 
-impl<B: Backend> OscarForCaptioning<B> {
+impl<B: OscarBackend> OscarForCaptioning<B> {
     /// A model with fresh weights; `config.tie_weights` shares the word embedding with the output.
     pub fn new(config: &ModelConfig, device: &B::Device) -> Self {
         Self {
             bert: Backbone::new(config, device),
-            cls: CaptioningHead { predictions: MlmHead::new(config, config.tie_weights, device) },
+            cls: CaptioningHead {
+                predictions: MlmHead::new(config, config.tie_weights, device),
+            },
             tied: config.tie_weights,
         }
     }
@@ -37,7 +40,9 @@ impl<B: Backend> OscarForCaptioning<B> {
         let sequence = self.bert.forward(input).sequence;
         let [batch, seq, hidden] = sequence.dims();
         let rows = sequence.reshape([batch * seq, hidden]).select(0, positions);
-        self.cls.predictions.forward(rows, self.bert.word_embeddings())
+        self.cls
+            .predictions
+            .forward(rows, self.bert.word_embeddings())
     }
 }
 

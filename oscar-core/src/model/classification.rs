@@ -8,7 +8,7 @@ use super::{Backbone, ClassifierHead};
 use crate::checkpoint::Checkpointed;
 use crate::config::ModelConfig;
 use crate::input::OscarInput;
-use crate::ops;
+use crate::ops::{self, OscarBackend};
 
 /// VQA, GQA and retrieval (official `ImageBertForSequenceClassification`).
 #[derive(Module, Debug)]
@@ -29,7 +29,7 @@ pub enum ClassTargets<B: Backend> {
     Soft(Tensor<B, 2>),
 }
 
-impl<B: Backend> OscarForSequenceClassification<B> {
+impl<B: OscarBackend> OscarForSequenceClassification<B> {
     /// A model with fresh weights and `config.num_labels` classes.
     pub fn new(config: &ModelConfig, device: &B::Device) -> Self {
         Self {
@@ -95,7 +95,7 @@ pub struct OscarForMultipleChoice<B: Backend> {
     num_choice: usize,
 }
 
-impl<B: Backend> OscarForMultipleChoice<B> {
+impl<B: OscarBackend> OscarForMultipleChoice<B> {
     /// A model with fresh weights for `config.num_choice` images per statement.
     pub fn new(config: &ModelConfig, device: &B::Device) -> Self {
         Self {

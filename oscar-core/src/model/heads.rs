@@ -58,8 +58,10 @@ impl<B: Backend> MlmHead<B> {
     /// - word_embeddings: `[vocab, hidden]`
     /// - output: `[rows, vocab]`
     pub fn forward(&self, hidden: Tensor<B, 2>, word_embeddings: Tensor<B, 2>) -> Tensor<B, 2> {
-        let hidden =
-            ops::activate(self.transform.activation, self.transform.dense.forward(hidden));
+        let hidden = ops::activate(
+            self.transform.activation,
+            self.transform.dense.forward(hidden),
+        );
         let hidden = self.transform.layer_norm.forward(hidden);
         let decoder = match &self.decoder {
             Some(decoder) => decoder.weight.val(),
@@ -125,7 +127,9 @@ impl<B: Backend> ClassifierHead<B> {
     pub fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
         match self {
             Self::Linear(head) => head.forward(input),
-            Self::Mlp(head) => head.last.forward(activation::relu(head.first.forward(input))),
+            Self::Mlp(head) => head
+                .last
+                .forward(activation::relu(head.first.forward(input))),
             Self::NormMlp(head) => {
                 let hidden = activation::relu(head.first.forward(input));
                 head.last.forward(head.norm.forward(hidden))

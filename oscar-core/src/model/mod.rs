@@ -13,5 +13,7 @@ pub use heads::{ClassifierHead, MlmHead};
 pub use pretraining::{OscarForPretraining, PretrainOutput};
 
 /// A tied output matrix: no parameter of its own, but a name in every official file.
-const TIED_DECODER: &[(&str, &str)] =
-    &[("cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight")];
+const TIED_DECODER: &[(&str, &str)] = &[(
+    "cls.predictions.decoder.weight",
+    "bert.embeddings.word_embeddings.weight",
+)];

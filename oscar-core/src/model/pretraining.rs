@@ -8,7 +8,7 @@ use super::{Backbone, BackboneOutput, MlmHead};
 use crate::checkpoint::Checkpointed;
 use crate::config::ModelConfig;
 use crate::input::PretrainBatch;
-use crate::ops;
+use crate::ops::{self, OscarBackend};
 
 /// Backbone, masked-token head with tied output matrix, and contrastive head (paper §3.1).
 #[derive(Module, Debug)]
@@ -39,7 +39,7 @@ pub struct PretrainOutput<B: Backend> {
     pub contrastive_logits: Tensor<B, 2>,
 }
 
-impl<B: Backend> OscarForPretraining<B> {
+impl<B: OscarBackend> OscarForPretraining<B> {
     /// A model with fresh weights.
     pub fn new(config: &ModelConfig, device: &B::Device) -> Self {
         Self {
@@ -91,8 +91,14 @@ impl<B: Backend> OscarForPretraining<B> {
         positions: Tensor<B, 1, Int>,
     ) -> Tensor<B, 2> {
         let [batch, seq, hidden] = encoded.sequence.dims();
-        let rows = encoded.sequence.clone().reshape([batch * seq, hidden]).select(0, positions);
-        self.cls.predictions.forward(rows, self.bert.word_embeddings())
+        let rows = encoded
+            .sequence
+            .clone()
+            .reshape([batch * seq, hidden])
+            .select(0, positions);
+        self.cls
+            .predictions
+            .forward(rows, self.bert.word_embeddings())
     }
 
     /// Relation logits `[batch, contrast_classes]`; class 0 is "matched".

@@ -7,12 +7,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use burn::tensor::backend::Backend;
 use oscar_core::input::{
     EncodedPair, Example, ExampleSeed, ExampleSource, InputError, PretrainBatcher, PretrainEncoder,
     ProbeTargets,
 };
 use oscar_core::model::OscarForPretraining;
+use oscar_core::ops::OscarBackend;
 use serde::{Deserialize, Serialize};
 
 use crate::task::hits;
@@ -98,7 +98,7 @@ impl GroundingProbe {
     /// # Errors
     ///
     /// If a row cannot be read or encoded.
-    pub fn measure<B: Backend>(
+    pub fn measure<B: OscarBackend>(
         &self,
         model: &OscarForPretraining<B>,
         batch_size: usize,
@@ -165,7 +165,7 @@ impl GroundingProbe {
         self.corpus.get(index).map_err(|source| InputError::Row { row: index, source })
     }
 
-    fn guess<B: Backend>(
+    fn guess<B: OscarBackend>(
         &self,
         model: &OscarForPretraining<B>,
         rows: Vec<EncodedPair>,

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use burn::module::Module;
-use burn::tensor::backend::AutodiffBackend;
 use oscar_core::checkpoint::{self, LoadReport, RandomInit};
 use oscar_core::input::{
     ContrastConfig, ExampleSource, PretrainBatch, PretrainBatcher, PretrainEncoder, Tokenizer,
 };
+use oscar_core::ops::TrainBackend;
 use oscar_datasets::{JsonlCorpus, RegionStore};
 use oscar_train::{
     BatchSource, Corpus, Describe, Fit, Interrupter, MODEL_FILE, Outcome, RunDir, fit, peak_memory,
@@ -75,7 +75,7 @@ struct Data {
 ///
 /// If the recipe, the data, the start weights or the run directory cannot be used; the error names
 /// the key, file or row. Checkpoints written before stay.
-pub fn pretrain<B: AutodiffBackend>(
+pub fn pretrain<B: TrainBackend>(
     mut config: PretrainConfig,
     device: B::Device,
     options: RunOptions,
@@ -224,7 +224,7 @@ fn open_vocabulary(
     })
 }
 
-fn start_weights<B: AutodiffBackend>(
+fn start_weights<B: TrainBackend>(
     model: PretrainingTask<B>,
     config: &PretrainConfig,
 ) -> Result<PretrainingTask<B>, PretrainError> {

@@ -7,6 +7,7 @@ use burn_train::{InferenceStep, TrainOutput, TrainStep};
 use oscar_core::checkpoint::Checkpointed;
 use oscar_core::config::ModelConfig;
 use oscar_core::input::PretrainBatch;
+use oscar_core::ops::{OscarBackend, TrainBackend};
 use oscar_core::model::{OscarForPretraining, PretrainOutput};
 use oscar_train::{LOSS, StepOutput, Weighted};
 
@@ -25,7 +26,7 @@ pub struct PretrainingTask<B: Backend> {
     model: OscarForPretraining<B>,
 }
 
-impl<B: Backend> PretrainingTask<B> {
+impl<B: OscarBackend> PretrainingTask<B> {
     /// A model with fresh weights.
     pub fn new(config: &ModelConfig, device: &B::Device) -> Self {
         Self { model: OscarForPretraining::new(config, device) }
@@ -37,13 +38,13 @@ impl<B: Backend> PretrainingTask<B> {
     }
 }
 
-impl<B: Backend> Checkpointed<B> for PretrainingTask<B> {
+impl<B: OscarBackend> Checkpointed<B> for PretrainingTask<B> {
     fn aliases(&self) -> &'static [(&'static str, &'static str)] {
         self.model.aliases()
     }
 }
 
-impl<B: AutodiffBackend> TrainStep for PretrainingTask<B> {
+impl<B: TrainBackend> TrainStep for PretrainingTask<B> {
     type Input = Weighted<PretrainBatch<B>>;
     type Output = StepOutput<B::InnerBackend>;
 
@@ -58,7 +59,7 @@ impl<B: AutodiffBackend> TrainStep for PretrainingTask<B> {
     }
 }
 
-impl<B: Backend> InferenceStep for PretrainingTask<B> {
+impl<B: OscarBackend> InferenceStep for PretrainingTask<B> {
     type Input = Weighted<PretrainBatch<B>>;
     type Output = StepOutput<B>;
 

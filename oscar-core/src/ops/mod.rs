@@ -1,4 +1,17 @@
 //! The operations the model is made of, where Burn's own would cost more or mean something else.
+//!
+//! [`OscarBackend`] lists those that a backend may fuse; `flex` holds the fused ones of the CPU
+//! backend, on the loops in `kernels`.
+
+mod backend;
+mod flex;
+mod kernels;
+mod math;
+mod plain;
+#[cfg(test)]
+mod tests;
+
+pub use backend::{AdamWStep, OscarBackend, ResidualNorm, TrainBackend};
 
 use burn::module::{Initializer, Param};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
@@ -35,7 +48,9 @@ pub(crate) fn init_layer_norm<B: Backend>(
     epsilon: f64,
     device: &B::Device,
 ) -> LayerNorm<B> {
-    LayerNormConfig::new(size).with_epsilon(epsilon).init(device)
+    LayerNormConfig::new(size)
+        .with_epsilon(epsilon)
+        .init(device)
 }
 
 /// `x W + b` on a batch of sequences.
@@ -47,11 +62,77 @@ pub(crate) fn init_layer_norm<B: Backend>(
 ///
 /// - input: `[batch, seq, d_input]`
 /// - output: `[batch, seq, d_output]`
-pub fn linear<B: Backend>(layer: &Linear<B>, input: Tensor<B, 3>) -> Tensor<B, 3> {
-    let [batch, seq, d_input] = input.dims();
-    let output = layer.forward(input.reshape([batch * seq, d_input]));
-    let [_, d_output] = output.dims();
-    output.reshape([batch, seq, d_output])
+pub fn linear<B: OscarBackend>(layer: &Linear<B>, input: Tensor<B, 3>) -> Tensor<B, 3> {
+    let [batch, seq, _] = input.dims();
+    let (weight, bias) = parts(layer);
+    unfold(B::linear_bias(fold(input), weight, bias), batch, seq)
+}
+
+/// `activation(x W + b)`, shapes as in [`linear`]; GELU is the exact one (erf).
+pub fn linear_activate<B: OscarBackend>(
+    layer: &Linear<B>,
+    activation: Activation,
+    input: Tensor<B, 3>,
+) -> Tensor<B, 3> {
+    let [batch, seq, _] = input.dims();
+    let (weight, bias) = parts(layer);
+    let input = fold(input);
+    let output = match activation {
+        Activation::Gelu => B::linear_gelu(input, weight, bias),
+        other => activate(other, B::linear_bias(input, weight, bias)),
+    };
+    unfold(output, batch, seq)
+}
+
+/// `LayerNorm(residual + dropout(x W + b))`, shapes as in [`linear`]; Burn's LayerNorm does not tell
+/// its epsilon.
+pub fn linear_residual_norm<B: OscarBackend>(
+    layer: &Linear<B>,
+    norm: &LayerNorm<B>,
+    (epsilon, dropout): (f64, f64),
+    input: Tensor<B, 3>,
+    residual: Tensor<B, 3>,
+) -> Tensor<B, 3> {
+    let [batch, seq, _] = input.dims();
+    let (weight, bias) = parts(layer);
+    let gamma = norm.gamma.val();
+    let beta = match &norm.beta {
+        Some(beta) => beta.val(),
+        None => gamma.zeros_like(),
+    };
+    let weights = ResidualNorm {
+        weight,
+        bias,
+        gamma,
+        beta,
+        epsilon,
+        dropout,
+    };
+    unfold(
+        B::linear_residual_norm(fold(input), weights, fold(residual)),
+        batch,
+        seq,
+    )
+}
+
+/// Weight `[d_input, d_output]` and bias `[d_output]`.
+fn parts<B: Backend>(layer: &Linear<B>) -> (Tensor<B, 2>, Tensor<B, 1>) {
+    let weight = layer.weight.val();
+    let bias = match &layer.bias {
+        Some(bias) => bias.val(),
+        None => Tensor::zeros([weight.dims()[1]], &weight.device()),
+    };
+    (weight, bias)
+}
+
+fn fold<B: Backend>(x: Tensor<B, 3>) -> Tensor<B, 2> {
+    let [batch, seq, width] = x.dims();
+    x.reshape([batch * seq, width])
+}
+
+fn unfold<B: Backend>(x: Tensor<B, 2>, batch: usize, seq: usize) -> Tensor<B, 3> {
+    let [_, width] = x.dims();
+    x.reshape([batch, seq, width])
 }
 
 /// Applies an activation function; GELU is the exact one (erf).

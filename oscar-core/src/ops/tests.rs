@@ -1,0 +1,330 @@
+//! The fused operations of the CPU backend against what they mean, gradients included.
+
+use burn::backend::Autodiff;
+use burn::tensor::{Distribution, Tensor, activation, backend::Backend};
+use burn_flex::{Flex, FlexDevice};
+
+use super::backend::{AdamWStep, OscarBackend, ResidualNorm};
+use super::plain;
+
+type B = Autodiff<Flex>;
+
+const DEVICE: FlexDevice = FlexDevice;
+
+fn random<const D: usize>(shape: [usize; D]) -> Tensor<B, D> {
+    Tensor::random(shape, Distribution::Normal(0.0, 1.0), &DEVICE)
+}
+
+fn assert_close<T: Backend, const D: usize>(name: &str, got: Tensor<T, D>, expected: Tensor<T, D>) {
+    assert_eq!(got.dims(), expected.dims(), "{name}");
+    let (got, expected) = (got.into_data(), expected.into_data());
+    let largest = expected.iter::<f32>().fold(1.0_f32, |a, b| a.max(b.abs()));
+    for (index, (got, expected)) in got.iter::<f32>().zip(expected.iter::<f32>()).enumerate() {
+        let error = (got - expected).abs();
+        assert!(
+            error <= 4e-6 * largest,
+            "{name}[{index}]: {got}, expected {expected}"
+        );
+    }
+}
+
+/// Compares outputs, and gradients of `<output, projection>` by every input.
+fn compare<const N: usize, const D: usize, const O: usize>(
+    inputs: [Tensor<B, D>; N],
+    vectors: Vec<Tensor<B, 1>>,
+    fused: impl Fn([Tensor<B, D>; N], Vec<Tensor<B, 1>>) -> Tensor<B, O>,
+    plain: impl Fn([Tensor<B, D>; N], Vec<Tensor<B, 1>>) -> Tensor<B, O>,
+) {
+    let inputs = inputs.map(|input| input.detach().require_grad());
+    let vectors: Vec<_> = vectors
+        .into_iter()
+        .map(|v| v.detach().require_grad())
+        .collect();
+    let got = fused(inputs.clone(), vectors.clone());
+    let expected = plain(inputs.clone(), vectors.clone());
+    assert_close("output", got.clone(), expected.clone());
+    let projection = got.random_like(Distribution::Normal(0.0, 1.0));
+    let got = (got * projection.clone()).sum().backward();
+    let expected = (expected * projection).sum().backward();
+    for (index, input) in inputs.iter().enumerate() {
+        let grads = [&got, &expected].map(|grads| input.grad(grads).expect("a gradient"));
+        let [got, expected] = grads;
+        assert_close(&format!("gradient of input {index}"), got, expected);
+    }
+    for (index, vector) in vectors.iter().enumerate() {
+        let grads = [&got, &expected].map(|grads| vector.grad(grads).expect("a gradient"));
+        let [got, expected] = grads;
+        assert_close(&format!("gradient of vector {index}"), got, expected);
+    }
+}
+
+/// Numbers of rows around the size of a block, and widths around that of a vector.
+const SIZES: [(usize, usize, usize); 5] = [
+    (1, 3, 5),
+    (7, 16, 48),
+    (64, 33, 17),
+    (65, 48, 32),
+    (200, 128, 20),
+];
+
+#[test]
+fn linear_is_linear() {
+    for (rows, from, to) in SIZES {
+        compare(
+            [random([rows, from])],
+            vec![random([to]), random([from * to])],
+            |[x], v| B::linear_bias(x, v[1].clone().reshape([from, to]), v[0].clone()),
+            |[x], v| plain::linear(x, v[1].clone().reshape([from, to]), v[0].clone()),
+        );
+    }
+}
+
+#[test]
+fn linear_gelu_is_gelu_of_linear() {
+    for (rows, from, to) in SIZES {
+        compare(
+            [random([rows, from])],
+            vec![random([to]), random([from * to])],
+            |[x], v| B::linear_gelu(x, v[1].clone().reshape([from, to]), v[0].clone()),
+            |[x], v| {
+                let weight = v[1].clone().reshape([from, to]);
+                activation::gelu(plain::linear(x, weight, v[0].clone()))
+            },
+        );
+    }
+}
+
+fn norm(v: &[Tensor<B, 1>], from: usize, to: usize, dropout: f64) -> ResidualNorm<B> {
+    ResidualNorm {
+        weight: v[3].clone().reshape([from, to]),
+        bias: v[0].clone(),
+        gamma: v[1].clone(),
+        beta: v[2].clone(),
+        epsilon: 1e-12,
+        dropout,
+    }
+}
+
+#[test]
+fn residual_norm_is_norm_of_the_sum() {
+    for (rows, from, to) in SIZES {
+        let vectors = vec![
+            random([to]),
+            random([to]),
+            random([to]),
+            random([from * to]),
+        ];
+        let residual = random([rows, to]).detach().require_grad();
+        compare(
+            [random([rows, from])],
+            vectors,
+            |[x], v| B::linear_residual_norm(x, norm(&v, from, to, 0.0), residual.clone()),
+            |[x], v| plain::linear_residual_norm(x, norm(&v, from, to, 0.0), residual.clone()),
+        );
+        // The same with the residual as the input under test.
+        let x = random([rows, from]);
+        let v = [
+            random([to]),
+            random([to]),
+            random([to]),
+            random([from * to]),
+        ];
+        compare(
+            [random([rows, to])],
+            Vec::new(),
+            |[residual], _| B::linear_residual_norm(x.clone(), norm(&v, from, to, 0.0), residual),
+            |[residual], _| {
+                plain::linear_residual_norm(x.clone(), norm(&v, from, to, 0.0), residual)
+            },
+        );
+    }
+}
+
+fn mask(batch: usize, queries: usize, keys: usize) -> Tensor<B, 4> {
+    let random: Tensor<B, 4> = Tensor::random(
+        [batch, 1, queries, keys],
+        Distribution::Bernoulli(0.3),
+        &DEVICE,
+    );
+    random * -10_000.0
+}
+
+#[test]
+fn attention_probabilities_are_a_masked_softmax() {
+    for (batch, heads, queries, keys) in [(1, 1, 1, 1), (2, 3, 5, 17), (4, 4, 33, 33)] {
+        for mask_queries in [1, queries] {
+            let mask = mask(batch, mask_queries, keys);
+            compare(
+                [random([batch, heads, queries, keys]) * 3.0],
+                Vec::new(),
+                |[scores], _| B::attention_probabilities(scores, mask.clone(), 0.3, 0.0),
+                |[scores], _| plain::attention_probabilities(scores, mask.clone(), 0.3, 0.0),
+            );
+        }
+    }
+}
+
+#[test]
+fn a_row_without_any_key_attends_to_all() {
+    let scores = random([1, 1, 2, 8]);
+    let mask = Tensor::<B, 4>::full([1, 1, 1, 8], -10_000.0, &DEVICE);
+    let got = B::attention_probabilities(scores, mask, 1.0, 0.0).sum_dim(3);
+    assert_close("sums", got, Tensor::ones([1, 1, 2, 1], &DEVICE));
+}
+
+#[test]
+fn heads_are_split_and_merged() {
+    for (batch, seq, heads, size) in [(1, 1, 1, 1), (2, 5, 3, 4), (3, 17, 4, 32)] {
+        compare(
+            [random([batch, seq, heads * size])],
+            Vec::new(),
+            |[x], _| B::split_heads(x, heads),
+            |[x], _| plain::split_heads(x, heads),
+        );
+        compare(
+            [random([batch, heads, seq, size])],
+            Vec::new(),
+            |[x], _| B::merge_heads(x),
+            |[x], _| plain::merge_heads(x),
+        );
+        compare(
+            [random([batch, heads, size, seq])],
+            Vec::new(),
+            |[x], _| B::merge_heads(x.swap_dims(2, 3)),
+            |[x], _| plain::merge_heads(x.swap_dims(2, 3)),
+        );
+    }
+}
+
+#[test]
+fn inputs_that_are_views_are_read_rightly() {
+    let weight = random([40, 24]);
+    compare(
+        [random([24, 60])],
+        vec![random([24])],
+        |[x], v| {
+            B::linear_gelu(
+                x.swap_dims(0, 1).narrow(1, 0, 24),
+                weight.clone().narrow(0, 8, 24),
+                v[0].clone(),
+            )
+        },
+        |[x], v| {
+            let x = x.swap_dims(0, 1).narrow(1, 0, 24);
+            activation::gelu(plain::linear(
+                x,
+                weight.clone().narrow(0, 8, 24),
+                v[0].clone(),
+            ))
+        },
+    );
+}
+
+#[test]
+fn adamw_is_adamw() {
+    let random = |len: usize| -> Tensor<Flex, 1> {
+        Tensor::random([len], Distribution::Normal(0.0, 1.0), &DEVICE)
+    };
+    let step = AdamWStep {
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        step_size: 3e-3,
+        decay: 0.999,
+    };
+    for len in [1, 17, 70_000] {
+        let [p, g, m] = [random(len), random(len), random(len)];
+        let v = random(len).powi_scalar(2);
+        // Kept, so that an update in place would be seen.
+        let kept = p.clone();
+        let got = Flex::adamw(step, p.clone(), g.clone(), m.clone(), v.clone());
+        let expected = plain::adamw(step, p.clone(), g, m, v);
+        for (got, expected) in got.into_iter().zip(expected) {
+            assert_close("adamw", got, expected);
+        }
+        assert_close("the original", p, kept);
+    }
+}
+
+/// Share of zeros, and the mean of the values that are not.
+fn zeros_and_mean(values: &[f32]) -> (f64, f64) {
+    let kept: Vec<f64> = values
+        .iter()
+        .filter(|v| **v != 0.0)
+        .map(|v| f64::from(*v))
+        .collect();
+    let zeros = values.len() - kept.len();
+    (
+        zeros as f64 / values.len() as f64,
+        kept.iter().sum::<f64>() / kept.len() as f64,
+    )
+}
+
+#[test]
+fn attention_dropout_keeps_its_share_and_its_mask_in_the_gradient() {
+    let scores = Tensor::<B, 4>::zeros([8, 4, 32, 50], &DEVICE).require_grad();
+    let mask = Tensor::<B, 4>::zeros([8, 1, 1, 50], &DEVICE);
+    let run = || B::attention_probabilities(scores.clone(), mask.clone(), 1.0, 0.1);
+    let output = run();
+    let values: Vec<f32> = output.clone().into_data().iter::<f32>().collect();
+    let (zeros, mean) = zeros_and_mean(&values);
+    assert!((zeros - 0.1).abs() < 0.005, "{zeros}");
+    assert!((mean - 0.02 / 0.9).abs() < 1e-6, "{mean}");
+
+    // d/ds of sum(w * dropout(softmax(s))) with the mask that the forward pass drew.
+    let weights = output.random_like(Distribution::Normal(0.0, 1.0));
+    let grads = (output * weights.clone()).sum().backward();
+    let got = scores.grad(&grads).expect("a gradient");
+    let factors: Vec<f32> = values
+        .iter()
+        .map(|v| if *v == 0.0 { 0.0 } else { 1.0 / 0.9 })
+        .collect();
+    let factors = burn::tensor::TensorData::new(factors, [8, 4, 32, 50]);
+    let factors = Tensor::<Flex, 4>::from_data(factors, &DEVICE);
+    let inner = weights.inner() * factors;
+    let expected = (inner.clone() - inner.mean_dim(3)) / 50.0;
+    assert_close("gradient", got, expected);
+
+    // Another call draws another mask.
+    let other: Vec<f32> = run().into_data().iter::<f32>().collect();
+    assert_ne!(values, other);
+}
+
+#[test]
+fn branch_dropout_keeps_its_share_and_its_mask_in_the_gradient() {
+    let (rows, width) = (300, 64);
+    // With residual 0 and a branch of equal rows, the bias alone decides what a row looks like.
+    let x = Tensor::<B, 2>::zeros([rows, 8], &DEVICE);
+    let residual = Tensor::<B, 2>::zeros([rows, width], &DEVICE).require_grad();
+    let bias = Tensor::<B, 1>::ones([width], &DEVICE).require_grad();
+    let weights = ResidualNorm {
+        weight: Tensor::zeros([8, width], &DEVICE),
+        bias: bias.clone(),
+        gamma: Tensor::ones([width], &DEVICE),
+        beta: Tensor::zeros([width], &DEVICE),
+        epsilon: 1e-12,
+        dropout: 0.1,
+    };
+    let output = B::linear_residual_norm(x, weights, residual.clone());
+    let values: Vec<f32> = output.clone().into_data().iter::<f32>().collect();
+    let dropped: Vec<bool> = values.iter().map(|v| *v < 0.0).collect();
+    let share = dropped.iter().filter(|d| **d).count() as f64 / dropped.len() as f64;
+    assert!((share - 0.1).abs() < 0.01, "{share}");
+
+    let projection = output.random_like(Distribution::Normal(0.0, 1.0));
+    let grads = (output * projection).sum().backward();
+    let by_residual = residual.grad(&grads).expect("a gradient");
+    let by_residual: Vec<f32> = by_residual.into_data().iter::<f32>().collect();
+    let mut expected = vec![0.0_f32; width];
+    for (index, (grad, dropped)) in by_residual.iter().zip(&dropped).enumerate() {
+        if !dropped {
+            expected[index % width] += grad / 0.9;
+        }
+    }
+    let expected = Tensor::<Flex, 1>::from_floats(expected.as_slice(), &DEVICE);
+    assert_close(
+        "gradient of the bias",
+        bias.grad(&grads).expect("a gradient"),
+        expected,
+    );
+}
