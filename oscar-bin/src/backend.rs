@@ -27,17 +27,27 @@ pub trait OnBackend {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<Self::Output>;
 }
 
+/// Refuses devices that are not there, before any work is done for them.
+pub fn check(args: &DeviceArgs) -> Result<()> {
+    match args.backend {
+        BackendChoice::Auto | BackendChoice::Flex if args.devices != [0] => bail!(
+            "--devices {}: the flex backend has one device, number 0; \
+             it computes on all cores (RAYON_NUM_THREADS sets how many)",
+            args.devices
+                .iter()
+                .map(usize::to_string)
+                .collect::<Vec<_>>()
+                .join(",")
+        ),
+        BackendChoice::Auto | BackendChoice::Flex => Ok(()),
+    }
+}
+
 /// Runs `computation` on the backend that `args` ask for, and says which that is.
 pub fn dispatch<C: OnBackend>(args: &DeviceArgs, computation: C) -> Result<C::Output> {
+    check(args)?;
     match args.backend {
         BackendChoice::Auto | BackendChoice::Flex => {
-            if args.devices != [0] {
-                bail!(
-                    "--devices {:?}: the flex backend has one device, number 0; \
-                     it computes on all cores (RAYON_NUM_THREADS sets how many)",
-                    args.devices
-                );
-            }
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             tracing::info!("backend flex (CPU, {cores} cores)");
             computation.run::<Autodiff<Flex>>(FlexDevice)

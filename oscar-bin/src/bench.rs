@@ -13,19 +13,18 @@ use oscar_core::config::ModelConfig;
 use oscar_core::input::{AttentionMask, OscarInput, PretrainBatch};
 use oscar_core::ops::TrainBackend;
 use oscar_pretraining::PretrainingTask;
-use oscar_train::{AdamW, AdamWConfig, Weighted, peak_memory};
+use oscar_train::{AdamW, AdamWConfig, Weighted, bytes, peak_memory};
 use serde_json::json;
 
+use crate::Ending;
 use crate::backend::{OnBackend, dispatch};
-use crate::cli::{BenchArgs, Global};
-use crate::{Ending, logging};
+use crate::cli::BenchArgs;
 
 /// Masked positions per row: 15 % of the text, as in pre-training.
 const MASKED_SHARE: f64 = 0.15;
 
 /// Measures and prints.
-pub fn run(global: &Global, args: &BenchArgs) -> Result<Ending> {
-    logging::init(global, None);
+pub fn run(args: &BenchArgs) -> Result<Ending> {
     let config = ModelConfig::preset(&args.preset)
         .with_context(|| format!("--preset {:?}: must be tiny, base or large", args.preset))?;
     ensure!(
@@ -34,9 +33,11 @@ pub fn run(global: &Global, args: &BenchArgs) -> Result<Ending> {
         args.text,
         config.max_position_embeddings
     );
-    for (flag, value) in
-        [("--batch-size", args.batch_size), ("--regions", args.regions), ("--steps", args.steps)]
-    {
+    for (flag, value) in [
+        ("--batch-size", args.batch_size),
+        ("--regions", args.regions),
+        ("--steps", args.steps),
+    ] {
         ensure!(value > 0, "{flag} must be at least 1");
     }
     let result = dispatch(&args.device, Bench { config, args })?;
@@ -79,7 +80,10 @@ impl OnBackend for Bench<'_> {
             let batch = synthetic::<B>(&self.config, args, &device);
             B::sync(&device).context("the device failed")?;
             let start = Instant::now();
-            let output = model.step(Weighted { batch, loss_weight: 1.0 });
+            let output = model.step(Weighted {
+                batch,
+                loss_weight: 1.0,
+            });
             B::sync(&device).context("the device failed")?;
             let middle = start.elapsed().as_secs_f64();
             model = optimizer.step(5e-5, model, output.grads);
@@ -103,7 +107,9 @@ fn synthetic<B: Backend>(
     let (rows, text, regions) = (args.batch_size, args.text, args.regions);
     let seq = text + regions;
     let ids = |count: usize, below: usize| -> Vec<i32> {
-        (0..count).map(|i| ((i * 7919 + 13) % below) as i32).collect()
+        (0..count)
+            .map(|i| ((i * 7919 + 13) % below) as i32)
+            .collect()
     };
     let ints = |values: Vec<i32>| {
         let shape = [values.len()];
@@ -154,9 +160,13 @@ impl Measured {
         )?;
         writeln!(out, "  gradients       {:.3} s", median(&self.gradients))?;
         writeln!(out, "  update          {:.3} s", median(&self.update))?;
-        writeln!(out, "  samples/s       {:.2}", args.batch_size as f64 / seconds)?;
-        if let Some(bytes) = peak_memory() {
-            writeln!(out, "  peak memory     {:.2} GiB", bytes as f64 / f64::from(1 << 30))?;
+        writeln!(
+            out,
+            "  samples/s       {:.2}",
+            args.batch_size as f64 / seconds
+        )?;
+        if let Some(peak) = peak_memory() {
+            writeln!(out, "  peak memory     {}", bytes(peak))?;
         }
         Ok(())
     }

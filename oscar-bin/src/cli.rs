@@ -26,7 +26,13 @@ pub struct Global {
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
     /// Form of the messages on standard error
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
     pub log_format: LogFormat,
 }
 
@@ -72,7 +78,12 @@ pub struct TrainArgs {
     #[arg(short, long)]
     pub name: Option<String>,
     /// Where runs are written
-    #[arg(long, default_value = "runs", env = "OSCAR_RUNS_DIR", value_name = "DIR")]
+    #[arg(
+        long,
+        default_value = "runs",
+        env = "OSCAR_RUNS_DIR",
+        value_name = "DIR"
+    )]
     pub runs_dir: PathBuf,
     /// Go on from the newest checkpoint of the run NAME, or of the newest run
     #[arg(short, long)]
@@ -88,6 +99,9 @@ pub struct TrainArgs {
     pub seed: Option<u64>,
     #[command(flatten)]
     pub device: DeviceArgs,
+    /// Print the configuration that the recipe and the flags make, and do nothing else
+    #[arg(long)]
+    pub print_config: bool,
     /// Print the results as one JSON document on standard output
     #[arg(long)]
     pub json: bool,

@@ -3,6 +3,7 @@
 //! Later layers win. Every key of every layer is checked against the keys there are, so that a
 //! misspelt one is an error that names the nearest, never a setting without effect.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -39,9 +40,8 @@ impl Source {
         let path = Path::new(config);
         if path.extension().is_none() && !path.exists() {
             let names = crate::recipes::RECIPES.iter().map(|recipe| recipe.name);
-            let hint = nearest(config, names).map_or(String::new(), |name| {
-                format!(" Did you mean {name}?")
-            });
+            let hint = nearest(config, names)
+                .map_or(String::new(), |name| format!(" Did you mean {name}?"));
             bail!(
                 "{config:?} is neither a built-in recipe (`oscar-bin recipes` lists them) \
                  nor a file.{hint}"
@@ -54,8 +54,14 @@ impl Source {
     pub fn file(path: &Path) -> Result<Self> {
         let toml = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the configuration {}", path.display()))?;
-        let name = path.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into());
-        Ok(Self { name, origin: path.display().to_string(), toml })
+        let name = path
+            .file_stem()
+            .map_or("run".into(), |stem| stem.to_string_lossy().into());
+        Ok(Self {
+            name,
+            origin: path.display().to_string(),
+            toml,
+        })
     }
 }
 
@@ -84,12 +90,17 @@ pub fn resolve(source: &Source, sets: &[String]) -> Result<PretrainConfig> {
                 .with_context(|| format!("model.preset = {name:?}: must be tiny, base or large"))?
         }
     };
-    let defaults = PretrainConfig { model: preset, ..PretrainConfig::default() };
+    let defaults = PretrainConfig {
+        model: preset,
+        ..PretrainConfig::default()
+    };
     let mut config: PretrainConfig = Figment::from(Serialized::defaults(defaults))
         .merge(layers)
         .extract()
         .map_err(|error| anyhow!("in {}: {}", source.origin, describe(&error)))?;
     config.model.extra.remove("preset");
+    // Follows the objective, and is shown as it will be.
+    config.model.num_contrast_classes = config.encoder.num_contrast_classes();
     Ok(config)
 }
 
@@ -114,11 +125,14 @@ fn known_keys() -> Json {
 
 /// Refuses the first key of `layer` that is not in `known`.
 fn check_keys(known: &Json, layer: &Json, origin: &str) -> Result<()> {
-    let Some(unknown) = find_unknown(known, layer, "") else { return Ok(()) };
+    let Some(unknown) = find_unknown(known, layer, "") else {
+        return Ok(());
+    };
     let mut keys = Vec::new();
     list_keys(known, "", &mut keys);
-    let hint = nearest(&unknown, keys.iter().map(String::as_str))
-        .map_or(String::new(), |key| format!("; the nearest known key is {key}"));
+    let hint = nearest(&unknown, keys.iter().map(String::as_str)).map_or(String::new(), |key| {
+        format!("; the nearest known key is {key}")
+    });
     bail!("unknown key {unknown} in {origin}{hint}")
 }
 
@@ -129,10 +143,21 @@ fn find_unknown(known: &Json, layer: &Json, path: &str) -> Option<String> {
     layer.iter().find_map(|(key, value)| {
         let path = join(path, key);
         match known.get(key) {
-            None => Some(path),
+            None => Some(only_leaf(path, value)),
             Some(known) => find_unknown(known, value, &path),
         }
     })
+}
+
+/// The whole key, if there is but one below the unknown part: `trian.steps`, not `trian`.
+fn only_leaf(path: String, value: &Json) -> String {
+    match value
+        .as_object()
+        .map(|table| (table.len(), table.iter().next()))
+    {
+        Some((1, Some((key, value)))) => only_leaf(join(&path, key), value),
+        _ => path,
+    }
 }
 
 fn list_keys(known: &Json, path: &str, keys: &mut Vec<String>) {
@@ -144,7 +169,11 @@ fn list_keys(known: &Json, path: &str, keys: &mut Vec<String>) {
 }
 
 fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.into() } else { format!("{path}.{key}") }
+    if path.is_empty() {
+        key.into()
+    } else {
+        format!("{path}.{key}")
+    }
 }
 
 /// The candidate most like `word`.
@@ -166,8 +195,9 @@ fn environment(known: &Json) -> Result<Env> {
 
 /// `train.steps=100` to the key and a TOML value; what is no TOML value is a string.
 fn parse_set(set: &str) -> Result<(String, Value)> {
-    let (key, value) =
-        set.split_once('=').with_context(|| format!("--set {set}: expected KEY=VALUE"))?;
+    let (key, value) = set
+        .split_once('=')
+        .with_context(|| format!("--set {set}: expected KEY=VALUE"))?;
     let (key, value) = (key.trim(), value.trim());
     if key.is_empty() {
         bail!("--set {set}: expected KEY=VALUE");
@@ -182,21 +212,35 @@ fn parse_set(set: &str) -> Result<(String, Value)> {
 
 /// `{"train": {"steps": value}}` of `train.steps`.
 fn nested(key: &str, value: Json) -> Json {
-    key.rsplit('.').fold(value, |inner, part| serde_json::json!({ part: inner }))
+    key.rsplit('.')
+        .fold(value, |inner, part| serde_json::json!({ part: inner }))
 }
 
-/// Writes the resolved configuration as TOML: enough to repeat the run.
+/// The resolved configuration as TOML.
+pub fn to_toml(config: &PretrainConfig) -> Result<String> {
+    toml::to_string(config).context("cannot write the configuration as TOML")
+}
+
+/// Writes the resolved configuration: enough to repeat the run. A process that is killed meanwhile
+/// leaves the file before or after, never half of it.
 pub fn write(path: &Path, config: &PretrainConfig) -> Result<()> {
-    let text = toml::to_string(config).context("cannot write the configuration as TOML")?;
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    let aside = path.with_extension("toml.tmp");
+    let write = || {
+        let mut file = std::fs::File::create(&aside)?;
+        file.write_all(to_toml(config).map_err(std::io::Error::other)?.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&aside, path)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Paths of a configuration that may stand for the shipped sample.
 pub fn data_paths(config: &mut PretrainConfig) -> Vec<&mut PathBuf> {
     let data = &mut config.data;
     let corpora = data.train.iter_mut().chain(data.validation.iter_mut());
-    let mut paths: Vec<&mut PathBuf> =
-        corpora.flat_map(|corpus| [&mut corpus.corpus, &mut corpus.regions]).collect();
+    let mut paths: Vec<&mut PathBuf> = corpora
+        .flat_map(|corpus| [&mut corpus.corpus, &mut corpus.regions])
+        .collect();
     if let Some(extra) = &mut data.extra {
         paths.extend([&mut extra.corpus, &mut extra.regions]);
     }

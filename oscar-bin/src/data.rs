@@ -6,12 +6,11 @@ use anyhow::{Context, Result};
 use oscar_datasets::nlvr1::{BuildOptions, build};
 use oscar_datasets::sample::{SampleSources, write_sample};
 
-use crate::cli::{BuildCommand, DataArgs, DataCommand, Global, Nlvr1Args, SampleArgs};
-use crate::{Ending, logging};
+use crate::Ending;
+use crate::cli::{BuildCommand, DataArgs, DataCommand, Nlvr1Args, SampleArgs};
 
 /// Builds what was asked for and says what came out.
-pub fn run(global: &Global, args: &DataArgs) -> Result<Ending> {
-    logging::init(global, None);
+pub fn run(args: &DataArgs) -> Result<Ending> {
     match &args.command {
         DataCommand::Build(BuildCommand::Nlvr1(args)) => build_nlvr1(args)?,
         DataCommand::Sample(args) => make_sample(args)?,

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted (after a checkpoint).
 
+mod allocator;
 mod backend;
 mod bench;
 mod cli;
@@ -13,12 +14,11 @@ mod runs;
 mod sample;
 mod train;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, LogFormat};
 
 /// How a command that did not fail ended.
 pub enum Ending {
@@ -29,11 +29,13 @@ pub enum Ending {
 }
 
 fn main() -> ExitCode {
+    allocator::keep_freed_memory();
     let cli = Cli::parse();
+    logging::init(&cli.global);
     let result = match &cli.command {
         Command::Train(args) => train::run(&cli.global, args),
-        Command::Data(args) => data::run(&cli.global, args),
-        Command::Bench(args) => bench::run(&cli.global, args),
+        Command::Data(args) => data::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Recipes(args) => recipes::run(args),
     };
     match result {
@@ -42,7 +44,14 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // The whole chain: what was being done, then why it failed.
-            let _ = writeln!(std::io::stderr(), "error: {}", chain(&error));
+            let text = chain(&error);
+            logging::say(
+                cli.global.log_format,
+                &match cli.global.log_format {
+                    LogFormat::Text => format!("error: {text}"),
+                    LogFormat::Json => text,
+                },
+            );
             ExitCode::FAILURE
         }
     }

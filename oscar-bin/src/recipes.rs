@@ -36,7 +36,11 @@ impl Recipe {
 
     /// The first comment line of its file.
     fn summary(&self) -> &'static str {
-        self.toml.lines().next().unwrap_or_default().trim_start_matches("# ")
+        self.toml
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("# ")
     }
 }
 

@@ -1,19 +1,34 @@
 //! Names and places of runs.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use oscar_pretraining::PretrainConfig;
+use serde_json::Value as Json;
 
 /// The resolved configuration in a run directory.
 pub const CONFIG_FILE: &str = "config.toml";
 
+/// Messages of a run, while a dashboard has the screen.
+pub const LOG_FILE: &str = "oscar.log";
+
 /// The directory of a new run: NAME, which must be free, or the first free of
-/// `stem`, `stem-2`, `stem-3`, ….
+/// `stem`, `stem-2`, `stem-3`, …, which is made, so that no other process takes it.
 pub fn new_run(runs: &Path, name: Option<&str>, stem: &str) -> Result<PathBuf> {
+    if runs.exists() && !runs.is_dir() {
+        bail!(
+            "{} is not a directory; runs need one, named by --runs-dir",
+            runs.display()
+        );
+    }
     if let Some(name) = name {
         let path = named(runs, name)?;
         // A run that failed before it learned anything may be started again under its name.
-        if ["checkpoint", "best", "last"].iter().any(|part| path.join(part).exists()) {
+        if ["checkpoint", "best", "last"]
+            .iter()
+            .any(|part| path.join(part).exists())
+        {
             bail!(
                 "{} exists; go on with it by --resume, or choose another --name",
                 path.display()
@@ -21,12 +36,24 @@ pub fn new_run(runs: &Path, name: Option<&str>, stem: &str) -> Result<PathBuf> {
         }
         return Ok(path);
     }
-    let numbered = (1..).map(|number| match number {
-        1 => runs.join(stem),
-        number => runs.join(format!("{stem}-{number}")),
-    });
-    let mut free = numbered.filter(|path| !path.exists());
-    free.next().context("no free name for the run")
+    std::fs::create_dir_all(runs).with_context(|| format!("cannot create {}", runs.display()))?;
+    for number in 1_usize.. {
+        let path = match number {
+            1 => runs.join(stem),
+            number => runs.join(format!("{stem}-{number}")),
+        };
+        match std::fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot create {}", path.display()));
+            }
+        }
+    }
+    bail!(
+        "{} has no free name left for the run; give it a --name",
+        runs.display()
+    )
 }
 
 /// The directory of the run to resume: NAME, or the run whose configuration is the newest.
@@ -34,8 +61,18 @@ pub fn existing_run(runs: &Path, name: Option<&str>) -> Result<PathBuf> {
     if let Some(name) = name {
         return named(runs, name);
     }
-    let entries = std::fs::read_dir(runs)
-        .with_context(|| format!("cannot list the runs in {}", runs.display()))?;
+    let nothing = || {
+        format!(
+            "no run in {} to resume; start one without --resume",
+            runs.display()
+        )
+    };
+    let entries = match std::fs::read_dir(runs) {
+        Err(error) if error.kind() == ErrorKind::NotFound => bail!(nothing()),
+        entries => {
+            entries.with_context(|| format!("cannot list the runs in {}", runs.display()))?
+        }
+    };
     let newest = entries
         .filter_map(|entry| {
             let path = entry.ok()?.path();
@@ -43,10 +80,73 @@ pub fn existing_run(runs: &Path, name: Option<&str>) -> Result<PathBuf> {
             Some((modified, path))
         })
         .max();
-    match newest {
-        Some((_, path)) => Ok(path),
-        None => bail!("no run in {} to resume; start one without --resume", runs.display()),
+    newest.map(|(_, path)| path).with_context(nothing)
+}
+
+/// Removes the directory of a run that failed before its first step, so that its name is free.
+/// What it does not know stays, and the directory with it.
+pub fn remove_unused(run: &Path) {
+    let metrics = run.join("metrics.jsonl");
+    let started = metrics.metadata().is_ok_and(|metadata| metadata.len() > 0)
+        || ["checkpoint", "best", "last"]
+            .iter()
+            .any(|part| run.join(part).exists());
+    if started {
+        return;
     }
+    let _ = std::fs::remove_file(metrics);
+    for name in [CONFIG_FILE, LOG_FILE, ".lock"] {
+        let _ = std::fs::remove_file(run.join(name));
+    }
+    let _ = std::fs::remove_dir(run);
+}
+
+/// Settings that a run keeps from its first step to its last, by dotted key.
+const FIXED: &[&str] = &[
+    "model",
+    "data.vocab",
+    "encoder",
+    "init.checkpoint",
+    "train.seed",
+    "train.steps",
+    "train.batch_size",
+    "train.accumulation",
+];
+
+/// Refuses to go on with `own` as `wanted` if that would be another run.
+pub fn require_same(run: &Path, own: &PretrainConfig, wanted: &PretrainConfig) -> Result<()> {
+    let (own, wanted) = (serde_json::to_value(own)?, serde_json::to_value(wanted)?);
+    for key in FIXED {
+        let pointer = format!("/{}", key.replace('.', "/"));
+        let (found, expected) = (own.pointer(&pointer), wanted.pointer(&pointer));
+        if let Some((key, found, expected)) = difference(key, found, expected) {
+            bail!(
+                "{} was started with {key} = {found}, this run has {expected}; resume with the \
+                 run's own configuration, or start another run",
+                run.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The first key, in or below `key`, whose values differ.
+fn difference(
+    key: &str,
+    own: Option<&Json>,
+    wanted: Option<&Json>,
+) -> Option<(String, String, String)> {
+    if let (Some(Json::Object(own)), Some(Json::Object(wanted))) = (own, wanted) {
+        let keys = own.keys().chain(wanted.keys());
+        return keys.into_iter().find_map(|name| {
+            difference(&format!("{key}.{name}"), own.get(name), wanted.get(name))
+        });
+    }
+    let text = |value: Option<&Json>| match value {
+        None | Some(Json::Null) => "nothing".to_string(),
+        Some(value) => value.to_string(),
+    };
+    (own != wanted).then(|| (key.into(), text(own), text(wanted)))
 }
 
 /// A name is one directory, not a path.

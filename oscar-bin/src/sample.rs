@@ -33,8 +33,7 @@ fn expand(runs: &Path) -> Result<PathBuf> {
          or set data.train and data.validation to your own data",
     )?;
     let out = runs.join(".sample");
-    std::fs::create_dir_all(runs)
-        .with_context(|| format!("cannot create {}", runs.display()))?;
+    std::fs::create_dir_all(runs).with_context(|| format!("cannot create {}", runs.display()))?;
     let info = build_sample(&source, &out)
         .with_context(|| format!("cannot expand the sample {}", source.display()))?;
     if info.built {
@@ -48,12 +47,19 @@ fn expand(runs: &Path) -> Result<PathBuf> {
     Ok(out)
 }
 
-/// `datasets/sample` in or above the working directory, or above the program.
+/// `datasets/sample` in or above the working directory, or above the program, or where this was
+/// built.
 fn find() -> Option<PathBuf> {
     let here = std::env::current_dir().ok();
     let program = std::env::current_exe().ok();
-    [here, program].into_iter().flatten().find_map(|start| {
-        let candidates = start.ancestors().map(|ancestor| ancestor.join("datasets/sample"));
-        candidates.into_iter().find(|path| path.is_dir())
-    })
+    let built = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    [here, program, Some(built)]
+        .into_iter()
+        .flatten()
+        .find_map(|start| {
+            let candidates = start
+                .ancestors()
+                .map(|ancestor| ancestor.join("datasets/sample"));
+            candidates.into_iter().find(|path| path.is_dir())
+        })
 }

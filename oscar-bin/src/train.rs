@@ -1,6 +1,5 @@
 //! `oscar-bin train`.
 
-use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 
@@ -9,49 +8,125 @@ use oscar_core::ops::TrainBackend;
 use oscar_pretraining::{
     CONTRASTIVE_ACCURACY, MLM_ACCURACY, PretrainConfig, PretrainReport, RunOptions, pretrain,
 };
-use oscar_train::{Interrupter, RunDir, duration};
+use oscar_train::{Interrupter, RunDir, bytes, duration, release_terminal};
 use serde_json::json;
 
 use crate::Ending;
-use crate::backend::{OnBackend, dispatch};
+use crate::backend::{self, OnBackend, dispatch};
 use crate::cli::{Global, TrainArgs};
 use crate::config::{self, Source};
-use crate::runs::{self, CONFIG_FILE};
+use crate::runs::{self, CONFIG_FILE, LOG_FILE};
 use crate::{logging, sample};
 
 /// Pre-trains, prints what was learned and where the run lies.
 pub fn run(global: &Global, args: &TrainArgs) -> Result<Ending> {
     let source = Source::open(args.config.as_deref().unwrap_or("quickstart"))?;
-    let directory = match args.resume {
-        true => runs::existing_run(&args.runs_dir, args.name.as_deref())?,
-        false => runs::new_run(&args.runs_dir, args.name.as_deref(), &source.name)?,
-    };
-    let mut recipe = resolve(args, &source, &directory)?;
-    recipe.validate().context("the configuration cannot be used")?;
+    if args.print_config && !args.resume {
+        let recipe = with_flags(config::resolve(&source, &args.sets)?, args);
+        return print_config(&recipe);
+    }
+    backend::check(&args.device)?;
+    match args.resume {
+        true => {
+            let directory = runs::existing_run(&args.runs_dir, args.name.as_deref())?;
+            let recipe = resume(args, &source, &directory)?;
+            match args.print_config {
+                true => print_config(&recipe),
+                false => train(global, args, recipe, &directory),
+            }
+        }
+        false => {
+            let recipe = with_flags(config::resolve(&source, &args.sets)?, args);
+            recipe.validate().context(UNUSABLE)?;
+            let directory = runs::new_run(&args.runs_dir, args.name.as_deref(), &source.name)?;
+            train(global, args, recipe, &directory)
+        }
+    }
+}
 
-    let run = RunDir::lock(&directory)?;
+const UNUSABLE: &str = "the configuration cannot be used";
+
+fn print_config(recipe: &PretrainConfig) -> Result<Ending> {
+    recipe.validate().context(UNUSABLE)?;
+    write!(std::io::stdout(), "{}", config::to_toml(recipe)?)?;
+    Ok(Ending::Done)
+}
+
+/// The run's own configuration if it has one, else the recipe; then the flags.
+fn resume(args: &TrainArgs, source: &Source, directory: &Path) -> Result<PretrainConfig> {
+    let own = directory.join(CONFIG_FILE);
+    if !own.exists() {
+        return Ok(with_flags(config::resolve(source, &args.sets)?, args));
+    }
+    if args.config.is_some() {
+        tracing::warn!(
+            "--config is not read again: the run goes on with {}",
+            own.display()
+        );
+    }
+    let own = Source::file(&own)?;
+    let recipe = with_flags(config::resolve(&own, &args.sets)?, args);
+    if directory.join("checkpoint").exists() {
+        runs::require_same(directory, &config::resolve(&own, &[])?, &recipe)?;
+    }
+    Ok(recipe)
+}
+
+fn with_flags(mut recipe: PretrainConfig, args: &TrainArgs) -> PretrainConfig {
+    if let Some(seed) = args.seed {
+        recipe.train.seed = seed;
+    }
+    if let Some(checkpoint) = &args.init {
+        recipe.init.checkpoint = Some(checkpoint.clone());
+    }
+    for part in &args.init_random {
+        if !recipe.init.random.contains(part) {
+            recipe.init.random.push(part.clone());
+        }
+    }
+    recipe
+}
+
+fn train(
+    global: &Global,
+    args: &TrainArgs,
+    mut recipe: PretrainConfig,
+    directory: &Path,
+) -> Result<Ending> {
+    recipe.validate().context(UNUSABLE)?;
+    let run = RunDir::lock(directory)?;
     config::write(&directory.join(CONFIG_FILE), &recipe)?;
-    let dashboard = std::io::stdout().is_terminal();
-    logging::init(global, dashboard.then(|| log_file(&directory)).transpose()?);
     tracing::info!("run {}", directory.display());
-    sample::provide(&mut recipe, &args.runs_dir)?;
 
     let interrupter = Interrupter::new();
     stop_on_signal(interrupter.clone())?;
-    let progress: Box<dyn Write + Send + Sync> = match global.quiet {
-        true => Box::new(std::io::sink()),
-        false => Box::new(std::io::stderr()),
+    let options = RunOptions {
+        run,
+        resume: args.resume,
+        interrupter,
+        dashboard: !global.quiet && has_dashboard(),
+        progress: logging::progress(global),
     };
-    let options = RunOptions { run, resume: args.resume, interrupter, progress };
-    let report = dispatch(&args.device, Pretrain { recipe, options })?;
+    let trained = sample::provide(&mut recipe, &args.runs_dir).and_then(|()| {
+        if options.dashboard {
+            logging::to_file(&directory.join(LOG_FILE))?;
+        }
+        dispatch(&args.device, Pretrain { recipe, options })
+    });
+    logging::to_screen();
+    let report = trained.inspect_err(|_| {
+        if !args.resume {
+            runs::remove_unused(directory);
+        }
+    })?;
 
     if report.outcome.interrupted {
-        let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        writeln!(
-            std::io::stderr(),
-            "interrupted after step {}; go on with: oscar-bin train --name {name} --resume",
-            report.outcome.step
-        )?;
+        let step = report.outcome.step;
+        let command = resume_command(directory, args);
+        logging::say(
+            global.log_format,
+            &format!("interrupted after step {step}; go on with: {command}"),
+        );
         return Ok(Ending::Interrupted);
     }
     match args.json {
@@ -61,40 +136,30 @@ pub fn run(global: &Global, args: &TrainArgs) -> Result<Ending> {
     Ok(Ending::Done)
 }
 
-/// The run's own configuration when resuming one that has it, else the recipe; then the flags.
-fn resolve(args: &TrainArgs, source: &Source, directory: &Path) -> Result<PretrainConfig> {
-    let own = directory.join(CONFIG_FILE);
-    let mut recipe = match args.resume && own.exists() {
-        true => config::resolve(&Source::file(&own)?, &args.sets)?,
-        false => config::resolve(source, &args.sets)?,
-    };
-    if let Some(seed) = args.seed {
-        recipe.train.seed = seed;
-    }
-    if let Some(checkpoint) = &args.init {
-        recipe.init.checkpoint = Some(checkpoint.clone());
-    }
-    recipe.init.random.extend(args.init_random.iter().cloned());
-    Ok(recipe)
+/// A terminal that can move its cursor.
+fn has_dashboard() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-fn log_file(directory: &Path) -> Result<File> {
-    let path = directory.join("oscar.log");
-    File::options()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .with_context(|| format!("cannot write {}", path.display()))
+fn resume_command(directory: &Path, args: &TrainArgs) -> String {
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    let place = match args.runs_dir == Path::new("runs") {
+        true => String::new(),
+        false => format!(" --runs-dir {}", args.runs_dir.display()),
+    };
+    format!("oscar-bin train --name {name}{place} --resume")
 }
 
 /// The first signal stops the run after a checkpoint, the second at once.
 fn stop_on_signal(interrupter: Interrupter) -> Result<()> {
     ctrlc::set_handler(move || {
         if interrupter.should_stop() {
+            release_terminal();
+            logging::to_screen();
+            tracing::warn!("stopped at once; what the last checkpoint holds can be resumed");
             std::process::exit(130);
         }
-        let _ = writeln!(
-            std::io::stderr(),
+        tracing::warn!(
             "stopping after this step, with a checkpoint; interrupt again to stop at once"
         );
         interrupter.stop(Some("interrupted by a signal"));
@@ -118,7 +183,11 @@ impl OnBackend for Pretrain {
 fn print(report: &PretrainReport) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "\nWhat it learned, on held-out images:")?;
-    let validation = report.outcome.validation.iter().flat_map(|stats| stats.means());
+    let validation = report
+        .outcome
+        .validation
+        .iter()
+        .flat_map(|stats| stats.means());
     for (name, value) in validation {
         let chance = match name == CONTRASTIVE_ACCURACY {
             true => format!("   (chance {:.3})", 1.0 / report.contrast_classes as f64),
@@ -149,9 +218,9 @@ fn print(report: &PretrainReport) -> Result<()> {
         report.outcome.step,
         duration(report.time),
         report.examples as f64 / seconds,
-        report.peak_memory.map_or(String::new(), |bytes| format!(
-            ", peak memory {:.2} GiB",
-            bytes as f64 / f64::from(1 << 30)
+        report.peak_memory.map_or(String::new(), |peak| format!(
+            ", peak memory {}",
+            bytes(peak)
         )),
     )?;
     writeln!(out, "The run lies in {}", report.directory.display())?;

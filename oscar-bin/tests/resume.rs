@@ -2,32 +2,22 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, ChildStderr, Stdio};
 
-use support::{Workplace, assert_fails, stderr, stdout};
+use rstest::rstest;
+use support::{SMALL, Workplace, assert_fails, stderr, stdout};
 
-const STEPS: &str = "train.steps=14";
-
-/// A run of the quickstart that is small in everything but its data.
-const ARGS: &[&str] = &[
-    "train",
-    "--set", STEPS,
-    "--set", "train.batch_size=8",
-    "--set", "train.validate_every=6",
-    "--set", "train.save_every=4",
-    "--set", "train.log_every=1",
-    "--set", "optimizer.warmup_steps=2",
-    "--set", "grounding.examples=16",
-    // Dropout on, so that its random stream is part of what must be repeated.
-    "--set", "model.hidden_dropout_prob=0.1",
-    "--set", "model.attention_probs_dropout_prob=0.1",
-    "--set", "model.num_hidden_layers=1",
-];
-
+/// A small run with dropout, so that its random stream is part of what must be repeated.
 fn args(name: &str) -> Vec<&str> {
-    [ARGS, &["--name", name]].concat()
+    const DROPOUT: &[&str] = &[
+        "--set",
+        "model.hidden_dropout_prob=0.1",
+        "--set",
+        "model.attention_probs_dropout_prob=0.1",
+    ];
+    [SMALL, DROPOUT, &["--name", name]].concat()
 }
 
 fn weights(place: &Workplace, name: &str) -> Vec<u8> {
@@ -35,113 +25,162 @@ fn weights(place: &Workplace, name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Starts the program and waits until it has reported `steps` steps.
-fn start_and_wait(place: &Workplace, args: &[&str], steps: usize) -> Child {
-    let mut child = place
-        .program()
-        .args(args)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    let reader = BufReader::new(child.stderr.take().expect("a pipe"));
-    let wanted = format!("step {steps}/");
-    for line in reader.lines() {
-        let line = line.expect("text");
-        assert!(!line.contains("error"), "{line}");
-        if line.starts_with(&wanted) {
-            return child;
+/// A program that runs, and what it says.
+struct Running {
+    child: Child,
+    messages: BufReader<ChildStderr>,
+}
+
+impl Running {
+    /// Starts the program and waits until it has reported `steps` steps.
+    fn start(place: &Workplace, args: &[&str], steps: usize) -> Self {
+        let mut child = place
+            .program()
+            .args(args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut messages = BufReader::new(child.stderr.take().expect("a pipe"));
+        let wanted = format!("step {steps}/");
+        let mut line = String::new();
+        while messages.read_line(&mut line).expect("text") > 0 {
+            assert!(!line.contains("error"), "{line}");
+            if line.starts_with(&wanted) {
+                return Self { child, messages };
+            }
+            line.clear();
         }
+        let code = child.wait().expect("it ends");
+        panic!("the program ended before step {steps}: {code}");
     }
-    panic!("the program ended before step {steps}");
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let status = std::process::Command::new("kill")
+            .args([name, &id])
+            .status();
+        assert!(status.expect("kill is there").success());
+    }
+
+    /// Exit code, and what it said since the start.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut rest = String::new();
+        self.messages.read_to_string(&mut rest).expect("text");
+        (self.child.wait().expect("it ends").code(), rest)
+    }
+
+    fn kill(mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
+    }
 }
 
-fn interrupt(child: &Child) {
-    let status = std::process::Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .expect("kill is there");
-    assert!(status.success());
+fn has_checkpoint(run: &Path) -> bool {
+    let entries = std::fs::read_dir(run.join("checkpoint"));
+    entries.is_ok_and(|entries| entries.count() > 0)
 }
 
-fn last_checkpoint(run: &Path) -> Option<String> {
-    let mut names: Vec<String> = std::fs::read_dir(run.join("checkpoint"))
-        .ok()?
-        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names.pop()
+/// Training steps in the log of a run, in its order.
+fn logged_steps(place: &Workplace, name: &str) -> Vec<u64> {
+    let path = place.path("runs").join(name).join("metrics.jsonl");
+    let log = std::fs::read_to_string(path).expect("a log");
+    log.lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"))
+        .filter(|line| line["split"] == "train")
+        .map(|line| line["step"].as_u64().expect("a step"))
+        .collect()
 }
 
 #[test]
 fn interrupted_and_killed_runs_end_with_the_same_weights_bit_for_bit() {
-    let place = Workplace::new();
+    let place = Workplace::small();
     let whole = place.run(&args("whole"));
     assert!(whole.status.success(), "{}", stderr(&whole));
-    assert!(stdout(&whole).contains("own regions and tags"), "{}", stdout(&whole));
+    assert!(
+        stdout(&whole).contains("own regions and tags"),
+        "{}",
+        stdout(&whole)
+    );
     let expected = weights(&place, "whole");
 
-    // Ctrl-C between two checkpoints: the program saves and ends with 130.
-    let mut child = start_and_wait(&place, &args("stopped"), 5);
-    interrupt(&child);
-    assert_eq!(child.wait().expect("it ends").code(), Some(130));
-    assert!(last_checkpoint(&place.path("runs/stopped")).is_some());
-    let resumed = place.run(&["train", "--name", "stopped", "--resume"]);
-    assert!(resumed.status.success(), "{}", stderr(&resumed));
-    assert!(stderr(&resumed).contains("resuming after step"), "{}", stderr(&resumed));
-    assert_eq!(weights(&place, "stopped"), expected, "after an interrupt");
+    // Asked to stop between two checkpoints: the program saves and ends with 130.
+    for (name, signal) in [("interrupted", "-INT"), ("terminated", "-TERM")] {
+        let run = Running::start(&place, &args(name), 13);
+        run.signal(signal);
+        let (code, said) = run.end();
+        assert_eq!(code, Some(130), "{said}");
+        let hint = format!("go on with: oscar-bin train --name {name} --resume");
+        assert!(said.contains(&hint), "{said}");
+        assert!(has_checkpoint(&place.path("runs").join(name)));
+        let resumed = place.run(&["train", "--name", name, "--resume"]);
+        assert!(resumed.status.success(), "{}", stderr(&resumed));
+        assert!(
+            stderr(&resumed).contains("resuming after step"),
+            "{}",
+            stderr(&resumed)
+        );
+        assert_eq!(weights(&place, name), expected, "after {signal}");
+        assert_eq!(logged_steps(&place, name), (1..=60).collect::<Vec<u64>>());
+    }
 
-    // kill -9: what was not saved is done again.
-    let mut child = start_and_wait(&place, &args("killed"), 7);
-    child.kill().expect("it can be killed");
-    child.wait().expect("it ends");
+    // kill -9, once in the first rounds and once after the resume: what was not saved is done
+    // again, and logged once.
+    Running::start(&place, &args("killed"), 17).kill();
+    Running::start(&place, &["train", "--name", "killed", "--resume"], 41).kill();
     let resumed = place.run(&["train", "--name", "killed", "--resume"]);
     assert!(resumed.status.success(), "{}", stderr(&resumed));
     assert_eq!(weights(&place, "killed"), expected, "after a kill");
-
-    // The log has each step once, whatever happened in between.
-    let log = std::fs::read_to_string(place.path("runs/killed/metrics.jsonl")).expect("a log");
-    let steps: Vec<u64> = log
-        .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"))
-        .filter(|line| line["split"] == "train")
-        .map(|line| line["step"].as_u64().expect("a step"))
-        .collect();
-    assert_eq!(steps, (1..=14).collect::<Vec<u64>>());
+    assert_eq!(
+        logged_steps(&place, "killed"),
+        (1..=60).collect::<Vec<u64>>()
+    );
 }
 
 #[test]
 fn killed_before_the_first_checkpoint_starts_again_and_says_so() {
-    let place = Workplace::new();
-    let mut child = start_and_wait(&place, &args("early"), 1);
-    child.kill().expect("it can be killed");
-    child.wait().expect("it ends");
-    if last_checkpoint(&place.path("runs/early")).is_some() {
+    let place = Workplace::small();
+    Running::start(&place, &args("early"), 1).kill();
+    if has_checkpoint(&place.path("runs/early")) {
         return; // A fast machine was at the first checkpoint already; the other test covers it.
     }
     let resumed = place.run(&["train", "--name", "early", "--resume"]);
     assert!(resumed.status.success(), "{}", stderr(&resumed));
-    assert!(stderr(&resumed).contains("starting from step 0"), "{}", stderr(&resumed));
+    assert!(
+        stderr(&resumed).contains("starting from step 0"),
+        "{}",
+        stderr(&resumed)
+    );
+    // With the settings it was started with, not those of the default recipe.
+    assert!(
+        stderr(&resumed).contains("step 60/60"),
+        "{}",
+        stderr(&resumed)
+    );
 }
 
 #[test]
 fn a_run_is_not_overwritten_and_not_shared() {
-    let place = Workplace::new();
-    let mut child = start_and_wait(&place, &args("busy"), 1);
+    let place = Workplace::small();
+    let run = Running::start(&place, &args("busy"), 1);
     let second = place.run(&["train", "--name", "busy", "--resume"]);
     assert_fails(&second, &["busy", "in use by another process"]);
-    child.wait().expect("it ends");
+    assert_eq!(run.end().0, Some(0));
     let again = place.run(&args("busy"));
     assert_fails(&again, &["busy", "exists", "--resume"]);
 }
 
-#[test]
-fn other_settings_are_refused_on_resume() {
-    let place = Workplace::new();
-    let mut child = start_and_wait(&place, &args("other"), 5);
-    interrupt(&child);
-    child.wait().expect("it ends");
-    let resumed =
-        place.run(&["train", "--name", "other", "--resume", "--set", "train.batch_size=4"]);
-    assert_fails(&resumed, &["train.batch_size = 8", "this run has 4"]);
+#[rstest]
+#[case::batch("train.batch_size=4", &["train.batch_size = 8", "this run has 4"])]
+#[case::model("model.hidden_size=64", &["model.hidden_size = 128", "this run has 64"])]
+fn other_settings_are_refused_on_resume(#[case] set: &str, #[case] parts: &[&str]) {
+    let place = Workplace::small();
+    let run = Running::start(&place, &args("other"), 11);
+    run.signal("-INT");
+    run.end();
+    let resumed = place.run(&["train", "--name", "other", "--resume", "--set", set]);
+    assert_fails(&resumed, parts);
+    // The refusal has not changed the run: without the setting it goes on.
+    let resumed = place.run(&["train", "--name", "other", "--resume"]);
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
 }

@@ -14,27 +14,53 @@ fn help_names_every_command_and_has_examples() {
         assert!(stdout(&output).contains(command), "{command} is missing");
     }
     let train = stdout(&place.run(&["train", "--help"]));
-    for part in ["Examples:", "--resume", "--set", "--init", "--backend", "--devices", "--seed"] {
-        assert!(train.contains(part), "{part} is missing in the help of train");
+    for part in [
+        "Examples:",
+        "--resume",
+        "--set",
+        "--init",
+        "--backend",
+        "--devices",
+        "--seed",
+    ] {
+        assert!(
+            train.contains(part),
+            "{part} is missing in the help of train"
+        );
     }
 }
 
 #[test]
 fn wrong_usage_is_exit_code_2() {
     let place = Workplace::new();
-    assert_eq!(place.run(&["train", "--no-such-flag"]).status.code(), Some(2));
+    assert_eq!(
+        place.run(&["train", "--no-such-flag"]).status.code(),
+        Some(2)
+    );
     assert_eq!(place.run(&[]).status.code(), Some(2));
-    assert_eq!(place.run(&["train", "--backend", "abacus"]).status.code(), Some(2));
+    assert_eq!(
+        place.run(&["train", "--backend", "abacus"]).status.code(),
+        Some(2)
+    );
 }
 
 #[test]
 fn recipes_are_listed_and_printed() {
     let place = Workplace::new();
     let list = stdout(&place.run(&["recipes"]));
-    for name in ["quickstart", "oscar-base", "oscar-large", "oscarplus-base", "oscarplus-large"] {
+    for name in [
+        "quickstart",
+        "oscar-base",
+        "oscar-large",
+        "oscarplus-base",
+        "oscarplus-large",
+    ] {
         assert!(list.contains(name), "{name} is missing");
         let printed = stdout(&place.run(&["recipes", name]));
-        assert!(printed.contains("[model]"), "{name} is no recipe: {printed}");
+        assert!(
+            printed.contains("[model]"),
+            "{name} is no recipe: {printed}"
+        );
     }
     assert_fails(&place.run(&["recipes", "oscar-huge"]), &["oscar-huge"]);
 }
@@ -64,16 +90,33 @@ fn a_wrong_setting_names_its_key(#[case] set: &str, #[case] parts: &[&str]) {
 #[test]
 fn a_key_misspelt_in_a_file_names_the_file_and_the_nearest_key() {
     let place = Workplace::new();
-    write(&place.path("mine.toml"), "[optimizer]\nlearningrate = 1e-4\n");
+    write(
+        &place.path("mine.toml"),
+        "[optimizer]\nlearningrate = 1e-4\n",
+    );
     let output = place.run(&["train", "--config", "mine.toml"]);
-    assert_fails(&output, &["optimizer.learningrate", "mine.toml", "optimizer.learning_rate"]);
+    assert_fails(
+        &output,
+        &[
+            "optimizer.learningrate",
+            "mine.toml",
+            "optimizer.learning_rate",
+        ],
+    );
 }
 
 #[test]
 fn a_key_misspelt_in_the_environment_is_refused() {
     let place = Workplace::new();
-    let output = place.program().arg("train").env("OSCAR__TRAIN__STEP", "5").output();
-    assert_fails(&output.expect("it starts"), &["train.step", "the environment", "train.steps"]);
+    let output = place
+        .program()
+        .arg("train")
+        .env("OSCAR__TRAIN__STEP", "5")
+        .output();
+    assert_fails(
+        &output.expect("it starts"),
+        &["train.step", "the environment", "train.steps"],
+    );
 }
 
 #[rstest]
@@ -88,7 +131,10 @@ fn a_configuration_that_is_not_there(#[case] config: &str, #[case] parts: &[&str
 fn a_configuration_that_is_no_toml_names_the_line() {
     let place = Workplace::new();
     write(&place.path("broken.toml"), "[train]\nsteps = = 5\n");
-    assert_fails(&place.run(&["train", "-c", "broken.toml"]), &["broken.toml", "line 2"]);
+    assert_fails(
+        &place.run(&["train", "-c", "broken.toml"]),
+        &["broken.toml", "line 2"],
+    );
 }
 
 #[test]
@@ -106,7 +152,10 @@ fn files_that_are_missing_are_named() {
     assert_fails(&run("data.train.corpus=nowhere.jsonl"), &["nowhere.jsonl"]);
     assert_fails(&run("data.train.regions=nowhere"), &["nowhere"]);
     assert_fails(&run("data.vocab=nowhere.txt"), &["nowhere.txt"]);
-    assert_fails(&run("init.checkpoint=nowhere.safetensors"), &["nowhere.safetensors"]);
+    assert_fails(
+        &run("init.checkpoint=nowhere.safetensors"),
+        &["nowhere.safetensors"],
+    );
 }
 
 #[test]
@@ -122,5 +171,8 @@ fn resuming_nothing_says_so() {
     let output = place.run(&["train", "--resume"]);
     assert_fails(&output, &["runs"]);
     let text = stderr(&output);
-    assert!(text.contains("no run") || text.contains("cannot list"), "{text}");
+    assert!(
+        text.contains("no run") || text.contains("cannot list"),
+        "{text}"
+    );
 }

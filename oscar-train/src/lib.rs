@@ -4,6 +4,7 @@
 //! `SupervisedTraining` (dashboard, metrics, event store, early stopping) with a strategy of its
 //! own, which counts optimiser steps, validates and saves by steps, and resumes exactly.
 
+mod dashboard;
 mod error;
 mod fit;
 mod loader;
@@ -13,18 +14,24 @@ mod optim;
 mod renderer;
 mod run;
 mod schedule;
+mod settings;
 mod stats;
 mod strategy;
+mod terminal;
 
 pub use burn_train::Interrupter;
 pub use error::TrainError;
-pub use fit::{Fit, OptimizerConfig, TrainConfig, fit};
+pub use fit::{Fit, fit};
 pub use loader::{BatchSource, Corpus, Failure, Order, StepLoader, Weighted};
 pub use memory::peak_memory;
 pub use metrics_log::MetricsLog;
 pub use optim::{AdamW, AdamWConfig, MomentsRecord, clip_grad_norm};
-pub use renderer::{LineRenderer, duration};
+pub use renderer::{LineRenderer, bytes, duration};
 pub use run::{Best, FixedSettings, MODEL_FILE, RunDir, TrainState, write_directory, write_json};
 pub use schedule::{LinearSchedule, ScheduleOrder};
-pub use stats::{LOSS, StatMetric, Statistic, StepOutput, StepStats, ThroughputMetric};
+pub use settings::{OptimizerConfig, TrainConfig};
+pub use stats::{
+    LOSS, LearningRateMetric, StatMetric, Statistic, StepOutput, StepStats, ThroughputMetric,
+};
 pub use strategy::{ClipAt, Components, Describe, Outcome, Pace, Trainable};
+pub use terminal::release_terminal;

@@ -63,7 +63,10 @@ pub struct Corpus<B: Backend, T> {
 
 impl<B: Backend, T> Clone for Corpus<B, T> {
     fn clone(&self) -> Self {
-        Self { source: self.source.clone(), weight: self.weight }
+        Self {
+            source: self.source.clone(),
+            weight: self.weight,
+        }
     }
 }
 
@@ -94,9 +97,12 @@ struct Plan<B: Backend, T> {
     corpora: Vec<Corpus<B, T>>,
     order: Order,
     device: B::Device,
-    permutations: Vec<Mutex<Option<(u64, Arc<Vec<u32>>)>>>,
+    permutations: Vec<Mutex<Option<Permutation>>>,
     failure: Arc<Mutex<Option<TrainError>>>,
 }
+
+/// An epoch and the order of the examples in it.
+type Permutation = (u64, Arc<Vec<u32>>);
 
 /// A place for the error that ended a loader early, since Burn's iterators cannot return one.
 pub type Failure = Arc<Mutex<Option<TrainError>>>;
@@ -113,7 +119,11 @@ impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
         device: B::Device,
         failure: Failure,
     ) -> Result<Self, TrainError> {
-        let needed = if order.shuffle.is_some() { order.micro_batch } else { 1 };
+        let needed = if order.shuffle.is_some() {
+            order.micro_batch
+        } else {
+            1
+        };
         for (index, corpus) in corpora.iter().enumerate() {
             if corpus.source.len() < needed {
                 return Err(TrainError::TooFewExamples {
@@ -128,7 +138,15 @@ impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
             }
         }
         let permutations = corpora.iter().map(|_| Mutex::new(None)).collect();
-        Ok(Self { plan: Arc::new(Plan { corpora, order, device, permutations, failure }) })
+        Ok(Self {
+            plan: Arc::new(Plan {
+                corpora,
+                order,
+                device,
+                permutations,
+                failure,
+            }),
+        })
     }
 
     /// Batches of a whole pass over `source` in order, the last one partial.
@@ -151,7 +169,15 @@ impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
             shuffle: None,
             workers,
         };
-        Self::new(vec![Corpus { source, weight: 1.0 }], order, device, failure)
+        Self::new(
+            vec![Corpus {
+                source,
+                weight: 1.0,
+            }],
+            order,
+            device,
+            failure,
+        )
     }
 }
 
@@ -170,7 +196,10 @@ impl<B: Backend, T: Send + 'static> Plan<B, T> {
             .source
             .batch(epoch, &indices, &self.device)
             .map_err(TrainError::Data)?;
-        Ok(Weighted { batch, loss_weight: corpus.weight / self.order.accumulation as f64 })
+        Ok(Weighted {
+            batch,
+            loss_weight: corpus.weight / self.order.accumulation as f64,
+        })
     }
 
     /// Epoch and examples of batch `n` of one corpus. An epoch has whole batches only.
@@ -179,7 +208,12 @@ impl<B: Backend, T: Send + 'static> Plan<B, T> {
         let len = self.corpora[which].source.len();
         let Some(seed) = self.order.shuffle else {
             let start = n * size;
-            return (0, (start..(start + size).min(len)).map(|index| index as u32).collect());
+            return (
+                0,
+                (start..(start + size).min(len))
+                    .map(|index| index as u32)
+                    .collect(),
+            );
         };
         let per_epoch = len / size;
         let epoch = (n / per_epoch) as u64;
@@ -229,7 +263,14 @@ impl<B: Backend, T: Send + 'static> DataLoader<B, Weighted<T>> for StepLoader<B,
         let per_step = order.micro_batch * order.accumulation * self.plan.corpora.len();
         let first_step = order.first_step + start / per_step;
         let end_step = (order.first_step + end / per_step).min(order.end_step);
-        self.with(Order { first_step, end_step, ..order }, self.plan.device.clone())
+        self.with(
+            Order {
+                first_step,
+                end_step,
+                ..order
+            },
+            self.plan.device.clone(),
+        )
     }
 }
 
@@ -242,7 +283,9 @@ impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
             permutations: self.plan.corpora.iter().map(|_| Mutex::new(None)).collect(),
             failure: self.plan.failure.clone(),
         };
-        Arc::new(Self { plan: Arc::new(plan) })
+        Arc::new(Self {
+            plan: Arc::new(plan),
+        })
     }
 }
 
@@ -267,7 +310,12 @@ impl<B: Backend, T: Send + 'static> StepIterator<B, T> {
                 receiver
             })
             .collect();
-        Self { plan, queues, next: 0, total: range.len() }
+        Self {
+            plan,
+            queues,
+            next: 0,
+            total: range.len(),
+        }
     }
 }
 

@@ -74,7 +74,11 @@ impl MetricsLog {
     /// If the file cannot be read or written.
     pub fn open(path: &Path, step: usize, parts: usize) -> Result<Self, TrainError> {
         keep_until(path, step)?;
-        let file = OpenOptions::new().create(true).append(true).open(path).map_err(io("open", path))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .map_err(io("open", path))?;
         Ok(Self {
             path: path.into(),
             file: Some(file),
@@ -96,7 +100,10 @@ impl MetricsLog {
         line.extend(metrics);
         let Some(file) = &mut self.file else { return };
         if let Err(error) = writeln!(file, "{}", Value::from(line)) {
-            tracing::warn!("cannot write {}: {error}; metrics are no longer logged", self.path.display());
+            tracing::warn!(
+                "cannot write {}: {error}; metrics are no longer logged",
+                self.path.display()
+            );
             self.file = None;
         }
     }
@@ -126,7 +133,9 @@ impl MetricLogger for MetricsLog {
     fn log(&mut self, update: MetricsUpdate, epoch: usize, split: &Split) {
         let training = *split == Split::Train;
         for metric in update.entries_numeric {
-            let Some(name) = self.names.get(&metric.entry.metric_id).cloned() else { continue };
+            let Some(name) = self.names.get(&metric.entry.metric_id).cloned() else {
+                continue;
+            };
             let value = metric.numeric_entry.current();
             match training {
                 true => self.train.add(&name, value),
@@ -167,6 +176,7 @@ impl MetricLogger for MetricsLog {
             self.write(&summary.split, metrics);
         }
         // Early stopping asks for the round that just ended, and compares it with what it keeps.
-        self.history.retain(|(_, _, epoch), _| *epoch >= summary.epoch_number);
+        self.history
+            .retain(|(_, _, epoch), _| *epoch >= summary.epoch_number);
     }
 }

@@ -32,10 +32,15 @@ pub struct LineRenderer {
 #[derive(Default)]
 struct Means(HashMap<String, (f64, usize)>);
 
+/// A rate per second, whose mean over batches of one size is that of its inverse.
+fn is_rate(name: &str) -> bool {
+    name.ends_with("/s")
+}
+
 impl Means {
     fn add(&mut self, name: &str, value: f64) {
         let (sum, count) = self.0.entry(name.into()).or_default();
-        *sum += value;
+        *sum += if is_rate(name) { value.recip() } else { value };
         *count += 1;
     }
 
@@ -43,7 +48,11 @@ impl Means {
         let means = std::mem::take(&mut self.0);
         let shown = order.iter().filter_map(|name| {
             let (sum, count) = means.get(name)?;
-            Some(format!("{name} {}", short(sum / *count as f64)))
+            let mean = sum / *count as f64;
+            Some(format!(
+                "{name} {}",
+                short(if is_rate(name) { mean.recip() } else { mean })
+            ))
         });
         shown.collect::<Vec<_>>().join("  ")
     }
@@ -83,8 +92,12 @@ impl LineRenderer {
     }
 
     fn record(&mut self, state: &MetricState, valid: bool) {
-        let MetricState::Numeric(entry, value) = state else { return };
-        let Some(name) = self.names.get(&entry.metric_id) else { return };
+        let MetricState::Numeric(entry, value) = state else {
+            return;
+        };
+        let Some(name) = self.names.get(&entry.metric_id) else {
+            return;
+        };
         match valid {
             // A validation metric is the mean so far: the last one counts.
             true => {
@@ -124,6 +137,15 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
+/// `1.25 GiB` or `310 MiB`.
+pub fn bytes(count: u64) -> String {
+    let mebibytes = count as f64 / f64::from(1 << 20);
+    match mebibytes < 1000.0 {
+        true => format!("{mebibytes:.0} MiB"),
+        false => format!("{:.2} GiB", mebibytes / 1024.0),
+    }
+}
+
 impl MetricsRendererTraining for LineRenderer {
     fn update_train(&mut self, state: MetricState) {
         self.record(&state, false);
@@ -144,15 +166,21 @@ impl MetricsRendererTraining for LineRenderer {
             let metrics = self.train.take(&self.order);
             let eta = self.eta(step);
             let memory = match peak_memory() {
-                Some(bytes) => format!("  peak {:.1} GiB", bytes as f64 / f64::from(1 << 30)),
+                Some(peak) => format!("  peak {}", bytes(peak)),
                 None => String::new(),
             };
-            self.line(format!("step {step}/{}  {metrics}{memory}{eta}", self.total_steps));
+            self.line(format!(
+                "step {step}/{}  {metrics}{memory}{eta}",
+                self.total_steps
+            ));
         }
     }
 
     fn render_valid(&mut self, item: TrainingProgress, _: Vec<ProgressType>) {
-        let finished = item.progress.as_ref().is_none_or(|p| p.items_processed == p.items_total);
+        let finished = item
+            .progress
+            .as_ref()
+            .is_none_or(|p| p.items_processed == p.items_total);
         if finished {
             let metrics = self.valid.take(&self.order);
             self.line(format!("  validation  {metrics}"));
@@ -190,5 +218,16 @@ mod tests {
         assert_eq!(duration(Duration::from_secs(12)), "12s");
         assert_eq!(duration(Duration::from_secs(185)), "3m05s");
         assert_eq!(duration(Duration::from_secs(3720)), "1h02m");
+        assert_eq!(bytes(310 << 20), "310 MiB");
+        assert_eq!(bytes(5 << 28), "1.25 GiB");
+    }
+
+    #[test]
+    fn a_mean_rate_is_that_of_the_whole_time() {
+        let mut means = Means::default();
+        // A batch of one in a second, another in half a second: two in one and a half.
+        means.add("Samples/s", 1.0);
+        means.add("Samples/s", 2.0);
+        assert_eq!(means.take(&["Samples/s".into()]), "Samples/s 1.333");
     }
 }

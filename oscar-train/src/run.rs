@@ -74,7 +74,12 @@ pub struct Best {
 impl TrainState {
     /// The state after `step` steps.
     pub fn new(step: usize, settings: FixedSettings, best: Option<Best>) -> Self {
-        Self { version: VERSION, step, settings, best }
+        Self {
+            version: VERSION,
+            step,
+            settings,
+            best,
+        }
     }
 }
 
@@ -239,11 +244,17 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), TrainError>
 
 fn read_state(path: &Path) -> Result<TrainState, TrainError> {
     let text = fs::read_to_string(path).map_err(io("read", path))?;
-    let failed = |reason| TrainError::State { path: path.into(), reason };
+    let failed = |reason| TrainError::State {
+        path: path.into(),
+        reason,
+    };
     let state: TrainState =
         serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
     if state.version != VERSION {
-        return Err(failed(format!("its version is {}, this is {VERSION}", state.version)));
+        return Err(failed(format!(
+            "its version is {}, this is {VERSION}",
+            state.version
+        )));
     }
     Ok(state)
 }
@@ -255,16 +266,38 @@ fn require_same(
 ) -> Result<(), TrainError> {
     let pairs = [
         ("seed", found.seed.to_string(), expected.seed.to_string()),
-        ("train.steps", found.steps.to_string(), expected.steps.to_string()),
-        ("train.batch_size", found.batch_size.to_string(), expected.batch_size.to_string()),
-        ("train.accumulation", found.accumulation.to_string(), expected.accumulation.to_string()),
-        ("examples", format!("{:?}", found.examples), format!("{:?}", expected.examples)),
+        (
+            "train.steps",
+            found.steps.to_string(),
+            expected.steps.to_string(),
+        ),
+        (
+            "train.batch_size",
+            found.batch_size.to_string(),
+            expected.batch_size.to_string(),
+        ),
+        (
+            "train.accumulation",
+            found.accumulation.to_string(),
+            expected.accumulation.to_string(),
+        ),
+        (
+            "examples",
+            format!("{:?}", found.examples),
+            format!("{:?}", expected.examples),
+        ),
     ];
-    match pairs.into_iter().find(|(_, found, expected)| found != expected) {
+    match pairs
+        .into_iter()
+        .find(|(_, found, expected)| found != expected)
+    {
         None => Ok(()),
-        Some((key, found, expected)) => {
-            Err(TrainError::OtherSettings { path: path.into(), key, found, expected })
-        }
+        Some((key, found, expected)) => Err(TrainError::OtherSettings {
+            path: path.into(),
+            key,
+            found,
+            expected,
+        }),
     }
 }
 
@@ -277,7 +310,9 @@ fn sibling(path: &Path, suffix: &str) -> PathBuf {
 
 fn remove(path: &Path) -> Result<(), TrainError> {
     match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io("delete", path)(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(io("delete", path)(error))
+        }
         _ => Ok(()),
     }
 }
@@ -285,7 +320,9 @@ fn remove(path: &Path) -> Result<(), TrainError> {
 /// Makes the names in a directory durable, where the system can.
 fn sync_directory(path: &Path) -> Result<(), TrainError> {
     match cfg!(unix) {
-        true => File::open(path).and_then(|file| file.sync_all()).map_err(io("sync", path)),
+        true => File::open(path)
+            .and_then(|file| file.sync_all())
+            .map_err(io("sync", path)),
         false => Ok(()),
     }
 }
@@ -295,5 +332,9 @@ pub(crate) fn io(
     path: &Path,
 ) -> impl FnOnce(std::io::Error) -> TrainError + use<> {
     let path = path.to_path_buf();
-    move |source| TrainError::Io { action, path, source }
+    move |source| TrainError::Io {
+        action,
+        path,
+        source,
+    }
 }

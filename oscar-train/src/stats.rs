@@ -8,14 +8,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use burn::tensor::{Tensor, backend::Backend};
+use burn_train::ItemLazy;
 use burn_train::metric::{
     Adaptor, Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes,
-    NumericEntry, SerializedEntry, format_float,
+    NumericEntry, SerializedEntry,
 };
-use burn_train::ItemLazy;
 
 /// The name of the statistic that training minimises and by which the best model is chosen.
 pub const LOSS: &str = "Loss";
+/// The name under which the learning rate is shown.
+pub(crate) const LEARNING_RATE: &str = "Learning rate";
+/// The name under which examples per second are shown.
+pub(crate) const SAMPLES_PER_SECOND: &str = "Samples/s";
+/// The name under which tokens per second are shown.
+pub(crate) const TOKENS_PER_SECOND: &str = "Tokens/s";
 
 /// Statistics of one batch, still on the device.
 #[derive(Clone, Debug)]
@@ -37,10 +43,17 @@ impl<B: Backend> StepOutput<B> {
         tokens: usize,
     ) -> Self {
         let names = statistics.iter().map(|(name, ..)| *name).collect();
-        let (sums, weights): (Vec<_>, Vec<_>) =
-            statistics.into_iter().map(|(_, sum, weight)| (sum, weight)).unzip();
+        let (sums, weights): (Vec<_>, Vec<_>) = statistics
+            .into_iter()
+            .map(|(_, sum, weight)| (sum, weight))
+            .unzip();
         let values = Tensor::cat(sums.into_iter().chain(weights).collect(), 0);
-        Self { names, values, examples, tokens }
+        Self {
+            names,
+            values,
+            examples,
+            tokens,
+        }
     }
 }
 
@@ -54,9 +67,17 @@ impl<B: Backend> ItemLazy for StepOutput<B> {
             .names
             .iter()
             .zip(sums.iter().zip(weights))
-            .map(|(name, (sum, weight))| Statistic { name, sum: *sum, weight: *weight })
+            .map(|(name, (sum, weight))| Statistic {
+                name,
+                sum: *sum,
+                weight: *weight,
+            })
             .collect();
-        StepStats { entries, examples: self.examples, tokens: self.tokens }
+        StepStats {
+            entries,
+            examples: self.examples,
+            tokens: self.tokens,
+        }
     }
 }
 
@@ -85,7 +106,11 @@ impl StepStats {
     /// Adds another batch.
     pub fn add(&mut self, other: &StepStats) {
         for entry in &other.entries {
-            match self.entries.iter_mut().find(|known| known.name == entry.name) {
+            match self
+                .entries
+                .iter_mut()
+                .find(|known| known.name == entry.name)
+            {
                 Some(known) => {
                     known.sum += entry.sum;
                     known.weight += entry.weight;
@@ -136,15 +161,16 @@ impl Running {
     }
 
     fn mean(&self) -> f64 {
-        if self.weight > 0.0 { self.sum / self.weight } else { 0.0 }
+        if self.weight > 0.0 {
+            self.sum / self.weight
+        } else {
+            0.0
+        }
     }
 
-    fn serialize(&self, unit: &str) -> SerializedEntry {
-        let shown = format!(
-            "{}{unit} (mean {}{unit})",
-            format_float(self.newest, 3),
-            format_float(self.mean(), 3)
-        );
+    /// Newest value and mean, with `digits` after the point.
+    fn serialize(&self, digits: usize) -> SerializedEntry {
+        let shown = format!("{:.digits$} (mean {:.digits$})", self.newest, self.mean());
         SerializedEntry::new(shown, self.newest.to_string())
     }
 }
@@ -196,7 +222,11 @@ impl Metric for StatMetric {
     }
 
     fn attributes(&self) -> MetricAttributes {
-        NumericAttributes { unit: None, higher_is_better: self.higher_is_better }.into()
+        NumericAttributes {
+            unit: None,
+            higher_is_better: self.higher_is_better,
+        }
+        .into()
     }
 
     fn update(&mut self, stats: &StepStats, _metadata: &MetricMetadata) -> SerializedEntry {
@@ -212,7 +242,13 @@ impl Metric for StatMetric {
                 diverged.store(true, Ordering::Relaxed);
             }
         }
-        self.state.serialize("")
+        match self.cumulative {
+            true => SerializedEntry::new(
+                format!("{:.3}", self.state.mean()),
+                self.state.mean().to_string(),
+            ),
+            false => self.state.serialize(3),
+        }
     }
 
     fn clear(&mut self) {
@@ -238,23 +274,29 @@ impl Numeric for StatMetric {
 pub struct ThroughputMetric {
     name: &'static str,
     count: fn(&StepStats) -> usize,
-    last: Option<Instant>,
+    /// End of the batch before, or when the first one could begin.
+    last: Instant,
     state: Running,
 }
 
 impl ThroughputMetric {
     /// Examples per second.
     pub fn samples() -> Self {
-        Self::new("Samples/s", |stats| stats.examples)
+        Self::new(SAMPLES_PER_SECOND, |stats| stats.examples)
     }
 
     /// Text tokens and regions per second, padding aside.
     pub fn tokens() -> Self {
-        Self::new("Tokens/s", |stats| stats.tokens)
+        Self::new(TOKENS_PER_SECOND, |stats| stats.tokens)
     }
 
     fn new(name: &'static str, count: fn(&StepStats) -> usize) -> Self {
-        Self { name, count, last: None, state: Running::default() }
+        Self {
+            name,
+            count,
+            last: Instant::now(),
+            state: Running::default(),
+        }
     }
 }
 
@@ -266,24 +308,27 @@ impl Metric for ThroughputMetric {
     }
 
     fn attributes(&self) -> MetricAttributes {
-        NumericAttributes { unit: Some("/s".into()), higher_is_better: true }.into()
+        NumericAttributes {
+            unit: None,
+            higher_is_better: true,
+        }
+        .into()
     }
 
     fn update(&mut self, stats: &StepStats, _metadata: &MetricMetadata) -> SerializedEntry {
         let now = Instant::now();
-        // The first batch after a pause has no start to be timed from.
-        if let Some(last) = self.last.replace(now) {
-            let seconds = (now - last).as_secs_f64().max(1e-9);
-            let count = (self.count)(stats) as f64;
-            self.state.newest = count / seconds;
-            self.state.sum += count;
-            self.state.weight += seconds;
-        }
-        self.state.serialize("/s")
+        let seconds = (now - self.last).as_secs_f64().max(1e-9);
+        let count = (self.count)(stats) as f64;
+        self.last = now;
+        self.state.newest = count / seconds;
+        self.state.sum += count;
+        self.state.weight += seconds;
+        self.state.serialize(0)
     }
 
     fn clear(&mut self) {
-        self.last = None;
+        // After a validation: its time is not that of the next batch.
+        self.last = Instant::now();
         self.state = Running::default();
     }
 }
@@ -295,5 +340,44 @@ impl Numeric for ThroughputMetric {
 
     fn running_value(&self) -> NumericEntry {
         self.state.running_entry()
+    }
+}
+
+/// Shows the learning rate of the newest step.
+#[derive(Clone, Debug, Default)]
+pub struct LearningRateMetric {
+    newest: f64,
+}
+
+impl Metric for LearningRateMetric {
+    type Input = ();
+
+    fn name(&self) -> MetricName {
+        Arc::new(LEARNING_RATE.to_string())
+    }
+
+    fn attributes(&self) -> MetricAttributes {
+        NumericAttributes {
+            unit: None,
+            higher_is_better: false,
+        }
+        .into()
+    }
+
+    fn update(&mut self, _: &(), metadata: &MetricMetadata) -> SerializedEntry {
+        self.newest = metadata.lr.unwrap_or(0.0);
+        SerializedEntry::new(format!("{:.2e}", self.newest), self.newest.to_string())
+    }
+
+    fn clear(&mut self) {}
+}
+
+impl Numeric for LearningRateMetric {
+    fn value(&self) -> NumericEntry {
+        NumericEntry::Value(self.newest)
+    }
+
+    fn running_value(&self) -> NumericEntry {
+        self.value()
     }
 }

@@ -151,7 +151,10 @@ where
         };
         let outcome = training.run(&train, &valid);
         *lock(&self.outcome) = Some(outcome);
-        let model = training.model.take().expect("the loop puts the model back after each step");
+        let model = training
+            .model
+            .take()
+            .expect("the loop puts the model back after each step");
         (model, training.components.event_processor)
     }
 }
@@ -203,7 +206,10 @@ where
         &mut self,
         batches: &mut dyn DataLoaderIterator<<M as TrainStep>::Input>,
     ) -> Result<(), TrainError> {
-        let model = self.model.take().expect("the loop puts the model back after each step");
+        let model = self
+            .model
+            .take()
+            .expect("the loop puts the model back after each step");
         let lr = self.session.schedule.at(self.step);
         let parts = self.session.settings.accumulation * self.session.corpora;
         let mut sum = GradientsAccumulator::new();
@@ -211,7 +217,9 @@ where
         for part in 0..parts {
             let Some(batch) = batches.next() else {
                 self.model = Some(model);
-                return Err(lock(&self.session.failure).take().unwrap_or(TrainError::Worker));
+                return Err(lock(&self.session.failure)
+                    .take()
+                    .unwrap_or(TrainError::Worker));
             };
             self.seed(part as u64);
             let output = model.step(batch);
@@ -257,7 +265,10 @@ where
     fn require_finite(&self) -> Result<(), TrainError> {
         match self.session.diverged.load(Ordering::Relaxed) {
             false => Ok(()),
-            true => Err(TrainError::NonFiniteLoss { step: self.step, value: f64::NAN }),
+            true => Err(TrainError::NonFiniteLoss {
+                step: self.step,
+                value: f64::NAN,
+            }),
         }
     }
 
@@ -270,13 +281,18 @@ where
             Some(batch),
             Some(lr),
         );
-        self.components.event_processor.process_train(LearnerEvent::ProcessedItem(item));
+        self.components
+            .event_processor
+            .process_train(LearnerEvent::ProcessedItem(item));
     }
 
     /// The round that step `step`, counted from 0, belongs to, from 1.
     fn round(&self, step: usize) -> Progress {
         let every = self.session.pace.validate_every;
-        Progress::new(step / every + 1, self.session.settings.steps.div_ceil(every))
+        Progress::new(
+            step / every + 1,
+            self.session.settings.steps.div_ceil(every),
+        )
     }
 
     fn validate(&mut self, valid: &ValidLoader<Components<B, M>>) -> Result<(), TrainError> {
@@ -291,7 +307,9 @@ where
             stats.add(&output.clone().sync());
             let progress = batches.progress();
             let item = TrainingItem::new(output, progress, round.clone(), Some(number), None);
-            self.components.event_processor.process_valid(LearnerEvent::ProcessedItem(item));
+            self.components
+                .event_processor
+                .process_valid(LearnerEvent::ProcessedItem(item));
         }
         if let Some(error) = lock(&self.session.failure).take() {
             return Err(error);
@@ -311,7 +329,10 @@ where
         if self.best.is_some_and(|best| best.loss <= loss) {
             return Ok(());
         }
-        self.best = Some(Best { step: self.step, loss });
+        self.best = Some(Best {
+            step: self.step,
+            loss,
+        });
         self.export("best")
     }
 
@@ -331,7 +352,12 @@ where
     fn save(&self) -> Result<(), TrainError> {
         let model = self.model.as_ref().expect("no step is under way");
         let state = TrainState::new(self.step, self.session.settings.clone(), self.best);
-        self.session.run.save(&state, model, &self.session.optimizer, self.session.pace.keep)
+        self.session.run.save(
+            &state,
+            model,
+            &self.session.optimizer,
+            self.session.pace.keep,
+        )
     }
 
     /// Writes the model and its description to `DIRECTORY/NAME`.

@@ -15,7 +15,9 @@ pub struct Workplace {
 impl Workplace {
     /// An empty one.
     pub fn new() -> Self {
-        Self { directory: tempfile::tempdir().expect("a temporary directory") }
+        Self {
+            directory: tempfile::tempdir().expect("a temporary directory"),
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -25,15 +27,118 @@ impl Workplace {
     /// The program, with its runs in this directory and no configuration from the environment.
     pub fn program(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_oscar-bin"));
-        command.env_remove("OSCAR_RUNS_DIR").env_remove("OSCAR_BACKEND").env_remove("RUST_LOG");
+        for (variable, _) in std::env::vars() {
+            if variable.starts_with("OSCAR_") || variable == "RUST_LOG" {
+                command.env_remove(variable);
+            }
+        }
         command.current_dir(self.directory.path());
         command
     }
 
     /// Runs the program to its end.
     pub fn run(&self, args: &[&str]) -> Output {
-        self.program().args(args).output().expect("the program starts")
+        self.program()
+            .args(args)
+            .output()
+            .expect("the program starts")
     }
+}
+
+/// A run of the quickstart that is small in everything but its training data.
+pub const SMALL: &[&str] = &[
+    "train",
+    "--set",
+    "train.steps=60",
+    "--set",
+    "train.batch_size=8",
+    "--set",
+    "train.validate_every=25",
+    "--set",
+    "train.save_every=10",
+    "--set",
+    "train.log_every=1",
+    "--set",
+    "optimizer.warmup_steps=2",
+    "--set",
+    "grounding.examples=16",
+    "--set",
+    "model.num_hidden_layers=1",
+    "--set",
+    "data.validation.corpus=few.jsonl",
+];
+
+impl Workplace {
+    /// One with the corpus that [`SMALL`] validates on: the first held-out boxes of the sample.
+    pub fn small() -> Self {
+        let place = Self::new();
+        let rows: String = FEW.iter().map(|(image, text)| row(image, text)).collect();
+        write(&place.path("few.jsonl"), &rows);
+        place
+    }
+
+    /// [`SMALL`], by the name `name` and with `more` flags.
+    pub fn train(&self, name: &str, more: &[&str]) -> Output {
+        self.run(&[SMALL, &["--name", name], more].concat())
+    }
+}
+
+/// Held-out boxes of the sample, with captions of them.
+const FEW: &[(&str, &str)] = &[
+    ("dev-1572-0.b0", "two blue triangles and one yellow circle"),
+    ("dev-1572-0.b1", "one yellow square and one yellow triangle"),
+    (
+        "dev-1572-0.b2",
+        "one yellow triangle and one yellow circle and one yellow triangle and one yellow square and one black square",
+    ),
+    (
+        "dev-1514-3.b0",
+        "one yellow square and two black circles and two blue triangles",
+    ),
+    (
+        "dev-1514-3.b1",
+        "one yellow square and one blue circle and one yellow circle and one yellow square and one black square",
+    ),
+    (
+        "dev-1514-3.b2",
+        "one yellow circle and one yellow triangle and one yellow circle and one blue circle and one yellow triangle",
+    ),
+    (
+        "dev-481-1.b0",
+        "one yellow square and one blue triangle and one yellow circle and one black triangle and one yellow triangle and two blue circles",
+    ),
+    (
+        "dev-481-1.b1",
+        "one yellow circle and one blue square and one black circle and one blue square and one yellow square and one yellow circle",
+    ),
+    ("dev-481-1.b2", "three yellow triangles"),
+    ("dev-405-0.b0", "one black circle and one black square"),
+    (
+        "dev-405-0.b1",
+        "one blue circle and one black square and one blue circle and one black square and one yellow circle and one blue circle",
+    ),
+    (
+        "dev-405-0.b2",
+        "one black triangle and three yellow circles and one blue square and one blue circle and one black circle",
+    ),
+    (
+        "dev-1494-3.b0",
+        "one yellow circle and one yellow triangle and one blue circle and one black circle",
+    ),
+    (
+        "dev-1494-3.b1",
+        "one blue circle and one black square and one black circle and one blue triangle",
+    ),
+    (
+        "dev-1494-3.b2",
+        "one blue circle and one blue square and one black triangle and one yellow triangle and one blue square",
+    ),
+    ("dev-372-3.b0", "two black circles"),
+];
+
+/// A line of a corpus.
+pub fn row(image: &str, text: &str) -> String {
+    format!("{{\"image\": {image:?}, \"text\": {text:?}}}\n")
 }
 
 /// Standard error as text.
@@ -49,10 +154,17 @@ pub fn stdout(output: &Output) -> String {
 /// Asserts that the program failed with a message that holds all `parts`, and did not panic.
 pub fn assert_fails(output: &Output, parts: &[&str]) {
     let text = stderr(output);
-    assert_eq!(output.status.code(), Some(1), "expected exit code 1, got {output:?}");
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "expected exit code 1, got {output:?}"
+    );
     assert!(!text.contains("panicked"), "a panic: {text}");
     for part in parts {
-        assert!(text.contains(part), "{part:?} is not in the message:\n{text}");
+        assert!(
+            text.contains(part),
+            "{part:?} is not in the message:\n{text}"
+        );
     }
 }
 

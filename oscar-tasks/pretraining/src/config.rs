@@ -176,6 +176,9 @@ impl PretrainConfig {
         &self,
         contrast: oscar_core::input::ContrastConfig,
     ) -> PretrainEncoderConfig {
-        PretrainEncoderConfig { contrast, ..self.encoder.clone() }
+        PretrainEncoderConfig {
+            contrast,
+            ..self.encoder.clone()
+        }
     }
 }

@@ -30,11 +30,19 @@ impl PretrainSource {
         seed: u64,
     ) -> Result<Self, InputError> {
         encoder.check_corpus(&*corpus)?;
-        Ok(Self { corpus, encoder, batcher, seed })
+        Ok(Self {
+            corpus,
+            encoder,
+            batcher,
+            seed,
+        })
     }
 
     fn encode(&self, epoch: u64, index: u32) -> Result<EncodedPair, InputError> {
-        let seed = ExampleSeed { seed: self.seed, epoch };
+        let seed = ExampleSeed {
+            seed: self.seed,
+            epoch,
+        };
         self.encoder.encode(&*self.corpus, index as usize, seed)
     }
 }
@@ -52,8 +60,10 @@ impl<B: Backend> BatchSource<B> for PretrainSource {
         indices: &[u32],
         device: &B::Device,
     ) -> Result<PretrainBatch<B>, Box<dyn std::error::Error + Send + Sync>> {
-        let rows: Result<Vec<_>, _> =
-            indices.iter().map(|index| self.encode(epoch, *index)).collect();
+        let rows: Result<Vec<_>, _> = indices
+            .iter()
+            .map(|index| self.encode(epoch, *index))
+            .collect();
         Ok(self.batcher.try_batch(rows?, device)?)
     }
 }

@@ -31,7 +31,11 @@ pub struct GroundingConfig {
 
 impl Default for GroundingConfig {
     fn default() -> Self {
-        Self { words: Vec::new(), rate: 0.15, examples: 1000 }
+        Self {
+            words: Vec::new(),
+            rate: 0.15,
+            examples: 1000,
+        }
     }
 }
 
@@ -80,7 +84,9 @@ impl GroundingProbe {
     ) -> Result<Self, UnknownWord> {
         let tokenizer = encoder.tokenizer();
         let id = |word: &String| {
-            tokenizer.id(word).ok_or_else(|| UnknownWord { word: word.clone() })
+            tokenizer
+                .id(word)
+                .ok_or_else(|| UnknownWord { word: word.clone() })
         };
         let ids: HashSet<u32> = match config.words.is_empty() {
             true => (0..tokenizer.vocab_size() as u32)
@@ -89,8 +95,18 @@ impl GroundingProbe {
             false => config.words.iter().map(id).collect::<Result<_, _>>()?,
         };
         let examples = config.examples.min(corpus.len());
-        let targets = ProbeTargets { ids, rate: config.rate };
-        Ok(Self { corpus, encoder, batcher, targets, examples, seed })
+        let targets = ProbeTargets {
+            ids,
+            rate: config.rate,
+        };
+        Ok(Self {
+            corpus,
+            encoder,
+            batcher,
+            targets,
+            examples,
+            seed,
+        })
     }
 
     /// Measures `model`; nothing to measure gives `None`.
@@ -138,9 +154,13 @@ impl GroundingProbe {
         let Some(other) = self.another_image(index, &example)? else {
             return Ok(None);
         };
-        let seed = ExampleSeed { seed: self.seed, epoch: 0 };
+        let seed = ExampleSeed {
+            seed: self.seed,
+            epoch: 0,
+        };
         let encode = |swap| {
-            self.encoder.encode_probe(&example, &self.targets, &mut seed.rng(index), swap)
+            self.encoder
+                .encode_probe(&example, &self.targets, &mut seed.rng(index), swap)
         };
         Ok(Some((encode(None)?, encode(Some(&other))?)))
     }
@@ -162,7 +182,9 @@ impl GroundingProbe {
     }
 
     fn read(&self, index: usize) -> Result<Example, InputError> {
-        self.corpus.get(index).map_err(|source| InputError::Row { row: index, source })
+        self.corpus
+            .get(index)
+            .map_err(|source| InputError::Row { row: index, source })
     }
 
     fn guess<B: OscarBackend>(
@@ -178,7 +200,10 @@ impl GroundingProbe {
         let scalar = |tensor: burn::tensor::Tensor<B, 1>| {
             tensor.into_data().iter::<f64>().next().unwrap_or(0.0)
         };
-        Ok(Tally { right: scalar(right), words: scalar(batch.masked_weights.sum()) })
+        Ok(Tally {
+            right: scalar(right),
+            words: scalar(batch.masked_weights.sum()),
+        })
     }
 }
 

@@ -8,10 +8,10 @@ mod grounding;
 mod run;
 mod task;
 
-pub use config::{CorpusConfig, DataConfig, ExtraConfig, InitConfig, PretrainConfig, PretrainError};
+pub use config::{
+    CorpusConfig, DataConfig, ExtraConfig, InitConfig, PretrainConfig, PretrainError,
+};
 pub use data::PretrainSource;
 pub use grounding::{Grounding, GroundingConfig, GroundingProbe, UnknownWord};
 pub use run::{PretrainReport, RunOptions, pretrain};
-pub use task::{
-    CONTRASTIVE_ACCURACY, CONTRASTIVE_LOSS, MLM_ACCURACY, MLM_LOSS, PretrainingTask,
-};
+pub use task::{CONTRASTIVE_ACCURACY, CONTRASTIVE_LOSS, MLM_ACCURACY, MLM_LOSS, PretrainingTask};

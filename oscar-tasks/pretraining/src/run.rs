@@ -35,7 +35,9 @@ pub struct RunOptions {
     pub resume: bool,
     /// Stops the run, after a checkpoint.
     pub interrupter: Interrupter,
-    /// Where lines of progress go.
+    /// Whether Burn's dashboard shows the progress; it needs a terminal.
+    pub dashboard: bool,
+    /// Where lines of progress go without a dashboard.
     pub progress: Box<dyn Write + Send + Sync>,
 }
 
@@ -103,7 +105,10 @@ pub fn pretrain<B: TrainBackend>(
     }];
     if let (Some(extra), Some(corpus)) = (&config.data.extra, &data.extra) {
         let encoder = encoder(extra.contrast)?;
-        corpora.push(Corpus { source: source(corpus, &encoder)?, weight: extra.weight });
+        corpora.push(Corpus {
+            source: source(corpus, &encoder)?,
+            weight: extra.weight,
+        });
     }
     let validation: Arc<dyn BatchSource<B::InnerBackend, Batch = _>> =
         source(&data.validation, &main)?;
@@ -117,7 +122,15 @@ pub fn pretrain<B: TrainBackend>(
 
     B::seed(&device, config.train.seed);
     let model = PretrainingTask::<B>::new(&config.model, &device);
-    let model = start_weights(model, &config)?;
+    let done_before = match options.resume {
+        true => options.run.list()?.last().map_or(0, |(step, _)| *step),
+        false => 0,
+    };
+    // A run that goes on has weights of its own; those it started from may be gone by then.
+    let model = match done_before {
+        0 => start_weights(model, &config)?,
+        _ => model,
+    };
     let parameters = model.num_params();
     tracing::info!(
         "{parameters} parameters; {} training and {} validation examples; vocabulary of {}",
@@ -128,10 +141,6 @@ pub fn pretrain<B: TrainBackend>(
 
     let directory = options.run.path().to_path_buf();
     let started = Instant::now();
-    let done_before = match options.resume {
-        true => options.run.list()?.last().map_or(0, |(step, _)| *step),
-        false => 0,
-    };
     let num_corpora = corpora.len();
     let (model, outcome) = fit(Fit {
         model,
@@ -150,6 +159,7 @@ pub fn pretrain<B: TrainBackend>(
         ],
         describe: describe(&config, &data.tokenizer),
         interrupter: options.interrupter,
+        dashboard: options.dashboard,
         progress: options.progress,
     })?;
     let time = started.elapsed();
@@ -177,30 +187,45 @@ impl Data {
             key: "data.train",
             what: "the corpus (JSONL) and the region store to learn from",
         })?;
-        let validation = config.data.validation.as_ref().ok_or(PretrainError::Unset {
-            key: "data.validation",
-            what: "the corpus (JSONL) and the region store to validate on",
-        })?;
+        let validation = config
+            .data
+            .validation
+            .as_ref()
+            .ok_or(PretrainError::Unset {
+                key: "data.validation",
+                what: "the corpus (JSONL) and the region store to validate on",
+            })?;
         let (train, region_dim) = open_corpus(train)?;
-        let same_dim = |key, (corpus, found): (Arc<dyn ExampleSource>, usize)| {
-            match found == region_dim {
+        let same_dim =
+            |key, (corpus, found): (Arc<dyn ExampleSource>, usize)| match found == region_dim {
                 true => Ok(corpus),
-                false => Err(PretrainError::RegionDim { key, found, expected: region_dim }),
-            }
-        };
+                false => Err(PretrainError::RegionDim {
+                    key,
+                    found,
+                    expected: region_dim,
+                }),
+            };
         let validation = same_dim("data.validation", open_corpus(validation)?)?;
         let extra = match &config.data.extra {
             None => None,
             Some(extra) => {
-                let paths =
-                    CorpusConfig { corpus: extra.corpus.clone(), regions: extra.regions.clone() };
+                let paths = CorpusConfig {
+                    corpus: extra.corpus.clone(),
+                    regions: extra.regions.clone(),
+                };
                 Some(same_dim("data.extra", open_corpus(&paths)?)?)
             }
         };
         let corpora: Vec<&dyn ExampleSource> =
             std::iter::once(&*train).chain(extra.as_deref()).collect();
         let tokenizer = Arc::new(open_vocabulary(config.data.vocab.as_deref(), &corpora)?);
-        Ok(Self { tokenizer, train, extra, validation, region_dim })
+        Ok(Self {
+            tokenizer,
+            train,
+            extra,
+            validation,
+            region_dim,
+        })
     }
 }
 

@@ -7,8 +7,8 @@ use burn_train::{InferenceStep, TrainOutput, TrainStep};
 use oscar_core::checkpoint::Checkpointed;
 use oscar_core::config::ModelConfig;
 use oscar_core::input::PretrainBatch;
-use oscar_core::ops::{OscarBackend, TrainBackend};
 use oscar_core::model::{OscarForPretraining, PretrainOutput};
+use oscar_core::ops::{OscarBackend, TrainBackend};
 use oscar_train::{LOSS, StepOutput, Weighted};
 
 /// Cross entropy of masked tokens.
@@ -29,7 +29,9 @@ pub struct PretrainingTask<B: Backend> {
 impl<B: OscarBackend> PretrainingTask<B> {
     /// A model with fresh weights.
     pub fn new(config: &ModelConfig, device: &B::Device) -> Self {
-        Self { model: OscarForPretraining::new(config, device) }
+        Self {
+            model: OscarForPretraining::new(config, device),
+        }
     }
 
     /// The model itself.
@@ -121,7 +123,11 @@ fn statistics<B: Backend>(output: PretrainOutput<B>, targets: &Targets<B>) -> St
         vec![
             (LOSS, output.loss * examples.clone(), examples.clone()),
             (MLM_LOSS, output.mlm_loss * masked.clone(), masked.clone()),
-            (CONTRASTIVE_LOSS, output.contrastive_loss * examples.clone(), examples.clone()),
+            (
+                CONTRASTIVE_LOSS,
+                output.contrastive_loss * examples.clone(),
+                examples.clone(),
+            ),
             (MLM_ACCURACY, right_tokens, masked),
             (CONTRASTIVE_ACCURACY, right_relations, examples),
         ],
@@ -131,10 +137,7 @@ fn statistics<B: Backend>(output: PretrainOutput<B>, targets: &Targets<B>) -> St
 }
 
 /// 1 where the best class of `logits` `[rows, classes]` is the label, else 0: `[rows]`.
-pub(crate) fn hits<B: Backend>(
-    logits: Tensor<B, 2>,
-    labels: Tensor<B, 1, Int>,
-) -> Tensor<B, 1> {
+pub(crate) fn hits<B: Backend>(logits: Tensor<B, 2>, labels: Tensor<B, 1, Int>) -> Tensor<B, 1> {
     let [rows] = labels.dims();
     logits.argmax(1).reshape([rows]).equal(labels).float()
 }

@@ -1,0 +1,170 @@
+//! Burn's dashboard, as a pre-training run wants it.
+//!
+//! Burn's renderer counts epochs, shows metrics in any order, takes Ctrl-C for a key without a
+//! meaning, and waits for its next event in a loop that keeps a processor busy. This wrapper
+//! counts steps, keeps our order, lets Ctrl-C through as the signal it is everywhere else, and
+//! lowers the priority of that loop, so that it does not take time from the training.
+
+use std::collections::HashMap;
+
+use burn::data::dataloader::Progress;
+use burn_train::Interrupter;
+use burn_train::metric::{MetricDefinition, MetricId};
+use burn_train::renderer::tui::TuiMetricsRendererWrapper;
+use burn_train::renderer::{
+    EvaluationName, EvaluationProgress, MetricState, MetricsRenderer, MetricsRendererEvaluation,
+    MetricsRendererTraining, ProgressType, TrainingProgress,
+};
+
+use crate::terminal::{self, Remembered};
+
+/// The dashboard of a run.
+pub(crate) struct Dashboard {
+    tui: TuiMetricsRendererWrapper,
+    interrupter: Interrupter,
+    names: HashMap<MetricId, String>,
+    /// The metrics, as they are to be shown.
+    order: Vec<String>,
+    /// What the current batch measured; shown when it is complete, in order.
+    states: Vec<MetricState>,
+    batches_per_step: usize,
+    /// Steps done when this process took over.
+    first_step: usize,
+    total_steps: usize,
+    step: usize,
+    /// Last, since fields are dropped in order: the dashboard gives the terminal back itself.
+    _terminal: Remembered,
+}
+
+impl Dashboard {
+    /// Takes the terminal, until dropped.
+    pub fn start(
+        interrupter: Interrupter,
+        order: Vec<String>,
+        batches_per_step: usize,
+        first_step: usize,
+        total_steps: usize,
+    ) -> Self {
+        terminal::exit_when_killed();
+        let remembered = Remembered::now();
+        // The starting step is ours to count, so Burn gets none.
+        let tui =
+            terminal::at_low_priority(|| TuiMetricsRendererWrapper::new(interrupter.clone(), None));
+        terminal::keep_interrupt_key();
+        Self {
+            tui,
+            interrupter,
+            names: HashMap::new(),
+            order,
+            states: Vec::new(),
+            batches_per_step,
+            first_step,
+            total_steps,
+            step: first_step,
+            _terminal: remembered,
+        }
+    }
+
+    /// What the current batch measured, in order.
+    fn take_states(&mut self) -> Vec<MetricState> {
+        let mut states = std::mem::take(&mut self.states);
+        states.sort_by_key(|state| {
+            let (MetricState::Generic(entry) | MetricState::Numeric(entry, _)) = state;
+            let name = self.names.get(&entry.metric_id);
+            self.order
+                .iter()
+                .position(|known| Some(known) == name)
+                .unwrap_or(usize::MAX)
+        });
+        states
+    }
+
+    fn indicators(&self, batch: Option<Progress>) -> Vec<ProgressType> {
+        let step = Progress::new(self.step, self.total_steps);
+        let mut shown = vec![ProgressType::Detailed {
+            tag: "Step".into(),
+            progress: step,
+        }];
+        if let Some(progress) = batch {
+            shown.push(ProgressType::Detailed {
+                tag: "Batch".into(),
+                progress,
+            });
+        }
+        if self.interrupter.should_stop() {
+            shown.push(ProgressType::Value {
+                tag: "Stopping after step".into(),
+                value: self.step,
+            });
+        }
+        shown
+    }
+}
+
+impl MetricsRendererTraining for Dashboard {
+    fn update_train(&mut self, state: MetricState) {
+        self.states.push(state);
+    }
+
+    fn update_valid(&mut self, state: MetricState) {
+        self.states.push(state);
+    }
+
+    fn render_train(&mut self, item: TrainingProgress, _: Vec<ProgressType>) {
+        for state in self.take_states() {
+            self.tui.update_train(state);
+        }
+        let batch = item.iteration.unwrap_or(0);
+        self.step = batch.div_ceil(self.batches_per_step);
+        // Relative to the first step of this process, or the time left would be that of a run
+        // which made all steps since then.
+        let first = self.first_step * self.batches_per_step;
+        let done = batch.saturating_sub(first);
+        let total = (self.total_steps * self.batches_per_step)
+            .saturating_sub(first)
+            .max(1);
+        let progress = TrainingProgress {
+            progress: Some(Progress::new(done, total)),
+            global_progress: Progress::new(1, 1),
+            iteration: Some(done),
+        };
+        self.tui.render_train(progress, self.indicators(None));
+    }
+
+    fn render_valid(&mut self, item: TrainingProgress, _: Vec<ProgressType>) {
+        for state in self.take_states() {
+            self.tui.update_valid(state);
+        }
+        let indicators = self.indicators(item.progress.clone());
+        self.tui.render_valid(item, indicators);
+    }
+
+    fn on_train_end(
+        &mut self,
+        summary: Option<burn_train::LearnerSummary>,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        self.tui.on_train_end(summary)
+    }
+}
+
+impl MetricsRendererEvaluation for Dashboard {
+    fn update_test(&mut self, name: EvaluationName, state: MetricState) {
+        self.tui.update_test(name, state);
+    }
+
+    fn render_test(&mut self, item: EvaluationProgress, indicators: Vec<ProgressType>) {
+        self.tui.render_test(item, indicators);
+    }
+}
+
+impl MetricsRenderer for Dashboard {
+    fn manual_close(&mut self) {
+        self.tui.manual_close();
+    }
+
+    fn register_metric(&mut self, definition: MetricDefinition) {
+        self.names
+            .insert(definition.metric_id.clone(), definition.name.clone());
+        self.tui.register_metric(definition);
+    }
+}
