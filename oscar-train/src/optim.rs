@@ -18,8 +18,8 @@ use burn::optim::{GradientsParams, LearningRate, MultiGradientsParams, Optimizer
 use burn::record::Record;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
-use oscar_core::ops::{AdamWStep, OscarBackend, TrainBackend};
 use oscar_core::checkpoint::{NamedTensor, Parameter, parameters};
+use oscar_core::ops::{AdamWStep, OscarBackend, TrainBackend};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
@@ -46,7 +46,12 @@ pub struct AdamWConfig {
 
 impl Default for AdamWConfig {
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01 }
+        Self {
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.01,
+        }
     }
 }
 
@@ -105,10 +110,13 @@ impl<B: AutodiffBackend> AdamW<B> {
     pub fn state(&self) -> Vec<NamedTensor> {
         let mut tensors = Vec::new();
         for (id, moments) in &self.moments {
-            let Some(parameter) = self.parameters.get(id) else { continue };
-            for (kind, tensor) in
-                [("exp_avg", &moments.exp_avg), ("exp_avg_sq", &moments.exp_avg_sq)]
-            {
+            let Some(parameter) = self.parameters.get(id) else {
+                continue;
+            };
+            for (kind, tensor) in [
+                ("exp_avg", &moments.exp_avg),
+                ("exp_avg_sq", &moments.exp_avg_sq),
+            ] {
                 let data: Vec<f32> = tensor.to_data().iter::<f32>().collect();
                 tensors.push(NamedTensor {
                     name: format!("{kind}.{}", parameter.name),
@@ -137,8 +145,10 @@ impl<B: AutodiffBackend> AdamW<B> {
         tensors: Vec<NamedTensor>,
         device: &B::Device,
     ) -> Result<Self, TrainError> {
-        let mut by_name: HashMap<String, Vec<f32>> =
-            tensors.into_iter().map(|tensor| (tensor.name, tensor.data)).collect();
+        let mut by_name: HashMap<String, Vec<f32>> = tensors
+            .into_iter()
+            .map(|tensor| (tensor.name, tensor.data))
+            .collect();
         let parameters = self.parameters.clone();
         for parameter in parameters.values() {
             let mut take = |kind: &str, len: usize| {
@@ -152,10 +162,13 @@ impl<B: AutodiffBackend> AdamW<B> {
                 }
             };
             let len = parameter.len();
-            match (take("exp_avg", len)?, take("exp_avg_sq", len)?, take("step", 1)?) {
+            match (
+                take("exp_avg", len)?,
+                take("exp_avg_sq", len)?,
+                take("step", 1)?,
+            ) {
                 (Some(exp_avg), Some(exp_avg_sq), Some(step)) => {
-                    let tensor =
-                        |data| Tensor::from_data(TensorData::new(data, [len]), device);
+                    let tensor = |data| Tensor::from_data(TensorData::new(data, [len]), device);
                     self.moments.insert(
                         parameter.id,
                         Moments {
@@ -181,12 +194,20 @@ impl<B: TrainBackend, M: AutodiffModule<B>> Optimizer<M, B> for AdamW<B> {
     type Record = Vec<MomentsRecord<B>>;
 
     fn step(&mut self, lr: LearningRate, module: M, mut grads: GradientsParams) -> M {
-        module.map(&mut Update { optimizer: self, lr, grads: &mut grads })
+        module.map(&mut Update {
+            optimizer: self,
+            lr,
+            grads: &mut grads,
+        })
     }
 
     fn step_multi(&mut self, lr: LearningRate, module: M, mut grads: MultiGradientsParams) -> M {
         let mut sum = GradientsParams::new();
-        module.visit(&mut Collect::<B> { from: &mut grads, into: &mut sum, backend: PhantomData });
+        module.visit(&mut Collect::<B> {
+            from: &mut grads,
+            into: &mut sum,
+            backend: PhantomData,
+        });
         Optimizer::<M, B>::step(self, lr, module, sum)
     }
 
@@ -213,7 +234,6 @@ impl<B: TrainBackend, M: AutodiffModule<B>> Optimizer<M, B> for AdamW<B> {
         self
     }
 }
-
 
 /// Steps every parameter that has a gradient; the others are neither updated nor decayed.
 struct Update<'a, B: AutodiffBackend> {
@@ -243,7 +263,12 @@ impl<B: TrainBackend> AdamW<B> {
         grad: Tensor<B::InnerBackend, D>,
         lr: f64,
     ) -> Tensor<B::InnerBackend, D> {
-        let AdamWConfig { beta1, beta2, epsilon, weight_decay } = self.config;
+        let AdamWConfig {
+            beta1,
+            beta2,
+            epsilon,
+            weight_decay,
+        } = self.config;
         let shape = tensor.shape();
         let len = shape.num_elements();
         let tensor = tensor.reshape([len]);
@@ -258,11 +283,28 @@ impl<B: TrainBackend> AdamW<B> {
             true => (1.0 - beta2.powf(step as f64)).sqrt() / (1.0 - beta1.powf(step as f64)),
             false => 1.0,
         };
-        let decay = if self.decays(id) { 1.0 - lr * weight_decay } else { 1.0 };
-        let numbers = AdamWStep { beta1, beta2, epsilon, step_size: lr * correction, decay };
+        let decay = if self.decays(id) {
+            1.0 - lr * weight_decay
+        } else {
+            1.0
+        };
+        let numbers = AdamWStep {
+            beta1,
+            beta2,
+            epsilon,
+            step_size: lr * correction,
+            decay,
+        };
         let [tensor, exp_avg, exp_avg_sq] =
             B::InnerBackend::adamw(numbers, tensor, grad, exp_avg, exp_avg_sq);
-        self.moments.insert(id, Moments { step, exp_avg, exp_avg_sq });
+        self.moments.insert(
+            id,
+            Moments {
+                step,
+                exp_avg,
+                exp_avg_sq,
+            },
+        );
         tensor.reshape(shape)
     }
 
@@ -283,7 +325,8 @@ struct Collect<'a, B> {
 impl<B: AutodiffBackend> ModuleVisitor<B> for Collect<'_, B> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         if let Some((grad, _device)) = self.from.remove::<B::InnerBackend, D>(param.id) {
-            self.into.register(param.id, grad.to_device(&param.lazy_device()));
+            self.into
+                .register(param.id, grad.to_device(&param.lazy_device()));
         }
     }
 }
@@ -296,14 +339,21 @@ pub fn clip_grad_norm<B: AutodiffBackend, M: AutodiffModule<B>>(
     max_norm: f64,
     device: &B::Device,
 ) -> Tensor<B::InnerBackend, 1> {
-    let mut squares = SumOfSquares::<B> { grads, sums: Vec::new() };
+    let mut squares = SumOfSquares::<B> {
+        grads,
+        sums: Vec::new(),
+    };
     module.visit(&mut squares);
     let norm = match squares.sums.is_empty() {
         true => Tensor::zeros([1], device),
         false => Tensor::cat(squares.sums, 0).sum().sqrt(),
     };
-    let factor =
-        norm.clone().add_scalar(CLIP_EPSILON).recip().mul_scalar(max_norm).clamp_max(1.0);
+    let factor = norm
+        .clone()
+        .add_scalar(CLIP_EPSILON)
+        .recip()
+        .mul_scalar(max_norm)
+        .clamp_max(1.0);
     module.visit(&mut Scale::<B> { grads, factor });
     norm
 }
@@ -329,7 +379,8 @@ struct Scale<'a, B: AutodiffBackend> {
 impl<B: AutodiffBackend> ModuleVisitor<B> for Scale<'_, B> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         if let Some(grad) = self.grads.remove::<B::InnerBackend, D>(param.id) {
-            self.grads.register(param.id, grad * self.factor.clone().unsqueeze());
+            self.grads
+                .register(param.id, grad * self.factor.clone().unsqueeze());
         }
     }
 }

@@ -35,7 +35,13 @@ pub struct LinearSchedule {
 impl LinearSchedule {
     /// A schedule at its start.
     pub fn new(peak: f64, warmup: usize, total: usize, order: ScheduleOrder) -> Self {
-        Self { peak, warmup, total, order, next: 0 }
+        Self {
+            peak,
+            warmup,
+            total,
+            order,
+            next: 0,
+        }
     }
 
     /// The learning rate of optimiser step `step`, counted from 0.
@@ -85,7 +91,9 @@ mod tests {
         let rates: Vec<f64> = (0..=10).map(|step| schedule.at(step)).collect();
         assert_eq!(
             rates,
-            [0.0, 0.5, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0.0]
+            [
+                0.0, 0.5, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0.0
+            ]
         );
     }
 

@@ -27,12 +27,7 @@ impl BatchSource<Flex> for Numbers {
         self.len
     }
 
-    fn batch(
-        &self,
-        epoch: u64,
-        indices: &[u32],
-        _: &FlexDevice,
-    ) -> Result<Self::Batch, Error> {
+    fn batch(&self, epoch: u64, indices: &[u32], _: &FlexDevice) -> Result<Self::Batch, Error> {
         match self.broken {
             Some(row) if indices.contains(&row) => Err(format!("corpus.jsonl:{row}: bad").into()),
             _ => Ok((epoch, indices.to_vec())),
@@ -67,14 +62,26 @@ fn batches(sources: &[(usize, f64)], order: Order) -> Vec<Weighted<(u64, Vec<u32
 }
 
 fn rows(batches: &[Weighted<(u64, Vec<u32>)>]) -> Vec<(u64, Vec<u32>)> {
-    batches.iter().map(|weighted| weighted.batch.clone()).collect()
+    batches
+        .iter()
+        .map(|weighted| weighted.batch.clone())
+        .collect()
 }
 
 #[test]
 fn the_number_of_workers_changes_nothing() {
-    let one = batches(&[(30, 1.0)], Order { workers: 1, ..order() });
+    let one = batches(
+        &[(30, 1.0)],
+        Order {
+            workers: 1,
+            ..order()
+        },
+    );
     for workers in [2, 3, 8, 50] {
-        assert_eq!(rows(&one), rows(&batches(&[(30, 1.0)], Order { workers, ..order() })));
+        assert_eq!(
+            rows(&one),
+            rows(&batches(&[(30, 1.0)], Order { workers, ..order() }))
+        );
     }
     assert_eq!(one.len(), 18);
 }
@@ -83,7 +90,13 @@ fn the_number_of_workers_changes_nothing() {
 fn a_resumed_run_sees_what_is_left() {
     let whole = rows(&batches(&[(30, 0.75), (11, 0.25)], order()));
     for step in [1, 4, 8] {
-        let rest = batches(&[(30, 0.75), (11, 0.25)], Order { first_step: step, ..order() });
+        let rest = batches(
+            &[(30, 0.75), (11, 0.25)],
+            Order {
+                first_step: step,
+                ..order()
+            },
+        );
         assert_eq!(rows(&rest), whole[step * 4..], "from step {step}");
     }
 }
@@ -110,7 +123,13 @@ fn an_epoch_has_each_example_at_most_once_and_whole_batches_only() {
 
 #[test]
 fn another_seed_is_another_order() {
-    let other = batches(&[(30, 1.0)], Order { shuffle: Some(8), ..order() });
+    let other = batches(
+        &[(30, 1.0)],
+        Order {
+            shuffle: Some(8),
+            ..order()
+        },
+    );
     assert_ne!(rows(&batches(&[(30, 1.0)], order())), rows(&other));
 }
 
@@ -123,7 +142,12 @@ fn two_corpora_take_turns_and_share_the_loss() {
     for step in weights.chunks(4) {
         assert!((step.iter().sum::<f64>() - 1.0).abs() < 1e-12);
     }
-    assert!(both.iter().skip(1).step_by(2).all(|b| b.batch.1.iter().all(|row| *row < 11)));
+    assert!(
+        both.iter()
+            .skip(1)
+            .step_by(2)
+            .all(|b| b.batch.1.iter().all(|row| *row < 11))
+    );
 }
 
 #[test]
@@ -139,11 +163,19 @@ fn a_pass_in_order_ends_with_a_partial_batch() {
 #[test]
 fn a_bad_row_ends_the_loader_with_its_error() {
     let failure = Failure::default();
-    let source = Arc::new(Numbers { len: 10, broken: Some(5) });
+    let source = Arc::new(Numbers {
+        len: 10,
+        broken: Some(5),
+    });
     let loader =
         StepLoader::<Flex, _>::once(source, 4, 2, FlexDevice, failure.clone()).expect("enough");
     assert_eq!(loader.iter().count(), 1);
-    let error = failure.lock().expect("no panic").take().expect("an error").to_string();
+    let error = failure
+        .lock()
+        .expect("no panic")
+        .take()
+        .expect("an error")
+        .to_string();
     assert!(error.contains("corpus.jsonl:5: bad"), "{error}");
 }
 
@@ -156,6 +188,10 @@ fn too_few_examples_are_refused() {
     let error = StepLoader::new(corpora, order(), FlexDevice, Failure::default());
     assert!(matches!(
         error.err(),
-        Some(TrainError::TooFewExamples { found: 3, needed: 4, .. })
+        Some(TrainError::TooFewExamples {
+            found: 3,
+            needed: 4,
+            ..
+        })
     ));
 }

@@ -2,9 +2,9 @@
 
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use oscar_core::ops::{OscarBackend, TrainBackend};
 use oscar_core::input::{AttentionMask, OscarInput};
 use oscar_core::model::{Backbone, BackboneOutput, Inspect};
+use oscar_core::ops::{OscarBackend, TrainBackend};
 
 use crate::check::{Checks, Only, Report};
 use crate::fault::Fault;

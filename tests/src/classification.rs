@@ -2,13 +2,13 @@
 
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use oscar_core::ops::{OscarBackend, TrainBackend};
 use oscar_core::config::ModelConfig;
 use oscar_core::input::OscarInput;
 use oscar_core::model::{
     Backbone, ClassTargets, OscarForMultipleChoice, OscarForSequenceClassification,
 };
 use oscar_core::ops;
+use oscar_core::ops::{OscarBackend, TrainBackend};
 
 use crate::backbone;
 use crate::check::{Checks, Report};

@@ -1,8 +1,8 @@
 //! Mistakes made on purpose, to show that the suite notices them.
 
-use oscar_core::ops::OscarBackend;
 use oscar_core::config::{Activation, ModelConfig};
 use oscar_core::input::OscarInput;
+use oscar_core::ops::OscarBackend;
 
 /// One deviation from the official code.
 #[derive(Clone, Copy, Debug, PartialEq)]

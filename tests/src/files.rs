@@ -16,7 +16,10 @@ use crate::set::{Set, read_json};
 /// Loads one model's file into others and compares what the loader reports.
 ///
 /// The set's README names the file's set as `../NAME`.
-pub fn check_transfer<B: oscar_core::ops::OscarBackend>(set: &Set, device: &B::Device) -> Result<Report, String> {
+pub fn check_transfer<B: oscar_core::ops::OscarBackend>(
+    set: &Set,
+    device: &B::Device,
+) -> Result<Report, String> {
     let mut checks = Checks::default();
     let source = Set::open(&set.dir.join(source(set)))?;
     let base = read_json(&source.dir.join("config.json"))?;

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use burn::module::{AutodiffModule, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, backend::Backend};
-use oscar_core::ops::{OscarBackend, TrainBackend};
 use oscar_core::checkpoint::{self, Checkpointed, Parameter, RandomInit, parameters};
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{AttentionMask, OscarInput};
+use oscar_core::ops::{OscarBackend, TrainBackend};
 
 use crate::check::{Checks, max_abs};
 use crate::fault::Fault;

@@ -2,10 +2,10 @@
 
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use oscar_core::ops::{OscarBackend, TrainBackend};
 use oscar_core::config::ModelConfig;
 use oscar_core::input::PretrainBatch;
 use oscar_core::model::OscarForPretraining;
+use oscar_core::ops::{OscarBackend, TrainBackend};
 
 use crate::backbone;
 use crate::check::{Checks, Report};

@@ -7,8 +7,8 @@
 //! elements within a hundredth of the largest that is less than 0.1 % of their steps.
 
 use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
-use oscar_core::ops::TrainBackend;
 use oscar_core::checkpoint::parameters;
+use oscar_core::ops::TrainBackend;
 use oscar_train::{AdamW, AdamWConfig, LinearSchedule, ScheduleOrder, clip_grad_norm};
 use serde_json::Value;
 

@@ -4,10 +4,10 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use oscar_core::ops::TrainBackend;
 use oscar_core::model::{
     OscarForMultipleChoice, OscarForPretraining, OscarForSequenceClassification,
 };
+use oscar_core::ops::TrainBackend;
 
 use crate::check::{Check, Report};
 use crate::fault::Fault;
