@@ -88,7 +88,7 @@ pub struct Order {
     pub workers: usize,
 }
 
-/// See the [module documentation](self).
+/// An ordered, prefetching, resumable loader: batch `n` depends on the seed and on `n` alone.
 pub struct StepLoader<B: Backend, T> {
     plan: Arc<Plan<B, T>>,
 }

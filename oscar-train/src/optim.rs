@@ -73,7 +73,7 @@ struct Moments<B: Backend> {
     exp_avg_sq: Tensor<B, 1>,
 }
 
-/// [`Moments`] as Burn records them.
+/// Optimiser state of one parameter as Burn records it.
 #[derive(Record, Clone, Debug)]
 pub struct MomentsRecord<B: Backend> {
     id: u64,

@@ -113,7 +113,7 @@ pub(crate) struct Session<B: TrainBackend> {
     pub diverged: Arc<AtomicBool>,
 }
 
-/// See the [module documentation](self).
+/// The training loop that counts optimiser steps.
 pub(crate) struct StepStrategy<B: TrainBackend, M> {
     /// Taken by `fit`, which Burn calls once, with a shared reference.
     pub session: Mutex<Option<Session<B>>>,

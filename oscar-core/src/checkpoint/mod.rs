@@ -1,6 +1,6 @@
 //! Weights under the official names, in safetensors files, both ways.
 //!
-//! A model's field paths are the official parameter names but for the spellings that [`names`]
+//! A model's field paths are the official parameter names but for the spellings that `names`
 //! maps, and but for the layout of linear weights: PyTorch keeps `[out, in]`, Burn `[in, out]`.
 //! Files hold the official layout; the transposition happens here and nowhere else.
 

@@ -33,7 +33,7 @@ pub(super) fn erf(x: f32) -> f32 {
         3.408_291e-3,
         5.095_569_6e-2,
         1.852_083_2e-1,
-        1.128_379_1,
+        std::f32::consts::FRAC_2_SQRT_PI,
     ];
     const DENOMINATOR: [f32; 7] = [
         -1.179_160_3e-7,
@@ -67,7 +67,8 @@ pub(super) fn normal_cdf(x: f32) -> f32 {
 /// Density of a standard normal variable.
 #[inline(always)]
 pub(super) fn normal_density(x: f32) -> f32 {
-    const FACTOR: f32 = 0.398_942_28; // 1 / sqrt(2 pi)
+    // 1 / sqrt(2 pi)
+    const FACTOR: f32 = 0.5 * std::f32::consts::FRAC_1_SQRT_2 * std::f32::consts::FRAC_2_SQRT_PI;
     FACTOR * exp(-0.5 * x * x)
 }
 
