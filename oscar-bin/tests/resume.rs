@@ -184,3 +184,25 @@ fn other_settings_are_refused_on_resume(#[case] set: &str, #[case] parts: &[&str
     let resumed = place.run(&["train", "--name", "other", "--resume"]);
     assert!(resumed.status.success(), "{}", stderr(&resumed));
 }
+
+#[test]
+fn a_run_that_diverges_ends_with_an_error_and_leaves_no_broken_checkpoint() {
+    let place = Workplace::small();
+    let output = place.run(
+        &[
+            &args("diverges")[..],
+            &["--set", "optimizer.learning_rate=1e30"],
+        ]
+        .concat(),
+    );
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let text = stderr(&output);
+    assert!(!text.contains("panicked"), "{text}");
+    assert!(
+        text.contains("not a finite number") || text.contains("NaN at element"),
+        "{text}"
+    );
+    // What was saved before can be resumed from: it fails again for the same reason, not for a file.
+    let again = place.run(&["train", "--name", "diverges", "--resume"]);
+    assert!(!stderr(&again).contains("panicked"), "{}", stderr(&again));
+}

@@ -299,7 +299,12 @@ impl ModelConfig {
     }
 }
 
-fn require(
+/// An error that names `key`, what was `found` and what was `expected`, unless the value `holds`.
+///
+/// # Errors
+///
+/// [`ConfigError::Value`] if it does not.
+pub fn require(
     holds: bool,
     key: &'static str,
     found: impl std::fmt::Display,

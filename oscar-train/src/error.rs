@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use oscar_core::checkpoint::CheckpointError;
+use oscar_core::config::ConfigError;
 
 /// An error of the training engine.
 #[derive(Debug, thiserror::Error)]
@@ -79,25 +80,16 @@ pub enum TrainError {
         needed: usize,
     },
     /// A setting is out of range.
-    #[error("{key} = {found}: {expected}")]
-    Value {
-        /// The key.
-        key: &'static str,
-        /// Its value.
-        found: String,
-        /// What it may be.
-        expected: String,
-    },
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The loss is NaN or infinite.
     #[error(
-        "the loss is {value} at step {step}; the newest checkpoint is from before it. \
+        "the loss is not a finite number at step {step}; the newest checkpoint is from before it. \
          Lower optimizer.learning_rate, lengthen optimizer.warmup_steps, \
          or set optimizer.max_grad_norm, and resume"
     )]
     NonFiniteLoss {
         /// Optimiser step, from 1.
         step: usize,
-        /// The value.
-        value: f64,
     },
 }

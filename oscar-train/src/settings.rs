@@ -1,8 +1,8 @@
 //! `[train]` and `[optimizer]` of a recipe.
 
+use oscar_core::config::{ConfigError, require};
 use serde::{Deserialize, Serialize};
 
-use crate::error::TrainError;
 use crate::optim::AdamWConfig;
 use crate::schedule::ScheduleOrder;
 use crate::strategy::ClipAt;
@@ -99,7 +99,7 @@ impl TrainConfig {
     /// # Errors
     ///
     /// The first key whose value is out of range.
-    pub fn validate(&self) -> Result<(), TrainError> {
+    pub fn validate(&self) -> Result<(), ConfigError> {
         let positive = [
             ("train.steps", self.steps),
             ("train.batch_size", self.batch_size),
@@ -128,7 +128,7 @@ impl OptimizerConfig {
     /// # Errors
     ///
     /// The first key whose value is out of range.
-    pub fn validate(&self, steps: usize) -> Result<(), TrainError> {
+    pub fn validate(&self, steps: usize) -> Result<(), ConfigError> {
         let not_negative = [
             ("optimizer.learning_rate", self.learning_rate),
             ("optimizer.epsilon", self.epsilon),
@@ -169,21 +169,5 @@ impl OptimizerConfig {
             epsilon: self.epsilon,
             weight_decay: self.weight_decay,
         }
-    }
-}
-
-fn require(
-    holds: bool,
-    key: &'static str,
-    found: impl std::fmt::Display,
-    expected: &str,
-) -> Result<(), TrainError> {
-    match holds {
-        true => Ok(()),
-        false => Err(TrainError::Value {
-            key,
-            found: found.to_string(),
-            expected: expected.into(),
-        }),
     }
 }

@@ -265,10 +265,7 @@ where
     fn require_finite(&self) -> Result<(), TrainError> {
         match self.session.diverged.load(Ordering::Relaxed) {
             false => Ok(()),
-            true => Err(TrainError::NonFiniteLoss {
-                step: self.step,
-                value: f64::NAN,
-            }),
+            true => Err(TrainError::NonFiniteLoss { step: self.step }),
         }
     }
 

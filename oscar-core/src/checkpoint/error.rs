@@ -1,7 +1,7 @@
 //! What can be wrong with a checkpoint.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A tensor whose shape in the file is not the model's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +96,23 @@ pub enum CheckpointError {
         /// All missing names; at least one.
         names: Vec<String>,
     },
+}
+
+/// Refuses NaN and infinite values.
+pub(super) fn require_finite(
+    path: &Path,
+    name: &str,
+    values: &[f32],
+) -> Result<(), CheckpointError> {
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(index) => Err(CheckpointError::NonFinite {
+            path: path.into(),
+            name: name.into(),
+            value: values[index],
+            index,
+        }),
+    }
 }
 
 /// The module a parameter belongs to: its name without the last part.

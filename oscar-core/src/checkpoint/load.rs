@@ -10,6 +10,7 @@ use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
+use super::error::require_finite;
 use super::names::{self, Parameter, parameters, transpose};
 use super::{CheckpointError, Checkpointed, NamedTensor, ShapeMismatch};
 
@@ -247,15 +248,8 @@ fn to_f32(path: &Path, name: &str, view: &TensorView<'_>) -> Result<Vec<f32>, Ch
             });
         }
     };
-    match values.iter().position(|value| !value.is_finite()) {
-        None => Ok(values),
-        Some(index) => Err(CheckpointError::NonFinite {
-            path: PathBuf::from(path),
-            name: name.into(),
-            value: values[index],
-            index,
-        }),
-    }
+    require_finite(path, name, &values)?;
+    Ok(values)
 }
 
 fn convert<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {

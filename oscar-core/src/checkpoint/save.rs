@@ -9,6 +9,7 @@ use burn::module::{ModuleVisitor, Param};
 use burn::tensor::{Tensor, backend::Backend};
 use safetensors::{Dtype, View};
 
+use super::error::require_finite;
 use super::names::{self, transpose};
 use super::{CheckpointError, Checkpointed};
 
@@ -29,7 +30,8 @@ pub struct NamedTensor {
 ///
 /// # Errors
 ///
-/// If the file cannot be written (a full disk, a missing or read-only directory).
+/// If the file cannot be written (a full disk, a missing or read-only directory), or a weight is
+/// NaN or infinite: such a file could not be loaded again.
 pub fn save<B: Backend, M: Checkpointed<B>>(
     model: &M,
     path: impl AsRef<Path>,
@@ -39,7 +41,11 @@ pub fn save<B: Backend, M: Checkpointed<B>>(
         tensors: Vec::new(),
     };
     model.visit(&mut collector);
+    let path = path.as_ref();
     let mut tensors = collector.tensors;
+    for tensor in &tensors {
+        require_finite(path, &tensor.name, &tensor.data)?;
+    }
     for (alias, target) in model.aliases() {
         if let Some(tensor) = tensors.iter().find(|tensor| tensor.name == *target) {
             tensors.push(NamedTensor {

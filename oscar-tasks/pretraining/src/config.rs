@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use oscar_core::config::{ConfigError, ModelConfig};
+use oscar_core::config::{ConfigError, ModelConfig, require};
 use oscar_core::input::{InputError, PaddingConfig, PretrainEncoderConfig};
 use oscar_train::{OptimizerConfig, TrainConfig, TrainError};
 use serde::{Deserialize, Serialize};
@@ -95,15 +95,8 @@ pub enum PretrainError {
         what: &'static str,
     },
     /// A value is out of range.
-    #[error("{key} = {found}: {expected}")]
-    Value {
-        /// The key.
-        key: &'static str,
-        /// Its value.
-        found: String,
-        /// What it may be.
-        expected: String,
-    },
+    #[error(transparent)]
+    Value(ConfigError),
     /// The regions of two corpora differ in size.
     #[error("{key}: its regions have {found} values, those of data.train {expected}")]
     RegionDim {
@@ -116,7 +109,7 @@ pub enum PretrainError {
     },
     /// The `[model]` section.
     #[error("in [model]: {0}")]
-    Model(#[from] ConfigError),
+    Model(ConfigError),
     /// Vocabulary, encoder or padding.
     #[error(transparent)]
     Input(#[from] InputError),
@@ -138,37 +131,40 @@ impl PretrainConfig {
     ///
     /// The first key whose value is out of range.
     pub fn validate(&self) -> Result<(), PretrainError> {
-        self.model.validate()?;
+        self.model.validate().map_err(PretrainError::Model)?;
         self.encoder.validate()?;
         self.padding.validate()?;
-        self.train.validate()?;
-        self.optimizer.validate(self.train.steps)?;
-        let longest = self.model.max_position_embeddings;
-        if self.encoder.max_seq_length > longest {
-            return Err(PretrainError::Value {
-                key: "encoder.max_seq_length",
-                found: self.encoder.max_seq_length.to_string(),
-                expected: format!("must be at most model.max_position_embeddings = {longest}"),
-            });
-        }
         if let Some(extra) = &self.data.extra {
             self.encoder_for(extra.contrast).validate()?;
-            if !(0.0..=1.0).contains(&extra.weight) {
-                return Err(PretrainError::Value {
-                    key: "data.extra.weight",
-                    found: extra.weight.to_string(),
-                    expected: "must be between 0 and 1".into(),
-                });
-            }
         }
-        if !(0.0..=1.0).contains(&self.grounding.rate) {
-            return Err(PretrainError::Value {
-                key: "grounding.rate",
-                found: self.grounding.rate.to_string(),
-                expected: "must be between 0 and 1".into(),
-            });
+        self.train.validate().map_err(PretrainError::Value)?;
+        self.optimizer
+            .validate(self.train.steps)
+            .map_err(PretrainError::Value)?;
+        self.validate_together().map_err(PretrainError::Value)
+    }
+
+    /// What depends on more than one section, or on a section without a check of its own.
+    fn validate_together(&self) -> Result<(), ConfigError> {
+        let longest = self.model.max_position_embeddings;
+        require(
+            self.encoder.max_seq_length <= longest,
+            "encoder.max_seq_length",
+            self.encoder.max_seq_length,
+            &format!("must be at most model.max_position_embeddings = {longest}"),
+        )?;
+        let share = |key, value: f64| {
+            require(
+                (0.0..=1.0).contains(&value),
+                key,
+                value,
+                "must be between 0 and 1",
+            )
+        };
+        if let Some(extra) = &self.data.extra {
+            share("data.extra.weight", extra.weight)?;
         }
-        Ok(())
+        share("grounding.rate", self.grounding.rate)
     }
 
     /// The encoder's recipe with another contrast.
