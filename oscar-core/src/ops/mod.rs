@@ -7,7 +7,7 @@ mod backend;
 mod flex;
 mod kernels;
 mod math;
-mod plain;
+pub mod plain;
 #[cfg(test)]
 mod tests;
 

@@ -7,7 +7,8 @@ use burn::tensor::{Tensor, TensorPrimitive, activation};
 
 use super::backend::{AdamWStep, ResidualNorm};
 
-pub(super) fn linear<B: Backend>(
+/// `x W + b`.
+pub fn linear<B: Backend>(
     x: Tensor<B, 2>,
     weight: Tensor<B, 2>,
     bias: Tensor<B, 1>,
@@ -15,18 +16,21 @@ pub(super) fn linear<B: Backend>(
     burn::tensor::module::linear(x, weight, Some(bias))
 }
 
-pub(super) fn split_heads<B: Backend>(x: Tensor<B, 3>, heads: usize) -> Tensor<B, 4> {
+/// `[batch, seq, heads * size]` to `[batch, heads, seq, size]`.
+pub fn split_heads<B: Backend>(x: Tensor<B, 3>, heads: usize) -> Tensor<B, 4> {
     let [batch, seq, width] = x.dims();
     x.reshape([batch, seq, heads, width / heads])
         .swap_dims(1, 2)
 }
 
-pub(super) fn merge_heads<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 3> {
+/// `[batch, heads, seq, size]` to `[batch, seq, heads * size]`.
+pub fn merge_heads<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 3> {
     let [batch, heads, seq, size] = x.dims();
     x.swap_dims(1, 2).reshape([batch, seq, heads * size])
 }
 
-pub(super) fn attention_probabilities<B: Backend>(
+/// `dropout(softmax(scores * scale + mask))` over the last axis.
+pub fn attention_probabilities<B: Backend>(
     scores: Tensor<B, 4>,
     mask: Tensor<B, 4>,
     scale: f64,
@@ -35,7 +39,8 @@ pub(super) fn attention_probabilities<B: Backend>(
     drop_out(dropout, activation::softmax(scores * scale + mask, 3))
 }
 
-pub(super) fn linear_residual_norm<B: Backend>(
+/// `LayerNorm(residual + dropout(x W + b))`.
+pub fn linear_residual_norm<B: Backend>(
     x: Tensor<B, 2>,
     weights: ResidualNorm<B>,
     residual: Tensor<B, 2>,
@@ -51,7 +56,8 @@ pub(super) fn linear_residual_norm<B: Backend>(
     )))
 }
 
-pub(super) fn adamw<B: Backend>(
+/// One AdamW step: parameter and moments.
+pub fn adamw<B: Backend>(
     step: AdamWStep,
     parameter: Tensor<B, 1>,
     grad: Tensor<B, 1>,
