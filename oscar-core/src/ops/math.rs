@@ -23,39 +23,55 @@ pub(super) fn exp(x: f32) -> f32 {
     if x < -87.3 { 0.0 } else { p * power }
 }
 
-/// The error function, within 3e-7 of its value: a rational function of degree 9 over 8 in `x`,
-/// exact to f32 between the points where it reaches ±1.
+/// The error function, within 1.6e-7 of its value.
+///
+/// Near 0 its power series; elsewhere 1 less its complement, for which a Chebyshev fit of
+/// `erfc(x) = t e^(p(t) - x²)`, `t = 1 / (1 + x/2)`, is known to 1.2e-7 of itself.
 #[inline(always)]
 pub(super) fn erf(x: f32) -> f32 {
-    const LIMIT: f32 = 3.743_921;
-    const NUMERATOR: [f32; 5] = [
-        2.290_506_6e-4,
-        3.408_291e-3,
-        5.095_569_6e-2,
-        1.852_083_2e-1,
+    /// 2/sqrt(pi) (-1)^n / (n! (2n + 1)), highest power first.
+    const SERIES: [f32; 11] = [
+        1.480_719_3e-8,
+        -1.636_584_47e-7,
+        1.646_211_4e-6,
+        -1.492_565e-5,
+        1.205_533_298e-4,
+        -8.548_327e-4,
+        5.223_978e-3,
+        -2.686_617_1e-2,
+        1.128_379_2e-1,
+        -3.761_263_9e-1,
         std::f32::consts::FRAC_2_SQRT_PI,
     ];
-    const DENOMINATOR: [f32; 7] = [
-        -1.179_160_3e-7,
-        2.354_796_6e-5,
-        1.017_962_5e-3,
-        1.407_047e-2,
-        1.109_850_5e-1,
-        4.974_692_5e-1,
-        1.0,
+    const COMPLEMENT: [f32; 10] = [
+        0.170_872_77,
+        -0.822_152_2,
+        1.488_515_9,
+        -1.135_204,
+        0.278_868_08,
+        -0.186_288_06,
+        0.096_784_18,
+        0.374_091_96,
+        1.000_023_7,
+        -1.265_512_2,
     ];
-    let x = if x < -LIMIT { -LIMIT } else { x };
-    let x = if x > LIMIT { LIMIT } else { x };
+    let size = x.abs();
     let square = x * x;
-    let mut p = NUMERATOR[0];
-    for coefficient in &NUMERATOR[1..] {
-        p = p * square + coefficient;
+    let near = x * polynomial(&SERIES, square);
+    let t = 1.0 / (1.0 + 0.5 * size);
+    let complement = t * exp(polynomial(&COMPLEMENT, t) - square);
+    let far = (1.0 - complement).copysign(x);
+    if size < 1.0 { near } else { far }
+}
+
+/// Highest power first.
+#[inline(always)]
+fn polynomial(coefficients: &[f32], x: f32) -> f32 {
+    let mut value = coefficients[0];
+    for coefficient in &coefficients[1..] {
+        value = value * x + coefficient;
     }
-    let mut q = DENOMINATOR[0];
-    for coefficient in &DENOMINATOR[1..] {
-        q = q * square + coefficient;
-    }
-    x * p / q
+    value
 }
 
 /// Φ(x): the share of a standard normal variable below `x`.
@@ -180,9 +196,9 @@ mod tests {
     fn erf_is_the_error_function() {
         for x in grid(-5.0, 5.0).step_by(100) {
             let error = (f64::from(erf(x)) - erf_by_integration(f64::from(x))).abs();
-            assert!(error <= 3e-7, "erf({x}) is off by {error}");
+            assert!(error <= 1.7e-7, "erf({x}) is off by {error}");
         }
-        assert!((erf(40.0) - 1.0).abs() <= 3e-7);
+        assert_eq!(erf(40.0), 1.0);
     }
 
     #[test]
