@@ -84,13 +84,15 @@ where
             .map(|corpus| corpus.source.len())
             .collect(),
     };
-    B::seed(&fit.device, fit.train.seed);
-    let model = initialize::<B, M>(fit.model);
-    let optimizer = AdamW::new(fit.optimizer.adamw(), &model);
+    let optimizer = AdamW::new(fit.optimizer.adamw(), &fit.model);
     let (model, optimizer, state) = match fit.resume {
-        true => fit.run.restore(&settings, model, optimizer, &fit.device)?,
-        false => (model, optimizer, None),
+        true => fit
+            .run
+            .restore(&settings, fit.model, optimizer, &fit.device)?,
+        false => (fit.model, optimizer, None),
     };
+    B::seed(&fit.device, fit.train.seed);
+    initialize::<B, M>(&model);
     let start = state.map_or((0, None), |state| (state.step, state.best));
     if fit.resume {
         announce_resume(start.0, fit.train.steps);
@@ -105,7 +107,6 @@ where
         shuffle: Some(fit.train.seed),
         workers: fit.train.workers,
     };
-    let corpora = fit.corpora.len();
     let train_loader = StepLoader::new(fit.corpora, order, fit.device.clone(), failure.clone())?;
     let valid_loader = StepLoader::once(
         fit.validation,
@@ -123,7 +124,7 @@ where
     let diverged = Arc::new(AtomicBool::new(false));
     let directory = fit.run.path().to_path_buf();
     let metrics_path = directory.join("metrics.jsonl");
-    let parts = order.accumulation * corpora;
+    let parts = settings.parts();
     let session = Session {
         run: fit.run,
         pace: Pace {
@@ -135,7 +136,6 @@ where
         },
         schedule: schedule.clone(),
         settings,
-        corpora,
         start,
         optimizer: optimizer.clone(),
         device: fit.device,
@@ -197,9 +197,9 @@ where
     Ok((result.model, outcome))
 }
 
-/// Draws all parameters, in the order of the fields. Burn draws a parameter when it is first used,
-/// which is another order in another model.
-fn initialize<B: TrainBackend, M: Module<B>>(model: M) -> M {
+/// Draws the parameters that no file gave, in the order of the fields. Burn draws a parameter when it
+/// is first used, which is another order in another model.
+fn initialize<B: TrainBackend, M: Module<B>>(model: &M) {
     struct Touch;
     impl<B: burn::tensor::backend::Backend> burn::module::ModuleVisitor<B> for Touch {
         fn visit_float<const D: usize>(
@@ -210,7 +210,6 @@ fn initialize<B: TrainBackend, M: Module<B>>(model: M) -> M {
         }
     }
     model.visit(&mut Touch);
-    model
 }
 
 fn announce_resume(step: usize, steps: usize) {

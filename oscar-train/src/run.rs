@@ -71,6 +71,13 @@ pub struct Best {
     pub loss: f64,
 }
 
+impl FixedSettings {
+    /// Batches per optimiser step: each corpus gives one to every part.
+    pub fn parts(&self) -> usize {
+        self.accumulation * self.examples.len()
+    }
+}
+
 impl TrainState {
     /// The state after `step` steps.
     pub fn new(step: usize, settings: FixedSettings, best: Option<Best>) -> Self {

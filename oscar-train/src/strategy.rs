@@ -100,7 +100,6 @@ pub(crate) struct Session<B: TrainBackend> {
     pub pace: Pace,
     pub schedule: LinearSchedule,
     pub settings: FixedSettings,
-    pub corpora: usize,
     /// Where to start: the step after the last one done, and the best so far.
     pub start: (usize, Option<Best>),
     /// The learner keeps its optimiser to itself, and checkpoints need its state: the loop drives
@@ -211,7 +210,7 @@ where
             .take()
             .expect("the loop puts the model back after each step");
         let lr = self.session.schedule.at(self.step);
-        let parts = self.session.settings.accumulation * self.session.corpora;
+        let parts = self.session.settings.parts();
         let mut sum = GradientsAccumulator::new();
         let mut grads = GradientsParams::new();
         for part in 0..parts {

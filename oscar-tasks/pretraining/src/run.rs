@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use burn::module::Module;
-use oscar_core::checkpoint::{self, LoadReport, RandomInit};
+use oscar_core::checkpoint::{self, LoadReport, Parameter, RandomInit};
 use oscar_core::input::{
     ContrastConfig, ExampleSource, PretrainBatch, PretrainBatcher, PretrainEncoder, Tokenizer,
 };
@@ -120,7 +119,6 @@ pub fn pretrain<B: TrainBackend>(
         config.train.seed,
     )?;
 
-    B::seed(&device, config.train.seed);
     let model = PretrainingTask::<B>::new(&config.model, &device);
     let done_before = match options.resume {
         true => options.run.list()?.last().map_or(0, |(step, _)| *step),
@@ -131,7 +129,11 @@ pub fn pretrain<B: TrainBackend>(
         0 => start_weights(model, &config)?,
         _ => model,
     };
-    let parameters = model.num_params();
+    // Counted without drawing any: `fit` draws them from the seed, or loads them.
+    let parameters = checkpoint::parameters(&model)
+        .iter()
+        .map(Parameter::len)
+        .sum();
     tracing::info!(
         "{parameters} parameters; {} training and {} validation examples; vocabulary of {}",
         data.train.len(),
