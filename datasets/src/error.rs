@@ -81,12 +81,6 @@ pub enum DatasetError {
         /// What to do.
         fix: &'static str,
     },
-    /// An image without any region.
-    #[error("image `{key}` has no region; leave images without regions out of the store")]
-    NoRegions {
-        /// The image's key.
-        key: String,
-    },
     /// Two images with one key.
     #[error("image `{key}` is stored twice; keys must be unique, drop one of the two")]
     DuplicateKey {

@@ -1,9 +1,10 @@
 //! Data sets of Oscar-rs: the region store, corpora of texts, and the corpora we can build.
 //!
-//! Three layers, each usable alone:
+//! Layers, each usable alone:
 //!
 //! - [`store`]: region features, boxes and object tags of many images in one directory that is
 //!   opened by memory map and never decoded.
+//! - [`tsv`]: the container of the official files.
 //! - [`corpus`]: text files (JSON lines) that name images of a store; every row is checked when
 //!   the file is opened, so that training cannot stop on a bad row hours later.
 //! - [`nlvr1`] and [`sample`]: builders that turn NLVR v1 images into a store and its corpora.
@@ -17,12 +18,15 @@ compile_error!("region stores are memory-mapped little-endian files: this host i
 
 pub mod corpus;
 mod error;
+pub mod images;
 mod mapped;
 pub mod nlvr1;
 pub mod sample;
 mod staging;
 pub mod store;
+pub mod tsv;
 
 pub use corpus::JsonlCorpus;
 pub use error::{DatasetError, Result};
-pub use store::{ImageRegions, RegionStore, StoreDtype, StoreOptions, StoreWriter, Tag};
+pub use images::{ImageSource, SharedImages, open_images};
+pub use store::{Boxes, ImageRegions, RegionStore, StoreDtype, StoreOptions, StoreWriter, Tag};

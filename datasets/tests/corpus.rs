@@ -50,7 +50,7 @@ fn rows_become_examples() {
     );
     assert_eq!((rows[0].regions.len(), rows[0].regions.dim()), (2, 10));
     let mut region = [0.0; 10];
-    rows[0].regions.copy_into(&mut region);
+    rows[0].regions.copy_into(&mut region).unwrap();
     assert_eq!(region, [0.5, 1.0, 1.5, 2.0, 0.0, 0.0, 0.5, 1.0, 0.5, 1.0]);
 
     let error = ExampleSource::get(&corpus, 3).unwrap_err();
@@ -75,7 +75,7 @@ fn a_very_long_caption_is_fine() {
 #[rstest]
 #[case::unknown_image(
     r#"{"image": "zebra", "text": "x"}"#,
-    "image `zebra` is not in the region store"
+    "image `zebra` is not among those of"
 )]
 #[case::empty(r#"{"image": "a", "text": ""}"#, "an empty `text`")]
 #[case::punctuation(

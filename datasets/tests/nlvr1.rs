@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use common::{drawing, message, sample, save, square};
 use image::RgbImage;
-use oscar_core::input::{ExampleSource, RegionSource};
+use oscar_core::input::ExampleSource;
 use oscar_datasets::nlvr1::images::Images;
 use oscar_datasets::nlvr1::objects::{compare, find_objects};
 use oscar_datasets::nlvr1::{BuildOptions, DatasetInfo, annotations, build, features};
@@ -149,7 +149,7 @@ fn builds_boxes_and_statements() {
     assert_eq!(row.text_b, "black square yellow square black square");
     assert_eq!(store.boxes(0)[0], [0.6, 0.05, 0.8, 0.25, 0.2, 0.2]);
     let mut region = vec![0.0; store.region_dim()];
-    row.regions.copy_into(&mut region);
+    row.regions.copy_into(&mut region).unwrap();
     let (appearance, geometry) = region.split_at(features::FEATURE_DIM);
     assert_eq!(
         (appearance.len(), geometry),

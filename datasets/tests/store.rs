@@ -5,8 +5,7 @@ mod common;
 use std::fs;
 
 use common::{image, message, store, tag, write_store};
-use oscar_core::input::RegionSource;
-use oscar_datasets::{ImageRegions, RegionStore, StoreDtype, StoreOptions, StoreWriter};
+use oscar_datasets::{Boxes, ImageRegions, RegionStore, StoreDtype, StoreOptions, StoreWriter};
 use proptest::prelude::*;
 use rstest::rstest;
 
@@ -48,7 +47,7 @@ proptest! {
                 width: 64,
                 height: 48,
                 features: &features,
-                boxes_px: &boxes,
+                boxes: Boxes::Pixels(&boxes),
                 tags: &tags,
             })?;
         }
@@ -115,20 +114,24 @@ fn tag_text_and_keys() {
 
 #[rstest]
 #[case::region_outside(
-    ImageRegions { boxes_px: &[[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 101.0, 1.0]], ..image("k") },
+    ImageRegions { boxes: Boxes::Pixels(&[[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 101.0, 1.0]]), ..image("k") },
     "image `k`: region 1: box [0, 0, 101, 1] reaches outside the image (100x100 pixels)"
 )]
 #[case::region_inverted(
-    ImageRegions { boxes_px: &[[5.0, 0.0, 1.0, 1.0], [0.0; 4]], ..image("k") },
+    ImageRegions { boxes: Boxes::Pixels(&[[5.0, 0.0, 1.0, 1.0], [0.0; 4]]), ..image("k") },
     "image `k`: region 0: box [5, 0, 1, 1] is empty or inverted"
 )]
 #[case::box_nan(
-    ImageRegions { boxes_px: &[[0.0, 0.0, f32::NAN, 1.0], [0.0; 4]], ..image("k") },
+    ImageRegions { boxes: Boxes::Pixels(&[[0.0, 0.0, f32::NAN, 1.0], [0.0; 4]]), ..image("k") },
     "image `k`: region 0: box [0, 0, NaN, 1] is empty or inverted"
 )]
-#[case::no_region(
-    ImageRegions { boxes_px: &[], features: &[], ..image("k") },
-    "image `k` has no region"
+#[case::size_unknown(
+    ImageRegions { width: 0, ..image("k") },
+    "image `k`: region 0: a box in pixels, but the image's size is unknown"
+)]
+#[case::relative_box_infinite(
+    ImageRegions { boxes: Boxes::Relative(&[[0.0; 6], [0.0, 0.0, 1.0, f32::INFINITY, 1.0, 1.0]]), ..image("k") },
+    "image `k`: region 1: box [0.0, 0.0, 1.0, inf, 1.0, 1.0] is not finite"
 )]
 #[case::nan(
     ImageRegions { features: &[0., 0., 0., 0., 0., f32::NAN, 0., 0.], ..image("k") },
@@ -160,11 +163,45 @@ fn refused_images(#[case] bad: ImageRegions<'_>, #[case] wanted: &str) {
 }
 
 #[test]
+fn images_without_regions_or_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("s");
+    let mut writer = StoreWriter::create(&dir, StoreOptions::new(4)).unwrap();
+    let empty = ImageRegions {
+        features: &[],
+        boxes: Boxes::Pixels(&[]),
+        tags: &[],
+        ..image("empty")
+    };
+    writer.push(empty).unwrap();
+    // Boxes that come as shares of the image are stored to the bit.
+    let relative = [
+        [0.1, 0.2, 0.7, 0.9, 0.6, 0.7],
+        [0.0, 0.0, 1.0, 1.0, 1.0, 1.0],
+    ];
+    let sizeless = ImageRegions {
+        width: 0,
+        height: 0,
+        boxes: Boxes::Relative(&relative),
+        ..image("sizeless")
+    };
+    writer.push(sizeless).unwrap();
+    writer.finish().unwrap();
+    let store = RegionStore::open(&dir).unwrap();
+    assert_eq!(store.check(), []);
+    assert_eq!(
+        (store.num_regions(0), store.tag_text(0).unwrap()),
+        (0, String::new())
+    );
+    assert_eq!((store.size(1), store.boxes(1)), ((0, 0), &relative[..]));
+}
+
+#[test]
 fn refused_tags() {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = StoreWriter::create(&dir.path().join("s"), StoreOptions::new(4)).unwrap();
     let mut bad = tag("dog");
-    bad.box_px[2] = 400.0;
+    bad.box_px = Some([1.0, 2.0, 400.0, 40.0]);
     let found = message(writer.push(ImageRegions {
         tags: &[bad],
         ..image("k")

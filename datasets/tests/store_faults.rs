@@ -6,7 +6,9 @@ use std::fs;
 use std::path::Path;
 
 use common::{image, message, tag, write_store};
-use oscar_datasets::{ImageRegions, RegionStore, Result, StoreDtype, StoreOptions, StoreWriter};
+use oscar_datasets::{
+    Boxes, ImageRegions, RegionStore, Result, StoreDtype, StoreOptions, StoreWriter,
+};
 use rstest::rstest;
 
 /// Writes a store of one image, changes a file with `change`, and returns how opening fails.
@@ -126,7 +128,7 @@ fn check_names_keys_and_findings() -> Result<()> {
         ..image("nan")
     })?;
     writer.push(ImageRegions {
-        boxes_px: &[[0., 0., 62.5, 75.], [0., 0., 1., 1.]],
+        boxes: Boxes::Pixels(&[[0., 0., 62.5, 75.], [0., 0., 1., 1.]]),
         ..image("box")
     })?;
     writer.push(ImageRegions {

@@ -6,12 +6,12 @@ use burn::tensor::{Int, Tensor};
 use burn_flex::Flex;
 use oscar_core::input::{
     AttentionMask, EncodedPair, ExampleSeed, InputError, PaddingConfig, PretrainBatch,
-    PretrainBatcher, PretrainEncoderConfig, RegionHandle,
+    PretrainBatcher, PretrainEncoderConfig, RegionHandle, RegionSource, SourceError,
 };
 use proptest::prelude::*;
 
 mod input_support;
-use input_support::{Corpus, Regions, encoder, region_value};
+use input_support::{Corpus, Regions, encoder, handle, region_value, regions};
 
 type B = Flex;
 
@@ -202,13 +202,59 @@ fn a_batch_without_targets_has_one_of_no_weight() {
 }
 
 #[test]
+fn images_without_regions_are_text_alone() {
+    let mut rows = pairs(2, 0);
+    rows[0].regions = regions(0);
+    rows[0].num_regions = 0;
+    check(
+        &batch(&rows, PaddingConfig::default()),
+        &rows,
+        PaddingConfig::default(),
+    );
+
+    rows[1].regions = regions(0);
+    rows[1].num_regions = 0;
+    let batch = batch(&rows, PaddingConfig::default());
+    assert!(batch.input.region_features.is_none());
+    let AttentionMask::Padding(mask) = batch.input.attention_mask else {
+        panic!("pre-training masks padding alone");
+    };
+    assert_eq!(mask.dims(), batch.input.input_ids.dims());
+}
+
+#[test]
+fn unreadable_regions_are_named() {
+    struct Broken;
+    impl RegionSource for Broken {
+        fn region_dim(&self) -> usize {
+            4
+        }
+        fn num_regions(&self, _: usize) -> Result<usize, SourceError> {
+            Ok(3)
+        }
+        fn copy_regions(&self, _: usize, _: &mut [f32]) -> Result<(), SourceError> {
+            Err("features.tsv:7: cut off".into())
+        }
+    }
+    let mut rows = pairs(2, 0);
+    rows[1].regions = RegionHandle::new(std::sync::Arc::new(Broken), 0).unwrap();
+    let batcher = PretrainBatcher::new(&encoder(config()), PaddingConfig::default()).unwrap();
+    let error = batcher
+        .try_batch::<B>(rows, &Default::default())
+        .unwrap_err();
+    assert!(error.to_string().starts_with("memory:2"), "{error}");
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(cause, "features.tsv:7: cut off");
+}
+
+#[test]
 fn regions_of_two_sizes_do_not_batch() {
     let mut rows = pairs(2, 0);
     let wider = std::sync::Arc::new(Regions {
         counts: vec![2],
         dim: 6,
     });
-    rows[1].regions = RegionHandle::new(wider, 0);
+    rows[1].regions = handle(wider, 0);
     let batcher = PretrainBatcher::new(&encoder(config()), PaddingConfig::default()).unwrap();
     let error = batcher
         .try_batch::<B>(rows, &Default::default())

@@ -69,7 +69,7 @@ fn the_image_keeps_its_regions_and_one_text_is_anothers() {
             pair.origin
         );
         let mut values = vec![0.0; 4];
-        pair.regions.copy_into(&mut values);
+        pair.regions.copy_into(&mut values).unwrap();
         assert_eq!(values[0], (100 * row) as f32);
         assert_eq!(pair.num_regions, 2 + row % 5);
     }

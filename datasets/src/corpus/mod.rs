@@ -25,8 +25,9 @@ use rayon::prelude::*;
 
 use self::row::{Row, Texts};
 use crate::error::{DatasetError, Result};
+use crate::images::{ImageSource, SharedImages};
 use crate::mapped::map_file;
-use crate::store::RegionStore;
+use crate::tsv::line_starts;
 
 const HINT: &str = "it is a corpus, one JSON object a line; check the path, or build the data set";
 
@@ -36,7 +37,7 @@ const SHOWN: usize = 20;
 /// Rows checked by one thread at a time.
 const CHUNK: usize = 4096;
 
-/// A corpus opened for reading, with the region store its images stand in.
+/// A corpus opened for reading, with the images it names.
 ///
 /// Memory: twelve bytes a row, and four more for each question. The engine reads it through
 /// [`ExampleSource`], which reports errors; Burn's `Dataset` is implemented too, for use with
@@ -44,7 +45,7 @@ const CHUNK: usize = 4096;
 pub struct JsonlCorpus {
     path: PathBuf,
     map: Arc<Mmap>,
-    store: Arc<RegionStore>,
+    source: SharedImages,
     /// Start of each line, and the end of the last.
     offsets: Vec<u64>,
     images: Vec<u32>,
@@ -53,13 +54,13 @@ pub struct JsonlCorpus {
 }
 
 impl JsonlCorpus {
-    /// Opens and checks the corpus at `path`; its `image` keys are those of `store`.
+    /// Opens and checks the corpus at `path`; its `image` keys are those of `source`.
     ///
     /// # Errors
     /// A missing or empty file; or [`DatasetError::Corpus`] with the first twenty wrong rows: bad
     /// JSON, unknown or missing keys, a text without any letter or digit, an image that is not in
-    /// the store, text that is not UTF-8, a line over 1 MiB, a blank line.
-    pub fn open(path: &Path, store: Arc<RegionStore>) -> Result<Self> {
+    /// `source`, text that is not UTF-8, a line over 1 MiB, a blank line.
+    pub fn open(path: &Path, source: SharedImages) -> Result<Self> {
         let map = map_file(path, HINT)?;
         let offsets = line_starts(&map);
         let rows = offsets.len() - 1;
@@ -78,7 +79,7 @@ impl JsonlCorpus {
                 let mut checked = Checked::default();
                 for index in start..(start + CHUNK).min(rows) {
                     let line = &map[offsets[index] as usize..offsets[index + 1] as usize];
-                    checked.add(index, check_line(line, &store), path);
+                    checked.add(index, check_line(line, &*source), path);
                 }
                 checked
             })
@@ -100,7 +101,7 @@ impl JsonlCorpus {
                 total,
             });
         }
-        let mut named = vec![false; store.len()];
+        let mut named = vec![false; source.len()];
         images
             .iter()
             .for_each(|&image: &u32| named[image as usize] = true);
@@ -109,7 +110,7 @@ impl JsonlCorpus {
         Ok(Self {
             path,
             map,
-            store,
+            source,
             offsets,
             images,
             answer_rows,
@@ -122,17 +123,17 @@ impl JsonlCorpus {
         &self.path
     }
 
-    /// The store the images stand in.
-    pub fn store(&self) -> &Arc<RegionStore> {
-        &self.store
+    /// Where the images stand.
+    pub fn source(&self) -> &SharedImages {
+        &self.source
     }
 
-    /// The store's row of the image that corpus row `index` is about.
+    /// The source's row of the image that corpus row `index` is about.
     pub fn image_row(&self, index: usize) -> usize {
         self.images[index] as usize
     }
 
-    /// How many images of the store no row is about.
+    /// How many images of the source no row is about.
     pub fn images_without_rows(&self) -> usize {
         self.images_without_rows
     }
@@ -165,10 +166,13 @@ impl JsonlCorpus {
                 text,
                 tags: Some(tags),
             } => (text, tags, TextB::Tags),
-            Texts::Caption { text, tags: None } => (text, self.store.tag_text(image)?, TextB::Tags),
+            Texts::Caption { text, tags: None } => {
+                (text, self.source.tag_text(image)?, TextB::Tags)
+            }
             Texts::Question { question, answers } => (question, answers, TextB::Answer),
         };
-        let regions = RegionHandle::new(self.store.clone(), image);
+        let regions = RegionHandle::new(self.source.clone(), image)
+            .map_err(|error| wrong(error.to_string()))?;
         Ok(Example {
             origin,
             image: row.image,
@@ -241,26 +245,14 @@ impl Checked {
 }
 
 /// The image row a line is about, and whether it is a question.
-fn check_line(line: &[u8], store: &RegionStore) -> Result<(u32, bool), String> {
+fn check_line(line: &[u8], source: &dyn ImageSource) -> Result<(u32, bool), String> {
     let row = Row::parse(line)?;
-    let image = store.find(&row.image).ok_or_else(|| {
+    let image = source.find(&row.image).ok_or_else(|| {
         format!(
-            "image `{}` is not in the region store {}; drop the row, or store its regions",
+            "image `{}` is not among those of {}; drop the row, or add the image's regions",
             row.image,
-            store.dir().display()
+            source.path().display()
         )
     })?;
     Ok((image as u32, matches!(row.texts, Texts::Question { .. })))
-}
-
-/// Where each line starts, then where the last one ends; a newline at the end opens no line.
-fn line_starts(bytes: &[u8]) -> Vec<u64> {
-    let newlines = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
-    let mut starts: Vec<u64> = std::iter::once(0)
-        .chain(newlines.map(|(i, _)| i as u64 + 1))
-        .collect();
-    if starts.last() != Some(&(bytes.len() as u64)) {
-        starts.push(bytes.len() as u64);
-    }
-    starts
 }

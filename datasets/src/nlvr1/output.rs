@@ -15,14 +15,14 @@ use super::features::FEATURE_DIM;
 use super::images::{HEIGHT, WIDTH};
 use super::objects::{BOX_SIZE, BOX_X, Object};
 use crate::error::{DatasetError, Result};
-use crate::store::{ImageRegions, RegionStore, StoreOptions, StoreWriter, Tag};
+use crate::store::{Boxes, ImageRegions, RegionStore, StoreOptions, StoreWriter, Tag};
 
 /// Looks of a grey box: class and box of each object, which is all there is to see.
-pub(super) type Looks = Vec<(String, [u32; 4])>;
+pub(super) type Looks = Vec<(String, Option<[u32; 4]>)>;
 
 fn looks(tags: &[Tag]) -> Looks {
     tags.iter()
-        .map(|tag| (tag.class.clone(), tag.box_px.map(|v| v as u32)))
+        .map(|tag| (tag.class.clone(), tag.box_px.map(|b| b.map(|v| v as u32))))
         .collect()
 }
 
@@ -93,7 +93,7 @@ impl Writers {
                 width: BOX_SIZE,
                 height: BOX_SIZE,
                 features: its_features,
-                boxes_px: &boxes,
+                boxes: Boxes::Pixels(&boxes),
                 tags: &tags,
             })?;
             let text = caption::describe(in_box);
@@ -117,7 +117,7 @@ impl Writers {
                 width: WIDTH,
                 height: HEIGHT,
                 features,
-                boxes_px: &boxes,
+                boxes: Boxes::Pixels(&boxes),
                 tags: &tags(objects, &boxes),
             })?;
         }
@@ -167,7 +167,7 @@ fn tags(objects: &[Object], boxes: &[[f32; 4]]) -> Vec<Tag> {
     let tag = |(object, &box_px): (&Object, &[f32; 4])| Tag {
         class: object.class(),
         score: 1.0,
-        box_px,
+        box_px: Some(box_px),
         attributes: Vec::new(),
     };
     objects.iter().zip(boxes).map(tag).collect()

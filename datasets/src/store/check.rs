@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use oscar_core::input::RegionSource;
 use rayon::prelude::*;
 
 use super::{RegionStore, box_problem};
@@ -57,10 +56,6 @@ impl RegionStore {
         };
         let (width, height) = self.size(row);
         let (regions, dim) = (self.num_regions(row), self.region_dim());
-        if regions == 0 {
-            report("it has no region".into());
-        }
-
         let mut values = vec![0.0; regions * dim];
         self.copy_regions(row, &mut values);
         let bad = values
@@ -87,7 +82,7 @@ impl RegionStore {
             Err(error) => report(format!("{error}")),
             Ok(tags) => {
                 let wrong = tags.iter().find_map(|tag| {
-                    let problem = box_problem(&tag.box_px, width, height)?;
+                    let problem = box_problem(tag.box_px.as_ref()?, width, height)?;
                     Some(format!("tag `{}`: {problem}", tag.class))
                 });
                 wrong.into_iter().for_each(&mut report);

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `regions-00000.safetensors`, … | `offsets` I64 `[images + 1]`: first region of each image of this shard; `boxes` F32 `[regions, 6]`: x1/W, y1/H, x2/W, y2/H, w/W, h/H; `features` F16 or F32 `[regions, D]` |
 //! | `index.safetensors` | `keys` U8: all keys, UTF-8, one after the other; `key_offsets` U64 `[n + 1]`; `sorted` U32 `[n]`: images by ascending key bytes; `shard`, `row` U32 `[n]`: where an image's regions are; `image_size` U32 `[n, 2]`: width, height; `tag_offsets` U64 `[n + 1]`: byte ranges in `tags.jsonl` |
-//! | `tags.jsonl` | one line per image: `[{"class": "black square", "score": 1.0, "box": [x1, y1, x2, y2]}, …]`, boxes in pixels, in the order of the regions |
+//! | `tags.jsonl` | one line per image: `[{"class": "black square", "score": 1.0, "box": [x1, y1, x2, y2]}, …]`, boxes in pixels; objects need not be the regions |
 //!
 //! Nothing is parsed when a store is opened, apart from the headers: the index is as usable on
 //! disk as in memory. [`StoreWriter`] writes a store, [`RegionStore`] reads one.
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use check::Problem;
 pub use reader::{Rects, RegionStore};
-pub use writer::{ImageRegions, StoreOptions, StoreWriter};
+pub use writer::{Boxes, ImageRegions, StoreOptions, StoreWriter};
 
 /// Version of the files described above; a reader accepts no other.
 pub const FORMAT_VERSION: u32 = 1;
@@ -41,9 +41,9 @@ pub struct Tag {
     /// The detector's confidence, 0 to 1.
     #[serde(default = "certain")]
     pub score: f32,
-    /// Where it is, in pixels: x1, y1, x2, y2.
-    #[serde(rename = "box")]
-    pub box_px: [f32; 4],
+    /// Where it is, in pixels: x1, y1, x2, y2; some sources name objects without saying where.
+    #[serde(rename = "box", default, skip_serializing_if = "Option::is_none")]
+    pub box_px: Option<[f32; 4]>,
     /// Attributes, if the detector names them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attributes: Vec<String>,
@@ -93,13 +93,17 @@ impl StoreDtype {
     }
 }
 
-/// What is wrong with a box in pixels, if anything.
+/// What is wrong with a box in pixels, if anything; an image of size 0 x 0 has no known limits.
 pub(crate) fn box_problem(b: &[f32; 4], width: u32, height: u32) -> Option<String> {
     let [x1, y1, x2, y2] = *b;
+    let limit = |side: u32| match side {
+        0 => f32::MAX,
+        side => side as f32,
+    };
     // Written so that NaN fails every test.
     let why = if !(x2 > x1 && y2 > y1) {
         "is empty or inverted"
-    } else if !(x1 >= 0.0 && y1 >= 0.0 && x2 <= width as f32 && y2 <= height as f32) {
+    } else if !(x1 >= 0.0 && y1 >= 0.0 && x2 <= limit(width) && y2 <= limit(height)) {
         "reaches outside the image"
     } else {
         return None;

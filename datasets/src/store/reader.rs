@@ -6,12 +6,13 @@ use std::sync::Arc;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use memmap2::Mmap;
-use oscar_core::input::RegionSource;
+use oscar_core::input::{RegionSource, SourceError};
 use safetensors::Dtype;
 use serde::Deserialize;
 
 use super::{FORMAT_VERSION, INDEX_FILE, StoreDtype, TAGS_FILE, Tag, shard_file};
 use crate::error::{DatasetError, Result};
+use crate::images::ImageSource;
 use crate::mapped::{Column, MappedTensors, map_file};
 
 const INDEX_HINT: &str = "it is the index of a region store, made by `oscar-bin data build`; \
@@ -296,16 +297,19 @@ impl Shard {
     }
 }
 
-impl RegionSource for RegionStore {
-    fn region_dim(&self) -> usize {
+impl RegionStore {
+    /// Values per region: features and six box values.
+    pub fn region_dim(&self) -> usize {
         self.feature_dim + 6
     }
 
-    fn num_regions(&self, row: usize) -> usize {
+    /// Number of regions of image `row`.
+    pub fn num_regions(&self, row: usize) -> usize {
         self.place(row).1.len()
     }
 
-    fn copy_regions(&self, row: usize, out: &mut [f32]) {
+    /// Copies the first `out.len() / region_dim` regions of image `row` to `out`, as f32.
+    pub fn copy_regions(&self, row: usize, out: &mut [f32]) {
         let d = self.feature_dim;
         let (shard, regions) = self.place(row);
         for (region, out) in regions.zip(out.chunks_exact_mut(d + 6)) {
@@ -320,5 +324,38 @@ impl RegionSource for RegionStore {
             }
             geometry.copy_from_slice(&shard.boxes[6 * region..6 * region + 6]);
         }
+    }
+}
+
+impl RegionSource for RegionStore {
+    fn region_dim(&self) -> usize {
+        self.region_dim()
+    }
+
+    fn num_regions(&self, row: usize) -> Result<usize, SourceError> {
+        Ok(self.num_regions(row))
+    }
+
+    fn copy_regions(&self, row: usize, out: &mut [f32]) -> Result<(), SourceError> {
+        self.copy_regions(row, out);
+        Ok(())
+    }
+}
+
+impl ImageSource for RegionStore {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn find(&self, key: &str) -> Option<usize> {
+        self.find(key)
+    }
+
+    fn tag_text(&self, row: usize) -> Result<String> {
+        self.tag_text(row)
+    }
+
+    fn path(&self) -> &Path {
+        &self.dir
     }
 }

@@ -47,16 +47,40 @@ impl StoreOptions {
 pub struct ImageRegions<'a> {
     /// Unique, not empty, without control characters.
     pub key: &'a str,
-    /// Width in pixels.
+    /// Width in pixels; 0 if unknown.
     pub width: u32,
-    /// Height in pixels.
+    /// Height in pixels; 0 if unknown.
     pub height: u32,
     /// Row-major `[regions, feature_dim]`.
     pub features: &'a [f32],
-    /// One box per region, in pixels: x1, y1, x2, y2.
-    pub boxes_px: &'a [[f32; 4]],
+    /// One box per region; an image may have none.
+    pub boxes: Boxes<'a>,
     /// Objects, in the order in which their classes shall be read.
     pub tags: &'a [Tag],
+}
+
+/// Where an image's regions are.
+#[derive(Clone, Copy, Debug)]
+pub enum Boxes<'a> {
+    /// x1, y1, x2, y2 in pixels, inside an image of known size.
+    Pixels(&'a [[f32; 4]]),
+    /// x1/W, y1/H, x2/W, y2/H, w/W, h/H, stored as they are: published features come with them.
+    Relative(&'a [[f32; 6]]),
+}
+
+impl Boxes<'_> {
+    /// Number of regions.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Pixels(boxes) => boxes.len(),
+            Self::Relative(boxes) => boxes.len(),
+        }
+    }
+
+    /// Whether the image has no region.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// Writes a store; nothing appears under its name before [`finish`](Self::finish).
@@ -127,9 +151,10 @@ impl StoreWriter {
     /// Adds an image. An image that is refused leaves the store as it was.
     ///
     /// # Errors
-    /// A key that is empty, has control characters or is already stored; no region; features whose
-    /// length is not `regions * feature_dim`, or that are not finite in the store's precision; a
-    /// box or tag box that is empty or reaches outside the image; a tag without class; a full disk.
+    /// A key that is empty, has control characters or is already stored; features whose length is
+    /// not `regions * feature_dim`, or that are not finite in the store's precision; a box in
+    /// pixels or a tag's box that is empty or reaches outside the image; a tag without class; a
+    /// full disk.
     pub fn push(&mut self, image: ImageRegions<'_>) -> Result<()> {
         self.check(&image)?;
         let tag_line = serde_json::to_string(image.tags)
@@ -197,7 +222,7 @@ impl StoreWriter {
             width,
             height,
             features,
-            boxes_px,
+            boxes,
             tags,
         } = *image;
         let refuse = |found: String, fix| Err(refused(key, found, fix));
@@ -216,26 +241,19 @@ impl StoreWriter {
                 "make a second",
             );
         }
-        if boxes_px.is_empty() {
-            return Err(DatasetError::NoRegions { key: key.into() });
-        }
-        let wanted = boxes_px.len() * self.options.feature_dim;
+        let wanted = boxes.len() * self.options.feature_dim;
         if features.len() != wanted {
             let found = format!(
                 "{} feature values for {} regions of {} values, which take {wanted}",
                 features.len(),
-                boxes_px.len(),
+                boxes.len(),
                 self.options.feature_dim
             );
             return refuse(found, "check the feature dimension");
         }
-        for (region, b) in boxes_px.iter().enumerate() {
-            if let Some(problem) = box_problem(b, width, height) {
-                return refuse(
-                    format!("region {region}: {problem}"),
-                    "clip or drop the region",
-                );
-            }
+        if let Some((region, problem)) = boxes_problem(boxes, width, height) {
+            let found = format!("region {region}: {problem}");
+            return refuse(found, "clip or drop the region");
         }
         for tag in tags {
             let class = &tag.class;
@@ -249,7 +267,7 @@ impl StoreWriter {
                 let found = format!("tag `{class}` has score {}", tag.score);
                 return refuse(found, "give a score from 0 to 1");
             }
-            if let Some(problem) = box_problem(&tag.box_px, width, height) {
+            if let Some(problem) = tag.box_px.and_then(|b| box_problem(&b, width, height)) {
                 return refuse(format!("tag `{class}`: {problem}"), "clip or drop the tag");
             }
         }
@@ -326,6 +344,24 @@ impl StoreWriter {
         }
         bytes.extend_from_slice(&self.keys);
         bytes
+    }
+}
+
+/// The first region whose box cannot be stored, and why.
+fn boxes_problem(boxes: Boxes<'_>, width: u32, height: u32) -> Option<(usize, String)> {
+    match boxes {
+        Boxes::Pixels([]) | Boxes::Relative([]) => None,
+        Boxes::Pixels(_) if width == 0 || height == 0 => {
+            Some((0, "a box in pixels, but the image's size is unknown".into()))
+        }
+        Boxes::Pixels(boxes) => boxes
+            .iter()
+            .enumerate()
+            .find_map(|(region, b)| Some((region, box_problem(b, width, height)?))),
+        Boxes::Relative(boxes) => boxes
+            .iter()
+            .position(|b| b.iter().any(|v| !v.is_finite()))
+            .map(|region| (region, format!("box {:?} is not finite", boxes[region]))),
     }
 }
 

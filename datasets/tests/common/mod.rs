@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use image::{Rgb, RgbImage};
-use oscar_datasets::{ImageRegions, RegionStore, Result, StoreOptions, StoreWriter, Tag};
+use oscar_datasets::{Boxes, ImageRegions, RegionStore, Result, StoreOptions, StoreWriter, Tag};
 
 /// The sample that ships with the repository.
 pub fn sample() -> PathBuf {
@@ -18,7 +18,7 @@ pub fn tag(class: &str) -> Tag {
     Tag {
         class: class.into(),
         score: 0.5,
-        box_px: [1.0, 2.0, 30.0, 40.0],
+        box_px: Some([1.0, 2.0, 30.0, 40.0]),
         attributes: vec![],
     }
 }
@@ -30,7 +30,7 @@ pub fn image(key: &str) -> ImageRegions<'_> {
         width: 100,
         height: 100,
         features: &[0.5, 1.0, 1.5, 2.0, -0.5, -1.0, -1.5, -2.0],
-        boxes_px: &[[0.0, 0.0, 50.0, 100.0], [25.0, 50.0, 100.0, 75.0]],
+        boxes: Boxes::Pixels(&[[0.0, 0.0, 50.0, 100.0], [25.0, 50.0, 100.0, 75.0]]),
         tags: &[],
     }
 }

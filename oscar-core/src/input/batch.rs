@@ -130,7 +130,7 @@ impl PretrainBatcher {
     ///
     /// # Errors
     ///
-    /// There is no row, or rows have regions of different sizes.
+    /// There is no row, rows have regions of different sizes, or regions cannot be read.
     pub fn try_batch<B: Backend>(
         &self,
         rows: Vec<EncodedPair>,
@@ -152,11 +152,14 @@ impl PretrainBatcher {
                     [shape.rows, shape.text + shape.regions],
                     device,
                 )),
-                region_features: Some(floats(
-                    region_features(&rows, shape),
-                    [shape.rows, shape.regions, shape.dim],
-                    device,
-                )),
+                region_features: match shape.regions {
+                    0 => None,
+                    regions => Some(floats(
+                        region_features(&rows, shape)?,
+                        [shape.rows, regions, shape.dim],
+                        device,
+                    )),
+                },
             },
             masked_positions: ints(targets.positions, [targets.len], device),
             masked_labels: ints(targets.labels, [targets.len], device),
@@ -298,14 +301,18 @@ fn attention(rows: &[EncodedPair], shape: BatchShape) -> Vec<f32> {
 }
 
 /// The one copy of the regions between the store and the device.
-fn region_features(rows: &[EncodedPair], shape: BatchShape) -> Vec<f32> {
+fn region_features(rows: &[EncodedPair], shape: BatchShape) -> Result<Vec<f32>, InputError> {
     let width = shape.regions * shape.dim;
     let mut out = vec![0.0; rows.len() * width];
     for (row, values) in rows.iter().zip(out.chunks_mut(width.max(1))) {
         row.regions
-            .copy_into(&mut values[..row.num_regions * shape.dim]);
+            .copy_into(&mut values[..row.num_regions * shape.dim])
+            .map_err(|source| InputError::Regions {
+                origin: row.origin.clone(),
+                source,
+            })?;
     }
-    out
+    Ok(out)
 }
 
 fn ints<B: Backend, const D: usize>(

@@ -111,13 +111,13 @@ pub enum InputError {
         text: String,
     },
 
-    /// The row's image has no region.
-    #[error("{origin}: image `{image}` has no region")]
-    NoRegions {
+    /// The regions of the row's image cannot be read.
+    #[error("{origin}: cannot read the regions of its image")]
+    Regions {
         /// The row.
         origin: String,
-        /// The image's key.
-        image: String,
+        /// Why; it names the file.
+        source: SourceError,
     },
 
     /// The rows of a batch come from stores with regions of different sizes.

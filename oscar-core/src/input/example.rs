@@ -50,17 +50,27 @@ pub trait ExampleSource: Send + Sync {
 }
 
 /// The region features of many images, by row.
+///
+/// Errors are those of sources that decode as they read; they name file and row.
 pub trait RegionSource: Send + Sync {
     /// Values per region: appearance features followed by six box values.
     fn region_dim(&self) -> usize;
 
-    /// Number of regions of image `row`.
-    fn num_regions(&self, row: usize) -> usize;
+    /// Number of regions of image `row`; an image may have none.
+    ///
+    /// # Errors
+    ///
+    /// If the image cannot be read.
+    fn num_regions(&self, row: usize) -> Result<usize, SourceError>;
 
     /// Copies the first `out.len() / region_dim` regions of image `row`, region by region.
     ///
     /// `out` holds at most [`num_regions`](Self::num_regions) regions.
-    fn copy_regions(&self, row: usize, out: &mut [f32]);
+    ///
+    /// # Errors
+    ///
+    /// If the image cannot be read; `out` may have been written to by then.
+    fn copy_regions(&self, row: usize, out: &mut [f32]) -> Result<(), SourceError>;
 }
 
 /// One image's regions, still where they are stored: the batcher copies them, once.
@@ -68,17 +78,23 @@ pub trait RegionSource: Send + Sync {
 pub struct RegionHandle {
     source: Arc<dyn RegionSource>,
     row: usize,
+    len: usize,
 }
 
 impl RegionHandle {
     /// The regions of image `row` of `source`.
-    pub fn new(source: Arc<dyn RegionSource>, row: usize) -> Self {
-        Self { source, row }
+    ///
+    /// # Errors
+    ///
+    /// If the image cannot be read.
+    pub fn new(source: Arc<dyn RegionSource>, row: usize) -> Result<Self, SourceError> {
+        let len = source.num_regions(row)?;
+        Ok(Self { source, row, len })
     }
 
     /// Number of regions.
     pub fn len(&self) -> usize {
-        self.source.num_regions(self.row)
+        self.len
     }
 
     /// Whether the image has no region.
@@ -92,8 +108,12 @@ impl RegionHandle {
     }
 
     /// Copies the first `out.len() / dim` regions into `out`, a row-major `[regions, dim]`.
-    pub fn copy_into(&self, out: &mut [f32]) {
-        self.source.copy_regions(self.row, out);
+    ///
+    /// # Errors
+    ///
+    /// If the image cannot be read.
+    pub fn copy_into(&self, out: &mut [f32]) -> Result<(), SourceError> {
+        self.source.copy_regions(self.row, out)
     }
 }
 
@@ -102,8 +122,7 @@ impl fmt::Debug for RegionHandle {
         write!(
             f,
             "RegionHandle {{ row: {}, regions: {} }}",
-            self.row,
-            self.len()
+            self.row, self.len
         )
     }
 }

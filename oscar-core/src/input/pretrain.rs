@@ -124,7 +124,7 @@ impl PretrainEncoder {
     ///
     /// # Errors
     ///
-    /// A row cannot be read, its image has no region, or its text A has no token.
+    /// A row cannot be read, or its text A has no token.
     pub fn encode(
         &self,
         corpus: &dyn ExampleSource,
@@ -147,7 +147,7 @@ impl PretrainEncoder {
             self.masker
                 .mask(&mut pair.input_ids, in_b, &mut rng, &mut masked);
         }
-        self.assemble(example, pair, masked, relation)
+        Ok(self.assemble(example, pair, masked, relation))
     }
 
     /// Both texts of `example`, cut and laid out.
@@ -173,16 +173,10 @@ impl PretrainEncoder {
         pair: TokenPair,
         masked: Vec<MaskedToken>,
         relation: u8,
-    ) -> Result<EncodedPair, InputError> {
+    ) -> EncodedPair {
         let Example {
-            origin,
-            image,
-            regions,
-            ..
+            origin, regions, ..
         } = example;
-        if regions.is_empty() {
-            return Err(InputError::NoRegions { origin, image });
-        }
         let TokenPair {
             input_ids,
             token_type_ids,
@@ -190,7 +184,7 @@ impl PretrainEncoder {
             len_b,
         } = pair;
         let num_regions = regions.len().min(self.config.max_regions);
-        Ok(EncodedPair {
+        EncodedPair {
             origin,
             input_ids,
             token_type_ids,
@@ -200,6 +194,6 @@ impl PretrainEncoder {
             num_regions,
             len_a,
             len_b,
-        })
+        }
     }
 }

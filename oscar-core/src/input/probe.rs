@@ -41,7 +41,7 @@ impl PretrainEncoder {
     ///
     /// # Errors
     ///
-    /// Text A has no token, or the image has no region.
+    /// Text A has no token.
     pub fn encode_probe<R: Rng + ?Sized>(
         &self,
         example: &Example,
@@ -63,7 +63,7 @@ impl PretrainEncoder {
         };
         let mut pair = self.tokenize(&shown)?;
         let masked = mask_targets(&mut pair, targets, self.tokenizer().special().mask, rng);
-        self.assemble(shown, pair, masked, relation)
+        Ok(self.assemble(shown, pair, masked, relation))
     }
 }
 

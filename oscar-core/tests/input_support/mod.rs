@@ -22,15 +22,21 @@ impl RegionSource for Regions {
         self.dim
     }
 
-    fn num_regions(&self, row: usize) -> usize {
-        self.counts[row]
+    fn num_regions(&self, row: usize) -> Result<usize, SourceError> {
+        Ok(self.counts[row])
     }
 
-    fn copy_regions(&self, row: usize, out: &mut [f32]) {
+    fn copy_regions(&self, row: usize, out: &mut [f32]) -> Result<(), SourceError> {
         for (index, value) in out.iter_mut().enumerate() {
             *value = region_value(row, index / self.dim, index % self.dim);
         }
+        Ok(())
     }
+}
+
+/// The regions of image `row`.
+pub fn handle(source: Arc<Regions>, row: usize) -> RegionHandle {
+    RegionHandle::new(source, row).expect("regions in memory are readable")
 }
 
 pub fn region_value(row: usize, region: usize, value: usize) -> f32 {
@@ -51,7 +57,7 @@ impl Corpus {
         let regions = Arc::new(Regions { counts, dim: 4 });
         let mut corpus = Self::default();
         for (row, (a, b)) in texts.iter().enumerate() {
-            corpus.push(example(row, a, b, RegionHandle::new(regions.clone(), row)));
+            corpus.push(example(row, a, b, handle(regions.clone(), row)));
         }
         corpus
     }
@@ -191,11 +197,6 @@ pub fn text_b(pair: &EncodedPair) -> &[u32] {
 }
 
 pub fn regions(count: usize) -> RegionHandle {
-    RegionHandle::new(
-        Arc::new(Regions {
-            counts: vec![count],
-            dim: 4,
-        }),
-        0,
-    )
+    let counts = vec![count];
+    handle(Arc::new(Regions { counts, dim: 4 }), 0)
 }

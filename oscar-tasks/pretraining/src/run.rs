@@ -10,7 +10,7 @@ use oscar_core::input::{
     ContrastConfig, ExampleSource, PretrainBatch, PretrainBatcher, PretrainEncoder, Tokenizer,
 };
 use oscar_core::ops::TrainBackend;
-use oscar_datasets::{JsonlCorpus, RegionStore};
+use oscar_datasets::{JsonlCorpus, open_images};
 use oscar_train::{
     BatchSource, Corpus, Describe, Fit, Interrupter, MODEL_FILE, Outcome, RunDir, fit, peak_memory,
     write_json,
@@ -232,9 +232,9 @@ impl Data {
 }
 
 fn open_corpus(paths: &CorpusConfig) -> Result<(Arc<dyn ExampleSource>, usize), PretrainError> {
-    let store = RegionStore::open(&paths.regions)?;
-    let region_dim = oscar_core::input::RegionSource::region_dim(&*store);
-    let corpus = JsonlCorpus::open(&paths.corpus, store)?;
+    let images = open_images(&paths.regions)?;
+    let region_dim = images.region_dim();
+    let corpus = JsonlCorpus::open(&paths.corpus, images)?;
     Ok((Arc::new(corpus), region_dim))
 }
 

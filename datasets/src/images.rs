@@ -1,0 +1,47 @@
+//! What a corpus needs to know of images, wherever their regions come from.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use oscar_core::input::RegionSource;
+
+use crate::error::Result;
+use crate::store::RegionStore;
+
+/// Images by key, with their regions and their object tags.
+///
+/// Implemented by [`RegionStore`], and by readers of other formats that can be
+/// trained from without an import.
+pub trait ImageSource: RegionSource {
+    /// Number of images.
+    fn len(&self) -> usize;
+
+    /// Whether there is no image.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The row of the image with this key.
+    fn find(&self, key: &str) -> Option<usize>;
+
+    /// The classes of the objects in image `row`, joined by single spaces, in file order; empty
+    /// if the source has none.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn tag_text(&self, row: usize) -> Result<String>;
+
+    /// The file or directory, for messages.
+    fn path(&self) -> &Path;
+}
+
+/// Images shared between the rows of a corpus and the threads that read them.
+pub type SharedImages = Arc<dyn ImageSource>;
+
+/// Opens the images at `path`: a region store.
+///
+/// # Errors
+/// If there is none, or it cannot be read.
+pub fn open_images(path: &Path) -> Result<SharedImages> {
+    Ok(RegionStore::open(path)?)
+}

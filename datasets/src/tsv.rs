@@ -1,0 +1,289 @@
+//! The TSV container of the official data: one record a line, fields separated by tabs, and beside
+//! it a `.lineidx` file with the byte offset of each line.
+//!
+//! The index of `train.feature.tsv` is `train.feature.lineidx`: the last extension is replaced.
+//! Both files are checked against each other where a row is read, so that an index of another
+//! version of the file is noticed at the first row it gets wrong.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::Mmap;
+
+use crate::error::{DatasetError, Result, excerpt};
+use crate::mapped::map_file;
+
+const HINT: &str = "it is a table of the official data, tab-separated; check the path";
+const INDEX_FIX: &str = "the index belongs to another version of the file: delete it, and it is \
+                         not needed to read the file";
+
+/// A memory-mapped TSV file with random access to its rows.
+pub struct TsvFile {
+    path: PathBuf,
+    map: Arc<Mmap>,
+    /// Start of each line, then the end of the last.
+    offsets: Vec<u64>,
+    index: Option<PathBuf>,
+}
+
+impl TsvFile {
+    /// Opens `path`, with the `.lineidx` beside it, or by a pass over the file where there is none.
+    ///
+    /// # Errors
+    /// A missing file, an index that is not a list of ascending offsets from 0 within the file.
+    pub fn open(path: &Path) -> Result<Self> {
+        let map = map_file(path, HINT)?;
+        let index = path.with_extension("lineidx");
+        let (offsets, index) = match index.exists() {
+            true => (read_index(&index, map.len())?, Some(index)),
+            false => (line_starts(&map), None),
+        };
+        Ok(Self {
+            path: path.to_path_buf(),
+            map,
+            offsets,
+            index,
+        })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where row `row` stands, for messages: `features.tsv:17`.
+    pub fn origin(&self, row: usize) -> String {
+        format!("{}:{}", self.path.display(), row + 1)
+    }
+
+    /// The line of row `row`, without its newline.
+    ///
+    /// # Errors
+    /// No such row; or the index is out of step with the file: the row does not start after a
+    /// newline, or does not end with its first one.
+    pub fn line(&self, row: usize) -> Result<&[u8]> {
+        if row >= self.len() {
+            let found = format!("row {} was asked for, of {}", row + 1, self.len());
+            return Err(DatasetError::malformed(
+                &self.path,
+                found,
+                "the file that names the row belongs to another version of this one",
+            ));
+        }
+        let (start, end) = (self.offsets[row] as usize, self.offsets[row + 1] as usize);
+        let line = &self.map[start..end];
+        if let Some(index) = &self.index {
+            let out_of_step = |what: &str| {
+                let found = format!("line {}: offset {start} {what}", row + 1);
+                DatasetError::malformed(index, found, INDEX_FIX)
+            };
+            if start > 0 && self.map[start - 1] != b'\n' {
+                return Err(out_of_step("is in the middle of a line"));
+            }
+            let newline = memchr::memchr(b'\n', line).unwrap_or(line.len());
+            // The last line may lack its newline.
+            if newline + 1 < line.len() {
+                return Err(out_of_step("is followed by more than one line"));
+            }
+        }
+        Ok(line.strip_suffix(b"\n").unwrap_or(line))
+    }
+
+    /// The fields of row `row`, of which there must be at least `N`: the first `N`, stripped of
+    /// blanks, and whatever follows them.
+    ///
+    /// # Errors
+    /// As [`line`](Self::line); too few fields; a field that is not UTF-8.
+    pub fn fields<const N: usize>(&self, row: usize) -> Result<[&str; N]> {
+        let mut fields = [""; N];
+        let line = self.line(row)?;
+        let mut rest = line.split(|byte| *byte == b'\t');
+        for (column, field) in fields.iter_mut().enumerate() {
+            let bytes = rest.next().ok_or_else(|| {
+                let found = format!("{column} tab-separated field(s), where {N} are needed");
+                self.wrong(row, found, "is a tab missing, or is this another file?")
+            })?;
+            *field = self.text(row, column, bytes)?;
+        }
+        Ok(fields)
+    }
+
+    /// First and last field of row `row`, which has at least two: key and content.
+    ///
+    /// # Errors
+    /// As [`fields`](Self::fields).
+    pub fn first_and_last(&self, row: usize) -> Result<[&str; 2]> {
+        let line = self.line(row)?;
+        let first = memchr::memchr(b'\t', line);
+        let last = memchr::memrchr(b'\t', line);
+        let (Some(first), Some(last)) = (first, last) else {
+            let found = format!("no tab in {}", excerpt(&String::from_utf8_lossy(line)));
+            return Err(self.wrong(row, found, "a key and its content are separated by a tab"));
+        };
+        Ok([
+            self.text(row, 0, &line[..first])?,
+            self.text(row, 1, &line[last + 1..])?,
+        ])
+    }
+
+    /// An error about row `row`.
+    pub fn wrong(&self, row: usize, found: impl Into<String>, fix: &'static str) -> DatasetError {
+        DatasetError::Annotation {
+            path: self.path.clone(),
+            line: row + 1,
+            found: found.into(),
+            fix,
+        }
+    }
+
+    fn text<'a>(&self, row: usize, column: usize, bytes: &'a [u8]) -> Result<&'a str> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Ok(text.trim()),
+            Err(error) => {
+                let found = format!(
+                    "field {}: byte {} is not UTF-8 text",
+                    column + 1,
+                    error.valid_up_to() + 1
+                );
+                Err(self.wrong(row, found, "the file is damaged, or not in UTF-8"))
+            }
+        }
+    }
+}
+
+/// The offsets in a `.lineidx`, with the end of the file added.
+fn read_index(path: &Path, file_len: usize) -> Result<Vec<u64>> {
+    let map = map_file(path, HINT)?;
+    let lines = memchr::memchr_iter(b'\n', &map).count();
+    let mut offsets: Vec<u64> = Vec::with_capacity(lines + 2);
+    for (at, line) in map.split(|byte| *byte == b'\n').enumerate() {
+        let text = line.trim_ascii();
+        if text.is_empty() && at == lines {
+            // What follows the last newline.
+            continue;
+        }
+        let offset = std::str::from_utf8(text).ok().and_then(|t| t.parse().ok());
+        let previous = offsets.last().copied();
+        let problem = match offset {
+            None => format!(
+                "{} is not a number",
+                excerpt(&String::from_utf8_lossy(text))
+            ),
+            Some(offset) if at == 0 && offset != 0 => {
+                format!("the first offset is {offset}, not 0")
+            }
+            Some(offset) if previous.is_some_and(|previous| offset <= previous) => {
+                format!("offset {offset} does not ascend")
+            }
+            Some(offset) if offset >= file_len as u64 => {
+                format!("offset {offset} is beyond the file's {file_len} bytes")
+            }
+            Some(offset) => {
+                offsets.push(offset);
+                continue;
+            }
+        };
+        let found = format!("line {}: {problem}", at + 1);
+        return Err(DatasetError::malformed(path, found, INDEX_FIX));
+    }
+    offsets.push(file_len as u64);
+    match offsets.len() {
+        1 if file_len > 0 => Err(DatasetError::malformed(path, "no offset", INDEX_FIX)),
+        _ => Ok(offsets),
+    }
+}
+
+/// Where each line starts, then where the last one ends; a newline at the end opens no line.
+pub(crate) fn line_starts(bytes: &[u8]) -> Vec<u64> {
+    let newlines = memchr::memchr_iter(b'\n', bytes);
+    let mut starts: Vec<u64> = std::iter::once(0)
+        .chain(newlines.map(|at| at as u64 + 1))
+        .collect();
+    if starts.last() != Some(&(bytes.len() as u64)) {
+        starts.push(bytes.len() as u64);
+    }
+    starts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(tsv: &[u8], index: Option<&str>) -> Result<TsvFile> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.feature.tsv");
+        std::fs::write(&path, tsv).unwrap();
+        if let Some(index) = index {
+            std::fs::write(dir.path().join("a.feature.lineidx"), index).unwrap();
+        }
+        TsvFile::open(&path)
+    }
+
+    fn problem<T>(result: Result<T>) -> String {
+        result.err().expect("an error").to_string()
+    }
+
+    #[test]
+    fn rows_with_and_without_an_index() {
+        for index in [None, Some("0\n6\n"), Some("0\n6"), Some("0\r\n6\r\n")] {
+            for last in ["", "\n"] {
+                let file = open(format!("k\t2\tx\nl \t3\ty{last}").as_bytes(), index).unwrap();
+                assert_eq!(file.len(), 2);
+                assert_eq!(file.fields::<3>(0).unwrap(), ["k", "2", "x"]);
+                assert_eq!(file.fields::<1>(1).unwrap(), ["l"]);
+                assert_eq!(file.first_and_last(1).unwrap(), ["l", "y"]);
+                assert!(problem(file.line(2)).contains("row 3 was asked for, of 2"));
+            }
+        }
+        assert_eq!(open(b"", None).unwrap().len(), 0);
+        assert_eq!(open(b"", Some("")).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn an_index_that_is_out_of_step() {
+        for (index, wanted) in [
+            ("0\n3\n", "line 2: offset 3 is in the middle of a line"),
+            ("0\n", "line 1: offset 0 is followed by more than one line"),
+            ("1\n4\n", "line 1: the first offset is 1, not 0"),
+            ("0\n4\n4\n", "line 3: offset 4 does not ascend"),
+            ("0\n8\n", "line 2: offset 8 is beyond the file's 8 bytes"),
+            ("0\n4x\n", "line 2: \"4x\" is not a number"),
+            ("0\n\n4\n", "line 2: \"\" is not a number"),
+            ("", "no offset"),
+        ] {
+            let rows = open(b"k\t1\nl\t2\n", Some(index))
+                .and_then(|file| (0..file.len()).try_for_each(|row| file.line(row).map(|_| ())));
+            let found = problem(rows);
+            assert!(
+                found.contains(wanted) && found.contains("lineidx"),
+                "{found}"
+            );
+        }
+    }
+
+    #[test]
+    fn rows_that_are_wrong() {
+        let file = open(b"key 1\nk\t\xff\tz\n", None).unwrap();
+        let found = problem(file.fields::<2>(0));
+        assert!(
+            found.contains("a.feature.tsv:1: 1 tab-separated field(s)"),
+            "{found}"
+        );
+        assert!(problem(file.first_and_last(0)).contains("no tab in \"key 1\""));
+        let found = problem(file.fields::<2>(1));
+        assert!(
+            found.contains(":2: field 2: byte 1 is not UTF-8"),
+            "{found}"
+        );
+    }
+}
