@@ -25,7 +25,9 @@ use crate::stats::{
     LEARNING_RATE, LOSS, LearningRateMetric, SAMPLES_PER_SECOND, StatMetric, StepOutput,
     TOKENS_PER_SECOND, ThroughputMetric,
 };
-use crate::strategy::{Components, Describe, Outcome, Pace, Session, StepStrategy, Trainable};
+use crate::strategy::{
+    Components, Describe, JudgedBy, Outcome, Pace, Session, StepStrategy, Trainable,
+};
 
 /// What to train, on what, and where to.
 pub struct Fit<B: TrainBackend, M, T, V> {
@@ -47,6 +49,8 @@ pub struct Fit<B: TrainBackend, M, T, V> {
     pub resume: bool,
     /// Task statistics to show beside the loss: name, and whether higher is better.
     pub metrics: Vec<(&'static str, bool)>,
+    /// By what the best weights are chosen.
+    pub judged_by: JudgedBy,
     /// Writes what describes the model beside its weights.
     pub describe: Describe,
     /// Stops the run, after a checkpoint.
@@ -141,6 +145,7 @@ where
         device: fit.device,
         failure,
         describe: fit.describe,
+        judged_by: fit.judged_by,
         diverged: diverged.clone(),
     };
     let outcome = Arc::new(Mutex::new(None));

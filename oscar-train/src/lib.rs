@@ -6,6 +6,7 @@
 
 mod dashboard;
 mod error;
+pub mod finetune;
 mod fit;
 mod loader;
 mod memory;
@@ -27,11 +28,13 @@ pub use memory::peak_memory;
 pub use metrics_log::MetricsLog;
 pub use optim::{AdamW, AdamWConfig, MomentsRecord, clip_grad_norm};
 pub use renderer::{LineRenderer, bytes, duration};
-pub use run::{Best, FixedSettings, MODEL_FILE, RunDir, TrainState, write_directory, write_json};
+pub use run::{
+    Best, FixedSettings, MODEL_FILE, RunDir, TrainState, write_directory, write_file, write_json,
+};
 pub use schedule::{LinearSchedule, ScheduleOrder};
 pub use settings::{OptimizerConfig, TrainConfig};
 pub use stats::{
     LOSS, LearningRateMetric, StatMetric, Statistic, StepOutput, StepStats, ThroughputMetric,
 };
-pub use strategy::{ClipAt, Components, Describe, Outcome, Pace, Trainable};
+pub use strategy::{ClipAt, Components, Describe, JudgedBy, Outcome, Pace, Trainable};
 pub use terminal::release_terminal;

@@ -9,6 +9,7 @@
 //! A checkpoint is written aside, synced and renamed: a directory called `step-…` is complete.
 
 use std::fs::{self, File, TryLockError};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use burn::module::AutodiffModule;
@@ -69,6 +70,9 @@ pub struct Best {
     pub step: usize,
     /// Validation loss.
     pub loss: f64,
+    /// The statistic by which it is the best, where that is not the loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
 }
 
 impl FixedSettings {
@@ -247,6 +251,27 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), TrainError>
         file.sync_all()
     };
     write().map_err(io("write", path))
+}
+
+/// Writes a file beside `path`, syncs it and renames it: it appears whole or not at all.
+///
+/// # Errors
+///
+/// If the file cannot be written.
+pub fn write_file(path: &Path, content: &[u8]) -> Result<(), TrainError> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".tmp");
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&aside)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&aside, path)
+    };
+    write().map_err(|error| {
+        // Nothing to add to the first error if this fails too.
+        let _ = fs::remove_file(&aside);
+        io("write", path)(error)
+    })
 }
 
 fn read_state(path: &Path) -> Result<TrainState, TrainError> {

@@ -54,6 +54,16 @@ pub struct Pace {
     pub clip_at: ClipAt,
 }
 
+/// By what the best weights of a run are chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JudgedBy {
+    /// The lowest validation loss.
+    #[default]
+    Loss,
+    /// The highest mean of this statistic; of equal ones the first.
+    Highest(&'static str),
+}
+
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -108,6 +118,7 @@ pub(crate) struct Session<B: TrainBackend> {
     pub device: B::Device,
     pub failure: Failure,
     pub describe: Describe,
+    pub judged_by: JudgedBy,
     /// Set by the event thread when it reads a loss that is not finite.
     pub diverged: Arc<AtomicBool>,
 }
@@ -322,12 +333,21 @@ where
         let Some(loss) = stats.mean(LOSS).filter(|loss| loss.is_finite()) else {
             return Ok(());
         };
-        if self.best.is_some_and(|best| best.loss <= loss) {
+        let score = match self.session.judged_by {
+            JudgedBy::Loss => None,
+            JudgedBy::Highest(name) => stats.mean(name),
+        };
+        let as_good = |best: Best| match (best.score, score) {
+            (Some(best), Some(score)) => best >= score,
+            _ => best.loss <= loss,
+        };
+        if self.best.is_some_and(as_good) {
             return Ok(());
         }
         self.best = Some(Best {
             step: self.step,
             loss,
+            score,
         });
         self.export("best")
     }

@@ -10,6 +10,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::error::InputError;
+use super::example::SourceError;
 use super::pretrain::{EncodedPair, PretrainEncoder};
 
 /// What the backbone reads.
@@ -136,31 +137,16 @@ impl PretrainBatcher {
         rows: Vec<EncodedPair>,
         device: &B::Device,
     ) -> Result<PretrainBatch<B>, InputError> {
-        let shape = self.shape(&rows)?;
+        let (input, shape) = pad_inputs(
+            &rows,
+            self.pad_id,
+            (self.max_text, self.max_regions),
+            self.padding.pad_multiple,
+            device,
+        )?;
         let targets = self.targets(&rows, shape);
         Ok(PretrainBatch {
-            input: OscarInput {
-                input_ids: ints(
-                    self.input_ids(&rows, shape),
-                    [shape.rows, shape.text],
-                    device,
-                ),
-                token_type_ids: ints(token_types(&rows, shape), [shape.rows, shape.text], device),
-                position_ids: None,
-                attention_mask: AttentionMask::Padding(floats(
-                    attention(&rows, shape),
-                    [shape.rows, shape.text + shape.regions],
-                    device,
-                )),
-                region_features: match shape.regions {
-                    0 => None,
-                    regions => Some(floats(
-                        region_features(&rows, shape)?,
-                        [shape.rows, regions, shape.dim],
-                        device,
-                    )),
-                },
-            },
+            input,
             masked_positions: ints(targets.positions, [targets.len], device),
             masked_labels: ints(targets.labels, [targets.len], device),
             masked_weights: floats(targets.weights, [targets.len], device),
@@ -175,44 +161,6 @@ impl PretrainBatcher {
                 .map(|row| row.input_ids.len() + row.num_regions)
                 .sum(),
             origins: rows.into_iter().map(|row| row.origin).collect(),
-        })
-    }
-
-    fn shape(&self, rows: &[EncodedPair]) -> Result<BatchShape, InputError> {
-        let first = rows.first().ok_or(InputError::EmptyBatch)?;
-        let dim = first.regions.dim();
-        if let Some(row) = rows.iter().find(|row| row.regions.dim() != dim) {
-            return Err(InputError::RegionDim {
-                origin: row.origin.clone(),
-                found: row.regions.dim(),
-                other: first.origin.clone(),
-                expected: dim,
-            });
-        }
-        let text = rows
-            .iter()
-            .map(|row| row.input_ids.len())
-            .max()
-            .unwrap_or(0);
-        let regions = rows.iter().map(|row| row.num_regions).max().unwrap_or(0);
-        Ok(BatchShape {
-            rows: rows.len(),
-            text: self.round_up(text, self.max_text),
-            regions: self.round_up(regions, self.max_regions),
-            dim,
-        })
-    }
-
-    fn round_up(&self, longest: usize, limit: usize) -> usize {
-        longest
-            .next_multiple_of(self.padding.pad_multiple)
-            .min(limit)
-            .max(longest)
-    }
-
-    fn input_ids(&self, rows: &[EncodedPair], shape: BatchShape) -> Vec<i32> {
-        padded(rows, shape.text, self.pad_id as i32, |row| {
-            row.input_ids.iter().map(|&id| id as i32)
         })
     }
 
@@ -251,16 +199,7 @@ impl<B: Backend> Batcher<B, EncodedPair, PretrainBatch<B>> for PretrainBatcher {
     }
 }
 
-/// Sizes of a batch, padding included.
-#[derive(Clone, Copy)]
-struct BatchShape {
-    rows: usize,
-    text: usize,
-    regions: usize,
-    dim: usize,
-}
-
-/// The masked-token targets of a batch, each list `len` long.
+/// The targets of a batch, each list `len` long.
 #[derive(Default)]
 struct Targets {
     positions: Vec<i32>,
@@ -269,12 +208,125 @@ struct Targets {
     len: usize,
 }
 
+/// A row that becomes part of an [`OscarInput`].
+pub(super) trait InputRow {
+    fn origin(&self) -> &str;
+    fn input_ids(&self) -> &[u32];
+    fn token_type_ids(&self) -> &[u8];
+    fn num_regions(&self) -> usize;
+    /// `None` if the row has no image at all.
+    fn region_dim(&self) -> Option<usize>;
+    fn copy_regions(&self, out: &mut [f32]) -> Result<(), SourceError>;
+}
+
+impl InputRow for EncodedPair {
+    fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    fn input_ids(&self) -> &[u32] {
+        &self.input_ids
+    }
+
+    fn token_type_ids(&self) -> &[u8] {
+        &self.token_type_ids
+    }
+
+    fn num_regions(&self) -> usize {
+        self.num_regions
+    }
+
+    fn region_dim(&self) -> Option<usize> {
+        Some(self.regions.dim())
+    }
+
+    fn copy_regions(&self, out: &mut [f32]) -> Result<(), SourceError> {
+        self.regions.copy_into(out)
+    }
+}
+
+/// Sizes of a batch, padding included.
+#[derive(Clone, Copy)]
+pub(super) struct BatchShape {
+    pub(super) rows: usize,
+    pub(super) text: usize,
+    pub(super) regions: usize,
+    pub(super) dim: usize,
+}
+
+/// Pads `rows` to their longest, rounded up to a multiple but not beyond `limits` (text, regions).
+pub(super) fn pad_inputs<B: Backend, R: InputRow>(
+    rows: &[R],
+    pad_id: u32,
+    limits: (usize, usize),
+    multiple: usize,
+    device: &B::Device,
+) -> Result<(OscarInput<B>, BatchShape), InputError> {
+    let shape = batch_shape(rows, limits, multiple)?;
+    let ids = padded(rows, shape.text, pad_id as i32, |row| {
+        row.input_ids().iter().map(|&id| id as i32)
+    });
+    let types = padded(rows, shape.text, 0, |row| {
+        row.token_type_ids().iter().map(|&kind| i32::from(kind))
+    });
+    let region_features = match shape.regions {
+        0 => None,
+        regions => Some(floats(
+            region_features(rows, shape)?,
+            [shape.rows, regions, shape.dim],
+            device,
+        )),
+    };
+    let input = OscarInput {
+        input_ids: ints(ids, [shape.rows, shape.text], device),
+        token_type_ids: ints(types, [shape.rows, shape.text], device),
+        position_ids: None,
+        attention_mask: AttentionMask::Padding(floats(
+            attention(rows, shape),
+            [shape.rows, shape.text + shape.regions],
+            device,
+        )),
+        region_features,
+    };
+    Ok((input, shape))
+}
+
+fn batch_shape<R: InputRow>(
+    rows: &[R],
+    limits: (usize, usize),
+    multiple: usize,
+) -> Result<BatchShape, InputError> {
+    if rows.is_empty() {
+        return Err(InputError::EmptyBatch);
+    }
+    let mut with_dim = rows.iter().filter_map(|row| Some((row, row.region_dim()?)));
+    let first = with_dim.next();
+    let dim = first.map_or(0, |(_, dim)| dim);
+    if let Some((row, found)) = with_dim.find(|(_, found)| *found != dim) {
+        return Err(InputError::RegionDim {
+            origin: row.origin().to_owned(),
+            found,
+            other: first.map_or_else(String::new, |(row, _)| row.origin().to_owned()),
+            expected: dim,
+        });
+    }
+    let round_up =
+        |longest: usize, limit: usize| longest.next_multiple_of(multiple).min(limit).max(longest);
+    let longest = |length: &dyn Fn(&R) -> usize| rows.iter().map(length).max().unwrap_or(0);
+    Ok(BatchShape {
+        rows: rows.len(),
+        text: round_up(longest(&|row| row.input_ids().len()), limits.0),
+        regions: round_up(longest(&|row| row.num_regions()), limits.1),
+        dim,
+    })
+}
+
 /// The values of all rows, each filled up to `width`.
-fn padded<'a, T: Copy, I: Iterator<Item = T>>(
-    rows: &'a [EncodedPair],
+fn padded<'a, R, T: Copy, I: Iterator<Item = T>>(
+    rows: &'a [R],
     width: usize,
     fill: T,
-    values: impl Fn(&'a EncodedPair) -> I,
+    values: impl Fn(&'a R) -> I,
 ) -> Vec<T> {
     let mut out = Vec::with_capacity(rows.len() * width);
     for (index, row) in rows.iter().enumerate() {
@@ -284,38 +336,31 @@ fn padded<'a, T: Copy, I: Iterator<Item = T>>(
     out
 }
 
-fn token_types(rows: &[EncodedPair], shape: BatchShape) -> Vec<i32> {
-    padded(rows, shape.text, 0, |row| {
-        row.token_type_ids.iter().map(|&kind| i32::from(kind))
-    })
-}
-
-fn attention(rows: &[EncodedPair], shape: BatchShape) -> Vec<f32> {
+fn attention<R: InputRow>(rows: &[R], shape: BatchShape) -> Vec<f32> {
     let ones_then_zeros = |ones: usize, width: usize| {
         std::iter::repeat_n(1.0, ones).chain(std::iter::repeat_n(0.0, width - ones))
     };
     padded(rows, shape.text + shape.regions, 0.0, |row| {
-        ones_then_zeros(row.input_ids.len(), shape.text)
-            .chain(ones_then_zeros(row.num_regions, shape.regions))
+        ones_then_zeros(row.input_ids().len(), shape.text)
+            .chain(ones_then_zeros(row.num_regions(), shape.regions))
     })
 }
 
 /// The one copy of the regions between the store and the device.
-fn region_features(rows: &[EncodedPair], shape: BatchShape) -> Result<Vec<f32>, InputError> {
+fn region_features<R: InputRow>(rows: &[R], shape: BatchShape) -> Result<Vec<f32>, InputError> {
     let width = shape.regions * shape.dim;
     let mut out = vec![0.0; rows.len() * width];
     for (row, values) in rows.iter().zip(out.chunks_mut(width.max(1))) {
-        row.regions
-            .copy_into(&mut values[..row.num_regions * shape.dim])
+        row.copy_regions(&mut values[..row.num_regions() * shape.dim])
             .map_err(|source| InputError::Regions {
-                origin: row.origin.clone(),
+                origin: row.origin().to_owned(),
                 source,
             })?;
     }
     Ok(out)
 }
 
-fn ints<B: Backend, const D: usize>(
+pub(super) fn ints<B: Backend, const D: usize>(
     values: Vec<i32>,
     shape: [usize; D],
     device: &B::Device,
@@ -323,7 +368,7 @@ fn ints<B: Backend, const D: usize>(
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-fn floats<B: Backend, const D: usize>(
+pub(super) fn floats<B: Backend, const D: usize>(
     values: Vec<f32>,
     shape: [usize; D],
     device: &B::Device,

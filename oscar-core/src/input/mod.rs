@@ -12,6 +12,7 @@ mod pollution;
 mod pretrain;
 mod pretrain_config;
 mod probe;
+mod sequence;
 mod tokenizer;
 mod vocabulary;
 
@@ -23,4 +24,7 @@ pub use pair::{TokenPair, truncated_lengths};
 pub use pretrain::{EncodedPair, ExampleSeed, PretrainEncoder};
 pub use pretrain_config::{ContrastConfig, PretrainEncoderConfig, TextBSampleMode};
 pub use probe::ProbeTargets;
+pub use sequence::{
+    AttentionRestriction, EncodedSequence, SequenceConfig, SequenceEncoder, Truncation,
+};
 pub use tokenizer::{SpecialIds, Tokenizer};

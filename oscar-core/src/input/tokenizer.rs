@@ -85,6 +85,9 @@ impl SpecialIds {
     }
 }
 
+/// The vocabulary of BERT base uncased (Apache-2.0).
+const BERT_BASE_UNCASED: &str = include_str!("../../../config/bert-base-uncased-vocab.txt");
+
 /// An uncased WordPiece tokenizer. Immutable: share one among all threads.
 pub struct Tokenizer {
     pipeline: Pipeline,
@@ -118,6 +121,16 @@ impl Tokenizer {
     /// As [`from_vocab_file`](Self::from_vocab_file); messages count lines from 1.
     pub fn from_vocab(vocab: Vec<String>) -> Result<Self, InputError> {
         Self::build(vocab, "vocabulary")
+    }
+
+    /// The tokenizer of BERT base uncased, which every published recipe uses.
+    ///
+    /// # Errors
+    ///
+    /// Never, unless the file that is compiled in was damaged.
+    pub fn bert_base_uncased() -> Result<Self, InputError> {
+        let vocab = BERT_BASE_UNCASED.lines().map(String::from).collect();
+        Self::build(vocab, "bert-base-uncased")
     }
 
     fn build(vocab: Vec<String>, origin: &str) -> Result<Self, InputError> {

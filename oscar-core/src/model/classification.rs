@@ -56,30 +56,39 @@ impl<B: OscarBackend> OscarForSequenceClassification<B> {
     /// rows of scores that need not sum to 1. A model with a single label is a regression whatever
     /// the configuration says.
     pub fn loss(&self, logits: Tensor<B, 2>, targets: ClassTargets<B>) -> Tensor<B, 1> {
-        let [batch, labels] = logits.dims();
-        if labels == 1 {
-            let targets = match targets {
-                ClassTargets::Class(classes) => classes.float().reshape([batch, 1]),
-                ClassTargets::Soft(scores) => scores,
-            };
-            return (logits - targets).powi_scalar(2).mean();
+        class_loss(logits, targets, &self.loss_type)
+    }
+}
+
+/// The loss called `loss_type` of logits `[batch, labels]`, `[1]`.
+fn class_loss<B: Backend>(
+    logits: Tensor<B, 2>,
+    targets: ClassTargets<B>,
+    loss_type: &str,
+) -> Tensor<B, 1> {
+    let [batch, labels] = logits.dims();
+    if labels == 1 {
+        let targets = match targets {
+            ClassTargets::Class(classes) => classes.float().reshape([batch, 1]),
+            ClassTargets::Soft(scores) => scores,
+        };
+        return (logits - targets).powi_scalar(2).mean();
+    }
+    match (targets, loss_type) {
+        (ClassTargets::Class(labels), _) => ops::cross_entropy(logits, labels, None),
+        (ClassTargets::Soft(scores), "bce") => {
+            // log(1 + e^-|x|) + max(x, 0) - x * t, which no x overflows.
+            let softplus = logits.clone().abs().neg().exp().log1p();
+            let loss = softplus + activation::relu(logits.clone()) - logits * scores;
+            loss.sum() / batch as f64
         }
-        match (targets, self.loss_type.as_str()) {
-            (ClassTargets::Class(labels), _) => ops::cross_entropy(logits, labels, None),
-            (ClassTargets::Soft(scores), "bce") => {
-                // log(1 + e^-|x|) + max(x, 0) - x * t, which no x overflows.
-                let softplus = logits.clone().abs().neg().exp().log1p();
-                let loss = softplus + activation::relu(logits.clone()) - logits * scores;
-                loss.sum() / batch as f64
-            }
-            (ClassTargets::Soft(scores), "kl") => {
-                let log_probabilities = activation::log_softmax(logits, 1);
-                // t log t, with 0 log 0 = 0.
-                let entropy = scores.clone() * scores.clone().clamp_min(f32::MIN_POSITIVE).log();
-                (entropy - scores * log_probabilities).sum() / batch as f64
-            }
-            (ClassTargets::Soft(scores), _) => (logits - scores).powi_scalar(2).mean(),
+        (ClassTargets::Soft(scores), "kl") => {
+            let log_probabilities = activation::log_softmax(logits, 1);
+            // t log t, with 0 log 0 = 0.
+            let entropy = scores.clone() * scores.clone().clamp_min(f32::MIN_POSITIVE).log();
+            (entropy - scores * log_probabilities).sum() / batch as f64
         }
+        (ClassTargets::Soft(scores), _) => (logits - scores).powi_scalar(2).mean(),
     }
 }
 
@@ -93,6 +102,8 @@ pub struct OscarForMultipleChoice<B: Backend> {
     classifier: ClassifierHead<B>,
     dropout: Dropout,
     num_choice: usize,
+    #[module(skip)]
+    loss_type: String,
 }
 
 impl<B: OscarBackend> OscarForMultipleChoice<B> {
@@ -110,6 +121,7 @@ impl<B: OscarBackend> OscarForMultipleChoice<B> {
             ),
             dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
             num_choice: config.num_choice,
+            loss_type: config.loss_type.clone(),
         }
     }
 
@@ -121,6 +133,41 @@ impl<B: OscarBackend> OscarForMultipleChoice<B> {
         let joined = pooled.reshape([rows / self.num_choice, hidden * self.num_choice]);
         self.classifier.forward(joined)
     }
+
+    /// The loss the configuration names, `[1]`; see [`OscarForSequenceClassification::loss`].
+    pub fn loss(&self, logits: Tensor<B, 2>, targets: ClassTargets<B>) -> Tensor<B, 1> {
+        class_loss(logits, targets, &self.loss_type)
+    }
 }
 
 impl<B: Backend> Checkpointed<B> for OscarForMultipleChoice<B> {}
+
+/// A classifier of either kind: what fine-tuning trains and evaluation runs.
+#[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)]
+pub enum OscarClassifier<B: Backend> {
+    /// One sequence per decision.
+    Sequence(OscarForSequenceClassification<B>),
+    /// Several images, each in a sequence of its own, per decision.
+    Pair(OscarForMultipleChoice<B>),
+}
+
+impl<B: OscarBackend> OscarClassifier<B> {
+    /// Logits `[decisions, labels]`; a pair's sequences follow one another in `input`.
+    pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
+        match self {
+            Self::Sequence(model) => model.forward(input),
+            Self::Pair(model) => model.forward(input),
+        }
+    }
+
+    /// The configured loss, `[1]`.
+    pub fn loss(&self, logits: Tensor<B, 2>, targets: ClassTargets<B>) -> Tensor<B, 1> {
+        match self {
+            Self::Sequence(model) => model.loss(logits, targets),
+            Self::Pair(model) => model.loss(logits, targets),
+        }
+    }
+}
+
+impl<B: Backend> Checkpointed<B> for OscarClassifier<B> {}

@@ -8,7 +8,9 @@ mod pretraining;
 
 pub use backbone::{Backbone, BackboneOutput, Inspect};
 pub use captioning::OscarForCaptioning;
-pub use classification::{ClassTargets, OscarForMultipleChoice, OscarForSequenceClassification};
+pub use classification::{
+    ClassTargets, OscarClassifier, OscarForMultipleChoice, OscarForSequenceClassification,
+};
 pub use heads::{ClassifierHead, MlmHead};
 pub use pretraining::{OscarForPretraining, PretrainOutput};
 

@@ -12,8 +12,8 @@ use oscar_core::input::{
 use oscar_core::ops::TrainBackend;
 use oscar_datasets::{JsonlCorpus, open_images};
 use oscar_train::{
-    BatchSource, Corpus, Describe, Fit, Interrupter, MODEL_FILE, Outcome, RunDir, fit, peak_memory,
-    write_json,
+    BatchSource, Corpus, Describe, Fit, Interrupter, JudgedBy, MODEL_FILE, Outcome, RunDir, fit,
+    peak_memory, write_json,
 };
 
 use crate::config::{CorpusConfig, PretrainConfig, PretrainError};
@@ -159,6 +159,7 @@ pub fn pretrain<B: TrainBackend>(
             (MLM_ACCURACY, true),
             (CONTRASTIVE_ACCURACY, true),
         ],
+        judged_by: JudgedBy::Loss,
         describe: describe(&config, &data.tokenizer),
         interrupter: options.interrupter,
         dashboard: options.dashboard,

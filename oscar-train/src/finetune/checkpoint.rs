@@ -1,0 +1,122 @@
+//! Fine-tuned weights with all that scoring them takes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use oscar_core::checkpoint::{self, RandomInit};
+use oscar_core::config::ModelConfig;
+use oscar_core::input::{PaddingConfig, SequenceConfig, SequenceEncoder, Tokenizer};
+use oscar_core::ops::OscarBackend;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::run::FinetuneError;
+use super::{FinetuneConfig, FinetuneModel, Task};
+use crate::error::TrainError;
+use crate::run::{MODEL_FILE, write_json};
+use crate::strategy::Describe;
+
+const TASK_FILE: &str = "task.json";
+const CONFIG_FILE: &str = "config.json";
+const VOCAB_FILE: &str = "vocab.txt";
+
+/// What `task.json` says beside saved weights.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "T: Serialize + DeserializeOwned")]
+struct Description<T> {
+    /// `--task`.
+    task: String,
+    /// Its section of the recipe.
+    section: T,
+    encoder: SequenceConfig,
+    padding: PaddingConfig,
+}
+
+/// A directory of fine-tuned weights: `model.safetensors`, `config.json`, `vocab.txt`, `task.json`.
+pub struct TaskCheckpoint<T> {
+    /// Sizes and head.
+    pub model: ModelConfig,
+    /// The task's section.
+    pub task: T,
+    /// Encodes as the model was trained.
+    pub encoder: Arc<SequenceEncoder>,
+    path: PathBuf,
+}
+
+/// Writes what describes the model beside its weights.
+pub(super) fn describe<T: Task>(
+    config: &FinetuneConfig<T>,
+    tokenizer: &Arc<Tokenizer>,
+) -> Describe {
+    let model = config.model.clone();
+    let tokenizer = tokenizer.clone();
+    let description = Description {
+        task: T::NAME.to_string(),
+        section: config.task.clone(),
+        encoder: config.encoder.clone(),
+        padding: config.padding,
+    };
+    Arc::new(move |directory| {
+        write_json(&directory.join(CONFIG_FILE), &model)?;
+        write_json(&directory.join(TASK_FILE), &description)?;
+        tokenizer
+            .save(directory.join(VOCAB_FILE))
+            .map_err(|error| TrainError::Data(Box::new(error)))
+    })
+}
+
+/// Opens the directory `path` that fine-tuning left (`best` or `last` of a run).
+///
+/// # Errors
+///
+/// If a file is missing or wrong, or the weights are another task's.
+pub fn open_checkpoint<T: Task>(path: &Path) -> Result<TaskCheckpoint<T>, FinetuneError> {
+    let task_file = path.join(TASK_FILE);
+    let wrong = |found: String| FinetuneError::Checkpoint {
+        path: task_file.clone(),
+        found,
+    };
+    let text = std::fs::read_to_string(&task_file).map_err(|error| wrong(error.to_string()))?;
+    // First the name alone, so that another task's file is not taken for a damaged one.
+    let name: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    match name["task"].as_str() {
+        Some(name) if name == T::NAME => {}
+        Some(name) => {
+            return Err(wrong(format!(
+                "weights of the task {name}, not {}",
+                T::NAME
+            )));
+        }
+        None => return Err(wrong("no `task`".into())),
+    }
+    let description: Description<T> =
+        serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let model = ModelConfig::from_file(path.join(CONFIG_FILE)).map_err(FinetuneError::Model)?;
+    let tokenizer = Arc::new(Tokenizer::from_vocab_file(path.join(VOCAB_FILE))?);
+    let encoder = SequenceEncoder::new(tokenizer, description.encoder, description.padding)?;
+    Ok(TaskCheckpoint {
+        model,
+        task: description.section,
+        encoder: Arc::new(encoder),
+        path: path.to_path_buf(),
+    })
+}
+
+impl<T: Task> TaskCheckpoint<T> {
+    /// Loads the weights; every one must be there.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or is not of this configuration.
+    pub fn load<B: OscarBackend>(
+        &self,
+        device: &B::Device,
+    ) -> Result<FinetuneModel<B>, FinetuneError> {
+        let model = FinetuneModel::<B>::new(&self.model, self.task.is_pair(), device);
+        let weights = self.path.join(MODEL_FILE);
+        let (model, _) = checkpoint::load(model, weights, &RandomInit::Refuse)
+            .map_err(|error| FinetuneError::Train(error.into()))?;
+        Ok(model)
+    }
+}

@@ -1,0 +1,197 @@
+//! Fine-tuning: what the understanding tasks share.
+//!
+//! A task says how an example becomes sequences and a target, and what its logits are worth; this
+//! module trains, validates, picks the best weights, scores a split and writes its predictions.
+//!
+//! | a [`Task`] says | for example NLVR2 |
+//! |---|---|
+//! | its name and its section of the recipe | `nlvr2`, `[task] …` |
+//! | how to open a split | a JSON file and a region store |
+//! | the head | a pair of images, two classes |
+//! | what an example is | two sequences and a class |
+//! | what logits are worth | accuracy, consistency, a CSV of predictions |
+
+mod checkpoint;
+mod config;
+mod evaluate;
+mod model;
+mod run;
+mod source;
+mod start;
+
+use oscar_core::config::{ConfigError, ModelConfig};
+use oscar_core::input::{EncodedSequence, ExampleSeed, SequenceEncoder, SourceError};
+use oscar_core::model::OscarClassifier;
+use oscar_core::ops::OscarBackend;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use checkpoint::{TaskCheckpoint, open_checkpoint};
+pub use config::{DataConfig, FinetuneConfig};
+pub use evaluate::{EvaluateOptions, Logits, Throughput, predict_logits};
+pub use model::{ACCURACY, FinetuneModel};
+pub use run::{FinetuneError, FinetuneReport, FinetuneRun, finetune};
+pub use source::{ClassBatch, FinetuneSource};
+pub use start::{InitConfig, open_vocabulary, start_weights};
+
+/// What Burn has no word for: a task and its section of the recipe, `[task]`.
+pub trait Task:
+    Clone + Default + std::fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+    /// `--task NAME`.
+    const NAME: &'static str;
+
+    /// Where a split lies: `[data.train]`, `[data.validation]`, `[data.test]`.
+    type Split: Clone
+        + Default
+        + std::fmt::Debug
+        + Serialize
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static;
+
+    /// An opened split.
+    type Data: TaskData;
+
+    /// Checks the section's values, and what depends on other sections.
+    ///
+    /// # Errors
+    ///
+    /// The first key whose value is out of range.
+    fn validate(&self, config: &FinetuneConfig<Self>) -> Result<(), ConfigError>;
+
+    /// Opens and checks a split.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, or a row is wrong; the error names file and row.
+    fn open(
+        &self,
+        split: &Self::Split,
+        role: Role,
+        encoder: &SequenceEncoder,
+    ) -> Result<Self::Data, SourceError>;
+
+    /// Sets the keys of the model that follow the task: labels, loss, shape of the head.
+    ///
+    /// # Errors
+    ///
+    /// If what they depend on (an answer vocabulary) cannot be read.
+    fn shape(&self, model: &mut ModelConfig) -> Result<(), SourceError>;
+
+    /// Whether a decision joins several sequences.
+    fn is_pair(&self) -> bool {
+        false
+    }
+
+    /// Scores `model` on `data`. By default every example is one decision, and
+    /// [`TaskData::evaluate`] judges all logits.
+    ///
+    /// # Errors
+    ///
+    /// If an example cannot be read or a file cannot be written.
+    fn evaluate<B: OscarBackend>(
+        &self,
+        model: &OscarClassifier<B>,
+        data: &Self::Data,
+        options: &EvaluateOptions<'_>,
+        device: &B::Device,
+    ) -> Result<Evaluation, SourceError> {
+        let (logits, throughput) = predict_logits(model, data, options, device)?;
+        let mut evaluation = data.evaluate(&logits)?;
+        evaluation.throughput = Some(throughput);
+        Ok(evaluation)
+    }
+}
+
+/// What a split is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Training: every row needs a target; negatives may be drawn.
+    Train,
+    /// Validation while training: targets, no drawing.
+    Validate,
+    /// Scoring or predicting: targets where there are any.
+    Evaluate,
+}
+
+/// An opened split of a task, shared by the loader's threads.
+pub trait TaskData: Send + Sync + 'static {
+    /// Number of examples.
+    fn len(&self) -> usize;
+
+    /// Whether there is no example.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Values per region.
+    fn region_dim(&self) -> usize;
+
+    /// Example `index`; what is drawn at random (negatives) follows `seed`.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read or encoded; the error names file and row.
+    fn example(&self, index: usize, seed: ExampleSeed) -> Result<Vec<EncodedRow>, SourceError>;
+
+    /// What `logits`, one row per example in order, are worth.
+    ///
+    /// # Errors
+    ///
+    /// If a target cannot be read.
+    fn evaluate(&self, logits: &Logits) -> Result<Evaluation, SourceError>;
+}
+
+/// One decision: its sequences (one; two for a pair), and what is right.
+#[derive(Clone, Debug)]
+pub struct EncodedRow {
+    /// The sequences, in the order the head joins them.
+    pub sequences: Vec<EncodedSequence>,
+    /// The target; rows without one can be scored but not trained on.
+    pub target: Option<Target>,
+}
+
+/// What is right.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target {
+    /// One class.
+    Class(u32),
+    /// Scores of some classes, the others having 0; dense only in the batch.
+    Scores(Vec<(u32, f32)>),
+}
+
+/// What a model is worth on a split.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Evaluation {
+    /// Scores by the field's names: `accuracy`, `consistency`; the first one is the headline.
+    pub scores: Vec<(String, f64)>,
+    /// Breakdowns: title, and a score with its count per group.
+    pub tables: Vec<ScoreTable>,
+    /// Examples judged.
+    pub examples: usize,
+    /// The official prediction file.
+    #[serde(skip)]
+    pub predictions: Option<Predictions>,
+    /// How fast it went.
+    pub throughput: Option<Throughput>,
+}
+
+/// Scores by group: answer types, for instance.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ScoreTable {
+    /// What the groups are.
+    pub title: String,
+    /// Group, score, examples.
+    pub rows: Vec<(String, f64, usize)>,
+}
+
+/// A prediction file in the form its test server takes.
+#[derive(Clone, Debug)]
+pub struct Predictions {
+    /// `json` or `csv`.
+    pub extension: &'static str,
+    /// The file.
+    pub content: Vec<u8>,
+}

@@ -1,0 +1,119 @@
+//! A classifier as Burn's learner sees it: one step of training, one of validation.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use burn_train::{InferenceStep, TrainOutput, TrainStep};
+use oscar_core::checkpoint::Checkpointed;
+use oscar_core::config::ModelConfig;
+use oscar_core::model::{
+    ClassTargets, OscarClassifier, OscarForMultipleChoice, OscarForSequenceClassification,
+};
+use oscar_core::ops::{OscarBackend, TrainBackend};
+
+use super::source::ClassBatch;
+use crate::loader::Weighted;
+use crate::stats::{LOSS, StepOutput};
+
+/// Mean score of the best class: 1 or 0 where one class is right, a soft score otherwise.
+pub const ACCURACY: &str = "Accuracy";
+
+/// [`OscarClassifier`], ready to be trained.
+#[derive(Module, Debug)]
+pub struct FinetuneModel<B: Backend> {
+    model: OscarClassifier<B>,
+}
+
+impl<B: OscarBackend> FinetuneModel<B> {
+    /// A model with fresh weights; `pair` joins the sequences of a decision.
+    pub fn new(config: &ModelConfig, pair: bool, device: &B::Device) -> Self {
+        let model = match pair {
+            false => OscarClassifier::Sequence(OscarForSequenceClassification::new(config, device)),
+            true => OscarClassifier::Pair(OscarForMultipleChoice::new(config, device)),
+        };
+        Self { model }
+    }
+
+    /// The classifier itself.
+    pub fn model(&self) -> &OscarClassifier<B> {
+        &self.model
+    }
+}
+
+impl<B: Backend> Checkpointed<B> for FinetuneModel<B> {}
+
+impl<B: TrainBackend> TrainStep for FinetuneModel<B> {
+    type Input = Weighted<ClassBatch<B>>;
+    type Output = StepOutput<B::InnerBackend>;
+
+    fn step(&self, input: Self::Input) -> TrainOutput<Self::Output> {
+        let Weighted { batch, loss_weight } = input;
+        let logits = self.model.forward(batch.input);
+        let loss = self.model.loss(logits.clone(), batch.targets.clone());
+        let targets = match batch.targets {
+            ClassTargets::Class(classes) => ClassTargets::Class(classes.inner()),
+            ClassTargets::Soft(scores) => ClassTargets::Soft(scores.inner()),
+        };
+        let statistics = statistics(
+            logits.inner(),
+            loss.clone().inner(),
+            targets,
+            (batch.num_examples, batch.num_tokens),
+        );
+        let loss = match loss_weight {
+            1.0 => loss,
+            weight => loss.mul_scalar(weight),
+        };
+        TrainOutput::new(self, loss.backward(), statistics)
+    }
+}
+
+impl<B: OscarBackend> InferenceStep for FinetuneModel<B> {
+    type Input = Weighted<ClassBatch<B>>;
+    type Output = StepOutput<B>;
+
+    fn step(&self, input: Self::Input) -> Self::Output {
+        let batch = input.batch;
+        let logits = self.model.forward(batch.input);
+        let loss = self.model.loss(logits.clone(), batch.targets.clone());
+        let size = (batch.num_examples, batch.num_tokens);
+        statistics(logits, loss, batch.targets, size)
+    }
+}
+
+fn statistics<B: Backend>(
+    logits: Tensor<B, 2>,
+    loss: Tensor<B, 1>,
+    targets: ClassTargets<B>,
+    (examples, tokens): (usize, usize),
+) -> StepOutput<B> {
+    let [rows, labels] = logits.dims();
+    let weight = Tensor::<B, 1>::full([1], rows as f32, &logits.device());
+    let right = match (targets, labels) {
+        // A regression decides at one half.
+        (ClassTargets::Class(classes), 1) => {
+            let decided = logits.reshape([rows]).greater_equal_elem(0.5).int();
+            decided.equal(classes).float().sum()
+        }
+        (ClassTargets::Soft(scores), 1) => {
+            let decided = logits.greater_equal_elem(0.5).float();
+            decided
+                .equal(scores.greater_equal_elem(0.5).float())
+                .float()
+                .sum()
+        }
+        (ClassTargets::Class(classes), _) => {
+            let best = logits.argmax(1).reshape([rows]);
+            best.equal(classes).float().sum()
+        }
+        (ClassTargets::Soft(scores), _) => scores.gather(1, logits.argmax(1)).sum(),
+    };
+    StepOutput::new(
+        vec![
+            (LOSS, loss * weight.clone(), weight.clone()),
+            (ACCURACY, right, weight),
+        ],
+        examples,
+        tokens,
+    )
+}

@@ -1,0 +1,338 @@
+//! A fine-tuning run from recipe to scores.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use oscar_core::checkpoint::{self, Parameter};
+use oscar_core::config::ConfigError;
+use oscar_core::input::{InputError, SequenceEncoder, SourceError};
+use oscar_core::ops::{OscarBackend, TrainBackend};
+
+use super::checkpoint::{describe, open_checkpoint};
+use super::start::{open_vocabulary, start_weights};
+use super::{
+    ACCURACY, EvaluateOptions, Evaluation, FinetuneConfig, FinetuneModel, FinetuneSource, Role,
+    Task, TaskData,
+};
+use crate::error::TrainError;
+use crate::fit::{Fit, fit};
+use crate::loader::{BatchSource, Corpus};
+use crate::memory::peak_memory;
+use crate::run::{RunDir, write_json};
+use crate::strategy::{JudgedBy, Outcome};
+use crate::{Interrupter, write_file};
+
+/// Part of every task's model that its start weights lack, and that may start random.
+const HEAD: &str = "classifier";
+
+/// What a run needs beside its recipe.
+pub struct FinetuneRun {
+    /// The run directory, locked.
+    pub run: RunDir,
+    /// Whether to go on from its newest checkpoint.
+    pub resume: bool,
+    /// Stops the run, after a checkpoint.
+    pub interrupter: Interrupter,
+    /// Whether Burn's dashboard shows the progress; it needs a terminal.
+    pub dashboard: bool,
+    /// Where lines of progress go without a dashboard.
+    pub progress: Box<dyn Write + Send + Sync>,
+    /// Told how many of how many examples are scored, after training.
+    pub scored: Box<dyn Fn(usize, usize) + Send + Sync>,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct FinetuneReport {
+    /// How the training ended.
+    pub outcome: Outcome,
+    /// The best weights on the data to score; `None` if the run was interrupted.
+    pub evaluation: Option<Evaluation>,
+    /// The prediction file, if the task has one.
+    pub predictions: Option<PathBuf>,
+    /// Parameters of the model.
+    pub parameters: usize,
+    /// Examples trained on by this process.
+    pub examples: usize,
+    /// Time of the training by this process, validation and checkpoints included.
+    pub time: Duration,
+    /// Most memory held at once, in bytes.
+    pub peak_memory: Option<u64>,
+    /// Where the run lies.
+    pub directory: PathBuf,
+}
+
+/// What can be wrong with a run before it starts, or end it.
+#[derive(Debug, thiserror::Error)]
+pub enum FinetuneError {
+    /// A key has no value although the recipe needs one.
+    #[error("{key} is not set: {what}")]
+    Unset {
+        /// The key.
+        key: &'static str,
+        /// What it is for.
+        what: &'static str,
+    },
+    /// A value is out of range.
+    #[error(transparent)]
+    Value(ConfigError),
+    /// The `[model]` section.
+    #[error("in [model]: {0}")]
+    Model(ConfigError),
+    /// Vocabulary, encoder or padding.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// Data that cannot be read.
+    #[error("{key}: {source}")]
+    Data {
+        /// The key that names it.
+        key: &'static str,
+        /// Why; it names file and row.
+        source: SourceError,
+    },
+    /// The regions of two splits differ in size, or from the model's.
+    #[error("{key}: its regions have {found} values, the others' {expected}")]
+    RegionDim {
+        /// The split.
+        key: &'static str,
+        /// Its region size.
+        found: usize,
+        /// The others'.
+        expected: usize,
+    },
+    /// A directory that holds no weights of this task.
+    #[error(
+        "{}: {found}; give the `best` or `last` directory of a finished run of this task",
+        path.display()
+    )]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+    },
+    /// Scoring failed.
+    #[error("cannot score: {0}")]
+    Evaluate(#[source] SourceError),
+    /// Training.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+}
+
+/// Opened and checked splits.
+struct Splits<D> {
+    train: Arc<D>,
+    validation: Arc<D>,
+    test: Option<Arc<D>>,
+    region_dim: usize,
+}
+
+/// Fine-tunes as `config` says, and scores the best weights.
+///
+/// # Errors
+///
+/// If the recipe, the data, the start weights or the run directory cannot be used; the error names
+/// the key, file or row. Checkpoints written before stay.
+pub fn finetune<B: TrainBackend, T: Task>(
+    mut config: FinetuneConfig<T>,
+    device: B::Device,
+    options: FinetuneRun,
+) -> Result<FinetuneReport, FinetuneError> {
+    config.validate()?;
+    let tokenizer = Arc::new(open_vocabulary(config.data.vocab.as_deref(), &config.init)?);
+    let encoder = Arc::new(SequenceEncoder::new(
+        tokenizer.clone(),
+        config.encoder.clone(),
+        config.padding,
+    )?);
+    let splits = Splits::open(&config, &encoder)?;
+    config.model.vocab_size = tokenizer.vocab_size();
+    config.model.img_feature_dim = splits.region_dim;
+    config
+        .task
+        .shape(&mut config.model)
+        .map_err(|source| FinetuneError::Data {
+            key: "task",
+            source,
+        })?;
+    let config = config.with_steps(splits.train.len());
+
+    let source = |data: &Arc<T::Data>, redraw| {
+        let labels = config.model.num_labels;
+        let seed = config.train.seed;
+        Arc::new(FinetuneSource::new(
+            data.clone(),
+            encoder.clone(),
+            labels,
+            seed,
+            redraw,
+        ))
+    };
+    let corpora = vec![Corpus::<B, super::ClassBatch<B>> {
+        source: source(&splits.train, true),
+        weight: 1.0,
+    }];
+    let validation: Arc<dyn BatchSource<B::InnerBackend, Batch = _>> =
+        source(&splits.validation, false);
+
+    let model = FinetuneModel::<B>::new(&config.model, config.task.is_pair(), &device);
+    let done_before = match options.resume {
+        true => options.run.list()?.last().map_or(0, |(step, _)| *step),
+        false => 0,
+    };
+    // A run that goes on has weights of its own; those it started from may be gone by then.
+    let model = match done_before {
+        0 => {
+            let mut init = config.init.clone();
+            init.random.push(HEAD.into());
+            start_weights(model, &init).map_err(TrainError::from)?
+        }
+        _ => model,
+    };
+    let parameters = checkpoint::parameters(&model)
+        .iter()
+        .map(Parameter::len)
+        .sum();
+    tracing::info!(
+        "{parameters} parameters; {} training and {} validation examples; {} steps of {}",
+        splits.train.len(),
+        splits.validation.len(),
+        config.train.steps,
+        config.train.batch_size,
+    );
+
+    let directory = options.run.path().to_path_buf();
+    let started = Instant::now();
+    let (_, outcome) = fit(Fit {
+        model,
+        device: device.clone(),
+        corpora,
+        validation,
+        train: config.train.clone(),
+        optimizer: config.optimizer.clone(),
+        run: options.run,
+        resume: options.resume,
+        metrics: vec![(ACCURACY, true)],
+        judged_by: JudgedBy::Highest(ACCURACY),
+        describe: describe(&config, &tokenizer),
+        interrupter: options.interrupter,
+        dashboard: options.dashboard,
+        progress: options.progress,
+    })?;
+    let time = started.elapsed();
+
+    let mut report = FinetuneReport {
+        examples: (outcome.step - done_before) * config.train.batch_size,
+        outcome,
+        evaluation: None,
+        predictions: None,
+        parameters,
+        time,
+        peak_memory: peak_memory(),
+        directory,
+    };
+    if !report.outcome.interrupted {
+        let (name, data) = match &splits.test {
+            Some(test) => ("test", test),
+            None => ("validation", &splits.validation),
+        };
+        score::<B::InnerBackend, T>(&mut report, (name, data), &config, &options.scored, &device)?;
+    }
+    Ok(report)
+}
+
+/// Scores the best weights of the run and writes `predictions/NAME.*`.
+fn score<B: OscarBackend, T: Task>(
+    report: &mut FinetuneReport,
+    (name, data): (&str, &T::Data),
+    config: &FinetuneConfig<T>,
+    scored: &(dyn Fn(usize, usize) + Send + Sync),
+    device: &B::Device,
+) -> Result<(), FinetuneError> {
+    let best = open_checkpoint::<T>(&report.directory.join("best"))?;
+    let model = best.load::<B>(device)?;
+    let options = EvaluateOptions {
+        encoder: &best.encoder,
+        batch_size: config.train.batch_size / config.train.accumulation,
+        progress: &|done, total| scored(done, total),
+    };
+    let evaluation = best
+        .task
+        .evaluate(model.model(), data, &options, device)
+        .map_err(FinetuneError::Evaluate)?;
+    report.predictions = write_predictions(&report.directory, name, &evaluation)?;
+    report.evaluation = Some(evaluation);
+    Ok(())
+}
+
+/// Writes `predictions/NAME.EXTENSION` and the scores beside it, whole or not at all.
+pub(super) fn write_predictions(
+    directory: &Path,
+    name: &str,
+    evaluation: &Evaluation,
+) -> Result<Option<PathBuf>, TrainError> {
+    let directory = directory.join("predictions");
+    std::fs::create_dir_all(&directory).map_err(|source| TrainError::Io {
+        action: "create",
+        path: directory.clone(),
+        source,
+    })?;
+    write_json(&directory.join(format!("{name}.scores.json")), evaluation)?;
+    let Some(predictions) = &evaluation.predictions else {
+        return Ok(None);
+    };
+    let path = directory.join(format!("{name}.{}", predictions.extension));
+    write_file(&path, &predictions.content)?;
+    Ok(Some(path))
+}
+
+impl<D: TaskData> Splits<D> {
+    fn open<T: Task<Data = D>>(
+        config: &FinetuneConfig<T>,
+        encoder: &SequenceEncoder,
+    ) -> Result<Self, FinetuneError> {
+        let data = &config.data;
+        let open = |key: &'static str, split: &Option<T::Split>, role, what| {
+            let split = split.as_ref().ok_or(FinetuneError::Unset { key, what })?;
+            let opened = config.task.open(split, role, encoder);
+            let opened = opened.map_err(|source| FinetuneError::Data { key, source })?;
+            Ok::<_, FinetuneError>(Arc::new(opened))
+        };
+        let train = open("data.train", &data.train, Role::Train, "what to learn from")?;
+        let validation = open(
+            "data.validation",
+            &data.validation,
+            Role::Validate,
+            "what to choose the best weights by",
+        )?;
+        let test = match &data.test {
+            None => None,
+            some => Some(open("data.test", some, Role::Evaluate, "what to score")?),
+        };
+        let region_dim = train.region_dim();
+        let others = [
+            ("data.validation", Some(&validation)),
+            ("data.test", test.as_ref()),
+        ];
+        for (key, data) in others {
+            match data.map(|data| data.region_dim()) {
+                Some(found) if found != region_dim => {
+                    return Err(FinetuneError::RegionDim {
+                        key,
+                        found,
+                        expected: region_dim,
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(Self {
+            train,
+            validation,
+            test,
+            region_dim,
+        })
+    }
+}

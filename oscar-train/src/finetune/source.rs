@@ -1,0 +1,130 @@
+//! From the examples of a split to batches.
+
+use std::sync::Arc;
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
+use oscar_core::input::{ExampleSeed, OscarInput, SequenceEncoder, SourceError};
+use oscar_core::model::ClassTargets;
+
+use super::{EncodedRow, Target, TaskData};
+use crate::loader::BatchSource;
+
+/// A batch of decisions.
+#[derive(Clone, Debug)]
+pub struct ClassBatch<B: Backend> {
+    /// Text and regions; a pair's sequences follow one another.
+    pub input: OscarInput<B>,
+    /// What is right.
+    pub targets: ClassTargets<B>,
+    /// Examples, of which each may hold several decisions.
+    pub num_examples: usize,
+    /// Text tokens and regions that are no padding.
+    pub num_tokens: usize,
+}
+
+/// A split of a task as the training engine reads it.
+pub struct FinetuneSource<D> {
+    data: Arc<D>,
+    encoder: Arc<SequenceEncoder>,
+    labels: usize,
+    seed: u64,
+    /// Whether what is drawn at random is drawn anew in each epoch.
+    redraw: bool,
+}
+
+impl<D: TaskData> FinetuneSource<D> {
+    /// Batches of `data` with targets over `labels` classes; random draws follow `seed`, and the
+    /// epoch if `redraw`.
+    pub fn new(
+        data: Arc<D>,
+        encoder: Arc<SequenceEncoder>,
+        labels: usize,
+        seed: u64,
+        redraw: bool,
+    ) -> Self {
+        Self {
+            data,
+            encoder,
+            labels,
+            seed,
+            redraw,
+        }
+    }
+}
+
+impl<B: Backend, D: TaskData> BatchSource<B> for FinetuneSource<D> {
+    type Batch = ClassBatch<B>;
+
+    fn len(&self) -> usize {
+        self.data.len()
+    }
+
+    fn batch(
+        &self,
+        epoch: u64,
+        indices: &[u32],
+        device: &B::Device,
+    ) -> Result<ClassBatch<B>, SourceError> {
+        let seed = ExampleSeed {
+            seed: self.seed,
+            epoch: if self.redraw { epoch } else { 0 },
+        };
+        let mut rows = Vec::with_capacity(indices.len());
+        for index in indices {
+            rows.extend(self.data.example(*index as usize, seed)?);
+        }
+        let targets = targets(&rows, self.labels, device)?;
+        let sequences: Vec<_> = rows.into_iter().flat_map(|row| row.sequences).collect();
+        Ok(ClassBatch {
+            input: self.encoder.batch(&sequences, device)?,
+            targets,
+            num_examples: indices.len(),
+            num_tokens: sequences.iter().map(|sequence| sequence.len()).sum(),
+        })
+    }
+}
+
+/// Classes if every row has one, else scores of all labels.
+fn targets<B: Backend>(
+    rows: &[EncodedRow],
+    labels: usize,
+    device: &B::Device,
+) -> Result<ClassTargets<B>, SourceError> {
+    let mut classes = Vec::with_capacity(rows.len());
+    let mut scores = Vec::new();
+    for row in rows {
+        let origin = || row.sequences.first().map_or("a row", |s| s.origin.as_str());
+        let in_range = |class: u32| match (class as usize) < labels.max(2) {
+            true => Ok(class),
+            false => Err(format!(
+                "{}: class {class}, but the model has {labels} labels",
+                origin()
+            )),
+        };
+        match &row.target {
+            None => return Err(format!("{}: it has no target to learn", origin()).into()),
+            Some(Target::Class(class)) => classes.push(in_range(*class)? as i32),
+            Some(Target::Scores(own)) => {
+                let start = scores.len();
+                scores.resize(start + labels, 0.0);
+                for (class, score) in own {
+                    scores[start + in_range(*class)? as usize] = *score;
+                }
+            }
+        }
+    }
+    if !scores.is_empty() && !classes.is_empty() {
+        return Err("some rows have one class, others scores; give all rows the same".into());
+    }
+    Ok(match scores.is_empty() {
+        true => {
+            let shape = [classes.len()];
+            ClassTargets::Class(Tensor::from_data(TensorData::new(classes, shape), device))
+        }
+        false => {
+            let shape = [rows.len(), labels];
+            ClassTargets::Soft(Tensor::from_data(TensorData::new(scores, shape), device))
+        }
+    })
+}

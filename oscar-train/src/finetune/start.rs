@@ -1,0 +1,93 @@
+//! Where weights and vocabulary of a run start.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::backend::Backend;
+use oscar_core::checkpoint::{self, CheckpointError, Checkpointed, LoadReport, RandomInit};
+use oscar_core::input::{InputError, Tokenizer};
+use serde::{Deserialize, Serialize};
+
+use crate::run::MODEL_FILE;
+
+/// `[init]` of a recipe.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InitConfig {
+    /// A file of weights, or a directory with `model.safetensors`; without one all weights are
+    /// random.
+    pub checkpoint: Option<PathBuf>,
+    /// Official names, or starts of them, that may stay random if the checkpoint lacks them;
+    /// `all` allows any.
+    pub random: Vec<String>,
+}
+
+impl InitConfig {
+    /// The file beside the start weights that is called `name`, if there is one.
+    pub fn beside(&self, name: &str) -> Option<PathBuf> {
+        let checkpoint = self.checkpoint.as_ref()?;
+        let directory = match checkpoint.is_dir() {
+            true => checkpoint.clone(),
+            false => checkpoint.parent()?.to_path_buf(),
+        };
+        let path = directory.join(name);
+        path.is_file().then_some(path)
+    }
+}
+
+/// Loads the start weights into `model`; says what was taken and what starts random.
+///
+/// # Errors
+///
+/// If the checkpoint cannot be used; see [`checkpoint::load`].
+pub fn start_weights<B: Backend, M: Checkpointed<B>>(
+    model: M,
+    init: &InitConfig,
+) -> Result<M, CheckpointError> {
+    let Some(path) = &init.checkpoint else {
+        return Ok(model);
+    };
+    let path = match path.is_dir() {
+        true => path.join(MODEL_FILE),
+        false => path.clone(),
+    };
+    let random = match init.random.as_slice() {
+        [] => RandomInit::Refuse,
+        parts if parts.iter().any(|part| part == "all") => RandomInit::All,
+        parts => RandomInit::Parts(parts.to_vec()),
+    };
+    let (model, report) = checkpoint::load(model, &path, &random)?;
+    announce(&path, &report);
+    Ok(model)
+}
+
+fn announce(path: &Path, report: &LoadReport) {
+    tracing::info!(
+        "{}: {} parameters loaded, {} tensors skipped",
+        path.display(),
+        report.loaded.len(),
+        report.skipped.len()
+    );
+    for name in &report.skipped {
+        tracing::debug!("skipped {name}: the model has no place for it");
+    }
+    for name in &report.missing {
+        tracing::warn!("{name} is not in the file and starts random, as allowed");
+    }
+    for mismatch in &report.mismatched {
+        tracing::warn!("{mismatch}; it starts random, as allowed");
+    }
+}
+
+/// The vocabulary a recipe names: `bert-base-uncased`, a file, or by default the one beside the
+/// start weights, else BERT's.
+///
+/// # Errors
+///
+/// If the file cannot be read or is no vocabulary.
+pub fn open_vocabulary(vocab: Option<&str>, init: &InitConfig) -> Result<Tokenizer, InputError> {
+    match (vocab, init.beside("vocab.txt")) {
+        (None, Some(path)) => Tokenizer::from_vocab_file(path),
+        (None | Some("bert-base-uncased"), _) => Ok(Tokenizer::bert_base_uncased()?),
+        (Some(path), _) => Tokenizer::from_vocab_file(path),
+    }
+}
