@@ -1,0 +1,150 @@
+//! Pairs of a split.
+
+use std::path::Path;
+
+use oscar_core::input::{ExampleSeed, RegionHandle, SequenceEncoder, SourceError};
+use oscar_datasets::{Rows, SharedImages, open_images};
+use oscar_train::finetune::{EncodedRow, Evaluation, Logits, Predictions, Role, Target, TaskData};
+use serde::{Deserialize, Serialize};
+
+use crate::Split;
+use crate::metrics::{average_precision, roc_auc};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pair {
+    image: String,
+    text: String,
+    #[serde(default)]
+    tags: Option<String>,
+    #[serde(default)]
+    label: Option<bool>,
+}
+
+/// A split, opened: every image was found.
+pub struct MatchingData {
+    pairs: Rows<Pair>,
+    /// Rows of the pairs' images.
+    images: Vec<usize>,
+    source: SharedImages,
+    encoder: SequenceEncoder,
+}
+
+impl MatchingData {
+    /// Opens `split` and checks every row.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read; a row without words, without label where one is needed, or
+    /// whose image has no regions stored.
+    pub fn open(split: &Split, role: Role, encoder: SequenceEncoder) -> Result<Self, SourceError> {
+        let source = open_images(&split.regions)?;
+        let pairs: Rows<Pair> = Rows::read(&split.pairs)?;
+        let mut images = Vec::with_capacity(pairs.len());
+        for (index, pair) in pairs.iter().enumerate() {
+            if pair.text.trim().is_empty() {
+                return Err(pairs.wrong(index, "an empty `text`", "drop the row").into());
+            }
+            if role != Role::Evaluate && pair.label.is_none() {
+                return Err(pairs.wrong(index, "no `label`", "say true or false").into());
+            }
+            let image = source.find(&pair.image).ok_or_else(|| {
+                let place = source.path().display();
+                let found = format!("image `{}` is not among those of {place}", pair.image);
+                pairs.wrong(index, found, "drop the row, or add the image's regions")
+            })?;
+            images.push(image);
+        }
+        Ok(Self {
+            pairs,
+            images,
+            source,
+            encoder,
+        })
+    }
+
+    /// The file of pairs.
+    pub fn path(&self) -> &Path {
+        self.pairs.path()
+    }
+}
+
+impl TaskData for MatchingData {
+    fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    fn region_dim(&self) -> usize {
+        self.source.region_dim()
+    }
+
+    fn example(&self, index: usize, _: ExampleSeed) -> Result<Vec<EncodedRow>, SourceError> {
+        let (pair, image) = (&self.pairs[index], self.images[index]);
+        let tags = match &pair.tags {
+            Some(tags) => tags.clone(),
+            None => self.source.tag_text(image)?,
+        };
+        let regions = [RegionHandle::new(self.source.clone(), image)?];
+        let origin = self.pairs.origin(index);
+        let sequence = self.encoder.encode(origin, &pair.text, &tags, &regions)?;
+        Ok(vec![EncodedRow {
+            sequences: vec![sequence],
+            target: pair.label.map(|label| Target::Class(u32::from(label))),
+        }])
+    }
+
+    fn evaluate(&self, logits: &Logits) -> Result<Evaluation, SourceError> {
+        #[derive(Serialize)]
+        struct Prediction<'a> {
+            image: &'a str,
+            text: &'a str,
+            score: f32,
+        }
+        let scores: Vec<f32> = logits.rows().map(|row| matched(row)).collect();
+        let mut content = Vec::new();
+        for (pair, &score) in self.pairs.iter().zip(&scores) {
+            let (image, text) = (pair.image.as_str(), pair.text.as_str());
+            serde_json::to_writer(&mut content, &Prediction { image, text, score })?;
+            content.push(b'\n');
+        }
+        let judged: Vec<(f32, bool)> = self
+            .pairs
+            .iter()
+            .zip(&scores)
+            .filter_map(|(pair, &score)| Some((score, pair.label?)))
+            .collect();
+        Ok(Evaluation {
+            scores: self.scores(&judged),
+            examples: judged.len(),
+            predictions: Some(Predictions {
+                extension: "jsonl",
+                content,
+            }),
+            ..Evaluation::default()
+        })
+    }
+}
+
+impl MatchingData {
+    fn scores(&self, judged: &[(f32, bool)]) -> Vec<(String, f64)> {
+        if judged.is_empty() {
+            return Vec::new();
+        }
+        let right = judged.iter().filter(|(s, label)| (*s >= 0.5) == *label);
+        let accuracy = right.count() as f64 / judged.len() as f64;
+        let mut scores = vec![("accuracy".to_string(), accuracy)];
+        // Without both classes there is no curve to have an area under.
+        scores.extend(roc_auc(judged).map(|value| ("roc_auc".to_string(), value)));
+        scores.extend(average_precision(judged).map(|v| ("average_precision".to_string(), v)));
+        scores
+    }
+}
+
+/// Probability of the second class of two.
+fn matched(logits: &[f32]) -> f32 {
+    match logits {
+        [no, yes] => 1.0 / (1.0 + (no - yes).exp()),
+        [one] => *one,
+        _ => f32::NAN,
+    }
+}
