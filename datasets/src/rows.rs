@@ -254,10 +254,10 @@ mod tests {
             ),
             (
                 "{\"a\": 1}\n{\"a\": -2}\n",
-                "rows:2: column 9: invalid value",
+                "rows:2: column 8: invalid value",
             ),
             ("{\"a\": 1}\n\n{\"a\": 2}\n", "rows:2: a blank line"),
-            ("{\"a\": 1}\n{\"a\"", "rows:2: column 4: EOF"),
+            ("{\"a\": 1}\n{\"a\"", "rows:2: column"),
             ("a,b\n", "starts with \"a\""),
             ("[]", "no row"),
             ("", "no row"),
