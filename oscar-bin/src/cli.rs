@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backend::BackendChoice;
+use crate::evaluate::{EvaluateArgs, PredictArgs};
+use crate::finetune::FinetuneArgs;
 
 /// Vision-language pre-training with object tags (Oscar, Oscar+), in Rust on Burn.
 #[derive(Debug, Parser)]
@@ -49,6 +51,12 @@ pub enum LogFormat {
 pub enum Command {
     /// Pre-train Oscar or Oscar+
     Train(TrainArgs),
+    /// Fine-tune a task
+    Finetune(FinetuneArgs),
+    /// Score fine-tuned weights
+    Evaluate(EvaluateArgs),
+    /// Ask fine-tuned weights about one image
+    Predict(PredictArgs),
     /// Build data sets
     Data(DataArgs),
     /// Measure training steps: samples per second and peak memory

@@ -12,9 +12,101 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use figment::value::{Dict, Value};
 use oscar_core::config::ModelConfig;
 use oscar_pretraining::{CorpusConfig, ExtraConfig, PretrainConfig};
+use oscar_train::finetune::{FinetuneConfig, Split, Task};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use crate::recipes::Recipe;
+
+/// What a recipe of a command configures.
+pub trait Configuration: Serialize + DeserializeOwned {
+    /// The defaults, around this model.
+    fn defaults(model: ModelConfig) -> Self;
+
+    /// One with every optional table, for the keys there are.
+    fn complete() -> Self;
+
+    /// The model.
+    fn model(&mut self) -> &mut ModelConfig;
+
+    /// Paths that may stand for the shipped sample.
+    fn data_paths(&mut self) -> Vec<&mut PathBuf>;
+
+    /// Sets what follows from other keys, so that it is shown as it will be.
+    fn settle(&mut self) {}
+}
+
+impl Configuration for PretrainConfig {
+    fn defaults(model: ModelConfig) -> Self {
+        Self {
+            model,
+            ..Self::default()
+        }
+    }
+
+    fn complete() -> Self {
+        let mut all = Self::default();
+        all.data.train = Some(CorpusConfig::default());
+        all.data.validation = Some(CorpusConfig::default());
+        all.data.extra = Some(ExtraConfig::default());
+        all
+    }
+
+    fn model(&mut self) -> &mut ModelConfig {
+        &mut self.model
+    }
+
+    fn data_paths(&mut self) -> Vec<&mut PathBuf> {
+        let data = &mut self.data;
+        let corpora = data.train.iter_mut().chain(data.validation.iter_mut());
+        let mut paths: Vec<&mut PathBuf> = corpora
+            .flat_map(|corpus| [&mut corpus.corpus, &mut corpus.regions])
+            .collect();
+        if let Some(extra) = &mut data.extra {
+            paths.extend([&mut extra.corpus, &mut extra.regions]);
+        }
+        paths
+    }
+
+    fn settle(&mut self) {
+        self.model.num_contrast_classes = self.encoder.num_contrast_classes();
+    }
+}
+
+impl<T: Task> Configuration for FinetuneConfig<T> {
+    fn defaults(model: ModelConfig) -> Self {
+        Self {
+            model,
+            ..Self::default()
+        }
+    }
+
+    fn complete() -> Self {
+        let mut all = Self::default();
+        all.data.train = Some(T::Split::default());
+        all.data.validation = Some(T::Split::default());
+        all.data.test = Some(T::Split::default());
+        all
+    }
+
+    fn model(&mut self) -> &mut ModelConfig {
+        &mut self.model
+    }
+
+    fn data_paths(&mut self) -> Vec<&mut PathBuf> {
+        let data = &mut self.data;
+        let splits = [&mut data.train, &mut data.validation, &mut data.test];
+        let mut paths: Vec<&mut PathBuf> = splits
+            .into_iter()
+            .flatten()
+            .flat_map(Split::paths)
+            .collect();
+        paths.extend(self.task.files());
+        paths.extend(&mut self.init.checkpoint);
+        paths
+    }
+}
 
 /// Prefix of environment variables that set keys: `OSCAR__TRAIN__BATCH_SIZE=16`.
 const ENV_PREFIX: &str = "OSCAR__";
@@ -66,12 +158,15 @@ impl Source {
 }
 
 /// Resolves the layers; `sets` are `key=value` with dotted keys.
-pub fn resolve(source: &Source, sets: &[String]) -> Result<PretrainConfig> {
+///
+/// Sizes of the model come from `model.preset`, else from the `config.json` beside the start
+/// weights, else they are those of Oscar base.
+pub fn resolve<C: Configuration>(source: &Source, sets: &[String]) -> Result<C> {
     let recipe: toml::Table = source
         .toml
         .parse()
         .map_err(|error| anyhow!("{} is not valid TOML: {error}", source.origin))?;
-    let known = known_keys();
+    let known = known_keys::<C>();
     check_keys(&known, &serde_json::to_value(&recipe)?, &source.origin)?;
 
     let mut layers = Figment::from(Toml::string(&source.toml));
@@ -83,25 +178,47 @@ pub fn resolve(source: &Source, sets: &[String]) -> Result<PretrainConfig> {
     }
 
     let preset = match layers.find_value("model.preset") {
-        Err(_) => ModelConfig::default(),
+        Err(_) => model_of_start(&layers)?.unwrap_or_default(),
         Ok(value) => {
             let name = value.as_str().unwrap_or_default();
             ModelConfig::preset(name)
                 .with_context(|| format!("model.preset = {name:?}: must be tiny, base or large"))?
         }
     };
-    let defaults = PretrainConfig {
-        model: preset,
-        ..PretrainConfig::default()
-    };
-    let mut config: PretrainConfig = Figment::from(Serialized::defaults(defaults))
+    let mut config: C = Figment::from(Serialized::defaults(C::defaults(preset)))
         .merge(layers)
         .extract()
         .map_err(|error| anyhow!("in {}: {}", source.origin, describe(&error)))?;
-    config.model.extra.remove("preset");
-    // Follows the objective, and is shown as it will be.
-    config.model.num_contrast_classes = config.encoder.num_contrast_classes();
+    config.model().extra.remove("preset");
+    config.settle();
     Ok(config)
+}
+
+/// The recipe by itself: what was published, whatever this run sets.
+pub fn resolve_alone<C: Configuration>(source: &Source) -> Result<C> {
+    let mut config: C = Figment::from(Serialized::defaults(C::defaults(ModelConfig::default())))
+        .merge(Toml::string(&source.toml))
+        .extract()
+        .map_err(|error| anyhow!("in {}: {}", source.origin, describe(&error)))?;
+    config.model().extra.remove("preset");
+    Ok(config)
+}
+
+/// The `config.json` beside `init.checkpoint`.
+fn model_of_start(layers: &Figment) -> Result<Option<ModelConfig>> {
+    let Ok(Value::String(_, checkpoint)) = layers.find_value("init.checkpoint") else {
+        return Ok(None);
+    };
+    let checkpoint = Path::new(&checkpoint);
+    let directory = match checkpoint.is_dir() {
+        true => checkpoint,
+        false => checkpoint.parent().unwrap_or(Path::new("")),
+    };
+    let path = directory.join("config.json");
+    match path.is_file() {
+        true => Ok(Some(ModelConfig::from_file(path)?)),
+        false => Ok(None),
+    }
 }
 
 /// `key: what is wrong` of the first error.
@@ -113,12 +230,8 @@ fn describe(error: &figment::Error) -> String {
 }
 
 /// A JSON tree with every key there is.
-fn known_keys() -> Json {
-    let mut all = PretrainConfig::default();
-    all.data.train = Some(CorpusConfig::default());
-    all.data.validation = Some(CorpusConfig::default());
-    all.data.extra = Some(ExtraConfig::default());
-    let mut known = serde_json::to_value(all).unwrap_or_default();
+fn known_keys<C: Configuration>() -> Json {
+    let mut known = serde_json::to_value(C::complete()).unwrap_or_default();
     known["model"]["preset"] = Json::Null;
     known
 }
@@ -217,13 +330,13 @@ fn nested(key: &str, value: Json) -> Json {
 }
 
 /// The resolved configuration as TOML.
-pub fn to_toml(config: &PretrainConfig) -> Result<String> {
+pub fn to_toml(config: &impl Serialize) -> Result<String> {
     toml::to_string(config).context("cannot write the configuration as TOML")
 }
 
 /// Writes the resolved configuration: enough to repeat the run. A process that is killed meanwhile
 /// leaves the file before or after, never half of it.
-pub fn write(path: &Path, config: &PretrainConfig) -> Result<()> {
+pub fn write(path: &Path, config: &impl Serialize) -> Result<()> {
     let aside = path.with_extension("toml.tmp");
     let write = || {
         let mut file = std::fs::File::create(&aside)?;
@@ -232,17 +345,4 @@ pub fn write(path: &Path, config: &PretrainConfig) -> Result<()> {
         std::fs::rename(&aside, path)
     };
     write().with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// Paths of a configuration that may stand for the shipped sample.
-pub fn data_paths(config: &mut PretrainConfig) -> Vec<&mut PathBuf> {
-    let data = &mut config.data;
-    let corpora = data.train.iter_mut().chain(data.validation.iter_mut());
-    let mut paths: Vec<&mut PathBuf> = corpora
-        .flat_map(|corpus| [&mut corpus.corpus, &mut corpus.regions])
-        .collect();
-    if let Some(extra) = &mut data.extra {
-        paths.extend([&mut extra.corpus, &mut extra.regions]);
-    }
-    paths
 }

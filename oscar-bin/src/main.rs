@@ -8,10 +8,15 @@ mod bench;
 mod cli;
 mod config;
 mod data;
+mod evaluate;
+mod finetune;
 mod logging;
 mod recipes;
 mod runs;
 mod sample;
+mod scores;
+mod session;
+mod tasks;
 mod train;
 
 use std::process::ExitCode;
@@ -34,6 +39,9 @@ fn main() -> ExitCode {
     logging::init(&cli.global);
     let result = match &cli.command {
         Command::Train(args) => train::run(&cli.global, args),
+        Command::Finetune(args) => finetune::run(&cli.global, args),
+        Command::Evaluate(args) => evaluate::run(&cli.global, args),
+        Command::Predict(args) => evaluate::predict(args),
         Command::Data(args) => data::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Recipes(args) => recipes::run(args),

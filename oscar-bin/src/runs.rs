@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use oscar_pretraining::PretrainConfig;
+use serde::Serialize;
 use serde_json::Value as Json;
 
 /// The resolved configuration in a run directory.
@@ -104,6 +104,8 @@ pub fn remove_unused(run: &Path) {
 /// Settings that a run keeps from its first step to its last, by dotted key.
 const FIXED: &[&str] = &[
     "model",
+    "task",
+    "epochs",
     "data.vocab",
     "encoder",
     "init.checkpoint",
@@ -114,7 +116,7 @@ const FIXED: &[&str] = &[
 ];
 
 /// Refuses to go on with `own` as `wanted` if that would be another run.
-pub fn require_same(run: &Path, own: &PretrainConfig, wanted: &PretrainConfig) -> Result<()> {
+pub fn require_same<C: Serialize>(run: &Path, own: &C, wanted: &C) -> Result<()> {
     let (own, wanted) = (serde_json::to_value(own)?, serde_json::to_value(wanted)?);
     for key in FIXED {
         let pointer = format!("/{}", key.replace('.', "/"));

@@ -4,17 +4,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use oscar_datasets::sample::build_sample;
-use oscar_pretraining::PretrainConfig;
 
-use crate::config::data_paths;
+use crate::config::Configuration;
 
 /// Start of a path that stands for the expanded sample.
 const PREFIX: &str = "sample:";
 
 /// Expands the sample if `config` uses it, and puts real paths in the place of `sample:…`.
-pub fn provide(config: &mut PretrainConfig, runs: &Path) -> Result<()> {
+pub fn provide(config: &mut impl Configuration, runs: &Path) -> Result<()> {
     let mut expanded = None;
-    for path in data_paths(config) {
+    for path in config.data_paths() {
         let Some(rest) = path.to_str().and_then(|path| path.strip_prefix(PREFIX)) else {
             continue;
         };

@@ -1,6 +1,6 @@
 //! `oscar-bin train`.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
@@ -8,7 +8,7 @@ use oscar_core::ops::TrainBackend;
 use oscar_pretraining::{
     CONTRASTIVE_ACCURACY, MLM_ACCURACY, PretrainConfig, PretrainReport, RunOptions, pretrain,
 };
-use oscar_train::{Interrupter, RunDir, bytes, duration, release_terminal};
+use oscar_train::{Interrupter, RunDir, bytes, duration};
 use serde_json::json;
 
 use crate::Ending;
@@ -16,7 +16,7 @@ use crate::backend::{self, OnBackend, dispatch};
 use crate::cli::{Global, TrainArgs};
 use crate::config::{self, Source};
 use crate::runs::{self, CONFIG_FILE, LOG_FILE};
-use crate::{logging, sample};
+use crate::{logging, sample, session};
 
 /// Pre-trains, prints what was learned and where the run lies.
 pub fn run(global: &Global, args: &TrainArgs) -> Result<Ending> {
@@ -67,7 +67,8 @@ fn resume(args: &TrainArgs, source: &Source, directory: &Path) -> Result<Pretrai
     let own = Source::file(&own)?;
     let recipe = with_flags(config::resolve(&own, &args.sets)?, args);
     if directory.join("checkpoint").exists() {
-        runs::require_same(directory, &config::resolve(&own, &[])?, &recipe)?;
+        let as_started: PretrainConfig = config::resolve(&own, &[])?;
+        runs::require_same(directory, &as_started, &recipe)?;
     }
     Ok(recipe)
 }
@@ -99,12 +100,12 @@ fn train(
     tracing::info!("run {}", directory.display());
 
     let interrupter = Interrupter::new();
-    stop_on_signal(interrupter.clone())?;
+    session::stop_on_signal(interrupter.clone())?;
     let options = RunOptions {
         run,
         resume: args.resume,
         interrupter,
-        dashboard: !global.quiet && has_dashboard(),
+        dashboard: !global.quiet && session::has_dashboard(),
         progress: logging::progress(global),
     };
     let trained = sample::provide(&mut recipe, &args.runs_dir).and_then(|()| {
@@ -121,50 +122,19 @@ fn train(
     })?;
 
     if report.outcome.interrupted {
-        let step = report.outcome.step;
-        let command = resume_command(directory, args);
-        logging::say(
-            global.log_format,
-            &format!("interrupted after step {step}; go on with: {command}"),
-        );
-        return Ok(Ending::Interrupted);
+        return Ok(session::interrupted(
+            global,
+            "train",
+            report.outcome.step,
+            directory,
+            &args.runs_dir,
+        ));
     }
     match args.json {
         true => print_json(&report)?,
         false => print(&report)?,
     }
     Ok(Ending::Done)
-}
-
-/// A terminal that can move its cursor.
-fn has_dashboard() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
-}
-
-fn resume_command(directory: &Path, args: &TrainArgs) -> String {
-    let name = directory.file_name().unwrap_or_default().to_string_lossy();
-    let place = match args.runs_dir == Path::new("runs") {
-        true => String::new(),
-        false => format!(" --runs-dir {}", args.runs_dir.display()),
-    };
-    format!("oscar-bin train --name {name}{place} --resume")
-}
-
-/// The first signal stops the run after a checkpoint, the second at once.
-fn stop_on_signal(interrupter: Interrupter) -> Result<()> {
-    ctrlc::set_handler(move || {
-        if interrupter.should_stop() {
-            release_terminal();
-            logging::to_screen();
-            tracing::warn!("stopped at once; what the last checkpoint holds can be resumed");
-            std::process::exit(130);
-        }
-        tracing::warn!(
-            "stopping after this step, with a checkpoint; interrupt again to stop at once"
-        );
-        interrupter.stop(Some("interrupted by a signal"));
-    })
-    .context("cannot listen to signals")
 }
 
 struct Pretrain {

@@ -27,6 +27,19 @@ pub use metrics::{average_precision, roc_auc};
 #[serde(default, deny_unknown_fields)]
 pub struct Matching {}
 
+impl oscar_train::finetune::Split for Split {
+    fn new(data: PathBuf, store: PathBuf) -> Self {
+        Self {
+            pairs: data,
+            regions: store,
+        }
+    }
+
+    fn paths(&mut self) -> Vec<&mut PathBuf> {
+        vec![&mut self.pairs, &mut self.regions]
+    }
+}
+
 /// A split: pairs, and the images they name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -59,5 +72,9 @@ impl Task for Matching {
         model.num_labels = 2;
         model.loss_type = "ce".into();
         Ok(())
+    }
+
+    fn class_names(&self) -> Result<Vec<String>, SourceError> {
+        Ok(["no match", "match"].map(String::from).to_vec())
     }
 }

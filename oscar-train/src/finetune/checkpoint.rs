@@ -58,11 +58,35 @@ pub(super) fn describe<T: Task>(
     };
     Arc::new(move |directory| {
         write_json(&directory.join(CONFIG_FILE), &model)?;
+        let mut section = description.section.clone();
+        for file in section.files() {
+            *file = keep_copy(file, directory)?;
+        }
+        let description = Description {
+            section,
+            task: description.task.clone(),
+            encoder: description.encoder.clone(),
+            padding: description.padding,
+        };
         write_json(&directory.join(TASK_FILE), &description)?;
         tokenizer
             .save(directory.join(VOCAB_FILE))
             .map_err(|error| TrainError::Data(Box::new(error)))
     })
+}
+
+/// Copies a file that the section names into the checkpoint; gives its name there.
+fn keep_copy(file: &Path, directory: &Path) -> Result<PathBuf, TrainError> {
+    let Some(name) = file.file_name() else {
+        // An optional file that is not set.
+        return Ok(PathBuf::new());
+    };
+    std::fs::copy(file, directory.join(name)).map_err(|source| TrainError::Io {
+        action: "copy into the checkpoint",
+        path: file.to_path_buf(),
+        source,
+    })?;
+    Ok(PathBuf::from(name))
 }
 
 /// Opens the directory `path` that fine-tuning left (`best` or `last` of a run).
@@ -90,8 +114,13 @@ pub fn open_checkpoint<T: Task>(path: &Path) -> Result<TaskCheckpoint<T>, Finetu
         }
         None => return Err(wrong("no `task`".into())),
     }
-    let description: Description<T> =
+    let mut description: Description<T> =
         serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    for file in description.section.files() {
+        if file.file_name().is_some() {
+            *file = path.join(&*file);
+        }
+    }
     let model = ModelConfig::from_file(path.join(CONFIG_FILE)).map_err(FinetuneError::Model)?;
     let tokenizer = Arc::new(Tokenizer::from_vocab_file(path.join(VOCAB_FILE))?);
     let encoder = SequenceEncoder::new(tokenizer, description.encoder, description.padding)?;

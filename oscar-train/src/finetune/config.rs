@@ -11,7 +11,7 @@ use super::start::InitConfig;
 use crate::settings::{OptimizerConfig, TrainConfig};
 
 /// Everything that decides a fine-tuning run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, bound = "T: Serialize + DeserializeOwned + Default")]
 pub struct FinetuneConfig<T: Task> {
     /// The model. Sizes are those of the start checkpoint; labels and head follow `[task]`.

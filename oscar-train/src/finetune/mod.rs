@@ -19,6 +19,8 @@ mod run;
 mod source;
 mod start;
 
+use std::path::PathBuf;
+
 use oscar_core::config::{ConfigError, ModelConfig};
 use oscar_core::input::{EncodedSequence, ExampleSeed, SequenceEncoder, SourceError};
 use oscar_core::model::OscarClassifier;
@@ -30,7 +32,7 @@ pub use checkpoint::{TaskCheckpoint, open_checkpoint};
 pub use config::{DataConfig, FinetuneConfig};
 pub use evaluate::{EvaluateOptions, Logits, Throughput, predict_logits};
 pub use model::{ACCURACY, FinetuneModel};
-pub use run::{FinetuneError, FinetuneReport, FinetuneRun, finetune};
+pub use run::{FinetuneError, FinetuneReport, FinetuneRun, finetune, write_predictions};
 pub use source::{ClassBatch, FinetuneSource};
 pub use start::{InitConfig, open_vocabulary, start_weights};
 
@@ -42,14 +44,7 @@ pub trait Task:
     const NAME: &'static str;
 
     /// Where a split lies: `[data.train]`, `[data.validation]`, `[data.test]`.
-    type Split: Clone
-        + Default
-        + std::fmt::Debug
-        + Serialize
-        + DeserializeOwned
-        + Send
-        + Sync
-        + 'static;
+    type Split: Split;
 
     /// An opened split.
     type Data: TaskData;
@@ -85,6 +80,19 @@ pub trait Task:
         false
     }
 
+    /// What the classes are called, in their order: answers, or what a statement is.
+    ///
+    /// # Errors
+    ///
+    /// If an answer vocabulary cannot be read.
+    fn class_names(&self) -> Result<Vec<String>, SourceError>;
+
+    /// Files that the section names (an answer vocabulary): a checkpoint keeps copies of them, so
+    /// that it can be scored alone. Changed in place when a checkpoint is opened.
+    fn files(&mut self) -> Vec<&mut PathBuf> {
+        Vec::new()
+    }
+
     /// Scores `model` on `data`. By default every example is one decision, and
     /// [`TaskData::evaluate`] judges all logits.
     ///
@@ -103,6 +111,17 @@ pub trait Task:
         evaluation.throughput = Some(throughput);
         Ok(evaluation)
     }
+}
+
+/// Where a split lies.
+pub trait Split:
+    Clone + Default + PartialEq + std::fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+    /// The split whose annotations are in `data` and whose images are in `store`.
+    fn new(data: PathBuf, store: PathBuf) -> Self;
+
+    /// Its files and directories; unset ones are empty paths.
+    fn paths(&mut self) -> Vec<&mut PathBuf>;
 }
 
 /// What a split is opened for.

@@ -267,8 +267,13 @@ fn score<B: OscarBackend, T: Task>(
     Ok(())
 }
 
-/// Writes `predictions/NAME.EXTENSION` and the scores beside it, whole or not at all.
-pub(super) fn write_predictions(
+/// Writes `predictions/NAME.EXTENSION` and the scores beside it, whole or not at all; gives the
+/// place of the predictions, if there are any.
+///
+/// # Errors
+///
+/// If a file cannot be written.
+pub fn write_predictions(
     directory: &Path,
     name: &str,
     evaluation: &Evaluation,

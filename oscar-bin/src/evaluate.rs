@@ -1,0 +1,276 @@
+//! `oscar-bin evaluate` and `oscar-bin predict`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Args;
+use oscar_core::input::RegionHandle;
+use oscar_core::ops::TrainBackend;
+use oscar_datasets::open_images;
+use oscar_train::finetune::{
+    EvaluateOptions, Evaluation, Role, Split, Task, TaskData, open_checkpoint, write_predictions,
+};
+use serde_json::json;
+
+use crate::backend::{OnBackend, dispatch};
+use crate::cli::{DeviceArgs, Global};
+use crate::tasks::{OnTask, on_task};
+use crate::{Ending, scores};
+
+/// Scores fine-tuned weights on a data set, as the official evaluators do.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    oscar-bin evaluate --task nlvr2 --checkpoint runs/nlvr2-mini/best \\\n    \
+        --data test.json --store regions --out predictions")]
+pub struct EvaluateArgs {
+    /// The task
+    #[arg(short, long)]
+    pub task: String,
+    /// The `best` or `last` directory of a fine-tuning run
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint: PathBuf,
+    /// Annotations
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// Region store with the images they name
+    #[arg(long, value_name = "DIR")]
+    pub store: PathBuf,
+    /// Where the prediction file is written
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Examples per batch
+    #[arg(long, default_value_t = 64)]
+    pub batch_size: usize,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Print the scores as one JSON document on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Asks fine-tuned weights about one text and its image (or images).
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    oscar-bin predict --task vqa --checkpoint runs/vqa-mini/best --store regions \\\n    \
+        --image dev-17 --text \"what colour is the square?\"\n  \
+    oscar-bin predict --task nlvr2 --checkpoint runs/nlvr2-mini/best --store regions \\\n    \
+        --image dev-17 --image dev-18 --text \"both show a black square\"")]
+pub struct PredictArgs {
+    /// The task
+    #[arg(short, long)]
+    pub task: String,
+    /// The `best` or `last` directory of a fine-tuning run
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint: PathBuf,
+    /// Region store with the image
+    #[arg(long, value_name = "DIR")]
+    pub store: PathBuf,
+    /// Key of the image; twice for a pair
+    #[arg(long, required = true, value_name = "KEY")]
+    pub image: Vec<String>,
+    /// Question, statement or caption
+    #[arg(long)]
+    pub text: String,
+    /// Object tags instead of the store's, separated by blanks
+    #[arg(long)]
+    pub tags: Option<String>,
+    /// How many classes to show
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub top: usize,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Print the answer as one JSON document on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Scores a data set.
+pub fn run(global: &Global, args: &EvaluateArgs) -> Result<Ending> {
+    on_task(&args.task, Evaluate { global, args })
+}
+
+/// Answers one question.
+pub fn predict(args: &PredictArgs) -> Result<Ending> {
+    on_task(&args.task, Predict { args })
+}
+
+struct Evaluate<'a> {
+    global: &'a Global,
+    args: &'a EvaluateArgs,
+}
+
+impl OnTask for Evaluate<'_> {
+    type Output = Ending;
+
+    fn run<T: Task>(self) -> Result<Ending> {
+        let Self { global, args } = self;
+        let computation = Scoring::<T> {
+            args,
+            scored: scores::bar(global),
+            task: std::marker::PhantomData,
+        };
+        let evaluation = dispatch(&args.device, computation)?;
+        let predictions = match &args.out {
+            None => None,
+            Some(out) => write_predictions(out, T::NAME, &evaluation)?,
+        };
+        let mut out = std::io::stdout().lock();
+        match args.json {
+            true => {
+                let mut document = scores::json(&evaluation);
+                document["task"] = json!(T::NAME);
+                document["predictions"] = json!(predictions);
+                writeln!(out, "{document:#}")?;
+            }
+            false => {
+                scores::print(&mut out, &evaluation)?;
+                if let Some(predictions) = predictions {
+                    writeln!(out, "Predictions: {}", predictions.display())?;
+                }
+            }
+        }
+        Ok(Ending::Done)
+    }
+}
+
+struct Scoring<'a, T> {
+    args: &'a EvaluateArgs,
+    scored: Box<dyn Fn(usize, usize) + Send + Sync>,
+    task: std::marker::PhantomData<T>,
+}
+
+impl<T: Task> OnBackend for Scoring<'_, T> {
+    type Output = Evaluation;
+
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Evaluation> {
+        let args = self.args;
+        let checkpoint = open_checkpoint::<T>(&args.checkpoint)?;
+        let split = T::Split::new(args.data.clone(), args.store.clone());
+        let data = checkpoint
+            .task
+            .open(&split, Role::Evaluate, &checkpoint.encoder)
+            .map_err(|error| anyhow!(error))?;
+        require_dim(data.region_dim(), checkpoint.model.img_feature_dim)?;
+        let model = checkpoint.load::<B::InnerBackend>(&device)?;
+        let options = EvaluateOptions {
+            encoder: &checkpoint.encoder,
+            batch_size: args.batch_size.max(1),
+            progress: &|done, total| (self.scored)(done, total),
+        };
+        checkpoint
+            .task
+            .evaluate(model.model(), &data, &options, &device)
+            .map_err(|error| anyhow!(error))
+            .context("cannot score")
+    }
+}
+
+fn require_dim(found: usize, expected: usize) -> Result<()> {
+    match found == expected {
+        true => Ok(()),
+        false => bail!(
+            "the regions have {found} values, the model reads {expected}: \
+             it was trained on other features"
+        ),
+    }
+}
+
+struct Predict<'a> {
+    args: &'a PredictArgs,
+}
+
+impl OnTask for Predict<'_> {
+    type Output = Ending;
+
+    fn run<T: Task>(self) -> Result<Ending> {
+        let args = self.args;
+        let computation = Asking::<T> {
+            args,
+            task: std::marker::PhantomData,
+        };
+        let answers = dispatch(&args.device, computation)?;
+        let mut out = std::io::stdout().lock();
+        match args.json {
+            true => {
+                let answers: Vec<_> = answers
+                    .iter()
+                    .map(|(name, probability)| json!({"class": name, "probability": probability}))
+                    .collect();
+                let document = json!({"task": T::NAME, "image": args.image, "text": args.text,
+                    "classes": answers});
+                writeln!(out, "{document:#}")?;
+            }
+            false => {
+                for (name, probability) in &answers {
+                    writeln!(out, "{probability:.4}  {name}")?;
+                }
+            }
+        }
+        Ok(Ending::Done)
+    }
+}
+
+struct Asking<'a, T> {
+    args: &'a PredictArgs,
+    task: std::marker::PhantomData<T>,
+}
+
+impl<T: Task> OnBackend for Asking<'_, T> {
+    type Output = Vec<(String, f32)>;
+
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Self::Output> {
+        let args = self.args;
+        let checkpoint = open_checkpoint::<T>(&args.checkpoint)?;
+        let names = checkpoint.task.class_names().map_err(|e| anyhow!(e))?;
+        let images = open_images(&args.store)?;
+        require_dim(images.region_dim(), checkpoint.model.img_feature_dim)?;
+        let choices = match checkpoint.task.is_pair() {
+            true => checkpoint.model.num_choice,
+            false => 1,
+        };
+        if checkpoint.task.is_pair() && args.image.len() != choices {
+            bail!(
+                "{} --image given; this model looks at {choices} images",
+                args.image.len()
+            );
+        }
+        let mut shown = Vec::new();
+        for key in &args.image {
+            let row = images.find(key).with_context(|| {
+                format!(
+                    "image `{key}` is not among those of {}",
+                    args.store.display()
+                )
+            })?;
+            let tags = match &args.tags {
+                Some(tags) => tags.clone(),
+                None => images.tag_text(row)?,
+            };
+            let regions = RegionHandle::new(images.clone(), row).map_err(|error| anyhow!(error))?;
+            shown.push((tags, regions));
+        }
+        // A pair sees each image in a sequence of its own, other tasks all in one.
+        let groups: Vec<&[_]> = match checkpoint.task.is_pair() {
+            true => shown.chunks(1).collect(),
+            false => vec![&shown[..]],
+        };
+        let mut sequences = Vec::new();
+        for group in groups {
+            let tags: Vec<&str> = group.iter().map(|(tags, _)| tags.as_str()).collect();
+            let regions: Vec<_> = group.iter().map(|(_, regions)| regions.clone()).collect();
+            let origin = "--text".to_string();
+            let encoder = &checkpoint.encoder;
+            sequences.push(encoder.encode(origin, &args.text, &tags.join(" "), &regions)?);
+        }
+        let model = checkpoint.load::<B::InnerBackend>(&device)?;
+        let input = checkpoint.encoder.batch(&sequences, &device)?;
+        let logits = model.model().forward(input);
+        let probabilities = burn::tensor::activation::softmax(logits, 1);
+        let probabilities: Vec<f32> = probabilities.into_data().iter::<f32>().collect();
+        let mut ranked: Vec<(String, f32)> = names.into_iter().zip(probabilities).collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+        ranked.truncate(args.top);
+        Ok(ranked)
+    }
+}

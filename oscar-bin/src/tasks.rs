@@ -1,0 +1,36 @@
+//! The fine-tuning tasks there are: the one place that names them all.
+
+use anyhow::{Result, bail};
+use oscar_train::finetune::Task;
+
+use crate::config::nearest;
+
+/// Something to do for a task that is chosen at run time.
+pub trait OnTask {
+    /// What it gives.
+    type Output;
+
+    /// Does it.
+    fn run<T: Task>(self) -> Result<Self::Output>;
+}
+
+macro_rules! tasks {
+    ($($task:ty),* $(,)?) => {
+        /// Names for `--task`.
+        pub const NAMES: &[&str] = &[$(<$task as Task>::NAME),*];
+
+        /// Does `action` for the task called `name`.
+        pub fn on_task<A: OnTask>(name: &str, action: A) -> Result<A::Output> {
+            $(if name == <$task as Task>::NAME {
+                return action.run::<$task>();
+            })*
+            let hint = nearest(name, NAMES.iter().copied()).unwrap_or_default();
+            bail!("no task is called {name:?}; did you mean {hint}? There are: {}", NAMES.join(", "))
+        }
+    };
+}
+
+// Adding a task is one line here.
+tasks! {
+    oscar_matching::Matching,
+}
