@@ -15,6 +15,9 @@ use crate::tsv::TsvFile;
 const FIX: &str = "a label row is `key, [{\"class\", \"rect\", \"conf\"}, …]`, or an object with \
                    that list as \"objects\" beside \"image_h\" and \"image_w\"";
 
+/// What to do about a key that occurs twice.
+pub(super) const TWICE: &str = "keys must be unique: remove one of the rows";
+
 /// Which of the lists of objects in a label row are the tags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TagChoice {
@@ -200,16 +203,25 @@ impl LabelFile {
     }
 }
 
-/// The keys of a table's rows.
+/// The keys of a table's rows, each once.
 pub(super) fn index_keys(file: &TsvFile) -> Result<KeyIndex> {
-    KeyIndex::build(
-        file.len(),
-        |row| row_key(file, row),
-        |key, first, second| {
-            let found = format!("image `{key}` stands in line {} already", first + 1);
-            file.wrong(second, found, "keys must be unique: remove one of the rows")
-        },
-    )
+    let index = index_repeated_keys(file)?;
+    match index.repeated() {
+        None => Ok(index),
+        Some((first, second)) => {
+            let found = format!(
+                "image `{}` stands in line {} already",
+                index.key(first),
+                first + 1
+            );
+            Err(file.wrong(second, found, TWICE))
+        }
+    }
+}
+
+/// The keys of a table's rows.
+pub(super) fn index_repeated_keys(file: &TsvFile) -> Result<KeyIndex> {
+    KeyIndex::build(file.len(), |row| row_key(file, row))
 }
 
 /// The key of a table's row, without a look at the rest of the row.
