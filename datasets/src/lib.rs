@@ -26,7 +26,9 @@ mod staging;
 pub mod store;
 pub mod tsv;
 
-pub use corpus::JsonlCorpus;
+pub use corpus::{
+    JoinedCorpus, JsonlCorpus, OfficialCorpus, OfficialCorpusOptions, OpenedCorpus, open_corpus,
+};
 pub use error::{DatasetError, Result};
 pub use images::{ImageSource, SharedImages, open_images};
 pub use store::{Boxes, ImageRegions, RegionStore, StoreDtype, StoreOptions, StoreWriter, Tag};
