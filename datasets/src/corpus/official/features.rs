@@ -14,9 +14,8 @@ use super::description::Folders;
 use super::key::RowKey;
 use crate::error::{DatasetError, Result};
 use crate::images::{SharedImages, open_images};
-
-/// By one of these a folder is known to hold features itself.
-const MARKS: [&str; 2] = ["index.safetensors", "features.tsv"];
+use crate::official::FEATURES_FILE;
+use crate::store::INDEX_FILE;
 
 /// The feature folders of one data set.
 pub(super) enum Features {
@@ -100,8 +99,11 @@ pub(super) fn in_range(chunk: &str, chunks: Option<&Range<u32>>) -> bool {
     })
 }
 
+/// Whether a folder itself holds a region store or an official feature file.
 fn holds_features(folder: &Path) -> bool {
-    MARKS.iter().any(|name| folder.join(name).exists())
+    [INDEX_FILE, FEATURES_FILE]
+        .iter()
+        .any(|name| folder.join(name).exists())
 }
 
 fn add(folder: &Path, sources: &mut Vec<SharedImages>) -> Result<u16> {
