@@ -7,8 +7,8 @@
 //! - [`tsv`]: the container of the official files; [`official`]: their features and labels, to
 //!   train from as they are.
 //! - [`import`]: published forms of region features, read into a store.
-//! - [`corpus`]: text files (JSON lines) that name images of a store; every row is checked when
-//!   the file is opened, so that training cannot stop on a bad row hours later.
+//! - [`corpus`]: texts that name images, as JSON lines or in the official layout; every row is
+//!   checked when the corpus is opened, so that training cannot stop on a bad row hours later.
 //! - [`nlvr1`] and [`sample`]: builders that turn NLVR v1 images into a store and its corpora.
 //!
 //! Directories appear under their final name only once they are complete (written aside, synced,
@@ -33,7 +33,9 @@ mod staging;
 pub mod store;
 pub mod tsv;
 
-pub use corpus::JsonlCorpus;
+pub use corpus::{
+    JoinedCorpus, JsonlCorpus, OfficialCorpus, OfficialCorpusOptions, OpenedCorpus, open_corpus,
+};
 pub use defect::Defect;
 pub use error::{DatasetError, Result};
 pub use images::{ImageSource, SharedImages, open_images};

@@ -12,10 +12,12 @@ mod loader;
 mod memory;
 mod metrics_log;
 mod optim;
+mod order;
 mod renderer;
 mod run;
 mod schedule;
 mod settings;
+mod shuffle;
 mod stats;
 mod strategy;
 mod terminal;
@@ -27,6 +29,7 @@ pub use loader::{BatchSource, Corpus, Failure, Order, StepLoader, Weighted};
 pub use memory::peak_memory;
 pub use metrics_log::MetricsLog;
 pub use optim::{AdamW, AdamWConfig, MomentsRecord, clip_grad_norm};
+pub use order::{Pick, Portion, Sequence, Shuffle};
 pub use renderer::{LineRenderer, bytes, duration};
 pub use run::{
     Best, FixedSettings, MODEL_FILE, RunDir, TrainState, write_directory, write_file, write_json,
