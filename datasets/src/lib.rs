@@ -7,6 +7,9 @@
 //! - [`tsv`]: the container of the official files.
 //! - [`corpus`]: text files (JSON lines) that name images of a store; every row is checked when
 //!   the file is opened, so that training cannot stop on a bad row hours later.
+//! - [`annotations`]: questions, answers and sentences of the published tasks.
+//! - [`check`]: reads whole files of all these formats and lists what is wrong with them.
+//! - [`draw`]: boxes and names on pictures.
 //! - [`nlvr1`] and [`sample`]: builders that turn NLVR v1 images into a store and its corpora.
 //!
 //! Directories appear under their final name only once they are complete (written aside, synced,
@@ -16,7 +19,10 @@
 #[cfg(target_endian = "big")]
 compile_error!("region stores are memory-mapped little-endian files: this host is big-endian");
 
+pub mod annotations;
+pub mod check;
 pub mod corpus;
+pub mod draw;
 mod error;
 pub mod images;
 mod mapped;

@@ -8,6 +8,8 @@ mod bench;
 mod cli;
 mod config;
 mod data;
+mod data_check;
+mod data_inspect;
 mod logging;
 mod recipes;
 mod runs;
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
     logging::init(&cli.global);
     let result = match &cli.command {
         Command::Train(args) => train::run(&cli.global, args),
-        Command::Data(args) => data::run(args),
+        Command::Data(args) => data::run(&cli.global, args),
         Command::Bench(args) => bench::run(args),
         Command::Recipes(args) => recipes::run(args),
     };

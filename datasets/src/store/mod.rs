@@ -18,7 +18,6 @@ mod writer;
 
 use serde::{Deserialize, Serialize};
 
-pub use check::Problem;
 pub use reader::{Rects, RegionStore};
 pub use writer::{Boxes, ImageRegions, StoreOptions, StoreWriter};
 
