@@ -4,7 +4,9 @@
 //!
 //! - [`store`]: region features, boxes and object tags of many images in one directory that is
 //!   opened by memory map and never decoded.
-//! - [`tsv`]: the container of the official files.
+//! - [`tsv`]: the container of the official files; [`official`]: their features and labels, to
+//!   train from as they are.
+//! - [`import`]: published forms of region features, read into a store.
 //! - [`corpus`]: text files (JSON lines) that name images of a store; every row is checked when
 //!   the file is opened, so that training cannot stop on a bad row hours later.
 //! - [`annotations`]: questions, answers and sentences of the published tasks.
@@ -20,19 +22,24 @@
 compile_error!("region stores are memory-mapped little-endian files: this host is big-endian");
 
 pub mod annotations;
+mod boxes;
 pub mod check;
 pub mod corpus;
+mod defect;
 pub mod draw;
 mod error;
 pub mod images;
+pub mod import;
 mod mapped;
 pub mod nlvr1;
+pub mod official;
 pub mod sample;
 mod staging;
 pub mod store;
 pub mod tsv;
 
 pub use corpus::JsonlCorpus;
+pub use defect::Defect;
 pub use error::{DatasetError, Result};
 pub use images::{ImageSource, SharedImages, open_images};
 pub use store::{Boxes, ImageRegions, RegionStore, StoreDtype, StoreOptions, StoreWriter, Tag};

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use oscar_datasets::check::{CheckOptions, Report, SHOWN, check, named};
+use oscar_datasets::official::FEATURE_DIM;
 
 use crate::cli::Global;
 
@@ -26,6 +27,9 @@ pub struct CheckArgs {
     /// Format of all paths [default: told by content]
     #[arg(long)]
     pub format: Option<String>,
+    /// Appearance values per region of official features
+    #[arg(long, value_name = "N", default_value_t = FEATURE_DIM)]
+    pub feature_dim: usize,
     /// List all problems, not only the first hundred
     #[arg(long)]
     pub all: bool,
@@ -40,6 +44,7 @@ pub fn run(global: &Global, args: &CheckArgs) -> Result<()> {
     let options = CheckOptions {
         format: format.map_err(|found| anyhow!("--format: {found}"))?,
         regions: args.regions.clone(),
+        feature_dim: args.feature_dim,
         limit: if args.all { usize::MAX } else { SHOWN },
         progress: !global.quiet,
     };

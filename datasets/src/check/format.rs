@@ -31,6 +31,7 @@ pub const FORMATS: &[&dyn Format] = &[
     &super::region_store::RegionStores,
     &super::data_set::DataSets,
     &super::corpus::Corpora,
+    &super::tsv::Tables,
     &super::vqa::Vqa,
     &super::nlvr2::Nlvr2,
 ];

@@ -11,6 +11,9 @@ mod problem;
 mod progress;
 mod region_store;
 mod report;
+mod rows;
+mod table;
+mod tsv;
 mod vqa;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +25,7 @@ pub use progress::Progress;
 pub use report::{Checked, Counts, Report};
 
 use crate::error::Result;
+use crate::official::FEATURE_DIM;
 
 /// How many problems a report lists unless asked for more.
 pub const SHOWN: usize = 100;
@@ -33,6 +37,8 @@ pub struct CheckOptions {
     pub format: Option<&'static dyn Format>,
     /// The images that corpora name: a region store; by default, corpora are checked alone.
     pub regions: Option<PathBuf>,
+    /// Appearance values per region of official features; [`FEATURE_DIM`] by default.
+    pub feature_dim: usize,
     /// How many problems to list; [`SHOWN`] by default. All are counted.
     pub limit: usize,
     /// Draw a bar on standard error if that is a terminal and checking takes long; on by default.
@@ -44,6 +50,7 @@ impl Default for CheckOptions {
         Self {
             format: None,
             regions: None,
+            feature_dim: FEATURE_DIM,
             limit: SHOWN,
             progress: true,
         }
@@ -54,6 +61,8 @@ impl Default for CheckOptions {
 pub struct Context<'a> {
     /// The images that corpora name.
     pub regions: Option<&'a Path>,
+    /// Appearance values per region of official features.
+    pub feature_dim: usize,
     /// Drawn on a terminal where a check takes long.
     pub progress: Progress,
 }
@@ -86,6 +95,7 @@ pub fn check(paths: &[PathBuf], options: &CheckOptions) -> Result<Report> {
     }
     let context = Context {
         regions: options.regions.as_deref(),
+        feature_dim: options.feature_dim,
         progress: Progress::new(options.progress),
     };
     for (format, group) in groups {

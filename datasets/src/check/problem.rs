@@ -26,6 +26,8 @@ pub enum Kind {
     LineIndex,
     /// Content whose length does not fit what it should hold.
     ByteLength,
+    /// Features that are no whole base64 text.
+    Base64,
     /// A value that is NaN or infinite.
     NotFinite,
     /// A region's box that is empty, inverted or outside its image.

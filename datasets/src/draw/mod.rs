@@ -13,6 +13,8 @@ use image::{Rgb, RgbImage};
 use self::canvas::{Area, Canvas, Font};
 use self::place::place;
 
+pub(crate) use pictures::decode_base64;
+
 pub use lookup::{find_image, recorded_pictures};
 pub use marks::marks;
 pub use palette::color;

@@ -61,25 +61,11 @@ impl RegionStore {
 
         let mut values = vec![0.0; regions * dim];
         self.copy_regions(row, &mut values);
-        let rows = values.chunks_exact(dim).map(|region| &region[..dim - 6]);
-        let zero = rows.clone().filter(|v| v.iter().all(|v| *v == 0.0)).count();
-        counts.add("regions of zeros only", zero);
-        let bad = |values: &[f32]| values.iter().copied().find(|v| !v.is_finite());
-        let mut not_finite = rows.enumerate().filter_map(|(i, v)| Some((i, bad(v)?)));
-        if let Some((region, value)) = not_finite.next() {
-            let found = format!(
-                "region {region} has a feature value of {value}{}",
-                more(not_finite.count(), "regions")
-            );
-            report(Finding::new(Kind::NotFinite, found));
-        }
-        let boxes = self.boxes(row).iter().enumerate();
-        let mut wrong = boxes.filter_map(|(region, b)| Some((region, b, relative_problem(b)?)));
-        if let Some((region, b, why)) = wrong.next() {
-            let more = more(wrong.count(), "regions");
-            let found = format!("region {region} has box {b:?}: {why}{more}");
-            report(Finding::new(Kind::Box, found));
-        }
+        let regions = values
+            .chunks_exact(dim)
+            .map(|region| region.split_at(dim - 6));
+        let findings = feature_findings(regions, &mut counts);
+        findings.into_iter().for_each(&mut report);
 
         match self.tags(row) {
             Err(error) => report(Finding::new(Kind::Json, error.to_string())),
@@ -94,8 +80,44 @@ impl RegionStore {
     }
 }
 
+/// What is wrong with features and boxes of an image's regions, once for each kind of problem.
+pub(crate) fn feature_findings<'a>(
+    regions: impl Iterator<Item = (&'a [f32], &'a [f32])>,
+    counts: &mut Counts,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let (mut zeros, mut not_finite, mut boxes) = (0, Vec::new(), Vec::new());
+    for (region, (features, geometry)) in regions.enumerate() {
+        // Without a branch per value, so that these are loops over vectors.
+        zeros += usize::from(features.iter().fold(true, |all, v| all & (*v == 0.0)));
+        if !features.iter().fold(true, |all, v| all & v.is_finite()) {
+            not_finite.push((region, features));
+        }
+        // Features may come without boxes.
+        if let Ok(geometry) = <&[f32; 6]>::try_from(geometry)
+            && let Some(why) = relative_problem(geometry)
+        {
+            boxes.push((region, geometry, why));
+        }
+    }
+    counts.add("regions of zeros only", zeros);
+    if let [(region, features), others @ ..] = &not_finite[..] {
+        let mut wrong = features.iter().enumerate().filter(|(_, v)| !v.is_finite());
+        let (column, value) = wrong.next().unwrap_or((0, &f32::NAN));
+        let more = more(others.len(), "regions");
+        let found = format!("region {region}, value {column} is {value}{more}");
+        findings.push(Finding::new(Kind::NotFinite, found));
+    }
+    if let [(region, b, why), others @ ..] = &boxes[..] {
+        let more = more(others.len(), "regions");
+        let found = format!("region {region} has box {b:?}: {why}{more}");
+        findings.push(Finding::new(Kind::Box, found));
+    }
+    findings
+}
+
 /// What is wrong with the tags of an image of this size, once for each kind of problem.
-fn tag_findings(tags: &[Tag], (width, height): (u32, u32)) -> Vec<Finding> {
+pub(crate) fn tag_findings(tags: &[Tag], (width, height): (u32, u32)) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut boxes = tags.iter().filter_map(|tag| {
         let problem = box_problem(tag.box_px.as_ref()?, width, height)?;
@@ -133,14 +155,17 @@ fn more(others: usize, what: &str) -> String {
     }
 }
 
+/// What shares of an image may be off by: detectors round.
+const ROUNDING: f32 = 1e-3;
+
 /// What is wrong with a box relative to its image's size.
 fn relative_problem(b: &[f32; 6]) -> Option<&'static str> {
     let [x1, y1, x2, y2, w, h] = *b;
-    if !b.iter().all(|v| (0.0..=1.0).contains(v)) {
+    if !b.iter().all(|v| (-ROUNDING..=1.0 + ROUNDING).contains(v)) {
         Some("a value is outside 0 to 1")
     } else if x2 <= x1 || y2 <= y1 {
         Some("it is empty or inverted")
-    } else if (x2 - x1 - w).abs() > 1e-3 || (y2 - y1 - h).abs() > 1e-3 {
+    } else if (x2 - x1 - w).abs() > ROUNDING || (y2 - y1 - h).abs() > ROUNDING {
         Some("width and height do not fit its corners")
     } else {
         None
