@@ -24,7 +24,7 @@ pub use problem::{Finding, Kind, Problem};
 pub use progress::Progress;
 pub use report::{Checked, Counts, Report};
 
-use crate::error::Result;
+use crate::error::{DatasetError, Result};
 use crate::official::FEATURE_DIM;
 
 /// How many problems a report lists unless asked for more.
@@ -71,9 +71,18 @@ pub struct Context<'a> {
 /// features with their labels.
 ///
 /// # Errors
-/// If a path is of no known format, or of several. Whatever is wrong with the content, or keeps a
+/// If a path is of no known format, or of several; if `feature_dim` is zero. Whatever is wrong with the content, or keeps a
 /// file from being read, is in the report.
 pub fn check(paths: &[PathBuf], options: &CheckOptions) -> Result<Report> {
+    if options.feature_dim == 0 {
+        let dir = paths.first().map_or(Path::new(""), PathBuf::as_path);
+        let found = "features of no value a region were asked for";
+        return Err(DatasetError::malformed(
+            dir,
+            found,
+            "give a feature_dim above zero",
+        ));
+    }
     let mut report = Report::new(options.limit);
     let mut groups: Vec<(&'static dyn Format, Vec<PathBuf>)> = Vec::new();
     for path in paths {
