@@ -9,6 +9,9 @@
 //! - [`import`]: published forms of region features, read into a store.
 //! - [`corpus`]: texts that name images, as JSON lines or in the official layout; every row is
 //!   checked when the corpus is opened, so that training cannot stop on a bad row hours later.
+//! - [`annotations`]: questions, answers and sentences of the published tasks.
+//! - [`check`]: reads whole files of all these formats and lists what is wrong with them.
+//! - [`draw`]: boxes and names on pictures.
 //! - [`nlvr1`] and [`sample`]: builders that turn NLVR v1 images into a store and its corpora.
 //!
 //! Directories appear under their final name only once they are complete (written aside, synced,
@@ -18,16 +21,19 @@
 #[cfg(target_endian = "big")]
 compile_error!("region stores are memory-mapped little-endian files: this host is big-endian");
 
+pub mod annotations;
 mod boxes;
+pub mod check;
 pub mod corpus;
 mod defect;
+pub mod draw;
 mod error;
 pub mod images;
 pub mod import;
 mod mapped;
 pub mod nlvr1;
-pub mod rows;
 pub mod official;
+pub mod rows;
 pub mod sample;
 mod staging;
 pub mod store;

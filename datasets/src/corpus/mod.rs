@@ -100,3 +100,20 @@ fn is_official(path: &Path) -> Result<bool> {
     };
     Ok(!start.trim_ascii_start().starts_with(b"{"))
 }
+
+/// What a line says: its image, and its texts joined by spaces. For checks of whole files.
+pub(crate) fn parse_line(line: &[u8]) -> Result<(String, String), String> {
+    let row = Row::parse(line)?;
+    let texts = match row.texts {
+        Texts::Caption { text, tags: None } => text,
+        Texts::Caption {
+            text: a,
+            tags: Some(b),
+        }
+        | Texts::Question {
+            question: a,
+            answers: b,
+        } => format!("{a} {b}"),
+    };
+    Ok((row.image, texts))
+}
