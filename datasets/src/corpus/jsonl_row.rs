@@ -192,6 +192,23 @@ fn describe(error: &serde_json::Error) -> String {
     format!("column {}: {text}; correct the JSON", error.column())
 }
 
+/// What a line says: its image, and its texts joined by spaces. For checks of whole files.
+pub(crate) fn parse_line(line: &[u8]) -> Result<(String, String), String> {
+    let row = Row::parse(line)?;
+    let texts = match row.texts {
+        Texts::Caption { text, tags: None } => text,
+        Texts::Caption {
+            text: a,
+            tags: Some(b),
+        }
+        | Texts::Question {
+            question: a,
+            answers: b,
+        } => format!("{a} {b}"),
+    };
+    Ok((row.image, texts))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::check::MAX_LINE;

@@ -24,6 +24,7 @@ use oscar_core::input::ExampleSource;
 
 pub use joined::JoinedCorpus;
 pub use jsonl::JsonlCorpus;
+pub(crate) use jsonl_row::parse_line;
 pub use official::{OfficialCorpus, OfficialCorpusOptions};
 
 use crate::error::{DatasetError, Result};
@@ -99,21 +100,4 @@ fn is_official(path: &Path) -> Result<bool> {
             .map_err(DatasetError::io("read", path))?,
     };
     Ok(!start.trim_ascii_start().starts_with(b"{"))
-}
-
-/// What a line says: its image, and its texts joined by spaces. For checks of whole files.
-pub(crate) fn parse_line(line: &[u8]) -> Result<(String, String), String> {
-    let row = Row::parse(line)?;
-    let texts = match row.texts {
-        Texts::Caption { text, tags: None } => text,
-        Texts::Caption {
-            text: a,
-            tags: Some(b),
-        }
-        | Texts::Question {
-            question: a,
-            answers: b,
-        } => format!("{a} {b}"),
-    };
-    Ok((row.image, texts))
 }

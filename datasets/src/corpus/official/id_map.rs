@@ -33,14 +33,14 @@ impl IdMap {
                 "`{id}` is {row}, where the table of {rows} rows has no row"
             ))),
         };
+        let ids = KeyIndex::build(map.len(), |entry| Ok(map.get(entry).0))?;
+        if let Some((_, twice)) = ids.repeated() {
+            return Err(wrong(format!("`{}` stands there twice", ids.key(twice))));
+        }
         Ok(Self {
             path: path.to_path_buf(),
             rows: (0..map.len()).map(row_of).collect::<Result<_>>()?,
-            ids: KeyIndex::build(
-                map.len(),
-                |entry| Ok(map.get(entry).0),
-                |id, _, _| wrong(format!("`{id}` stands there twice")),
-            )?,
+            ids,
         })
     }
 
