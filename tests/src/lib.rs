@@ -10,6 +10,7 @@ mod check;
 mod classification;
 mod fault;
 mod files;
+pub mod fuzz;
 mod host;
 mod model;
 mod pretraining;
