@@ -14,6 +14,9 @@ use crate::pytorch::convert::element_size;
 /// Most arguments that a call of the list has.
 const MAX_ARGUMENTS: usize = 16;
 
+/// Longest name of a type or an encoding.
+const MAX_NAME: usize = 32;
+
 impl Machine<'_> {
     /// `REDUCE`: pushes what `callable(*arguments)` makes.
     pub(super) fn call(&mut self, callable: Slot, arguments: Slot) -> Result<(), Problem> {
@@ -144,7 +147,7 @@ impl Machine<'_> {
                 }
             }
             (Class::NumpyDtype, [code, ..]) => {
-                let code = self.str_of(*code)?;
+                let code = self.short_text(*code)?;
                 let dtype = NumpyType {
                     big_endian: code.starts_with('>'),
                     code: code.trim_start_matches(['<', '>', '|', '=']).into(),
@@ -238,7 +241,7 @@ impl Machine<'_> {
                 Slot::Int(elements),
                 view @ ..,
             ] if &**self.str_of(*kind)? == "storage" && view.len() < 2 => {
-                (*class, *key, *elements, view.first().copied())
+                (**class, *key, *elements, view.first().copied())
             }
             _ => {
                 return Err(Problem::unsupported(
@@ -323,6 +326,7 @@ impl Machine<'_> {
             Some(Node::Str(text)) => Some(text.clone()),
             _ => None,
         };
+        self.copy(text.as_ref().map_or(0, |text| text.len()))?;
         let made = match (class, value, text) {
             (Class::Int, Slot::Int(_), _)
             | (Class::Float, Slot::Float(_), _)
@@ -341,7 +345,7 @@ impl Machine<'_> {
     fn encode(&mut self, text: Slot, encoding: Slot) -> Result<Slot, Problem> {
         let text: Arc<str> = self.str_of(text)?.clone();
         self.copy(text.len())?;
-        let encoding = self.str_of(encoding)?.to_ascii_lowercase();
+        let encoding = self.short_text(encoding)?.to_ascii_lowercase();
         let bytes: Option<Vec<u8>> = match encoding.as_str() {
             "latin1" | "latin-1" | "iso-8859-1" => text
                 .chars()
@@ -438,6 +442,18 @@ impl Machine<'_> {
         }
     }
 
+    /// The name of a type or an encoding.
+    fn short_text(&self, slot: Slot) -> Result<&str, Problem> {
+        let text = self.str_of(slot)?;
+        match text.len() <= MAX_NAME {
+            true => Ok(text),
+            false => Err(Problem::malformed(format!(
+                "a name of {} bytes",
+                text.len()
+            ))),
+        }
+    }
+
     fn replace(&mut self, id: u32, node: Node) {
         if let Some(place) = self.nodes.get_mut(id as usize) {
             *place = node;
@@ -447,7 +463,7 @@ impl Machine<'_> {
 
 fn class_of(slot: Slot) -> Result<Class, Problem> {
     match slot {
-        Slot::Class(class) => Ok(class),
+        Slot::Class(class) => Ok(*class),
         _ => Err(Problem::malformed("a value that is no class is called")),
     }
 }

@@ -20,7 +20,7 @@ pub(super) enum Slot {
     Bool(bool),
     Int(i64),
     Float(f64),
-    Class(Class),
+    Class(&'static Class),
     Node(u32),
 }
 
@@ -457,8 +457,13 @@ impl Machine<'_> {
     }
 
     fn push_class(&mut self, module: &str, name: &str) -> Result<(), Problem> {
-        let class = Class::find(module, name).ok_or_else(|| Problem::Refused {
-            class: printable(&format!("{module}.{name}")),
+        let class = Class::find(module, name).ok_or_else(|| match (module, name) {
+            ("torch.storage", "_load_from_bytes") => Problem::unsupported(
+                "tensors that pickle.dump wrote are not read; save them with torch.save",
+            ),
+            _ => Problem::Refused {
+                class: printable(&format!("{module}.{name}")),
+            },
         })?;
         self.stack.push(Slot::Class(class));
         Ok(())

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub(crate) use error::printable;
 pub use error::{PickleError, Problem};
 
 pub(super) use machine::{Parsed, StorageSpec, run};
