@@ -11,7 +11,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use figment::value::{Dict, Value};
 use oscar_core::config::ModelConfig;
-use oscar_pretraining::{CorpusConfig, ExtraConfig, PretrainConfig};
+use oscar_pretraining::{CorpusConfig, ExtraConfig, MixConfig, PretrainConfig};
 use serde_json::Value as Json;
 
 use crate::recipes::Recipe;
@@ -112,12 +112,13 @@ fn describe(error: &figment::Error) -> String {
     }
 }
 
-/// A JSON tree with every key there is.
+/// A JSON tree with every key there is; of a list of tables, with those of one table.
 fn known_keys() -> Json {
     let mut all = PretrainConfig::default();
     all.data.train = Some(CorpusConfig::default());
     all.data.validation = Some(CorpusConfig::default());
     all.data.extra = Some(ExtraConfig::default());
+    all.data.mix = vec![MixConfig::default()];
     let mut known = serde_json::to_value(all).unwrap_or_default();
     known["model"]["preset"] = Json::Null;
     known
@@ -137,6 +138,10 @@ fn check_keys(known: &Json, layer: &Json, origin: &str) -> Result<()> {
 }
 
 fn find_unknown(known: &Json, layer: &Json, path: &str) -> Option<String> {
+    if let (Some([known]), Json::Array(layer)) = (known.as_array().map(Vec::as_slice), layer) {
+        let mut items = layer.iter().enumerate();
+        return items.find_map(|(at, item)| find_unknown(known, item, &format!("{path}[{at}]")));
+    }
     let layer = layer.as_object()?;
     // A leaf that is no table has no keys to check; a wrong type is reported when it is read.
     let known = known.as_object()?;
@@ -161,6 +166,9 @@ fn only_leaf(path: String, value: &Json) -> String {
 }
 
 fn list_keys(known: &Json, path: &str, keys: &mut Vec<String>) {
+    if let Some([item]) = known.as_array().map(Vec::as_slice) {
+        list_keys(item, &format!("{path}[0]"), keys);
+    }
     for (key, value) in known.as_object().into_iter().flatten() {
         let path = join(path, key);
         list_keys(value, &path, keys);
@@ -236,13 +244,8 @@ pub fn write(path: &Path, config: &PretrainConfig) -> Result<()> {
 
 /// Paths of a configuration that may stand for the shipped sample.
 pub fn data_paths(config: &mut PretrainConfig) -> Vec<&mut PathBuf> {
-    let data = &mut config.data;
-    let corpora = data.train.iter_mut().chain(data.validation.iter_mut());
-    let mut paths: Vec<&mut PathBuf> = corpora
+    let corpora = config.data.corpora_mut();
+    corpora
         .flat_map(|corpus| [&mut corpus.corpus, &mut corpus.regions])
-        .collect();
-    if let Some(extra) = &mut data.extra {
-        paths.extend([&mut extra.corpus, &mut extra.regions]);
-    }
-    paths
+        .collect()
 }

@@ -111,11 +111,13 @@ const FIXED: &[&str] = &[
     "train.steps",
     "train.batch_size",
     "train.accumulation",
+    "train.shuffle_window",
+    "data.mix",
 ];
 
 /// Refuses to go on with `own` as `wanted` if that would be another run.
 pub fn require_same(run: &Path, own: &PretrainConfig, wanted: &PretrainConfig) -> Result<()> {
-    let (own, wanted) = (serde_json::to_value(own)?, serde_json::to_value(wanted)?);
+    let (own, wanted) = (without_mixed_paths(own)?, without_mixed_paths(wanted)?);
     for key in FIXED {
         let pointer = format!("/{}", key.replace('.', "/"));
         let (found, expected) = (own.pointer(&pointer), wanted.pointer(&pointer));
@@ -128,6 +130,15 @@ pub fn require_same(run: &Path, own: &PretrainConfig, wanted: &PretrainConfig) -
         }
     }
     Ok(())
+}
+
+/// The configuration, but for where the corpora of a mix lie: data may be moved.
+fn without_mixed_paths(config: &PretrainConfig) -> Result<Json> {
+    let mut config = config.clone();
+    for part in &mut config.data.mix {
+        (part.source.corpus, part.source.regions) = Default::default();
+    }
+    Ok(serde_json::to_value(config)?)
 }
 
 /// The first key, in or below `key`, whose values differ.
