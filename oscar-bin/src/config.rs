@@ -11,7 +11,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use figment::value::{Dict, Value};
 use oscar_core::config::ModelConfig;
-use oscar_pretraining::{CorpusConfig, ExtraConfig, PretrainConfig};
+use oscar_pretraining::{CorpusConfig, ExtraConfig, MixConfig, PretrainConfig};
 use oscar_train::finetune::{FinetuneConfig, Split, Task};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -50,6 +50,7 @@ impl Configuration for PretrainConfig {
         all.data.train = Some(CorpusConfig::default());
         all.data.validation = Some(CorpusConfig::default());
         all.data.extra = Some(ExtraConfig::default());
+        all.data.mix = vec![MixConfig::default()];
         all
     }
 
@@ -58,15 +59,10 @@ impl Configuration for PretrainConfig {
     }
 
     fn data_paths(&mut self) -> Vec<&mut PathBuf> {
-        let data = &mut self.data;
-        let corpora = data.train.iter_mut().chain(data.validation.iter_mut());
-        let mut paths: Vec<&mut PathBuf> = corpora
+        let corpora = self.data.corpora_mut();
+        corpora
             .flat_map(|corpus| [&mut corpus.corpus, &mut corpus.regions])
-            .collect();
-        if let Some(extra) = &mut data.extra {
-            paths.extend([&mut extra.corpus, &mut extra.regions]);
-        }
-        paths
+            .collect()
     }
 
     fn settle(&mut self) {
@@ -229,7 +225,7 @@ fn describe(error: &figment::Error) -> String {
     }
 }
 
-/// A JSON tree with every key there is.
+/// A JSON tree with every key there is; of a list of tables, with those of one table.
 fn known_keys<C: Configuration>() -> Json {
     let mut known = serde_json::to_value(C::complete()).unwrap_or_default();
     known["model"]["preset"] = Json::Null;
@@ -250,6 +246,10 @@ fn check_keys(known: &Json, layer: &Json, origin: &str) -> Result<()> {
 }
 
 fn find_unknown(known: &Json, layer: &Json, path: &str) -> Option<String> {
+    if let (Some([known]), Json::Array(layer)) = (known.as_array().map(Vec::as_slice), layer) {
+        let mut items = layer.iter().enumerate();
+        return items.find_map(|(at, item)| find_unknown(known, item, &format!("{path}[{at}]")));
+    }
     let layer = layer.as_object()?;
     // A leaf that is no table has no keys to check; a wrong type is reported when it is read.
     let known = known.as_object()?;
@@ -274,6 +274,9 @@ fn only_leaf(path: String, value: &Json) -> String {
 }
 
 fn list_keys(known: &Json, path: &str, keys: &mut Vec<String>) {
+    if let Some([item]) = known.as_array().map(Vec::as_slice) {
+        list_keys(item, &format!("{path}[0]"), keys);
+    }
     for (key, value) in known.as_object().into_iter().flatten() {
         let path = join(path, key);
         list_keys(value, &path, keys);

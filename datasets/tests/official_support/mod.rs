@@ -168,6 +168,30 @@ impl Official {
         this
     }
 
+    /// Writes a store like `same` whose regions have two values more.
+    pub fn store_of_other_dimension(&self, name: &str) {
+        let options = StoreOptions::new(FEATURE_DIM + 2);
+        let mut writer = StoreWriter::create(&self.path(name), options).expect("a store");
+        let text = fs::read_to_string(self.path("same.jsonl")).expect("a file");
+        let mut keys = std::collections::BTreeSet::new();
+        for line in text.lines() {
+            let row: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            keys.insert(row["image"].as_str().expect("a key").to_string());
+        }
+        for key in keys {
+            let image = ImageRegions {
+                key: &key,
+                width: 10,
+                height: 10,
+                features: &[0.5; FEATURE_DIM + 2],
+                boxes: Boxes::Pixels(&[[0.0, 0.0, 5.0, 5.0]]),
+                tags: &[],
+            };
+            writer.push(image).expect("an image");
+        }
+        writer.finish().expect("a store");
+    }
+
     fn describe(&self) {
         self.write_file(
             "texts/corpus.yaml",
