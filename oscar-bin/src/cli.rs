@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::backend::BackendChoice;
 use crate::data_check::CheckArgs;
 use crate::data_inspect::InspectArgs;
+use crate::data_regions::RegionsArgs;
 
 /// Vision-language pre-training with object tags (Oscar, Oscar+), in Rust on Burn.
 #[derive(Debug, Parser)]
@@ -142,6 +143,8 @@ pub enum DataCommand {
 pub enum BuildCommand {
     /// NLVR v1: described boxes and human statements from the drawings' pixels
     Nlvr1(Nlvr1Args),
+    /// Region features that exist already: official tables, VinVL, LXMERT, .npz, .npy, .pt
+    Regions(RegionsArgs),
 }
 
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ mod config;
 mod data;
 mod data_check;
 mod data_inspect;
+mod data_regions;
 mod logging;
 mod recipes;
 mod runs;

@@ -60,7 +60,7 @@ impl FeatureSource for LxmertSource {
     }
 
     fn locate(&self, row: usize, defect: Defect) -> DatasetError {
-        self.file.located(row, defect)
+        locate(&self.file, row, defect)
     }
 
     fn files(&self) -> Vec<PathBuf> {
@@ -74,6 +74,14 @@ impl FeatureSource for LxmertSource {
                 vec!["no vocabulary of classes was given: the images have no object tags".into()]
             }
         }
+    }
+}
+
+/// The error about a row of a table, with the image's key.
+pub(super) fn locate(file: &TsvFile, row: usize, defect: Defect) -> DatasetError {
+    match file.first_field(row) {
+        Ok(key) => file.located(row, defect.within(format_args!("image `{key}`"))),
+        Err(error) => error,
     }
 }
 

@@ -30,6 +30,7 @@ mod open;
 mod ordered;
 mod per_image;
 mod pipeline;
+mod pt;
 mod source;
 mod subset;
 mod verify;

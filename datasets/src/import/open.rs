@@ -10,6 +10,7 @@ use super::journal::Identity;
 use super::lxmert::LxmertSource;
 use super::official::OfficialSource;
 use super::per_image::{Form, PerImage};
+use super::pt::PtSource;
 use super::source::{FeatureSource, SourceImage};
 use super::subset::Subset;
 use super::vinvl::VinvlSource;
@@ -162,10 +163,7 @@ impl Source {
             Format::Npz => Box::new(form(Form::Npz)?),
             Format::Npy => Box::new(form(Form::Npy)?),
             Format::Safetensors => Box::new(form(Form::Safetensors)?),
-            Format::Pt => {
-                let found = "a PyTorch file";
-                return Err(DatasetError::malformed(path, found, "give another format"));
-            }
+            Format::Pt => Box::new(PtSource::open(&candidate.path, dim)?),
         };
         let reader = match &tables.lines {
             Some(lines) => Box::new(Subset::new(reader, lines)?),

@@ -139,7 +139,10 @@ impl FeatureSource for PerImage {
     }
 
     fn locate(&self, row: usize, defect: Defect) -> DatasetError {
-        defect.in_file(&self.folder.paths()[row])
+        let key = self.folder.key(row);
+        defect
+            .within(format_args!("image `{key}`"))
+            .in_file(&self.folder.paths()[row])
     }
 
     fn files(&self) -> Vec<PathBuf> {

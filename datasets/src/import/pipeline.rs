@@ -329,27 +329,20 @@ fn encode(
 
 /// Reads image `row` and fits its boxes into it.
 pub(super) fn clean(source: &Source, row: usize, rules: BoxRules) -> Result<CleanImage> {
-    let image = source.read(row)?;
-    let key = image.key.clone();
-    CleanImage::new(image, rules)
-        .map_err(|defect| source.locate(row, defect.within(format_args!("image `{key}`"))))
+    CleanImage::new(source.read(row)?, rules).map_err(|defect| source.locate(row, defect))
 }
 
 /// Adds file and line to an error that knows an image by its key alone.
 fn relocate(source: &Source, row: usize, error: DatasetError) -> DatasetError {
-    let (key, found, fix) = match error {
-        DatasetError::Image { key, found, fix } => (key, found, fix),
-        DatasetError::DuplicateKey { key } => (
-            key,
+    let (found, fix) = match error {
+        DatasetError::Image { found, fix, .. } => (found, fix),
+        DatasetError::DuplicateKey { .. } => (
             "an image with this key was there before".into(),
             "keys must be unique: remove one of the two",
         ),
         other => return other,
     };
-    source.locate(
-        row,
-        Defect::new(found, fix).within(format_args!("image `{key}`")),
-    )
+    source.locate(row, Defect::new(found, fix))
 }
 
 pub(super) fn threads(options: &ImportOptions) -> usize {

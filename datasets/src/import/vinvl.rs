@@ -51,16 +51,13 @@ impl FeatureSource for VinvlSource {
     fn read(&self, row: usize) -> Result<SourceImage> {
         let [key, json] = self.file.first_and_last(row)?;
         let image = parse_vinvl(json, self.feature_dim, self.tags, self.tags_only);
-        let mut image = image.map_err(|defect| {
-            self.file
-                .located(row, defect.within(format_args!("image `{key}`")))
-        })?;
+        let mut image = image.map_err(|defect| self.locate(row, defect))?;
         image.key = key.to_string();
         Ok(image)
     }
 
     fn locate(&self, row: usize, defect: Defect) -> DatasetError {
-        self.file.located(row, defect)
+        super::lxmert::locate(&self.file, row, defect)
     }
 
     fn files(&self) -> Vec<PathBuf> {
