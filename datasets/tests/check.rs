@@ -487,6 +487,119 @@ fn tables_of_one_folder_are_compared() {
     );
 }
 
+/// Numbers as base64.
+fn base64(values: &[f32]) -> String {
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    base64_simd::STANDARD.encode_to_string(bytes)
+}
+
+#[test]
+fn tables_with_a_column_for_each_array() {
+    let files = Files::new();
+    let row = |key: &str, boxes: &[f32], features: &[f32]| {
+        let regions = boxes.len() / 4;
+        let (boxes, features) = (base64(boxes), base64(features));
+        format!("{key}\t100\t50\t{regions}\t{boxes}\t{features}\n")
+    };
+    let good = [0.5, 1.5];
+    let table = [
+        row("a", &[1.0, 1.0, 99.0, 49.0], &good),
+        row("b", &[1.0, 1.0, 101.5, 49.0], &good),
+        row("c", &[1.0, 1.0, 103.0, 49.0], &good),
+        row("d", &[50.0, 1.0, 9.0, 49.0], &good),
+        row("e", &[1.0, 1.0, 99.0, 49.0], &[1.0, 2.0, 3.0]),
+        row("f", &[1.0, 1.0, 99.0, 49.0], &[0.0, 0.0]),
+    ];
+    let table = files.write("butd.tsv", table.concat());
+    let report = check(&[table], &of_dim_two()).unwrap();
+    let file = "butd.tsv";
+    assert_problems(
+        &report,
+        &[
+            (file, "c", Kind::Box, "reaches 3 pixels outside the image"),
+            (file, "d", Kind::Box, "is inverted"),
+            (file, "e", Kind::Field, "12 bytes"),
+        ],
+    );
+    assert_eq!(report.checked[0].format, "arrays.tsv");
+    for (name, wanted) in [
+        ("rows", 6),
+        ("images", 5),
+        ("boxes that an import clips", 1),
+        ("regions of zeros only", 1),
+    ] {
+        assert_eq!(count(&report, 0, name), wanted, "{name}");
+    }
+}
+
+#[test]
+fn objects_with_their_features() {
+    let files = Files::new();
+    let object = |rect: [f32; 4], feature: &[f32]| json!({"class": "dog", "rect": rect, "conf": 0.5, "feature": base64(feature)});
+    let row = |key: &str, object: Value| {
+        let labels = json!({"image_h": 50, "image_w": 100, "objects": [object]});
+        format!("{key}\t{labels}\n")
+    };
+    let table = [
+        row("a", object([1.0, 1.0, 9.0, 9.0], &[0.5, 1.5])),
+        row("b", object([1.0, 1.0, 9.0, 9.0], &[0.5, 1.5, 2.5])),
+        row("c", object([1.0, 60.0, 9.0, 70.0], &[0.5, 1.5])),
+    ];
+    let table = files.write("predictions.tsv", table.concat());
+    let report = check(&[table], &of_dim_two()).unwrap();
+    let file = "predictions.tsv";
+    assert_problems(
+        &report,
+        &[
+            (file, "b", Kind::Field, "12 bytes"),
+            (file, "c", Kind::Box, "reaches 20 pixels outside"),
+            (
+                file,
+                "c",
+                Kind::TagBox,
+                "reaches outside the image (100x50 pixels)",
+            ),
+        ],
+    );
+    assert_eq!(count(&report, 0, "regions"), 2);
+}
+
+#[test]
+fn a_folder_of_arrays() {
+    let files = Files::new();
+    let npy = |rows: usize, columns: usize, values: &[f32]| {
+        let header =
+            format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+        let header = format!("{header:<117}\n");
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.bytes());
+        bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+        bytes
+    };
+    let good = npy(1, 8, &REGION);
+    files.write("a.npy", &good);
+    files.write(
+        "b.npy",
+        npy(1, 8, &[f32::INFINITY, 0.0, 0.0, 0.0, 0.5, 0.25, 0.5, 0.25]),
+    );
+    files.write("c.npy", &good[..good.len() - 1]);
+    files.write(
+        "d.npy",
+        npy(1, 8, &[1.0, 0.0, 0.5, 0.0, 0.25, 0.25, 0.5, 0.25]),
+    );
+    let report = check(&[files.0.path().to_path_buf()], &of_dim_two()).unwrap();
+    let said: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(said.len(), 3, "{said:#?}");
+    assert!(
+        said[0].contains("`b`") || said[0].contains("b.npy"),
+        "{said:#?}"
+    );
+    assert!(said[1].contains("c.npy"), "{said:#?}");
+    assert!(said[2].contains("`d`: region 0 has box"), "{said:#?}");
+    assert_eq!(report.checked[0].format, "npy");
+}
+
 fn vqa_answers(n: usize) -> Vec<Value> {
     let answer = |id| json!({"answer": "two", "answer_confidence": "yes", "answer_id": id});
     (1..=n).map(answer).collect()

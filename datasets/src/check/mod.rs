@@ -5,6 +5,7 @@
 
 mod corpus;
 mod data_set;
+mod folders;
 mod format;
 mod nlvr2;
 mod problem;
