@@ -62,7 +62,7 @@ fn forms(#[case] row: &str, #[case] expected: Statement) {
         let data = place
             .open_file(&place.path("rows"), arrangement, Role::Evaluate)
             .unwrap();
-        assert_eq!(data.statements(), [expected.clone()]);
+        assert_eq!(data.statements(), std::slice::from_ref(&expected));
     }
 }
 
