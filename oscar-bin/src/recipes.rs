@@ -26,6 +26,11 @@ pub const RECIPES: &[Recipe] = recipes! {
     "oscar-large" => "pretrain/oscar-large.toml",
     "oscarplus-base" => "pretrain/oscarplus-base.toml",
     "oscarplus-large" => "pretrain/oscarplus-large.toml",
+    "nlvr2-mini" => "finetune/nlvr2-mini.toml",
+    "nlvr2-base" => "finetune/nlvr2-base.toml",
+    "nlvr2-large" => "finetune/nlvr2-large.toml",
+    "nlvr2-vinvl-base" => "finetune/nlvr2-vinvl-base.toml",
+    "nlvr2-vinvl-large" => "finetune/nlvr2-vinvl-large.toml",
 };
 
 impl Recipe {
