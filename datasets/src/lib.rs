@@ -4,9 +4,14 @@
 //!
 //! - [`store`]: region features, boxes and object tags of many images in one directory that is
 //!   opened by memory map and never decoded.
-//! - [`tsv`]: the container of the official files.
+//! - [`tsv`]: the container of the official files; [`official`]: their features and labels, to
+//!   train from as they are.
+//! - [`import`]: published forms of region features, read into a store.
 //! - [`corpus`]: text files (JSON lines) that name images of a store; every row is checked when
 //!   the file is opened, so that training cannot stop on a bad row hours later.
+//! - [`annotations`]: questions, answers and sentences of the published tasks.
+//! - [`check`]: reads whole files of all these formats and lists what is wrong with them.
+//! - [`draw`]: boxes and names on pictures.
 //! - [`nlvr1`] and [`sample`]: builders that turn NLVR v1 images into a store and its corpora.
 //!
 //! Directories appear under their final name only once they are complete (written aside, synced,
@@ -16,11 +21,18 @@
 #[cfg(target_endian = "big")]
 compile_error!("region stores are memory-mapped little-endian files: this host is big-endian");
 
+pub mod annotations;
+mod boxes;
+pub mod check;
 pub mod corpus;
+mod defect;
+pub mod draw;
 mod error;
 pub mod images;
+pub mod import;
 mod mapped;
 pub mod nlvr1;
+pub mod official;
 pub mod rows;
 pub mod sample;
 mod staging;
@@ -28,6 +40,7 @@ pub mod store;
 pub mod tsv;
 
 pub use corpus::JsonlCorpus;
+pub use defect::Defect;
 pub use error::{DatasetError, Result};
 pub use images::{ImageSource, SharedImages, open_images};
 pub use rows::Rows;
