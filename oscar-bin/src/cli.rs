@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backend::BackendChoice;
+use crate::data_answers::AnswersArgs;
 use crate::data_check::CheckArgs;
 use crate::data_inspect::InspectArgs;
 use crate::evaluate::{EvaluateArgs, PredictArgs};
@@ -150,6 +151,8 @@ pub enum DataCommand {
 pub enum BuildCommand {
     /// NLVR v1: described boxes and human statements from the drawings' pixels
     Nlvr1(Nlvr1Args),
+    /// An answer vocabulary of what people answered
+    Answers(AnswersArgs),
 }
 
 #[derive(Debug, Args)]

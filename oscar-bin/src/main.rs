@@ -8,6 +8,7 @@ mod bench;
 mod cli;
 mod config;
 mod data;
+mod data_answers;
 mod data_check;
 mod data_inspect;
 mod evaluate;
