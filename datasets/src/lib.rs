@@ -10,6 +10,8 @@
 //! - [`corpus`]: texts that name images, as JSON lines or in the official layout; every row is
 //!   checked when the corpus is opened, so that training cannot stop on a bad row hours later.
 //! - [`annotations`]: questions, answers and sentences of the published tasks.
+//! - [`questions`]: questions about images as tasks read them, whatever their form; [`answers`]: the
+//!   vocabularies that answers are chosen from.
 //! - [`check`]: reads whole files of all these formats and lists what is wrong with them.
 //! - [`draw`]: boxes and names on pictures.
 //! - [`nlvr1`] and [`sample`]: builders that turn NLVR v1 images into a store and its corpora.
@@ -22,6 +24,7 @@
 compile_error!("region stores are memory-mapped little-endian files: this host is big-endian");
 
 pub mod annotations;
+pub mod answers;
 mod boxes;
 pub mod check;
 pub mod corpus;
@@ -33,6 +36,7 @@ pub mod import;
 mod mapped;
 pub mod nlvr1;
 pub mod official;
+pub mod questions;
 pub mod rows;
 pub mod sample;
 mod staging;

@@ -8,6 +8,7 @@ use crate::backend::BackendChoice;
 use crate::data_check::CheckArgs;
 use crate::data_inspect::InspectArgs;
 use crate::data_regions::RegionsArgs;
+use crate::data_answers::AnswersArgs;
 use crate::evaluate::{EvaluateArgs, PredictArgs};
 use crate::finetune::FinetuneArgs;
 
@@ -153,6 +154,8 @@ pub enum BuildCommand {
     Nlvr1(Nlvr1Args),
     /// Region features that exist already: official tables, VinVL, LXMERT, .npz, .npy, .pt
     Regions(RegionsArgs),
+    /// An answer vocabulary of what people answered
+    Answers(AnswersArgs),
 }
 
 #[derive(Debug, Args)]

@@ -11,6 +11,7 @@ mod data;
 mod data_check;
 mod data_inspect;
 mod data_regions;
+mod data_answers;
 mod evaluate;
 mod finetune;
 mod logging;

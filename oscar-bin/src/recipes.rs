@@ -31,6 +31,16 @@ pub const RECIPES: &[Recipe] = recipes! {
     "nlvr2-large" => "finetune/nlvr2-large.toml",
     "nlvr2-vinvl-base" => "finetune/nlvr2-vinvl-base.toml",
     "nlvr2-vinvl-large" => "finetune/nlvr2-vinvl-large.toml",
+    "vqa-base" => "finetune/vqa-base.toml",
+    "vqa-large" => "finetune/vqa-large.toml",
+    "vqa-vinvl-base" => "finetune/vqa-vinvl-base.toml",
+    "vqa-vinvl-large" => "finetune/vqa-vinvl-large.toml",
+    "vqa-mini" => "finetune/vqa-mini.toml",
+    "gqa-base" => "finetune/gqa-base.toml",
+    "gqa-balanced" => "finetune/gqa-balanced.toml",
+    "gqa-vinvl-base" => "finetune/gqa-vinvl-base.toml",
+    "gqa-vinvl-balanced" => "finetune/gqa-vinvl-balanced.toml",
+    "gqa-mini" => "finetune/gqa-mini.toml",
 };
 
 impl Recipe {
@@ -55,7 +65,7 @@ pub fn run(args: &RecipesArgs) -> Result<Ending> {
     match &args.name {
         None => {
             for recipe in RECIPES {
-                writeln!(out, "{:<16} {}", recipe.name, recipe.summary())?;
+                writeln!(out, "{:<20} {}", recipe.name, recipe.summary())?;
             }
         }
         Some(name) => match Recipe::find(name) {

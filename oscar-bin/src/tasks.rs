@@ -32,6 +32,8 @@ macro_rules! tasks {
 
 // Adding a task is one line here.
 tasks! {
+    oscar_gqa::Gqa,
     oscar_matching::Matching,
     oscar_nlvr2::Nlvr2,
+    oscar_vqa::Vqa,
 }

@@ -17,6 +17,7 @@ mod pretraining;
 mod set;
 mod steps;
 mod suite;
+mod vqa;
 
 pub use check::{Check, Report};
 pub use fault::Fault;
