@@ -26,6 +26,12 @@ pub const RECIPES: &[Recipe] = recipes! {
     "oscar-large" => "pretrain/oscar-large.toml",
     "oscarplus-base" => "pretrain/oscarplus-base.toml",
     "oscarplus-large" => "pretrain/oscarplus-large.toml",
+    "retrieval-base" => "finetune/retrieval-base.toml",
+    "retrieval-large" => "finetune/retrieval-large.toml",
+    "retrieval-vinvl-base" => "finetune/retrieval-vinvl-base.toml",
+    "retrieval-vinvl-large" => "finetune/retrieval-vinvl-large.toml",
+    "retrieval-mini" => "finetune/retrieval-mini.toml",
+    "matching-mini" => "finetune/matching-mini.toml",
 };
 
 impl Recipe {

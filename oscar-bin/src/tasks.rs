@@ -33,4 +33,5 @@ macro_rules! tasks {
 // Adding a task is one line here.
 tasks! {
     oscar_matching::Matching,
+    oscar_retrieval::Retrieval,
 }
