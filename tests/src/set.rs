@@ -29,6 +29,8 @@ pub enum Kind {
     Transfer,
     /// Tokens, ids and decoded text.
     Tokenizer,
+    /// Ranks of a retrieval.
+    RetrievalRanks,
 }
 
 impl Kind {
@@ -44,6 +46,7 @@ impl Kind {
             Self::MultipleChoiceSteps => "pair fine-tuning steps",
             Self::Transfer => "transfer",
             Self::Tokenizer => "tokenizer",
+            Self::RetrievalRanks => "retrieval ranks",
         }
     }
 }
@@ -173,6 +176,8 @@ fn kind_of_files(dir: &Path) -> Result<Result<Kind, String>, String> {
         Ok(Kind::Transfer)
     } else if all_have("ids") && dir.join("vocab.txt").is_file() {
         Ok(Kind::Tokenizer)
+    } else if expected.get("i2t_ranks").is_some() {
+        Ok(Kind::RetrievalRanks)
     } else {
         Err("an expected.json of no kind this suite knows".into())
     })
