@@ -1,0 +1,267 @@
+//! Fine-tuning from start weights to scores, through the program.
+
+mod support;
+
+use std::io::Write;
+use std::path::Path;
+
+use oscar_datasets::{Boxes, ImageRegions, StoreOptions, StoreWriter, Tag};
+use serde_json::{Value, json};
+use support::{Workplace, assert_fails, stderr};
+
+const CLASSES: [&str; 4] = ["dog", "cat", "car", "tree"];
+
+/// Images of one object each, whose first feature values tell its class.
+fn write_store(directory: &Path, images: usize) {
+    let mut writer = StoreWriter::create(directory, StoreOptions::new(10)).expect("a store");
+    for image in 0..images {
+        let class = image % CLASSES.len();
+        let mut features = [0.1; 10];
+        features[class] = 3.0;
+        let tag = Tag {
+            class: CLASSES[class].into(),
+            score: 1.0,
+            box_px: Some([0.0, 0.0, 50.0, 50.0]),
+            attributes: Vec::new(),
+        };
+        let image = ImageRegions {
+            key: &format!("image-{image}"),
+            width: 100,
+            height: 100,
+            features: &features,
+            boxes: Boxes::Pixels(&[[0.0, 0.0, 50.0, 50.0]]),
+            tags: &[tag],
+        };
+        writer.push(image).expect("an image");
+    }
+    writer.finish().expect("a store");
+}
+
+/// Pairs: each image with its class, and with another.
+fn write_pairs(path: &Path, images: std::ops::Range<usize>) {
+    let mut file = std::fs::File::create(path).expect("a file");
+    for image in images {
+        for (offset, label) in [(0, true), (1 + image % 3, false)] {
+            let class = CLASSES[(image + offset) % CLASSES.len()];
+            let row = json!({
+                "image": format!("image-{image}"),
+                "text": format!("there is a {class}"),
+                "label": label,
+            });
+            writeln!(file, "{row}").expect("it writes");
+        }
+    }
+}
+
+fn workplace() -> Workplace {
+    let place = Workplace::new();
+    write_store(&place.path("regions"), 48);
+    write_pairs(&place.path("train.jsonl"), 0..32);
+    write_pairs(&place.path("dev.jsonl"), 32..48);
+    let vocab = [
+        "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "there", "is", "a", "dog", "cat", "car",
+        "tree",
+    ];
+    std::fs::write(place.path("vocab.txt"), vocab.join("\n")).expect("it writes");
+    std::fs::write(
+        place.path("recipe.toml"),
+        r#"
+[model]
+preset = "tiny"
+num_hidden_layers = 2
+hidden_size = 32
+intermediate_size = 64
+initializer_range = 0.05
+hidden_dropout_prob = 0.0
+
+[data]
+vocab = "vocab.txt"
+train = { pairs = "train.jsonl", regions = "regions" }
+validation = { pairs = "dev.jsonl", regions = "regions" }
+
+[optimizer]
+learning_rate = 3e-3
+warmup_steps = 10
+
+[train]
+batch_size = 16
+validate_every = 20
+save_every = 20
+log_every = 1
+
+[init]
+random = ["all"]
+"#,
+    )
+    .expect("it writes");
+    place
+}
+
+const FINETUNE: &[&str] = &["finetune", "--task", "matching", "--config", "recipe.toml"];
+
+#[test]
+fn from_recipe_to_scores() {
+    let place = workplace();
+    let args = [FINETUNE, &["--set", "epochs=60", "--name", "m", "--json"]].concat();
+    let output = place.run(&args);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("effective batch: 16 examples per step"),
+        "{}",
+        stderr(&output)
+    );
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one document");
+    // 64 pairs make four batches: sixty times four steps.
+    assert_eq!(report["steps"], 240);
+    let accuracy = report["evaluation"]["accuracy"].as_f64().expect("a score");
+    assert!(accuracy >= 0.9, "{report:#}");
+    assert!(report["evaluation"]["roc_auc"].as_f64().expect("a score") >= 0.9);
+    assert!(place.path("runs/m/predictions/validation.jsonl").is_file());
+
+    // The best weights alone are enough to score, and give the same.
+    let checkpoint = "runs/m/best";
+    let args = ["evaluate", "--task", "matching", "--checkpoint", checkpoint];
+    let data = ["--data", "dev.jsonl", "--store", "regions", "--json"];
+    let again = place.run(&[&args[..], &data, &["--out", "scored"]].concat());
+    assert!(again.status.success(), "{}", stderr(&again));
+    let again: Value = serde_json::from_slice(&again.stdout).expect("one document");
+    assert_eq!(again["accuracy"], report["evaluation"]["accuracy"]);
+    let predictions = std::fs::read_to_string(place.path("scored/predictions/matching.jsonl"));
+    assert_eq!(predictions.expect("a file").lines().count(), 32);
+
+    // One pair. Image 33 shows a cat.
+    let ask = |text: &str| {
+        let output = place.run(&[
+            "predict",
+            "--task",
+            "matching",
+            "--checkpoint",
+            checkpoint,
+            "--store",
+            "regions",
+            "--image",
+            "image-33",
+            "--text",
+            text,
+            "--json",
+        ]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("one document");
+        answer["classes"][0]["class"]
+            .as_str()
+            .expect("a class")
+            .to_string()
+    };
+    assert_eq!(ask("there is a cat"), "match");
+    assert_eq!(ask("there is a tree"), "no match");
+
+    // Weights of a run are start weights of another: sizes and vocabulary come with them.
+    let recipe = std::fs::read_to_string(place.path("recipe.toml")).expect("a file");
+    let (_, rest) = recipe.split_once("[data]").expect("a section");
+    let rest = rest.replace("vocab = \"vocab.txt\"", "");
+    std::fs::write(
+        place.path("second.toml"),
+        format!("epochs = 3\n[data]{rest}"),
+    )
+    .expect("it writes");
+    let second = place.run(&[
+        "finetune",
+        "--task",
+        "matching",
+        "--config",
+        "second.toml",
+        "--init",
+        checkpoint,
+        "--json",
+    ]);
+    assert!(second.status.success(), "{}", stderr(&second));
+    let second: Value = serde_json::from_slice(&second.stdout).expect("one document");
+    assert_eq!(second["parameters"], report["parameters"]);
+    assert!(second["evaluation"]["accuracy"].as_f64().expect("a score") >= 0.9);
+}
+
+#[test]
+fn an_interrupted_run_goes_on() {
+    let place = workplace();
+    let sets = [
+        "--set",
+        "epochs=10",
+        "--set",
+        "model.hidden_dropout_prob=0.1",
+    ];
+    let whole = place.run(&[FINETUNE, &sets, &["--name", "whole"]].concat());
+    assert!(whole.status.success(), "{}", stderr(&whole));
+
+    let mut child = place
+        .program()
+        .args([FINETUNE, &sets, &["--name", "killed"]].concat())
+        .stderr(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let checkpoint = place.path("runs/killed/checkpoint");
+    while std::fs::read_dir(&checkpoint).map_or(0, Iterator::count) == 0 {
+        if child.try_wait().expect("a child").is_some() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let _ = child.kill();
+    child.wait().expect("it ends");
+    let resumed = place.run(&[FINETUNE, &["--name", "killed", "--resume"]].concat());
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
+    let weights = |name: &str| {
+        let path = place.path("runs").join(name).join("last/model.safetensors");
+        std::fs::read(path).expect("weights")
+    };
+    assert!(weights("whole") == weights("killed"));
+}
+
+#[test]
+fn wrong_input_is_named() {
+    let place = workplace();
+    let rows = std::fs::read_to_string(place.path("dev.jsonl")).expect("a file");
+    let with = |text: &str| {
+        std::fs::write(place.path("wrong.jsonl"), format!("{rows}{text}\n")).expect("it writes");
+        let set = "data.validation.pairs=wrong.jsonl";
+        place.run(&[FINETUNE, &["--set", set, "--set", "epochs=1"]].concat())
+    };
+    for (row, wanted) in [
+        (
+            r#"{"image": "image-99", "text": "a", "label": true}"#,
+            "wrong.jsonl:33: image `image-99` is not among those of regions",
+        ),
+        (
+            r#"{"image": "image-1", "text": " ", "label": true}"#,
+            "wrong.jsonl:33: an empty `text`",
+        ),
+        (
+            r#"{"image": "image-1", "text": "a"}"#,
+            "wrong.jsonl:33: no `label`",
+        ),
+        (
+            r#"{"image": "image-1", "text": "a", "label": 3}"#,
+            "wrong.jsonl:33: column 44: invalid type",
+        ),
+        (r#"{"image": "image-1", "#, "wrong.jsonl:33: column"),
+    ] {
+        assert_fails(&with(row), &["data.validation", wanted]);
+    }
+    let unknown = place.run(&["finetune", "--task", "machting"]);
+    assert_fails(
+        &unknown,
+        &["no task is called \"machting\"; did you mean matching?"],
+    );
+    let other = place.run(&[
+        "evaluate",
+        "--task",
+        "matching",
+        "--checkpoint",
+        "nowhere",
+        "--data",
+        "dev.jsonl",
+        "--store",
+        "regions",
+    ]);
+    assert_fails(&other, &["nowhere/task.json", "`best` or `last` directory"]);
+}
