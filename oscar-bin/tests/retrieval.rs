@@ -276,7 +276,7 @@ fn wrong_input(place: &Workplace) {
         &["captions.jsonl", "image-0", "no caption"],
     );
     assert_fails(
-        &place.run(&[FINETUNE, &["--set", "task.num_labels=3", "--name", "other"]].concat()),
+        &place.run(&[FINETUNE, &["--print-config", "--set", "task.num_labels=3"]].concat()),
         &["task.num_labels = 3"],
     );
 }

@@ -125,21 +125,12 @@ impl Captions {
 
 /// Whether the file is one JSON object with `annotations`.
 fn is_coco(path: &Path) -> Result<bool, SourceError> {
-    #[derive(Deserialize)]
-    struct Peek {
-        annotations: Option<IgnoredAny>,
-    }
     let reader = rows::open(path)?;
     let first = serde_json::Deserializer::from_reader(reader)
-        .into_iter::<Peek>()
+        .into_iter::<HashMap<String, IgnoredAny>>()
         .next();
     // What cannot be read here is reported by the reader of rows, with its row.
-    Ok(matches!(
-        first,
-        Some(Ok(Peek {
-            annotations: Some(_)
-        }))
-    ))
+    Ok(matches!(first, Some(Ok(keys)) if keys.contains_key("annotations")))
 }
 
 fn plain(path: &Path) -> Result<Vec<CaptionedImage>, SourceError> {

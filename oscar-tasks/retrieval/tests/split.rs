@@ -103,12 +103,20 @@ fn training_pairs_each_caption_with_its_image_and_with_another() {
 fn a_caption_is_cut_first_and_tags_get_what_it_leaves() {
     let place = Place::new(2);
     let split = place.split(&place.rows(2));
-    for (longest, lengths) in [(16, [7, 11]), (10, [7, 10]), (9, [7, 9]), (6, [6, 6])] {
+    for (longest, lengths) in [
+        (16, [8, 13]),
+        (12, [8, 12]),
+        (11, [8, 10]),
+        (9, [8, 9]),
+        (7, [7, 7]),
+        (6, [5, 6]),
+    ] {
         let encoder = encoder(AttentionRestriction::Clr, longest);
         let data = Retrieval::default()
             .open(&split, Role::Train, &encoder)
             .unwrap();
-        // "a <colour> <animal>" and a caption of eight words; two tags.
+        // Three words and eight; two tags. [CLS] and, after each text of which something is left,
+        // [SEP].
         let found = [0, 1].map(|index| rows(&data, index, 0)[0].0.len());
         assert_eq!(found, lengths, "at most {longest}");
     }

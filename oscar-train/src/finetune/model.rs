@@ -150,3 +150,42 @@ fn recall_at_1<B: Backend>(
     let weight = Tensor::full([1], examples as f32, &hits.device());
     Some((hits, weight))
 }
+
+#[cfg(test)]
+mod tests {
+    use burn_flex::{Flex, FlexDevice};
+
+    use super::*;
+
+    /// Hits at 1 of two examples with three decisions each.
+    fn hits(logits: Tensor<Flex, 2>, classes: [i32; 6]) -> f32 {
+        let classes = ClassTargets::Class(Tensor::from_ints(classes, &FlexDevice));
+        let (hits, weight) = recall_at_1(&logits, &classes, 2).expect("they compete");
+        assert_eq!(weight.into_scalar(), 2.0);
+        hits.into_scalar()
+    }
+
+    #[test]
+    fn the_best_decision_of_an_example_is_to_be_right() {
+        let one = |values: [f32; 6]| Tensor::<Flex, 1>::from_floats(values, &FlexDevice);
+        let scores = one([0.5, 0.9, 0.1, 0.2, 0.1, 0.3]).reshape([6, 1]);
+        assert_eq!(hits(scores.clone(), [0, 1, 0, 0, 0, 1]), 2.0);
+        assert_eq!(hits(scores.clone(), [0, 1, 0, 1, 0, 0]), 1.0);
+        assert_eq!(hits(scores.clone(), [1, 1, 0, 1, 0, 1]), 2.0);
+        // None is right.
+        assert_eq!(hits(scores.clone(), [0, 0, 0, 0, 0, 1]), 1.0);
+        // What counts with two classes is how far the second is above the first.
+        let logits = Tensor::cat(vec![scores.clone() * 3.0, scores * 2.0], 1);
+        assert_eq!(hits(logits, [0, 0, 1, 0, 1, 0]), 2.0);
+        // Equal scores are no hit.
+        let even = Tensor::ones([6, 2], &FlexDevice);
+        assert_eq!(hits(even, [1, 0, 0, 1, 0, 0]), 0.0);
+    }
+
+    #[test]
+    fn single_decisions_do_not_compete() {
+        let logits = Tensor::<Flex, 2>::ones([6, 2], &FlexDevice);
+        let classes = Tensor::from_ints([0, 1, 0, 1, 0, 1], &FlexDevice);
+        assert!(recall_at_1(&logits, &ClassTargets::Class(classes), 6).is_none());
+    }
+}

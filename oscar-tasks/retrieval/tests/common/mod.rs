@@ -79,11 +79,11 @@ impl Place {
         }
     }
 
-    /// Two captions for each of `images` images, as rows.
+    /// Two captions for each of `images` images, at most 8, as rows; no two are the same.
     pub fn rows(&self, images: usize) -> PathBuf {
         let rows: String = (1..=images)
             .map(|image| {
-                let (first, second) = (WORDS[6 + image % 3], WORDS[9 + image % 3]);
+                let (first, second) = (WORDS[6 + image % 3], WORDS[9 + image / 3 % 3]);
                 format!(
                     "{{\"image\": \"{image}\", \"captions\": [\"a {first} {second}\", \
                      \"two {second} on grass sits a {first} tree\"]}}\n"
