@@ -8,6 +8,7 @@
 //! - [`corpus`]: text files (JSON lines) that name images of a store; every row is checked when
 //!   the file is opened, so that training cannot stop on a bad row hours later.
 //! - [`nlvr1`] and [`sample`]: builders that turn NLVR v1 images into a store and its corpora.
+//! - [`miniature`]: a small version of every fine-tuning task, on those images.
 //!
 //! Directories appear under their final name only once they are complete (written aside, synced,
 //! renamed), so an interrupted build never looks like a finished one.
@@ -20,6 +21,7 @@ pub mod corpus;
 mod error;
 pub mod images;
 mod mapped;
+pub mod miniature;
 pub mod nlvr1;
 pub mod rows;
 pub mod sample;

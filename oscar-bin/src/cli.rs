@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::backend::BackendChoice;
 use crate::evaluate::{EvaluateArgs, PredictArgs};
 use crate::finetune::FinetuneArgs;
+use crate::miniature::TasksArgs;
 
 /// Vision-language pre-training with object tags (Oscar, Oscar+), in Rust on Burn.
 #[derive(Debug, Parser)]
@@ -144,6 +145,8 @@ pub enum DataCommand {
 pub enum BuildCommand {
     /// NLVR v1: described boxes and human statements from the drawings' pixels
     Nlvr1(Nlvr1Args),
+    /// A miniature of every fine-tuning task, on described boxes
+    Tasks(TasksArgs),
 }
 
 #[derive(Debug, Args)]

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use crate::recipes::Recipe;
+use crate::sample;
 
 /// What a recipe of a command configures.
 pub trait Configuration: Serialize + DeserializeOwned {
@@ -32,6 +33,9 @@ pub trait Configuration: Serialize + DeserializeOwned {
 
     /// Paths that may stand for the shipped sample.
     fn data_paths(&mut self) -> Vec<&mut PathBuf>;
+
+    /// The vocabulary, which may be a file of the shipped sample.
+    fn vocab(&mut self) -> &mut Option<String>;
 
     /// Sets what follows from other keys, so that it is shown as it will be.
     fn settle(&mut self) {}
@@ -67,6 +71,10 @@ impl Configuration for PretrainConfig {
             paths.extend([&mut extra.corpus, &mut extra.regions]);
         }
         paths
+    }
+
+    fn vocab(&mut self) -> &mut Option<String> {
+        &mut self.data.vocab
     }
 
     fn settle(&mut self) {
@@ -105,6 +113,10 @@ impl<T: Task> Configuration for FinetuneConfig<T> {
         paths.extend(self.task.files());
         paths.extend(&mut self.init.checkpoint);
         paths
+    }
+
+    fn vocab(&mut self) -> &mut Option<String> {
+        &mut self.data.vocab
     }
 }
 
@@ -223,7 +235,9 @@ fn model_of_start(layers: &Figment) -> Result<Option<ModelConfig>> {
     let Ok(Value::String(_, checkpoint)) = layers.find_value("init.checkpoint") else {
         return Ok(None);
     };
-    let checkpoint = Path::new(&checkpoint);
+    // Its sizes are known without expanding the sample.
+    let shipped = sample::shipped(&checkpoint);
+    let checkpoint = shipped.as_deref().unwrap_or(Path::new(&checkpoint));
     let directory = match checkpoint.is_dir() {
         true => checkpoint,
         false => checkpoint.parent().unwrap_or(Path::new("")),

@@ -11,6 +11,7 @@ mod data;
 mod evaluate;
 mod finetune;
 mod logging;
+mod miniature;
 mod recipes;
 mod runs;
 mod sample;
