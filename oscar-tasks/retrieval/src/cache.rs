@@ -250,8 +250,11 @@ mod tests {
         // Other captions have a file of their own.
         assert!(open("b").unwrap().is_empty());
         // One that was renamed.
-        let other = ScoreCache::open(directory.path(), &fingerprint("b"), 10).unwrap();
-        let other = other.0.path().to_path_buf();
+        let path_of = |text| {
+            let (cache, _) = ScoreCache::open(directory.path(), &fingerprint(text), 10).unwrap();
+            cache.path().to_path_buf()
+        };
+        let other = path_of("b");
         std::fs::write(&other, &whole).unwrap();
         let found = open("b").unwrap_err().to_string();
         assert!(
