@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use oscar_datasets::{Boxes, ImageRegions, StoreOptions, StoreWriter, Tag};
+use rstest::rstest;
 use serde_json::Value;
 use support::{Workplace, assert_fails, stderr, stdout, write};
 
@@ -305,4 +306,52 @@ fn a_regression_has_one_label() {
     assert_eq!(classes.len(), 1);
     assert_eq!(classes[0]["class"], "match");
     assert_ne!(classes[0]["probability"], 1.0);
+}
+
+/// The published settings: layers, region LayerNorm, rate, regions.
+#[rstest]
+#[case("retrieval-base", 12, false, 2e-5, 50)]
+#[case("retrieval-large", 24, false, 1e-5, 50)]
+#[case("retrieval-vinvl-base", 12, true, 2e-5, 70)]
+#[case("retrieval-vinvl-large", 24, true, 7.5e-6, 70)]
+fn a_recipe_has_the_published_settings(
+    #[case] name: &str,
+    #[case] layers: i64,
+    #[case] region_norm: bool,
+    #[case] rate: f64,
+    #[case] regions: i64,
+) {
+    let place = Workplace::new();
+    let printed = place.run(&[
+        "finetune",
+        "--task",
+        "retrieval",
+        "--config",
+        name,
+        "--print-config",
+    ]);
+    assert!(printed.status.success(), "{}", stderr(&printed));
+    let config: toml::Table = stdout(&printed).parse().expect("TOML on standard output");
+    let expected: [(&str, &str, toml::Value); 16] = [
+        ("model", "num_hidden_layers", layers.into()),
+        ("model", "use_img_layernorm", region_norm.into()),
+        ("model", "hidden_dropout_prob", 0.1.into()),
+        ("task", "num_labels", 2.into()),
+        ("task", "captions_per_image", 5.into()),
+        ("task", "validation_candidates", 20.into()),
+        ("encoder", "max_seq_length", 70.into()),
+        ("encoder", "max_regions", regions.into()),
+        ("encoder", "truncation", "text_b".into()),
+        ("encoder", "attention", "CLR".into()),
+        ("optimizer", "learning_rate", rate.into()),
+        ("optimizer", "weight_decay", 0.05.into()),
+        ("optimizer", "max_grad_norm", 1.0.into()),
+        ("train", "batch_size", 128.into()),
+        ("train", "validate_every", 5000.into()),
+        ("train", "seed", 88.into()),
+    ];
+    for (section, key, value) in expected {
+        assert_eq!(config[section][key], value, "{section}.{key} of {name}");
+    }
+    assert_eq!(config["epochs"], 30.into());
 }

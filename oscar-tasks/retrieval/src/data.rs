@@ -77,16 +77,14 @@ impl RetrievalData {
             .map(|image| tokenize(image, &path, &source, &encoder))
             .collect::<Result<Vec<_>, SourceError>>()?;
         let (mut images, mut captions) = (Vec::new(), Vec::new());
-        for (number, (image, (row, tags, ids))) in
-            read.images.into_iter().zip(tokenized).enumerate()
-        {
+        for (number, (image, found)) in read.images.into_iter().zip(tokenized).enumerate() {
             let first = captions.len() as u32;
             let count = image.captions.len() as u32;
             let used = match task.captions_per_image {
                 0 => count,
                 most => count.min(u32::try_from(most).unwrap_or(u32::MAX)),
             };
-            let texts = image.captions.into_iter().zip(ids);
+            let texts = image.captions.into_iter().zip(found.captions);
             captions.extend(texts.map(|(text, ids)| Caption {
                 image: number as u32,
                 text,
@@ -94,10 +92,10 @@ impl RetrievalData {
             }));
             images.push(Image {
                 key: image.key,
-                row,
+                row: found.row,
                 captions: first..first + count,
                 used: first..first + used,
-                tags,
+                tags: found.tags,
             });
         }
         let used = images.iter().flat_map(|image| image.used.clone()).collect();
@@ -244,13 +242,19 @@ fn only(images: Vec<CaptionedImage>, keys: &Path) -> Result<Vec<CaptionedImage>,
     official::image_keys(keys)?.into_iter().map(take).collect()
 }
 
-/// Row of an image in the source, ids of its tags, ids of each of its captions.
+/// Where an image lies, and its texts as ids.
+struct Tokenized {
+    row: usize,
+    tags: Vec<u32>,
+    captions: Vec<Vec<u32>>,
+}
+
 fn tokenize(
     image: &CaptionedImage,
     path: &Path,
     source: &SharedImages,
     encoder: &SequenceEncoder,
-) -> Result<(usize, Vec<u32>, Vec<Vec<u32>>), SourceError> {
+) -> Result<Tokenized, SourceError> {
     let wrong = |found: String, fix| RetrievalError::wrong(path, found, fix);
     let row = source.find(&image.key).ok_or_else(|| {
         let place = source.path().display();
@@ -276,7 +280,11 @@ fn tokenize(
         }
     });
     let captions = captions.collect::<Result<Vec<_>, SourceError>>()?;
-    Ok((row, tags, captions))
+    Ok(Tokenized {
+        row,
+        tags,
+        captions,
+    })
 }
 
 impl TaskData for RetrievalData {

@@ -37,7 +37,7 @@ pub use cache::{Fingerprint, ScoreCache};
 pub use data::RetrievalData;
 pub use error::RetrievalError;
 pub use ranks::{CUTS, caption_ranks, image_ranks, median_rank, rank_of_first, recall};
-pub use score::{match_scores, score_pairs};
+pub use score::{Keep, match_scores, score_pairs};
 
 /// `[task]` of a retrieval recipe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,6 +21,9 @@ use crate::data::RetrievalData;
 /// Batches of a block: enough to sort by length.
 const BATCHES_PER_BLOCK: usize = 32;
 
+/// Given the scores of a block, and how many there are by then.
+pub type Keep<'a> = dyn FnMut(&[f32], usize) -> Result<(), SourceError> + 'a;
+
 /// How well each row of logits `[pairs, labels]` matches: the single label's value, or the log-odds
 /// of the second class of two.
 ///
@@ -79,8 +82,7 @@ pub(crate) fn score_or_continue<B: OscarBackend>(
     score_pairs(model, data, options.batch_size, done, &mut keep, device)
 }
 
-/// Scores the pairs of `data` after the `done` first ones; `keep` is given each block's scores, and
-/// how many there are by then.
+/// Scores the pairs of `data` after the `done` first ones, and gives each block to `keep`.
 ///
 /// # Errors
 ///
@@ -90,7 +92,7 @@ pub fn score_pairs<B: OscarBackend>(
     data: &RetrievalData,
     batch_size: usize,
     done: Vec<f32>,
-    keep: &mut dyn FnMut(&[f32], usize) -> Result<(), SourceError>,
+    keep: &mut Keep<'_>,
     device: &B::Device,
 ) -> Result<(Vec<f32>, Throughput), SourceError> {
     let started = Instant::now();

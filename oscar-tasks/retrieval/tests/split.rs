@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use common::{Place, Python, encoder, open, pairs, pickle, refusal, texts};
 use oscar_core::input::{AttentionRestriction, ExampleSeed};
 use oscar_retrieval::{Retrieval, RetrievalData};
-use oscar_train::finetune::{Role, Target, Task, TaskData};
+use oscar_train::finetune::{FinetuneConfig, Role, Target, Task, TaskData};
 
 /// Ids, classes and regions of the rows of an example.
 fn rows(data: &RetrievalData, index: usize, seed: u64) -> Vec<(Vec<u32>, usize, Target)> {
@@ -238,4 +238,15 @@ fn damaged_pt_files_are_refused() {
         found.contains("image 1: a int among its captions"),
         "{found}"
     );
+}
+
+#[test]
+fn an_epoch_has_as_many_steps_as_published() {
+    // 113,287 images with 5 captions: the released weights are those of step 132,780.
+    let mut config = FinetuneConfig::<Retrieval> {
+        epochs: 30,
+        ..FinetuneConfig::default()
+    };
+    config.train.batch_size = 128;
+    assert_eq!(config.with_steps(113_287 * 5).train.steps, 132_780);
 }
