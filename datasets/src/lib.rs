@@ -15,6 +15,7 @@
 //! - [`check`]: reads whole files of all these formats and lists what is wrong with them.
 //! - [`draw`]: boxes and names on pictures.
 //! - [`nlvr1`] and [`sample`]: builders that turn NLVR v1 images into a store and its corpora.
+//! - [`miniature`]: a small version of every fine-tuning task, on those images.
 //!
 //! Directories appear under their final name only once they are complete (written aside, synced,
 //! renamed), so an interrupted build never looks like a finished one.
@@ -34,6 +35,7 @@ mod error;
 pub mod images;
 pub mod import;
 mod mapped;
+pub mod miniature;
 pub mod nlvr1;
 pub mod official;
 pub mod questions;

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backend::BackendChoice;
+use crate::data_answers::AnswersArgs;
 use crate::data_check::CheckArgs;
 use crate::data_inspect::InspectArgs;
 use crate::data_regions::RegionsArgs;
-use crate::data_answers::AnswersArgs;
 use crate::evaluate::{EvaluateArgs, PredictArgs};
 use crate::finetune::FinetuneArgs;
+use crate::miniature::TasksArgs;
 
 /// Vision-language pre-training with object tags (Oscar, Oscar+), in Rust on Burn.
 #[derive(Debug, Parser)]
@@ -156,6 +157,8 @@ pub enum BuildCommand {
     Regions(RegionsArgs),
     /// An answer vocabulary of what people answered
     Answers(AnswersArgs),
+    /// A miniature of every fine-tuning task, on described boxes
+    Tasks(TasksArgs),
 }
 
 #[derive(Debug, Args)]

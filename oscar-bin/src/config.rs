@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use crate::recipes::Recipe;
+use crate::sample;
 
 /// What a recipe of a command configures.
 pub trait Configuration: Serialize + DeserializeOwned {
@@ -32,6 +33,9 @@ pub trait Configuration: Serialize + DeserializeOwned {
 
     /// Paths that may stand for the shipped sample.
     fn data_paths(&mut self) -> Vec<&mut PathBuf>;
+
+    /// The vocabulary, which may be a file of the shipped sample.
+    fn vocab(&mut self) -> &mut Option<String>;
 
     /// Sets what follows from other keys, so that it is shown as it will be.
     fn settle(&mut self) {}
@@ -63,6 +67,10 @@ impl Configuration for PretrainConfig {
         corpora
             .flat_map(|corpus| [&mut corpus.corpus, &mut corpus.regions])
             .collect()
+    }
+
+    fn vocab(&mut self) -> &mut Option<String> {
+        &mut self.data.vocab
     }
 
     fn settle(&mut self) {
@@ -101,6 +109,10 @@ impl<T: Task> Configuration for FinetuneConfig<T> {
         paths.extend(self.task.files());
         paths.extend(&mut self.init.checkpoint);
         paths
+    }
+
+    fn vocab(&mut self) -> &mut Option<String> {
+        &mut self.data.vocab
     }
 }
 
@@ -200,12 +212,28 @@ pub fn resolve_alone<C: Configuration>(source: &Source) -> Result<C> {
     Ok(config)
 }
 
+/// `base` with the values of `sets`, `key=value` with dotted keys, in the place of its own.
+pub fn overridden<C: Serialize + DeserializeOwned>(base: C, sets: &[String]) -> Result<C> {
+    let known = serde_json::to_value(&base)?;
+    let mut layers = Figment::from(Serialized::defaults(base));
+    for set in sets {
+        let (key, value) = parse_set(set)?;
+        check_keys(&known, &nested(&key, Json::Null), &format!("--set {set}"))?;
+        layers = layers.merge(Serialized::default(&key, value));
+    }
+    layers
+        .extract()
+        .map_err(|error| anyhow!("in --set: {}", describe(&error)))
+}
+
 /// The `config.json` beside `init.checkpoint`.
 fn model_of_start(layers: &Figment) -> Result<Option<ModelConfig>> {
     let Ok(Value::String(_, checkpoint)) = layers.find_value("init.checkpoint") else {
         return Ok(None);
     };
-    let checkpoint = Path::new(&checkpoint);
+    // Its sizes are known without expanding the sample.
+    let shipped = sample::shipped(&checkpoint);
+    let checkpoint = shipped.as_deref().unwrap_or(Path::new(&checkpoint));
     let directory = match checkpoint.is_dir() {
         true => checkpoint,
         false => checkpoint.parent().unwrap_or(Path::new("")),

@@ -7,7 +7,7 @@ use oscar_datasets::nlvr1::{BuildOptions, build};
 use oscar_datasets::sample::{SampleSources, write_sample};
 
 use crate::cli::{BuildCommand, DataArgs, DataCommand, Global, Nlvr1Args, SampleArgs};
-use crate::{Ending, data_answers, data_check, data_inspect, data_regions};
+use crate::{Ending, data_answers, data_check, data_inspect, data_regions, miniature};
 
 /// Does what was asked for and says what came out.
 pub fn run(global: &Global, args: &DataArgs) -> Result<Ending> {
@@ -17,6 +17,7 @@ pub fn run(global: &Global, args: &DataArgs) -> Result<Ending> {
         DataCommand::Check(args) => data_check::run(global, args)?,
         DataCommand::Inspect(args) => data_inspect::run(args)?,
         DataCommand::Build(BuildCommand::Regions(args)) => data_regions::run(args)?,
+        DataCommand::Build(BuildCommand::Tasks(args)) => miniature::run(args)?,
         DataCommand::Sample(args) => make_sample(args)?,
     }
     Ok(Ending::Done)

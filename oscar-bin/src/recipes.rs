@@ -41,6 +41,12 @@ pub const RECIPES: &[Recipe] = recipes! {
     "gqa-vinvl-base" => "finetune/gqa-vinvl-base.toml",
     "gqa-vinvl-balanced" => "finetune/gqa-vinvl-balanced.toml",
     "gqa-mini" => "finetune/gqa-mini.toml",
+    "retrieval-base" => "finetune/retrieval-base.toml",
+    "retrieval-large" => "finetune/retrieval-large.toml",
+    "retrieval-vinvl-base" => "finetune/retrieval-vinvl-base.toml",
+    "retrieval-vinvl-large" => "finetune/retrieval-vinvl-large.toml",
+    "retrieval-mini" => "finetune/retrieval-mini.toml",
+    "matching-mini" => "finetune/matching-mini.toml",
 };
 
 impl Recipe {

@@ -29,6 +29,12 @@ pub trait BatchSource<B: Backend>: Send + Sync {
         self.len() == 0
     }
 
+    /// Sequences of an example: training and validation may differ in it, and a batch of either is
+    /// to take about the same memory.
+    fn rows_per_example(&self) -> usize {
+        1
+    }
+
     /// The stretches of its examples that are drawn at different rates; together they are all of
     /// them, in order. A single one, unless several corpora are mixed.
     fn portions(&self) -> Vec<Portion> {

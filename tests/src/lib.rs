@@ -14,6 +14,7 @@ pub mod fuzz;
 mod host;
 mod model;
 mod pretraining;
+mod retrieval;
 mod set;
 mod steps;
 mod suite;

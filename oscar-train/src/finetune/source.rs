@@ -61,6 +61,10 @@ impl<B: Backend, D: TaskData> BatchSource<B> for FinetuneSource<D> {
         self.data.len()
     }
 
+    fn rows_per_example(&self) -> usize {
+        self.data.rows_per_example()
+    }
+
     fn batch(&self, picks: &[Pick], device: &B::Device) -> Result<ClassBatch<B>, SourceError> {
         let mut rows = Vec::with_capacity(picks.len());
         for pick in picks {
