@@ -109,6 +109,16 @@ pub enum DatasetError {
         /// What to do.
         fix: &'static str,
     },
+    /// A row of a task's annotations is wrong.
+    #[error("{origin}: {found}; {fix}")]
+    Row {
+        /// File and row.
+        origin: String,
+        /// What was found.
+        found: String,
+        /// What to do.
+        fix: &'static str,
+    },
     /// An image file cannot be used.
     #[error("{} in {}: {found}; {fix}", name, images.display())]
     ImageFile {

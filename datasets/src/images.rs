@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use oscar_core::input::RegionSource;
 
-use crate::error::Result;
-use crate::store::RegionStore;
+use crate::error::{DatasetError, Result};
+use crate::official::{OfficialFiles, OfficialImages, OfficialOptions};
+use crate::store::{INDEX_FILE, RegionStore};
 
 /// Images by key, with their regions and their object tags.
 ///
@@ -38,10 +39,32 @@ pub trait ImageSource: RegionSource {
 /// Images shared between the rows of a corpus and the threads that read them.
 pub type SharedImages = Arc<dyn ImageSource>;
 
-/// Opens the images at `path`: a region store.
+/// Opens the images at `path`: a region store; or official feature files, which are decoded as
+/// they are read: a `features.tsv`, its folder, or a folder of chunks.
 ///
 /// # Errors
-/// If there is none, or it cannot be read.
+/// If there is neither, or it cannot be read.
 pub fn open_images(path: &Path) -> Result<SharedImages> {
+    if path.join(INDEX_FILE).exists() {
+        return Ok(RegionStore::open(path)?);
+    }
+    let table = path.extension().is_some_and(|extension| extension == "tsv");
+    if table || path.is_dir() {
+        if let Some(files) = OfficialFiles::find(path)? {
+            return Ok(OfficialImages::open_files(
+                path,
+                &files,
+                OfficialOptions::default(),
+            )?);
+        }
+    }
+    if path.is_file() {
+        return Err(DatasetError::malformed(
+            path,
+            "it is neither a region store nor an official feature file",
+            "import it first: oscar-bin data build regions",
+        ));
+    }
+    // Says what is missing.
     Ok(RegionStore::open(path)?)
 }

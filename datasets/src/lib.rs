@@ -4,9 +4,16 @@
 //!
 //! - [`store`]: region features, boxes and object tags of many images in one directory that is
 //!   opened by memory map and never decoded.
-//! - [`tsv`]: the container of the official files.
+//! - [`tsv`]: the container of the official files; [`official`]: their features and labels, to
+//!   train from as they are.
+//! - [`import`]: published forms of region features, read into a store.
 //! - [`corpus`]: text files (JSON lines) that name images of a store; every row is checked when
 //!   the file is opened, so that training cannot stop on a bad row hours later.
+//! - [`annotations`]: questions, answers and sentences of the published tasks.
+//! - [`questions`]: questions about images as tasks read them, whatever their form; [`answers`]: the
+//!   vocabularies that answers are chosen from.
+//! - [`check`]: reads whole files of all these formats and lists what is wrong with them.
+//! - [`draw`]: boxes and names on pictures.
 //! - [`nlvr1`] and [`sample`]: builders that turn NLVR v1 images into a store and its corpora.
 //! - [`miniature`]: a small version of every fine-tuning task, on those images.
 //!
@@ -17,12 +24,21 @@
 #[cfg(target_endian = "big")]
 compile_error!("region stores are memory-mapped little-endian files: this host is big-endian");
 
+pub mod annotations;
+pub mod answers;
+mod boxes;
+pub mod check;
 pub mod corpus;
+mod defect;
+pub mod draw;
 mod error;
 pub mod images;
+pub mod import;
 mod mapped;
 pub mod miniature;
 pub mod nlvr1;
+pub mod official;
+pub mod questions;
 pub mod rows;
 pub mod sample;
 mod staging;
@@ -30,6 +46,7 @@ pub mod store;
 pub mod tsv;
 
 pub use corpus::JsonlCorpus;
+pub use defect::Defect;
 pub use error::{DatasetError, Result};
 pub use images::{ImageSource, SharedImages, open_images};
 pub use rows::Rows;

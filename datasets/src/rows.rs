@@ -62,6 +62,11 @@ impl<T> Rows<T> {
         &self.path
     }
 
+    /// The rows alone.
+    pub fn into_rows(self) -> Vec<T> {
+        self.rows
+    }
+
     /// Where row `index` stands, for messages: `dev.jsonl:17`.
     pub fn origin(&self, index: usize) -> String {
         format!("{}:{}", self.path.display(), index + 1)
@@ -100,7 +105,7 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn BufRead>> {
 }
 
 /// The first byte that is no blank, left in the reader.
-fn first_byte(reader: &mut dyn BufRead) -> std::io::Result<Option<u8>> {
+pub(crate) fn first_byte(reader: &mut dyn BufRead) -> std::io::Result<Option<u8>> {
     loop {
         let buffer = reader.fill_buf()?;
         if buffer.is_empty() {

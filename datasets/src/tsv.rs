@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
+use crate::defect::Defect;
 use crate::error::{DatasetError, Result, excerpt};
 use crate::mapped::map_file;
 
@@ -30,14 +31,50 @@ impl TsvFile {
     /// Opens `path`, with the `.lineidx` beside it, or by a pass over the file where there is none.
     ///
     /// # Errors
-    /// A missing file, an index that is not a list of ascending offsets from 0 within the file.
+    /// A missing file, an index that is not a list of ascending offsets from 0 within the file,
+    /// over 4,294,967,295 rows.
     pub fn open(path: &Path) -> Result<Self> {
         let map = map_file(path, HINT)?;
-        let index = path.with_extension("lineidx");
+        let index = index_path(path);
         let (offsets, index) = match index.exists() {
-            true => (read_index(&index, map.len())?, Some(index)),
+            true => {
+                let offsets = parse_line_index(&map_file(&index, HINT)?, map.len());
+                let offsets = offsets.map_err(|defect| defect.in_file(&index))?;
+                (offsets, Some(index))
+            }
             false => (line_starts(&map), None),
         };
+        Self::new(path, map, offsets, index)
+    }
+
+    /// Opens `path` with the offsets of its lines, ascending, as the file `index` gives them.
+    ///
+    /// # Errors
+    /// A missing file; offsets that do not begin with 0 or leave the file; over 4,294,967,295
+    /// rows.
+    pub(crate) fn open_at(path: &Path, mut offsets: Vec<u64>, index: &Path) -> Result<Self> {
+        let map = map_file(path, HINT)?;
+        let len = map.len() as u64;
+        let wrong = |found| Err(DatasetError::malformed(index, found, INDEX_FIX));
+        match (offsets.first(), offsets.last()) {
+            (Some(first), _) if *first != 0 => {
+                return wrong(format!("the first offset is {first}, not 0"));
+            }
+            (_, Some(last)) if *last >= len => {
+                return wrong(format!("offset {last} is beyond the file's {len} bytes"));
+            }
+            (None, _) if len > 0 => return wrong("no offset".into()),
+            _ => offsets.push(len),
+        }
+        Self::new(path, map, offsets, Some(index.to_path_buf()))
+    }
+
+    fn new(path: &Path, map: Arc<Mmap>, offsets: Vec<u64>, index: Option<PathBuf>) -> Result<Self> {
+        if offsets.len() > u32::MAX as usize {
+            let found = format!("{} rows", offsets.len() - 1);
+            let fix = "divide the file: 4,294,967,294 rows are read at most";
+            return Err(DatasetError::malformed(path, found, fix));
+        }
         Ok(Self {
             path: path.to_path_buf(),
             map,
@@ -49,6 +86,12 @@ impl TsvFile {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The row that starts at byte `offset`.
+    pub(crate) fn row_at(&self, offset: u64) -> Option<usize> {
+        let row = self.offsets.binary_search(&offset).ok()?;
+        (row < self.len()).then_some(row)
     }
 
     /// Number of rows.
@@ -72,6 +115,45 @@ impl TsvFile {
     /// No such row; or the index is out of step with the file: the row does not start after a
     /// newline, or does not end with its first one.
     pub fn line(&self, row: usize) -> Result<&[u8]> {
+        let (start, line) = self.indexed(row)?;
+        if let Some(index) = &self.index {
+            let newline = memchr::memchr(b'\n', line).unwrap_or(line.len());
+            // The last line may lack its newline.
+            if newline + 1 < line.len() {
+                return Err(out_of_step(
+                    index,
+                    row,
+                    start,
+                    "is followed by more than one line",
+                ));
+            }
+        }
+        Ok(line.strip_suffix(b"\n").unwrap_or(line))
+    }
+
+    /// The first field of row `row`, without a look at the rest of the row, which may be long.
+    ///
+    /// # Errors
+    /// As [`line`](Self::line), as far as the first field shows it; text that is not UTF-8.
+    pub fn first_field(&self, row: usize) -> Result<&str> {
+        let (start, line) = self.indexed(row)?;
+        let end = memchr::memchr2(b'\t', b'\n', line).unwrap_or(line.len());
+        if let Some(index) = &self.index
+            && line.get(end) == Some(&b'\n')
+            && end + 1 < line.len()
+        {
+            return Err(out_of_step(
+                index,
+                row,
+                start,
+                "is followed by more than one line",
+            ));
+        }
+        self.text(row, 0, &line[..end])
+    }
+
+    /// Start and bytes of row `row` as the index has them, which must start after a newline.
+    fn indexed(&self, row: usize) -> Result<(usize, &[u8])> {
         if row >= self.len() {
             let found = format!("row {} was asked for, of {}", row + 1, self.len());
             return Err(DatasetError::malformed(
@@ -81,22 +163,12 @@ impl TsvFile {
             ));
         }
         let (start, end) = (self.offsets[row] as usize, self.offsets[row + 1] as usize);
-        let line = &self.map[start..end];
-        if let Some(index) = &self.index {
-            let out_of_step = |what: &str| {
-                let found = format!("line {}: offset {start} {what}", row + 1);
-                DatasetError::malformed(index, found, INDEX_FIX)
-            };
-            if start > 0 && self.map[start - 1] != b'\n' {
-                return Err(out_of_step("is in the middle of a line"));
+        match &self.index {
+            Some(index) if start > 0 && self.map[start - 1] != b'\n' => {
+                Err(out_of_step(index, row, start, "is in the middle of a line"))
             }
-            let newline = memchr::memchr(b'\n', line).unwrap_or(line.len());
-            // The last line may lack its newline.
-            if newline + 1 < line.len() {
-                return Err(out_of_step("is followed by more than one line"));
-            }
+            _ => Ok((start, &self.map[start..end])),
         }
-        Ok(line.strip_suffix(b"\n").unwrap_or(line))
     }
 
     /// The fields of row `row`, of which there must be at least `N`: the first `N`, stripped of
@@ -136,6 +208,11 @@ impl TsvFile {
         ])
     }
 
+    /// The error that row `row` has this defect.
+    pub fn located(&self, row: usize, defect: Defect) -> DatasetError {
+        defect.in_line(&self.path, row + 1)
+    }
+
     /// An error about row `row`.
     pub fn wrong(&self, row: usize, found: impl Into<String>, fix: &'static str) -> DatasetError {
         DatasetError::Annotation {
@@ -161,12 +238,24 @@ impl TsvFile {
     }
 }
 
-/// The offsets in a `.lineidx`, with the end of the file added.
-fn read_index(path: &Path, file_len: usize) -> Result<Vec<u64>> {
-    let map = map_file(path, HINT)?;
-    let lines = memchr::memchr_iter(b'\n', &map).count();
+fn out_of_step(index: &Path, row: usize, start: usize, what: &str) -> DatasetError {
+    let found = format!("line {}: offset {start} {what}", row + 1);
+    DatasetError::malformed(index, found, INDEX_FIX)
+}
+
+/// The index that belongs to the table at `path`: its last extension is replaced.
+pub(crate) fn index_path(path: &Path) -> PathBuf {
+    path.with_extension("lineidx")
+}
+
+/// The offsets in a `.lineidx` of a file of `file_len` bytes, with the end of the file added.
+///
+/// # Errors
+/// Anything but ascending numbers from 0 within the file, one a line.
+pub fn parse_line_index(index: &[u8], file_len: usize) -> Result<Vec<u64>, Defect> {
+    let lines = memchr::memchr_iter(b'\n', index).count();
     let mut offsets: Vec<u64> = Vec::with_capacity(lines + 2);
-    for (at, line) in map.split(|byte| *byte == b'\n').enumerate() {
+    for (at, line) in index.split(|byte| *byte == b'\n').enumerate() {
         let text = line.trim_ascii();
         if text.is_empty() && at == lines {
             // What follows the last newline.
@@ -194,11 +283,11 @@ fn read_index(path: &Path, file_len: usize) -> Result<Vec<u64>> {
             }
         };
         let found = format!("line {}: {problem}", at + 1);
-        return Err(DatasetError::malformed(path, found, INDEX_FIX));
+        return Err(Defect::new(found, INDEX_FIX));
     }
     offsets.push(file_len as u64);
     match offsets.len() {
-        1 if file_len > 0 => Err(DatasetError::malformed(path, "no offset", INDEX_FIX)),
+        1 if file_len > 0 => Err(Defect::new("no offset", INDEX_FIX)),
         _ => Ok(offsets),
     }
 }

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backend::BackendChoice;
+use crate::data_answers::AnswersArgs;
+use crate::data_check::CheckArgs;
+use crate::data_inspect::InspectArgs;
 use crate::evaluate::{EvaluateArgs, PredictArgs};
 use crate::finetune::FinetuneArgs;
 use crate::miniature::TasksArgs;
@@ -58,7 +61,7 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Ask fine-tuned weights about one image
     Predict(PredictArgs),
-    /// Build data sets
+    /// Build, check and look at data sets
     Data(DataArgs),
     /// Measure training steps: samples per second and peak memory
     Bench(BenchArgs),
@@ -137,6 +140,10 @@ pub enum DataCommand {
     /// Build a region store and its corpora
     #[command(subcommand)]
     Build(BuildCommand),
+    /// Read files whole and list what is wrong with them, line by line
+    Check(CheckArgs),
+    /// Show an image of a region store: regions and tags as tables, and drawn on its picture
+    Inspect(InspectArgs),
     /// Make the sample that ships with the repository from the whole of NLVR v1
     Sample(SampleArgs),
 }
@@ -147,6 +154,8 @@ pub enum BuildCommand {
     Nlvr1(Nlvr1Args),
     /// A miniature of every fine-tuning task, on described boxes
     Tasks(TasksArgs),
+    /// An answer vocabulary of what people answered
+    Answers(AnswersArgs),
 }
 
 #[derive(Debug, Args)]

@@ -6,14 +6,17 @@ use anyhow::{Context, Result};
 use oscar_datasets::nlvr1::{BuildOptions, build};
 use oscar_datasets::sample::{SampleSources, write_sample};
 
-use crate::cli::{BuildCommand, DataArgs, DataCommand, Nlvr1Args, SampleArgs};
-use crate::{Ending, miniature};
+use crate::cli::{BuildCommand, DataArgs, DataCommand, Global, Nlvr1Args, SampleArgs};
+use crate::{Ending, data_answers, data_check, data_inspect, miniature};
 
-/// Builds what was asked for and says what came out.
-pub fn run(args: &DataArgs) -> Result<Ending> {
+/// Does what was asked for and says what came out.
+pub fn run(global: &Global, args: &DataArgs) -> Result<Ending> {
     match &args.command {
         DataCommand::Build(BuildCommand::Nlvr1(args)) => build_nlvr1(args)?,
         DataCommand::Build(BuildCommand::Tasks(args)) => miniature::run(args)?,
+        DataCommand::Build(BuildCommand::Answers(args)) => data_answers::run(args)?,
+        DataCommand::Check(args) => data_check::run(global, args)?,
+        DataCommand::Inspect(args) => data_inspect::run(args)?,
         DataCommand::Sample(args) => make_sample(args)?,
     }
     Ok(Ending::Done)

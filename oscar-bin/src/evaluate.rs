@@ -33,9 +33,12 @@ pub struct EvaluateArgs {
     /// Annotations
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
-    /// Region store with the images they name
+    /// People's answers to the questions in --data, where they are published in a file of their own
+    #[arg(long, value_name = "FILE")]
+    pub annotations: Option<PathBuf>,
+    /// Region store with the images they name; without one the texts alone are read
     #[arg(long, value_name = "DIR")]
-    pub store: PathBuf,
+    pub store: Option<PathBuf>,
     /// Where the prediction file is written
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -64,10 +67,10 @@ pub struct PredictArgs {
     #[arg(long, value_name = "DIR")]
     pub checkpoint: PathBuf,
     /// Region store with the image
-    #[arg(long, value_name = "DIR")]
-    pub store: PathBuf,
-    /// Key of the image; twice for a pair
-    #[arg(long, required = true, value_name = "KEY")]
+    #[arg(long, requires = "image", value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Key of the image; twice for a pair; without one the text alone is read
+    #[arg(long, requires = "store", value_name = "KEY")]
     pub image: Vec<String>,
     /// Question, statement or caption
     #[arg(long)]
@@ -146,7 +149,15 @@ impl<T: Task> OnBackend for Scoring<'_, T> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<Evaluation> {
         let args = self.args;
         let checkpoint = open_checkpoint::<T>(&args.checkpoint)?;
-        let split = T::Split::new(args.data.clone(), args.store.clone());
+        let mut split = T::Split::new(args.data.clone(), args.store.clone().unwrap_or_default());
+        if let Some(annotations) = &args.annotations {
+            if !split.add_annotations(annotations.clone()) {
+                bail!(
+                    "--annotations: the data of {} is one file; give --data alone",
+                    T::NAME
+                );
+            }
+        }
         let data = checkpoint
             .task
             .open(&split, Role::Evaluate, &checkpoint.encoder)
@@ -166,8 +177,9 @@ impl<T: Task> OnBackend for Scoring<'_, T> {
     }
 }
 
+/// Texts alone, of dimension 0, suit any model.
 fn require_dim(found: usize, expected: usize) -> Result<()> {
-    match found == expected {
+    match found == 0 || found == expected {
         true => Ok(()),
         false => bail!(
             "the regions have {found} values, the model reads {expected}: \
@@ -211,6 +223,26 @@ impl OnTask for Predict<'_> {
     }
 }
 
+/// Tags and regions of the images that were named.
+fn show(args: &PredictArgs, region_dim: usize) -> Result<Vec<(String, RegionHandle)>> {
+    let Some(store) = &args.store else {
+        return Ok(Vec::new());
+    };
+    let images = open_images(store)?;
+    require_dim(images.region_dim(), region_dim)?;
+    let show = |key: &String| {
+        let missing = || format!("image `{key}` is not among those of {}", store.display());
+        let row = images.find(key).with_context(missing)?;
+        let tags = match &args.tags {
+            Some(tags) => tags.clone(),
+            None => images.tag_text(row)?,
+        };
+        let regions = RegionHandle::new(images.clone(), row).map_err(|error| anyhow!(error))?;
+        Ok((tags, regions))
+    };
+    args.image.iter().map(show).collect()
+}
+
 struct Asking<'a, T> {
     args: &'a PredictArgs,
     task: std::marker::PhantomData<T>,
@@ -223,8 +255,6 @@ impl<T: Task> OnBackend for Asking<'_, T> {
         let args = self.args;
         let checkpoint = open_checkpoint::<T>(&args.checkpoint)?;
         let names = checkpoint.task.class_names().map_err(|e| anyhow!(e))?;
-        let images = open_images(&args.store)?;
-        require_dim(images.region_dim(), checkpoint.model.img_feature_dim)?;
         let choices = match checkpoint.task.is_pair() {
             true => checkpoint.model.num_choice,
             false => 1,
@@ -235,21 +265,7 @@ impl<T: Task> OnBackend for Asking<'_, T> {
                 args.image.len()
             );
         }
-        let mut shown = Vec::new();
-        for key in &args.image {
-            let row = images.find(key).with_context(|| {
-                format!(
-                    "image `{key}` is not among those of {}",
-                    args.store.display()
-                )
-            })?;
-            let tags = match &args.tags {
-                Some(tags) => tags.clone(),
-                None => images.tag_text(row)?,
-            };
-            let regions = RegionHandle::new(images.clone(), row).map_err(|error| anyhow!(error))?;
-            shown.push((tags, regions));
-        }
+        let shown = show(args, checkpoint.model.img_feature_dim)?;
         // A pair sees each image in a sequence of its own, other tasks all in one.
         let groups: Vec<&[_]> = match checkpoint.task.is_pair() {
             true => shown.chunks(1).collect(),
@@ -257,7 +273,10 @@ impl<T: Task> OnBackend for Asking<'_, T> {
         };
         let mut sequences = Vec::new();
         for group in groups {
-            let tags: Vec<&str> = group.iter().map(|(tags, _)| tags.as_str()).collect();
+            let tags: Vec<&str> = match &args.tags {
+                Some(tags) if group.is_empty() => vec![tags],
+                _ => group.iter().map(|(tags, _)| tags.as_str()).collect(),
+            };
             let regions: Vec<_> = group.iter().map(|(_, regions)| regions.clone()).collect();
             let origin = "--text".to_string();
             let encoder = &checkpoint.encoder;

@@ -8,6 +8,9 @@ mod bench;
 mod cli;
 mod config;
 mod data;
+mod data_answers;
+mod data_check;
+mod data_inspect;
 mod evaluate;
 mod finetune;
 mod logging;
@@ -43,7 +46,7 @@ fn main() -> ExitCode {
         Command::Finetune(args) => finetune::run(&cli.global, args),
         Command::Evaluate(args) => evaluate::run(&cli.global, args),
         Command::Predict(args) => evaluate::predict(args),
-        Command::Data(args) => data::run(args),
+        Command::Data(args) => data::run(&cli.global, args),
         Command::Bench(args) => bench::run(args),
         Command::Recipes(args) => recipes::run(args),
     };

@@ -26,6 +26,16 @@ pub const RECIPES: &[Recipe] = recipes! {
     "oscar-large" => "pretrain/oscar-large.toml",
     "oscarplus-base" => "pretrain/oscarplus-base.toml",
     "oscarplus-large" => "pretrain/oscarplus-large.toml",
+    "vqa-base" => "finetune/vqa-base.toml",
+    "vqa-large" => "finetune/vqa-large.toml",
+    "vqa-vinvl-base" => "finetune/vqa-vinvl-base.toml",
+    "vqa-vinvl-large" => "finetune/vqa-vinvl-large.toml",
+    "vqa-mini" => "finetune/vqa-mini.toml",
+    "gqa-base" => "finetune/gqa-base.toml",
+    "gqa-balanced" => "finetune/gqa-balanced.toml",
+    "gqa-vinvl-base" => "finetune/gqa-vinvl-base.toml",
+    "gqa-vinvl-balanced" => "finetune/gqa-vinvl-balanced.toml",
+    "gqa-mini" => "finetune/gqa-mini.toml",
 };
 
 impl Recipe {
@@ -50,7 +60,7 @@ pub fn run(args: &RecipesArgs) -> Result<Ending> {
     match &args.name {
         None => {
             for recipe in RECIPES {
-                writeln!(out, "{:<16} {}", recipe.name, recipe.summary())?;
+                writeln!(out, "{:<20} {}", recipe.name, recipe.summary())?;
             }
         }
         Some(name) => match Recipe::find(name) {

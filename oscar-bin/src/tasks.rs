@@ -32,5 +32,7 @@ macro_rules! tasks {
 
 // Adding a task is one line here.
 tasks! {
+    oscar_gqa::Gqa,
     oscar_matching::Matching,
+    oscar_vqa::Vqa,
 }

@@ -16,6 +16,7 @@ mod pretraining;
 mod set;
 mod steps;
 mod suite;
+mod vqa;
 
 pub use check::{Check, Report};
 pub use fault::Fault;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::fault::Fault;
 use crate::host::Tensors;
+use crate::vqa;
 
 /// What a set is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub enum Kind {
     Transfer,
     /// Tokens, ids and decoded text.
     Tokenizer,
+    /// Accuracies, normalised answers and scores to learn from.
+    VqaEvaluation,
 }
 
 impl Kind {
@@ -44,6 +47,7 @@ impl Kind {
             Self::MultipleChoiceSteps => "pair fine-tuning steps",
             Self::Transfer => "transfer",
             Self::Tokenizer => "tokenizer",
+            Self::VqaEvaluation => "VQA evaluation",
         }
     }
 }
@@ -68,7 +72,8 @@ impl Set {
     ///
     /// If a folder cannot be read or a set's description is not JSON.
     pub fn discover(dir: &Path) -> Result<Vec<Self>, String> {
-        if dir.join("meta.json").is_file() || dir.join("expected.json").is_file() {
+        let marks = ["meta.json", "expected.json", vqa::FILE];
+        if marks.iter().any(|mark| dir.join(mark).is_file()) {
             return Ok(vec![Self::open(dir)?]);
         }
         let failed = |error| format!("cannot read {}: {error}", dir.display());
@@ -156,6 +161,9 @@ fn kind_of_class(meta: &Value) -> Result<Kind, String> {
 }
 
 fn kind_of_files(dir: &Path) -> Result<Result<Kind, String>, String> {
+    if dir.join(vqa::FILE).is_file() {
+        return Ok(Ok(Kind::VqaEvaluation));
+    }
     let path = dir.join("expected.json");
     if !path.is_file() {
         return Ok(Err(

@@ -256,3 +256,20 @@ fn check_line(line: &[u8], source: &dyn ImageSource) -> Result<(u32, bool), Stri
     })?;
     Ok((image as u32, matches!(row.texts, Texts::Question { .. })))
 }
+
+/// What a line says: its image, and its texts joined by spaces. For checks of whole files.
+pub(crate) fn parse_line(line: &[u8]) -> Result<(String, String), String> {
+    let row = Row::parse(line)?;
+    let texts = match row.texts {
+        Texts::Caption { text, tags: None } => text,
+        Texts::Caption {
+            text: a,
+            tags: Some(b),
+        }
+        | Texts::Question {
+            question: a,
+            answers: b,
+        } => format!("{a} {b}"),
+    };
+    Ok((row.image, texts))
+}

@@ -85,6 +85,9 @@ pub struct DatasetInfo {
     pub images: String,
     /// File name of the annotations.
     pub annotations: String,
+    /// Where the images are, to show what is in the stores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pictures: Option<PathBuf>,
     /// Whose data these are.
     pub attribution: String,
     /// How much there is.
@@ -221,6 +224,8 @@ pub fn build(
         split: opened.split().into(),
         images: file_name(images),
         annotations: file_name(annotations),
+        // An archive whose place cannot be told was removed meanwhile.
+        pictures: images.canonicalize().ok(),
         attribution: ATTRIBUTION.into(),
         counts,
     };

@@ -21,6 +21,8 @@ pub mod images;
 pub mod objects;
 mod output;
 
+pub(crate) use output::parse_box_key;
+
 pub use build::{BuildOptions, Counts, DATASET_FILE, DATASET_VERSION, DatasetInfo, build};
 
 /// Whose data these are.

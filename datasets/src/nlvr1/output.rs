@@ -17,6 +17,18 @@ use super::objects::{BOX_SIZE, BOX_X, Object};
 use crate::error::{DatasetError, Result};
 use crate::store::{Boxes, ImageRegions, RegionStore, StoreOptions, StoreWriter, Tag};
 
+/// The key of a grey box of image `image`: `dev-1373-0.b2`.
+fn box_key(image: &str, grey_box: usize) -> String {
+    format!("{image}.b{grey_box}")
+}
+
+/// Image and grey box, if `key` is of this form.
+pub(crate) fn parse_box_key(key: &str) -> Option<(&str, usize)> {
+    let (image, grey_box) = key.rsplit_once(".b")?;
+    let grey_box = grey_box.parse().ok().filter(|n| *n < BOX_X.len())?;
+    Some((image, grey_box))
+}
+
 /// Looks of a grey box: class and box of each object, which is all there is to see.
 pub(super) type Looks = Vec<(String, Option<[u32; 4]>)>;
 
@@ -87,7 +99,7 @@ impl Writers {
                 counts.seen_boxes += 1;
                 continue;
             }
-            let key = format!("{key}.b{}", in_box[0].grey_box);
+            let key = box_key(key, in_box[0].grey_box);
             self.boxes.push(ImageRegions {
                 key: &key,
                 width: BOX_SIZE,

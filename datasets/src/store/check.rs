@@ -1,25 +1,12 @@
 //! Reads a whole store and says what is wrong with it.
 
-use std::fmt;
+use std::cmp::Ordering;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{RegionStore, box_problem};
-
-/// Something wrong with an image of a store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The image's key.
-    pub key: String,
-    /// What was found.
-    pub found: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "image `{}`: {}", self.key, self.found)
-    }
-}
+use super::{INDEX_FILE, RegionStore, Tag, box_problem};
+use crate::check::{Counts, Finding, Kind, Problem};
 
 impl RegionStore {
     /// Reads every feature, box and tag; returns what is wrong, by image.
@@ -27,79 +14,158 @@ impl RegionStore {
     /// An image is reported once for each kind of problem, so the list stays short even if every
     /// value of a store is wrong.
     pub fn check(&self) -> Vec<Problem> {
-        let mut problems: Vec<Problem> = (0..self.len())
+        let (_, mut problems) = self.check_rows(0..self.len());
+        problems.extend(self.check_keys());
+        problems
+    }
+
+    /// What images `rows` hold, and what is wrong with them.
+    pub(crate) fn check_rows(&self, rows: Range<usize>) -> (Counts, Vec<Problem>) {
+        let images: Vec<(Counts, Vec<Problem>)> = rows
             .into_par_iter()
-            .flat_map_iter(|row| self.check_image(row))
+            .map(|row| self.check_image(row))
             .collect();
+        let (mut counts, mut problems) = (Counts::default(), Vec::new());
+        for (its_counts, its_problems) in images {
+            counts.extend(&its_counts);
+            problems.extend(its_problems);
+        }
+        (counts, problems)
+    }
+
+    /// Keys that cannot be found, or not be told apart.
+    pub(crate) fn check_keys(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
         for pair in self.sorted.windows(2) {
             let (a, b) = (self.key(pair[0] as usize), self.key(pair[1] as usize));
             let found = match a.cmp(b) {
-                std::cmp::Ordering::Less => continue,
-                std::cmp::Ordering::Equal => "its key is stored twice".into(),
-                std::cmp::Ordering::Greater => format!("sorted after `{a}`, it cannot be found"),
+                Ordering::Less => continue,
+                Ordering::Equal => "its key is stored twice".into(),
+                Ordering::Greater => format!("sorted after `{a}`, it cannot be found"),
             };
-            problems.push(Problem {
-                key: b.into(),
-                found,
-            });
+            let finding = Finding::new(Kind::DuplicateKey, found);
+            problems.push(Problem::of_key(&self.dir.join(INDEX_FILE), b, finding));
         }
         problems
     }
 
-    fn check_image(&self, row: usize) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut report = |found| {
-            problems.push(Problem {
-                key: self.key(row).into(),
-                found,
-            })
+    fn check_image(&self, row: usize) -> (Counts, Vec<Problem>) {
+        let (mut counts, mut problems) = (Counts::default(), Vec::new());
+        let mut report = |finding| {
+            problems.push(Problem::of_key(&self.dir, self.key(row), finding));
         };
-        let (width, height) = self.size(row);
         let (regions, dim) = (self.num_regions(row), self.region_dim());
+        counts.add("images", 1);
+        counts.add("regions", regions);
+        counts.add("images without regions", usize::from(regions == 0));
+
         let mut values = vec![0.0; regions * dim];
         self.copy_regions(row, &mut values);
-        let bad = values
+        let regions = values
             .chunks_exact(dim)
-            .enumerate()
-            .find_map(|(region, v)| {
-                v[..dim - 6]
-                    .iter()
-                    .find(|v| !v.is_finite())
-                    .map(|v| (region, v))
-            });
-        if let Some((region, value)) = bad {
-            report(format!("region {region} has a feature value of {value}"));
-        }
-        let wrong = self.boxes(row).iter().enumerate().find_map(|(region, b)| {
-            Some(format!(
-                "region {region} has box {b:?}: {}",
-                relative_problem(b)?
-            ))
-        });
-        wrong.into_iter().for_each(&mut report);
+            .map(|region| region.split_at(dim - 6));
+        let findings = feature_findings(regions, &mut counts);
+        findings.into_iter().for_each(&mut report);
 
         match self.tags(row) {
-            Err(error) => report(format!("{error}")),
+            Err(error) => report(Finding::new(Kind::Json, error.to_string())),
             Ok(tags) => {
-                let wrong = tags.iter().find_map(|tag| {
-                    let problem = box_problem(tag.box_px.as_ref()?, width, height)?;
-                    Some(format!("tag `{}`: {problem}", tag.class))
-                });
-                wrong.into_iter().for_each(&mut report);
+                counts.add("tags", tags.len());
+                counts.add("images without tags", usize::from(tags.is_empty()));
+                let findings = tag_findings(&tags, self.size(row));
+                findings.into_iter().for_each(&mut report);
             }
         }
-        problems
+        (counts, problems)
     }
 }
+
+/// What is wrong with features and boxes of an image's regions, once for each kind of problem.
+pub(crate) fn feature_findings<'a>(
+    regions: impl Iterator<Item = (&'a [f32], &'a [f32])>,
+    counts: &mut Counts,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let (mut zeros, mut not_finite, mut boxes) = (0, Vec::new(), Vec::new());
+    for (region, (features, geometry)) in regions.enumerate() {
+        // Without a branch per value, so that these are loops over vectors.
+        zeros += usize::from(features.iter().fold(true, |all, v| all & (*v == 0.0)));
+        if !features.iter().fold(true, |all, v| all & v.is_finite()) {
+            not_finite.push((region, features));
+        }
+        // Features may come without boxes.
+        if let Ok(geometry) = <&[f32; 6]>::try_from(geometry)
+            && let Some(why) = relative_problem(geometry)
+        {
+            boxes.push((region, geometry, why));
+        }
+    }
+    counts.add("regions of zeros only", zeros);
+    if let [(region, features), others @ ..] = &not_finite[..] {
+        let mut wrong = features.iter().enumerate().filter(|(_, v)| !v.is_finite());
+        let (column, value) = wrong.next().unwrap_or((0, &f32::NAN));
+        let more = more(others.len(), "regions");
+        let found = format!("region {region}, value {column} is {value}{more}");
+        findings.push(Finding::new(Kind::NotFinite, found));
+    }
+    if let [(region, b, why), others @ ..] = &boxes[..] {
+        let more = more(others.len(), "regions");
+        let found = format!("region {region} has box {b:?}: {why}{more}");
+        findings.push(Finding::new(Kind::Box, found));
+    }
+    findings
+}
+
+/// What is wrong with the tags of an image of this size, once for each kind of problem.
+pub(crate) fn tag_findings(tags: &[Tag], (width, height): (u32, u32)) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut boxes = tags.iter().filter_map(|tag| {
+        let problem = box_problem(tag.box_px.as_ref()?, width, height)?;
+        Some((tag, problem))
+    });
+    if let Some((tag, problem)) = boxes.next() {
+        let found = format!(
+            "tag `{}`: {problem}{}",
+            tag.class,
+            more(boxes.count(), "tags")
+        );
+        findings.push(Finding::new(Kind::TagBox, found));
+    }
+    let mut wrong = tags.iter().enumerate().filter_map(|(at, tag)| {
+        if tag.class.trim().is_empty() {
+            Some(format!("tag {at} has no class"))
+        } else if !(0.0..=1.0).contains(&tag.score) {
+            Some(format!("tag `{}` has score {}", tag.class, tag.score))
+        } else {
+            None
+        }
+    });
+    if let Some(found) = wrong.next() {
+        let found = format!("{found}{}", more(wrong.count(), "tags"));
+        findings.push(Finding::new(Kind::Tag, found));
+    }
+    findings
+}
+
+/// How many others have the same kind of problem.
+fn more(others: usize, what: &str) -> String {
+    match others {
+        0 => String::new(),
+        n => format!(" (and {n} more {what} like it)"),
+    }
+}
+
+/// What shares of an image may be off by: detectors round.
+const ROUNDING: f32 = 1e-3;
 
 /// What is wrong with a box relative to its image's size.
 fn relative_problem(b: &[f32; 6]) -> Option<&'static str> {
     let [x1, y1, x2, y2, w, h] = *b;
-    if !b.iter().all(|v| (0.0..=1.0).contains(v)) {
+    if !b.iter().all(|v| (-ROUNDING..=1.0 + ROUNDING).contains(v)) {
         Some("a value is outside 0 to 1")
     } else if x2 <= x1 || y2 <= y1 {
         Some("it is empty or inverted")
-    } else if (x2 - x1 - w).abs() > 1e-3 || (y2 - y1 - h).abs() > 1e-3 {
+    } else if (x2 - x1 - w).abs() > ROUNDING || (y2 - y1 - h).abs() > ROUNDING {
         Some("width and height do not fit its corners")
     } else {
         None

@@ -12,13 +12,17 @@
 //! disk as in memory. [`StoreWriter`] writes a store, [`RegionStore`] reads one.
 
 mod check;
+mod encoded;
+mod part;
 mod reader;
 mod shard_writer;
 mod writer;
 
 use serde::{Deserialize, Serialize};
 
-pub use check::Problem;
+pub(crate) use check::{feature_findings, tag_findings};
+pub use encoded::EncodedImage;
+pub(crate) use part::ShardPart;
 pub use reader::{Rects, RegionStore};
 pub use writer::{Boxes, ImageRegions, StoreOptions, StoreWriter};
 

@@ -19,6 +19,7 @@ mod run;
 mod source;
 mod start;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use oscar_core::config::{ConfigError, ModelConfig};
@@ -117,8 +118,15 @@ pub trait Task:
 pub trait Split:
     Clone + Default + PartialEq + std::fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static
 {
-    /// The split whose annotations are in `data` and whose images are in `store`.
+    /// The split whose annotations are in `data` and whose images are in `store`, an empty path if
+    /// it has texts alone.
     fn new(data: PathBuf, store: PathBuf) -> Self;
+
+    /// Adds a file of annotations to one of texts, for data that is published in two; whether the
+    /// task's data is.
+    fn add_annotations(&mut self, _file: PathBuf) -> bool {
+        false
+    }
 
     /// Its files and directories; unset ones are empty paths.
     fn paths(&mut self) -> Vec<&mut PathBuf>;
@@ -145,7 +153,7 @@ pub trait TaskData: Send + Sync + 'static {
         self.len() == 0
     }
 
-    /// Values per region.
+    /// Values per region; 0 if the split has texts alone.
     fn region_dim(&self) -> usize;
 
     /// Example `index`; what is drawn at random (negatives) follows `seed`.
@@ -204,6 +212,25 @@ pub struct ScoreTable {
     pub title: String,
     /// Group, score, examples.
     pub rows: Vec<(String, f64, usize)>,
+}
+
+impl ScoreTable {
+    /// Mean score of each group, in the groups' alphabetical order; none without a group.
+    pub fn by_group<'a>(title: &str, scored: impl Iterator<Item = (&'a str, f64)>) -> Option<Self> {
+        let mut groups: BTreeMap<&str, (f64, usize)> = BTreeMap::new();
+        for (group, score) in scored {
+            let (sum, count) = groups.entry(group).or_default();
+            *sum += score;
+            *count += 1;
+        }
+        let row = |(group, (sum, count)): (&str, (f64, usize))| {
+            (group.to_owned(), sum / count as f64, count)
+        };
+        (!groups.is_empty()).then(|| Self {
+            title: title.to_owned(),
+            rows: groups.into_iter().map(row).collect(),
+        })
+    }
 }
 
 /// A prediction file in the form its test server takes.

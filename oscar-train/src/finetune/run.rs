@@ -125,7 +125,8 @@ pub enum FinetuneError {
 struct Splits<D> {
     train: Arc<D>,
     validation: Arc<D>,
-    test: Option<Arc<D>>,
+    /// What is scored at the end, and its name.
+    scored: (&'static str, D),
     region_dim: usize,
 }
 
@@ -149,7 +150,10 @@ pub fn finetune<B: TrainBackend, T: Task>(
     )?);
     let splits = Splits::open(&config, &encoder)?;
     config.model.vocab_size = tokenizer.vocab_size();
-    config.model.img_feature_dim = splits.region_dim;
+    // Texts alone leave the projection of regions as it is.
+    if splits.region_dim > 0 {
+        config.model.img_feature_dim = splits.region_dim;
+    }
     config
         .task
         .shape(&mut config.model)
@@ -234,10 +238,7 @@ pub fn finetune<B: TrainBackend, T: Task>(
         directory,
     };
     if !report.outcome.interrupted {
-        let (name, data) = match &splits.test {
-            Some(test) => ("test", test),
-            None => ("validation", &splits.validation),
-        };
+        let (name, data) = (splits.scored.0, &splits.scored.1);
         score::<B::InnerBackend, T>(&mut report, (name, data), &config, &options.scored, &device)?;
     }
     Ok(report)
@@ -302,8 +303,7 @@ impl<D: TaskData> Splits<D> {
         let open = |key: &'static str, split: &Option<T::Split>, role, what| {
             let split = split.as_ref().ok_or(FinetuneError::Unset { key, what })?;
             let opened = config.task.open(split, role, encoder);
-            let opened = opened.map_err(|source| FinetuneError::Data { key, source })?;
-            Ok::<_, FinetuneError>(Arc::new(opened))
+            opened.map_err(|source| FinetuneError::Data { key, source })
         };
         let train = open("data.train", &data.train, Role::Train, "what to learn from")?;
         let validation = open(
@@ -312,31 +312,30 @@ impl<D: TaskData> Splits<D> {
             Role::Validate,
             "what to choose the best weights by",
         )?;
-        let test = match &data.test {
-            None => None,
-            some => Some(open("data.test", some, Role::Evaluate, "what to score")?),
+        // Opened once more to be scored: training may leave out rows that scoring counts.
+        let (name, key, split) = match &data.test {
+            None => ("validation", "data.validation", &data.validation),
+            test => ("test", "data.test", test),
         };
+        let scored = open(key, split, Role::Evaluate, "what to score")?;
         let region_dim = train.region_dim();
         let others = [
-            ("data.validation", Some(&validation)),
-            ("data.test", test.as_ref()),
+            ("data.validation", validation.region_dim()),
+            (key, scored.region_dim()),
         ];
-        for (key, data) in others {
-            match data.map(|data| data.region_dim()) {
-                Some(found) if found != region_dim => {
-                    return Err(FinetuneError::RegionDim {
-                        key,
-                        found,
-                        expected: region_dim,
-                    });
-                }
-                _ => {}
+        for (key, found) in others {
+            if found != region_dim {
+                return Err(FinetuneError::RegionDim {
+                    key,
+                    found,
+                    expected: region_dim,
+                });
             }
         }
         Ok(Self {
-            train,
-            validation,
-            test,
+            train: Arc::new(train),
+            validation: Arc::new(validation),
+            scored: (name, scored),
             region_dim,
         })
     }

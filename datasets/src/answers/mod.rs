@@ -1,0 +1,121 @@
+//! Answer vocabularies: the answers a classifier chooses from, by label.
+//!
+//! - [`AnswerVocabulary`] reads the published files (pickles and JSON) and writes JSON.
+//! - [`normalise`] makes equal what the VQA evaluation takes to be equal.
+//! - [`build_vocabulary`] makes one of what people answered.
+
+mod build;
+mod normalise;
+mod read;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{DatasetError, Result, excerpt};
+
+pub use build::{AnswerCounts, build_vocabulary};
+pub use normalise::{normalise, remove_punctuation, tidy};
+
+/// The answers a classifier chooses from: label `n` stands for the answer at place `n`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnswerVocabulary {
+    path: PathBuf,
+    answers: Vec<String>,
+    labels: HashMap<String, u32>,
+}
+
+impl AnswerVocabulary {
+    /// Reads a vocabulary: the list of answers (`label2ans`) or the labels by answer
+    /// (`ans2label`), each as JSON or as Python's pickle, which is not executed.
+    ///
+    /// # Errors
+    /// A missing, damaged or other file; an answer that stands twice; a label that is missing or
+    /// stands for two answers; fewer than two answers.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::new(path, read::answers(path)?)
+    }
+
+    /// The vocabulary of `answers`, in their order; `path` is for messages.
+    ///
+    /// # Errors
+    /// An answer that stands twice; fewer than two answers.
+    pub fn new(path: &Path, answers: Vec<String>) -> Result<Self> {
+        let wrong = |found, fix| Err(DatasetError::malformed(path, found, fix));
+        if answers.len() < 2 {
+            let found = format!("{} answer(s)", answers.len());
+            return wrong(found, "give at least two to choose from");
+        }
+        let mut labels = HashMap::with_capacity(answers.len());
+        for (label, answer) in answers.iter().enumerate() {
+            if let Some(first) = labels.insert(answer.clone(), label as u32) {
+                let answer = excerpt(answer);
+                let found = format!("the answer {answer} has the labels {first} and {label}");
+                return wrong(found, "give each answer once");
+            }
+        }
+        Ok(Self {
+            path: path.to_path_buf(),
+            answers,
+            labels,
+        })
+    }
+
+    /// Number of answers.
+    pub fn len(&self) -> usize {
+        self.answers.len()
+    }
+
+    /// Whether there is no answer; there always are two.
+    pub fn is_empty(&self) -> bool {
+        self.answers.is_empty()
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All answers by label.
+    pub fn answers(&self) -> &[String] {
+        &self.answers
+    }
+
+    /// The answer a label stands for.
+    pub fn answer(&self, label: usize) -> Option<&str> {
+        self.answers.get(label).map(String::as_str)
+    }
+
+    /// The label of exactly this answer.
+    pub fn label(&self, answer: &str) -> Option<u32> {
+        self.labels.get(answer).copied()
+    }
+
+    /// Writes the list of answers as JSON, one a line, whole or not at all.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let aside = path.with_extension("tmp");
+        let write = || -> std::io::Result<()> {
+            let mut out = BufWriter::new(File::create(&aside)?);
+            serde_json::to_writer_pretty(&mut out, &self.answers)?;
+            out.write_all(b"\n")?;
+            out.into_inner()?.sync_all()?;
+            std::fs::rename(&aside, path)
+        };
+        write().map_err(DatasetError::io("write", path))
+    }
+}
+
+/// What an answer that `count` of ten people gave is worth: the soft scores of VQA's classifiers.
+pub fn soft_score(count: usize) -> f32 {
+    match count {
+        0 => 0.0,
+        1 => 0.3,
+        2 => 0.6,
+        3 => 0.9,
+        _ => 1.0,
+    }
+}

@@ -1,0 +1,219 @@
+//! A table of the official data, row by row, whatever is wrong with some of the rows.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::Mmap;
+
+use super::problem::{Finding, Kind, Problem};
+use super::{Counts, Report};
+use crate::error::excerpt;
+use crate::mapped::map_file;
+use crate::tsv::{index_path, line_starts};
+
+/// How much of a field is looked at to know what it holds.
+const GLANCE: usize = 256;
+
+/// What the rows of a table hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum TableKind {
+    /// Image sizes: `key, [{"height": h, "width": w}]`.
+    Sizes,
+    /// Region features: `key, num_boxes, …, base64` or `key, {"num_boxes", "features"}`.
+    Features,
+    /// Object tags: `key, objects as JSON`.
+    Labels,
+    /// Pictures: `key, …, base64` of a PNG or JPEG file.
+    Pictures,
+}
+
+impl TableKind {
+    /// What it is called in reports.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Sizes => "sizes.tsv",
+            Self::Features => "features.tsv",
+            Self::Labels => "labels.tsv",
+            Self::Pictures => "pictures.tsv",
+        }
+    }
+
+    /// What a row with this line holds.
+    pub(super) fn of_line(line: &[u8]) -> Option<Self> {
+        let mut fields = line.splitn(3, |byte| *byte == b'\t').skip(1);
+        let second = fields.next()?.trim_ascii();
+        let second = &second[..second.len().min(GLANCE)];
+        let has = |name: &str| memchr::memmem::find(second, name.as_bytes()).is_some();
+        let number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+        match (second.first(), fields.next()) {
+            (Some(b'{'), _) if has("\"num_boxes\"") || has("\"features\"") => Some(Self::Features),
+            (Some(b'{' | b'['), _) if has("\"height\"") && !has("\"class\"") => Some(Self::Sizes),
+            (Some(b'{' | b'['), _) => Some(Self::Labels),
+            (Some(_), Some(_)) if number(second) => Some(Self::Features),
+            (Some(_), None) if second.split(|b| *b == b' ').all(number) => Some(Self::Sizes),
+            // How files of JPEG and of PNG begin.
+            _ if second.starts_with(b"/9j/") || second.starts_with(b"iVBOR") => {
+                Some(Self::Pictures)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A table with its rows.
+pub(super) struct Table {
+    pub(super) path: PathBuf,
+    map: Arc<Mmap>,
+    offsets: Vec<u64>,
+}
+
+impl Table {
+    /// Opens `path`; what is wrong with the file is reported.
+    pub(super) fn open(path: &Path, report: &mut Report) -> Option<Self> {
+        let map = match map_file(path, "it is a table of the official data; check the path") {
+            Ok(map) => map,
+            Err(error) => {
+                report.error(path, &error);
+                return None;
+            }
+        };
+        let offsets = line_starts(&map);
+        Some(Self {
+            path: path.to_path_buf(),
+            map,
+            offsets,
+        })
+    }
+
+    /// Number of rows.
+    pub(super) fn len(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Row `row`, without its newline.
+    pub(super) fn line(&self, row: usize) -> &[u8] {
+        let line = &self.map[self.offsets[row] as usize..self.offsets[row + 1] as usize];
+        line.strip_suffix(b"\n").unwrap_or(line)
+    }
+
+    /// The key of row `row`, if it has one.
+    pub(super) fn key(&self, row: usize) -> Option<&str> {
+        let key = self.line(row).split(|byte| *byte == b'\t').next()?;
+        let key = std::str::from_utf8(key).ok()?.trim();
+        Some(key).filter(|key| !key.is_empty())
+    }
+
+    /// The row that begins at byte `offset`.
+    pub(super) fn row_at(&self, offset: u64) -> Option<usize> {
+        let row = self.offsets.binary_search(&offset).ok()?;
+        (row < self.len()).then_some(row)
+    }
+
+    /// What most of the first rows hold.
+    pub(super) fn kind(&self) -> Option<TableKind> {
+        let rows = (0..self.len().min(100)).map(|row| self.line(row));
+        let mut kinds: Vec<TableKind> = rows.filter_map(TableKind::of_line).collect();
+        kinds.sort();
+        let runs = kinds.chunk_by(|a, b| a == b);
+        runs.max_by_key(|run| run.len()).map(|run| run[0])
+    }
+
+    /// Key and last field of row `row`.
+    pub(super) fn fields(&self, row: usize) -> Result<(&str, &str), Finding> {
+        let (key, rest) = self.key_and_rest(row)?;
+        let last = memchr::memrchr(b'\t', rest).map_or(0, |tab| tab + 1);
+        Ok((key, text(&rest[last..])?))
+    }
+
+    /// The key of row `row`, and what follows the first tab.
+    pub(super) fn key_and_rest(&self, row: usize) -> Result<(&str, &[u8]), Finding> {
+        let line = self.line(row);
+        let Some(tab) = memchr::memchr(b'\t', line) else {
+            let found = match line.trim_ascii() {
+                [] => "a blank line".into(),
+                line => format!("no tab in {}", excerpt(&String::from_utf8_lossy(line))),
+            };
+            return Err(Finding::new(Kind::MissingTab, found));
+        };
+        match text(&line[..tab])? {
+            "" => Err(Finding::new(Kind::Field, "its key is empty")),
+            key => Ok((key, &line[tab + 1..])),
+        }
+    }
+
+    /// Rows by key; keys that occur twice are reported.
+    pub(super) fn keys(&self, report: &mut Report) -> HashMap<&str, usize> {
+        let mut rows = HashMap::with_capacity(self.len());
+        for row in 0..self.len() {
+            let Some(key) = self.key(row) else {
+                continue;
+            };
+            if let Some(first) = rows.get(key) {
+                let found = format!("its key stands in line {} too", first + 1);
+                let finding = Finding::new(Kind::DuplicateKey, found);
+                report.push(Problem::at_line(&self.path, row + 1, finding).with_key(key));
+            } else {
+                rows.insert(key, row);
+            }
+        }
+        rows
+    }
+
+    /// Compares the `.lineidx` beside the table, if there is one, with where its lines begin.
+    pub(super) fn check_index(&self, counts: &mut Counts, report: &mut Report) {
+        let path = index_path(&self.path);
+        if !path.exists() {
+            return;
+        }
+        let index = match map_file(&path, "") {
+            Ok(index) => index,
+            Err(error) => return report.error(&path, &error),
+        };
+        let index = index.strip_suffix(b"\n").unwrap_or(&index);
+        let entries: Vec<&[u8]> = match index {
+            [] => Vec::new(),
+            _ => index.split(|byte| *byte == b'\n').collect(),
+        };
+        counts.add("offsets in the lineidx", entries.len());
+        let mut wrong = entries.iter().zip(&self.offsets[..self.len()]).enumerate();
+        let wrong = wrong.by_ref().filter_map(|(row, (entry, start))| {
+            let text = String::from_utf8_lossy(entry.trim_ascii());
+            (text.parse() != Ok(*start)).then(|| (row, text.into_owned(), *start))
+        });
+        let wrong: Vec<(usize, String, u64)> = wrong.collect();
+        if let Some((row, text, start)) = wrong.first() {
+            let more = match wrong.len() - 1 {
+                0 => String::new(),
+                more => format!(" (and {more} more offsets are wrong)"),
+            };
+            let found = format!(
+                "offset {}, where line {} of the table begins at {start}{more}",
+                excerpt(text),
+                row + 1
+            );
+            report.at_line(&path, row + 1, Finding::new(Kind::LineIndex, found));
+        }
+        if entries.len() != self.len() {
+            let found = format!(
+                "{} offsets, where the table has {} lines",
+                entries.len(),
+                self.len()
+            );
+            report.push(Problem::of_file(
+                &path,
+                Finding::new(Kind::LineIndex, found),
+            ));
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Finding> {
+    std::str::from_utf8(bytes).map(str::trim).map_err(|error| {
+        let found = format!(
+            "byte {} of a field is not UTF-8 text",
+            error.valid_up_to() + 1
+        );
+        Finding::new(Kind::NotUtf8, found)
+    })
+}

@@ -1,0 +1,87 @@
+//! Finds an image in a directory of stores, and where its picture was when the store was built.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::check::stores;
+use crate::error::{DatasetError, Result};
+use crate::nlvr1::DATASET_FILE;
+use crate::store::{INDEX_FILE, RegionStore};
+
+/// Keys that an error names as near.
+const NEAREST: usize = 5;
+
+/// The image with this key in `dir`: a store, or a data set with stores in it.
+///
+/// # Errors
+/// If `dir` holds no store, one cannot be opened, or none has the key: the nearest keys are named.
+pub fn find_image(dir: &Path, key: &str) -> Result<(Arc<RegionStore>, usize)> {
+    let mut opened = Vec::new();
+    for path in stores_in(dir) {
+        let store = RegionStore::open(&path)?;
+        if let Some(row) = store.find(key) {
+            return Ok((store, row));
+        }
+        opened.push(store);
+    }
+    if opened.is_empty() {
+        return Err(DatasetError::Missing {
+            path: dir.join(INDEX_FILE),
+            hint: "a region store has it, and a data set has stores in it; check the path",
+        });
+    }
+    let mut near: Vec<(f64, &str)> = Vec::new();
+    for other in opened.iter().flat_map(|store| store.keys()) {
+        let likeness = strsim::normalized_levenshtein(key, other);
+        let at = near.partition_point(|(better, _)| *better >= likeness);
+        if at < NEAREST {
+            near.insert(at, (likeness, other));
+            near.truncate(NEAREST);
+        }
+    }
+    let near: Vec<String> = near.iter().map(|(_, key)| format!("`{key}`")).collect();
+    let found = format!("no image `{key}`; the nearest keys are {}", near.join(", "));
+    Err(DatasetError::malformed(
+        dir,
+        found,
+        "give the key of an image",
+    ))
+}
+
+/// `dir` if it is a store, else the stores in it and in the data sets in it.
+fn stores_in(dir: &Path) -> Vec<PathBuf> {
+    if dir.join(INDEX_FILE).exists() {
+        return vec![dir.to_path_buf()];
+    }
+    let mut found = stores(dir);
+    let inner = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut inner: Vec<PathBuf> = inner.map(|entry| entry.path()).collect();
+    inner.sort();
+    for path in inner {
+        if path.join(DATASET_FILE).exists() {
+            found.extend(stores(&path));
+        }
+    }
+    found
+}
+
+/// Where the pictures of the store in `dir` are, if the data set it belongs to says so and they
+/// are still there, or beside the data set.
+pub fn recorded_pictures(dir: &Path) -> Option<PathBuf> {
+    #[derive(Deserialize)]
+    struct Info {
+        pictures: Option<PathBuf>,
+    }
+    let set = dir.parent()?;
+    let info = fs::read(set.join(DATASET_FILE)).ok()?;
+    let recorded = serde_json::from_slice::<Info>(&info).ok()?.pictures?;
+    let name = recorded.file_name()?;
+    // Data sets are moved together with what they were made from.
+    let beside = [set.join(name), set.parent()?.join(name)];
+    std::iter::once(recorded.clone())
+        .chain(beside)
+        .find(|path| path.exists())
+}

@@ -1,0 +1,105 @@
+//! The evaluator on real questions: figures that follow from the data alone, computed once by an
+//! independent program.
+//!
+//! The data set is not ours to ship: `OSCAR_VQA=DIR` names a folder with
+//! `vqa_{questions,annotations}_{train,valid}.json.gz`, the 48,061 and 8,977 questions of VQA v2
+//! from <https://github.com/timbmg/NLP1-2017-VQA>.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use oscar_core::input::{PaddingConfig, SequenceConfig, SequenceEncoder, Tokenizer};
+use oscar_datasets::annotations::vqa::{Annotation, VqaFile};
+use oscar_datasets::answers::AnswerVocabulary;
+use oscar_train::finetune::{Logits, Role, TaskData};
+use oscar_vqa::{Loss, Split, VqaData};
+
+#[test]
+#[ignore = "needs 60,000 questions of VQA v2: OSCAR_VQA=DIR"]
+fn baselines_of_real_questions() {
+    let folder = std::env::var_os("OSCAR_VQA").expect("OSCAR_VQA names the folder");
+    let place = Place(PathBuf::from(folder));
+    let (train, valid) = (place.annotations("train"), place.annotations("valid"));
+
+    let yes = vec!["yes".to_owned(); valid.len()];
+    assert_eq!(place.percent(&yes), "20.85");
+
+    let usual = most_common_by_type(&train);
+    let by_type = valid.iter().map(|row| usual[&row.question_type].clone());
+    assert_eq!(place.percent(&by_type.collect::<Vec<_>>()), "32.91");
+
+    let own = valid.iter().map(|row| row.multiple_choice_answer.clone());
+    assert_eq!(place.percent(&own.collect::<Vec<_>>()), "96.58");
+}
+
+/// The answer that most questions of each type have.
+fn most_common_by_type(train: &[Annotation]) -> HashMap<String, String> {
+    let mut counts: HashMap<(&str, &str), usize> = HashMap::new();
+    for row in train {
+        let key = (
+            row.question_type.as_str(),
+            row.multiple_choice_answer.as_str(),
+        );
+        *counts.entry(key).or_default() += 1;
+    }
+    let mut best: HashMap<String, (String, usize)> = HashMap::new();
+    for ((kind, answer), count) in counts {
+        let entry = best.entry(kind.into()).or_default();
+        if count > entry.1 {
+            *entry = (answer.into(), count);
+        }
+    }
+    best.into_iter()
+        .map(|(kind, (answer, _))| (kind, answer))
+        .collect()
+}
+
+struct Place(PathBuf);
+
+impl Place {
+    fn file(&self, what: &str, split: &str) -> PathBuf {
+        self.0.join(format!("vqa_{what}_{split}.json.gz"))
+    }
+
+    fn annotations(&self, split: &str) -> Vec<Annotation> {
+        let file = VqaFile::<Annotation>::read(&self.file("annotations", split));
+        file.expect("annotations").records
+    }
+
+    /// What the evaluator says to these answers to the validation questions.
+    fn percent(&self, answers: &[String]) -> String {
+        let mut choices: Vec<String> = answers.to_vec();
+        choices.push("no".into());
+        choices.sort();
+        choices.dedup();
+        let vocabulary =
+            AnswerVocabulary::new(Path::new("answers"), choices).expect("different answers");
+        let mut values = vec![0.0; answers.len() * vocabulary.len()];
+        for (row, answer) in answers.iter().enumerate() {
+            let label = vocabulary.label(answer).expect("one of the answers") as usize;
+            values[row * vocabulary.len() + label] = 1.0;
+        }
+        let logits = Logits::new(vocabulary.len(), values);
+        let split = Split {
+            questions: self.file("questions", "valid"),
+            annotations: self.file("annotations", "valid"),
+            regions: PathBuf::new(),
+        };
+        let data = VqaData::open(&split, Role::Evaluate, vocabulary, Loss::Bce, encoder());
+        let evaluation = data.expect("a split").evaluate(&logits).expect("scores");
+        let (name, accuracy) = evaluation.scores.first().expect("a headline");
+        assert_eq!(name, "vqa_accuracy");
+        format!("{:.2}", accuracy * 100.0)
+    }
+}
+
+fn encoder() -> SequenceEncoder {
+    let tokenizer = Arc::new(Tokenizer::bert_base_uncased().expect("BERT's vocabulary"));
+    SequenceEncoder::new(
+        tokenizer,
+        SequenceConfig::default(),
+        PaddingConfig::default(),
+    )
+    .expect("the defaults")
+}
