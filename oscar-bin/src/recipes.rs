@@ -36,6 +36,11 @@ pub const RECIPES: &[Recipe] = recipes! {
     "gqa-vinvl-base" => "finetune/gqa-vinvl-base.toml",
     "gqa-vinvl-balanced" => "finetune/gqa-vinvl-balanced.toml",
     "gqa-mini" => "finetune/gqa-mini.toml",
+    "nlvr2-mini" => "finetune/nlvr2-mini.toml",
+    "nlvr2-base" => "finetune/nlvr2-base.toml",
+    "nlvr2-large" => "finetune/nlvr2-large.toml",
+    "nlvr2-vinvl-base" => "finetune/nlvr2-vinvl-base.toml",
+    "nlvr2-vinvl-large" => "finetune/nlvr2-vinvl-large.toml",
 };
 
 impl Recipe {

@@ -35,4 +35,5 @@ tasks! {
     oscar_gqa::Gqa,
     oscar_matching::Matching,
     oscar_vqa::Vqa,
+    oscar_nlvr2::Nlvr2,
 }

@@ -26,6 +26,10 @@ pub enum Kind {
     MultipleChoice,
     /// Optimiser steps of a pair classifier.
     MultipleChoiceSteps,
+    /// Outputs, loss and gradients of a classifier of each choice.
+    EachChoice,
+    /// Optimiser steps of a classifier of each choice.
+    EachChoiceSteps,
     /// Reports of loading one model's file into others.
     Transfer,
     /// Tokens, ids and decoded text.
@@ -45,6 +49,8 @@ impl Kind {
             Self::ClassificationSteps => "fine-tuning steps",
             Self::MultipleChoice => "pair classification",
             Self::MultipleChoiceSteps => "pair fine-tuning steps",
+            Self::EachChoice => "choice classification",
+            Self::EachChoiceSteps => "choice fine-tuning steps",
             Self::Transfer => "transfer",
             Self::Tokenizer => "tokenizer",
             Self::VqaEvaluation => "VQA evaluation",
@@ -153,6 +159,8 @@ fn kind_of_class(meta: &Value) -> Result<Kind, String> {
         (Some("ImageBertForSequenceClassification"), true) => Ok(Kind::ClassificationSteps),
         (Some("ImageBertForMultipleChoice"), false) => Ok(Kind::MultipleChoice),
         (Some("ImageBertForMultipleChoice"), true) => Ok(Kind::MultipleChoiceSteps),
+        (Some("OscarForMultipleChoice"), false) => Ok(Kind::EachChoice),
+        (Some("OscarForMultipleChoice"), true) => Ok(Kind::EachChoiceSteps),
         (Some("BertForImageCaptioning"), _) => Err("captioning is not implemented".into()),
         (Some(class), true) => Err(format!("steps of {class} are not implemented")),
         (Some(class), false) => Err(format!("{class} is not implemented")),

@@ -111,11 +111,10 @@ impl<B: OscarBackend> OscarForMultipleChoice<B> {
     pub fn new(config: &ModelConfig, device: &B::Device) -> Self {
         Self {
             bert: Backbone::new(config, device),
-            // The official head has two classes whatever num_labels says.
             classifier: ClassifierHead::new(
                 config,
                 config.hidden_size * config.num_choice,
-                2,
+                config.num_labels,
                 config.use_img_layernorm,
                 device,
             ),
@@ -125,7 +124,7 @@ impl<B: OscarBackend> OscarForMultipleChoice<B> {
         }
     }
 
-    /// Logits `[batch, 2]` of an input whose rows are `[batch * choices]`, the choices of one
+    /// Logits `[batch, labels]` of an input whose rows are `[batch * choices]`, the choices of one
     /// statement side by side.
     pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
         let pooled = self.dropout.forward(self.bert.forward(input).pooled);
@@ -141,6 +140,45 @@ impl<B: OscarBackend> OscarForMultipleChoice<B> {
 }
 
 impl<B: Backend> Checkpointed<B> for OscarForMultipleChoice<B> {}
+
+/// VCR: each choice of a question is encoded and judged on its own, right or wrong (official
+/// `OscarForMultipleChoice`, which is another model than the one of that name here).
+#[derive(Module, Debug)]
+pub struct OscarForEachChoice<B: Backend> {
+    bert: Backbone<B>,
+    classifier: ClassifierHead<B>,
+    dropout: Dropout,
+    #[module(skip)]
+    loss_type: String,
+}
+
+impl<B: OscarBackend> OscarForEachChoice<B> {
+    /// A model with fresh weights. It has two classes whatever `config.num_labels` says, and never
+    /// a LayerNorm in its head.
+    pub fn new(config: &ModelConfig, device: &B::Device) -> Self {
+        Self {
+            bert: Backbone::new(config, device),
+            classifier: ClassifierHead::new(config, config.hidden_size, 2, false, device),
+            dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
+            loss_type: config.loss_type.clone(),
+        }
+    }
+
+    /// Logits `[batch * choices, 2]`, the second one for right, of an input whose rows are
+    /// `[batch * choices]`.
+    pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
+        let pooled = self.bert.forward(input).pooled;
+        self.classifier.forward(self.dropout.forward(pooled))
+    }
+
+    /// The loss the configuration names, `[1]`, over all choices (`bxe` is cross entropy); see
+    /// [`OscarForSequenceClassification::loss`].
+    pub fn loss(&self, logits: Tensor<B, 2>, targets: ClassTargets<B>) -> Tensor<B, 1> {
+        class_loss(logits, targets, &self.loss_type)
+    }
+}
+
+impl<B: Backend> Checkpointed<B> for OscarForEachChoice<B> {}
 
 /// A classifier of either kind: what fine-tuning trains and evaluation runs.
 #[derive(Module, Debug)]

@@ -196,6 +196,8 @@ pub struct Evaluation {
     pub scores: Vec<(String, f64)>,
     /// Breakdowns: title, and a score with its count per group.
     pub tables: Vec<ScoreTable>,
+    /// What was not computed, and why.
+    pub notes: Vec<String>,
     /// Examples judged.
     pub examples: usize,
     /// The official prediction file.
