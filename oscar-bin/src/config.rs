@@ -216,6 +216,20 @@ pub fn resolve_alone<C: Configuration>(source: &Source) -> Result<C> {
     Ok(config)
 }
 
+/// `base` with the values of `sets`, `key=value` with dotted keys, in the place of its own.
+pub fn overridden<C: Serialize + DeserializeOwned>(base: C, sets: &[String]) -> Result<C> {
+    let known = serde_json::to_value(&base)?;
+    let mut layers = Figment::from(Serialized::defaults(base));
+    for set in sets {
+        let (key, value) = parse_set(set)?;
+        check_keys(&known, &nested(&key, Json::Null), &format!("--set {set}"))?;
+        layers = layers.merge(Serialized::default(&key, value));
+    }
+    layers
+        .extract()
+        .map_err(|error| anyhow!("in --set: {}", describe(&error)))
+}
+
 /// The `config.json` beside `init.checkpoint`.
 fn model_of_start(layers: &Figment) -> Result<Option<ModelConfig>> {
     let Ok(Value::String(_, checkpoint)) = layers.find_value("init.checkpoint") else {

@@ -41,6 +41,12 @@ pub const RECIPES: &[Recipe] = recipes! {
     "nlvr2-large" => "finetune/nlvr2-large.toml",
     "nlvr2-vinvl-base" => "finetune/nlvr2-vinvl-base.toml",
     "nlvr2-vinvl-large" => "finetune/nlvr2-vinvl-large.toml",
+    "retrieval-base" => "finetune/retrieval-base.toml",
+    "retrieval-large" => "finetune/retrieval-large.toml",
+    "retrieval-vinvl-base" => "finetune/retrieval-vinvl-base.toml",
+    "retrieval-vinvl-large" => "finetune/retrieval-vinvl-large.toml",
+    "retrieval-mini" => "finetune/retrieval-mini.toml",
+    "matching-mini" => "finetune/matching-mini.toml",
 };
 
 impl Recipe {

@@ -36,4 +36,5 @@ tasks! {
     oscar_matching::Matching,
     oscar_vqa::Vqa,
     oscar_nlvr2::Nlvr2,
+    oscar_retrieval::Retrieval,
 }

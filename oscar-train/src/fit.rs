@@ -102,6 +102,12 @@ where
         announce_resume(start.0, fit.train.steps);
     }
 
+    let train_rows = fit
+        .corpora
+        .iter()
+        .map(|corpus| corpus.source.rows_per_example())
+        .max()
+        .unwrap_or(1);
     let failure = Failure::default();
     let order = Order {
         micro_batch: fit.train.batch_size / fit.train.accumulation,
@@ -112,9 +118,11 @@ where
         workers: fit.train.workers,
     };
     let train_loader = StepLoader::new(fit.corpora, order, fit.device.clone(), failure.clone())?;
+    let validation_batch =
+        (order.micro_batch * train_rows / fit.validation.rows_per_example().max(1)).max(1);
     let valid_loader = StepLoader::once(
         fit.validation,
-        order.micro_batch,
+        validation_batch,
         fit.train.workers,
         fit.device.clone(),
         failure.clone(),

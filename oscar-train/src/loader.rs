@@ -31,6 +31,12 @@ pub trait BatchSource<B: Backend>: Send + Sync {
         self.len() == 0
     }
 
+    /// Sequences of an example: training and validation may differ in it, and a batch of either is
+    /// to take about the same memory.
+    fn rows_per_example(&self) -> usize {
+        1
+    }
+
     /// The batch of examples `indices` as they are in `epoch` (masks and pollution change).
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod files;
 mod host;
 mod model;
 mod pretraining;
+mod retrieval;
 mod set;
 mod steps;
 mod suite;

@@ -36,6 +36,8 @@ pub enum Kind {
     Tokenizer,
     /// Accuracies, normalised answers and scores to learn from.
     VqaEvaluation,
+    /// Ranks of a retrieval.
+    RetrievalRanks,
 }
 
 impl Kind {
@@ -54,6 +56,7 @@ impl Kind {
             Self::Transfer => "transfer",
             Self::Tokenizer => "tokenizer",
             Self::VqaEvaluation => "VQA evaluation",
+            Self::RetrievalRanks => "retrieval ranks",
         }
     }
 }
@@ -189,6 +192,8 @@ fn kind_of_files(dir: &Path) -> Result<Result<Kind, String>, String> {
         Ok(Kind::Transfer)
     } else if all_have("ids") && dir.join("vocab.txt").is_file() {
         Ok(Kind::Tokenizer)
+    } else if expected.get("i2t_ranks").is_some() {
+        Ok(Kind::RetrievalRanks)
     } else {
         Err("an expected.json of no kind this suite knows".into())
     })

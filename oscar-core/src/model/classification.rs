@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::{Int, Tensor, activation, backend::Backend};
 
-use super::{Backbone, ClassifierHead};
+use super::{Backbone, ClassifierHead, Inspect};
 use crate::checkpoint::Checkpointed;
 use crate::config::ModelConfig;
 use crate::input::OscarInput;
@@ -50,6 +50,21 @@ impl<B: OscarBackend> OscarForSequenceClassification<B> {
     pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
         let pooled = self.bert.forward(input).pooled;
         self.classifier.forward(self.dropout.forward(pooled))
+    }
+
+    /// As [`forward`](Self::forward), of region features that
+    /// [`project_regions`](Self::project_regions) gave.
+    pub fn forward_projected(&self, input: OscarInput<B>) -> Tensor<B, 2> {
+        let pooled = self
+            .bert
+            .forward_projected(input, &Inspect::default())
+            .pooled;
+        self.classifier.forward(self.dropout.forward(pooled))
+    }
+
+    /// Region features `[batch, regions, dim]` to `[batch, regions, hidden]`.
+    pub fn project_regions(&self, regions: Tensor<B, 3>) -> Tensor<B, 3> {
+        self.bert.project_regions(regions)
     }
 
     /// The loss the configuration names, `[1]`: `bce` is summed over labels, `kl` is the mean over

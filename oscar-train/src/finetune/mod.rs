@@ -32,7 +32,7 @@ use serde::de::DeserializeOwned;
 pub use checkpoint::{TaskCheckpoint, open_checkpoint};
 pub use config::{DataConfig, FinetuneConfig};
 pub use evaluate::{EvaluateOptions, Logits, Throughput, predict_logits};
-pub use model::{ACCURACY, FinetuneModel};
+pub use model::{ACCURACY, FinetuneModel, RECALL_AT_1};
 pub use run::{FinetuneError, FinetuneReport, FinetuneRun, finetune, write_predictions};
 pub use source::{ClassBatch, FinetuneSource};
 pub use start::{InitConfig, open_vocabulary, start_weights};
@@ -92,6 +92,12 @@ pub trait Task:
     /// that it can be scored alone. Changed in place when a checkpoint is opened.
     fn files(&mut self) -> Vec<&mut PathBuf> {
         Vec::new()
+    }
+
+    /// The statistic of validations by which the best weights are chosen: [`ACCURACY`], or
+    /// [`RECALL_AT_1`] where the decisions of an example compete.
+    fn judged_by(&self) -> &'static str {
+        ACCURACY
     }
 
     /// Scores `model` on `data`. By default every example is one decision, and
@@ -155,6 +161,11 @@ pub trait TaskData: Send + Sync + 'static {
 
     /// Values per region; 0 if the split has texts alone.
     fn region_dim(&self) -> usize;
+
+    /// Decisions of an example, the same for all: more than one where candidates compete.
+    fn rows_per_example(&self) -> usize {
+        1
+    }
 
     /// Example `index`; what is drawn at random (negatives) follows `seed`.
     ///

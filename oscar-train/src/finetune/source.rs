@@ -60,6 +60,10 @@ impl<B: Backend, D: TaskData> BatchSource<B> for FinetuneSource<D> {
         self.data.len()
     }
 
+    fn rows_per_example(&self) -> usize {
+        self.data.rows_per_example()
+    }
+
     fn batch(
         &self,
         epoch: u64,
