@@ -44,6 +44,7 @@ pub mod sample;
 mod staging;
 pub mod store;
 pub mod tsv;
+pub mod view;
 
 pub use corpus::{
     JoinedCorpus, JsonlCorpus, OfficialCorpus, OfficialCorpusOptions, OpenedCorpus, open_corpus,

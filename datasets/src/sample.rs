@@ -2,7 +2,9 @@
 //!
 //! It holds a part of the images of NLVR v1 as they are (compressed drawings take a kilobyte
 //! each), and is expanded on the user's machine: the region features of its objects would take
-//! ten times the space. [`write_sample`] made it; [`build_sample`] expands it.
+//! ten times the space. [`write_sample`] and [`write_weights`] made it; [`build_sample`] expands it.
+
+mod weights;
 
 use std::collections::HashSet;
 use std::fs;
@@ -25,6 +27,8 @@ use crate::nlvr1::{BuildOptions, DATASET_FILE, DATASET_VERSION, DatasetInfo, bui
 use crate::staging::{StagedDir, write_file};
 use crate::store::{FORMAT_VERSION, RegionStore};
 
+pub use weights::write_weights;
+
 /// Training images in the sample, about: groups are not divided.
 pub const TRAIN_IMAGES: usize = 3_600;
 /// Held-out images in the sample: all there are, since most of their boxes are known from
@@ -37,9 +41,8 @@ const FILES: [&str; 4] = [
     "dev_images.zip",
     "dev.jsonl.gz",
 ];
-/// Start weights for the tasks, if they are there: a sample that was just made has none yet.
+/// Start weights for the tasks.
 const WEIGHTS: &str = "weights";
-const WEIGHT_FILES: [&str; 3] = ["model.safetensors", "config.json", "vocab.txt"];
 const VOCAB_FILE: &str = "vocab.txt";
 const TASKS: &str = "tasks";
 const HINT: &str = "it belongs to the sample that ships with the repository (datasets/sample); \
@@ -251,7 +254,11 @@ pub fn build_sample(sample_dir: &Path, out: &Path) -> Result<SampleInfo> {
     let tasks_dir = staged.path().join(TASKS);
     let tasks = build_tasks(&splits, &tasks_dir, miniature::DEFAULT_SEED, false)?;
     write_vocabulary(staged.path())?;
-    copy_weights(sample_dir, staged.path())?;
+    weights::copy(
+        &sample_dir.join(WEIGHTS),
+        &staged.path().join(WEIGHTS),
+        HINT,
+    )?;
     let path = staged.path().join(DATASET_FILE);
     let json = serde_json::to_vec_pretty(&mark)
         .map_err(|error| DatasetError::io("write", &path)(error.into()))?;
@@ -285,18 +292,6 @@ fn write_vocabulary(dir: &Path) -> Result<()> {
     vocabulary.save(&path).map_err(failed)
 }
 
-fn copy_weights(sample_dir: &Path, out: &Path) -> Result<()> {
-    let (from, to) = (sample_dir.join(WEIGHTS), out.join(WEIGHTS));
-    if !from.is_dir() {
-        return Ok(());
-    }
-    fs::create_dir(&to).map_err(DatasetError::io("create", &to))?;
-    WEIGHT_FILES.into_iter().try_for_each(|name| {
-        let bytes = map_file(&from.join(name), HINT)?;
-        write_file(&to.join(name), &bytes)
-    })
-}
-
 /// What stands in `out`, if it is complete and from the same source.
 ///
 /// Both splits are opened, which takes milliseconds: a build someone deleted half of is not whole.
@@ -324,7 +319,7 @@ fn find_complete(out: &Path, wanted: &Mark) -> Option<SampleInfo> {
 /// A number that changes with any byte of the sample: 64-bit FNV-1a, as no adversary is meant.
 fn fingerprint(dir: &Path) -> Result<String> {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let weights = WEIGHT_FILES.map(|name| Path::new(WEIGHTS).join(name));
+    let weights = weights::FILES.map(|name| Path::new(WEIGHTS).join(name));
     let weights = weights.iter().filter(|_| dir.join(WEIGHTS).is_dir());
     for name in FILES
         .iter()

@@ -147,6 +147,8 @@ pub enum DataCommand {
     Inspect(InspectArgs),
     /// Make the sample that ships with the repository from the whole of NLVR v1
     Sample(SampleArgs),
+    /// Make the start weights that ship with the sample from a run of the quickstart
+    SampleWeights(SampleWeightsArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -212,6 +214,21 @@ pub struct SampleArgs {
     #[arg(long)]
     pub out: PathBuf,
     /// Replace a sample that is there already
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    oscar-bin data sample-weights --from runs/quickstart/best --out datasets/sample/weights")]
+pub struct SampleWeightsArgs {
+    /// The `best` directory of the run
+    #[arg(long, value_name = "DIR")]
+    pub from: PathBuf,
+    /// Directory to make
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Replace weights that are there already
     #[arg(long)]
     pub overwrite: bool,
 }

@@ -40,6 +40,10 @@ pub struct EvaluateArgs {
     /// Region store with the images they name; without one the texts alone are read
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
+    /// Show the model another image than the one that is asked about, drawn by SEED: what it still
+    /// gets right it did not take from the image
+    #[arg(long, value_name = "SEED", requires = "store")]
+    pub swap_images: Option<u64>,
     /// Override a key of the data (data.KEY) or of the task (task.KEY); may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
@@ -165,7 +169,11 @@ impl<T: Task> OnBackend for Scoring<'_, T> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<Evaluation> {
         let args = self.args;
         let checkpoint = open_checkpoint::<T>(&args.checkpoint)?;
-        let mut split = T::Split::new(args.data.clone(), args.store.clone().unwrap_or_default());
+        let mut store = args.store.clone().unwrap_or_default();
+        if let Some(seed) = args.swap_images {
+            store.as_mut_os_string().push(format!("?swap={seed}"));
+        }
+        let mut split = T::Split::new(args.data.clone(), store);
         if let Some(annotations) = &args.annotations
             && !split.add_annotations(annotations.clone())
         {

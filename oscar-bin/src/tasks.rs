@@ -35,6 +35,6 @@ tasks! {
     oscar_gqa::Gqa,
     oscar_matching::Matching,
     oscar_nlvr2::Nlvr2,
-    oscar_vqa::Vqa,
     oscar_retrieval::Retrieval,
+    oscar_vqa::Vqa,
 }

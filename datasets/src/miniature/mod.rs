@@ -23,7 +23,7 @@ mod questions;
 mod scene;
 mod statements;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -113,13 +113,9 @@ pub fn build_tasks(from: &[PathBuf], out: &Path, seed: u64, overwrite: bool) -> 
             }
         }
     }
-    for (task, forms) in [("vqa", questions::vqa()), ("gqa", questions::gqa())] {
-        let forms = forms.iter().flatten();
-        let answers: BTreeSet<String> = forms.flat_map(|question| question.answers()).collect();
-        write_json(
-            &staged.path().join(format!("{task}-answers.json")),
-            &answers,
-        )?;
+    for (task, forms) in questions::of_tasks() {
+        let path = staged.path().join(format!("{task}-answers.json"));
+        write_json(&path, &questions::answers(&forms))?;
     }
     let info = TasksInfo {
         format: "oscar-tasks".into(),

@@ -169,7 +169,7 @@ impl Row {
     }
 }
 
-/// All texts of `split` in the files in `dir`.
+/// What the tasks in `dir` say of `split`, answers included: what a vocabulary has to cover.
 pub(crate) fn texts(dir: &Path, split: &str) -> Result<Vec<String>> {
     #[derive(Deserialize)]
     struct Texts {
@@ -184,6 +184,9 @@ pub(crate) fn texts(dir: &Path, split: &str) -> Result<Vec<String>> {
         for row in rows.iter() {
             texts.extend(row.question.iter().chain(&row.captions).cloned());
         }
+    }
+    for (_, forms) in questions::of_tasks() {
+        texts.extend(questions::answers(&forms));
     }
     Ok(texts)
 }

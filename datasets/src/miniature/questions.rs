@@ -1,5 +1,7 @@
 //! Questions on a described box, and what is true of it.
 
+use std::collections::BTreeSet;
+
 use super::scene::{COLORS, Kind, SHAPES, Scene, Side};
 use crate::nlvr1::objects::{Color, Shape};
 
@@ -25,6 +27,17 @@ pub(super) enum Question {
 }
 
 use Question as Q;
+
+/// The tasks that ask, with their forms of question.
+pub(super) fn of_tasks() -> [(&'static str, Vec<Vec<Question>>); 2] {
+    [("vqa", vqa()), ("gqa", gqa())]
+}
+
+/// All answers there are to `forms`, by spelling.
+pub(super) fn answers(forms: &[Vec<Question>]) -> BTreeSet<String> {
+    let questions = forms.iter().flatten();
+    questions.flat_map(|question| question.answers()).collect()
+}
 
 /// The forms of question of the visual question answering miniature, each with all its questions.
 pub(super) fn vqa() -> Vec<Vec<Question>> {
