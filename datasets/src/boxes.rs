@@ -14,6 +14,18 @@ pub(crate) enum Fit {
     Empty,
 }
 
+impl Fit {
+    /// What is the matter with box `b` of an image of this size, which fits so.
+    pub(crate) fn describe(self, b: [f32; 4], width: u32, height: u32) -> String {
+        let why = match self {
+            Self::Inside => "is inside",
+            Self::Clipped(_) => "reaches outside",
+            Self::Empty => "has no area in",
+        };
+        format!("box {b:?} {why} the image ({width}x{height} pixels)")
+    }
+}
+
 /// Fits a box in pixels, x1, y1, x2, y2, into an image of `width` x `height` pixels.
 ///
 /// # Errors

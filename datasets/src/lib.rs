@@ -6,6 +6,7 @@
 //!   opened by memory map and never decoded.
 //! - [`tsv`]: the container of the official files; [`official`]: their features and labels, to
 //!   train from as they are.
+//! - [`import`]: published forms of region features, read into a store.
 //! - [`corpus`]: texts that name images, as JSON lines or in the official layout; every row is
 //!   checked when the corpus is opened, so that training cannot stop on a bad row hours later.
 //! - [`nlvr1`] and [`sample`]: builders that turn NLVR v1 images into a store and its corpora.
@@ -22,6 +23,7 @@ pub mod corpus;
 mod defect;
 mod error;
 pub mod images;
+pub mod import;
 mod mapped;
 pub mod nlvr1;
 pub mod official;

@@ -12,7 +12,8 @@ pub(crate) struct StagedDir {
     temporary: PathBuf,
     marker: &'static str,
     overwrite: bool,
-    committed: bool,
+    /// Leave the directory where it is when dropped.
+    keep: bool,
 }
 
 impl StagedDir {
@@ -48,7 +49,7 @@ impl StagedDir {
                         temporary,
                         marker,
                         overwrite,
-                        committed: false,
+                        keep: false,
                     });
                 }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < 1000 => {}
@@ -57,6 +58,28 @@ impl StagedDir {
         }
         Err(DatasetError::AlreadyExists {
             path: target.to_path_buf(),
+        })
+    }
+
+    /// Goes on with the directory `temporary`, or makes it, which will be renamed to `target` on
+    /// the same file system; dropped before, it stays for the next attempt.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub(crate) fn reopen(
+        target: &Path,
+        temporary: &Path,
+        marker: &'static str,
+        overwrite: bool,
+    ) -> Result<Self> {
+        check_target(target, marker, overwrite)?;
+        fs::create_dir_all(temporary).map_err(DatasetError::io("create", temporary))?;
+        Ok(Self {
+            target: target.to_path_buf(),
+            temporary: temporary.to_path_buf(),
+            marker,
+            overwrite,
+            keep: true,
         })
     }
 
@@ -77,6 +100,10 @@ impl StagedDir {
         let old = self.temporary.with_extension("old");
         let replaced = self.target.join(self.marker).exists();
         if replaced {
+            if old.exists() {
+                // Of an attempt that was killed at this very place.
+                fs::remove_dir_all(&old).map_err(DatasetError::io("remove", &old))?;
+            }
             fs::rename(&self.target, &old).map_err(DatasetError::io("replace", &self.target))?;
         }
         if let Err(error) = fs::rename(&self.temporary, &self.target) {
@@ -89,7 +116,7 @@ impl StagedDir {
                 &self.target,
             )(error));
         }
-        self.committed = true;
+        self.keep = true;
         if replaced {
             fs::remove_dir_all(&old).map_err(DatasetError::io("remove the replaced", &old))?;
         }
@@ -102,13 +129,14 @@ impl StagedDir {
 
 impl Drop for StagedDir {
     fn drop(&mut self) {
-        if !self.committed {
+        if !self.keep {
             let _ = fs::remove_dir_all(&self.temporary);
         }
     }
 }
 
-fn check_target(target: &Path, marker: &'static str, overwrite: bool) -> Result<()> {
+/// Checks that a directory may be put at `target`.
+pub(crate) fn check_target(target: &Path, marker: &'static str, overwrite: bool) -> Result<()> {
     let mut entries = match fs::read_dir(target) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -132,12 +160,20 @@ fn check_target(target: &Path, marker: &'static str, overwrite: bool) -> Result<
 }
 
 /// Makes the names in `dir` durable; a system that cannot sync directories has nothing to sync.
-fn sync_dir(dir: &Path) -> Result<()> {
+pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
     if cfg!(unix) {
         let handle = fs::File::open(dir).map_err(DatasetError::io("open", dir))?;
         handle.sync_all().map_err(DatasetError::io("sync", dir))?;
     }
     Ok(())
+}
+
+/// Writes a small file so that it appears whole or not at all, and makes it durable.
+pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
+    let aside = path.with_extension("tmp");
+    write_file(&aside, content)?;
+    fs::rename(&aside, path).map_err(DatasetError::io("write", path))?;
+    path.parent().map_or(Ok(()), sync_dir)
 }
 
 /// Writes a whole small file and makes it durable.

@@ -88,11 +88,6 @@ impl TsvFile {
         &self.path
     }
 
-    /// Size of the file in bytes.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.map.len() as u64
-    }
-
     /// The row that starts at byte `offset`.
     pub(crate) fn row_at(&self, offset: u64) -> Option<usize> {
         let row = self.offsets.binary_search(&offset).ok()?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backend::BackendChoice;
+use crate::data_regions::RegionsArgs;
 
 /// Vision-language pre-training with object tags (Oscar, Oscar+), in Rust on Burn.
 #[derive(Debug, Parser)]
@@ -136,6 +137,8 @@ pub enum DataCommand {
 pub enum BuildCommand {
     /// NLVR v1: described boxes and human statements from the drawings' pixels
     Nlvr1(Nlvr1Args),
+    /// Region features that exist already: official tables, VinVL, LXMERT, .npz, .npy, .pt
+    Regions(RegionsArgs),
 }
 
 #[derive(Debug, Args)]

@@ -6,13 +6,14 @@ use anyhow::{Context, Result};
 use oscar_datasets::nlvr1::{BuildOptions, build};
 use oscar_datasets::sample::{SampleSources, write_sample};
 
-use crate::Ending;
 use crate::cli::{BuildCommand, DataArgs, DataCommand, Nlvr1Args, SampleArgs};
+use crate::{Ending, data_regions};
 
 /// Builds what was asked for and says what came out.
 pub fn run(args: &DataArgs) -> Result<Ending> {
     match &args.command {
         DataCommand::Build(BuildCommand::Nlvr1(args)) => build_nlvr1(args)?,
+        DataCommand::Build(BuildCommand::Regions(args)) => data_regions::run(args)?,
         DataCommand::Sample(args) => make_sample(args)?,
     }
     Ok(Ending::Done)

@@ -8,6 +8,7 @@ mod bench;
 mod cli;
 mod config;
 mod data;
+mod data_regions;
 mod logging;
 mod recipes;
 mod runs;

@@ -11,3 +11,4 @@ pub mod config;
 pub mod input;
 pub mod model;
 pub mod ops;
+pub mod pytorch;

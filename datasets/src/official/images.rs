@@ -21,6 +21,8 @@ pub struct OfficialOptions {
     pub sizes: Option<PathBuf>,
     /// Which objects are the tags.
     pub tags: TagChoice,
+    /// Allow a key to occur twice: it then finds one of its rows. Off by default.
+    pub repeated_keys: bool,
 }
 
 impl Default for OfficialOptions {
@@ -30,6 +32,7 @@ impl Default for OfficialOptions {
             labels: None,
             sizes: None,
             tags: TagChoice::default(),
+            repeated_keys: false,
         }
     }
 }
@@ -85,7 +88,7 @@ impl OfficialImages {
         }
         let keys = match <[KeyIndex; 1]>::try_from(keys) {
             Ok([keys]) => keys,
-            Err(several) => join_keys(&parts, &several)?,
+            Err(several) => join_keys(&parts, &several, options.repeated_keys)?,
         };
         let images = Self {
             path: path.to_path_buf(),
@@ -113,17 +116,19 @@ impl OfficialImages {
         &self.options
     }
 
-    /// Where row `row` stands, for messages: `features.tsv:17`.
-    pub(crate) fn origin(&self, row: usize) -> String {
-        match self.place(row) {
-            Ok((part, row)) => part.file.origin(row),
-            Err(_) => self.path.display().to_string(),
+    /// Every file that is read.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = Vec::new();
+        for part in &self.parts {
+            files.push(part.file.path().to_path_buf());
+            files.extend(part.key_map.clone());
         }
-    }
-
-    /// Size of the feature files in bytes.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.parts.iter().map(|part| part.file.bytes()).sum()
+        let beside = self.parts.iter().map(|part| &part.beside);
+        for companions in std::iter::once(&self.shared).chain(beside) {
+            files.extend(companions.labels.as_ref().map(|l| l.path().to_path_buf()));
+            files.extend(companions.sizes.as_ref().map(|s| s.path().to_path_buf()));
+        }
+        files
     }
 
     /// The label files in use.
@@ -213,12 +218,6 @@ impl OfficialImages {
         let (part, _) = self.place(row)?;
         let file = self.shared.labels.as_ref().or(part.beside.labels.as_ref());
         Ok(file.and_then(|file| Some((file, file.keys().find(self.keys.key(row))?))))
-    }
-
-    /// Whether there is a label file for image `row`.
-    pub(crate) fn has_labels(&self, row: usize) -> Result<bool> {
-        let (part, _) = self.place(row)?;
-        Ok(self.shared.labels.is_some() || part.beside.labels.is_some())
     }
 
     /// Width and height of image `row`: from the table of sizes, or else from its labels.

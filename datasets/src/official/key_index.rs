@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::error::{DatasetError, Result};
+use crate::error::Result;
 
 /// Rows handed to a thread at a time.
 const CHUNK: usize = 4096;
@@ -20,13 +20,14 @@ pub struct KeyIndex {
 impl KeyIndex {
     /// Indexes rows `0..rows`, whose keys `key` reads, on all cores.
     ///
+    /// Keys may occur twice: see [`repeated`](Self::repeated). There are at most 4,294,967,295
+    /// rows.
+    ///
     /// # Errors
-    /// The first error of `key`; over 4,294,967,295 rows; two rows with one key, which `twice`
-    /// turns into an error.
+    /// The first error of `key`.
     pub(crate) fn build<'a>(
         rows: usize,
         key: impl Fn(usize) -> Result<&'a str> + Sync,
-        twice: impl Fn(&str, usize, usize) -> DatasetError,
     ) -> Result<Self> {
         let starts: Vec<usize> = (0..rows).step_by(CHUNK).collect();
         let chunks: Vec<Result<(Vec<u8>, Vec<usize>)>> = starts
@@ -50,10 +51,7 @@ impl KeyIndex {
             index.bytes.extend(bytes);
         }
         index.sort();
-        match index.repeated() {
-            None => Ok(index),
-            Some((first, second)) => Err(twice(index.key(first), first, second)),
-        }
+        Ok(index)
     }
 
     fn sort(&mut self) {
@@ -66,7 +64,7 @@ impl KeyIndex {
     }
 
     /// The earliest row that repeats a key, and the row it repeats.
-    fn repeated(&self) -> Option<(usize, usize)> {
+    pub(crate) fn repeated(&self) -> Option<(usize, usize)> {
         let twins = self
             .sorted
             .windows(2)
@@ -133,14 +131,8 @@ impl KeyIndex {
 mod tests {
     use super::*;
 
-    fn index(keys: &[String]) -> Result<KeyIndex> {
-        KeyIndex::build(
-            keys.len(),
-            |row| Ok(keys[row].as_str()),
-            |key, first, second| DatasetError::DuplicateKey {
-                key: format!("{key} {first} {second}"),
-            },
-        )
+    fn index(keys: &[String]) -> KeyIndex {
+        KeyIndex::build(keys.len(), |row| Ok(keys[row].as_str())).unwrap()
     }
 
     #[test]
@@ -148,12 +140,12 @@ mod tests {
         let keys: Vec<String> = (0..10_000u64)
             .map(|n| format!("k{}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
             .collect();
-        let built = index(&keys).unwrap();
+        let built = index(&keys);
         for (row, key) in keys.iter().enumerate() {
             assert_eq!((built.find(key), built.key(row)), (Some(row), key.as_str()));
         }
         assert_eq!((built.find("k"), built.find("l")), (None, None));
-        let some = index(&keys[..9_998]).unwrap();
+        let some = index(&keys[..9_998]);
         assert_eq!(some.missing_from(&built), (0, None));
         let mut lacking = [keys[9_998].as_str(), keys[9_999].as_str()];
         lacking.sort_unstable();
@@ -163,8 +155,8 @@ mod tests {
     #[test]
     fn names_the_first_repeated_key() {
         let keys = ["b", "c", "a", "c", "a"].map(String::from);
-        let found = index(&keys).unwrap_err().to_string();
-        assert!(found.contains("`c 1 3`"), "{found}");
-        assert!(index(&[]).unwrap().is_empty());
+        assert_eq!(index(&keys).repeated(), Some((1, 3)));
+        assert_eq!(index(&keys[..3]).repeated(), None);
+        assert!(index(&[]).is_empty());
     }
 }

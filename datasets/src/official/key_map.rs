@@ -96,10 +96,15 @@ impl KeyMap {
             return Err(Defect::new(found, FIX));
         }
         let key = |row: usize| Ok(self.get(entry_of[row] as usize).0);
-        let built = KeyIndex::build(rows, key, |key, _, _| DatasetError::DuplicateKey {
-            key: key.into(),
-        });
-        built.map_err(|error| Defect::new(error.to_string(), FIX))
+        let index = KeyIndex::build(rows, key)
+            .map_err(|error: DatasetError| Defect::new(error.to_string(), FIX))?;
+        match index.repeated() {
+            None => Ok(index),
+            Some((first, _)) => Err(Defect::new(
+                format!("image `{}` is there twice", index.key(first)),
+                FIX,
+            )),
+        }
     }
 }
 
@@ -158,7 +163,7 @@ mod tests {
                 "`b` is 2, where the file of 2 rows has no row",
             ),
             (r#"{"a": 1, "b": 1}"#, "`a` and `b` are both 1"),
-            (r#"{"a": 1, "a": 0}"#, "image `a` is stored twice"),
+            (r#"{"a": 1, "a": 0}"#, "image `a` is there twice"),
             (r#"{"a": "1"}"#, "not a JSON object"),
             (r#"{"a": -1}"#, "not a JSON object"),
             (r#"{"a": 0} 1"#, "trailing characters"),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::files::PartFiles;
 use super::key_map::parse_key_map;
-use super::labels::index_keys;
+use super::labels::{TWICE, index_keys, index_repeated_keys};
 use super::{KeyIndex, LabelFile, OfficialOptions, SizeTable};
 use crate::error::Result;
 use crate::mapped::map_file;
@@ -62,7 +62,10 @@ impl Part {
             }
             (None, None) => {
                 let file = TsvFile::open(&files.features)?;
-                let keys = index_keys(&file)?;
+                let keys = match options.repeated_keys {
+                    true => index_repeated_keys(&file)?,
+                    false => index_keys(&file)?,
+                };
                 (file, keys, None)
             }
         };
@@ -80,7 +83,11 @@ impl Part {
 }
 
 /// One index of the keys of several parts.
-pub(super) fn join_keys(parts: &[Part], keys: &[KeyIndex]) -> Result<KeyIndex> {
+pub(super) fn join_keys(
+    parts: &[Part],
+    keys: &[KeyIndex],
+    repeated_keys: bool,
+) -> Result<KeyIndex> {
     let rows = keys.iter().map(KeyIndex::len).sum();
     let place = |row: usize| {
         let part = parts
@@ -88,23 +95,20 @@ pub(super) fn join_keys(parts: &[Part], keys: &[KeyIndex]) -> Result<KeyIndex> {
             .saturating_sub(1);
         (part, row - parts[part].first)
     };
-    KeyIndex::build(
-        rows,
-        |row| {
-            let (part, row) = place(row);
-            Ok(keys[part].key(row))
-        },
-        |key, first, second| {
-            let ((first, first_row), (second, second_row)) = (place(first), place(second));
+    let index = KeyIndex::build(rows, |row| {
+        let (part, row) = place(row);
+        Ok(keys[part].key(row))
+    })?;
+    match index.repeated().filter(|_| !repeated_keys) {
+        None => Ok(index),
+        Some((first, second)) => {
+            let ((first_part, first_row), (part, row)) = (place(first), place(second));
             let found = format!(
-                "image `{key}` is in {} too",
-                parts[first].file.origin(first_row)
+                "image `{}` is in {} too",
+                index.key(first),
+                parts[first_part].file.origin(first_row)
             );
-            parts[second].file.wrong(
-                second_row,
-                found,
-                "keys must be unique: open the chunks one by one",
-            )
-        },
-    )
+            Err(parts[part].file.wrong(row, found, TWICE))
+        }
+    }
 }

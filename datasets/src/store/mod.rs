@@ -12,6 +12,8 @@
 //! disk as in memory. [`StoreWriter`] writes a store, [`RegionStore`] reads one.
 
 mod check;
+mod encoded;
+mod part;
 mod reader;
 mod shard_writer;
 mod writer;
@@ -19,6 +21,8 @@ mod writer;
 use serde::{Deserialize, Serialize};
 
 pub use check::Problem;
+pub use encoded::EncodedImage;
+pub(crate) use part::ShardPart;
 pub use reader::{Rects, RegionStore};
 pub use writer::{Boxes, ImageRegions, StoreOptions, StoreWriter};
 

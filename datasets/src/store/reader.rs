@@ -127,6 +127,11 @@ impl RegionStore {
         self.dtype
     }
 
+    /// Number of shards.
+    pub fn num_shards(&self) -> usize {
+        self.shards.len()
+    }
+
     /// Where the regions come from, as the builder put it.
     pub fn source(&self) -> &str {
         &self.source
@@ -269,6 +274,11 @@ impl RegionStore {
         }
         Ok(())
     }
+}
+
+/// Number of images in the shard at `path`, if it is whole.
+pub(super) fn images_in_shard(path: &Path, feature_dim: usize, dtype: StoreDtype) -> Result<usize> {
+    Ok(Shard::open(path, feature_dim, dtype)?.offsets.len() - 1)
 }
 
 impl Shard {

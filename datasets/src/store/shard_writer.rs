@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 
-use super::{Boxes, FORMAT_VERSION, ImageRegions, StoreOptions, shard_file};
+use super::{EncodedImage, FORMAT_VERSION, StoreOptions, shard_file};
 use crate::error::{DatasetError, Result};
 use crate::mapped;
 
@@ -40,27 +40,12 @@ impl OpenShard {
         self.offsets.len() - 1
     }
 
-    pub(super) fn push(&mut self, features: &[u8], image: &ImageRegions<'_>) -> Result<()> {
+    pub(super) fn push(&mut self, image: &EncodedImage) -> Result<()> {
         self.features
-            .write_all(features)
+            .write_all(&image.features)
             .map_err(DatasetError::io("write", &self.path))?;
-        self.bytes += features.len() as u64;
-        match image.boxes {
-            Boxes::Relative(boxes) => self.boxes.extend(boxes.as_flattened()),
-            Boxes::Pixels(boxes) => {
-                let (w, h) = (image.width as f32, image.height as f32);
-                for [x1, y1, x2, y2] in boxes {
-                    self.boxes.extend([
-                        x1 / w,
-                        y1 / h,
-                        x2 / w,
-                        y2 / h,
-                        (x2 - x1) / w,
-                        (y2 - y1) / h,
-                    ]);
-                }
-            }
-        }
+        self.bytes += image.features.len() as u64;
+        self.boxes.extend_from_slice(&image.boxes);
         self.offsets.push((self.boxes.len() / 6) as i64);
         Ok(())
     }

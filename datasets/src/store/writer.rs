@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use half::f16;
 use safetensors::Dtype;
 
+use super::encoded::refused;
+use super::part::{ShardPart, StoredImage, open_tags};
 use super::shard_writer::OpenShard;
-use super::{FORMAT_VERSION, INDEX_FILE, StoreDtype, TAGS_FILE, Tag, box_problem};
+use super::{EncodedImage, FORMAT_VERSION, INDEX_FILE, StoreDtype, TAGS_FILE, Tag};
 use crate::error::{DatasetError, Result};
 use crate::mapped;
 use crate::staging::{StagedDir, write_file};
@@ -100,7 +101,6 @@ pub struct StoreWriter {
     tag_offsets: Vec<u64>,
     shards: usize,
     open: Option<OpenShard>,
-    buffer: Vec<u8>,
 }
 
 impl StoreWriter {
@@ -119,9 +119,25 @@ impl StoreWriter {
             ));
         }
         let staged = StagedDir::create(dir, INDEX_FILE, options.overwrite)?;
-        let tags_path = staged.path().join(TAGS_FILE);
-        let tags = File::create(&tags_path).map_err(DatasetError::io("create", &tags_path))?;
-        Ok(Self {
+        Self::resume(staged, options, &[])
+    }
+
+    /// Goes on with a store whose first shards are complete: one for each of `parts`.
+    ///
+    /// # Errors
+    /// If a shard or its images' tags are not what its part says.
+    pub(crate) fn resume(
+        staged: StagedDir,
+        options: StoreOptions,
+        parts: &[ShardPart],
+    ) -> Result<Self> {
+        let tag_bytes = parts
+            .iter()
+            .flat_map(|part| &part.images)
+            .map(|i| i.tag_bytes)
+            .sum();
+        let tags = open_tags(&staged.path().join(TAGS_FILE), tag_bytes)?;
+        let mut writer = Self {
             staged,
             options,
             seen: HashSet::new(),
@@ -134,8 +150,15 @@ impl StoreWriter {
             tag_offsets: vec![0],
             shards: 0,
             open: None,
-            buffer: Vec::new(),
-        })
+        };
+        for part in parts {
+            part.check(writer.staged.path(), writer.shards, &writer.options)?;
+            for (row, image) in part.images.iter().enumerate() {
+                writer.list(writer.shards, row as u32, image);
+            }
+            writer.shards += 1;
+        }
+        Ok(writer)
     }
 
     /// Number of images written so far.
@@ -156,47 +179,91 @@ impl StoreWriter {
     /// pixels or a tag's box that is empty or reaches outside the image; a tag without class; a
     /// full disk.
     pub fn push(&mut self, image: ImageRegions<'_>) -> Result<()> {
-        self.check(&image)?;
-        let tag_line = serde_json::to_string(image.tags)
-            .map_err(|error| refused(image.key, error.to_string(), "correct its tags"))?;
-        self.encode(&image)?;
+        self.push_encoded(EncodedImage::new(&image, &self.options)?)
+    }
 
+    /// Adds an image that was encoded with this store's options.
+    ///
+    /// # Errors
+    /// A key that is already stored; a full disk.
+    pub fn push_encoded(&mut self, image: EncodedImage) -> Result<()> {
+        if self.seen.contains(image.key.as_str()) {
+            return Err(DatasetError::DuplicateKey { key: image.key });
+        }
+        if self.len() >= u32::MAX as usize {
+            let found = "the store holds 4,294,967,295 images already".into();
+            return Err(refused(&image.key, found, "make a second"));
+        }
         let tags_path = self.staged.path().join(TAGS_FILE);
         self.tags
-            .write_all(tag_line.as_bytes())
+            .write_all(image.tags.as_bytes())
             .and_then(|()| self.tags.write_all(b"\n"))
             .map_err(DatasetError::io("write", &tags_path))?;
-        let tag_end = self.tag_offsets.last().copied().unwrap_or(0) + tag_line.len() as u64 + 1;
-        self.tag_offsets.push(tag_end);
 
         let mut shard = match self.open.take() {
             Some(shard) => shard,
             None => OpenShard::create(self.staged.path(), self.shards)?,
         };
-        shard.push(&self.buffer, &image)?;
-        self.shard.push(self.shards as u32);
-        self.row.push(shard.images() as u32 - 1);
+        shard.push(&image)?;
+        let full = shard.bytes >= self.options.max_shard_bytes;
+        let row = shard.images() as u32 - 1;
         self.open = Some(shard);
-        if self
-            .open
-            .as_ref()
-            .is_some_and(|s| s.bytes >= self.options.max_shard_bytes)
-        {
+        self.list(self.shards, row, &StoredImage::of(&image));
+        if full {
             self.close_shard()?;
         }
+        Ok(())
+    }
 
-        self.seen.insert(image.key.into());
+    /// Adds an image to the index.
+    fn list(&mut self, shard: usize, row: u32, image: &StoredImage) {
+        self.shard.push(shard as u32);
+        self.row.push(row);
+        let tag_end = self.tag_offsets.last().copied().unwrap_or(0) + image.tag_bytes;
+        self.tag_offsets.push(tag_end);
+        self.seen.insert(image.key.as_str().into());
         self.keys.extend_from_slice(image.key.as_bytes());
         self.key_offsets.push(self.keys.len() as u64);
         self.image_size.extend([image.width, image.height]);
-        Ok(())
+    }
+
+    /// Number of complete shards.
+    pub(crate) fn complete_shards(&self) -> usize {
+        self.shards
+    }
+
+    /// The last complete shard, once all before it is safe on disk; `None` while another is being
+    /// filled.
+    pub(crate) fn last_part(&mut self) -> Result<Option<ShardPart>> {
+        let Some(last) = self.shards.checked_sub(1).filter(|_| self.open.is_none()) else {
+            return Ok(None);
+        };
+        self.sync_tags()?;
+        let first = self.shard.partition_point(|shard| (*shard as usize) < last);
+        let images = (first..self.len()).map(|i| {
+            let key = &self.keys[self.key_offsets[i] as usize..self.key_offsets[i + 1] as usize];
+            StoredImage {
+                key: String::from_utf8_lossy(key).into_owned(),
+                width: self.image_size[2 * i],
+                height: self.image_size[2 * i + 1],
+                tag_bytes: self.tag_offsets[i + 1] - self.tag_offsets[i],
+            }
+        });
+        Ok(Some(ShardPart {
+            images: images.collect(),
+        }))
     }
 
     /// Writes the index and gives the store its name.
     ///
     /// # Errors
     /// If no image was added, or if the disk refuses.
-    pub fn finish(mut self) -> Result<()> {
+    pub fn finish(self) -> Result<()> {
+        self.complete()?.commit()
+    }
+
+    /// Writes the index; the store can be read where it was written, and has no name yet.
+    pub(crate) fn complete(mut self) -> Result<StagedDir> {
         self.close_shard()?;
         if self.is_empty() {
             let found = "no image was added to this store";
@@ -206,100 +273,18 @@ impl StoreWriter {
                 "add at least one",
             ));
         }
+        self.sync_tags()?;
+        let index = self.index_bytes();
+        write_file(&self.staged.path().join(INDEX_FILE), &index)?;
+        Ok(self.staged)
+    }
+
+    fn sync_tags(&mut self) -> Result<()> {
         let tags_path = self.staged.path().join(TAGS_FILE);
         self.tags
             .flush()
             .and_then(|()| self.tags.get_ref().sync_all())
-            .map_err(DatasetError::io("write", &tags_path))?;
-        let index = self.index_bytes();
-        write_file(&self.staged.path().join(INDEX_FILE), &index)?;
-        self.staged.commit()
-    }
-
-    fn check(&self, image: &ImageRegions<'_>) -> Result<()> {
-        let ImageRegions {
-            key,
-            width,
-            height,
-            features,
-            boxes,
-            tags,
-        } = *image;
-        let refuse = |found: String, fix| Err(refused(key, found, fix));
-        if key.is_empty() || key.chars().any(char::is_control) {
-            return refuse(
-                "its key is empty or has control characters".into(),
-                "rename it",
-            );
-        }
-        if self.seen.contains(key) {
-            return Err(DatasetError::DuplicateKey { key: key.into() });
-        }
-        if self.len() >= u32::MAX as usize {
-            return refuse(
-                "the store holds 4,294,967,295 images already".into(),
-                "make a second",
-            );
-        }
-        let wanted = boxes.len() * self.options.feature_dim;
-        if features.len() != wanted {
-            let found = format!(
-                "{} feature values for {} regions of {} values, which take {wanted}",
-                features.len(),
-                boxes.len(),
-                self.options.feature_dim
-            );
-            return refuse(found, "check the feature dimension");
-        }
-        if let Some((region, problem)) = boxes_problem(boxes, width, height) {
-            let found = format!("region {region}: {problem}");
-            return refuse(found, "clip or drop the region");
-        }
-        for tag in tags {
-            let class = &tag.class;
-            if class.trim().is_empty() {
-                return refuse(
-                    "a tag has no class".into(),
-                    "drop the tag or name its class",
-                );
-            }
-            if !tag.score.is_finite() {
-                let found = format!("tag `{class}` has score {}", tag.score);
-                return refuse(found, "give a score from 0 to 1");
-            }
-            if let Some(problem) = tag.box_px.and_then(|b| box_problem(&b, width, height)) {
-                return refuse(format!("tag `{class}`: {problem}"), "clip or drop the tag");
-            }
-        }
-        Ok(())
-    }
-
-    /// Fills `buffer` with the image's features as they will lie in the file.
-    fn encode(&mut self, image: &ImageRegions<'_>) -> Result<()> {
-        self.buffer.clear();
-        let half = self.options.dtype == StoreDtype::F16;
-        for (i, &value) in image.features.iter().enumerate() {
-            let stored = if half {
-                f16::from_f32(value).to_f32()
-            } else {
-                value
-            };
-            if !stored.is_finite() {
-                let (region, column) = (i / self.options.feature_dim, i % self.options.feature_dim);
-                let found = if value.is_finite() {
-                    format!("region {region}, value {column} is {value}, too large for F16")
-                } else {
-                    format!("region {region}, value {column} is {value}")
-                };
-                return Err(refused(image.key, found, "compute its features again"));
-            }
-            if half {
-                self.buffer.extend(f16::from_f32(value).to_le_bytes());
-            } else {
-                self.buffer.extend(value.to_le_bytes());
-            }
-        }
-        Ok(())
+            .map_err(DatasetError::io("write", &tags_path))
     }
 
     fn close_shard(&mut self) -> Result<()> {
@@ -344,31 +329,5 @@ impl StoreWriter {
         }
         bytes.extend_from_slice(&self.keys);
         bytes
-    }
-}
-
-/// The first region whose box cannot be stored, and why.
-fn boxes_problem(boxes: Boxes<'_>, width: u32, height: u32) -> Option<(usize, String)> {
-    match boxes {
-        Boxes::Pixels([]) | Boxes::Relative([]) => None,
-        Boxes::Pixels(_) if width == 0 || height == 0 => {
-            Some((0, "a box in pixels, but the image's size is unknown".into()))
-        }
-        Boxes::Pixels(boxes) => boxes
-            .iter()
-            .enumerate()
-            .find_map(|(region, b)| Some((region, box_problem(b, width, height)?))),
-        Boxes::Relative(boxes) => boxes
-            .iter()
-            .position(|b| b.iter().any(|v| !v.is_finite()))
-            .map(|region| (region, format!("box {:?} is not finite", boxes[region]))),
-    }
-}
-
-fn refused(key: &str, found: String, fix: &'static str) -> DatasetError {
-    DatasetError::Image {
-        key: key.into(),
-        found,
-        fix,
     }
 }

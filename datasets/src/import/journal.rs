@@ -1,0 +1,291 @@
+//! What lets an import go on after its process was killed.
+//!
+//! While a store is imported to `OUT`, everything lies in `OUT.partial`:
+//!
+//! | there | is |
+//! |---|---|
+//! | `import.json` | what is imported, and how: only the same import may go on |
+//! | `store/` | the store being written |
+//! | `shard-00000.json` … | for each complete shard, its images and the progress after it |
+//! | `finished.json` | the result, written just before `store/` is renamed to `OUT` |
+//! | `lock` | held by the process that imports |
+//!
+//! Each file appears whole or not at all, after what it speaks of is safe on disk. What was
+//! written after the last complete shard is thrown away when the import goes on, so that it ends
+//! with the same bytes as one that was never interrupted.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{DatasetError, Result};
+use crate::staging::{StagedDir, check_target, write_atomically};
+use crate::store::{INDEX_FILE, ShardPart};
+
+const IDENTITY_FILE: &str = "import.json";
+const FINISHED_FILE: &str = "finished.json";
+const LOCK_FILE: &str = "lock";
+const STORE_DIR: &str = "store";
+const RESTART: &str = "start over with --restart, which removes what was imported so far";
+
+/// What must be the same for an import to go on: names and values.
+pub(super) type Identity = BTreeMap<String, String>;
+
+/// A complete shard, and how far the import had come after it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Record<P> {
+    pub(super) part: ShardPart,
+    pub(super) progress: P,
+}
+
+/// The directory of a started import.
+pub(super) struct Journal {
+    out: PathBuf,
+    dir: PathBuf,
+    overwrite: bool,
+    /// Complete shards on record.
+    records: usize,
+    /// Held until dropped.
+    _lock: File,
+}
+
+/// How an import begins.
+pub(super) enum Start<P, R> {
+    /// At the beginning, or after the records.
+    At(Journal, Vec<Record<P>>),
+    /// It was killed after its end: this is the result.
+    Finished(R),
+}
+
+impl Journal {
+    /// Begins the import of `identity` to `out`, or goes on with it.
+    ///
+    /// # Errors
+    /// If `out` is there and may not be overwritten; if another import to it was started (unless
+    /// `restart` says to remove it) or is running.
+    pub(super) fn begin<P: DeserializeOwned, R: DeserializeOwned>(
+        out: &Path,
+        identity: &Identity,
+        overwrite: bool,
+        restart: bool,
+    ) -> Result<Start<P, R>> {
+        let dir = partial_dir(out)?;
+        if let Some(result) = finished(out, &dir, identity)? {
+            remove(&dir)?;
+            return Ok(Start::Finished(result));
+        }
+        check_target(out, INDEX_FILE, overwrite)?;
+        fs::create_dir_all(&dir).map_err(DatasetError::io("create", &dir))?;
+        let mut journal = Self {
+            out: out.to_path_buf(),
+            overwrite,
+            records: 0,
+            _lock: lock(&dir)?,
+            dir,
+        };
+        let path = journal.dir.join(IDENTITY_FILE);
+        match read_json::<Identity>(&path)? {
+            None => journal.check_empty()?,
+            Some(_) if restart => journal.clear()?,
+            Some(started) if started == *identity => {
+                let records = journal.read_records()?;
+                return Ok(Start::At(journal, records));
+            }
+            Some(started) => {
+                let found = format!(
+                    "another import to this place was started and is not finished ({})",
+                    differences(&started, identity)
+                );
+                let fix = "repeat its command to go on with it, or start over with --restart";
+                return Err(DatasetError::malformed(&journal.dir, found, fix));
+            }
+        }
+        write_json(&path, identity)?;
+        Ok(Start::At(journal, Vec::new()))
+    }
+
+    /// The directory in which the store is written.
+    pub(super) fn stage(&self) -> Result<StagedDir> {
+        StagedDir::reopen(
+            &self.out,
+            &self.dir.join(STORE_DIR),
+            INDEX_FILE,
+            self.overwrite,
+        )
+    }
+
+    /// Number of complete shards on record.
+    pub(super) fn records(&self) -> usize {
+        self.records
+    }
+
+    /// Puts the next complete shard on record.
+    pub(super) fn record<P: Serialize>(&mut self, record: &Record<P>) -> Result<()> {
+        write_json(&self.dir.join(record_file(self.records)), record)?;
+        self.records += 1;
+        Ok(())
+    }
+
+    /// Gives the store its name, and removes everything else.
+    pub(super) fn finish<R: Serialize>(self, store: StagedDir, result: &R) -> Result<()> {
+        write_json(&self.dir.join(FINISHED_FILE), result)?;
+        store.commit()?;
+        remove(&self.dir)
+    }
+
+    /// Removes everything, if no shard is complete: an import that failed before has nothing to
+    /// go on with.
+    pub(super) fn abandon(self) {
+        if self.records == 0 {
+            // What is left is found, and named, by the next import.
+            let _ = remove(&self.dir);
+        }
+    }
+
+    fn read_records<P: DeserializeOwned>(&mut self) -> Result<Vec<Record<P>>> {
+        let mut records = Vec::new();
+        while let Some(record) = read_json(&self.dir.join(record_file(records.len())))? {
+            records.push(record);
+        }
+        self.records = records.len();
+        Ok(records)
+    }
+
+    /// Before `import.json` there is nothing but the lock in a directory of ours.
+    fn check_empty(&self) -> Result<()> {
+        for entry in fs::read_dir(&self.dir).map_err(DatasetError::io("list", &self.dir))? {
+            let name = entry
+                .map_err(DatasetError::io("list", &self.dir))?
+                .file_name();
+            if name != LOCK_FILE && !name.to_string_lossy().ends_with(".tmp") {
+                return Err(DatasetError::NotOurs {
+                    path: self.dir.clone(),
+                    marker: IDENTITY_FILE,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all but the lock, what makes it ours at the end.
+    fn clear(&self) -> Result<()> {
+        let store = self.dir.join(STORE_DIR);
+        for dir in [&store, &store.with_extension("old")] {
+            if dir.exists() {
+                fs::remove_dir_all(dir).map_err(DatasetError::io("remove", dir))?;
+            }
+        }
+        let mut record = 0;
+        while self.dir.join(record_file(record)).exists() {
+            record += 1;
+        }
+        let records = (0..record).rev().map(record_file);
+        for name in records.chain([FINISHED_FILE.into(), IDENTITY_FILE.into()]) {
+            let path = self.dir.join(name);
+            if path.exists() {
+                fs::remove_file(&path).map_err(DatasetError::io("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The directory of the import to `out`.
+fn partial_dir(out: &Path) -> Result<PathBuf> {
+    let Some(name) = out.file_name() else {
+        let found = "this is not a directory name";
+        return Err(DatasetError::malformed(out, found, "name a directory"));
+    };
+    let mut name = name.to_os_string();
+    name.push(".partial");
+    Ok(out.with_file_name(name))
+}
+
+fn record_file(number: usize) -> String {
+    format!("shard-{number:05}.json")
+}
+
+/// The result of an import that was killed between giving the store its name and tidying up.
+fn finished<R: DeserializeOwned>(out: &Path, dir: &Path, identity: &Identity) -> Result<Option<R>> {
+    let at_the_end = out.join(INDEX_FILE).exists() && !dir.join(STORE_DIR).exists();
+    let same = read_json::<Identity>(&dir.join(IDENTITY_FILE))?.is_some_and(|i| i == *identity);
+    match at_the_end && same {
+        true => read_json(&dir.join(FINISHED_FILE)),
+        false => Ok(None),
+    }
+}
+
+/// Removes a partial directory; what makes it known as ours goes last.
+fn remove(dir: &Path) -> Result<()> {
+    let last = [dir.join(FINISHED_FILE), dir.join(IDENTITY_FILE)];
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(dir).map_err(DatasetError::io("list", dir))? {
+        paths.push(entry.map_err(DatasetError::io("list", dir))?.path());
+    }
+    paths.retain(|path| !last.contains(path));
+    paths.extend(last.into_iter().filter(|path| path.exists()));
+    for path in paths {
+        let removed = match path.is_dir() {
+            true => fs::remove_dir_all(&path),
+            false => fs::remove_file(&path),
+        };
+        removed.map_err(DatasetError::io("remove", &path))?;
+    }
+    fs::remove_dir(dir).map_err(DatasetError::io("remove", dir))
+}
+
+fn lock(dir: &Path) -> Result<File> {
+    let path = dir.join(LOCK_FILE);
+    let file = File::create(&path).map_err(DatasetError::io("create", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(DatasetError::malformed(
+            dir,
+            "another process is importing to this place",
+            "wait for its end, or choose another place",
+        )),
+        Err(TryLockError::Error(error)) => Err(DatasetError::io("lock", &path)(error)),
+    }
+}
+
+/// `dtype was F16 and is F32 now; …`
+fn differences(started: &Identity, now: &Identity) -> String {
+    let names: std::collections::BTreeSet<&String> = started.keys().chain(now.keys()).collect();
+    let value = |identity: &Identity, name: &String| match identity.get(name) {
+        Some(value) => value.clone(),
+        None => "not given".into(),
+    };
+    let changed = names
+        .into_iter()
+        .filter(|name| started.get(*name) != now.get(*name))
+        .map(|name| {
+            format!(
+                "{name} was {} and is {} now",
+                value(started, name),
+                value(now, name)
+            )
+        });
+    changed.collect::<Vec<_>>().join("; ")
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(DatasetError::io("read", path)(error)),
+    };
+    let value = serde_json::from_slice(&text).map_err(|error| {
+        let found = format!("not a record of a started import ({error})");
+        DatasetError::malformed(path, found, RESTART)
+    })?;
+    Ok(Some(value))
+}
+
+fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let text =
+        serde_json::to_vec(value).map_err(|error| DatasetError::io("write", path)(error.into()))?;
+    write_atomically(path, &text)
+}

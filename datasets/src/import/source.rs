@@ -1,0 +1,113 @@
+//! What the importer reads: images of one published format, by row.
+
+use std::path::PathBuf;
+
+use crate::defect::Defect;
+use crate::error::{DatasetError, Result};
+use crate::official::{BOX_VALUES, LabelRow};
+use crate::store::Tag;
+
+/// An image as its source has it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SourceImage {
+    /// Its key.
+    pub key: String,
+    /// Width and height in pixels, if known.
+    pub size: Option<(u32, u32)>,
+    /// Row-major `[regions, feature_dim]`.
+    pub features: Vec<f32>,
+    /// One box a region.
+    pub boxes: SourceBoxes,
+    /// Its objects, in file order; `None` if the source says nothing of them.
+    pub tags: Option<Vec<Tag>>,
+}
+
+/// Where the regions of a [`SourceImage`] are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceBoxes {
+    /// x1, y1, x2, y2 in pixels.
+    Pixels(Vec<[f32; 4]>),
+    /// x1/W, y1/H, x2/W, y2/H, w/W, h/H: stored as they are.
+    Relative(Vec<[f32; 6]>),
+    /// The source has features of this many regions, and no boxes.
+    Missing(usize),
+}
+
+impl Default for SourceBoxes {
+    fn default() -> Self {
+        Self::Relative(Vec::new())
+    }
+}
+
+impl SourceBoxes {
+    /// Number of regions.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Pixels(boxes) => boxes.len(),
+            Self::Relative(boxes) => boxes.len(),
+            Self::Missing(regions) => *regions,
+        }
+    }
+
+    /// Whether there is no region.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl SourceImage {
+    /// Takes what a label row says: its tags, its size where none is known, and its boxes for
+    /// regions without, if there are as many.
+    pub(super) fn take_labels(&mut self, labels: LabelRow) {
+        self.size = self.size.or(labels.size);
+        if let SourceBoxes::Missing(regions @ 1..) = self.boxes {
+            let boxes: Vec<[f32; 4]> = labels.tags.iter().filter_map(|tag| tag.box_px).collect();
+            if boxes.len() == regions {
+                self.boxes = SourceBoxes::Pixels(boxes);
+            }
+        }
+        self.tags = Some(labels.tags);
+    }
+}
+
+/// Images of a published format with random access, so that a pool of threads can decode them.
+pub trait FeatureSource: Send + Sync {
+    /// Number of images.
+    fn len(&self) -> usize;
+
+    /// Whether there is no image.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Image `row`, which must be below [`len`](Self::len).
+    ///
+    /// # Errors
+    /// If it cannot be read or is damaged; the message names file and row or key.
+    fn read(&self, row: usize) -> Result<SourceImage>;
+
+    /// The error that image `row` has this defect: names its file, its line if it has one, and its
+    /// key.
+    fn locate(&self, row: usize, defect: Defect) -> DatasetError;
+
+    /// The files that are read.
+    fn files(&self) -> Vec<PathBuf>;
+
+    /// What a user should know of how the files were understood, one sentence each.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Divides a row-major `[regions, feature_dim + 6]` into features and boxes.
+pub(super) fn split_boxes(values: &[f32], feature_dim: usize) -> (Vec<f32>, Vec<[f32; 6]>) {
+    let regions = values.len() / (feature_dim + BOX_VALUES);
+    let mut features = Vec::with_capacity(regions * feature_dim);
+    let mut boxes = Vec::with_capacity(regions);
+    for region in values.chunks_exact(feature_dim + BOX_VALUES) {
+        let (appearance, geometry) = region.split_at(feature_dim);
+        features.extend_from_slice(appearance);
+        boxes.extend(<[f32; 6]>::try_from(geometry));
+    }
+    (features, boxes)
+}

@@ -1,0 +1,120 @@
+//! Reads source and store again and compares every value.
+
+use std::path::Path;
+
+use half::f16;
+use serde::{Deserialize, Serialize};
+
+use super::clean::{BoxRules, CleanImage};
+use super::open::Source;
+use super::ordered::in_order;
+use super::pipeline::{clean, progress_bar};
+use super::source::FeatureSource;
+use crate::boxes::relative;
+use crate::error::{DatasetError, Result};
+use crate::store::{Boxes, RegionStore, StoreDtype};
+
+const FIX: &str = "the disk is failing, or the source was changed during the import: start over \
+                   with --restart";
+
+/// What was compared, and found equal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// Images.
+    pub images: usize,
+    /// Values of features and boxes: 32-bit ones bit for bit, 16-bit ones after rounding.
+    pub values: u64,
+    /// Object tags.
+    pub tags: usize,
+}
+
+/// Compares the store in `dir`, which holds all images of `source` but `skipped` ones, in order.
+pub(super) fn verify(
+    source: &Source,
+    dir: &Path,
+    rules: BoxRules,
+    skipped: usize,
+    threads: usize,
+) -> Result<Verified> {
+    let store = RegionStore::open(dir)?;
+    let mut verified = Verified::default();
+    let mut missing = 0;
+    let bar = progress_bar("verifying", source.len(), 0);
+    let read = |row| clean(source, row, rules);
+    in_order(0..source.len(), threads, read, |row, image| {
+        bar.inc(1);
+        // An image that was refused by the store itself is readable here, and not stored.
+        let stored = image.ok().filter(|image| {
+            verified.images < store.len() && store.key(verified.images) == image.regions().key
+        });
+        let Some(image) = stored else {
+            missing += 1;
+            return match missing > skipped {
+                true => {
+                    let found = format!("image {row} of the source is not in its place");
+                    Err(DatasetError::malformed(dir, found, FIX))
+                }
+                false => Ok(()),
+            };
+        };
+        compare(&store, verified.images, &image).map_err(|found| {
+            let found = format!("image `{}`: {found}", image.regions().key);
+            DatasetError::malformed(dir, found, FIX)
+        })?;
+        verified.values += (store.num_regions(verified.images) * store.region_dim()) as u64;
+        verified.images += 1;
+        verified.tags += image.counts.tags;
+        Ok(())
+    })?;
+    bar.finish_and_clear();
+    if verified.images != store.len() {
+        let found = format!(
+            "{} images, where {} were read",
+            store.len(),
+            verified.images
+        );
+        return Err(DatasetError::malformed(dir, found, FIX));
+    }
+    Ok(verified)
+}
+
+/// What differs between an image of the source and image `row` of the store.
+fn compare(store: &RegionStore, row: usize, image: &CleanImage) -> Result<(), String> {
+    let image = image.regions();
+    if store.size(row) != (image.width, image.height) {
+        return Err(format!("its size is {:?} in the store", store.size(row)));
+    }
+    let (regions, dim) = (store.num_regions(row), store.feature_dim());
+    if regions != image.boxes.len() {
+        return Err(format!(
+            "{regions} regions in the store, not {}",
+            image.boxes.len()
+        ));
+    }
+    let mut stored = vec![0.0; regions * store.region_dim()];
+    store.copy_regions(row, &mut stored);
+    for (region, stored) in stored.chunks_exact(dim + 6).enumerate() {
+        let features = &image.features[region * dim..(region + 1) * dim];
+        let wanted = features.iter().map(|value| match store.dtype() {
+            StoreDtype::F32 => *value,
+            StoreDtype::F16 => f16::from_f32(*value).to_f32(),
+        });
+        let geometry = match image.boxes {
+            Boxes::Relative(boxes) => boxes[region],
+            Boxes::Pixels(boxes) => relative(boxes[region], image.width, image.height),
+        };
+        let pairs = stored.iter().zip(wanted.chain(geometry)).enumerate();
+        for (column, (stored, wanted)) in pairs {
+            if stored.to_bits() != wanted.to_bits() {
+                return Err(format!(
+                    "region {region}, value {column} is {stored} in the store, not {wanted}"
+                ));
+            }
+        }
+    }
+    match store.tags(row) {
+        Ok(tags) if tags == image.tags => Ok(()),
+        Ok(_) => Err("its tags differ".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}

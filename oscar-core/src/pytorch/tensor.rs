@@ -1,0 +1,189 @@
+//! Tensors of a PyTorch file.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use safetensors::Dtype;
+
+use super::convert::{View, element_size};
+use super::{ReadError, Storage};
+
+/// A tensor may repeat elements of its storage (`expand`) up to this size when it is read.
+const MAX_REPEATED_BYTES: usize = 64 << 20;
+
+/// Most axes that PyTorch allows.
+const MAX_RANK: usize = 64;
+
+/// A strided view into a storage, which stays in the file until the tensor is read.
+#[derive(Clone)]
+pub struct TorchTensor {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    strides: Vec<usize>,
+    offset: usize,
+    storage: Arc<Storage>,
+}
+
+impl TorchTensor {
+    /// A view whose every element lies inside `storage`; else why not.
+    pub(super) fn new(
+        dtype: Dtype,
+        shape: Vec<usize>,
+        strides: Vec<usize>,
+        offset: usize,
+        storage: Arc<Storage>,
+    ) -> Result<Self, String> {
+        if shape.len() != strides.len() || shape.len() > MAX_RANK {
+            return Err(format!(
+                "it has {} axes and {} strides",
+                shape.len(),
+                strides.len()
+            ));
+        }
+        let size = element_size(dtype);
+        let too_large = || format!("its shape {shape:?} is larger than any memory");
+        let elements = match shape.contains(&0) {
+            true => 0,
+            false => shape
+                .iter()
+                .try_fold(1usize, |product, size| product.checked_mul(*size))
+                .ok_or_else(too_large)?,
+        };
+        let bytes = elements.checked_mul(size).ok_or_else(too_large)?;
+        if isize::try_from(bytes).is_err() {
+            return Err(too_large());
+        }
+        let outside = || {
+            format!(
+                "shape {shape:?}, strides {strides:?} and offset {offset} reach beyond its \
+                 storage {} of {} bytes",
+                storage.key(),
+                storage.len()
+            )
+        };
+        if elements > 0 {
+            let last = shape
+                .iter()
+                .zip(&strides)
+                .try_fold(offset, |last, (size, stride)| {
+                    last.checked_add((size - 1).checked_mul(*stride)?)
+                });
+            let end = last
+                .and_then(|last| last.checked_add(1))
+                .and_then(|end| end.checked_mul(size))
+                .ok_or_else(outside)?;
+            if end > storage.len() {
+                return Err(outside());
+            }
+        }
+        if bytes > storage.len() && bytes > MAX_REPEATED_BYTES {
+            return Err(format!(
+                "shape {shape:?} repeats the elements of a storage of {} bytes to {bytes}; \
+                 save a contiguous copy of it",
+                storage.len()
+            ));
+        }
+        Ok(Self {
+            dtype,
+            shape,
+            strides,
+            offset,
+            storage,
+        })
+    }
+
+    /// Type of the elements.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// Size of every axis; none for a scalar.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Distance along every axis, in elements.
+    pub fn strides(&self) -> &[usize] {
+        &self.strides
+    }
+
+    /// The first element's place in the storage, in elements.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// Where the elements lie.
+    pub fn storage(&self) -> &Arc<Storage> {
+        &self.storage
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.shape.contains(&0)
+    }
+
+    /// Whether `other` is the same view of the same storage: a tied parameter.
+    pub fn is_same_view(&self, other: &Self) -> bool {
+        self.storage.is_same(&other.storage)
+            && (self.dtype, self.offset) == (other.dtype, other.offset)
+            && (&self.shape, &self.strides) == (&other.shape, &other.strides)
+    }
+
+    /// Little-endian bytes of the elements in row-major order; not copied where they lie so.
+    ///
+    /// # Errors
+    ///
+    /// If the storage is damaged or there is not enough memory.
+    pub fn to_bytes(&self) -> Result<Bytes, ReadError> {
+        self.view()?.bytes()
+    }
+
+    /// The elements of a tensor of floats (f64 is rounded), or of integers of up to 16 bits.
+    ///
+    /// # Errors
+    ///
+    /// If it has another type, the storage is damaged or there is not enough memory.
+    pub fn to_f32(&self) -> Result<Vec<f32>, ReadError> {
+        self.view()?.f32()
+    }
+
+    /// The elements of a tensor of floats, or of integers of up to 32 bits.
+    ///
+    /// # Errors
+    ///
+    /// As [`to_f32`](Self::to_f32).
+    pub fn to_f64(&self) -> Result<Vec<f64>, ReadError> {
+        self.view()?.f64()
+    }
+
+    /// The elements of a tensor of integers or bools.
+    ///
+    /// # Errors
+    ///
+    /// As [`to_f32`](Self::to_f32).
+    pub fn to_i64(&self) -> Result<Vec<i64>, ReadError> {
+        self.view()?.i64()
+    }
+
+    fn view(&self) -> Result<View<'_>, ReadError> {
+        Ok(View {
+            dtype: self.dtype,
+            shape: &self.shape,
+            strides: &self.strides,
+            offset: self.offset,
+            data: self.storage.bytes()?,
+        })
+    }
+}
+
+impl fmt::Debug for TorchTensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tensor({:?}, {:?})", self.dtype, self.shape)
+    }
+}
