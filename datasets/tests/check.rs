@@ -38,7 +38,7 @@ fn quiet() -> CheckOptions {
     }
 }
 
-fn checked(paths: &[PathBuf]) -> Report {
+fn checked(paths: &[impl AsRef<Path>]) -> Report {
     check(paths, &quiet()).unwrap()
 }
 
@@ -123,7 +123,7 @@ fn a_store_that_does_not_open_is_looked_at_file_by_file() {
         fs::write(dir.join(shard), &bytes[..bytes.len() - 1]).unwrap();
     }
     fs::write(dir.join("tags.jsonl"), "[]\n[}\n[]\n").unwrap();
-    let report = checked(&[dir.clone()]);
+    let report = checked(&[&dir]);
     let unreadable = Kind::Unreadable;
     let wanted = [
         (
@@ -166,7 +166,7 @@ fn what_is_built_is_clean_and_damage_is_found_in_all_of_it() {
     )
     .unwrap();
 
-    let report = checked(&[dir.clone()]);
+    let report = checked(&[&dir]);
     assert_problems(&report, &[]);
     let names: Vec<_> = report
         .checked
@@ -200,7 +200,7 @@ fn what_is_built_is_clean_and_damage_is_found_in_all_of_it() {
     bytes.extend_from_slice(&good);
     fs::write(&corpus, bytes).unwrap();
     fs::write(dir.join("dataset.json"), "{").unwrap();
-    let report = checked(&[dir.clone()]);
+    let report = checked(&[&dir]);
     let file = "statements.jsonl";
     assert_problems(
         &report,
@@ -229,7 +229,7 @@ fn a_corpus_with_and_without_its_images() {
     store(&files.path("s"), &["a", "b", "c"]);
     let row = |image: &str| format!("{{\"image\": \"{image}\", \"text\": \"one dog\"}}\n");
     let corpus = files.write("c.jsonl", row("a") + &row("z") + &row("a"));
-    let alone = checked(&[corpus.clone()]);
+    let alone = checked(&[&corpus]);
     assert_problems(&alone, &[]);
     assert!(alone.checked[0].notes[0].contains("--regions"));
     assert_eq!(
@@ -240,7 +240,7 @@ fn a_corpus_with_and_without_its_images() {
         regions: Some(files.path("s")),
         ..quiet()
     };
-    let report = check(&[corpus.clone()], &options).unwrap();
+    let report = check(&[&corpus], &options).unwrap();
     assert_problems(
         &report,
         &[("c.jsonl", "2", Kind::UnknownImage, "image `z` is not in")],
@@ -302,7 +302,7 @@ fn every_row_of_a_feature_table() {
         format!("h\t{{\"num_boxes\": 2, \"features\": \"{good}\"}}"),
     ];
     let table = files.write("features.tsv", lines.join("\n") + "\n");
-    let report = check(&[table.clone()], &of_dim_two()).unwrap();
+    let report = check(&[&table], &of_dim_two()).unwrap();
     let file = "features.tsv";
     assert_problems(
         &report,
@@ -346,7 +346,7 @@ fn every_row_of_a_feature_table() {
         .collect();
     let index = |starts: &[usize]| -> String { starts.iter().map(|s| format!("{s}\n")).collect() };
     files.write("features.lineidx", index(&starts));
-    let with_index = check(&[table.clone()], &of_dim_two()).unwrap();
+    let with_index = check(&[&table], &of_dim_two()).unwrap();
     assert_eq!(with_index.total, report.total);
     let mut wrong = starts[..10].to_vec();
     wrong[3] += 1;
@@ -624,7 +624,7 @@ fn questions_and_annotations_are_joined() {
         vqa_annotation(1, 5, 9), vqa_annotation(2, 7, 10), vqa_annotation(3, 5, 10),
         vqa_annotation(3, 5, 10), vqa_annotation(9, 5, 10)]});
     let annotations = files.write("a.json", annotations.to_string());
-    let report = checked(&[annotations.clone(), questions.clone()]);
+    let report = checked(&[&annotations, &questions]);
     assert_problems(
         &report,
         &[
@@ -724,7 +724,7 @@ fn lines_of_nlvr2() {
 #[test]
 fn formats_are_told_by_content() {
     let files = Files::new();
-    let fails = |path: &Path| message(check(&[path.to_path_buf()], &quiet()));
+    let fails = |path: &Path| message(check(&[path], &quiet()));
     let text = files.write("a.txt", "once upon a time\n");
     let found = fails(&text);
     assert!(

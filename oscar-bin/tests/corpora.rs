@@ -54,6 +54,22 @@ fn the_official_corpus_trains_the_same_weights_as_the_same_rows_in_json_lines() 
 }
 
 #[test]
+fn the_official_corpus_is_trained_from_as_published() {
+    let place = Workplace::new();
+    let official = Official::write(place.directory.path(), 12);
+    official.features_as_published();
+    let recipe = recipe("texts/corpus.yaml", "data")
+        .replace("\"same.jsonl\"", "\"texts/corpus.yaml\"")
+        .replace("\"same\"", "\"data\"")
+        .replace("steps = 60", "steps = 3");
+    let output = train(&place, "published", &recipe);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let config = place.path("runs/published/last/config.json");
+    let config = std::fs::read_to_string(config).expect("a configuration");
+    assert!(config.contains("\"img_feature_dim\": 2054"), "{config}");
+}
+
+#[test]
 fn the_recipe_of_a_run_repeats_a_mix() {
     let place = Workplace::new();
     Official::write(place.directory.path(), 12);

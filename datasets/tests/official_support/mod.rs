@@ -21,6 +21,8 @@ const CLASSES: [&str; 6] = ["dog", "red hat", "tree", "old man", "boat", "street
 /// and `same.jsonl` over the store `same`, which has the same rows.
 pub struct Official {
     pub dir: PathBuf,
+    gqa: Vec<Image>,
+    cc: Vec<Image>,
 }
 
 /// One image.
@@ -126,27 +128,28 @@ struct Row {
 impl Official {
     /// Writes the corpus with `images` images of each data set.
     pub fn write(dir: &Path, images: usize) -> Self {
-        let this = Self { dir: dir.into() };
-        let gqa: Vec<Image> = (0..images).map(Image::gqa).collect();
-        let cc: Vec<Image> = (0..images).map(Image::cc).collect();
+        let this = Self {
+            dir: dir.into(),
+            gqa: (0..images).map(Image::gqa).collect(),
+            cc: (0..images).map(Image::cc).collect(),
+        };
+        let (gqa, cc) = (&this.gqa, &this.cc);
         this.describe();
-        this.labels("gqa", &gqa);
-        this.labels("googlecc", &cc);
-        this.answers(&gqa);
+        this.labels("gqa", gqa);
+        this.labels("googlecc", cc);
+        this.answers(gqa);
 
-        store(&this.path("data/gqa_features"), &gqa, |image| &image.id);
+        store(&this.path("data/gqa_features"), gqa, |image| &image.id);
         for chunk in 0..2 {
             let of_chunk = cc.iter().filter(|image| image.chunk == Some(chunk));
             let folder = this.path(&format!("data/cc_features/{chunk}"));
             store(&folder, of_chunk, |image| &image.id);
         }
         fs::create_dir_all(this.path("data/cc_features/logs")).expect("a directory");
-        store(&this.path("same"), gqa.iter().chain(&cc), |image| {
-            &image.key
-        });
+        store(&this.path("same"), gqa.iter().chain(cc), |image| &image.key);
 
         let mut rows = Vec::new();
-        for (number, (gqa, cc)) in gqa.iter().zip(&cc).enumerate() {
+        for (number, (gqa, cc)) in gqa.iter().zip(cc).enumerate() {
             rows.extend([
                 caption(cc),
                 caption(gqa),
@@ -190,6 +193,31 @@ impl Official {
             writer.push(image).expect("an image");
         }
         writer.finish().expect("a store");
+    }
+
+    /// Puts feature files as published in the place of the region stores: an image has one region
+    /// of 2,054 values, the first of which is its number.
+    pub fn features_as_published(&self) -> &Self {
+        self.remove("data/gqa_features").remove("data/cc_features");
+        self.feature_file("data/gqa_features", self.gqa.iter());
+        for chunk in 0..2 {
+            let of_chunk = self.cc.iter().filter(|image| image.chunk == Some(chunk));
+            self.feature_file(&format!("data/cc_features/{chunk}"), of_chunk);
+        }
+        self
+    }
+
+    fn feature_file<'a>(&self, folder: &str, images: impl DoubleEndedIterator<Item = &'a Image>) {
+        let (mut table, mut ids) = (String::new(), Vec::new());
+        // Not in the order of the corpus.
+        for image in images.rev() {
+            let mut bytes = vec![0u8; 2054 * 4];
+            bytes[..4].copy_from_slice(&(image.number as f32).to_le_bytes());
+            table += &format!("{}\t1\t{}\n", image.id, base64(&bytes));
+            ids.push(image.id.clone());
+        }
+        self.write_table(&format!("{folder}/features.tsv"), &table, true);
+        self.write_ids(&format!("{folder}/imageid2idx.json"), ids.into_iter());
     }
 
     fn describe(&self) {
@@ -339,4 +367,22 @@ fn answers(image: &Image, number: usize) -> Vec<&'static str> {
 
 fn answer_id(image: &Image, number: usize) -> String {
     format!("q{}x{number}", image.id)
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for three in bytes.chunks(3) {
+        let word = three
+            .iter()
+            .fold(0, |word, byte| word << 8 | u32::from(*byte));
+        let word = word << (8 * (3 - three.len()));
+        for digit in 0..4 {
+            text.push(match digit <= three.len() {
+                true => DIGITS[(word >> (18 - 6 * digit) & 63) as usize] as char,
+                false => '=',
+            });
+        }
+    }
+    text
 }
