@@ -35,10 +35,12 @@ pub(super) fn pickles() -> Vec<Vec<u8>> {
 
 /// Files of `torch.save`, those of the reader's own tests.
 pub(super) fn torch_files() -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../oscar-core/tests/fixtures/pytorch");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../oscar-core/tests/pytorch_files");
     let files = collect(&folder).into_iter();
     files
-        .filter(|(name, bytes)| !name.ends_with(".py") && bytes.len() < 1 << 16)
+        .filter(|(name, bytes)| {
+            !name.ends_with(".py") && !name.ends_with(".json") && bytes.len() < 1 << 16
+        })
         .map(|(_, bytes)| bytes)
         .collect()
 }
