@@ -166,7 +166,7 @@ fn damaged_files_never_panic() {
     ];
     for name in files {
         let whole = fixture(name);
-        for case in 0..1500 {
+        for case in 0..5000 {
             let mut random = ChaCha8Rng::seed_from_u64(case);
             let mut bytes = whole.clone();
             mutate(&mut bytes, &mut random);
@@ -185,7 +185,7 @@ fn damaged_pickles_in_sound_archives_never_panic() {
         shape: &[2, 3],
         strides: &[3, 1],
     };
-    for case in 0..6000 {
+    for case in 0..20_000 {
         let mut random = ChaCha8Rng::seed_from_u64(case);
         let mut pickle = tensor.pickle();
         mutate(&mut pickle, &mut random);
@@ -304,14 +304,14 @@ fn program(random: &mut ChaCha8Rng) -> Vec<u8> {
 #[test]
 fn random_programs_never_panic() {
     let mut accepted = 0;
-    for case in 0..60_000 {
+    for case in 0..200_000 {
         let mut random = ChaCha8Rng::seed_from_u64(case);
         let bytes = program(&mut random);
         accepted += usize::from(pickle::parse(bytes.clone(), &Limits::default()).is_ok());
         read(&bytes, &format!("case {case}"));
     }
     // Not all of them end at their first instruction.
-    assert!(accepted > 500, "{accepted} programs were sound");
+    assert!(accepted > 2000, "{accepted} programs were sound");
 }
 
 #[test]

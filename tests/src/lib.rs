@@ -19,8 +19,10 @@ mod set;
 mod steps;
 mod suite;
 mod vqa;
+mod weights;
 
 pub use check::{Check, Report};
 pub use fault::Fault;
 pub use set::{Kind, Set};
 pub use suite::{Outcome, Summary, run, run_set};
+pub use weights::{TorchWeights, compare_weights};

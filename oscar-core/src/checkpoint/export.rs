@@ -82,7 +82,9 @@ impl Tensors {
     fn tied(&self) -> Vec<Vec<String>> {
         let groups = (0..self.storages.len()).map(|storage| {
             let names = self.names.iter().filter(|named| named.storage == storage);
-            names.map(|named| named.name.clone()).collect::<Vec<_>>()
+            let mut names: Vec<_> = names.map(|named| named.name.clone()).collect();
+            names.sort_by_key(|name| name == DECODER);
+            names
         });
         groups.filter(|names| names.len() > 1).collect()
     }

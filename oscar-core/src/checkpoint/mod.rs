@@ -15,6 +15,7 @@ mod load;
 mod names;
 mod official;
 mod save;
+mod sniff;
 mod weights;
 
 pub use error::{CheckpointError, ShapeMismatch};
@@ -26,7 +27,8 @@ pub use load::{LoadReport, RandomInit, compare, load, read_tensors};
 pub use names::{Parameter, parameters};
 pub use official::Change;
 pub use save::{NamedTensor, save, write_tensors};
-pub use weights::{WEIGHT_FILES, Weight, WeightFile, WeightFormat, locate};
+pub use sniff::{WEIGHT_FILES, locate};
+pub use weights::{Weight, WeightFile, WeightFormat};
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;

@@ -1,6 +1,5 @@
 //! An open file of weights, whatever its format.
 
-use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,11 +10,9 @@ use safetensors::tensor::Dtype;
 use super::CheckpointError;
 use super::error::{non_finite, printable_start};
 use super::official::{self, Change};
+use super::sniff::{Look, locate, looks_like};
 use crate::pytorch::pickle::{Limits, printable};
 use crate::pytorch::{Dict, Storage, TorchFile, TorchFormat, TorchTensor, Value, map_file};
-
-/// Names of the weights in a directory, the first that is there counts.
-pub const WEIGHT_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
 /// Names under which training scripts put the weights among other things.
 const WRAPPERS: [&str; 4] = ["model", "state_dict", "model_state_dict", "module"];
@@ -139,6 +136,8 @@ impl WeightFile {
                 })?,
             });
         }
+        // The header of such a file is a table without an order.
+        weights.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Self {
             path,
             format: WeightFormat::Safetensors,
@@ -283,66 +282,9 @@ impl WeightFile {
     }
 }
 
-/// The file of weights that `path` is, or that the directory `path` holds.
-///
-/// # Errors
-///
-/// If a directory holds none.
-pub fn locate(path: &Path) -> Result<PathBuf, CheckpointError> {
-    if !path.is_dir() {
-        return Ok(path.into());
-    }
-    let found = WEIGHT_FILES.iter().map(|name| path.join(name));
-    found
-        .into_iter()
-        .find(|file| file.is_file())
-        .ok_or_else(|| CheckpointError::Io {
-            action: "read",
-            path: path.into(),
-            source: Error::new(
-                ErrorKind::NotFound,
-                format!("the directory holds neither {}", WEIGHT_FILES.join(" nor ")),
-            ),
-        })
-}
-
 /// Whether weights are of this type.
 pub(super) fn is_float(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64)
-}
-
-enum Look {
-    Safetensors,
-    Torch,
-    Other(&'static str),
-}
-
-/// What a file is by its first bytes.
-fn looks_like(bytes: &[u8]) -> Option<Look> {
-    if bytes.is_empty() {
-        return Some(Look::Other("it is empty"));
-    }
-    if bytes.starts_with(b"version https://git-lfs") {
-        return Some(Look::Other(
-            "it is the pointer that Git LFS leaves in place of the file; fetch the file itself \
-             with git lfs pull",
-        ));
-    }
-    let start = bytes.trim_ascii_start();
-    if start.starts_with(b"<") {
-        return Some(Look::Other(
-            "it is a page of HTML or XML, as servers send in place of a file that they refuse; \
-             download it again",
-        ));
-    }
-    if bytes.get(8) == Some(&b'{') {
-        return Some(Look::Safetensors);
-    }
-    // A zip archive, or a pickle of protocol 2 or later.
-    if bytes.starts_with(b"PK") || bytes.starts_with(b"\x80") {
-        return Some(Look::Torch);
-    }
-    None
 }
 
 fn tensors_of(dict: &Dict) -> Vec<Weight> {

@@ -11,8 +11,8 @@ use oscar_core::input::{
 };
 use oscar_core::ops::TrainBackend;
 use oscar_train::{
-    BatchSource, Corpus, Describe, Fit, Interrupter, JudgedBy, MODEL_FILE, Outcome, RunDir, fit,
-    peak_memory, write_json,
+    BatchSource, Corpus, Describe, Fit, Interrupter, JudgedBy, Outcome, RunDir, fit, peak_memory,
+    write_json,
 };
 
 use crate::config::{PretrainConfig, PretrainError};
@@ -178,10 +178,7 @@ fn start_weights<B: TrainBackend>(
     let Some(path) = &config.init.checkpoint else {
         return Ok(model);
     };
-    let path = match path.is_dir() {
-        true => path.join(MODEL_FILE),
-        false => path.clone(),
-    };
+    let path = checkpoint::locate(path).map_err(|error| PretrainError::Train(error.into()))?;
     let random = match config.init.random.as_slice() {
         [] => RandomInit::Refuse,
         parts if parts.iter().any(|part| part == "all") => RandomInit::All,
@@ -200,6 +197,9 @@ fn announce(path: &Path, report: &LoadReport) {
         report.loaded.len(),
         report.skipped.len()
     );
+    for change in &report.changes {
+        tracing::info!("{}: {change}", path.display());
+    }
     for name in &report.skipped {
         tracing::debug!("skipped {name}: the model has no place for it");
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::arena::{Node, Parsed, Slot, StorageSpec, TensorSpec};
 use super::error::printable;
-use super::machine::{Node, Parsed, Slot, StorageSpec, TensorSpec};
 use super::numpy::{ArraySpec, NumpyType};
 use super::{PickleError, Problem};
 use crate::pytorch::convert::{MAX_RANK, element_size};
