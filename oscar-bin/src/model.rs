@@ -8,6 +8,7 @@ use burn_flex::{Flex, FlexDevice};
 use clap::{Args, Subcommand};
 use oscar_core::checkpoint::{self, ImportOptions, Imported, Inspection, LoadReport, TrainingArgs};
 use oscar_core::model::OscarForPretraining;
+use oscar_pretraining::PretrainConfig;
 use serde_json::{Map, Value, json};
 
 use crate::Ending;
@@ -214,7 +215,7 @@ fn inspect(args: &InspectArgs) -> Result<()> {
 
 /// What the pre-training model of a recipe would take. Its parameters are not drawn for this.
 fn compare(args: &InspectArgs, recipe: &str) -> Result<LoadReport> {
-    let recipe = config::resolve(&Source::open(recipe)?, &[])?;
+    let recipe: PretrainConfig = config::resolve(&Source::open(recipe)?, &[])?;
     recipe.model.validate()?;
     let model = OscarForPretraining::<Flex>::new(&recipe.model, &FlexDevice);
     Ok(checkpoint::compare(&model, &args.file)?)

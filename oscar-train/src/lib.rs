@@ -18,6 +18,7 @@ mod run;
 mod schedule;
 mod settings;
 mod shuffle;
+mod start;
 mod stats;
 mod strategy;
 mod terminal;
@@ -36,6 +37,7 @@ pub use run::{
 };
 pub use schedule::{LinearSchedule, ScheduleOrder};
 pub use settings::{OptimizerConfig, TrainConfig};
+pub use start::{InitConfig, open_vocabulary, start_weights};
 pub use stats::{
     LOSS, LearningRateMetric, StatMetric, Statistic, StepOutput, StepStats, ThroughputMetric,
 };

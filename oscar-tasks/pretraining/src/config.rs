@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use oscar_core::config::{ConfigError, ModelConfig, require};
 use oscar_core::input::{InputError, PaddingConfig, PretrainEncoderConfig};
 use oscar_datasets::OfficialCorpusOptions;
-use oscar_train::{OptimizerConfig, TrainConfig, TrainError};
+use oscar_train::{InitConfig, OptimizerConfig, TrainConfig, TrainError};
 use serde::{Deserialize, Serialize};
 
 use crate::grounding::GroundingConfig;
@@ -161,18 +161,6 @@ pub struct MixConfig {
     /// Its share of the examples, relative to the other weights; without weights, each corpus has
     /// the share of its size.
     pub weight: Option<f64>,
-}
-
-/// `[init]` of a recipe.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct InitConfig {
-    /// A safetensors or PyTorch file, or a directory with `model.safetensors` or
-    /// `pytorch_model.bin`; without one all weights are random.
-    pub checkpoint: Option<PathBuf>,
-    /// Official names, or starts of them, that may stay random if the checkpoint lacks them;
-    /// `all` allows any.
-    pub random: Vec<String>,
 }
 
 /// What can be wrong with a run before it starts, or end it.

@@ -8,9 +8,6 @@ use oscar_train::Portion;
 
 use crate::config::{CorpusConfig, DataConfig, PretrainError};
 
-/// The vocabulary of BERT base uncased (Apache-2.0), which every published recipe uses.
-const BERT_BASE_UNCASED: &str = include_str!("../../../config/bert-base-uncased-vocab.txt");
-
 /// Shares of a mix are multiples of 1 in this many.
 const WEIGHT_SCALE: f64 = (1u64 << 48) as f64;
 
@@ -133,9 +130,7 @@ fn open_vocabulary(
     corpora: &[&dyn ExampleSource],
 ) -> Result<Tokenizer, PretrainError> {
     Ok(match vocab {
-        None | Some("bert-base-uncased") => {
-            Tokenizer::from_vocab(BERT_BASE_UNCASED.lines().map(String::from).collect())?
-        }
+        None | Some("bert-base-uncased") => Tokenizer::bert_base_uncased()?,
         Some("corpus") => Tokenizer::from_corpora(corpora)?,
         Some(path) => Tokenizer::from_vocab_file(path)?,
     })

@@ -9,9 +9,7 @@ mod grounding;
 mod run;
 mod task;
 
-pub use config::{
-    CorpusConfig, DataConfig, ExtraConfig, InitConfig, MixConfig, PretrainConfig, PretrainError,
-};
+pub use config::{CorpusConfig, DataConfig, ExtraConfig, MixConfig, PretrainConfig, PretrainError};
 pub use data::PretrainSource;
 pub use grounding::{Grounding, GroundingConfig, GroundingProbe, UnknownWord};
 pub use run::{PretrainReport, RunOptions, pretrain};

@@ -1,18 +1,18 @@
 //! A pre-training run from recipe to report.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use oscar_core::checkpoint::{self, LoadReport, Parameter, RandomInit};
+use oscar_core::checkpoint::{self, Parameter};
 use oscar_core::input::{
     ContrastConfig, ExampleSource, PretrainBatch, PretrainBatcher, PretrainEncoder, Tokenizer,
 };
 use oscar_core::ops::TrainBackend;
 use oscar_train::{
-    BatchSource, Corpus, Describe, Fit, Interrupter, JudgedBy, Outcome, RunDir, fit, peak_memory,
-    write_json,
+    BatchSource, Corpus, Describe, Fit, Interrupter, JudgedBy, Outcome, RunDir, TrainError, fit,
+    peak_memory, start_weights, write_json,
 };
 
 use crate::config::{PretrainConfig, PretrainError};
@@ -113,7 +113,7 @@ pub fn pretrain<B: TrainBackend>(
     };
     // A run that goes on has weights of its own; those it started from may be gone by then.
     let model = match done_before {
-        0 => start_weights(model, &config)?,
+        0 => start_weights(model, &config.init).map_err(TrainError::from)?,
         _ => model,
     };
     // Counted without drawing any: `fit` draws them from the seed, or loads them.
@@ -169,46 +169,6 @@ pub fn pretrain<B: TrainBackend>(
         peak_memory: peak_memory(),
         directory,
     })
-}
-
-fn start_weights<B: TrainBackend>(
-    model: PretrainingTask<B>,
-    config: &PretrainConfig,
-) -> Result<PretrainingTask<B>, PretrainError> {
-    let Some(path) = &config.init.checkpoint else {
-        return Ok(model);
-    };
-    let path = checkpoint::locate(path).map_err(|error| PretrainError::Train(error.into()))?;
-    let random = match config.init.random.as_slice() {
-        [] => RandomInit::Refuse,
-        parts if parts.iter().any(|part| part == "all") => RandomInit::All,
-        parts => RandomInit::Parts(parts.to_vec()),
-    };
-    let (model, report) = checkpoint::load(model, &path, &random)
-        .map_err(|error| PretrainError::Train(error.into()))?;
-    announce(&path, &report);
-    Ok(model)
-}
-
-fn announce(path: &Path, report: &LoadReport) {
-    tracing::info!(
-        "{}: {} parameters loaded, {} tensors skipped",
-        path.display(),
-        report.loaded.len(),
-        report.skipped.len()
-    );
-    for change in &report.changes {
-        tracing::info!("{}: {change}", path.display());
-    }
-    for name in &report.skipped {
-        tracing::debug!("skipped {name}: the model has no place for it");
-    }
-    for name in &report.missing {
-        tracing::warn!("{name} is not in the file and starts random, as allowed");
-    }
-    for mismatch in &report.mismatched {
-        tracing::warn!("{mismatch}; it starts random, as allowed");
-    }
 }
 
 /// Puts configuration and vocabulary beside saved weights.

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Task;
 use super::run::FinetuneError;
-use super::start::InitConfig;
 use crate::settings::{OptimizerConfig, TrainConfig};
+use crate::start::InitConfig;
 
 /// Everything that decides a fine-tuning run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

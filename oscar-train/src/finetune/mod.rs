@@ -17,7 +17,6 @@ mod evaluate;
 mod model;
 mod run;
 mod source;
-mod start;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -35,7 +34,6 @@ pub use evaluate::{EvaluateOptions, Logits, Throughput, predict_logits};
 pub use model::{ACCURACY, FinetuneModel, RECALL_AT_1};
 pub use run::{FinetuneError, FinetuneReport, FinetuneRun, finetune, write_predictions};
 pub use source::{ClassBatch, FinetuneSource};
-pub use start::{InitConfig, open_vocabulary, start_weights};
 
 /// What Burn has no word for: a task and its section of the recipe, `[task]`.
 pub trait Task:

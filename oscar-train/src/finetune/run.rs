@@ -11,7 +11,6 @@ use oscar_core::input::{InputError, SequenceEncoder, SourceError};
 use oscar_core::ops::{OscarBackend, TrainBackend};
 
 use super::checkpoint::{describe, open_checkpoint};
-use super::start::{open_vocabulary, start_weights};
 use super::{
     ACCURACY, EvaluateOptions, Evaluation, FinetuneConfig, FinetuneModel, FinetuneSource, Role,
     Task, TaskData,
@@ -21,6 +20,7 @@ use crate::fit::{Fit, fit};
 use crate::loader::{BatchSource, Corpus};
 use crate::memory::peak_memory;
 use crate::run::{RunDir, write_json};
+use crate::start::{open_vocabulary, start_weights};
 use crate::strategy::{JudgedBy, Outcome};
 use crate::{Interrupter, write_file};
 
