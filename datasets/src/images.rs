@@ -54,14 +54,11 @@ pub fn open_images(path: &Path) -> Result<SharedImages> {
         return Ok(RegionStore::open(path)?);
     }
     let table = path.extension().is_some_and(|extension| extension == "tsv");
-    if table || path.is_dir() {
-        if let Some(files) = OfficialFiles::find(path)? {
-            return Ok(OfficialImages::open_files(
-                path,
-                &files,
-                OfficialOptions::default(),
-            )?);
-        }
+    if (table || path.is_dir())
+        && let Some(files) = OfficialFiles::find(path)?
+    {
+        let options = OfficialOptions::default();
+        return Ok(OfficialImages::open_files(path, &files, options)?);
     }
     if path.is_file() {
         return Err(DatasetError::malformed(

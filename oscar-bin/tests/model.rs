@@ -111,7 +111,7 @@ fn a_file_is_shown_with_its_parts() {
         "ckpt/pytorch_model.bin",
         "3 layers of 48, vocabulary 200, regions of 38 values, normalised",
         "tied: bert.embeddings.word_embeddings.weight = cls.predictions.decoder.weight",
-        "BERT body                   72,048",
+        "BERT body                   72,096",
         "contrastive head                98",
         "cls.seq_relationship.weight ",
         "[2, 48]",

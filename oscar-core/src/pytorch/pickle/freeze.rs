@@ -322,7 +322,11 @@ fn child(node: &Node, index: usize) -> Option<Slot> {
         Node::List(items) | Node::Tuple(items) | Node::Set(items) => items.get(index).copied(),
         Node::Dict(entries) | Node::Object(_, entries) => {
             let (key, value) = entries.get(index / 2)?;
-            Some(if index.is_multiple_of(2) { *key } else { *value })
+            Some(if index.is_multiple_of(2) {
+                *key
+            } else {
+                *value
+            })
         }
         Node::Tensor(spec) => [spec.shape, spec.strides].get(index).copied(),
         Node::Array(spec) => [spec.dtype, spec.shape, spec.data].get(index).copied(),
