@@ -191,7 +191,8 @@ fn truth(statement: &str, left: &[Seen], right: &[Seen]) -> bool {
             other => panic!("{other}"),
         };
     }
-    let wanted: [(&str, fn([bool; 2]) -> bool); 5] = [
+    type Truth = fn([bool; 2]) -> bool;
+    let wanted: [(&str, Truth); 5] = [
         ("both images show ", |shown| shown == [true, true]),
         ("neither image shows ", |shown| shown == [false, false]),
         ("exactly one image has ", |[left, right]| left != right),
