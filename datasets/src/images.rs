@@ -49,14 +49,16 @@ pub fn open_images(path: &Path) -> Result<SharedImages> {
         return Ok(RegionStore::open(path)?);
     }
     let table = path.extension().is_some_and(|extension| extension == "tsv");
-    if table || path.is_dir() {
-        if let Some(files) = OfficialFiles::find(path)? {
-            return Ok(OfficialImages::open_files(
-                path,
-                &files,
-                OfficialOptions::default(),
-            )?);
-        }
+    let files = match table || path.is_dir() {
+        true => OfficialFiles::find(path)?,
+        false => None,
+    };
+    if let Some(files) = files {
+        return Ok(OfficialImages::open_files(
+            path,
+            &files,
+            OfficialOptions::default(),
+        )?);
     }
     if path.is_file() {
         return Err(DatasetError::malformed(
