@@ -8,7 +8,9 @@ use serde_json::Value;
 use support::{Workplace, assert_fails, stderr, stdout, write};
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/fixtures")
+        .join(name)
 }
 
 /// A place with `ckpt/`: weights of PyTorch before 1.6, a configuration and a vocabulary.
@@ -40,12 +42,27 @@ fn text(place: &Workplace, args: &[&str]) -> String {
 #[test]
 fn weights_go_in_and_out_unchanged() {
     let place = place();
-    let said = text(&place, &["model", "import", "ckpt", "--out", "models/oscar"]);
-    assert!(said.contains("PyTorch (before 1.6) file: pre-training, 2 contrastive"), "{said}");
-    assert!(said.contains("lacked num_contrast_classes; 2 is filled in"), "{said}");
-    assert!(said.contains("models/oscar: model.safetensors, config.json, vocab.txt"), "{said}");
+    let said = text(
+        &place,
+        &["model", "import", "ckpt", "--out", "models/oscar"],
+    );
+    assert!(
+        said.contains("PyTorch (before 1.6) file: pre-training, 2 contrastive"),
+        "{said}"
+    );
+    assert!(
+        said.contains("lacked num_contrast_classes; 2 is filled in"),
+        "{said}"
+    );
+    assert!(
+        said.contains("models/oscar: model.safetensors, config.json, vocab.txt"),
+        "{said}"
+    );
 
-    let said = text(&place, &["model", "export", "models/oscar", "--out", "out.bin"]);
+    let said = text(
+        &place,
+        &["model", "export", "models/oscar", "--out", "out.bin"],
+    );
     let tied = "bert.embeddings.word_embeddings.weight = cls.predictions.decoder.weight";
     assert!(said.contains(tied), "{said}");
     let args = ["model", "export", "out.bin", "--out", "back.safetensors"];
@@ -53,17 +70,32 @@ fn weights_go_in_and_out_unchanged() {
     let read = |path: PathBuf| {
         let mut tensors = oscar_core::checkpoint::read_tensors(path).unwrap();
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
-        tensors.into_iter().map(|tensor| (tensor.name, tensor.shape, tensor.data)).collect()
+        tensors
+            .into_iter()
+            .map(|tensor| (tensor.name, tensor.shape, tensor.data))
+            .collect()
     };
     let expected: Vec<_> = read(fixture("pretrain_ln/model.safetensors"));
-    for path in ["models/oscar/model.safetensors", "out.bin", "back.safetensors"] {
+    for path in [
+        "models/oscar/model.safetensors",
+        "out.bin",
+        "back.safetensors",
+    ] {
         assert!(read(place.path(path)) == expected, "{path}");
     }
 
     // Not twice into the same place, unless asked.
     let again = place.run(&["model", "import", "ckpt", "--out", "models/oscar"]);
     assert_fails(&again, &["models/oscar/model.safetensors", "--overwrite"]);
-    let args = ["model", "import", "ckpt", "--out", "models/oscar", "--overwrite", "--json"];
+    let args = [
+        "model",
+        "import",
+        "ckpt",
+        "--out",
+        "models/oscar",
+        "--overwrite",
+        "--json",
+    ];
     let document = json(&place, &args);
     assert_eq!(document["directory"], "models/oscar");
     assert_eq!(document["filled"]["num_contrast_classes"], 2);
@@ -113,13 +145,24 @@ contrast = { texta_false_prob = 0.25, textb_sample_mode = \"text_b\" }
 #[test]
 fn what_a_recipe_would_take_is_shown() {
     let place = place();
-    let quickstart = json(&place, &["model", "inspect", "ckpt", "--for", "quickstart", "--json"]);
+    let quickstart = json(
+        &place,
+        &["model", "inspect", "ckpt", "--for", "quickstart", "--json"],
+    );
     assert_eq!(quickstart["for"]["recipe"], "quickstart");
-    assert!(!quickstart["for"]["mismatched"].as_array().unwrap().is_empty());
+    assert!(
+        !quickstart["for"]["mismatched"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
 
     write(&place.path("small.toml"), RECIPE);
     let said = text(&place, &["model", "inspect", "ckpt", "--for", "small.toml"]);
-    assert!(said.contains("The model of small.toml takes 64 of its 66 parameters"), "{said}");
+    assert!(
+        said.contains("The model of small.toml takes 64 of its 66 parameters"),
+        "{said}"
+    );
     let mismatch = "cls.seq_relationship.weight: file has [2, 48], model wants [3, 48]";
     assert!(said.contains(mismatch), "{said}");
 
@@ -150,19 +193,28 @@ fn what_is_wrong_is_said() {
             "export" => args.extend(["--out", "x.bin"]),
             _ => {}
         }
-        assert_fails(&place.run(&args), &["bad.bin", "os.system", "was not executed"]);
+        assert_fails(
+            &place.run(&args),
+            &["bad.bin", "os.system", "was not executed"],
+        );
     }
     assert!(!proof.exists());
 
     let other = fixture("pretrain_noln_3way/config.json");
     let args = ["model", "import", "ckpt", "--out", "x", "--model-config"];
     let refused = place.run(&[&args[..], &[other.to_str().unwrap()]].concat());
-    assert_fails(&refused, &["config.json", "the weights are of a model with"]);
+    assert_fails(
+        &refused,
+        &["config.json", "the weights are of a model with"],
+    );
     assert!(!place.path("x").exists());
 
     let whole = std::fs::read(place.path("ckpt/pytorch_model.bin")).unwrap();
     std::fs::write(place.path("cut.bin"), &whole[..whole.len() - 100]).unwrap();
-    assert_fails(&place.run(&["model", "inspect", "cut.bin"]), &["cut.bin", "cut short"]);
+    assert_fails(
+        &place.run(&["model", "inspect", "cut.bin"]),
+        &["cut.bin", "cut short"],
+    );
     let format = place.run(&["model", "export", "ckpt", "--out", "model.pth"]);
     assert_fails(&format, &["model.pth", ".bin (PyTorch) or .safetensors"]);
 }
@@ -170,11 +222,22 @@ fn what_is_wrong_is_said() {
 #[test]
 fn training_starts_from_a_file_of_pytorch() {
     let place = Workplace::small();
-    let few = ["--set", "train.steps=2", "--set", "optimizer.warmup_steps=1"];
+    let few = [
+        "--set",
+        "train.steps=2",
+        "--set",
+        "optimizer.warmup_steps=1",
+    ];
     let first = place.train("first", &few);
     assert!(first.status.success(), "{}", stderr(&first));
     std::fs::create_dir(place.path("torch")).unwrap();
-    let args = ["model", "export", "runs/first/last", "--out", "torch/pytorch_model.bin"];
+    let args = [
+        "model",
+        "export",
+        "runs/first/last",
+        "--out",
+        "torch/pytorch_model.bin",
+    ];
     text(&place, &args);
     for init in ["torch", "torch/pytorch_model.bin"] {
         let name = init.replace('/', "-");
@@ -182,7 +245,10 @@ fn training_starts_from_a_file_of_pytorch() {
         let said = stderr(&second);
         assert!(second.status.success(), "{said}");
         assert!(said.contains("pytorch_model.bin: "), "{said}");
-        assert!(said.contains("parameters loaded, 0 tensors skipped"), "{said}");
+        assert!(
+            said.contains("parameters loaded, 0 tensors skipped"),
+            "{said}"
+        );
     }
 }
 
@@ -191,7 +257,10 @@ fn help_has_examples() {
     let place = Workplace::new();
     for command in ["import", "export", "inspect"] {
         let said = text(&place, &["model", command, "--help"]);
-        assert!(said.contains(&format!("oscar-bin model {command} ")), "{said}");
+        assert!(
+            said.contains(&format!("oscar-bin model {command} ")),
+            "{said}"
+        );
         assert!(said.contains("Example"), "{said}");
     }
 }

@@ -12,8 +12,7 @@ use oscar_core::input::{
 use oscar_core::ops::TrainBackend;
 use oscar_datasets::{JsonlCorpus, RegionStore};
 use oscar_train::{
-    BatchSource, Corpus, Describe, Fit, Interrupter, Outcome, RunDir, fit, peak_memory,
-    write_json,
+    BatchSource, Corpus, Describe, Fit, Interrupter, Outcome, RunDir, fit, peak_memory, write_json,
 };
 
 use crate::config::{CorpusConfig, PretrainConfig, PretrainError};
