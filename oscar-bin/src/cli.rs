@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backend::BackendChoice;
 use crate::data_regions::RegionsArgs;
+use crate::model::ModelArgs;
 
 /// Vision-language pre-training with object tags (Oscar, Oscar+), in Rust on Burn.
 #[derive(Debug, Parser)]
@@ -52,6 +53,8 @@ pub enum Command {
     Train(TrainArgs),
     /// Build data sets
     Data(DataArgs),
+    /// Import, export and inspect weights
+    Model(ModelArgs),
     /// Measure training steps: samples per second and peak memory
     Bench(BenchArgs),
     /// List the built-in recipes, or print one
@@ -89,7 +92,8 @@ pub struct TrainArgs {
     /// Go on from the newest checkpoint of the run NAME, or of the newest run
     #[arg(short, long)]
     pub resume: bool,
-    /// Start weights: a safetensors file or a directory with model.safetensors
+    /// Start weights: a safetensors or PyTorch file, or a directory with model.safetensors or
+    /// pytorch_model.bin
     #[arg(long, value_name = "CHECKPOINT")]
     pub init: Option<PathBuf>,
     /// Part of the model, by official name, that may start random if CHECKPOINT lacks it, or `all`

@@ -10,6 +10,7 @@ mod config;
 mod data;
 mod data_regions;
 mod logging;
+mod model;
 mod recipes;
 mod runs;
 mod sample;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Train(args) => train::run(&cli.global, args),
         Command::Data(args) => data::run(args),
+        Command::Model(args) => model::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Recipes(args) => recipes::run(args),
     };

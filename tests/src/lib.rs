@@ -16,8 +16,10 @@ mod pretraining;
 mod set;
 mod steps;
 mod suite;
+mod weights;
 
 pub use check::{Check, Report};
 pub use fault::Fault;
 pub use set::{Kind, Set};
 pub use suite::{Outcome, Summary, run, run_set};
+pub use weights::{TorchWeights, compare_weights};

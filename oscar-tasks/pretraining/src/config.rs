@@ -75,8 +75,8 @@ pub struct ExtraConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct InitConfig {
-    /// A safetensors file, or a directory with `model.safetensors`; without one all weights are
-    /// random.
+    /// A safetensors or PyTorch file, or a directory with `model.safetensors` or
+    /// `pytorch_model.bin`; without one all weights are random.
     pub checkpoint: Option<PathBuf>,
     /// Official names, or starts of them, that may stay random if the checkpoint lacks them;
     /// `all` allows any.

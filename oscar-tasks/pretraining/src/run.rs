@@ -12,8 +12,7 @@ use oscar_core::input::{
 use oscar_core::ops::TrainBackend;
 use oscar_datasets::{JsonlCorpus, open_images};
 use oscar_train::{
-    BatchSource, Corpus, Describe, Fit, Interrupter, MODEL_FILE, Outcome, RunDir, fit, peak_memory,
-    write_json,
+    BatchSource, Corpus, Describe, Fit, Interrupter, Outcome, RunDir, fit, peak_memory, write_json,
 };
 
 use crate::config::{CorpusConfig, PretrainConfig, PretrainError};
@@ -258,10 +257,7 @@ fn start_weights<B: TrainBackend>(
     let Some(path) = &config.init.checkpoint else {
         return Ok(model);
     };
-    let path = match path.is_dir() {
-        true => path.join(MODEL_FILE),
-        false => path.clone(),
-    };
+    let path = checkpoint::locate(path).map_err(|error| PretrainError::Train(error.into()))?;
     let random = match config.init.random.as_slice() {
         [] => RandomInit::Refuse,
         parts if parts.iter().any(|part| part == "all") => RandomInit::All,
@@ -280,6 +276,9 @@ fn announce(path: &Path, report: &LoadReport) {
         report.loaded.len(),
         report.skipped.len()
     );
+    for change in &report.changes {
+        tracing::info!("{}: {change}", path.display());
+    }
     for name in &report.skipped {
         tracing::debug!("skipped {name}: the model has no place for it");
     }
