@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::folder::with_extension;
 use super::lxmert::{BUTD_COLUMNS, LXMERT_COLUMNS};
-use super::open::Format;
+use super::options::Format;
 use crate::error::{DatasetError, Result};
 use crate::official::{FEATURES_FILE, FeatureRow, OfficialFiles, TagChoice, parse_detections};
 use crate::store::INDEX_FILE;

@@ -292,3 +292,77 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
         serde_json::to_vec(value).map_err(|error| DatasetError::io("write", path)(error.into()))?;
     write_atomically(path, &text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Begun = Start<u32, String>;
+
+    fn begin(out: &Path, value: &str) -> Result<Begun> {
+        let identity = Identity::from([("dtype".to_string(), value.to_string())]);
+        Journal::begin(out, &identity, false, false)
+    }
+
+    fn journal(start: Begun) -> Journal {
+        match start {
+            Start::At(journal, _) => journal,
+            Start::Finished(result) => panic!("finished: {result}"),
+        }
+    }
+
+    #[test]
+    fn killed_between_the_name_and_tidying_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        let started = journal(begin(&out, "F16").unwrap());
+        let store = started.stage().unwrap();
+        fs::write(store.path().join(INDEX_FILE), "index").unwrap();
+        // As in `finish`, up to the removal of the partial directory.
+        write_json(&started.dir.join(FINISHED_FILE), &"result").unwrap();
+        store.commit().unwrap();
+        drop(started);
+        // Another import finds the store, and nothing of its own.
+        let other = begin(&out, "F32").err().expect("an error").to_string();
+        assert!(other.contains("already exists"), "{other}");
+        let again = begin(&out, "F16").unwrap();
+        assert!(matches!(again, Start::Finished(result) if result == "result"));
+        assert!(out.join(INDEX_FILE).exists() && !partial_dir(&out).unwrap().exists());
+    }
+
+    #[test]
+    fn killed_before_it_said_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        let partial = partial_dir(&out).unwrap();
+        fs::create_dir(&partial).unwrap();
+        fs::write(partial.join("import.tmp"), "{\"dty").unwrap();
+        let started = journal(begin(&out, "F16").unwrap());
+        started.abandon();
+        assert!(!partial.exists());
+    }
+
+    #[test]
+    fn damaged_records_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        let mut started = journal(begin(&out, "F16").unwrap());
+        let record = Record {
+            part: ShardPart::default(),
+            progress: 7,
+        };
+        started.record(&record).unwrap();
+        drop(started);
+        let Ok(Start::At(_, records)) = begin(&out, "F16") else {
+            panic!("it goes on")
+        };
+        assert_eq!(records[0].progress, 7);
+        let path = partial_dir(&out).unwrap().join(record_file(0));
+        fs::write(&path, "{").unwrap();
+        let found = begin(&out, "F16").err().expect("an error").to_string();
+        assert!(
+            found.contains("shard-00000.json") && found.contains("--restart"),
+            "{found}"
+        );
+    }
+}

@@ -11,7 +11,7 @@ use super::source::{FeatureSource, SourceBoxes, SourceImage};
 use super::vocabulary::Vocabularies;
 use crate::defect::Defect;
 use crate::error::{DatasetError, Result, excerpt};
-use crate::official::{BOX_VALUES, BlobLayout, decode_blob, decode_bytes, index_keys, pixels};
+use crate::official::{BlobLayout, decode_blob, decode_bytes, index_keys, pixels};
 use crate::tsv::TsvFile;
 
 const COLUMNS: &str = "a row has the ten columns of LXMERT or the six of bottom-up attention, \
@@ -157,7 +157,7 @@ fn parse_arrays(
     let regions = regions as usize;
 
     let layout = BlobLayout::of(features, regions, feature_dim)?;
-    if layout.dim == feature_dim + BOX_VALUES && regions > 0 {
+    if layout.dim != feature_dim && regions > 0 {
         let found = format!("features of {} values a region", layout.dim);
         return Err(Defect::new(
             found,

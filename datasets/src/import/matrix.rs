@@ -89,7 +89,8 @@ impl Arrays {
             boxes,
             count,
         } = self;
-        let fits = |side: usize| side == feature_dim || side == feature_dim + BOX_VALUES;
+        let with_boxes = feature_dim.saturating_add(BOX_VALUES);
+        let fits = |side: usize| side == feature_dim || side == with_boxes;
         let expected = count.or(boxes.as_ref().map(|boxes| boxes.rows));
         let mut features = match (fits(features.cols), fits(features.rows)) {
             (true, _) => features,
@@ -97,11 +98,9 @@ impl Arrays {
             _ if features.values.is_empty() => Matrix::default(),
             _ => {
                 let found = format!(
-                    "features of shape [{}, {}], where a region has {feature_dim} values, or {} \
-                     with its box",
-                    features.rows,
-                    features.cols,
-                    feature_dim + BOX_VALUES
+                    "features of shape [{}, {}], where a region has {feature_dim} values, or \
+                     {with_boxes} with its box",
+                    features.rows, features.cols,
                 );
                 return Err(Defect::new(
                     found,
@@ -122,7 +121,7 @@ impl Arrays {
         let (regions, dim) = (features.rows, features.cols);
         let values = features.to_f32();
         check_finite(&values, dim.max(1))?;
-        if dim == feature_dim + BOX_VALUES {
+        if dim == with_boxes {
             let (features, boxes) = split_boxes(&values, feature_dim);
             return Ok((features, SourceBoxes::Relative(boxes)));
         }

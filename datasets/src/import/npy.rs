@@ -3,6 +3,7 @@
 use half::f16;
 
 use super::matrix::Matrix;
+use super::python::Rest;
 use crate::defect::Defect;
 use crate::error::excerpt;
 
@@ -240,81 +241,6 @@ impl Dictionary {
             }),
             _ => Err("its header lacks `descr`, `fortran_order` or `shape`".into()),
         }
-    }
-}
-
-/// What is left of a header's text.
-struct Rest<'a>(&'a str);
-
-impl<'a> Rest<'a> {
-    fn skip(&mut self, token: &str) -> bool {
-        match self.0.trim_start().strip_prefix(token) {
-            Some(rest) => {
-                self.0 = rest;
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn expect(&mut self, token: &str) -> Result<(), String> {
-        match self.skip(token) {
-            true => Ok(()),
-            false => Err(format!(
-                "its header has {} in the place of {token:?}",
-                excerpt(self.0.trim_start())
-            )),
-        }
-    }
-
-    fn string(&mut self) -> Result<&'a str, String> {
-        let quote = if self.skip("\"") { '"' } else { '\'' };
-        if quote == '\'' {
-            self.expect("'")?;
-        }
-        let (text, rest) = self
-            .0
-            .split_once(quote)
-            .ok_or("its header has an open string")?;
-        self.0 = rest;
-        Ok(text)
-    }
-
-    /// A type's name; a list of fields is given as it stands, up to its end, for the message.
-    fn type_name(&mut self) -> Result<&'a str, String> {
-        match self.0.trim_start().starts_with('[') {
-            true => Err("it has fields, where a plain array is needed".into()),
-            false => self.string(),
-        }
-    }
-
-    fn boolean(&mut self) -> Result<bool, String> {
-        if self.skip("True") {
-            return Ok(true);
-        }
-        self.expect("False").map(|()| false)
-    }
-
-    fn tuple(&mut self) -> Result<Vec<usize>, String> {
-        self.expect("(")?;
-        let mut sides = Vec::new();
-        while !self.skip(")") {
-            self.0 = self.0.trim_start();
-            let digits = self.0.bytes().take_while(u8::is_ascii_digit).count();
-            let (number, rest) = self.0.split_at(digits);
-            let side = number.parse().map_err(|_| {
-                format!("its header has {} in the place of a size", excerpt(self.0))
-            })?;
-            sides.push(side);
-            self.0 = rest;
-            // Python 2 wrote long integers.
-            self.skip("L");
-            if !self.skip(",") {
-                self.expect(")")?;
-                break;
-            }
-        }
-        Ok(sides)
     }
 }
 

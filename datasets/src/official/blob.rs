@@ -88,7 +88,7 @@ pub fn decode_blob(blob: &[u8], layout: BlobLayout, out: &mut [f32]) -> Result<(
         debug_assert_eq!(layout.bytes(out.len()), size_of_val(out));
         decode_bytes(blob, bytemuck::cast_slice_mut(out))?;
     }
-    check_finite(out, layout.dim)
+    check_finite(out, layout.dim.max(1))
 }
 
 /// The first value that is NaN or infinite, by region and column, as an error.

@@ -73,6 +73,14 @@ impl OfficialImages {
         files: &OfficialFiles,
         options: OfficialOptions,
     ) -> Result<Arc<Self>> {
+        if options.feature_dim == 0 {
+            let found = "features of no value were asked for";
+            return Err(DatasetError::malformed(
+                path,
+                found,
+                "give their feature_dim",
+            ));
+        }
         let mut parts: Vec<Part> = Vec::new();
         let mut keys = Vec::new();
         let mut first = 0;

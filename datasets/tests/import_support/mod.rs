@@ -2,11 +2,12 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use half::f16;
 use oscar_datasets::import::{ImportOptions, OnBad, Source, SourceOptions, Summary, import};
-use oscar_datasets::{RegionStore, Result, StoreDtype};
+use oscar_datasets::{RegionStore, Result, StoreDtype, Tag};
+use tempfile::TempDir;
 
 /// Appearance values per region in these tests.
 pub const DIM: usize = 8;
@@ -279,4 +280,45 @@ pub fn write_sizes(path: &Path, pictures: &[Picture]) {
         )
     };
     write_table(path, &pictures.iter().map(row).collect::<Vec<_>>());
+}
+
+/// A folder to import from, and the place of the store.
+pub struct Place {
+    pub dir: TempDir,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().expect("a temporary directory"),
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    pub fn import(&self, source: &str, options: SourceOptions) -> Result<Summary> {
+        import_f32(&self.path(source), options, &self.path("store"))
+    }
+
+    /// The pictures are in the store, ordered by key as files in a folder are.
+    pub fn assert_holds(&self, pictures: &[Picture]) {
+        let mut sorted = pictures.to_vec();
+        sorted.sort_by(|a, b| a.key.cmp(&b.key));
+        assert_stored(&self.path("store"), &sorted, |v| v);
+    }
+
+    pub fn tags(&self, row: usize) -> Vec<Tag> {
+        RegionStore::open(&self.path("store"))
+            .unwrap()
+            .tags(row)
+            .unwrap()
+    }
 }

@@ -9,8 +9,9 @@ use safetensors::Dtype;
 use super::convert::{MAX_RANK, View, element_size, row_major};
 use super::{ReadError, Storage};
 
-/// A tensor may repeat elements of its storage (`expand`) up to this size when it is read.
-const MAX_REPEATED_BYTES: usize = 64 << 20;
+/// A tensor may repeat elements of its storage (`expand`) up to this size: a small file cannot
+/// ask for much memory.
+const MAX_REPEATED_BYTES: usize = 1 << 20;
 
 /// A strided view into a storage, which stays in the file until the tensor is read.
 #[derive(Clone)]
