@@ -10,11 +10,10 @@ use bytes::Bytes;
 use safetensors::{Dtype, View};
 
 use super::aside::write_aside;
-use super::inspect::shapes_of;
-use super::inspect::tied;
+use super::inspect::{shapes_of, tied};
 use super::kind::{ModelKind, prefix};
 use super::official::DECODER;
-use super::{CheckpointError, WeightFile};
+use super::{Change, CheckpointError, WeightFile};
 use crate::pytorch::{StateEntry, write_state_dict};
 
 /// What [`export`] wrote.
@@ -25,7 +24,7 @@ pub struct Exported {
     /// Names that share their values with another.
     pub tied: Vec<Vec<String>>,
     /// What was renamed, added or left out to get to official names.
-    pub changes: Vec<super::Change>,
+    pub changes: Vec<Change>,
 }
 
 /// Writes the weights of `source`, a file or a directory, to `out` under official names, in their

@@ -54,7 +54,8 @@ fn told(
     let head = ClassifierShape::of(shapes);
     let scale = head
         .and_then(|head| head.inner)
-        .zip(sizes.hidden_size.filter(|hidden| *hidden > 0))
+        .zip(sizes.hidden_size)
+        .filter(|(inner, hidden)| *hidden > 0 && inner.is_multiple_of(*hidden))
         .map(|(inner, hidden)| inner / hidden);
     let kind_of_head = |head: ClassifierShape| match head.inner {
         Some(_) => "mlp",

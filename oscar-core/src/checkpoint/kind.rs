@@ -84,7 +84,7 @@ pub struct Part {
     pub parameters: usize,
 }
 
-/// The number before `.weight`'s second axis, its first axis, and so on.
+/// One size of the tensor called `name`.
 fn axis(shapes: &Shapes<'_>, name: &str, axis: usize) -> Option<usize> {
     shapes.get(name)?.get(axis).copied()
 }

@@ -13,6 +13,10 @@ const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0
 
 const PROTOCOL: i64 = 1001;
 
+/// What is said of a file from a machine of the other byte order, in either format.
+pub(super) const BIG_ENDIAN: &str = "its numbers have the most significant byte first; save it \
+    again with PyTorch on a machine with the other order";
+
 /// Why a file of this format cannot be read.
 pub(super) enum LegacyError {
     Pickle(PickleError),
@@ -75,9 +79,6 @@ pub(super) fn read(file: &Bytes, start: usize, limits: &Limits) -> Result<Value,
     };
     Ok(object.freeze(&mut find)?)
 }
-
-pub(super) const BIG_ENDIAN: &str = "it was written on a machine that stores the most significant \
-    byte first; load and save it with PyTorch on such a machine's emulation, or convert it";
 
 /// The storages behind the pickles: for each key, the number of elements and their bytes.
 struct Storages<'a> {

@@ -16,23 +16,14 @@ const MAX_ARGUMENTS: usize = 16;
 const MAX_NAME: usize = 32;
 
 impl Machine<'_> {
-    /// `REDUCE`: pushes what `callable(*arguments)` makes.
+    /// `REDUCE` and its kin: pushes what `callable(*arguments)` makes. In the closed list, making
+    /// an object without initialising it is the same as calling its class.
     pub(super) fn call(&mut self, callable: Slot, arguments: Slot) -> Result<(), Problem> {
         let class = class_of(callable)?;
         let arguments = self.arguments(arguments)?;
         let made = self.make(class, &arguments)?;
         self.stack.push(made);
         Ok(())
-    }
-
-    /// `NEWOBJ`: pushes what `class.__new__(class, *arguments)` makes.
-    pub(super) fn new_object(&mut self, class: Slot, arguments: Slot) -> Result<(), Problem> {
-        self.call(class, arguments)
-    }
-
-    /// `INST` and `OBJ`, of old protocols.
-    pub(super) fn instance(&mut self, class: Slot, arguments: Slot) -> Result<(), Problem> {
-        self.call(class, arguments)
     }
 
     fn make(&mut self, class: Class, arguments: &[Slot]) -> Result<Slot, Problem> {

@@ -322,10 +322,9 @@ fn child(node: &Node, index: usize) -> Option<Slot> {
         Node::List(items) | Node::Tuple(items) | Node::Set(items) => items.get(index).copied(),
         Node::Dict(entries) | Node::Object(_, entries) => {
             let (key, value) = entries.get(index / 2)?;
-            Some(if index.is_multiple_of(2) {
-                *key
-            } else {
-                *value
+            Some(match index % 2 {
+                0 => *key,
+                _ => *value,
             })
         }
         Node::Tensor(spec) => [spec.shape, spec.strides].get(index).copied(),

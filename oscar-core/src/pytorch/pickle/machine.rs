@@ -186,7 +186,7 @@ impl Machine<'_> {
             0x81 => {
                 let arguments = self.pop()?;
                 let class = self.pop()?;
-                self.new_object(class, arguments)?;
+                self.call(class, arguments)?;
             }
             0x92 => {
                 let keywords = self.pop()?;
@@ -196,7 +196,7 @@ impl Machine<'_> {
                 {
                     return Err(Problem::unsupported("an object made from keywords"));
                 }
-                self.new_object(class, arguments)?;
+                self.call(class, arguments)?;
             }
             b'o' => {
                 let items = self.pop_mark()?;
@@ -204,7 +204,7 @@ impl Machine<'_> {
                     .split_first()
                     .ok_or_else(|| Problem::malformed("an object without a class"))?;
                 let arguments = self.add(Node::Tuple(arguments.to_vec()))?;
-                self.instance(*class, arguments)?;
+                self.call(*class, arguments)?;
             }
             b'i' => {
                 let module = self.cursor.text_line()?;
@@ -213,7 +213,7 @@ impl Machine<'_> {
                 self.push_class(module, name)?;
                 let class = self.pop()?;
                 let arguments = self.add(Node::Tuple(arguments))?;
-                self.instance(class, arguments)?;
+                self.call(class, arguments)?;
             }
             b'b' => {
                 let state = self.pop()?;
