@@ -24,7 +24,6 @@ mod sizes;
 mod training;
 
 pub use blob::{BlobLayout, decode_blob};
-pub(crate) use files::FEATURES_FILE;
 pub use files::OfficialFiles;
 pub use images::{OfficialImages, OfficialOptions};
 pub use key_index::KeyIndex;

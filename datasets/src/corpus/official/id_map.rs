@@ -33,14 +33,15 @@ impl IdMap {
                 "`{id}` is {row}, where the table of {rows} rows has no row"
             ))),
         };
+        let rows = (0..map.len()).map(row_of).collect::<Result<_>>()?;
+        let ids = KeyIndex::build(map.len(), |entry| Ok(map.get(entry).0))?;
+        if let Some((entry, _)) = ids.repeated() {
+            return Err(wrong(format!("`{}` stands there twice", ids.key(entry))));
+        }
         Ok(Self {
             path: path.to_path_buf(),
-            rows: (0..map.len()).map(row_of).collect::<Result<_>>()?,
-            ids: KeyIndex::build(
-                map.len(),
-                |entry| Ok(map.get(entry).0),
-                |id, _, _| wrong(format!("`{id}` stands there twice")),
-            )?,
+            ids,
+            rows,
         })
     }
 
