@@ -172,3 +172,14 @@ pub(crate) fn header(tensors: &[(&str, Dtype, &[usize])], metadata: &[(&str, Str
     bytes.append(&mut text);
     bytes
 }
+
+/// Pads what [`header`] made to `len` bytes, so that data can be written before their number is
+/// known; `None` if it is longer already.
+pub(crate) fn pad_header(mut header: Vec<u8>, len: usize) -> Option<Vec<u8>> {
+    if header.len() > len || !len.is_multiple_of(8) {
+        return None;
+    }
+    header.resize(len, b' ');
+    header[..8].copy_from_slice(&(len as u64 - 8).to_le_bytes());
+    Some(header)
+}

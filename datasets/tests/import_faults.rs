@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use common::message;
 use import_support::*;
-use oscar_core::input::RegionSource;
 use oscar_datasets::import::{Format, ImportOptions, Source, SourceOptions, import};
 use oscar_datasets::official::{OfficialImages, OfficialOptions};
 use oscar_datasets::{RegionStore, SharedImages};

@@ -26,7 +26,7 @@ pub enum OnBad {
     /// End the import with its error.
     #[default]
     Stop,
-    /// Leave it out, say so, and count it.
+    /// Leave it out, say so, and count it. What the disk refuses still ends the import.
     Skip,
 }
 
@@ -85,7 +85,7 @@ pub struct Summary {
     pub skipped: Skipped,
     /// Shards of the store.
     pub shards: usize,
-    /// The images that an earlier, interrupted import had written.
+    /// Images of the source that an interrupted import had dealt with before.
     pub resumed_from: usize,
     /// Size of the source in bytes.
     pub source_bytes: u64,
@@ -181,7 +181,7 @@ impl<'a> Importer<'a> {
             dtype: options.dtype,
             max_shard_bytes: options.max_shard_bytes,
             overwrite: options.overwrite,
-            source: format!("imported, {}", source.format()),
+            source: format!("imported from {} files", source.format()),
         };
         let progress = records
             .last_mut()

@@ -1,7 +1,7 @@
 //! One shard of a store being written.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
@@ -10,26 +10,39 @@ use super::{EncodedImage, FORMAT_VERSION, StoreOptions, shard_file};
 use crate::error::{DatasetError, Result};
 use crate::mapped;
 
+/// Bytes left free for the header in front of features that are written before it.
+const HEADER: usize = 1024;
+
 /// A shard being filled.
 ///
-/// Its features stream into a file of their own: they must follow the offsets and boxes (tensors
-/// lie in order of alignment), whose sizes are known only when the shard is closed.
+/// Its features stream to disk. Tensors lie without gaps and must be aligned in the file, so
+/// offsets and boxes can follow the features only if a region takes a multiple of eight bytes, as
+/// published features do: then the file is written once. Otherwise they must come first, and the
+/// features are copied behind them when the shard is closed.
 pub(super) struct OpenShard {
     path: PathBuf,
     features: BufWriter<File>,
+    features_first: bool,
     pub(super) bytes: u64,
     offsets: Vec<i64>,
     boxes: Vec<f32>,
 }
 
 impl OpenShard {
-    pub(super) fn create(dir: &Path, number: usize) -> Result<Self> {
+    pub(super) fn create(dir: &Path, number: usize, options: &StoreOptions) -> Result<Self> {
         let path = dir.join(format!("features-{number:05}.part"));
         let file = File::create(&path).map_err(DatasetError::io("create", &path))?;
-        let features = BufWriter::with_capacity(1 << 20, file);
+        let mut features = BufWriter::with_capacity(1 << 20, file);
+        let features_first = (options.feature_dim * options.dtype.size()).is_multiple_of(8);
+        if features_first {
+            features
+                .write_all(&[0; HEADER])
+                .map_err(DatasetError::io("write", &path))?;
+        }
         Ok(Self {
             path,
             features,
+            features_first,
             bytes: 0,
             offsets: vec![0],
             boxes: Vec::new(),
@@ -50,38 +63,64 @@ impl OpenShard {
         Ok(())
     }
 
-    pub(super) fn close(mut self, dir: &Path, number: usize, options: &StoreOptions) -> Result<()> {
+    /// Completes the shard: it appears under its name when it is safe on disk.
+    pub(super) fn close(self, dir: &Path, number: usize, options: &StoreOptions) -> Result<()> {
+        let regions = [self.boxes.len() / 6, 6];
+        let images = [self.offsets.len()];
+        let shape = [regions[0], options.feature_dim];
+        let offsets = ("offsets", Dtype::I64, &images[..]);
+        let boxes = ("boxes", Dtype::F32, &regions[..]);
+        let features = ("features", options.dtype.safetensors(), &shape[..]);
+        let metadata = [
+            ("format", "oscar-regions".into()),
+            ("version", FORMAT_VERSION.to_string()),
+        ];
+        let path = dir.join(shard_file(number));
+        if self.features_first {
+            let header = mapped::header(&[features, offsets, boxes], &metadata);
+            let header = mapped::pad_header(header, HEADER).ok_or_else(|| {
+                let found = format!("a header of over {HEADER} bytes");
+                DatasetError::malformed(&path, found, "give the store a smaller shard size")
+            })?;
+            self.append(&header, &path)
+        } else {
+            let header = mapped::header(&[offsets, boxes, features], &metadata);
+            self.copy(&header, &path)
+        }
+    }
+
+    /// Writes offsets and boxes behind the features, and the header in front of them.
+    fn append(mut self, header: &[u8], path: &Path) -> Result<()> {
+        let mut write = || {
+            self.features
+                .write_all(bytemuck::cast_slice(&self.offsets))?;
+            self.features.write_all(bytemuck::cast_slice(&self.boxes))?;
+            self.features.flush()?;
+            let file = self.features.get_mut();
+            file.seek(SeekFrom::Start(0))?;
+            file.write_all(header)?;
+            file.sync_all()
+        };
+        write().map_err(DatasetError::io("write", &self.path))?;
+        fs::rename(&self.path, path).map_err(DatasetError::io("write", path))
+    }
+
+    /// Writes header, offsets and boxes, and the features behind them.
+    fn copy(mut self, header: &[u8], path: &Path) -> Result<()> {
         self.features
             .flush()
             .map_err(DatasetError::io("write", &self.path))?;
         drop(self.features);
-        let regions = self.boxes.len() / 6;
-        let header = mapped::header(
-            &[
-                ("offsets", Dtype::I64, &[self.offsets.len()]),
-                ("boxes", Dtype::F32, &[regions, 6]),
-                (
-                    "features",
-                    options.dtype.safetensors(),
-                    &[regions, options.feature_dim],
-                ),
-            ],
-            &[
-                ("format", "oscar-regions".into()),
-                ("version", FORMAT_VERSION.to_string()),
-            ],
-        );
-        let path = dir.join(shard_file(number));
-        let mut shard = File::create(&path).map_err(DatasetError::io("create", &path))?;
+        let mut shard = File::create(path).map_err(DatasetError::io("create", path))?;
         let mut features = File::open(&self.path).map_err(DatasetError::io("open", &self.path))?;
         // `io::copy` between files lets the kernel do the work.
         shard
-            .write_all(&header)
+            .write_all(header)
             .and_then(|()| shard.write_all(bytemuck::cast_slice(&self.offsets)))
             .and_then(|()| shard.write_all(bytemuck::cast_slice(&self.boxes)))
             .and_then(|()| io::copy(&mut features, &mut shard))
             .and_then(|_| shard.sync_all())
-            .map_err(DatasetError::io("write", &path))?;
+            .map_err(DatasetError::io("write", path))?;
         fs::remove_file(&self.path).map_err(DatasetError::io("remove", &self.path))
     }
 }

@@ -13,7 +13,7 @@ use super::shard_writer::OpenShard;
 use super::{EncodedImage, FORMAT_VERSION, INDEX_FILE, StoreDtype, TAGS_FILE, Tag};
 use crate::error::{DatasetError, Result};
 use crate::mapped;
-use crate::staging::{StagedDir, write_file};
+use crate::staging::{StagedDir, sync_dir, write_file};
 
 /// How to write a store.
 #[derive(Clone, Debug)]
@@ -202,7 +202,7 @@ impl StoreWriter {
 
         let mut shard = match self.open.take() {
             Some(shard) => shard,
-            None => OpenShard::create(self.staged.path(), self.shards)?,
+            None => OpenShard::create(self.staged.path(), self.shards, &self.options)?,
         };
         shard.push(&image)?;
         let full = shard.bytes >= self.options.max_shard_bytes;
@@ -239,6 +239,7 @@ impl StoreWriter {
             return Ok(None);
         };
         self.sync_tags()?;
+        sync_dir(self.staged.path())?;
         let first = self.shard.partition_point(|shard| (*shard as usize) < last);
         let images = (first..self.len()).map(|i| {
             let key = &self.keys[self.key_offsets[i] as usize..self.key_offsets[i + 1] as usize];
