@@ -70,7 +70,7 @@ pub fn store(dir: &Path, images: usize) -> Result<u64> {
     }
     tags.flush()?;
 
-    let keys: String = (0..images).map(|image| key(image)).collect();
+    let keys: String = (0..images).map(key).collect();
     let key_len = keys.len() / images;
     let mut index = header(
         &[
