@@ -122,6 +122,37 @@ fn chunks_are_chosen_and_the_others_are_not_looked_at() {
 }
 
 #[test]
+fn rows_of_images_without_regions_may_be_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let official = Official::write(dir.path(), 6);
+    official
+        .remove("data/cc_features/0")
+        .replace(
+            "texts/corpus.tsv",
+            "gqa_100\tgqa_100\tA dog",
+            "gqa_7\tgqa_7\t?",
+        )
+        .replace("texts/corpus.tsv", "\tA red hat beside a tree.", "\t…");
+    assert!(message(official.open()).starts_with("4 wrong row(s)"));
+    let options = OfficialCorpusOptions {
+        skip_missing_images: true,
+        ..OfficialCorpusOptions::default()
+    };
+    let corpus = official.open_with(options).unwrap();
+    let skipped = corpus.skipped().iter();
+    let skipped: Vec<(&str, usize)> = skipped.map(|(what, rows)| (what.as_str(), *rows)).collect();
+    let expected = [
+        ("coco", 2),
+        ("googlecc without regions", 3),
+        ("gqa without regions", 1),
+    ];
+    assert_eq!(skipped, expected);
+    assert_eq!(corpus.len(), 20);
+    // A caption of punctuation alone is a caption, as officially.
+    assert!(rows(&corpus).iter().any(|row| row.text_a == "…"));
+}
+
+#[test]
 fn one_store_may_hold_all_images_by_id_or_by_key() {
     let dir = tempfile::tempdir().unwrap();
     let official = Official::write(dir.path(), 6);
@@ -233,7 +264,7 @@ fn a_wrong_description_names_the_key(#[case] from: &str, #[case] to: &str, #[cas
     "2 tab-separated field(s), where 3 are needed"
 )]
 #[case::empty("\tA dog beside a red hat.", "\t", "an empty `text A`")]
-#[case::punctuation("\tA dog beside a red hat.", "\t?!", "without any letter or digit")]
+#[case::invisible("\tA dog beside a red hat.", "\t\u{200b}\u{301}", "an empty `text A`")]
 #[case::other_dataset("gqa_100\tgqa_100", "gqa_100\tcoco_100", "another data set than")]
 #[case::other_image(
     "gqa_100\tgqa_100",

@@ -14,7 +14,8 @@
 //! The features are holes in sparse files, which read as zeros: they take the time of copying and
 //! the memory of real ones, and no room on the disk. Everything else is real, about 1 GB, and is
 //! removed at the end. Each measurement is a process of its own that finds the features outside of
-//! memory, as after a restart, and one thread does all the work.
+//! memory, as after a restart; all cores open a corpus, one thread reads it, twice: first from the
+//! files, then from memory.
 
 #![allow(clippy::print_stdout, reason = "the table is what this program is for")]
 

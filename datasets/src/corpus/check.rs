@@ -110,7 +110,7 @@ pub(super) fn check_length(line: &[u8]) -> Result<(), String> {
     }
 }
 
-/// Refuses a text of which no token would be left.
+/// Refuses a text without letters and digits: a caption that says nothing.
 pub(super) fn has_words(name: &str, text: &str) -> Result<(), String> {
     if text.trim().is_empty() {
         return Err(format!("an empty `{name}`; write it or drop the row"));
@@ -122,4 +122,20 @@ pub(super) fn has_words(name: &str, text: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Refuses a text of which no token would be left: blanks, control characters, marks that are
+/// dropped with the accents. Published corpora have captions of punctuation alone.
+pub(super) fn is_visible(name: &str, text: &str) -> Result<(), String> {
+    let dropped = |c: char| {
+        let mark = matches!(
+            c,
+            '\u{300}'..='\u{36f}' | '\u{200b}'..='\u{200f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fffd}'
+        );
+        mark || c.is_whitespace() || c.is_control()
+    };
+    match text.chars().all(dropped) {
+        false => Ok(()),
+        true => Err(format!("an empty `{name}`; write it or drop the row")),
+    }
 }

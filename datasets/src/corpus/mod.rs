@@ -64,7 +64,8 @@ pub fn open_corpus(
         return Err(DatasetError::malformed(
             path,
             "it is JSON lines, but options of the official layout are set for it",
-            "remove `chunks`, `use_gtlabels` and `outside_paths`, which only a YAML corpus has",
+            "remove `chunks`, `use_gtlabels`, `skip_missing_images` and `outside_paths`, which only a \
+             YAML corpus has",
         ));
     }
     let images = open_images(regions)?;

@@ -98,6 +98,8 @@ pub struct CorpusConfig {
     pub use_gtlabels: bool,
     /// Official corpus: the first chunk of chunked data sets to read, and the one to stop before.
     pub chunks: Option<[u32; 2]>,
+    /// Official corpus: whether rows whose image has no regions are left out instead of refused.
+    pub skip_missing_images: bool,
     /// Official corpus: whether it may name paths outside of its folder and of `regions`.
     pub outside_paths: bool,
 }
@@ -110,6 +112,7 @@ impl Default for CorpusConfig {
             regions: PathBuf::new(),
             use_gtlabels: official.use_gtlabels,
             chunks: None,
+            skip_missing_images: official.skip_missing_images,
             outside_paths: official.outside_paths,
         }
     }
@@ -121,6 +124,7 @@ impl CorpusConfig {
         OfficialCorpusOptions {
             use_gtlabels: self.use_gtlabels,
             chunks: self.chunks.map(|[from, to]| from..to),
+            skip_missing_images: self.skip_missing_images,
             outside_paths: self.outside_paths,
         }
     }

@@ -11,7 +11,7 @@
 //! to a data directory.
 //!
 //! Rows of data sets that the YAML file does not name, or of chunks that are not asked for, are
-//! skipped and counted. Keys, texts, images and answers of every other row are checked when the
+//! skipped and counted; so are, on demand, those of images without regions. Keys, texts, images and answers of every other row are checked when the
 //! corpus is opened; the object tags of an image are read when the row is.
 
 mod description;
@@ -30,7 +30,7 @@ use self::description::Description;
 use self::features::{Features, in_range};
 use self::key::RowKey;
 use self::labels::{LabelFolder, Labels};
-use super::check::{check_length, check_rows, has_words};
+use super::check::{check_length, check_rows, is_visible};
 use crate::error::{DatasetError, Result};
 use crate::images::SharedImages;
 use crate::tsv::TsvFile;
@@ -46,6 +46,9 @@ pub struct OfficialCorpusOptions {
     pub use_gtlabels: bool,
     /// Chunks of chunked data sets to read, the last one excluded; all by default.
     pub chunks: Option<Range<u32>>,
+    /// Whether rows whose image has no regions are skipped and counted, instead of refused; off by
+    /// default.
+    pub skip_missing_images: bool,
     /// Whether the YAML file may name paths outside of its folder and the data directory; off by
     /// default.
     pub outside_paths: bool,
@@ -56,6 +59,7 @@ impl Default for OfficialCorpusOptions {
         Self {
             use_gtlabels: true,
             chunks: None,
+            skip_missing_images: false,
             outside_paths: false,
         }
     }
@@ -126,6 +130,7 @@ impl OfficialCorpus {
             datasets: &datasets,
             sources: &sources,
             chunks,
+            skip_missing_images: options.skip_missing_images,
         };
         let (found, states) = check_rows(file.path(), file.len(), |state: &mut State, row| {
             opening.check(state, row)
@@ -245,6 +250,7 @@ struct Opening<'a> {
     datasets: &'a [Dataset],
     sources: &'a [SharedImages],
     chunks: Option<&'a Range<u32>>,
+    skip_missing_images: bool,
 }
 
 /// What the check of a row remembers.
@@ -287,9 +293,12 @@ impl Opening<'_> {
             state.skip(&format!("{} chunk {chunk}", key.dataset));
             return Ok(None);
         }
-        has_words("text A", text_a)?;
+        is_visible("text A", text_a)?;
         let dataset = &self.datasets[number];
-        let (source, image) = self.image(state, dataset, image_key, &key)?;
+        let Some((source, image)) = self.image(state, dataset, image_key, &key)? else {
+            state.skip(&format!("{} without regions", dataset.name));
+            return Ok(None);
+        };
         let label = match (key.answer, &dataset.labels.answers) {
             (None, _) => dataset.labels.tags.row(key.image)?,
             (Some(answer), Some(table)) => table.answer_row(answer)?,
@@ -310,33 +319,41 @@ impl Opening<'_> {
         }))
     }
 
-    /// The feature folder of a row's image, and the image's row there.
+    /// The feature folder of a row's image, and the image's row there; `None` if it has no regions
+    /// and may be skipped.
     fn image(
         &self,
         state: &mut State,
         dataset: &Dataset,
         image_key: &str,
         key: &RowKey<'_>,
-    ) -> Result<(u16, u32), String> {
+    ) -> Result<Option<(u16, u32)>, String> {
         if let Some((last, source, image)) = &state.last
             && last == image_key
         {
-            return Ok((*source, *image));
+            return Ok(Some((*source, *image)));
         }
-        let number = dataset.features.folder(key)?;
+        let number = match dataset.features.folder(key) {
+            Err(_) if self.skip_missing_images => return Ok(None),
+            number => number?,
+        };
         let source = &self.sources[number as usize];
         let image = source.find(key.image).or_else(|| source.find(image_key));
         let Some(image) = image else {
-            return Err(format!(
-                "image {:?} is not among those of {}; drop the row, or bring the image's regions",
-                key.image,
-                source.path().display()
-            ));
+            return match self.skip_missing_images {
+                true => Ok(None),
+                false => Err(format!(
+                    "image {:?} is not among those of {}; bring its regions, drop the row, or set \
+                     `skip_missing_images`",
+                    key.image,
+                    source.path().display()
+                )),
+            };
         };
         let image = u32::try_from(image)
             .map_err(|_| format!("image row {image} does not fit into 32 bits; split the store"))?;
         state.last = Some((image_key.into(), number, image));
-        Ok((number, image))
+        Ok(Some((number, image)))
     }
 }
 
