@@ -8,6 +8,7 @@ use oscar_core::input::RegionSource;
 use crate::error::{DatasetError, Result};
 use crate::official::{OfficialFiles, OfficialImages, OfficialOptions};
 use crate::store::{INDEX_FILE, RegionStore};
+use crate::view::View;
 
 /// Images by key, with their regions and their object tags.
 ///
@@ -40,23 +41,24 @@ pub trait ImageSource: RegionSource {
 pub type SharedImages = Arc<dyn ImageSource>;
 
 /// Opens the images at `path`: a region store; or official feature files, which are decoded as
-/// they are read: a `features.tsv`, its folder, or a folder of chunks.
+/// they are read: a `features.tsv`, its folder, or a folder of chunks. A question at the end of the
+/// path shows them otherwise, for experiments: see [`crate::view`].
 ///
 /// # Errors
 /// If there is neither, or it cannot be read.
 pub fn open_images(path: &Path) -> Result<SharedImages> {
+    if let Some((plain, view)) = View::of_path(path)? {
+        return view.of_images(open_images(&plain)?, path);
+    }
     if path.join(INDEX_FILE).exists() {
         return Ok(RegionStore::open(path)?);
     }
     let table = path.extension().is_some_and(|extension| extension == "tsv");
-    if table || path.is_dir() {
-        if let Some(files) = OfficialFiles::find(path)? {
-            return Ok(OfficialImages::open_files(
-                path,
-                &files,
-                OfficialOptions::default(),
-            )?);
-        }
+    if (table || path.is_dir())
+        && let Some(files) = OfficialFiles::find(path)?
+    {
+        let options = OfficialOptions::default();
+        return Ok(OfficialImages::open_files(path, &files, options)?);
     }
     if path.is_file() {
         return Err(DatasetError::malformed(

@@ -7,14 +7,15 @@
 //! - [`tsv`]: the container of the official files; [`official`]: their features and labels, to
 //!   train from as they are.
 //! - [`import`]: published forms of region features, read into a store.
-//! - [`corpus`]: text files (JSON lines) that name images of a store; every row is checked when
-//!   the file is opened, so that training cannot stop on a bad row hours later.
+//! - [`corpus`]: texts that name images, as JSON lines or in the official layout; every row is
+//!   checked when the corpus is opened, so that training cannot stop on a bad row hours later.
 //! - [`annotations`]: questions, answers and sentences of the published tasks.
 //! - [`questions`]: questions about images as tasks read them, whatever their form; [`answers`]: the
 //!   vocabularies that answers are chosen from.
 //! - [`check`]: reads whole files of all these formats and lists what is wrong with them.
 //! - [`draw`]: boxes and names on pictures.
 //! - [`nlvr1`] and [`sample`]: builders that turn NLVR v1 images into a store and its corpora.
+//! - [`miniature`]: a small version of every fine-tuning task, on those images.
 //!
 //! Directories appear under their final name only once they are complete (written aside, synced,
 //! renamed), so an interrupted build never looks like a finished one.
@@ -34,6 +35,7 @@ mod error;
 pub mod images;
 pub mod import;
 mod mapped;
+pub mod miniature;
 pub mod nlvr1;
 pub mod official;
 pub mod questions;
@@ -42,8 +44,11 @@ pub mod sample;
 mod staging;
 pub mod store;
 pub mod tsv;
+pub mod view;
 
-pub use corpus::JsonlCorpus;
+pub use corpus::{
+    JoinedCorpus, JsonlCorpus, OfficialCorpus, OfficialCorpusOptions, OpenedCorpus, open_corpus,
+};
 pub use defect::Defect;
 pub use error::{DatasetError, Result};
 pub use images::{ImageSource, SharedImages, open_images};

@@ -86,8 +86,11 @@ impl<T> std::ops::Deref for Rows<T> {
     }
 }
 
-/// Opens `path`, decompressing it if it is gzip.
-pub(crate) fn open(path: &Path) -> Result<Box<dyn BufRead>> {
+/// Opens the text file `path`, decompressing it if it is gzip.
+///
+/// # Errors
+/// If there is none, or it cannot be read.
+pub fn open(path: &Path) -> Result<Box<dyn BufRead>> {
     let hint = "it is a file of annotations; check the path";
     let file = File::open(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => DatasetError::Missing {

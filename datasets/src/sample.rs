@@ -2,14 +2,17 @@
 //!
 //! It holds a part of the images of NLVR v1 as they are (compressed drawings take a kilobyte
 //! each), and is expanded on the user's machine: the region features of its objects would take
-//! ten times the space. [`write_sample`] made it; [`build_sample`] expands it.
+//! ten times the space. [`write_sample`] and [`write_weights`] made it; [`build_sample`] expands it.
+
+mod weights;
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{Cursor, Write};
+use std::io::{self, Cursor, Write};
 use std::path::Path;
 
 use flate2::{Compression, write::GzEncoder};
+use oscar_core::input::{ExampleSource, InputError, Tokenizer};
 use serde::{Deserialize, Serialize};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
@@ -17,11 +20,14 @@ use zip::{CompressionMethod, DateTime, ZipWriter};
 use crate::corpus::JsonlCorpus;
 use crate::error::{DatasetError, Result};
 use crate::mapped::map_file;
+use crate::miniature::{self, TASKS_FILE, TASKS_VERSION, TasksInfo, build_tasks};
 use crate::nlvr1::annotations::{self, Annotation};
 use crate::nlvr1::images::Images;
 use crate::nlvr1::{BuildOptions, DATASET_FILE, DATASET_VERSION, DatasetInfo, build};
 use crate::staging::{StagedDir, write_file};
 use crate::store::{FORMAT_VERSION, RegionStore};
+
+pub use weights::write_weights;
 
 /// Training images in the sample, about: groups are not divided.
 pub const TRAIN_IMAGES: usize = 3_600;
@@ -35,6 +41,10 @@ const FILES: [&str; 4] = [
     "dev_images.zip",
     "dev.jsonl.gz",
 ];
+/// Start weights for the tasks.
+const WEIGHTS: &str = "weights";
+const VOCAB_FILE: &str = "vocab.txt";
+const TASKS: &str = "tasks";
 const HINT: &str = "it belongs to the sample that ships with the repository (datasets/sample); \
                     give that directory, or check out the repository again";
 
@@ -176,12 +186,14 @@ fn spread(all: &[Annotation], target: usize) -> HashSet<&str> {
 }
 
 /// What [`build_sample`] made or found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SampleInfo {
     /// The training split, in `train/`.
     pub train: DatasetInfo,
     /// The held-out split, in `dev/`.
     pub dev: DatasetInfo,
+    /// The tasks on both, in `tasks/`.
+    pub tasks: TasksInfo,
     /// Whether it was built now, rather than found complete.
     pub built: bool,
 }
@@ -192,12 +204,21 @@ struct Mark {
     format: String,
     version: u32,
     store_version: u32,
+    tasks_version: u32,
     fingerprint: String,
 }
 
-/// Expands the sample in `sample_dir` into the described boxes `out/train` and `out/dev`, each a
-/// data set as [`build`] makes it without whole images. Boxes of `dev` that look like a box of
-/// `train` are left out, so that what is right on `dev` was not learned by heart.
+/// Expands the sample in `sample_dir` into the directory `out`.
+///
+/// | place | holds |
+/// |---|---|
+/// | `train/`, `dev/` | described boxes, as [`build`] makes them without whole images |
+/// | `tasks/` | the tasks on them, as [`build_tasks`] makes them |
+/// | `vocab.txt` | the words of the captions, tags and tasks of `train` |
+/// | `weights/` | a copy of the sample's start weights, if it has any |
+///
+/// Boxes of `dev` that look like a box of `train` are left out, so that what is right on `dev` was
+/// not learned by heart.
 ///
 /// Returns at once if `out` was already built from the same files by the same format version;
 /// replaces it if not.
@@ -209,6 +230,7 @@ pub fn build_sample(sample_dir: &Path, out: &Path) -> Result<SampleInfo> {
         format: "oscar-sample".into(),
         version: DATASET_VERSION,
         store_version: FORMAT_VERSION,
+        tasks_version: TASKS_VERSION,
         fingerprint: fingerprint(sample_dir)?,
     };
     if let Some(found) = find_complete(out, &mark) {
@@ -228,6 +250,15 @@ pub fn build_sample(sample_dir: &Path, out: &Path) -> Result<SampleInfo> {
     };
     let train = split(FILES[0], FILES[1], "train", None)?;
     let dev = split(FILES[2], FILES[3], "dev", Some(staged.path().join("train")))?;
+    let splits = ["train", "dev"].map(|split| staged.path().join(split));
+    let tasks_dir = staged.path().join(TASKS);
+    let tasks = build_tasks(&splits, &tasks_dir, miniature::DEFAULT_SEED, false)?;
+    write_vocabulary(staged.path())?;
+    weights::copy(
+        &sample_dir.join(WEIGHTS),
+        &staged.path().join(WEIGHTS),
+        HINT,
+    )?;
     let path = staged.path().join(DATASET_FILE);
     let json = serde_json::to_vec_pretty(&mark)
         .map_err(|error| DatasetError::io("write", &path)(error.into()))?;
@@ -236,11 +267,29 @@ pub fn build_sample(sample_dir: &Path, out: &Path) -> Result<SampleInfo> {
         (Ok(()), _) => Ok(SampleInfo {
             train,
             dev,
+            tasks,
             built: true,
         }),
         (Err(_), Some(found)) => Ok(found),
         (Err(error), None) => Err(error),
     }
+}
+
+/// Writes the vocabulary of what the sample says about its training boxes.
+fn write_vocabulary(dir: &Path) -> Result<()> {
+    let store = RegionStore::open(&dir.join("train/regions"))?;
+    let corpus = JsonlCorpus::open(&dir.join("train/boxes.jsonl"), store)?;
+    let path = dir.join(VOCAB_FILE);
+    let mut texts = miniature::texts(&dir.join(TASKS), "train")?;
+    for row in 0..corpus.len() {
+        let example = corpus.get(row);
+        let example =
+            example.map_err(|e| DatasetError::io("read", corpus.path())(io::Error::other(e)))?;
+        texts.extend([example.text_a, example.text_b]);
+    }
+    let failed = |error: InputError| DatasetError::io("write", &path)(io::Error::other(error));
+    let vocabulary = Tokenizer::from_texts(&texts).map_err(failed)?;
+    vocabulary.save(&path).map_err(failed)
 }
 
 /// What stands in `out`, if it is complete and from the same source.
@@ -257,9 +306,12 @@ fn find_complete(out: &Path, wanted: &Mark) -> Option<SampleInfo> {
         JsonlCorpus::open(&dir.join("boxes.jsonl"), store).ok()?;
         serde_json::from_slice(&fs::read(dir.join(DATASET_FILE)).ok()?).ok()
     };
+    let tasks = serde_json::from_slice(&fs::read(out.join(TASKS).join(TASKS_FILE)).ok()?).ok()?;
+    out.join(VOCAB_FILE).is_file().then_some(())?;
     Some(SampleInfo {
         train: split("train")?,
         dev: split("dev")?,
+        tasks,
         built: false,
     })
 }
@@ -267,7 +319,13 @@ fn find_complete(out: &Path, wanted: &Mark) -> Option<SampleInfo> {
 /// A number that changes with any byte of the sample: 64-bit FNV-1a, as no adversary is meant.
 fn fingerprint(dir: &Path) -> Result<String> {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for name in FILES {
+    let weights = weights::FILES.map(|name| Path::new(WEIGHTS).join(name));
+    let weights = weights.iter().filter(|_| dir.join(WEIGHTS).is_dir());
+    for name in FILES
+        .iter()
+        .map(Path::new)
+        .chain(weights.map(AsRef::as_ref))
+    {
         let bytes = map_file(&dir.join(name), HINT)?;
         for byte in (bytes.len() as u64)
             .to_le_bytes()

@@ -4,24 +4,29 @@ mod common;
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use common::{message, sample};
 use oscar_core::input::ExampleSource;
-use oscar_datasets::sample::{SampleSources, build_sample, write_sample};
+use oscar_datasets::sample::{SampleSources, build_sample, write_sample, write_weights};
 use oscar_datasets::{JsonlCorpus, RegionStore};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 
 #[test]
 fn the_sample_is_small_and_names_its_authors() {
-    let files: Vec<_> = fs::read_dir(sample())
-        .unwrap()
-        .map(|e| e.unwrap())
-        .collect();
-    let bytes: u64 = files.iter().map(|f| f.metadata().unwrap().len()).sum();
+    let files = |dir: PathBuf| {
+        fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+    };
+    let all = files(sample()).chain(files(sample().join("weights")));
+    let all: Vec<_> = all.filter(|path| path.is_file()).collect();
+    let bytes: u64 = all.iter().map(|path| path.metadata().unwrap().len()).sum();
     assert!(
-        files.len() == 6 && bytes <= 4_000_000,
+        all.len() == 9 && bytes <= 5_600_000,
         "{} files, {bytes} bytes",
-        files.len()
+        all.len()
     );
     let licence = fs::read_to_string(sample().join("LICENSE-DATA.md")).unwrap();
     assert!(licence.contains("CC-BY-4.0") && licence.contains("lil-lab/nlvr"));
@@ -62,6 +67,11 @@ fn the_sample_is_built_once_and_splits_share_nothing() {
         groups.push(store.keys().map(group).collect::<HashSet<_>>());
     }
     assert!(groups[0].is_disjoint(&groups[1]) && looks[0].is_disjoint(&looks[1]));
+
+    for file in ["model.safetensors", "config.json", "vocab.txt"] {
+        let path = Path::new("weights").join(file);
+        assert!(fs::read(out.join(&path)).unwrap() == fs::read(sample().join(&path)).unwrap());
+    }
 
     // A damaged build is made again, a foreign directory is left alone.
     fs::remove_file(out.join("dev/regions/tags.jsonl")).unwrap();
@@ -123,4 +133,43 @@ fn a_sample_of_the_sample_is_the_same_each_time() {
     }
     assert!(message(write_sample(&sources, &out, false)).contains("already exists"));
     write_sample(&sources, &out, true).unwrap();
+}
+
+#[test]
+fn weights_are_halved_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("best");
+    fs::create_dir(&run).unwrap();
+    let out = dir.path().join("weights");
+    let write = |values: &[f32]| {
+        let bytes: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        let view = TensorView::new(Dtype::F32, vec![values.len()], &bytes).unwrap();
+        let file = safetensors::serialize([("bert.pooler.dense.bias", view)], None).unwrap();
+        fs::write(run.join("model.safetensors"), file).unwrap();
+    };
+    write(&[0.5, -0.1]);
+    let found = message(write_weights(&run, &out, false));
+    assert!(found.contains("best/config.json is missing"), "{found}");
+    fs::write(run.join("config.json"), "{}").unwrap();
+    fs::write(run.join("vocab.txt"), "[PAD]\n").unwrap();
+    write_weights(&run, &out, false).unwrap();
+    let file = fs::read(out.join("model.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&file).unwrap();
+    let tensor = tensors.tensor("bert.pooler.dense.bias").unwrap();
+    assert_eq!((tensor.dtype(), tensor.shape()), (Dtype::F16, &[2][..]));
+    // 0.5, and the nearest to -0.1: -1.10011001100 (binary) times two to the minus fourth.
+    assert_eq!(tensor.data(), [0x00, 0x38, 0x66, 0xae]);
+    assert_eq!(fs::read(out.join("vocab.txt")).unwrap(), b"[PAD]\n");
+
+    assert!(message(write_weights(&run, &out, false)).contains("already exists"));
+    write(&[1e6]);
+    let found = message(write_weights(&run, &out, true));
+    assert!(
+        found.contains("bert.pooler.dense.bias holds 1000000, too much for F16"),
+        "{found}"
+    );
+    assert_eq!(fs::read(out.join("model.safetensors")).unwrap(), file);
 }

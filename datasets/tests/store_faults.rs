@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use common::{image, message, tag, write_store};
+use oscar_datasets::check::Kind;
 use oscar_datasets::{
     Boxes, ImageRegions, RegionStore, Result, StoreDtype, StoreOptions, StoreWriter,
 };
@@ -166,25 +167,32 @@ fn check_names_keys_and_findings() -> Result<()> {
         "twin-atwin-a",
     );
 
-    let found: Vec<String> = RegionStore::open(&dir)?
-        .check()
-        .iter()
-        .map(|p| p.to_string())
-        .collect();
+    let problems = RegionStore::open(&dir)?.check();
     let wanted = [
-        "image `nan`: region 0 has a feature value of NaN",
-        "image `box`: region 0 has box [0.0, 0.0, 1.75, 0.75, 0.625, 0.75]: a value is outside 0 to 1",
-        "image `tag`: tag `cat`: box [1, 2, 30, 4000] reaches outside the image (100x100 pixels)",
-        "image `json`: ",
-        "image `twin-a`: its key is stored twice",
+        ("nan", Kind::NotFinite, "region 0, value 3 is NaN"),
+        (
+            "box",
+            Kind::Box,
+            "region 0 has box [0.0, 0.0, 1.75, 0.75, 0.625, 0.75]: a value is outside 0 to 1",
+        ),
+        (
+            "tag",
+            Kind::TagBox,
+            "tag `cat`: box [1, 2, 30, 4000] reaches outside the image (100x100 pixels)",
+        ),
+        ("json", Kind::Json, ""),
+        ("twin-a", Kind::DuplicateKey, "its key is stored twice"),
     ];
-    assert_eq!(found.len(), wanted.len(), "{found:#?}");
-    for (found, wanted) in found.iter().zip(wanted) {
-        assert!(found.starts_with(wanted), "{found}");
+    assert_eq!(problems.len(), wanted.len(), "{problems:#?}");
+    for (problem, (key, kind, found)) in problems.iter().zip(wanted) {
+        assert_eq!((problem.key.as_deref(), problem.kind), (Some(key), kind));
+        assert!(problem.found.starts_with(found), "{problem}");
+        assert!(problem.file.starts_with(&dir));
     }
+    let found = &problems[3].found;
     assert!(
-        found[3].contains("tags.jsonl: the tags of image `json` cannot be read"),
-        "{found:?}"
+        found.contains("tags.jsonl: the tags of image `json` cannot be read"),
+        "{found}"
     );
     Ok(())
 }

@@ -8,8 +8,11 @@ use crate::backend::BackendChoice;
 use crate::data_answers::AnswersArgs;
 use crate::data_check::CheckArgs;
 use crate::data_inspect::InspectArgs;
+use crate::data_regions::RegionsArgs;
 use crate::evaluate::{EvaluateArgs, PredictArgs};
 use crate::finetune::FinetuneArgs;
+use crate::miniature::TasksArgs;
+use crate::model::ModelArgs;
 
 /// Vision-language pre-training with object tags (Oscar, Oscar+), in Rust on Burn.
 #[derive(Debug, Parser)]
@@ -62,6 +65,8 @@ pub enum Command {
     Predict(PredictArgs),
     /// Build, check and look at data sets
     Data(DataArgs),
+    /// Import, export and inspect weights
+    Model(ModelArgs),
     /// Measure training steps: samples per second and peak memory
     Bench(BenchArgs),
     /// List the built-in recipes, or print one
@@ -99,7 +104,8 @@ pub struct TrainArgs {
     /// Go on from the newest checkpoint of the run NAME, or of the newest run
     #[arg(short, long)]
     pub resume: bool,
-    /// Start weights: a safetensors file or a directory with model.safetensors
+    /// Start weights: a safetensors or PyTorch file, or a directory with model.safetensors or
+    /// pytorch_model.bin
     #[arg(long, value_name = "CHECKPOINT")]
     pub init: Option<PathBuf>,
     /// Part of the model, by official name, that may start random if CHECKPOINT lacks it, or `all`
@@ -145,14 +151,20 @@ pub enum DataCommand {
     Inspect(InspectArgs),
     /// Make the sample that ships with the repository from the whole of NLVR v1
     Sample(SampleArgs),
+    /// Make the start weights that ship with the sample from a run of the quickstart
+    SampleWeights(SampleWeightsArgs),
 }
 
 #[derive(Debug, Subcommand)]
 pub enum BuildCommand {
     /// NLVR v1: described boxes and human statements from the drawings' pixels
     Nlvr1(Nlvr1Args),
+    /// Region features that exist already: official tables, VinVL, LXMERT, .npz, .npy, .pt
+    Regions(RegionsArgs),
     /// An answer vocabulary of what people answered
     Answers(AnswersArgs),
+    /// A miniature of every fine-tuning task, on described boxes
+    Tasks(TasksArgs),
 }
 
 #[derive(Debug, Args)]
@@ -206,6 +218,21 @@ pub struct SampleArgs {
     #[arg(long)]
     pub out: PathBuf,
     /// Replace a sample that is there already
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    oscar-bin data sample-weights --from runs/quickstart/best --out datasets/sample/weights")]
+pub struct SampleWeightsArgs {
+    /// The `best` directory of the run
+    #[arg(long, value_name = "DIR")]
+    pub from: PathBuf,
+    /// Directory to make
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Replace weights that are there already
     #[arg(long)]
     pub overwrite: bool,
 }

@@ -11,13 +11,14 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use figment::value::{Dict, Value};
 use oscar_core::config::ModelConfig;
-use oscar_pretraining::{CorpusConfig, ExtraConfig, PretrainConfig};
+use oscar_pretraining::{CorpusConfig, ExtraConfig, MixConfig, PretrainConfig};
 use oscar_train::finetune::{FinetuneConfig, Split, Task};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use crate::recipes::Recipe;
+use crate::sample;
 
 /// What a recipe of a command configures.
 pub trait Configuration: Serialize + DeserializeOwned {
@@ -32,6 +33,9 @@ pub trait Configuration: Serialize + DeserializeOwned {
 
     /// Paths that may stand for the shipped sample.
     fn data_paths(&mut self) -> Vec<&mut PathBuf>;
+
+    /// The vocabulary, which may be a file of the shipped sample.
+    fn vocab(&mut self) -> &mut Option<String>;
 
     /// Sets what follows from other keys, so that it is shown as it will be.
     fn settle(&mut self) {}
@@ -50,6 +54,7 @@ impl Configuration for PretrainConfig {
         all.data.train = Some(CorpusConfig::default());
         all.data.validation = Some(CorpusConfig::default());
         all.data.extra = Some(ExtraConfig::default());
+        all.data.mix = vec![MixConfig::default()];
         all
     }
 
@@ -58,15 +63,14 @@ impl Configuration for PretrainConfig {
     }
 
     fn data_paths(&mut self) -> Vec<&mut PathBuf> {
-        let data = &mut self.data;
-        let corpora = data.train.iter_mut().chain(data.validation.iter_mut());
-        let mut paths: Vec<&mut PathBuf> = corpora
+        let corpora = self.data.corpora_mut();
+        corpora
             .flat_map(|corpus| [&mut corpus.corpus, &mut corpus.regions])
-            .collect();
-        if let Some(extra) = &mut data.extra {
-            paths.extend([&mut extra.corpus, &mut extra.regions]);
-        }
-        paths
+            .collect()
+    }
+
+    fn vocab(&mut self) -> &mut Option<String> {
+        &mut self.data.vocab
     }
 
     fn settle(&mut self) {
@@ -105,6 +109,10 @@ impl<T: Task> Configuration for FinetuneConfig<T> {
         paths.extend(self.task.files());
         paths.extend(&mut self.init.checkpoint);
         paths
+    }
+
+    fn vocab(&mut self) -> &mut Option<String> {
+        &mut self.data.vocab
     }
 }
 
@@ -204,12 +212,28 @@ pub fn resolve_alone<C: Configuration>(source: &Source) -> Result<C> {
     Ok(config)
 }
 
+/// `base` with the values of `sets`, `key=value` with dotted keys, in the place of its own.
+pub fn overridden<C: Serialize + DeserializeOwned>(base: C, sets: &[String]) -> Result<C> {
+    let known = serde_json::to_value(&base)?;
+    let mut layers = Figment::from(Serialized::defaults(base));
+    for set in sets {
+        let (key, value) = parse_set(set)?;
+        check_keys(&known, &nested(&key, Json::Null), &format!("--set {set}"))?;
+        layers = layers.merge(Serialized::default(&key, value));
+    }
+    layers
+        .extract()
+        .map_err(|error| anyhow!("in --set: {}", describe(&error)))
+}
+
 /// The `config.json` beside `init.checkpoint`.
 fn model_of_start(layers: &Figment) -> Result<Option<ModelConfig>> {
     let Ok(Value::String(_, checkpoint)) = layers.find_value("init.checkpoint") else {
         return Ok(None);
     };
-    let checkpoint = Path::new(&checkpoint);
+    // Its sizes are known without expanding the sample.
+    let shipped = sample::shipped(&checkpoint);
+    let checkpoint = shipped.as_deref().unwrap_or(Path::new(&checkpoint));
     let directory = match checkpoint.is_dir() {
         true => checkpoint,
         false => checkpoint.parent().unwrap_or(Path::new("")),
@@ -229,7 +253,7 @@ fn describe(error: &figment::Error) -> String {
     }
 }
 
-/// A JSON tree with every key there is.
+/// A JSON tree with every key there is; of a list of tables, with those of one table.
 fn known_keys<C: Configuration>() -> Json {
     let mut known = serde_json::to_value(C::complete()).unwrap_or_default();
     known["model"]["preset"] = Json::Null;
@@ -250,6 +274,10 @@ fn check_keys(known: &Json, layer: &Json, origin: &str) -> Result<()> {
 }
 
 fn find_unknown(known: &Json, layer: &Json, path: &str) -> Option<String> {
+    if let (Some([known]), Json::Array(layer)) = (known.as_array().map(Vec::as_slice), layer) {
+        let mut items = layer.iter().enumerate();
+        return items.find_map(|(at, item)| find_unknown(known, item, &format!("{path}[{at}]")));
+    }
     let layer = layer.as_object()?;
     // A leaf that is no table has no keys to check; a wrong type is reported when it is read.
     let known = known.as_object()?;
@@ -274,6 +302,9 @@ fn only_leaf(path: String, value: &Json) -> String {
 }
 
 fn list_keys(known: &Json, path: &str, keys: &mut Vec<String>) {
+    if let Some([item]) = known.as_array().map(Vec::as_slice) {
+        list_keys(item, &format!("{path}[0]"), keys);
+    }
     for (key, value) in known.as_object().into_iter().flatten() {
         let path = join(path, key);
         list_keys(value, &path, keys);

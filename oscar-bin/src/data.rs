@@ -4,10 +4,12 @@ use std::io::Write;
 
 use anyhow::{Context, Result};
 use oscar_datasets::nlvr1::{BuildOptions, build};
-use oscar_datasets::sample::{SampleSources, write_sample};
+use oscar_datasets::sample::{SampleSources, write_sample, write_weights};
 
-use crate::cli::{BuildCommand, DataArgs, DataCommand, Global, Nlvr1Args, SampleArgs};
-use crate::{Ending, data_answers, data_check, data_inspect};
+use crate::cli::{
+    BuildCommand, DataArgs, DataCommand, Global, Nlvr1Args, SampleArgs, SampleWeightsArgs,
+};
+use crate::{Ending, data_answers, data_check, data_inspect, data_regions, miniature};
 
 /// Does what was asked for and says what came out.
 pub fn run(global: &Global, args: &DataArgs) -> Result<Ending> {
@@ -16,7 +18,10 @@ pub fn run(global: &Global, args: &DataArgs) -> Result<Ending> {
         DataCommand::Build(BuildCommand::Answers(args)) => data_answers::run(args)?,
         DataCommand::Check(args) => data_check::run(global, args)?,
         DataCommand::Inspect(args) => data_inspect::run(args)?,
+        DataCommand::Build(BuildCommand::Regions(args)) => data_regions::run(args)?,
+        DataCommand::Build(BuildCommand::Tasks(args)) => miniature::run(args)?,
         DataCommand::Sample(args) => make_sample(args)?,
+        DataCommand::SampleWeights(args) => make_weights(args)?,
     }
     Ok(Ending::Done)
 }
@@ -75,6 +80,18 @@ fn make_sample(args: &SampleArgs) -> Result<()> {
         counts.train_images,
         counts.dev_images,
         counts.bytes as f64 / 1e6,
+        args.out.display()
+    )?;
+    Ok(())
+}
+
+fn make_weights(args: &SampleWeightsArgs) -> Result<()> {
+    let bytes = write_weights(&args.from, &args.out, args.overwrite)
+        .with_context(|| format!("cannot make the weights {}", args.out.display()))?;
+    writeln!(
+        std::io::stdout(),
+        "{:.2} MB in {}",
+        bytes as f64 / 1e6,
         args.out.display()
     )?;
     Ok(())

@@ -10,7 +10,7 @@ use oscar_datasets::draw::{
     Picture, Pictures, draw, find_image, marks, plain, recorded_pictures, write_png,
 };
 use oscar_datasets::store::Tag;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 /// Canvas for an image of unknown size without picture.
 const UNKNOWN: (u32, u32) = (800, 600);
@@ -60,7 +60,11 @@ struct Shown<'a> {
 }
 
 /// What is shown of a region.
+#[derive(Serialize)]
 struct Region {
+    /// x1, y1, x2, y2 in pixels, in an image of known size.
+    #[serde(rename = "box")]
+    box_px: Option<[f32; 4]>,
     /// x1/W, y1/H, x2/W, y2/H, w/W, h/H.
     relative: [f32; 6],
     /// Of the features.
@@ -80,7 +84,11 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     };
     let mut out = io::BufWriter::new(io::stdout().lock());
     match args.json {
-        true => writeln!(out, "{:#}", shown.to_json(drawn))?,
+        true => {
+            // Not by way of a value, which would print 0.1 as a double prints it.
+            let document = serde_json::to_string_pretty(&shown.document(drawn))?;
+            writeln!(out, "{document}")?;
+        }
         false => shown.print(&mut out)?,
     }
     out.flush()?;
@@ -90,6 +98,7 @@ pub fn run(args: &InspectArgs) -> Result<()> {
 impl<'a> Shown<'a> {
     fn read(store: &'a RegionStore, row: usize, limit: usize) -> Result<Self> {
         let (count, dim) = (store.num_regions(row), store.region_dim());
+        let (width, height) = store.size(row);
         let mut tags = store.tags(row)?;
         let all = (count, tags.len());
         tags.truncate(limit);
@@ -101,6 +110,8 @@ impl<'a> Shown<'a> {
             let features = &values[..dim - 6];
             let sum: f32 = features.iter().sum();
             Region {
+                box_px: (width > 0 && height > 0)
+                    .then(|| in_pixels(relative, (width as f32, height as f32))),
                 relative: *relative,
                 norm: features.iter().map(|v| v * v).sum::<f32>().sqrt(),
                 mean: sum / features.len() as f32,
@@ -109,7 +120,7 @@ impl<'a> Shown<'a> {
         Ok(Self {
             store,
             key: store.key(row),
-            size: store.size(row),
+            size: (width, height),
             regions: regions.collect(),
             tags,
             all,
@@ -187,35 +198,47 @@ impl<'a> Shown<'a> {
         left_out(out, tags, self.tags.len())
     }
 
-    fn to_json(&self, drawn: Option<Value>) -> Value {
-        let (width, height) = self.size;
-        let regions = self.regions.iter().map(|region| {
-            let size = (width as f32, height as f32);
-            let box_px = self.knows_size().then(|| in_pixels(&region.relative, size));
-            json!({
-                "box": box_px,
-                "relative": region.relative,
-                "norm": region.norm,
-                "mean": region.mean,
-            })
-        });
-        let mut document = json!({
-            "key": self.key,
-            "store": self.store.dir(),
-            "source": self.store.source(),
-            "width": width,
-            "height": height,
-            "feature_dim": self.store.feature_dim(),
-            "num_regions": self.all.0,
-            "regions": regions.collect::<Vec<_>>(),
-            "num_tags": self.all.1,
-            "tags": self.tags,
-        });
-        if let Some(drawn) = drawn {
-            document["drawing"] = drawn;
+    fn document(&self, drawing: Option<Drawn>) -> Document<'_> {
+        Document {
+            key: self.key,
+            store: self.store.dir(),
+            source: self.store.source(),
+            width: self.size.0,
+            height: self.size.1,
+            feature_dim: self.store.feature_dim(),
+            num_regions: self.all.0,
+            regions: &self.regions,
+            num_tags: self.all.1,
+            tags: &self.tags,
+            drawing,
         }
-        document
     }
+}
+
+/// What is printed as JSON.
+#[derive(Serialize)]
+struct Document<'a> {
+    key: &'a str,
+    store: &'a Path,
+    source: &'a str,
+    width: u32,
+    height: u32,
+    feature_dim: usize,
+    num_regions: usize,
+    regions: &'a [Region],
+    num_tags: usize,
+    tags: &'a [Tag],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drawing: Option<Drawn>,
+}
+
+/// What was drawn.
+#[derive(Serialize)]
+struct Drawn {
+    file: PathBuf,
+    /// Where the picture was found; none on a plain canvas.
+    picture: Option<String>,
+    scale: u32,
 }
 
 /// A relative box in pixels of an image of this size.
@@ -232,7 +255,7 @@ fn left_out(out: &mut impl Write, all: usize, shown: usize) -> Result<()> {
 }
 
 /// Draws the boxes on the picture and writes it; returns what was drawn on and where it lies.
-fn write_drawing(out: &Path, shown: &Shown<'_>, args: &InspectArgs) -> Result<Value> {
+fn write_drawing(out: &Path, shown: &Shown<'_>, args: &InspectArgs) -> Result<Drawn> {
     let picture = picture(shown, args)?;
     let origin = picture.as_ref().map(|picture| picture.origin.clone());
     let canvas = match picture {
@@ -265,7 +288,11 @@ fn write_drawing(out: &Path, shown: &Shown<'_>, args: &InspectArgs) -> Result<Va
     let drawing = draw(&canvas, &marks(&boxes, &tags));
     write_png(&drawing.image, out)?;
     tracing::info!("drawn: {}", out.display());
-    Ok(json!({ "file": out, "picture": origin, "scale": drawing.scale }))
+    Ok(Drawn {
+        file: out.to_path_buf(),
+        picture: origin,
+        scale: drawing.scale,
+    })
 }
 
 /// The picture that was named, or is found; none if a plain canvas has to do.

@@ -11,12 +11,13 @@ use oscar_datasets::open_images;
 use oscar_train::finetune::{
     EvaluateOptions, Evaluation, Role, Split, Task, TaskData, open_checkpoint, write_predictions,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::backend::{OnBackend, dispatch};
 use crate::cli::{DeviceArgs, Global};
 use crate::tasks::{OnTask, on_task};
-use crate::{Ending, scores};
+use crate::{Ending, config, scores};
 
 /// Scores fine-tuned weights on a data set, as the official evaluators do.
 #[derive(Debug, Args)]
@@ -39,9 +40,20 @@ pub struct EvaluateArgs {
     /// Region store with the images they name; without one the texts alone are read
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
+    /// Show the model another image than the one that is asked about, drawn by SEED: what it still
+    /// gets right it did not take from the image
+    #[arg(long, value_name = "SEED", requires = "store")]
+    pub swap_images: Option<u64>,
+    /// Override a key of the data (data.KEY) or of the task (task.KEY); may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
     /// Where the prediction file is written
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Where a scoring that takes hours keeps what is done, so that a killed one goes on when it is
+    /// started again [default: OUT/cache]
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
     /// Examples per batch
     #[arg(long, default_value_t = 64)]
     pub batch_size: usize,
@@ -143,35 +155,54 @@ struct Scoring<'a, T> {
     task: std::marker::PhantomData<T>,
 }
 
+/// What `--set` may change.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "T: Task")]
+struct Scored<T: Task> {
+    data: T::Split,
+    task: T,
+}
+
 impl<T: Task> OnBackend for Scoring<'_, T> {
     type Output = Evaluation;
 
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<Evaluation> {
         let args = self.args;
         let checkpoint = open_checkpoint::<T>(&args.checkpoint)?;
-        let mut split = T::Split::new(args.data.clone(), args.store.clone().unwrap_or_default());
-        if let Some(annotations) = &args.annotations {
-            if !split.add_annotations(annotations.clone()) {
-                bail!(
-                    "--annotations: the data of {} is one file; give --data alone",
-                    T::NAME
-                );
-            }
+        let mut store = args.store.clone().unwrap_or_default();
+        if let Some(seed) = args.swap_images {
+            store.as_mut_os_string().push(format!("?swap={seed}"));
         }
-        let data = checkpoint
-            .task
-            .open(&split, Role::Evaluate, &checkpoint.encoder)
+        let mut split = T::Split::new(args.data.clone(), store);
+        if let Some(annotations) = &args.annotations
+            && !split.add_annotations(annotations.clone())
+        {
+            bail!(
+                "--annotations: the data of {} is one file; give --data alone",
+                T::NAME
+            );
+        }
+        let Scored { data, task } = config::overridden(
+            Scored {
+                data: split,
+                task: checkpoint.task.clone(),
+            },
+            &args.sets,
+        )?;
+        let data = task
+            .open(&data, Role::Evaluate, &checkpoint.encoder)
             .map_err(|error| anyhow!(error))?;
         require_dim(data.region_dim(), checkpoint.model.img_feature_dim)?;
         let model = checkpoint.load::<B::InnerBackend>(&device)?;
+        let in_out = args.out.as_ref().map(|out| out.join("cache"));
         let options = EvaluateOptions {
             encoder: &checkpoint.encoder,
             batch_size: args.batch_size.max(1),
             progress: &|done, total| (self.scored)(done, total),
+            model: &checkpoint.model,
+            cache: args.cache.as_deref().or(in_out.as_deref()),
         };
-        checkpoint
-            .task
-            .evaluate(model.model(), &data, &options, &device)
+        task.evaluate(model.model(), &data, &options, &device)
             .map_err(|error| anyhow!(error))
             .context("cannot score")
     }
@@ -285,7 +316,11 @@ impl<T: Task> OnBackend for Asking<'_, T> {
         let model = checkpoint.load::<B::InnerBackend>(&device)?;
         let input = checkpoint.encoder.batch(&sequences, &device)?;
         let logits = model.model().forward(input);
-        let probabilities = burn::tensor::activation::softmax(logits, 1);
+        // A model with a single label gives the score itself.
+        let probabilities = match names.len() {
+            1 => logits,
+            _ => burn::tensor::activation::softmax(logits, 1),
+        };
         let probabilities: Vec<f32> = probabilities.into_data().iter::<f32>().collect();
         let mut ranked: Vec<(String, f32)> = names.into_iter().zip(probabilities).collect();
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1));

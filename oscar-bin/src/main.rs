@@ -11,9 +11,12 @@ mod data;
 mod data_answers;
 mod data_check;
 mod data_inspect;
+mod data_regions;
 mod evaluate;
 mod finetune;
 mod logging;
+mod miniature;
+mod model;
 mod recipes;
 mod runs;
 mod sample;
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Evaluate(args) => evaluate::run(&cli.global, args),
         Command::Predict(args) => evaluate::predict(args),
         Command::Data(args) => data::run(&cli.global, args),
+        Command::Model(args) => model::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Recipes(args) => recipes::run(args),
     };

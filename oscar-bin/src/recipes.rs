@@ -36,6 +36,17 @@ pub const RECIPES: &[Recipe] = recipes! {
     "gqa-vinvl-base" => "finetune/gqa-vinvl-base.toml",
     "gqa-vinvl-balanced" => "finetune/gqa-vinvl-balanced.toml",
     "gqa-mini" => "finetune/gqa-mini.toml",
+    "nlvr2-mini" => "finetune/nlvr2-mini.toml",
+    "nlvr2-base" => "finetune/nlvr2-base.toml",
+    "nlvr2-large" => "finetune/nlvr2-large.toml",
+    "nlvr2-vinvl-base" => "finetune/nlvr2-vinvl-base.toml",
+    "nlvr2-vinvl-large" => "finetune/nlvr2-vinvl-large.toml",
+    "retrieval-base" => "finetune/retrieval-base.toml",
+    "retrieval-large" => "finetune/retrieval-large.toml",
+    "retrieval-vinvl-base" => "finetune/retrieval-vinvl-base.toml",
+    "retrieval-vinvl-large" => "finetune/retrieval-vinvl-large.toml",
+    "retrieval-mini" => "finetune/retrieval-mini.toml",
+    "matching-mini" => "finetune/matching-mini.toml",
 };
 
 impl Recipe {

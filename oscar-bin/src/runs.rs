@@ -113,11 +113,13 @@ const FIXED: &[&str] = &[
     "train.steps",
     "train.batch_size",
     "train.accumulation",
+    "train.shuffle_window",
+    "data.mix",
 ];
 
 /// Refuses to go on with `own` as `wanted` if that would be another run.
 pub fn require_same<C: Serialize>(run: &Path, own: &C, wanted: &C) -> Result<()> {
-    let (own, wanted) = (serde_json::to_value(own)?, serde_json::to_value(wanted)?);
+    let (own, wanted) = (without_mixed_paths(own)?, without_mixed_paths(wanted)?);
     for key in FIXED {
         let pointer = format!("/{}", key.replace('.', "/"));
         let (found, expected) = (own.pointer(&pointer), wanted.pointer(&pointer));
@@ -130,6 +132,17 @@ pub fn require_same<C: Serialize>(run: &Path, own: &C, wanted: &C) -> Result<()>
         }
     }
     Ok(())
+}
+
+/// The configuration, but for where the corpora of a mix lie: data may be moved.
+fn without_mixed_paths(config: &impl Serialize) -> Result<Json> {
+    let mut config = serde_json::to_value(config)?;
+    if let Some(mix) = config.pointer_mut("/data/mix").and_then(Json::as_array_mut) {
+        for part in mix.iter_mut().filter_map(Json::as_object_mut) {
+            part.retain(|key, _| key != "corpus" && key != "regions");
+        }
+    }
+    Ok(config)
 }
 
 /// The first key, in or below `key`, whose values differ.

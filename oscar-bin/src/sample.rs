@@ -13,17 +13,32 @@ const PREFIX: &str = "sample:";
 /// Expands the sample if `config` uses it, and puts real paths in the place of `sample:…`.
 pub fn provide(config: &mut impl Configuration, runs: &Path) -> Result<()> {
     let mut expanded = None;
-    for path in config.data_paths() {
-        let Some(rest) = path.to_str().and_then(|path| path.strip_prefix(PREFIX)) else {
-            continue;
+    let mut real = |path: &str| -> Result<Option<PathBuf>> {
+        let Some(rest) = path.strip_prefix(PREFIX) else {
+            return Ok(None);
         };
-        let directory = match &expanded {
+        let directory: &PathBuf = match &expanded {
             Some(directory) => directory,
             None => expanded.insert(expand(runs)?),
         };
-        *path = PathBuf::from(directory).join(rest);
+        Ok(Some(directory.join(rest)))
+    };
+    for path in config.data_paths() {
+        if let Some(found) = real(path.to_str().unwrap_or_default())? {
+            *path = found;
+        }
+    }
+    if let Some(vocab) = config.vocab()
+        && let Some(found) = real(vocab)?
+    {
+        *vocab = found.to_string_lossy().into_owned();
     }
     Ok(())
+}
+
+/// Where `sample:…` lies in the sample as it is shipped, not expanded.
+pub fn shipped(path: &str) -> Option<PathBuf> {
+    Some(find()?.join(path.strip_prefix(PREFIX)?))
 }
 
 fn expand(runs: &Path) -> Result<PathBuf> {

@@ -43,6 +43,9 @@ pub fn print(out: &mut dyn Write, evaluation: &Evaluation) -> Result<()> {
             writeln!(out, "    {group:<28} {value:.4}  ({count})")?;
         }
     }
+    for note in &evaluation.notes {
+        writeln!(out, "  {note}")?;
+    }
     writeln!(out, "  {:<24} {}", "examples", evaluation.examples)?;
     if let Some(throughput) = evaluation.throughput {
         let rate = throughput.examples as f64 / throughput.seconds.max(1e-9);
@@ -65,6 +68,9 @@ pub fn json(evaluation: &Evaluation) -> Value {
             })
             .collect();
         document.insert(table.title.clone(), Value::Object(rows));
+    }
+    if !evaluation.notes.is_empty() {
+        document.insert("notes".into(), json!(evaluation.notes));
     }
     document.insert("examples".into(), json!(evaluation.examples));
     document.insert("throughput".into(), json!(evaluation.throughput));

@@ -34,5 +34,7 @@ macro_rules! tasks {
 tasks! {
     oscar_gqa::Gqa,
     oscar_matching::Matching,
+    oscar_nlvr2::Nlvr2,
+    oscar_retrieval::Retrieval,
     oscar_vqa::Vqa,
 }

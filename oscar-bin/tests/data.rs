@@ -75,6 +75,26 @@ fn every_object_of_the_held_out_images_is_found() {
     assert!(again.status.success(), "{}", stderr(&again));
     assert!(stdout(&again).contains("of 5 groups"), "{}", stdout(&again));
 
+    // The tasks on them.
+    let tasks = [
+        "data", "build", "tasks", "--from", "built", "--out", "tasks",
+    ];
+    let output = place.run(&[&tasks[..], &["--json"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let info: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    assert_eq!(info["seed"], 42);
+    for task in ["vqa", "gqa", "nlvr2", "retrieval", "matching"] {
+        let rows = info["tasks"][task]["rows"]["dev"].as_u64().expect("rows") as usize;
+        let file = place.path("tasks").join(format!("{task}-dev.jsonl"));
+        let text = std::fs::read_to_string(file).expect("a file of rows");
+        assert!(rows > 0 && text.lines().count() == rows, "{task}: {rows}");
+    }
+    assert_fails(&place.run(&tasks), &["tasks", "already exists"]);
+    assert_fails(
+        &place.run(&["data", "build", "tasks", "--from", "tasks", "--out", "more"]),
+        &["tasks/dataset.json is missing", "data build nlvr1"],
+    );
+
     // A question-and-answer corpus on the same images, as a second corpus of each step.
     let rows: String = (0..16)
         .map(|box_| {

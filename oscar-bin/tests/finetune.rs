@@ -129,6 +129,13 @@ fn from_recipe_to_scores() {
     let predictions = std::fs::read_to_string(place.path("scored/predictions/matching.jsonl"));
     assert_eq!(predictions.expect("a file").lines().count(), 32);
 
+    // Shown other images, the same weights fall far behind.
+    let swapped = place.run(&[&args[..], &data, &["--swap-images", "1"]].concat());
+    assert!(swapped.status.success(), "{}", stderr(&swapped));
+    let swapped: Value = serde_json::from_slice(&swapped.stdout).expect("one document");
+    let accuracy = |document: &Value| document["accuracy"].as_f64().expect("a score");
+    assert!(accuracy(&swapped) < accuracy(&again) - 0.2, "{swapped:#}");
+
     // One pair. Image 33 shows a cat.
     let ask = |text: &str| {
         let output = place.run(&[

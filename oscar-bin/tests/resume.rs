@@ -1,13 +1,16 @@
 //! A run that is stopped and goes on ends where it would have ended anyway.
 
+#[path = "../../datasets/tests/official_support/mod.rs"]
+mod official_support;
 mod support;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Stdio};
 
+use official_support::Official;
 use rstest::rstest;
-use support::{SMALL, Workplace, assert_fails, stderr, stdout};
+use support::{MIXED, SMALL, Workplace, assert_fails, stderr, stdout, write};
 
 /// A small run with dropout, so that its random stream is part of what must be repeated.
 fn args(name: &str) -> Vec<&str> {
@@ -136,6 +139,64 @@ fn interrupted_and_killed_runs_end_with_the_same_weights_bit_for_bit() {
         (1..=60).collect::<Vec<u64>>()
     );
 }
+
+#[test]
+fn a_mix_in_windows_is_resumed_within_an_epoch_with_the_same_weights_bit_for_bit() {
+    let place = Workplace::new();
+    Official::write(place.directory.path(), 40);
+    write(&place.path("mixed.toml"), MIXED);
+    fn run(name: &str) -> [&str; 5] {
+        ["train", "--config", "mixed.toml", "--name", name]
+    }
+    let whole = place.run(&run("whole"));
+    assert!(whole.status.success(), "{}", stderr(&whole));
+    assert!(
+        stderr(&whole).contains("160 examples (75.0 %) + 160 examples (25.0 %)"),
+        "{}",
+        stderr(&whole)
+    );
+    let expected = weights(&place, "whole");
+    for step in [3, 17] {
+        let name = format!("interrupted-{step}");
+        let interrupted = Running::start(&place, &run(&name), step);
+        interrupted.signal("-INT");
+        let (code, said) = interrupted.end();
+        assert_eq!(code, Some(130), "{said}");
+        let resumed = place.run(&["train", "--name", &name, "--resume"]);
+        assert!(resumed.status.success(), "{}", stderr(&resumed));
+        assert!(
+            stderr(&resumed).contains("resuming after step"),
+            "{}",
+            stderr(&resumed)
+        );
+        assert_eq!(weights(&place, &name), expected, "after step {step}");
+    }
+
+    // What decides the order cannot be changed on the way.
+    let run = Running::start(&place, &run("other"), 5);
+    run.signal("-INT");
+    run.end();
+    let resume = ["train", "--name", "other", "--resume", "--set"];
+    let set = |value: &str| place.run(&[&resume[..], &[value]].concat());
+    assert_fails(
+        &set("train.shuffle_window=0"),
+        &["train.shuffle_window = 24"],
+    );
+    let other = MIX.replace("weight = 3.0", "weight = 2.0");
+    assert_fails(&set(&other), &["started with data.mix = ", "3.0"]);
+    // The same corpora elsewhere are no change.
+    std::fs::rename(place.path("same.jsonl"), place.path("moved.jsonl")).expect("a move");
+    let moved = MIX.replace("same.jsonl", "moved.jsonl");
+    let validation = "data.validation.corpus=moved.jsonl";
+    let resumed = place.run(&[&resume[..], &[&moved, "--set", validation]].concat());
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
+    assert_eq!(weights(&place, "other"), expected);
+}
+
+/// The corpora of [`MIXED`], as `--set` takes them.
+const MIX: &str = "data.mix=[\
+    {corpus = 'texts/corpus.yaml', regions = 'data', weight = 3.0}, \
+    {corpus = 'same.jsonl', regions = 'same', weight = 1.0}]";
 
 #[test]
 fn killed_before_the_first_checkpoint_starts_again_and_says_so() {

@@ -274,6 +274,8 @@ fn gqa_from_annotations_to_the_servers_file() {
         "--set",
         "epochs=2",
         "--set",
+        "optimizer.warmup_steps=0",
+        "--set",
         "data.train.questions=balanced.json",
         "--set",
         "data.test={questions='testdev.json', regions='regions'}",
@@ -301,7 +303,11 @@ fn questions_can_be_asked_without_images() {
     let place = workplace(by_people);
     let recipe = RECIPE.replace(", regions = \"regions\"", "");
     write(&place.path("recipe.toml"), &recipe);
-    let output = place.run(&finetune("vqa", &["--name", "blind", "--set", "epochs=2"]));
+    let short = ["--set", "epochs=2", "--set", "optimizer.warmup_steps=0"];
+    let output = place.run(&finetune(
+        "vqa",
+        &[&["--name", "blind"], &short[..]].concat(),
+    ));
     let log = stderr(&output);
     let report = document(&output);
     assert_eq!(report["evaluation"]["examples"], 8);

@@ -88,16 +88,36 @@ fn truncated_files_are_refused_wherever_they_end() {
 }
 
 #[rstest]
-#[case(b"\x80\x02}q\x00(X\x04\x00\x00\x00bertq\x01".as_slice())]
-#[case(b"PK\x03\x04 a zip file, as newer versions of PyTorch write".as_slice())]
-#[case(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n".as_slice())]
-#[case([0xff; 64].as_slice())]
-fn other_formats_are_refused(#[case] bytes: &[u8]) {
+#[case(b"\x80\x02}q\x00(X\x04\x00\x00\x00bertq\x01", "cut short")]
+#[case(
+    b"PK\x03\x04 a zip file that ends early",
+    "the zip archive is cut short"
+)]
+#[case(
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+    "git lfs pull"
+)]
+#[case(
+    b"<?xml version=\"1.0\"?><Error><Code>403</Code></Error>",
+    "HTML or XML"
+)]
+#[case(b"", "empty")]
+#[case(&[0xff; 64], "ff ff ff ff")]
+#[case(b"\x80\x02K\x01.", "it holds a int and no named tensors")]
+fn other_formats_are_refused(#[case] bytes: &[u8], #[case] part: &str) {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("pytorch_model.bin");
     fs::write(&path, bytes).unwrap();
     let error = load(&path, &RandomInit::All).unwrap_err();
-    assert!(matches!(error, CheckpointError::Format { .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            CheckpointError::Format { .. } | CheckpointError::Pickle { .. }
+        ),
+        "{error}"
+    );
+    assert!(error.to_string().contains("pytorch_model.bin"), "{error}");
+    assert!(error.to_string().contains(part), "{error}");
 }
 
 #[test]
@@ -193,8 +213,8 @@ fn a_header_that_claims_more_than_the_file_holds_is_refused() {
     let mut bytes = u64::MAX.to_le_bytes().to_vec();
     bytes.extend(b"{}");
     fs::write(&path, bytes).unwrap();
-    assert!(matches!(
-        load(&path, &RandomInit::All),
-        Err(CheckpointError::Format { .. })
-    ));
+    let error = load(&path, &RandomInit::All).unwrap_err();
+    assert!(matches!(error, CheckpointError::Format { .. }), "{error}");
+    let text = "its header is 18446744073709551615 bytes long, but only 2 follow";
+    assert!(error.to_string().contains(text), "{error}");
 }

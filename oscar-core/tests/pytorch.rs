@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use oscar_core::pytorch::pickle::{self, Limits};
 use oscar_core::pytorch::{TorchFile, TorchFormat, Value};
 use serde_json::{Map, Value as Json, json};
 
@@ -20,7 +21,7 @@ fn open(name: &str) -> TorchFile {
 fn every_file_holds_what_its_writer_put_there() {
     let expected = fs::read_to_string(files().join("expected.json")).unwrap();
     let expected: Map<String, Json> = serde_json::from_str(&expected).unwrap();
-    assert_eq!(expected.len(), 17);
+    assert_eq!(expected.len(), 18);
     for (name, expected) in &expected {
         let file = open(name);
         assert_eq!(&plain(file.value()), expected, "{name}");
@@ -86,6 +87,35 @@ fn numbers_are_read_as_types_that_hold_them() {
     }
     let none: [f32; 0] = [];
     assert_eq!(tensor("no_rows").to_f32().unwrap(), none);
+}
+
+/// Python 2 does not tell text from bytes: what is UTF-8 is text, and an array takes either.
+#[test]
+fn strings_of_python_2() {
+    let parse = |bytes: &[u8]| pickle::parse(bytes.to_vec(), &Limits::default()).unwrap();
+    let words =
+        parse(b"(dp0\nS'caf\\xc3\\xa9'\np1\nF1.5\nsVr\\u00e9sum\xe9\np2\nI01\nsS'\\xff'\nL7L\ns.");
+    let words = words.as_dict().unwrap();
+    assert_eq!(words.get("caf\u{e9}").and_then(Value::as_f64), Some(1.5));
+    assert_eq!(
+        words.get("r\u{e9}sum\u{e9}").and_then(Value::as_bool),
+        Some(true)
+    );
+    let (key, value) = words.iter().nth(2).unwrap();
+    assert_eq!(
+        (key.as_bytes().unwrap().as_ref(), value.as_i64()),
+        (&[0xff][..], Some(7))
+    );
+
+    for data in [*b"\x00\x00\x80?\x00\x00\x00@", *b"ABCDABCD"] {
+        let mut bytes = b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01K\x02\x85cnumpy\ndtype\nU\x02f4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89U\x08".to_vec();
+        bytes.extend(data);
+        bytes.extend(b"tb.");
+        let array = parse(&bytes);
+        let array = array.as_array().unwrap();
+        assert_eq!(array.shape(), [2]);
+        assert_eq!(array.to_bytes().unwrap().as_ref(), data);
+    }
 }
 
 /// A value as `expected.json` shows it.

@@ -17,6 +17,7 @@ use crate::error::TrainError;
 use crate::loader::{BatchSource, Corpus, Failure, Order, StepLoader, Weighted, lock};
 use crate::metrics_log::MetricsLog;
 use crate::optim::AdamW;
+use crate::order::Shuffle;
 use crate::renderer::LineRenderer;
 use crate::run::{FixedSettings, RunDir};
 use crate::schedule::LinearSchedule;
@@ -87,6 +88,14 @@ where
             .iter()
             .map(|corpus| corpus.source.len())
             .collect(),
+        shuffle_window: fit.train.shuffle_window,
+        mix: fit
+            .corpora
+            .iter()
+            .map(|corpus| corpus.source.portions())
+            .filter(|portions| portions.len() > 1)
+            .flatten()
+            .collect(),
     };
     let optimizer = AdamW::new(fit.optimizer.adamw(), &fit.model);
     let (model, optimizer, state) = match fit.resume {
@@ -102,19 +111,30 @@ where
         announce_resume(start.0, fit.train.steps);
     }
 
+    let train_rows = fit
+        .corpora
+        .iter()
+        .map(|corpus| corpus.source.rows_per_example())
+        .max()
+        .unwrap_or(1);
     let failure = Failure::default();
     let order = Order {
         micro_batch: fit.train.batch_size / fit.train.accumulation,
         accumulation: fit.train.accumulation,
         first_step: start.0,
         end_step: fit.train.steps,
-        shuffle: Some(fit.train.seed),
+        shuffle: Some(Shuffle {
+            seed: fit.train.seed,
+            window: fit.train.shuffle_window,
+        }),
         workers: fit.train.workers,
     };
     let train_loader = StepLoader::new(fit.corpora, order, fit.device.clone(), failure.clone())?;
+    let validation_batch =
+        (order.micro_batch * train_rows / fit.validation.rows_per_example().max(1)).max(1);
     let valid_loader = StepLoader::once(
         fit.validation,
-        order.micro_batch,
+        validation_batch,
         fit.train.workers,
         fit.device.clone(),
         failure.clone(),

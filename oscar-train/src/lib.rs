@@ -12,10 +12,13 @@ mod loader;
 mod memory;
 mod metrics_log;
 mod optim;
+mod order;
 mod renderer;
 mod run;
 mod schedule;
 mod settings;
+mod shuffle;
+mod start;
 mod stats;
 mod strategy;
 mod terminal;
@@ -27,12 +30,14 @@ pub use loader::{BatchSource, Corpus, Failure, Order, StepLoader, Weighted};
 pub use memory::peak_memory;
 pub use metrics_log::MetricsLog;
 pub use optim::{AdamW, AdamWConfig, MomentsRecord, clip_grad_norm};
+pub use order::{Pick, Portion, Sequence, Shuffle};
 pub use renderer::{LineRenderer, bytes, duration};
 pub use run::{
     Best, FixedSettings, MODEL_FILE, RunDir, TrainState, write_directory, write_file, write_json,
 };
 pub use schedule::{LinearSchedule, ScheduleOrder};
 pub use settings::{OptimizerConfig, TrainConfig};
+pub use start::{InitConfig, open_vocabulary, start_weights};
 pub use stats::{
     LOSS, LearningRateMetric, StatMetric, Statistic, StepOutput, StepStats, ThroughputMetric,
 };

@@ -9,11 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::tensor::backend::Backend;
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
 
 use crate::error::TrainError;
+use crate::order::{Lanes, Pick, Portion, Sequence, Shuffle};
 
 /// Batches that wait in each worker's queue.
 const PREFETCH: usize = 2;
@@ -31,15 +29,29 @@ pub trait BatchSource<B: Backend>: Send + Sync {
         self.len() == 0
     }
 
-    /// The batch of examples `indices` as they are in `epoch` (masks and pollution change).
+    /// Sequences of an example: training and validation may differ in it, and a batch of either is
+    /// to take about the same memory.
+    fn rows_per_example(&self) -> usize {
+        1
+    }
+
+    /// The stretches of its examples that are drawn at different rates; together they are all of
+    /// them, in order. A single one, unless several corpora are mixed.
+    fn portions(&self) -> Vec<Portion> {
+        vec![Portion {
+            examples: self.len(),
+            weight: 1,
+        }]
+    }
+
+    /// The batch of these examples, each as it is in its epoch (masks and pollution change).
     ///
     /// # Errors
     ///
     /// If an example cannot be read or encoded; the error names its file and row.
     fn batch(
         &self,
-        epoch: u64,
-        indices: &[u32],
+        picks: &[Pick],
         device: &B::Device,
     ) -> Result<Self::Batch, Box<dyn std::error::Error + Send + Sync>>;
 }
@@ -81,9 +93,8 @@ pub struct Order {
     pub first_step: usize,
     /// Optimiser step to stop before.
     pub end_step: usize,
-    /// Seed of the shuffling; without one the examples come in order, once, the last batch
-    /// partial.
-    pub shuffle: Option<u64>,
+    /// How the examples are shuffled; without it they come in order, once, the last batch partial.
+    pub shuffle: Option<Shuffle>,
     /// Threads that prepare batches.
     pub workers: usize,
 }
@@ -97,12 +108,10 @@ struct Plan<B: Backend, T> {
     corpora: Vec<Corpus<B, T>>,
     order: Order,
     device: B::Device,
-    permutations: Vec<Mutex<Option<Permutation>>>,
-    failure: Arc<Mutex<Option<TrainError>>>,
+    /// The order of each corpus; empty if they are not shuffled.
+    sequences: Arc<Vec<Sequence>>,
+    failure: Failure,
 }
-
-/// An epoch and the order of the examples in it.
-type Permutation = (u64, Arc<Vec<u32>>);
 
 /// A place for the error that ended a loader early, since Burn's iterators cannot return one.
 pub type Failure = Arc<Mutex<Option<TrainError>>>;
@@ -137,13 +146,16 @@ impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
                 });
             }
         }
-        let permutations = corpora.iter().map(|_| Mutex::new(None)).collect();
+        let sequences = match order.shuffle {
+            None => Vec::new(),
+            Some(shuffle) => sequences(&corpora, shuffle, order.micro_batch),
+        };
         Ok(Self {
             plan: Arc::new(Plan {
                 corpora,
                 order,
                 device,
-                permutations,
+                sequences: Arc::new(sequences),
                 failure,
             }),
         })
@@ -191,10 +203,10 @@ impl<B: Backend, T: Send + 'static> Plan<B, T> {
     fn batch(&self, n: usize) -> Result<Weighted<T>, TrainError> {
         let which = n % self.corpora.len();
         let corpus = &self.corpora[which];
-        let (epoch, indices) = self.indices(which, n / self.corpora.len());
+        let picks = self.picks(which, n / self.corpora.len());
         let batch = corpus
             .source
-            .batch(epoch, &indices, &self.device)
+            .batch(&picks, &self.device)
             .map_err(TrainError::Data)?;
         Ok(Weighted {
             batch,
@@ -202,43 +214,41 @@ impl<B: Backend, T: Send + 'static> Plan<B, T> {
         })
     }
 
-    /// Epoch and examples of batch `n` of one corpus. An epoch has whole batches only.
-    fn indices(&self, which: usize, n: usize) -> (u64, Vec<u32>) {
-        let size = self.order.micro_batch;
-        let len = self.corpora[which].source.len();
-        let Some(seed) = self.order.shuffle else {
-            let start = n * size;
-            return (
-                0,
+    /// The examples of batch `n` of one corpus.
+    fn picks(&self, which: usize, n: usize) -> Vec<Pick> {
+        let size = self.order.micro_batch as u64;
+        let start = n as u64 * size;
+        match self.sequences.get(which) {
+            Some(sequence) => sequence.picks(start..start + size),
+            None => {
+                let len = self.corpora[which].source.len() as u64;
                 (start..(start + size).min(len))
-                    .map(|index| index as u32)
-                    .collect(),
-            );
-        };
-        let per_epoch = len / size;
-        let epoch = (n / per_epoch) as u64;
-        let start = (n % per_epoch) * size;
-        let permutation = self.permutation(which, seed, epoch, len);
-        (epoch, permutation[start..start + size].to_vec())
-    }
-
-    /// The order of an epoch, shared by the workers.
-    fn permutation(&self, which: usize, seed: u64, epoch: u64, len: usize) -> Arc<Vec<u32>> {
-        let mut cached = lock(&self.permutations[which]);
-        if let Some((known, permutation)) = cached.as_ref()
-            && *known == epoch
-        {
-            return permutation.clone();
+                    .map(|index| Pick {
+                        epoch: 0,
+                        index: index as u32,
+                    })
+                    .collect()
+            }
         }
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        // Each (corpus, epoch) has its own stream of the generator.
-        rng.set_stream(epoch * self.corpora.len() as u64 + which as u64);
-        let mut permutation: Vec<u32> = (0..len as u32).collect();
-        permutation.shuffle(&mut rng);
-        let permutation = Arc::new(permutation);
-        *cached = Some((epoch, permutation.clone()));
-        permutation
     }
+}
+
+fn sequences<B: Backend, T: Send + 'static>(
+    corpora: &[Corpus<B, T>],
+    shuffle: Shuffle,
+    batch_size: usize,
+) -> Vec<Sequence> {
+    let portions: Vec<Vec<Portion>> = corpora.iter().map(|c| c.source.portions()).collect();
+    let total = portions.iter().map(Vec::len).sum();
+    let mut first = 0;
+    portions
+        .iter()
+        .map(|portions| {
+            let lanes = Lanes { first, total };
+            first += portions.len();
+            Sequence::of_source(portions, shuffle, batch_size, lanes)
+        })
+        .collect()
 }
 
 impl<B: Backend, T: Send + 'static> DataLoader<B, Weighted<T>> for StepLoader<B, T> {
@@ -280,7 +290,7 @@ impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
             corpora: self.plan.corpora.clone(),
             order,
             device,
-            permutations: self.plan.corpora.iter().map(|_| Mutex::new(None)).collect(),
+            sequences: self.plan.sequences.clone(),
             failure: self.plan.failure.clone(),
         };
         Arc::new(Self {

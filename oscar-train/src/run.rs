@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 use crate::optim::AdamW;
+use crate::order::Portion;
 
 /// Layout of a checkpoint; a reader refuses any other.
 const VERSION: u32 = 1;
@@ -61,6 +62,12 @@ pub struct FixedSettings {
     pub accumulation: usize,
     /// Examples of each corpus.
     pub examples: Vec<usize>,
+    /// Examples shuffled together; 0 for whole epochs.
+    #[serde(default)]
+    pub shuffle_window: usize,
+    /// The portions of mixed corpora.
+    #[serde(default)]
+    pub mix: Vec<Portion>,
 }
 
 /// A validation result.
@@ -317,6 +324,16 @@ fn require_same(
             "examples",
             format!("{:?}", found.examples),
             format!("{:?}", expected.examples),
+        ),
+        (
+            "train.shuffle_window",
+            found.shuffle_window.to_string(),
+            expected.shuffle_window.to_string(),
+        ),
+        (
+            "data.mix",
+            Portion::describe(&found.mix),
+            Portion::describe(&expected.mix),
         ),
     ];
     match pairs

@@ -73,6 +73,10 @@ pub struct TrainConfig {
     pub log_every: usize,
     /// Threads that prepare batches.
     pub workers: usize,
+    /// Examples that are shuffled together; 0 shuffles whole epochs. Set it where the regions are
+    /// larger than memory, to as many examples as memory holds the regions of: files are then read
+    /// in long stretches, each once per epoch.
+    pub shuffle_window: usize,
     /// Seed of everything random.
     pub seed: u64,
 }
@@ -88,6 +92,7 @@ impl Default for TrainConfig {
             keep_checkpoints: 2,
             log_every: 100,
             workers: 2,
+            shuffle_window: 0,
             seed: 42,
         }
     }

@@ -11,7 +11,7 @@ use burn_train::{InferenceStep, TrainOutput, TrainStep};
 use oscar_core::checkpoint::Checkpointed;
 use oscar_train::{
     BatchSource, ClipAt, Corpus, Fit, Interrupter, LOSS, LinearSchedule, OptimizerConfig, Outcome,
-    RunDir, ScheduleOrder, StepOutput, TrainConfig, Weighted, fit,
+    Pick, RunDir, ScheduleOrder, StepOutput, TrainConfig, Weighted, fit,
 };
 
 /// `y = scale * x`, with one parameter that decays and one that does not.
@@ -104,10 +104,10 @@ impl<B: Backend> BatchSource<B> for Points {
 
     fn batch(
         &self,
-        _epoch: u64,
-        indices: &[u32],
+        picks: &[Pick],
         device: &B::Device,
     ) -> Result<Tensor<B, 2>, Box<dyn std::error::Error + Send + Sync>> {
+        let indices: Vec<u32> = picks.iter().map(|pick| pick.index).collect();
         self.seen.lock().expect("no panic").push(indices.to_vec());
         let values: Vec<f32> = indices
             .iter()

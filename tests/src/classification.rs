@@ -5,9 +5,9 @@ use burn::tensor::Tensor;
 use oscar_core::config::ModelConfig;
 use oscar_core::input::OscarInput;
 use oscar_core::model::{
-    Backbone, ClassTargets, OscarForMultipleChoice, OscarForSequenceClassification,
+    Backbone, ClassTargets, OscarForEachChoice, OscarForMultipleChoice,
+    OscarForSequenceClassification,
 };
-use oscar_core::ops;
 use oscar_core::ops::{OscarBackend, TrainBackend};
 
 use crate::backbone;
@@ -29,69 +29,64 @@ pub trait Classifier<B: TrainBackend>: Official<B> {
     fn loss_of(&self, logits: Tensor<B, 2>, labels: &HostTensor) -> Result<Tensor<B, 1>, String>;
 }
 
-impl<B: TrainBackend> Classifier<B> for OscarForSequenceClassification<B> {
-    fn logits(&self, input: OscarInput<B>) -> Tensor<B, 2> {
-        self.forward(input)
-    }
+/// Makes the models that the suite calls classifiers.
+macro_rules! classifiers {
+    ($($model:ident),*) => {$(
+        impl<B: TrainBackend> Classifier<B> for $model<B> {
+            fn logits(&self, input: OscarInput<B>) -> Tensor<B, 2> {
+                self.forward(input)
+            }
 
-    fn loss_of(&self, logits: Tensor<B, 2>, labels: &HostTensor) -> Result<Tensor<B, 1>, String> {
-        let [rows, classes] = logits.dims();
-        let device = logits.device();
-        let targets = match labels.data.len() == rows * classes {
-            true => ClassTargets::Soft(labels.floats([rows, classes], &device)),
-            false => ClassTargets::Class(labels.ints([rows], &device)),
-        };
-        Ok(self.loss(logits, targets))
-    }
-}
-
-impl<B: TrainBackend> Official<B> for OscarForSequenceClassification<B> {
-    fn build(config: &ModelConfig, device: &B::Device) -> Self {
-        Self::new(config, device)
-    }
-
-    fn loss(
-        &self,
-        batch: &Tensors,
-        fault: Option<Fault>,
-        device: &B::Device,
-    ) -> Result<Tensor<B, 1>, String> {
-        let input = model::input(batch, "attention_mask", fault, device)?;
-        self.loss_of(self.logits(input), batch.get("labels")?)
-    }
-}
-
-impl<B: TrainBackend> Classifier<B> for OscarForMultipleChoice<B> {
-    fn logits(&self, input: OscarInput<B>) -> Tensor<B, 2> {
-        self.forward(input)
-    }
-
-    fn loss_of(&self, logits: Tensor<B, 2>, labels: &HostTensor) -> Result<Tensor<B, 1>, String> {
-        let [rows, _] = logits.dims();
-        if labels.data.len() != rows {
-            return Err(format!(
-                "a pair needs one label per row, not {:?}",
-                labels.shape
-            ));
+            fn loss_of(
+                &self,
+                logits: Tensor<B, 2>,
+                labels: &HostTensor,
+            ) -> Result<Tensor<B, 1>, String> {
+                let targets = targets(&logits, labels)?;
+                Ok(self.loss(logits, targets))
+            }
         }
-        let labels = labels.ints([rows], &logits.device());
-        Ok(ops::cross_entropy(logits, labels, None))
-    }
+
+        impl<B: TrainBackend> Official<B> for $model<B> {
+            fn build(config: &ModelConfig, device: &B::Device) -> Self {
+                Self::new(config, device)
+            }
+
+            fn loss(
+                &self,
+                batch: &Tensors,
+                fault: Option<Fault>,
+                device: &B::Device,
+            ) -> Result<Tensor<B, 1>, String> {
+                let input = model::input(batch, "attention_mask", fault, device)?;
+                self.loss_of(self.logits(input), batch.get("labels")?)
+            }
+        }
+    )*};
 }
 
-impl<B: TrainBackend> Official<B> for OscarForMultipleChoice<B> {
-    fn build(config: &ModelConfig, device: &B::Device) -> Self {
-        Self::new(config, device)
-    }
+classifiers!(
+    OscarForSequenceClassification,
+    OscarForMultipleChoice,
+    OscarForEachChoice
+);
 
-    fn loss(
-        &self,
-        batch: &Tensors,
-        fault: Option<Fault>,
-        device: &B::Device,
-    ) -> Result<Tensor<B, 1>, String> {
-        let input = model::input(batch, "attention_mask", fault, device)?;
-        self.loss_of(self.logits(input), batch.get("labels")?)
+/// A class per row of logits, or a score per logit; whatever axes the labels have.
+fn targets<B: OscarBackend>(
+    logits: &Tensor<B, 2>,
+    labels: &HostTensor,
+) -> Result<ClassTargets<B>, String> {
+    let [rows, classes] = logits.dims();
+    let device = logits.device();
+    match labels.data.len() {
+        found if found == rows * classes => {
+            Ok(ClassTargets::Soft(labels.floats([rows, classes], &device)))
+        }
+        found if found == rows => Ok(ClassTargets::Class(labels.ints([rows], &device))),
+        _ => Err(format!(
+            "labels {:?} are neither one per row nor one per logit of [{rows}, {classes}]",
+            labels.shape
+        )),
     }
 }
 

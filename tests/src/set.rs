@@ -26,12 +26,18 @@ pub enum Kind {
     MultipleChoice,
     /// Optimiser steps of a pair classifier.
     MultipleChoiceSteps,
+    /// Outputs, loss and gradients of a classifier of each choice.
+    EachChoice,
+    /// Optimiser steps of a classifier of each choice.
+    EachChoiceSteps,
     /// Reports of loading one model's file into others.
     Transfer,
     /// Tokens, ids and decoded text.
     Tokenizer,
     /// Accuracies, normalised answers and scores to learn from.
     VqaEvaluation,
+    /// Ranks of a retrieval.
+    RetrievalRanks,
 }
 
 impl Kind {
@@ -45,9 +51,12 @@ impl Kind {
             Self::ClassificationSteps => "fine-tuning steps",
             Self::MultipleChoice => "pair classification",
             Self::MultipleChoiceSteps => "pair fine-tuning steps",
+            Self::EachChoice => "choice classification",
+            Self::EachChoiceSteps => "choice fine-tuning steps",
             Self::Transfer => "transfer",
             Self::Tokenizer => "tokenizer",
             Self::VqaEvaluation => "VQA evaluation",
+            Self::RetrievalRanks => "retrieval ranks",
         }
     }
 }
@@ -153,6 +162,8 @@ fn kind_of_class(meta: &Value) -> Result<Kind, String> {
         (Some("ImageBertForSequenceClassification"), true) => Ok(Kind::ClassificationSteps),
         (Some("ImageBertForMultipleChoice"), false) => Ok(Kind::MultipleChoice),
         (Some("ImageBertForMultipleChoice"), true) => Ok(Kind::MultipleChoiceSteps),
+        (Some("OscarForMultipleChoice"), false) => Ok(Kind::EachChoice),
+        (Some("OscarForMultipleChoice"), true) => Ok(Kind::EachChoiceSteps),
         (Some("BertForImageCaptioning"), _) => Err("captioning is not implemented".into()),
         (Some(class), true) => Err(format!("steps of {class} are not implemented")),
         (Some(class), false) => Err(format!("{class} is not implemented")),
@@ -181,6 +192,8 @@ fn kind_of_files(dir: &Path) -> Result<Result<Kind, String>, String> {
         Ok(Kind::Transfer)
     } else if all_have("ids") && dir.join("vocab.txt").is_file() {
         Ok(Kind::Tokenizer)
+    } else if expected.get("i2t_ranks").is_some() {
+        Ok(Kind::RetrievalRanks)
     } else {
         Err("an expected.json of no kind this suite knows".into())
     })

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use oscar_core::model::{
-    OscarForMultipleChoice, OscarForPretraining, OscarForSequenceClassification,
+    OscarForEachChoice, OscarForMultipleChoice, OscarForPretraining, OscarForSequenceClassification,
 };
 use oscar_core::ops::TrainBackend;
 
@@ -13,7 +13,7 @@ use crate::check::{Check, Report};
 use crate::fault::Fault;
 use crate::set::{Kind, Set};
 use crate::steps::{self, Script};
-use crate::{backbone, classification, files, pretraining, vqa};
+use crate::{backbone, classification, files, pretraining, retrieval, vqa};
 
 /// What came of a set.
 #[derive(Clone, Debug)]
@@ -90,7 +90,8 @@ fn check<B: TrainBackend>(
     device: &B::Device,
 ) -> Result<Report, String> {
     type Classifier<B> = OscarForSequenceClassification<B>;
-    type Choice<B> = OscarForMultipleChoice<B>;
+    type Pair<B> = OscarForMultipleChoice<B>;
+    type Choice<B> = OscarForEachChoice<B>;
     match kind {
         Kind::Backbone => backbone::check::<B>(set, fault, device),
         Kind::Pretraining => pretraining::check::<B>(set, fault, device),
@@ -101,13 +102,18 @@ fn check<B: TrainBackend>(
         Kind::ClassificationSteps => {
             steps::check::<B, Classifier<B>>(set, Script::FineTuning, fault, device)
         }
-        Kind::MultipleChoice => classification::check::<B, Choice<B>>(set, fault, device),
+        Kind::MultipleChoice => classification::check::<B, Pair<B>>(set, fault, device),
         Kind::MultipleChoiceSteps => {
+            steps::check::<B, Pair<B>>(set, Script::FineTuning, fault, device)
+        }
+        Kind::EachChoice => classification::check::<B, Choice<B>>(set, fault, device),
+        Kind::EachChoiceSteps => {
             steps::check::<B, Choice<B>>(set, Script::FineTuning, fault, device)
         }
         Kind::Transfer => files::check_transfer::<B>(set, device),
         Kind::Tokenizer => files::check_tokenizer(set),
         Kind::VqaEvaluation => vqa::check(set),
+        Kind::RetrievalRanks => retrieval::check(set),
     }
 }
 

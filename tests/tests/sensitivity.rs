@@ -20,6 +20,7 @@ use rstest::rstest;
 #[case::dropout("nlvr2_ce_mlp_ln", Fault::Dropout)]
 #[case::segments("bert_img_ln", Fault::SwappedSegments)]
 #[case::segments("nlvr2_ce_linear", Fault::SwappedSegments)]
+#[case::segments("oscar_mc_bxe", Fault::SwappedSegments)]
 #[case::mask("pretrain_ln", Fault::NoMask)]
 #[case::mask("seqcls_ce_ln", Fault::NoMask)]
 #[case::other_adamw("optim_pretrain", Fault::BurnAdamW)]

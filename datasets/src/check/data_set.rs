@@ -54,10 +54,8 @@ fn check_dir(dir: &Path, depth: usize, context: &Context, report: &mut Report) {
         .filter_map(|dir| RegionStore::open(dir).ok())
         .collect();
     for corpus in &corpora {
-        // A corpus is about the store that knows most of its images.
-        let store = opened
-            .iter()
-            .max_by_key(|store| (knows(corpus, store), usize::MAX - store.len()));
+        // A corpus is about the store that knows most of its images, the first of equals.
+        let store = opened.iter().rev().max_by_key(|store| knows(corpus, store));
         check_corpus(corpus, store.cloned().map(|s| s as _), context, report);
     }
     for inner in subdirectories(dir) {

@@ -32,6 +32,7 @@ pub const FORMATS: &[&dyn Format] = &[
     &super::data_set::DataSets,
     &super::corpus::Corpora,
     &super::tsv::Tables,
+    &super::folders::Folders,
     &super::vqa::Vqa,
     &super::nlvr2::Nlvr2,
 ];

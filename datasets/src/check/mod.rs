@@ -5,6 +5,7 @@
 
 mod corpus;
 mod data_set;
+mod folders;
 mod format;
 mod nlvr2;
 mod problem;
@@ -24,7 +25,7 @@ pub use problem::{Finding, Kind, Problem};
 pub use progress::Progress;
 pub use report::{Checked, Counts, Report};
 
-use crate::error::Result;
+use crate::error::{DatasetError, Result};
 use crate::official::FEATURE_DIM;
 
 /// How many problems a report lists unless asked for more.
@@ -71,12 +72,22 @@ pub struct Context<'a> {
 /// features with their labels.
 ///
 /// # Errors
-/// If a path is of no known format, or of several. Whatever is wrong with the content, or keeps a
+/// If a path is of no known format, or of several; if `feature_dim` is zero. Whatever is wrong with the content, or keeps a
 /// file from being read, is in the report.
-pub fn check(paths: &[PathBuf], options: &CheckOptions) -> Result<Report> {
+pub fn check(paths: &[impl AsRef<Path>], options: &CheckOptions) -> Result<Report> {
+    if options.feature_dim == 0 {
+        let dir = paths.first().map_or(Path::new(""), AsRef::as_ref);
+        let found = "features of no value a region were asked for";
+        return Err(DatasetError::malformed(
+            dir,
+            found,
+            "give a feature_dim above zero",
+        ));
+    }
     let mut report = Report::new(options.limit);
     let mut groups: Vec<(&'static dyn Format, Vec<PathBuf>)> = Vec::new();
     for path in paths {
+        let path = path.as_ref();
         let format = match (options.format, Sniff::open(path)) {
             (Some(format), _) => format,
             (None, Ok(seen)) => format::detect(path, &seen)?,
@@ -89,8 +100,8 @@ pub fn check(paths: &[PathBuf], options: &CheckOptions) -> Result<Report> {
             .iter_mut()
             .find(|(known, _)| known.name() == format.name())
         {
-            Some((_, group)) => group.push(path.clone()),
-            None => groups.push((format, vec![path.clone()])),
+            Some((_, group)) => group.push(path.to_path_buf()),
+            None => groups.push((format, vec![path.to_path_buf()])),
         }
     }
     let context = Context {

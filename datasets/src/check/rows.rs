@@ -2,13 +2,17 @@
 
 use std::collections::HashMap;
 
-use super::Context;
-use super::Counts;
 use super::problem::{Finding, Kind};
 use super::table::{Table, TableKind};
+use super::{Context, Counts};
+use crate::boxes::{CLIP, Fit, fit};
 use crate::draw::decode_base64;
+use crate::import::{SourceBoxes, SourceImage, Vocabularies, parse_lxmert, parse_vinvl};
 use crate::official::{FeatureRow, TagChoice, decode_blob, parse_labels, parse_size};
-use crate::store::{feature_findings, tag_findings};
+use crate::store::{Tag, box_problem, feature_findings, more, tag_findings};
+
+/// Boxes that reach outside by no more than an import clips.
+const CLIPPED: &str = "boxes that an import clips";
 
 /// Sizes of images by key: width, height.
 pub(super) type Sizes = HashMap<String, (u32, u32)>;
@@ -32,7 +36,8 @@ pub(super) fn check_row(
 ) -> Row {
     let read = match kind {
         TableKind::Features => features(table, row, context.feature_dim),
-        TableKind::Labels => labels(table, row, sizes),
+        TableKind::Arrays => arrays(table, row, context.feature_dim),
+        TableKind::Labels => labels(table, row, sizes, context.feature_dim),
         TableKind::Sizes => size(table, row),
         TableKind::Pictures => picture(table, row, sizes),
     };
@@ -73,7 +78,79 @@ fn features(table: &Table, row: usize, feature_dim: usize) -> Result<Row, Findin
     Ok(read)
 }
 
-fn labels(table: &Table, row: usize, sizes: &Sizes) -> Result<Row, Finding> {
+fn arrays(table: &Table, row: usize, feature_dim: usize) -> Result<Row, Finding> {
+    table.key_and_rest(row)?;
+    let image = parse_lxmert(table.line(row), feature_dim, &Vocabularies::default());
+    let image = image.map_err(|defect| Finding::new(Kind::Field, defect.found))?;
+    Ok(image_row(image, feature_dim))
+}
+
+/// What an image of one of the published forms holds.
+pub(super) fn image_row(image: SourceImage, feature_dim: usize) -> Row {
+    let mut read = Row::default();
+    let regions = image.boxes.len();
+    read.counts.add("images", 1);
+    read.counts.add("regions", regions);
+    read.counts
+        .add("images without regions", usize::from(regions == 0));
+    let (size, none) = (image.size.unwrap_or_default(), Vec::new());
+    let relative = match &image.boxes {
+        SourceBoxes::Relative(boxes) => boxes,
+        _ => &none,
+    };
+    let boxes = relative
+        .iter()
+        .map(|b| &b[..])
+        .chain(std::iter::repeat(&[][..]));
+    let features = image.features.chunks_exact(feature_dim.max(1)).zip(boxes);
+    read.findings = feature_findings(features, &mut read.counts);
+    if let SourceBoxes::Pixels(boxes) = &image.boxes {
+        let mut wrong = boxes.iter().enumerate().filter_map(|(at, b)| {
+            let problem = fit_problem(*b, size, &mut read.counts)?;
+            Some(format!("region {at}: {problem}"))
+        });
+        if let Some(found) = wrong.next() {
+            let found = format!("{found}{}", more(wrong.count(), "regions"));
+            read.findings.push(Finding::new(Kind::Box, found));
+        }
+    }
+    let (tags, findings) = tags_in(image.tags.unwrap_or_default(), size, &mut read.counts);
+    read.findings.extend(findings);
+    read.counts.add("tags", tags);
+    read
+}
+
+/// Number of tags, and what is wrong with them. Boxes may reach a little outside, as an import
+/// clips them; then they are counted.
+fn tags_in(mut tags: Vec<Tag>, size: (u32, u32), counts: &mut Counts) -> (usize, Vec<Finding>) {
+    for b in tags.iter_mut().filter_map(|tag| tag.box_px.as_mut()) {
+        if let Ok(Fit::Clipped(inside)) = fit(*b, size.0, size.1, CLIP)
+            && size != (0, 0)
+        {
+            *b = inside;
+            counts.add(CLIPPED, 1);
+        }
+    }
+    (tags.len(), tag_findings(&tags, size))
+}
+
+/// What is wrong with a region's box in pixels, if anything.
+fn fit_problem(b: [f32; 4], (width, height): (u32, u32), counts: &mut Counts) -> Option<String> {
+    if (width, height) == (0, 0) {
+        return box_problem(&b, 0, 0);
+    }
+    match fit(b, width, height, CLIP) {
+        Ok(Fit::Inside) => None,
+        Ok(Fit::Clipped(_)) => {
+            counts.add(CLIPPED, 1);
+            None
+        }
+        Ok(Fit::Empty) => Some(Fit::Empty.describe(b, width, height)),
+        Err(found) => Some(found),
+    }
+}
+
+fn labels(table: &Table, row: usize, sizes: &Sizes, feature_dim: usize) -> Result<Row, Finding> {
     let (key, json) = table.fields(row)?;
     let parsed = parse_labels(json, TagChoice::Objects);
     // Some files hold nothing but what people annotated.
@@ -86,19 +163,25 @@ fn labels(table: &Table, row: usize, sizes: &Sizes) -> Result<Row, Finding> {
         };
         Finding::new(kind, defect.found)
     })?;
+    let mut read = Row::default();
     let size = parsed.size.or_else(|| sizes.get(key).copied());
-    let mut read = Row {
-        findings: tag_findings(&parsed.tags, size.unwrap_or_default()),
-        ..Row::default()
-    };
+    if memchr::memmem::find(json.as_bytes(), b"\"feature\"").is_some() {
+        // Objects with their features: the form in which the VinVL tools write them.
+        let image = parse_vinvl(json, feature_dim, TagChoice::Objects, false);
+        let image = image.map_err(|defect| Finding::new(Kind::Field, defect.found))?;
+        read = image_row(SourceImage { size, ..image }, feature_dim);
+    } else {
+        let (tags, findings) = tags_in(parsed.tags, size.unwrap_or_default(), &mut read.counts);
+        read.findings = findings;
+        read.counts.add("tags", tags);
+        read.counts
+            .add("images without tags", usize::from(tags == 0));
+    }
     if let (Some(said), Some(known)) = (parsed.size, sizes.get(key))
         && said != *known
     {
         read.findings.push(other_size(said, *known));
     }
-    read.counts.add("tags", parsed.tags.len());
-    read.counts
-        .add("images without tags", usize::from(parsed.tags.is_empty()));
     Ok(read)
 }
 

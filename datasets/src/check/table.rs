@@ -22,7 +22,10 @@ pub(super) enum TableKind {
     Sizes,
     /// Region features: `key, num_boxes, …, base64` or `key, {"num_boxes", "features"}`.
     Features,
-    /// Object tags: `key, objects as JSON`.
+    /// Regions and objects, with a column for each array, as LXMERT and bottom-up attention have
+    /// them.
+    Arrays,
+    /// Object tags: `key, objects as JSON`; perhaps with the features of each object.
     Labels,
     /// Pictures: `key, …, base64` of a PNG or JPEG file.
     Pictures,
@@ -34,6 +37,7 @@ impl TableKind {
         match self {
             Self::Sizes => "sizes.tsv",
             Self::Features => "features.tsv",
+            Self::Arrays => "arrays.tsv",
             Self::Labels => "labels.tsv",
             Self::Pictures => "pictures.tsv",
         }
@@ -41,7 +45,7 @@ impl TableKind {
 
     /// What a row with this line holds.
     pub(super) fn of_line(line: &[u8]) -> Option<Self> {
-        let mut fields = line.splitn(3, |byte| *byte == b'\t').skip(1);
+        let mut fields = line.split(|byte| *byte == b'\t').skip(1);
         let second = fields.next()?.trim_ascii();
         let second = &second[..second.len().min(GLANCE)];
         let has = |name: &str| memchr::memmem::find(second, name.as_bytes()).is_some();
@@ -50,7 +54,13 @@ impl TableKind {
             (Some(b'{'), _) if has("\"num_boxes\"") || has("\"features\"") => Some(Self::Features),
             (Some(b'{' | b'['), _) if has("\"height\"") && !has("\"class\"") => Some(Self::Sizes),
             (Some(b'{' | b'['), _) => Some(Self::Labels),
-            (Some(_), Some(_)) if number(second) => Some(Self::Features),
+            (Some(_), Some(third)) if number(second) => {
+                // Two sides of the image, then six or ten columns in all.
+                match number(third) && matches!(fields.count(), 3 | 7) {
+                    true => Some(Self::Arrays),
+                    false => Some(Self::Features),
+                }
+            }
             (Some(_), None) if second.split(|b| *b == b' ').all(number) => Some(Self::Sizes),
             // How files of JPEG and of PNG begin.
             _ if second.starts_with(b"/9j/") || second.starts_with(b"iVBOR") => {

@@ -1,7 +1,7 @@
 //! VQA v2's questions and annotations.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::problem::{Finding, Kind, Problem};
 use super::{Context, Counts, Format, Report, Sniff, words};
@@ -47,13 +47,9 @@ impl Format for Vqa {
                     image_id: row.image_id,
                     answered: None,
                 };
-                match asked.insert(row.question_id, asked_here) {
-                    None => None,
-                    Some(first) => Some(Finding::new(
-                        Kind::DuplicateKey,
-                        format!("it stands in {} too", questions[first.file].display()),
-                    )),
-                }
+                let first = asked.insert(row.question_id, asked_here)?;
+                let found = format!("it stands in {} too", questions[first.file].display());
+                Some(Finding::new(Kind::DuplicateKey, found))
             });
             report.checked(path, NAME, counts);
         }
@@ -133,7 +129,7 @@ fn twice(path: &std::path::Display<'_>) -> Finding {
 
 /// Reads the records of `path`; `each` compares one with those of other files.
 fn check_records<R: Record>(
-    path: &PathBuf,
+    path: &Path,
     counts: &mut Counts,
     context: &Context,
     report: &mut Report,

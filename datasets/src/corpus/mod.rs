@@ -1,275 +1,103 @@
-//! Corpora as JSON lines: texts that name images of a region store.
+//! Corpora: texts that name images.
 //!
-//! A row is one of
+//! | layout | read by |
+//! |---|---|
+//! | JSON lines, over one region store | [`JsonlCorpus`] |
+//! | the official pre-training corpus: YAML, TSV, label folders, feature folders | [`OfficialCorpus`] |
+//! | several of these, one after the other | [`JoinedCorpus`] |
 //!
-//! ```json
-//! {"image": "dev-1373-0.b0", "text": "two yellow triangles and one black square"}
-//! {"image": "2407890", "question": "What is the dog doing?", "answer": ["sleeping", "lying"]}
-//! ```
-//!
-//! `answer` is one text or a list. A caption row may say `tags` (one text, or a list) to replace
-//! the tags of the store, and `label` (true or false), which pre-training does not look at. Any
-//! other key is refused, with the nearest known one named.
-//!
-//! The file is memory-mapped and every row is checked when it is opened, on all cores, so that no
-//! bad row can stop a training run; the texts themselves stay in the file.
+//! [`open_corpus`] opens either layout. Every row is checked when a corpus is opened, on all cores,
+//! so that no bad row stops a training run hours later; the texts themselves stay in their files.
 
-mod row;
+mod check;
+mod joined;
+mod jsonl;
+mod jsonl_row;
+mod official;
 
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 
-use memmap2::Mmap;
-use oscar_core::input::{Example, ExampleSource, RegionHandle, SourceError, TextB};
-use rayon::prelude::*;
+use oscar_core::input::ExampleSource;
 
-use self::row::{Row, Texts};
+pub use joined::JoinedCorpus;
+pub use jsonl::JsonlCorpus;
+pub(crate) use jsonl_row::parse_line;
+pub use official::{OfficialCorpus, OfficialCorpusOptions};
+
 use crate::error::{DatasetError, Result};
-use crate::images::{ImageSource, SharedImages};
-use crate::mapped::map_file;
-use crate::tsv::line_starts;
+use crate::images::open_images;
 
-const HINT: &str = "it is a corpus, one JSON object a line; check the path, or build the data set";
-
-/// How many wrong rows an error shows; the others are counted.
-const SHOWN: usize = 20;
-
-/// Rows checked by one thread at a time.
-const CHUNK: usize = 4096;
-
-/// A corpus opened for reading, with the images it names.
-///
-/// Memory: twelve bytes a row, and four more for each question. The engine reads it through
-/// [`ExampleSource`], which reports errors; Burn's `Dataset` is implemented too, for use with
-/// Burn's own tools.
-pub struct JsonlCorpus {
-    path: PathBuf,
-    map: Arc<Mmap>,
-    source: SharedImages,
-    /// Start of each line, and the end of the last.
-    offsets: Vec<u64>,
-    images: Vec<u32>,
-    answer_rows: Vec<u32>,
-    images_without_rows: usize,
+/// A corpus of either layout, opened.
+pub struct OpenedCorpus {
+    /// Its rows.
+    pub rows: Arc<dyn ExampleSource>,
+    /// Values per region of its images.
+    pub region_dim: usize,
 }
 
-impl JsonlCorpus {
-    /// Opens and checks the corpus at `path`; its `image` keys are those of `source`.
-    ///
-    /// # Errors
-    /// A missing or empty file; or [`DatasetError::Corpus`] with the first twenty wrong rows: bad
-    /// JSON, unknown or missing keys, a text without any letter or digit, an image that is not in
-    /// `source`, text that is not UTF-8, a line over 1 MiB, a blank line.
-    pub fn open(path: &Path, source: SharedImages) -> Result<Self> {
-        let map = map_file(path, HINT)?;
-        let offsets = line_starts(&map);
-        let rows = offsets.len() - 1;
-        if rows == 0 || rows > u32::MAX as usize {
-            let found = format!("a corpus of {rows} rows");
+/// Opens the corpus at `path`.
+///
+/// A `.yaml` or `.yml` is an official corpus, and `regions` the data directory that its feature
+/// folders are relative to; a `.jsonl` or `.json` is a corpus of JSON lines, and `regions` its
+/// images. Another file is JSON lines if its first character says so.
+///
+/// # Errors
+/// As [`OfficialCorpus::open`] and [`JsonlCorpus::open`]; options of the official layout for a
+/// corpus of JSON lines.
+pub fn open_corpus(
+    path: &Path,
+    regions: &Path,
+    options: OfficialCorpusOptions,
+) -> Result<OpenedCorpus> {
+    if is_official(path)? {
+        let corpus = OfficialCorpus::open(path, regions, options)?;
+        let region_dim = corpus.region_dim();
+        return Ok(OpenedCorpus {
+            rows: Arc::new(corpus),
+            region_dim,
+        });
+    }
+    if options != OfficialCorpusOptions::default() {
+        return Err(DatasetError::malformed(
+            path,
+            "it is JSON lines, but options of the official layout are set for it",
+            "remove `chunks`, `use_gtlabels` and `outside_paths`, which only a YAML corpus has",
+        ));
+    }
+    let images = open_images(regions)?;
+    let region_dim = images.region_dim();
+    Ok(OpenedCorpus {
+        rows: Arc::new(JsonlCorpus::open(path, images)?),
+        region_dim,
+    })
+}
+
+/// Whether `path` describes an official corpus: by its extension, else by its first character.
+fn is_official(path: &Path) -> Result<bool> {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    match extension.map(str::to_ascii_lowercase).as_deref() {
+        Some("yaml" | "yml") => return Ok(true),
+        Some("jsonl" | "json") => return Ok(false),
+        Some("tsv") => {
             return Err(DatasetError::malformed(
                 path,
-                found,
-                "give 1 to 4,294,967,295 rows",
+                "it is a table",
+                "give the YAML file that names it as its `corpus_file`",
             ));
         }
-        let starts: Vec<usize> = (0..rows).step_by(CHUNK).collect();
-        let chunks: Vec<Checked> = starts
-            .into_par_iter()
-            .map(|start| {
-                let mut checked = Checked::default();
-                for index in start..(start + CHUNK).min(rows) {
-                    let line = &map[offsets[index] as usize..offsets[index + 1] as usize];
-                    checked.add(index, check_line(line, &*source), path);
-                }
-                checked
-            })
-            .collect();
-
-        let (mut images, mut answer_rows) = (Vec::with_capacity(rows), Vec::new());
-        let (mut problems, mut total) = (Vec::new(), 0);
-        for chunk in chunks {
-            images.extend(chunk.images);
-            answer_rows.extend(chunk.answer_rows);
-            let room = SHOWN - problems.len();
-            problems.extend(chunk.problems.into_iter().take(room));
-            total += chunk.total;
-        }
-        if total > 0 {
-            return Err(DatasetError::Corpus {
-                path: path.to_path_buf(),
-                problems,
-                total,
-            });
-        }
-        let mut named = vec![false; source.len()];
-        images
-            .iter()
-            .for_each(|&image: &u32| named[image as usize] = true);
-        let images_without_rows = named.iter().filter(|named| !**named).count();
-        let path = path.to_path_buf();
-        Ok(Self {
-            path,
-            map,
-            source,
-            offsets,
-            images,
-            answer_rows,
-            images_without_rows,
-        })
+        _ => (),
     }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Where the images stand.
-    pub fn source(&self) -> &SharedImages {
-        &self.source
-    }
-
-    /// The source's row of the image that corpus row `index` is about.
-    pub fn image_row(&self, index: usize) -> usize {
-        self.images[index] as usize
-    }
-
-    /// How many images of the source no row is about.
-    pub fn images_without_rows(&self) -> usize {
-        self.images_without_rows
-    }
-
-    /// Number of rows.
-    pub fn len(&self) -> usize {
-        self.images.len()
-    }
-
-    /// Whether there is no row; an opened corpus has at least one.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn read(&self, index: usize) -> Result<Example> {
-        let origin = format!("{}:{}", self.path.display(), index + 1);
-        let wrong = |found: String| DatasetError::Corpus {
-            path: self.path.clone(),
-            problems: vec![format!("{origin}: {found}")],
-            total: 1,
-        };
-        if index >= self.len() {
-            return Err(wrong(format!("there are only {} rows", self.len())));
-        }
-        let line = &self.map[self.offsets[index] as usize..self.offsets[index + 1] as usize];
-        let row = Row::parse(line).map_err(wrong)?;
-        let image = self.images[index] as usize;
-        let (text_a, text_b, text_b_is) = match row.texts {
-            Texts::Caption {
-                text,
-                tags: Some(tags),
-            } => (text, tags, TextB::Tags),
-            Texts::Caption { text, tags: None } => {
-                (text, self.source.tag_text(image)?, TextB::Tags)
-            }
-            Texts::Question { question, answers } => (question, answers, TextB::Answer),
-        };
-        let regions = RegionHandle::new(self.source.clone(), image)
-            .map_err(|error| wrong(error.to_string()))?;
-        Ok(Example {
-            origin,
-            image: row.image,
-            text_a,
-            text_b,
-            text_b_is,
-            regions,
-        })
-    }
-}
-
-impl ExampleSource for JsonlCorpus {
-    fn len(&self) -> usize {
-        self.images.len()
-    }
-
-    fn get(&self, index: usize) -> Result<Example, SourceError> {
-        Ok(self.read(index)?)
-    }
-
-    fn answer_rows(&self) -> &[u32] {
-        &self.answer_rows
-    }
-}
-
-/// Burn's view of a corpus. Its `get` has no place for an error: one is logged, and the row is
-/// missing. The training engine therefore uses [`ExampleSource`].
-impl burn_dataset::Dataset<Example> for JsonlCorpus {
-    fn get(&self, index: usize) -> Option<Example> {
-        if index >= self.images.len() {
-            return None;
-        }
-        self.read(index)
-            .inspect_err(|error| tracing::error!("{error}"))
-            .ok()
-    }
-
-    fn len(&self) -> usize {
-        self.images.len()
-    }
-}
-
-/// What was learned from one chunk of lines.
-#[derive(Default)]
-struct Checked {
-    images: Vec<u32>,
-    answer_rows: Vec<u32>,
-    problems: Vec<String>,
-    total: usize,
-}
-
-impl Checked {
-    fn add(&mut self, index: usize, line: Result<(u32, bool), String>, path: &Path) {
-        match line {
-            Ok((image, is_question)) => {
-                self.images.push(image);
-                if is_question {
-                    self.answer_rows.push(index as u32);
-                }
-            }
-            Err(found) => {
-                self.total += 1;
-                if self.problems.len() < SHOWN {
-                    self.problems
-                        .push(format!("{}:{}: {found}", path.display(), index + 1));
-                }
-            }
-        }
-    }
-}
-
-/// The image row a line is about, and whether it is a question.
-fn check_line(line: &[u8], source: &dyn ImageSource) -> Result<(u32, bool), String> {
-    let row = Row::parse(line)?;
-    let image = source.find(&row.image).ok_or_else(|| {
-        format!(
-            "image `{}` is not among those of {}; drop the row, or add the image's regions",
-            row.image,
-            source.path().display()
-        )
-    })?;
-    Ok((image as u32, matches!(row.texts, Texts::Question { .. })))
-}
-
-/// What a line says: its image, and its texts joined by spaces. For checks of whole files.
-pub(crate) fn parse_line(line: &[u8]) -> Result<(String, String), String> {
-    let row = Row::parse(line)?;
-    let texts = match row.texts {
-        Texts::Caption { text, tags: None } => text,
-        Texts::Caption {
-            text: a,
-            tags: Some(b),
-        }
-        | Texts::Question {
-            question: a,
-            answers: b,
-        } => format!("{a} {b}"),
+    let mut start = Vec::new();
+    match File::open(path) {
+        // The reader of JSON lines says best what is missing.
+        Err(_) => return Ok(false),
+        Ok(file) => file
+            .take(4096)
+            .read_to_end(&mut start)
+            .map_err(DatasetError::io("read", path))?,
     };
-    Ok((row.image, texts))
+    Ok(!start.trim_ascii_start().starts_with(b"{"))
 }

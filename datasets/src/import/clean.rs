@@ -75,7 +75,7 @@ impl CleanImage {
     /// # Errors
     /// A region without box, a box in pixels of an image of unknown size, a box that is inverted,
     /// not finite, or further outside than the rules allow; with `strict`, any box that does not
-    /// fit, and an image without tags.
+    /// fit.
     pub(super) fn new(mut image: SourceImage, rules: BoxRules) -> Result<Self, Defect> {
         let mut counts = Counts {
             images: 1,

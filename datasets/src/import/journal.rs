@@ -136,12 +136,15 @@ impl Journal {
         remove(&self.dir)
     }
 
-    /// Removes everything, if no shard is complete: an import that failed before has nothing to
-    /// go on with.
+    /// Ends an import that failed: keeps its complete shards, or, if there is none, nothing.
     pub(super) fn abandon(self) {
-        if self.records == 0 {
-            // What is left is found, and named, by the next import.
-            let _ = remove(&self.dir);
+        match self.records {
+            // What cannot be removed is found, and named, by the next import.
+            0 => drop(remove(&self.dir)),
+            shards => tracing::warn!(
+                "{shards} complete shard(s) are kept in {}; the same command goes on after them",
+                self.dir.display()
+            ),
         }
     }
 

@@ -26,7 +26,7 @@ pub enum OnBad {
     /// End the import with its error.
     #[default]
     Stop,
-    /// Leave it out, say so, and count it.
+    /// Leave it out, say so, and count it. What the disk refuses still ends the import.
     Skip,
 }
 
@@ -85,7 +85,7 @@ pub struct Summary {
     pub skipped: Skipped,
     /// Shards of the store.
     pub shards: usize,
-    /// The images that an earlier, interrupted import had written.
+    /// Images of the source that an interrupted import had dealt with before.
     pub resumed_from: usize,
     /// Size of the source in bytes.
     pub source_bytes: u64,
@@ -181,7 +181,7 @@ impl<'a> Importer<'a> {
             dtype: options.dtype,
             max_shard_bytes: options.max_shard_bytes,
             overwrite: options.overwrite,
-            source: format!("imported, {}", source.format()),
+            source: format!("imported from {} files", source.format()),
         };
         let progress = records
             .last_mut()
@@ -329,27 +329,20 @@ fn encode(
 
 /// Reads image `row` and fits its boxes into it.
 pub(super) fn clean(source: &Source, row: usize, rules: BoxRules) -> Result<CleanImage> {
-    let image = source.read(row)?;
-    let key = image.key.clone();
-    CleanImage::new(image, rules)
-        .map_err(|defect| source.locate(row, defect.within(format_args!("image `{key}`"))))
+    CleanImage::new(source.read(row)?, rules).map_err(|defect| source.locate(row, defect))
 }
 
 /// Adds file and line to an error that knows an image by its key alone.
 fn relocate(source: &Source, row: usize, error: DatasetError) -> DatasetError {
-    let (key, found, fix) = match error {
-        DatasetError::Image { key, found, fix } => (key, found, fix),
-        DatasetError::DuplicateKey { key } => (
-            key,
+    let (found, fix) = match error {
+        DatasetError::Image { found, fix, .. } => (found, fix),
+        DatasetError::DuplicateKey { .. } => (
             "an image with this key was there before".into(),
             "keys must be unique: remove one of the two",
         ),
         other => return other,
     };
-    source.locate(
-        row,
-        Defect::new(found, fix).within(format_args!("image `{key}`")),
-    )
+    source.locate(row, Defect::new(found, fix))
 }
 
 pub(super) fn threads(options: &ImportOptions) -> usize {

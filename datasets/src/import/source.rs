@@ -86,7 +86,8 @@ pub trait FeatureSource: Send + Sync {
     /// If it cannot be read or is damaged; the message names file and row or key.
     fn read(&self, row: usize) -> Result<SourceImage>;
 
-    /// The error that image `row` has this defect: names its file, and its line or key.
+    /// The error that image `row` has this defect: names its file, its line if it has one, and its
+    /// key.
     fn locate(&self, row: usize, defect: Defect) -> DatasetError;
 
     /// The files that are read.

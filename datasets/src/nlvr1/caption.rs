@@ -42,6 +42,11 @@ const NUMBERS: [&str; 20] = [
 /// assert_eq!(caption, "one yellow square and two black squares");
 /// ```
 pub fn describe(objects: &[Object]) -> String {
+    parts(objects).join(" and ")
+}
+
+/// What [`describe`] joins: neighbours of one kind, counted.
+pub(crate) fn parts(objects: &[Object]) -> Vec<String> {
     let mut ordered: Vec<&Object> = objects.iter().collect();
     ordered.sort_by_key(|o| (o.grey_box, o.x, o.y));
     ordered
@@ -52,6 +57,5 @@ pub fn describe(objects: &[Object]) -> String {
             let plural = if run.len() == 1 { "" } else { "s" };
             format!("{number} {}{plural}", run[0].class())
         })
-        .collect::<Vec<_>>()
-        .join(" and ")
+        .collect()
 }

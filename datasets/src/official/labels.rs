@@ -56,6 +56,14 @@ struct Object<'a> {
     rect: Option<[f32; 4]>,
     #[serde(default)]
     attributes: Vec<String>,
+    #[serde(borrow, default)]
+    feature: Option<Cow<'a, str>>,
+}
+
+/// An object with its features, in base64, if its file has them.
+pub(crate) struct Detection<'a> {
+    pub(crate) tag: Tag,
+    pub(crate) feature: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -69,17 +77,30 @@ struct Class<'a> {
 /// # Errors
 /// JSON of another form; no list of the kind of `choice`.
 pub fn parse_labels(json: &str, choice: TagChoice) -> Result<LabelRow, Defect> {
+    let (detections, size) = parse_detections(json, choice)?;
+    let tags = detections
+        .into_iter()
+        .map(|detection| detection.tag)
+        .collect();
+    Ok(LabelRow { tags, size })
+}
+
+/// The objects in the JSON of a label row with their features, and the image's size.
+pub(crate) fn parse_detections(
+    json: &str,
+    choice: TagChoice,
+) -> Result<Objects<Detection<'_>>, Defect> {
     let (objects, size) = parse::<Object<'_>>(json, choice)?;
-    let tags = objects.into_iter().map(|object| Tag {
-        class: object.class.trim().to_string(),
-        score: object.conf.unwrap_or(1.0),
-        box_px: object.rect,
-        attributes: object.attributes,
+    let detections = objects.into_iter().map(|object| Detection {
+        tag: Tag {
+            class: object.class.trim().to_string(),
+            score: object.conf.unwrap_or(1.0),
+            box_px: object.rect,
+            attributes: object.attributes,
+        },
+        feature: object.feature,
     });
-    Ok(LabelRow {
-        tags: tags.collect(),
-        size,
-    })
+    Ok((detections.collect(), size))
 }
 
 /// The classes in the JSON of a label row, joined by single spaces, in file order.
@@ -98,7 +119,8 @@ pub fn parse_classes(json: &str, choice: TagChoice) -> Result<String, Defect> {
     Ok(text)
 }
 
-type Objects<T> = (Vec<T>, Option<(u32, u32)>);
+/// Objects, and width and height of their image.
+pub(crate) type Objects<T> = (Vec<T>, Option<(u32, u32)>);
 
 fn parse<'a, T: Deserialize<'a>>(json: &'a str, choice: TagChoice) -> Result<Objects<T>, Defect> {
     let unreadable =
@@ -129,7 +151,7 @@ fn lacks(list: &str) -> Defect {
 }
 
 /// A side of an image: a whole number of pixels.
-pub(super) fn pixels(side: f64) -> Result<u32, Defect> {
+pub(crate) fn pixels(side: f64) -> Result<u32, Defect> {
     if side >= 1.0 && side <= f64::from(u32::MAX) && side.fract() == 0.0 {
         return Ok(side as u32);
     }
@@ -204,7 +226,7 @@ impl LabelFile {
 }
 
 /// The keys of a table's rows, each once.
-pub(super) fn index_keys(file: &TsvFile) -> Result<KeyIndex> {
+pub(crate) fn index_keys(file: &TsvFile) -> Result<KeyIndex> {
     let index = index_repeated_keys(file)?;
     match index.repeated() {
         None => Ok(index),

@@ -32,6 +32,10 @@ pub use labels::{LabelFile, LabelRow, TagChoice, parse_classes, parse_labels};
 pub use row::FeatureRow;
 pub use sizes::{SizeTable, parse_size};
 
+pub(crate) use blob::{check_finite, decode_bytes};
+pub(crate) use files::{FEATURES_FILE, PartFiles};
+pub(crate) use labels::{index_keys, parse_detections, pixels};
+
 /// Appearance values per region of the published features; six box values follow them.
 pub const FEATURE_DIM: usize = 2048;
 

@@ -104,7 +104,7 @@ impl Question {
                 None => counts.push((label, 1)),
             }
         }
-        counts.sort_by(|a, b| b.1.cmp(&a.1));
+        counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         let asked = self.people.len();
         let of_ten = |count: usize| (count * ANSWERS + asked / 2) / asked.max(1);
         let scored = |(label, count)| (label, soft_score(of_ten(count)));

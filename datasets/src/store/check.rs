@@ -148,7 +148,7 @@ pub(crate) fn tag_findings(tags: &[Tag], (width, height): (u32, u32)) -> Vec<Fin
 }
 
 /// How many others have the same kind of problem.
-fn more(others: usize, what: &str) -> String {
+pub(crate) fn more(others: usize, what: &str) -> String {
     match others {
         0 => String::new(),
         n => format!(" (and {n} more {what} like it)"),

@@ -20,7 +20,7 @@ mod writer;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use check::{feature_findings, tag_findings};
+pub(crate) use check::{feature_findings, more, tag_findings};
 pub use encoded::EncodedImage;
 pub(crate) use part::ShardPart;
 pub use reader::{Rects, RegionStore};

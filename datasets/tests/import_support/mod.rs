@@ -215,3 +215,68 @@ pub fn assert_stored(dir: &Path, pictures: &[Picture], round: impl Fn(f32) -> f3
 pub fn halved(value: f32) -> f32 {
     f16::from_f32(value).to_f32()
 }
+
+/// A NumPy array file.
+pub fn npy(descr: &str, fortran: bool, shape: &[usize], data: &[u8]) -> Vec<u8> {
+    let sides: String = shape.iter().map(|side| format!("{side}, ")).collect();
+    let fortran = if fortran { "True" } else { "False" };
+    let mut text =
+        format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': ({sides}), }}");
+    text += &" ".repeat(63 - (10 + text.len()) % 64);
+    text.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((text.len() as u16).to_le_bytes());
+    bytes.extend(text.bytes());
+    bytes.extend(data);
+    bytes
+}
+
+/// 32-bit floats in a NumPy array file of `cols` columns.
+pub fn npy_f32(values: &[f32], cols: usize) -> Vec<u8> {
+    npy(
+        "<f4",
+        false,
+        &[values.len() / cols, cols],
+        bytemuck::cast_slice(values),
+    )
+}
+
+/// One number in a NumPy array file.
+pub fn npy_number(value: i64) -> Vec<u8> {
+    npy("<i8", false, &[], &value.to_le_bytes())
+}
+
+/// Arrays as NumPy's compressed archive.
+pub fn npz(arrays: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, bytes) in arrays {
+        let options = zip::write::SimpleFileOptions::default();
+        zip.start_file(format!("{name}.npy"), options)
+            .expect("an entry");
+        std::io::Write::write_all(&mut zip, bytes).expect("an entry");
+    }
+    zip.finish().expect("an archive").into_inner()
+}
+
+/// The archive of a picture as bottom-up attention writes it.
+pub fn picture_npz(picture: &Picture) -> Vec<u8> {
+    let dim = picture.features.first().map_or(DIM, Vec::len);
+    npz(&[
+        ("x", npy_f32(&picture.features.concat(), dim)),
+        ("bbox", npy_f32(picture.boxes.as_flattened(), 4)),
+        ("num_bbox", npy_number(picture.boxes.len() as i64)),
+        ("image_w", npy_number(i64::from(picture.width))),
+        ("image_h", npy_number(i64::from(picture.height))),
+    ])
+}
+
+/// Writes a table of sizes.
+pub fn write_sizes(path: &Path, pictures: &[Picture]) {
+    let row = |p: &Picture| {
+        format!(
+            "{}\t[{{\"height\": {}, \"width\": {}}}]",
+            p.key, p.height, p.width
+        )
+    };
+    write_table(path, &pictures.iter().map(row).collect::<Vec<_>>());
+}

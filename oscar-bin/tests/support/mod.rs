@@ -68,6 +68,47 @@ pub const SMALL: &[&str] = &[
     "data.validation.corpus=few.jsonl",
 ];
 
+/// A small recipe over an official corpus and the same rows as JSON lines, shuffled in windows.
+pub const MIXED: &str = r#"
+[model]
+preset = "tiny"
+hidden_size = 32
+intermediate_size = 64
+num_hidden_layers = 1
+
+[data]
+vocab = "corpus"
+
+[[data.mix]]
+corpus = "texts/corpus.yaml"
+regions = "data"
+weight = 3.0
+
+[[data.mix]]
+corpus = "same.jsonl"
+regions = "same"
+weight = 1.0
+
+[data.validation]
+corpus = "same.jsonl"
+regions = "same"
+
+[encoder]
+contrast = { texta_false_prob = 0.25, textb_sample_mode = "answer" }
+
+[train]
+steps = 60
+batch_size = 16
+accumulation = 2
+validate_every = 30
+save_every = 10
+log_every = 1
+shuffle_window = 24
+
+[grounding]
+examples = 8
+"#;
+
 impl Workplace {
     /// One with the corpus that [`SMALL`] validates on: the first held-out boxes of the sample.
     pub fn small() -> Self {

@@ -3,6 +3,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use half::{bf16, f16};
+use safetensors::Dtype;
+
+use crate::pytorch::TorchError;
+use crate::pytorch::pickle::PickleError;
+
 /// A tensor whose shape in the file is not the model's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShapeMismatch {
@@ -37,12 +43,38 @@ pub enum CheckpointError {
         /// Why.
         source: std::io::Error,
     },
-    /// The file is not a safetensors file, or is cut short.
-    #[error("{} is not a complete safetensors file: {reason}", path.display())]
+    /// The file is no file of weights, or is cut short.
+    #[error("{} is not a complete file of weights: {reason}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
         /// What the reader said.
+        reason: String,
+    },
+    /// What the file holds cannot be read, or will not be.
+    #[error("{}: {source}", path.display())]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        source: PickleError,
+    },
+    /// A tensor cannot be read or written.
+    #[error("{}: {name}: {reason}", path.display())]
+    Tensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The model's configuration does not fit its tensors, or is missing.
+    #[error("{}: {reason}", path.display())]
+    Config {
+        /// The configuration, or the file of weights that has none.
+        path: PathBuf,
+        /// What is wrong.
         reason: String,
     },
     /// A tensor has a type that no weight has.
@@ -96,6 +128,43 @@ pub enum CheckpointError {
         /// All missing names; at least one.
         names: Vec<String>,
     },
+}
+
+impl From<TorchError> for CheckpointError {
+    fn from(error: TorchError) -> Self {
+        match error {
+            TorchError::Io { path, source } => Self::Io {
+                action: "read",
+                path,
+                source,
+            },
+            TorchError::Format { path, reason } => Self::Format { path, reason },
+            TorchError::Pickle { path, source } => Self::Pickle { path, source },
+        }
+    }
+}
+
+/// The first value that is NaN or infinite, and its place.
+pub(super) fn non_finite(dtype: Dtype, bytes: &[u8]) -> Option<(usize, f32)> {
+    fn first<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f64) -> Option<(usize, f32)> {
+        let (chunks, _) = bytes.as_chunks::<N>();
+        let found = chunks.iter().position(|chunk| !value(*chunk).is_finite())?;
+        Some((found, value(*chunks.get(found)?) as f32))
+    }
+    match dtype {
+        Dtype::F32 => first(bytes, |value| f32::from_le_bytes(value).into()),
+        Dtype::F16 => first(bytes, |value| f16::from_le_bytes(value).to_f64()),
+        Dtype::BF16 => first(bytes, |value| bf16::from_le_bytes(value).to_f64()),
+        Dtype::F64 => first(bytes, f64::from_le_bytes),
+        _ => None,
+    }
+}
+
+/// The first bytes of a file, for a message.
+pub(super) fn printable_start(bytes: &[u8]) -> String {
+    let start = bytes.get(..8).unwrap_or(bytes);
+    let hex: Vec<_> = start.iter().map(|byte| format!("{byte:02x}")).collect();
+    hex.join(" ")
 }
 
 /// Refuses NaN and infinite values.

@@ -1,18 +1,16 @@
-//! Reading safetensors files into a model.
+//! Reading files of weights into a model.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::module::{ModuleMapper, Param};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
-use half::{bf16, f16};
-use memmap2::Mmap;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use super::error::require_finite;
 use super::names::{self, Parameter, parameters, transpose};
-use super::{CheckpointError, Checkpointed, NamedTensor, ShapeMismatch};
+use super::official::BACKBONE;
+use super::{
+    Change, CheckpointError, Checkpointed, NamedTensor, ShapeMismatch, Weight, WeightFile,
+};
 
 /// Parameters of the head whose class count grew from Oscar to Oscar+: the one difference in
 /// shape that the official code tolerates.
@@ -51,112 +49,109 @@ pub struct LoadReport {
     pub missing: Vec<String>,
     /// Tensors of another shape; the parameters keep their random values.
     pub mismatched: Vec<ShapeMismatch>,
+    /// What was renamed, added or left out to get to official names.
+    pub changes: Vec<Change>,
 }
 
-/// Loads a safetensors file of official names into `model`.
+/// Loads a file of weights, or the one in a directory, into `model`.
 ///
-/// Renames `gamma`/`beta` of old files, takes a file of a bare backbone (no `bert.` prefix) into
-/// a model that has one and the other way round, and leaves a contrastive head of another class
-/// count random, as the official loader does. A tied output matrix follows the word embedding.
+/// Takes safetensors and PyTorch files under every name that [`Change`] knows, a file of a bare
+/// backbone (no `bert.` prefix) into a model that has one and the other way round, and leaves a
+/// contrastive head of another class count random, as the official loader does. A tied output
+/// matrix follows the word embedding.
 ///
 /// # Errors
 ///
 /// If the file cannot be read, holds a non-finite value, is of another model (shapes), or lacks
-/// parameters that `random` does not allow to stay random. The model is not changed then.
+/// parameters that `random` does not allow to stay random.
 pub fn load<B: Backend, M: Checkpointed<B>>(
     model: M,
     path: impl AsRef<Path>,
     random: &RandomInit,
 ) -> Result<(M, LoadReport), CheckpointError> {
-    let path = path.as_ref();
-    let mapped = map_file(path)?;
-    let file = parse(path, &mapped)?;
-    let parameters = parameters(&model);
-    let (tensors, report) = plan(&file, &parameters, model.aliases());
-    accept(path, &report, random)?;
-
-    let mut values = BTreeMap::new();
-    for name in &report.loaded {
-        values.insert(name.clone(), to_f32(path, name, &tensors[name])?);
-    }
-    let mut mapper = Loader {
+    let file = WeightFile::open_official(path)?;
+    let (weights, report) = plan(&file, &parameters(&model), model.aliases());
+    accept(file.path(), &report, random)?;
+    let loaded: BTreeSet<&str> = report.loaded.iter().map(String::as_str).collect();
+    let mut loader = Loader {
         path: names::Path::default(),
-        values,
+        file: &file,
+        weights,
+        loaded,
+        failed: None,
     };
-    Ok((model.map(&mut mapper), report))
+    let model = model.map(&mut loader);
+    match loader.failed {
+        None => Ok((model, report)),
+        Some(error) => Err(error),
+    }
 }
 
-/// Reads every tensor of a safetensors file as f32, in the order of their names.
+/// What [`load`] would do with every tensor and every parameter, however little of it fits.
 ///
 /// # Errors
 ///
-/// If the file cannot be read or is not a complete safetensors file of floating-point tensors.
+/// If the file cannot be opened.
+pub fn compare<B: Backend, M: Checkpointed<B>>(
+    model: &M,
+    path: impl AsRef<Path>,
+) -> Result<LoadReport, CheckpointError> {
+    let file = WeightFile::open_official(path)?;
+    Ok(plan(&file, &parameters(model), model.aliases()).1)
+}
+
+/// Reads every tensor of a file as f32, under the file's names and in their order.
+///
+/// # Errors
+///
+/// If the file cannot be read or is not a complete file of finite floating-point tensors.
 pub fn read_tensors(path: impl AsRef<Path>) -> Result<Vec<NamedTensor>, CheckpointError> {
-    let path = path.as_ref();
-    let mapped = map_file(path)?;
-    let file = parse(path, &mapped)?;
-    let mut tensors = Vec::new();
-    for (name, view) in file.iter() {
-        let data = to_f32(path, name, &view)?;
-        tensors.push(NamedTensor {
-            name: name.into(),
-            shape: view.shape().to_vec(),
-            data,
-        });
-    }
+    let file = WeightFile::open(path)?;
+    let tensors = file.weights().iter().map(|weight| {
+        Ok(NamedTensor {
+            name: weight.name.clone(),
+            shape: weight.tensor.shape().to_vec(),
+            data: file.f32_of(weight)?,
+        })
+    });
+    let mut tensors = tensors.collect::<Result<Vec<_>, CheckpointError>>()?;
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(tensors)
 }
 
-fn map_file(path: &Path) -> Result<Mmap, CheckpointError> {
-    let failed = |source| CheckpointError::Io {
-        action: "read",
-        path: path.into(),
-        source,
-    };
-    let file = File::open(path).map_err(failed)?;
-    // SAFETY: the map is read-only and dropped before this crate writes to the file again;
-    // a file that another process truncates meanwhile is outside what any reader can promise.
-    unsafe { Mmap::map(&file) }.map_err(failed)
-}
-
-fn parse<'a>(path: &Path, mapped: &'a Mmap) -> Result<SafeTensors<'a>, CheckpointError> {
-    SafeTensors::deserialize(mapped).map_err(|error| CheckpointError::Format {
-        path: path.into(),
-        reason: error.to_string(),
-    })
-}
-
 /// Matches the file's names against the model's.
 fn plan<'a>(
-    file: &SafeTensors<'a>,
+    file: &'a WeightFile,
     parameters: &[Parameter],
     aliases: &[(&str, &str)],
-) -> (BTreeMap<String, TensorView<'a>>, LoadReport) {
-    let tensors = in_model_names(file, parameters);
-    let mut report = LoadReport::default();
+) -> (BTreeMap<String, &'a Weight>, LoadReport) {
+    let weights = in_model_names(file, parameters);
+    let mut report = LoadReport {
+        changes: file.changes().to_vec(),
+        ..LoadReport::default()
+    };
     let mut known = BTreeSet::new();
     for parameter in parameters {
         known.insert(parameter.name.as_str());
-        match tensors.get(&parameter.name) {
+        match weights.get(&parameter.name) {
             None => report.missing.push(parameter.name.clone()),
-            Some(view) if view.shape() == parameter.shape => {
+            Some(weight) if weight.tensor.shape() == parameter.shape => {
                 report.loaded.push(parameter.name.clone());
             }
-            Some(view) => report.mismatched.push(ShapeMismatch {
+            Some(weight) => report.mismatched.push(ShapeMismatch {
                 name: parameter.name.clone(),
-                file: view.shape().to_vec(),
+                file: weight.tensor.shape().to_vec(),
                 model: parameter.shape.clone(),
             }),
         }
     }
     known.extend(aliases.iter().map(|(alias, _)| *alias));
-    report.skipped = tensors
+    report.skipped = weights
         .keys()
         .filter(|name| !known.contains(name.as_str()))
         .cloned()
         .collect();
-    (tensors, report)
+    (weights, report)
 }
 
 /// The file's tensors under the names the model would give them.
@@ -164,43 +159,31 @@ fn plan<'a>(
 /// A backbone alone has no `bert.` prefix: such a file goes into a whole model's backbone, and of
 /// a whole model's file a backbone takes its part and does not look at the rest.
 fn in_model_names<'a>(
-    file: &SafeTensors<'a>,
+    file: &'a WeightFile,
     parameters: &[Parameter],
-) -> BTreeMap<String, TensorView<'a>> {
-    const PREFIX: &str = "bert.";
-    let file_has = file.names().iter().any(|name| name.starts_with(PREFIX));
-    let model_has = parameters
+) -> BTreeMap<String, &'a Weight> {
+    let prefixed = |name: &str| name.starts_with(BACKBONE);
+    let file_has = file.weights().iter().any(|weight| prefixed(&weight.name));
+    let model_has = parameters.iter().any(|parameter| prefixed(&parameter.name));
+    let known: BTreeSet<&str> = parameters
         .iter()
-        .any(|parameter| parameter.name.starts_with(PREFIX));
-    file.iter()
-        .filter_map(|(name, view)| {
-            let name = modern_name(name);
-            let name = match (file_has, model_has) {
-                (true, false) => name.strip_prefix(PREFIX)?.to_string(),
-                (false, true) => {
-                    let prefixed = format!("{PREFIX}{name}");
-                    match parameters
-                        .iter()
-                        .any(|parameter| parameter.name == prefixed)
-                    {
-                        true => prefixed,
-                        false => name,
-                    }
-                }
-                _ => name,
-            };
-            Some((name, view))
-        })
+        .map(|parameter| parameter.name.as_str())
+        .collect();
+    let in_model = |name: &str| match (file_has, model_has) {
+        (true, false) => Some(name.strip_prefix(BACKBONE)?.to_string()),
+        (false, true) => {
+            let inside = format!("{BACKBONE}{name}");
+            Some(match known.contains(inside.as_str()) {
+                true => inside,
+                false => name.to_string(),
+            })
+        }
+        _ => Some(name.to_string()),
+    };
+    file.weights()
+        .iter()
+        .filter_map(|weight| Some((in_model(&weight.name)?, weight)))
         .collect()
-}
-
-/// Names of files converted from TensorFlow end in `gamma` and `beta`.
-fn modern_name(name: &str) -> String {
-    match name.rsplit_once('.') {
-        Some((module, "gamma")) => format!("{module}.weight"),
-        Some((module, "beta")) => format!("{module}.bias"),
-        _ => name.to_string(),
-    }
 }
 
 fn accept(path: &Path, report: &LoadReport, random: &RandomInit) -> Result<(), CheckpointError> {
@@ -231,39 +214,18 @@ fn accept(path: &Path, report: &LoadReport, random: &RandomInit) -> Result<(), C
     }
 }
 
-/// A tensor's values as f32, all finite.
-fn to_f32(path: &Path, name: &str, view: &TensorView<'_>) -> Result<Vec<f32>, CheckpointError> {
-    let bytes = view.data();
-    let values: Vec<f32> = match view.dtype() {
-        // The bytes are not aligned in general: read them one value at a time.
-        Dtype::F32 => convert(bytes, f32::from_le_bytes),
-        Dtype::F16 => convert(bytes, |value| f16::from_le_bytes(value).to_f32()),
-        Dtype::BF16 => convert(bytes, |value| bf16::from_le_bytes(value).to_f32()),
-        Dtype::F64 => convert(bytes, |value| f64::from_le_bytes(value) as f32),
-        other => {
-            return Err(CheckpointError::DType {
-                path: PathBuf::from(path),
-                name: name.into(),
-                dtype: format!("{other:?}"),
-            });
-        }
-    };
-    require_finite(path, name, &values)?;
-    Ok(values)
-}
-
-fn convert<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    let (chunks, _) = bytes.as_chunks::<N>();
-    chunks.iter().map(|chunk| value(*chunk)).collect()
-}
-
-/// Puts the values where they belong.
-struct Loader {
+/// Puts the values where they belong, one parameter after the other, so that no more than one is
+/// in memory beside the model.
+struct Loader<'a> {
     path: names::Path,
-    values: BTreeMap<String, Vec<f32>>,
+    file: &'a WeightFile,
+    weights: BTreeMap<String, &'a Weight>,
+    loaded: BTreeSet<&'a str>,
+    /// The first weight that could not be read.
+    failed: Option<CheckpointError>,
 }
 
-impl<B: Backend> ModuleMapper<B> for Loader {
+impl<B: Backend> ModuleMapper<B> for Loader<'_> {
     fn enter_module(&mut self, name: &str, container_type: &str) {
         self.path.enter(name, container_type);
     }
@@ -273,8 +235,17 @@ impl<B: Backend> ModuleMapper<B> for Loader {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        let Some(mut data) = self.values.remove(&self.path.official_name()) else {
-            return param;
+        let name = self.path.official_name();
+        let weight = match self.weights.get(&name) {
+            Some(weight) if self.failed.is_none() && self.loaded.contains(name.as_str()) => weight,
+            _ => return param,
+        };
+        let mut data = match self.file.f32_of(weight) {
+            Ok(data) => data,
+            Err(error) => {
+                self.failed = Some(error);
+                return param;
+            }
         };
         let shape = param.lazy_shape();
         if self.path.is_linear_weight() {

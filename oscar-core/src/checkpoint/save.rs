@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::File;
+use std::io::Error;
 use std::path::Path;
 
 use burn::module::{ModuleVisitor, Param};
 use burn::tensor::{Tensor, backend::Backend};
 use safetensors::{Dtype, View};
 
+use super::aside::write_aside;
 use super::error::require_finite;
 use super::names::{self, transpose};
 use super::{CheckpointError, Checkpointed};
@@ -66,32 +67,13 @@ pub fn write_tensors(
     path: impl AsRef<Path>,
     tensors: &[NamedTensor],
 ) -> Result<(), CheckpointError> {
-    let path = path.as_ref();
-    let failed = |source| CheckpointError::Io {
-        action: "write",
-        path: path.into(),
-        source,
-    };
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".tmp");
-
     let views = tensors
         .iter()
         .map(|tensor| (&tensor.name, HostView(tensor)));
-    let written = safetensors::serialize_to_file(views, Some(metadata), Path::new(&aside))
-        .map_err(|error| failed(std::io::Error::other(error)))
-        .and_then(|()| {
-            File::open(&aside)
-                .and_then(|file| file.sync_all())
-                .map_err(failed)
-        })
-        .and_then(|()| std::fs::rename(&aside, path).map_err(failed));
-    if written.is_err() {
-        // Nothing to add to the first error if this fails too.
-        let _ = std::fs::remove_file(&aside);
-    }
-    written
+    write_aside(path.as_ref(), |aside| {
+        safetensors::serialize_to_file(views, Some(metadata), aside).map_err(Error::other)
+    })
 }
 
 struct HostView<'a>(&'a NamedTensor);

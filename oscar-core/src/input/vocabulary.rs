@@ -22,17 +22,28 @@ impl Tokenizer {
     ///
     /// If a row cannot be read.
     pub fn from_corpora(corpora: &[&dyn ExampleSource]) -> Result<Self, InputError> {
-        let mut counts = BTreeMap::new();
+        let mut texts = Vec::new();
         for corpus in corpora {
             for row in 0..corpus.len() {
                 let example = corpus
                     .get(row)
                     .map_err(|source| InputError::Row { row, source })?;
-                for text in [&example.text_a, &example.text_b] {
-                    for word in words(text) {
-                        *counts.entry(word).or_insert(0_usize) += 1;
-                    }
-                }
+                texts.extend([example.text_a, example.text_b]);
+            }
+        }
+        Self::from_texts(&texts)
+    }
+
+    /// The same of any texts.
+    ///
+    /// # Errors
+    ///
+    /// If the tokenizer cannot be made.
+    pub fn from_texts<T: AsRef<str>>(texts: &[T]) -> Result<Self, InputError> {
+        let mut counts = BTreeMap::new();
+        for text in texts {
+            for word in words(text.as_ref()) {
+                *counts.entry(word).or_insert(0_usize) += 1;
             }
         }
         let letters: std::collections::BTreeSet<char> =

@@ -105,13 +105,31 @@ impl<B: OscarBackend> Backbone<B> {
     }
 
     /// Encodes a batch, keeping or changing what `inspect` asks for.
-    pub fn forward_with(&self, input: OscarInput<B>, inspect: &Inspect<B>) -> BackboneOutput<B> {
+    pub fn forward_with(
+        &self,
+        mut input: OscarInput<B>,
+        inspect: &Inspect<B>,
+    ) -> BackboneOutput<B> {
+        input.region_features = input
+            .region_features
+            .map(|regions| self.project_regions(regions));
+        self.forward_projected(input, inspect)
+    }
+
+    /// As [`forward_with`](Self::forward_with), of a batch whose region features are
+    /// [projected](Self::project_regions) already: an image that many texts are compared with needs
+    /// it once.
+    pub fn forward_projected(
+        &self,
+        input: OscarInput<B>,
+        inspect: &Inspect<B>,
+    ) -> BackboneOutput<B> {
         let mask = additive_mask(input.attention_mask);
         let text =
             self.embeddings
                 .forward(input.input_ids, input.token_type_ids, input.position_ids);
         let mut hidden = match input.region_features {
-            Some(regions) => Tensor::cat(vec![text, self.embed_regions(regions)], 1),
+            Some(regions) => Tensor::cat(vec![text, regions], 1),
             None => text,
         };
 
@@ -144,8 +162,9 @@ impl<B: OscarBackend> Backbone<B> {
         }
     }
 
-    /// Region features `[batch, regions, dim]` to `[batch, regions, hidden]`.
-    fn embed_regions(&self, regions: Tensor<B, 3>) -> Tensor<B, 3> {
+    /// Region features `[batch, regions, dim]` to `[batch, regions, hidden]`: what the encoder reads
+    /// of an image.
+    pub fn project_regions(&self, regions: Tensor<B, 3>) -> Tensor<B, 3> {
         let projected = ops::linear(&self.img_embedding, regions);
         let normed = match &self.layer_norm {
             Some(layer_norm) => layer_norm.forward(projected),

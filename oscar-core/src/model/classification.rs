@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::{Int, Tensor, activation, backend::Backend};
 
-use super::{Backbone, ClassifierHead};
+use super::{Backbone, ClassifierHead, Inspect};
 use crate::checkpoint::Checkpointed;
 use crate::config::ModelConfig;
 use crate::input::OscarInput;
@@ -50,6 +50,21 @@ impl<B: OscarBackend> OscarForSequenceClassification<B> {
     pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
         let pooled = self.bert.forward(input).pooled;
         self.classifier.forward(self.dropout.forward(pooled))
+    }
+
+    /// As [`forward`](Self::forward), of region features that
+    /// [`project_regions`](Self::project_regions) gave.
+    pub fn forward_projected(&self, input: OscarInput<B>) -> Tensor<B, 2> {
+        let pooled = self
+            .bert
+            .forward_projected(input, &Inspect::default())
+            .pooled;
+        self.classifier.forward(self.dropout.forward(pooled))
+    }
+
+    /// Region features `[batch, regions, dim]` to `[batch, regions, hidden]`.
+    pub fn project_regions(&self, regions: Tensor<B, 3>) -> Tensor<B, 3> {
+        self.bert.project_regions(regions)
     }
 
     /// The loss the configuration names, `[1]`: `bce` is summed over labels, `kl` is the mean over
@@ -111,11 +126,10 @@ impl<B: OscarBackend> OscarForMultipleChoice<B> {
     pub fn new(config: &ModelConfig, device: &B::Device) -> Self {
         Self {
             bert: Backbone::new(config, device),
-            // The official head has two classes whatever num_labels says.
             classifier: ClassifierHead::new(
                 config,
                 config.hidden_size * config.num_choice,
-                2,
+                config.num_labels,
                 config.use_img_layernorm,
                 device,
             ),
@@ -125,7 +139,7 @@ impl<B: OscarBackend> OscarForMultipleChoice<B> {
         }
     }
 
-    /// Logits `[batch, 2]` of an input whose rows are `[batch * choices]`, the choices of one
+    /// Logits `[batch, labels]` of an input whose rows are `[batch * choices]`, the choices of one
     /// statement side by side.
     pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
         let pooled = self.dropout.forward(self.bert.forward(input).pooled);
@@ -141,6 +155,45 @@ impl<B: OscarBackend> OscarForMultipleChoice<B> {
 }
 
 impl<B: Backend> Checkpointed<B> for OscarForMultipleChoice<B> {}
+
+/// VCR: each choice of a question is encoded and judged on its own, right or wrong (official
+/// `OscarForMultipleChoice`, which is another model than the one of that name here).
+#[derive(Module, Debug)]
+pub struct OscarForEachChoice<B: Backend> {
+    bert: Backbone<B>,
+    classifier: ClassifierHead<B>,
+    dropout: Dropout,
+    #[module(skip)]
+    loss_type: String,
+}
+
+impl<B: OscarBackend> OscarForEachChoice<B> {
+    /// A model with fresh weights. It has two classes whatever `config.num_labels` says, and never
+    /// a LayerNorm in its head.
+    pub fn new(config: &ModelConfig, device: &B::Device) -> Self {
+        Self {
+            bert: Backbone::new(config, device),
+            classifier: ClassifierHead::new(config, config.hidden_size, 2, false, device),
+            dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
+            loss_type: config.loss_type.clone(),
+        }
+    }
+
+    /// Logits `[batch * choices, 2]`, the second one for right, of an input whose rows are
+    /// `[batch * choices]`.
+    pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
+        let pooled = self.bert.forward(input).pooled;
+        self.classifier.forward(self.dropout.forward(pooled))
+    }
+
+    /// The loss the configuration names, `[1]`, over all choices (`bxe` is cross entropy); see
+    /// [`OscarForSequenceClassification::loss`].
+    pub fn loss(&self, logits: Tensor<B, 2>, targets: ClassTargets<B>) -> Tensor<B, 1> {
+        class_loss(logits, targets, &self.loss_type)
+    }
+}
+
+impl<B: Backend> Checkpointed<B> for OscarForEachChoice<B> {}
 
 /// A classifier of either kind: what fine-tuning trains and evaluation runs.
 #[derive(Module, Debug)]

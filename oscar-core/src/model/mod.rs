@@ -9,7 +9,8 @@ mod pretraining;
 pub use backbone::{Backbone, BackboneOutput, Inspect};
 pub use captioning::OscarForCaptioning;
 pub use classification::{
-    ClassTargets, OscarClassifier, OscarForMultipleChoice, OscarForSequenceClassification,
+    ClassTargets, OscarClassifier, OscarForEachChoice, OscarForMultipleChoice,
+    OscarForSequenceClassification,
 };
 pub use heads::{ClassifierHead, MlmHead};
 pub use pretraining::{OscarForPretraining, PretrainOutput};

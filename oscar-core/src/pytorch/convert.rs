@@ -19,6 +19,9 @@ pub(super) struct View<'a> {
     pub data: &'a Bytes,
 }
 
+/// Most axes that PyTorch and NumPy allow.
+pub(super) const MAX_RANK: usize = 64;
+
 /// Bytes of one element, for the types that are read.
 pub(super) fn element_size(dtype: Dtype) -> usize {
     dtype.bitsize() / 8

@@ -60,7 +60,7 @@ impl TorchFile {
     /// As [`open`](Self::open).
     pub fn open_within(path: impl AsRef<Path>, limits: &Limits) -> Result<Self, TorchError> {
         let path = path.as_ref();
-        let bytes = map(path).map_err(|source| TorchError::Io {
+        let bytes = map_file(path).map_err(|source| TorchError::Io {
             path: path.into(),
             source,
         })?;
@@ -140,7 +140,8 @@ impl TorchFile {
     }
 }
 
-fn map(path: &Path) -> std::io::Result<Bytes> {
+/// Maps a file for reading.
+pub(crate) fn map_file(path: &Path) -> std::io::Result<Bytes> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_dir() {

@@ -8,6 +8,7 @@
 //! - [`TorchFile`] opens what `torch.save` wrote, in its zip format (PyTorch 1.6 and later) or the
 //!   one before, and plain pickles. Tensors stay in the memory map until they are read.
 //! - [`pickle::parse`] reads a pickle from memory.
+//! - [`write_state_dict`] writes weights that `torch.load(.., weights_only=True)` reads.
 
 mod array;
 mod convert;
@@ -18,6 +19,7 @@ pub mod pickle;
 mod storage;
 mod tensor;
 mod value;
+mod write;
 mod zip;
 
 pub use array::Array;
@@ -26,5 +28,8 @@ pub use file::{TorchFile, TorchFormat};
 pub use storage::Storage;
 pub use tensor::TorchTensor;
 pub use value::{Dict, Object, Value};
+pub use write::{StateEntry, write_state_dict};
+
+pub(crate) use file::map_file;
 
 pub use safetensors::Dtype;

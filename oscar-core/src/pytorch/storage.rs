@@ -24,7 +24,7 @@ enum Source {
 }
 
 impl Storage {
-    pub(super) fn of_bytes(key: Arc<str>, bytes: Bytes) -> Self {
+    pub(crate) fn of_bytes(key: Arc<str>, bytes: Bytes) -> Self {
         Self {
             key,
             source: Source::Bytes(bytes),

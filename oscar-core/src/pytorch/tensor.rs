@@ -6,14 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use safetensors::Dtype;
 
-use super::convert::{View, element_size};
+use super::convert::{MAX_RANK, View, element_size, row_major};
 use super::{ReadError, Storage};
 
 /// A tensor may repeat elements of its storage (`expand`) up to this size when it is read.
 const MAX_REPEATED_BYTES: usize = 64 << 20;
-
-/// Most axes that PyTorch allows.
-const MAX_RANK: usize = 64;
 
 /// A strided view into a storage, which stays in the file until the tensor is read.
 #[derive(Clone)]
@@ -91,6 +88,16 @@ impl TorchTensor {
             offset,
             storage,
         })
+    }
+
+    /// The whole of `storage`, row-major; else why it is not.
+    pub(crate) fn contiguous(
+        dtype: Dtype,
+        shape: Vec<usize>,
+        storage: Arc<Storage>,
+    ) -> Result<Self, String> {
+        let strides = row_major(&shape);
+        Self::new(dtype, shape, strides, 0, storage)
     }
 
     /// Type of the elements.

@@ -138,6 +138,14 @@ def main():
          _use_new_zipfile_serialization=False)
     save("u16.pt", {"u16": torch.tensor([1, 65535], dtype=torch.uint16)})
     save("nested.pt", nested())
+    save("wrapped.pt", {
+        "epoch": 3,
+        "state_dict": collections.OrderedDict([
+            ("module.bert.embeddings.LayerNorm.gamma", torch.ones(2)),
+            ("module.bert.embeddings.position_ids", torch.arange(4)),
+        ]),
+        "optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}},
+    })
     save("one_tensor.pt", torch.tensor([[1.0, 2.0]]))
     save("namespace.bin", argparse.Namespace(do_lower_case=True, learning_rate=3e-5,
                                              model_name_or_path="bert", drop_out=None))

@@ -5,6 +5,7 @@ use std::path::Path;
 use oscar_core::input::{ExampleSeed, RegionHandle, SequenceEncoder, SourceError};
 use oscar_datasets::{Rows, SharedImages, open_images};
 use oscar_train::finetune::{EncodedRow, Evaluation, Logits, Predictions, Role, Target, TaskData};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::Split;
@@ -19,6 +20,8 @@ struct Pair {
     tags: Option<String>,
     #[serde(default)]
     label: Option<bool>,
+    #[serde(default, rename = "id")]
+    _id: Option<IgnoredAny>,
 }
 
 /// A split, opened: every image was found.
@@ -100,7 +103,7 @@ impl TaskData for MatchingData {
             text: &'a str,
             score: f32,
         }
-        let scores: Vec<f32> = logits.rows().map(|row| matched(row)).collect();
+        let scores: Vec<f32> = logits.rows().map(matched).collect();
         let mut content = Vec::new();
         for (pair, &score) in self.pairs.iter().zip(&scores) {
             let (image, text) = (pair.image.as_str(), pair.text.as_str());

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use oscar_core::config::{ConfigError, ModelConfig, require};
 use oscar_core::input::{InputError, PaddingConfig, PretrainEncoderConfig};
-use oscar_train::{OptimizerConfig, TrainConfig, TrainError};
+use oscar_datasets::OfficialCorpusOptions;
+use oscar_train::{InitConfig, OptimizerConfig, TrainConfig, TrainError};
 use serde::{Deserialize, Serialize};
 
 use crate::grounding::GroundingConfig;
@@ -45,42 +46,121 @@ pub struct DataConfig {
     pub extra: Option<ExtraConfig>,
     /// Validation corpus.
     pub validation: Option<CorpusConfig>,
+    /// Training corpora that the batches are mixed of, in the place of `train`.
+    pub mix: Vec<MixConfig>,
 }
 
-/// A corpus and the store of its images.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+impl DataConfig {
+    /// Every corpus there is.
+    pub fn corpora_mut(&mut self) -> impl Iterator<Item = &mut CorpusConfig> {
+        let mix = self.mix.iter_mut().map(|part| &mut part.source);
+        let extra = self.extra.iter_mut().map(|extra| &mut extra.source);
+        let one = self.train.iter_mut().chain(&mut self.validation);
+        one.chain(extra).chain(mix)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let mix = self.mix.iter().map(|part| &part.source);
+        let extra = self.extra.iter().map(|extra| &extra.source);
+        let one = self.train.iter().chain(&self.validation);
+        one.chain(extra)
+            .chain(mix)
+            .try_for_each(CorpusConfig::validate)?;
+        let weights: Vec<f64> = self.mix.iter().filter_map(|part| part.weight).collect();
+        require(
+            weights.is_empty() || weights.len() == self.mix.len(),
+            "data.mix",
+            format!("{} weights for {} corpora", weights.len(), self.mix.len()),
+            "give every corpus a weight, or none",
+        )?;
+        match weights
+            .iter()
+            .find(|weight| !(**weight > 0.0 && weight.is_finite()))
+        {
+            None => Ok(()),
+            Some(weight) => require(false, "data.mix.weight", weight, "must be above 0"),
+        }
+    }
+}
+
+/// A corpus and the regions of its images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CorpusConfig {
-    /// JSONL of `{"image", "text"}` or `{"image", "question", "answer"}`.
+    /// JSONL of `{"image", "text"}` or `{"image", "question", "answer"}`, or the YAML file of an
+    /// official pre-training corpus.
     pub corpus: PathBuf,
-    /// Region store.
+    /// Region store, or folder of official feature files; of an official corpus, the data directory
+    /// that its `image_feature_path` is relative to.
     pub regions: PathBuf,
+    /// Official corpus: whether the classes that people annotated, where an image has some, are its
+    /// tags instead of the detected ones.
+    pub use_gtlabels: bool,
+    /// Official corpus: the first chunk of chunked data sets to read, and the one to stop before.
+    pub chunks: Option<[u32; 2]>,
+    /// Official corpus: whether it may name paths outside of its folder and of `regions`.
+    pub outside_paths: bool,
+}
+
+impl Default for CorpusConfig {
+    fn default() -> Self {
+        let official = OfficialCorpusOptions::default();
+        Self {
+            corpus: PathBuf::new(),
+            regions: PathBuf::new(),
+            use_gtlabels: official.use_gtlabels,
+            chunks: None,
+            outside_paths: official.outside_paths,
+        }
+    }
+}
+
+impl CorpusConfig {
+    /// The options of an official corpus.
+    pub(crate) fn official(&self) -> OfficialCorpusOptions {
+        OfficialCorpusOptions {
+            use_gtlabels: self.use_gtlabels,
+            chunks: self.chunks.map(|[from, to]| from..to),
+            outside_paths: self.outside_paths,
+        }
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let Some([from, to]) = self.chunks else {
+            return Ok(());
+        };
+        require(
+            from < to,
+            "chunks",
+            format!("[{from}, {to}]"),
+            "must be the first chunk and the one to stop before, as in [0, 4]",
+        )
+    }
 }
 
 /// The second corpus of a step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct ExtraConfig {
-    /// JSONL of `{"image", "text"}` or `{"image", "question", "answer"}`.
-    pub corpus: PathBuf,
-    /// Region store.
-    pub regions: PathBuf,
+    /// The corpus.
+    #[serde(flatten)]
+    pub source: CorpusConfig,
     /// Its share of the loss, between 0 and 1; the first corpus has the rest.
     pub weight: f64,
     /// How its pollution is drawn; officially `textb_sample_mode` is `text_b` here.
     pub contrast: oscar_core::input::ContrastConfig,
 }
 
-/// `[init]` of a recipe.
+/// One of the corpora that batches are mixed of.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct InitConfig {
-    /// A safetensors file, or a directory with `model.safetensors`; without one all weights are
-    /// random.
-    pub checkpoint: Option<PathBuf>,
-    /// Official names, or starts of them, that may stay random if the checkpoint lacks them;
-    /// `all` allows any.
-    pub random: Vec<String>,
+#[serde(default)]
+pub struct MixConfig {
+    /// The corpus.
+    #[serde(flatten)]
+    pub source: CorpusConfig,
+    /// Its share of the examples, relative to the other weights; without weights, each corpus has
+    /// the share of its size.
+    pub weight: Option<f64>,
 }
 
 /// What can be wrong with a run before it starts, or end it.
@@ -98,15 +178,21 @@ pub enum PretrainError {
     #[error(transparent)]
     Value(ConfigError),
     /// The regions of two corpora differ in size.
-    #[error("{key}: its regions have {found} values, those of data.train {expected}")]
+    #[error("{key}: its regions have {found} values, those of the training data {expected}")]
     RegionDim {
         /// The corpus.
-        key: &'static str,
+        key: String,
         /// Its region size.
         found: usize,
         /// The other's.
         expected: usize,
     },
+    /// Two answers to what to learn from.
+    #[error("both data.train and data.mix are set: remove one, or make data.train one of the mix")]
+    TrainAndMix,
+    /// The corpora of a mix are too large together.
+    #[error("data.mix has more than 4,294,967,295 rows: leave some out")]
+    TooManyRows,
     /// The `[model]` section.
     #[error("in [model]: {0}")]
     Model(ConfigError),
@@ -164,6 +250,7 @@ impl PretrainConfig {
         if let Some(extra) = &self.data.extra {
             share("data.extra.weight", extra.weight)?;
         }
+        self.data.validate()?;
         share("grounding.rate", self.grounding.rate)
     }
 

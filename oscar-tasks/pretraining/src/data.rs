@@ -7,7 +7,7 @@ use oscar_core::input::{
     EncodedPair, ExampleSeed, ExampleSource, InputError, PretrainBatch, PretrainBatcher,
     PretrainEncoder,
 };
-use oscar_train::BatchSource;
+use oscar_train::{BatchSource, Pick, Portion};
 
 /// A corpus, encoded anew in each epoch.
 pub struct PretrainSource {
@@ -15,6 +15,7 @@ pub struct PretrainSource {
     encoder: Arc<PretrainEncoder>,
     batcher: PretrainBatcher,
     seed: u64,
+    portions: Vec<Portion>,
 }
 
 impl PretrainSource {
@@ -30,20 +31,32 @@ impl PretrainSource {
         seed: u64,
     ) -> Result<Self, InputError> {
         encoder.check_corpus(&*corpus)?;
+        let portions = vec![Portion {
+            examples: corpus.len(),
+            weight: 1,
+        }];
         Ok(Self {
             corpus,
             encoder,
             batcher,
             seed,
+            portions,
         })
     }
 
-    fn encode(&self, epoch: u64, index: u32) -> Result<EncodedPair, InputError> {
+    /// Draws these portions of the corpus, which together are all of it, at rates of their own.
+    /// Pollution takes its texts from the whole corpus all the same.
+    pub fn with_portions(self, portions: Vec<Portion>) -> Self {
+        Self { portions, ..self }
+    }
+
+    fn encode(&self, pick: Pick) -> Result<EncodedPair, InputError> {
         let seed = ExampleSeed {
             seed: self.seed,
-            epoch,
+            epoch: pick.epoch,
         };
-        self.encoder.encode(&*self.corpus, index as usize, seed)
+        self.encoder
+            .encode(&*self.corpus, pick.index as usize, seed)
     }
 }
 
@@ -54,16 +67,16 @@ impl<B: Backend> BatchSource<B> for PretrainSource {
         self.corpus.len()
     }
 
+    fn portions(&self) -> Vec<Portion> {
+        self.portions.clone()
+    }
+
     fn batch(
         &self,
-        epoch: u64,
-        indices: &[u32],
+        picks: &[Pick],
         device: &B::Device,
     ) -> Result<PretrainBatch<B>, Box<dyn std::error::Error + Send + Sync>> {
-        let rows: Result<Vec<_>, _> = indices
-            .iter()
-            .map(|index| self.encode(epoch, *index))
-            .collect();
+        let rows: Result<Vec<_>, _> = picks.iter().map(|pick| self.encode(*pick)).collect();
         Ok(self.batcher.try_batch(rows?, device)?)
     }
 }

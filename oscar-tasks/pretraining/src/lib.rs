@@ -3,14 +3,13 @@
 //! [`pretrain`] runs a recipe ([`PretrainConfig`]) from corpus to report.
 
 mod config;
+mod corpora;
 mod data;
 mod grounding;
 mod run;
 mod task;
 
-pub use config::{
-    CorpusConfig, DataConfig, ExtraConfig, InitConfig, PretrainConfig, PretrainError,
-};
+pub use config::{CorpusConfig, DataConfig, ExtraConfig, MixConfig, PretrainConfig, PretrainError};
 pub use data::PretrainSource;
 pub use grounding::{Grounding, GroundingConfig, GroundingProbe, UnknownWord};
 pub use run::{PretrainReport, RunOptions, pretrain};

@@ -1,30 +1,27 @@
 //! A pre-training run from recipe to report.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use oscar_core::checkpoint::{self, LoadReport, Parameter, RandomInit};
+use oscar_core::checkpoint::{self, Parameter};
 use oscar_core::input::{
     ContrastConfig, ExampleSource, PretrainBatch, PretrainBatcher, PretrainEncoder, Tokenizer,
 };
 use oscar_core::ops::TrainBackend;
-use oscar_datasets::{JsonlCorpus, open_images};
 use oscar_train::{
-    BatchSource, Corpus, Describe, Fit, Interrupter, JudgedBy, MODEL_FILE, Outcome, RunDir, fit,
-    peak_memory, write_json,
+    BatchSource, Corpus, Describe, Fit, Interrupter, JudgedBy, Outcome, RunDir, TrainError, fit,
+    peak_memory, start_weights, write_json,
 };
 
-use crate::config::{CorpusConfig, PretrainConfig, PretrainError};
+use crate::config::{PretrainConfig, PretrainError};
+use crate::corpora::Corpora;
 use crate::data::PretrainSource;
 use crate::grounding::{Grounding, GroundingProbe};
 use crate::task::{
     CONTRASTIVE_ACCURACY, CONTRASTIVE_LOSS, MLM_ACCURACY, MLM_LOSS, PretrainingTask,
 };
-
-/// The vocabulary of BERT base uncased (Apache-2.0), which every published recipe uses.
-const BERT_BASE_UNCASED: &str = include_str!("../../../config/bert-base-uncased-vocab.txt");
 
 /// What a run needs beside its recipe.
 pub struct RunOptions {
@@ -61,15 +58,6 @@ pub struct PretrainReport {
     pub directory: PathBuf,
 }
 
-/// Opened and checked data of a run.
-struct Data {
-    tokenizer: Arc<Tokenizer>,
-    train: Arc<dyn ExampleSource>,
-    extra: Option<Arc<dyn ExampleSource>>,
-    validation: Arc<dyn ExampleSource>,
-    region_dim: usize,
-}
-
 /// Pre-trains as `config` says.
 ///
 /// # Errors
@@ -82,7 +70,7 @@ pub fn pretrain<B: TrainBackend>(
     options: RunOptions,
 ) -> Result<PretrainReport, PretrainError> {
     config.validate()?;
-    let data = Data::open(&config)?;
+    let data = Corpora::open(&config.data)?;
     config.model.vocab_size = data.tokenizer.vocab_size();
     config.model.img_feature_dim = data.region_dim;
     config.model.num_contrast_classes = config.encoder.num_contrast_classes();
@@ -94,23 +82,22 @@ pub fn pretrain<B: TrainBackend>(
     let batcher = PretrainBatcher::new(&main, config.padding)?;
     let source = |corpus: &Arc<dyn ExampleSource>, encoder: &Arc<PretrainEncoder>| {
         PretrainSource::new(corpus.clone(), encoder.clone(), batcher, config.train.seed)
-            .map(Arc::new)
     };
 
     let extra_weight = config.data.extra.as_ref().map_or(0.0, |extra| extra.weight);
     let mut corpora = vec![Corpus::<B, PretrainBatch<B>> {
-        source: source(&data.train, &main)?,
+        source: Arc::new(source(&data.train, &main)?.with_portions(data.portions.clone())),
         weight: 1.0 - extra_weight,
     }];
     if let (Some(extra), Some(corpus)) = (&config.data.extra, &data.extra) {
         let encoder = encoder(extra.contrast)?;
         corpora.push(Corpus {
-            source: source(corpus, &encoder)?,
+            source: Arc::new(source(corpus, &encoder)?),
             weight: extra.weight,
         });
     }
     let validation: Arc<dyn BatchSource<B::InnerBackend, Batch = _>> =
-        source(&data.validation, &main)?;
+        Arc::new(source(&data.validation, &main)?);
     let probe = GroundingProbe::new(
         &config.grounding,
         data.validation.clone(),
@@ -126,7 +113,7 @@ pub fn pretrain<B: TrainBackend>(
     };
     // A run that goes on has weights of its own; those it started from may be gone by then.
     let model = match done_before {
-        0 => start_weights(model, &config)?,
+        0 => start_weights(model, &config.init).map_err(TrainError::from)?,
         _ => model,
     };
     // Counted without drawing any: `fit` draws them from the seed, or loads them.
@@ -182,114 +169,6 @@ pub fn pretrain<B: TrainBackend>(
         peak_memory: peak_memory(),
         directory,
     })
-}
-
-impl Data {
-    fn open(config: &PretrainConfig) -> Result<Self, PretrainError> {
-        let train = config.data.train.as_ref().ok_or(PretrainError::Unset {
-            key: "data.train",
-            what: "the corpus (JSONL) and the region store to learn from",
-        })?;
-        let validation = config
-            .data
-            .validation
-            .as_ref()
-            .ok_or(PretrainError::Unset {
-                key: "data.validation",
-                what: "the corpus (JSONL) and the region store to validate on",
-            })?;
-        let (train, region_dim) = open_corpus(train)?;
-        let same_dim =
-            |key, (corpus, found): (Arc<dyn ExampleSource>, usize)| match found == region_dim {
-                true => Ok(corpus),
-                false => Err(PretrainError::RegionDim {
-                    key,
-                    found,
-                    expected: region_dim,
-                }),
-            };
-        let validation = same_dim("data.validation", open_corpus(validation)?)?;
-        let extra = match &config.data.extra {
-            None => None,
-            Some(extra) => {
-                let paths = CorpusConfig {
-                    corpus: extra.corpus.clone(),
-                    regions: extra.regions.clone(),
-                };
-                Some(same_dim("data.extra", open_corpus(&paths)?)?)
-            }
-        };
-        let corpora: Vec<&dyn ExampleSource> =
-            std::iter::once(&*train).chain(extra.as_deref()).collect();
-        let tokenizer = Arc::new(open_vocabulary(config.data.vocab.as_deref(), &corpora)?);
-        Ok(Self {
-            tokenizer,
-            train,
-            extra,
-            validation,
-            region_dim,
-        })
-    }
-}
-
-fn open_corpus(paths: &CorpusConfig) -> Result<(Arc<dyn ExampleSource>, usize), PretrainError> {
-    let images = open_images(&paths.regions)?;
-    let region_dim = images.region_dim();
-    let corpus = JsonlCorpus::open(&paths.corpus, images)?;
-    Ok((Arc::new(corpus), region_dim))
-}
-
-fn open_vocabulary(
-    vocab: Option<&str>,
-    corpora: &[&dyn ExampleSource],
-) -> Result<Tokenizer, PretrainError> {
-    Ok(match vocab {
-        None | Some("bert-base-uncased") => {
-            Tokenizer::from_vocab(BERT_BASE_UNCASED.lines().map(String::from).collect())?
-        }
-        Some("corpus") => Tokenizer::from_corpora(corpora)?,
-        Some(path) => Tokenizer::from_vocab_file(path)?,
-    })
-}
-
-fn start_weights<B: TrainBackend>(
-    model: PretrainingTask<B>,
-    config: &PretrainConfig,
-) -> Result<PretrainingTask<B>, PretrainError> {
-    let Some(path) = &config.init.checkpoint else {
-        return Ok(model);
-    };
-    let path = match path.is_dir() {
-        true => path.join(MODEL_FILE),
-        false => path.clone(),
-    };
-    let random = match config.init.random.as_slice() {
-        [] => RandomInit::Refuse,
-        parts if parts.iter().any(|part| part == "all") => RandomInit::All,
-        parts => RandomInit::Parts(parts.to_vec()),
-    };
-    let (model, report) = checkpoint::load(model, &path, &random)
-        .map_err(|error| PretrainError::Train(error.into()))?;
-    announce(&path, &report);
-    Ok(model)
-}
-
-fn announce(path: &Path, report: &LoadReport) {
-    tracing::info!(
-        "{}: {} parameters loaded, {} tensors skipped",
-        path.display(),
-        report.loaded.len(),
-        report.skipped.len()
-    );
-    for name in &report.skipped {
-        tracing::debug!("skipped {name}: the model has no place for it");
-    }
-    for name in &report.missing {
-        tracing::warn!("{name} is not in the file and starts random, as allowed");
-    }
-    for mismatch in &report.mismatched {
-        tracing::warn!("{mismatch}; it starts random, as allowed");
-    }
 }
 
 /// Puts configuration and vocabulary beside saved weights.

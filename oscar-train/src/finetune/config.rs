@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Task;
 use super::run::FinetuneError;
-use super::start::InitConfig;
 use crate::settings::{OptimizerConfig, TrainConfig};
+use crate::start::InitConfig;
 
 /// Everything that decides a fine-tuning run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -86,10 +86,10 @@ impl<T: Task> FinetuneConfig<T> {
 
     /// The recipe with `train.steps` counted for `examples` training examples.
     ///
-    /// As the official scripts count: whole batches per epoch, times epochs.
+    /// As the official scripts count: batches per epoch, the last one of what is left, times epochs.
     pub fn with_steps(mut self, examples: usize) -> Self {
         if self.epochs > 0 {
-            let per_epoch = (examples / self.train.batch_size).max(1);
+            let per_epoch = examples.div_ceil(self.train.batch_size);
             self.train.steps = self.epochs * per_epoch;
         }
         self

@@ -1,7 +1,9 @@
 //! Logits of a whole split.
 
+use std::path::Path;
 use std::time::Instant;
 
+use oscar_core::config::ModelConfig;
 use oscar_core::input::{ExampleSeed, SequenceEncoder, SourceError};
 use oscar_core::model::OscarClassifier;
 use oscar_core::ops::OscarBackend;
@@ -21,6 +23,11 @@ pub struct EvaluateOptions<'a> {
     pub batch_size: usize,
     /// Told how many of how many examples are done.
     pub progress: &'a (dyn Fn(usize, usize) + Sync),
+    /// The model's configuration.
+    pub model: &'a ModelConfig,
+    /// Directory, made where needed, in which a task whose scoring takes hours may keep what is
+    /// done, so that a killed one goes on.
+    pub cache: Option<&'a Path>,
 }
 
 /// One row of logits per example.

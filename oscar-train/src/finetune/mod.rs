@@ -17,7 +17,6 @@ mod evaluate;
 mod model;
 mod run;
 mod source;
-mod start;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,10 +31,9 @@ use serde::de::DeserializeOwned;
 pub use checkpoint::{TaskCheckpoint, open_checkpoint};
 pub use config::{DataConfig, FinetuneConfig};
 pub use evaluate::{EvaluateOptions, Logits, Throughput, predict_logits};
-pub use model::{ACCURACY, FinetuneModel};
+pub use model::{ACCURACY, FinetuneModel, RECALL_AT_1};
 pub use run::{FinetuneError, FinetuneReport, FinetuneRun, finetune, write_predictions};
 pub use source::{ClassBatch, FinetuneSource};
-pub use start::{InitConfig, open_vocabulary, start_weights};
 
 /// What Burn has no word for: a task and its section of the recipe, `[task]`.
 pub trait Task:
@@ -92,6 +90,12 @@ pub trait Task:
     /// that it can be scored alone. Changed in place when a checkpoint is opened.
     fn files(&mut self) -> Vec<&mut PathBuf> {
         Vec::new()
+    }
+
+    /// The statistic of validations by which the best weights are chosen: [`ACCURACY`], or
+    /// [`RECALL_AT_1`] where the decisions of an example compete.
+    fn judged_by(&self) -> &'static str {
+        ACCURACY
     }
 
     /// Scores `model` on `data`. By default every example is one decision, and
@@ -156,6 +160,11 @@ pub trait TaskData: Send + Sync + 'static {
     /// Values per region; 0 if the split has texts alone.
     fn region_dim(&self) -> usize;
 
+    /// Decisions of an example, the same for all: more than one where candidates compete.
+    fn rows_per_example(&self) -> usize {
+        1
+    }
+
     /// Example `index`; what is drawn at random (negatives) follows `seed`.
     ///
     /// # Errors
@@ -196,6 +205,8 @@ pub struct Evaluation {
     pub scores: Vec<(String, f64)>,
     /// Breakdowns: title, and a score with its count per group.
     pub tables: Vec<ScoreTable>,
+    /// What was not computed, and why.
+    pub notes: Vec<String>,
     /// Examples judged.
     pub examples: usize,
     /// The official prediction file.

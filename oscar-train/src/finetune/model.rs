@@ -18,6 +18,10 @@ use crate::stats::{LOSS, StepOutput};
 /// Mean score of the best class: 1 or 0 where one class is right, a soft score otherwise.
 pub const ACCURACY: &str = "Accuracy";
 
+/// Share of examples whose best decision is a right one: where an example has several decisions, the
+/// higher its match is scored the better. Ties count against the model.
+pub const RECALL_AT_1: &str = "R@1";
+
 /// [`OscarClassifier`], ready to be trained.
 #[derive(Module, Debug)]
 pub struct FinetuneModel<B: Backend> {
@@ -89,6 +93,7 @@ fn statistics<B: Backend>(
 ) -> StepOutput<B> {
     let [rows, labels] = logits.dims();
     let weight = Tensor::<B, 1>::full([1], rows as f32, &logits.device());
+    let recall = recall_at_1(&logits, &targets, examples);
     let right = match (targets, labels) {
         // A regression decides at one half.
         (ClassTargets::Class(classes), 1) => {
@@ -108,12 +113,79 @@ fn statistics<B: Backend>(
         }
         (ClassTargets::Soft(scores), _) => scores.gather(1, logits.argmax(1)).sum(),
     };
-    StepOutput::new(
-        vec![
-            (LOSS, loss * weight.clone(), weight.clone()),
-            (ACCURACY, right, weight),
-        ],
-        examples,
-        tokens,
-    )
+    let mut statistics = vec![
+        (LOSS, loss * weight.clone(), weight.clone()),
+        (ACCURACY, right, weight),
+    ];
+    statistics.extend(recall.map(|(hits, weight)| (RECALL_AT_1, hits, weight)));
+    StepOutput::new(statistics, examples, tokens)
+}
+
+/// Hits and their number, if the examples have several decisions of match or no match each.
+fn recall_at_1<B: Backend>(
+    logits: &Tensor<B, 2>,
+    targets: &ClassTargets<B>,
+    examples: usize,
+) -> Option<(Tensor<B, 1>, Tensor<B, 1>)> {
+    /// Beyond any score.
+    const FAR: f64 = 1e9;
+    let [rows, labels] = logits.dims();
+    let each = rows / examples.max(1);
+    let ClassTargets::Class(classes) = targets else {
+        return None;
+    };
+    if each < 2 || each * examples != rows || labels > 2 {
+        return None;
+    }
+    let column = |label| logits.clone().narrow(1, label, 1);
+    let scores = match labels {
+        1 => column(0),
+        _ => column(1) - column(0),
+    };
+    let scores = scores.reshape([examples, each]);
+    let wrong = classes.clone().equal_elem(0).reshape([examples, each]);
+    let best_right = scores.clone().mask_fill(wrong.clone(), -FAR).max_dim(1);
+    let best_wrong = scores.mask_fill(wrong.bool_not(), -FAR).max_dim(1);
+    let hits = best_right.greater(best_wrong).float().sum();
+    let weight = Tensor::full([1], examples as f32, &hits.device());
+    Some((hits, weight))
+}
+
+#[cfg(test)]
+mod tests {
+    use burn_flex::{Flex, FlexDevice};
+
+    use super::*;
+
+    /// Hits at 1 of two examples with three decisions each.
+    fn hits(logits: Tensor<Flex, 2>, classes: [i32; 6]) -> f32 {
+        let classes = ClassTargets::Class(Tensor::from_ints(classes, &FlexDevice));
+        let (hits, weight) = recall_at_1(&logits, &classes, 2).expect("they compete");
+        assert_eq!(weight.into_scalar(), 2.0);
+        hits.into_scalar()
+    }
+
+    #[test]
+    fn the_best_decision_of_an_example_is_to_be_right() {
+        let one = |values: [f32; 6]| Tensor::<Flex, 1>::from_floats(values, &FlexDevice);
+        let scores = one([0.5, 0.9, 0.1, 0.2, 0.1, 0.3]).reshape([6, 1]);
+        assert_eq!(hits(scores.clone(), [0, 1, 0, 0, 0, 1]), 2.0);
+        assert_eq!(hits(scores.clone(), [0, 1, 0, 1, 0, 0]), 1.0);
+        assert_eq!(hits(scores.clone(), [1, 1, 0, 1, 0, 1]), 2.0);
+        // None is right.
+        assert_eq!(hits(scores.clone(), [0, 0, 0, 0, 0, 1]), 1.0);
+        // What counts with two classes is how far the second is above the first.
+        let logits = Tensor::cat(vec![scores.clone() * 3.0, scores * 2.0], 1);
+        assert_eq!(hits(logits, [0, 0, 1, 0, 1, 0]), 2.0);
+        // Equal scores are no hit.
+        let even = Tensor::ones([6, 2], &FlexDevice);
+        assert_eq!(hits(even, [1, 0, 0, 1, 0, 0]), 0.0);
+    }
+
+    #[test]
+    fn single_decisions_do_not_compete() {
+        let logits = Tensor::<Flex, 2>::ones([6, 2], &FlexDevice);
+        let classes = Tensor::from_ints([0, 1, 0, 1, 0, 1], &FlexDevice);
+        assert!(recall_at_1(&logits, &ClassTargets::Class(classes), 6).is_none());
+    }
 }

@@ -11,7 +11,6 @@ use oscar_core::input::{InputError, SequenceEncoder, SourceError};
 use oscar_core::ops::{OscarBackend, TrainBackend};
 
 use super::checkpoint::{describe, open_checkpoint};
-use super::start::{open_vocabulary, start_weights};
 use super::{
     ACCURACY, EvaluateOptions, Evaluation, FinetuneConfig, FinetuneModel, FinetuneSource, Role,
     Task, TaskData,
@@ -21,11 +20,15 @@ use crate::fit::{Fit, fit};
 use crate::loader::{BatchSource, Corpus};
 use crate::memory::peak_memory;
 use crate::run::{RunDir, write_json};
+use crate::start::{open_vocabulary, start_weights};
 use crate::strategy::{JudgedBy, Outcome};
 use crate::{Interrupter, write_file};
 
 /// Part of every task's model that its start weights lack, and that may start random.
 const HEAD: &str = "classifier";
+
+/// Directory in a run where what is slow to score is kept.
+const CACHE: &str = "cache";
 
 /// What a run needs beside its recipe.
 pub struct FinetuneRun {
@@ -207,6 +210,11 @@ pub fn finetune<B: TrainBackend, T: Task>(
         config.train.batch_size,
     );
 
+    let judged_by = config.task.judged_by();
+    let mut metrics = vec![(ACCURACY, true)];
+    if judged_by != ACCURACY {
+        metrics.push((judged_by, true));
+    }
     let directory = options.run.path().to_path_buf();
     let started = Instant::now();
     let (_, outcome) = fit(Fit {
@@ -218,8 +226,8 @@ pub fn finetune<B: TrainBackend, T: Task>(
         optimizer: config.optimizer.clone(),
         run: options.run,
         resume: options.resume,
-        metrics: vec![(ACCURACY, true)],
-        judged_by: JudgedBy::Highest(ACCURACY),
+        metrics,
+        judged_by: JudgedBy::Highest(judged_by),
         describe: describe(&config, &tokenizer),
         interrupter: options.interrupter,
         dashboard: options.dashboard,
@@ -258,6 +266,8 @@ fn score<B: OscarBackend, T: Task>(
         encoder: &best.encoder,
         batch_size: config.train.batch_size / config.train.accumulation,
         progress: &|done, total| scored(done, total),
+        model: &best.model,
+        cache: Some(&report.directory.join(CACHE)),
     };
     let evaluation = best
         .task

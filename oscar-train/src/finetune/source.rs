@@ -9,6 +9,7 @@ use oscar_core::model::ClassTargets;
 
 use super::{EncodedRow, Target, TaskData};
 use crate::loader::BatchSource;
+use crate::order::Pick;
 
 /// A batch of decisions.
 #[derive(Clone, Debug)]
@@ -60,26 +61,25 @@ impl<B: Backend, D: TaskData> BatchSource<B> for FinetuneSource<D> {
         self.data.len()
     }
 
-    fn batch(
-        &self,
-        epoch: u64,
-        indices: &[u32],
-        device: &B::Device,
-    ) -> Result<ClassBatch<B>, SourceError> {
-        let seed = ExampleSeed {
-            seed: self.seed,
-            epoch: if self.redraw { epoch } else { 0 },
-        };
-        let mut rows = Vec::with_capacity(indices.len());
-        for index in indices {
-            rows.extend(self.data.example(*index as usize, seed)?);
+    fn rows_per_example(&self) -> usize {
+        self.data.rows_per_example()
+    }
+
+    fn batch(&self, picks: &[Pick], device: &B::Device) -> Result<ClassBatch<B>, SourceError> {
+        let mut rows = Vec::with_capacity(picks.len());
+        for pick in picks {
+            let seed = ExampleSeed {
+                seed: self.seed,
+                epoch: if self.redraw { pick.epoch } else { 0 },
+            };
+            rows.extend(self.data.example(pick.index as usize, seed)?);
         }
         let targets = targets(&rows, self.labels, device)?;
         let sequences: Vec<_> = rows.into_iter().flat_map(|row| row.sequences).collect();
         Ok(ClassBatch {
             input: self.encoder.batch(&sequences, device)?,
             targets,
-            num_examples: indices.len(),
+            num_examples: picks.len(),
             num_tokens: sequences.iter().map(|sequence| sequence.len()).sum(),
         })
     }

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use safetensors::Dtype;
-
 use super::Problem;
+use super::arena::{Node, Slot};
 use super::classes::Class;
 use super::error::printable;
-use super::machine::{Machine, Node, Slot, StorageSpec, TensorSpec};
-use super::numpy::{ArraySpec, NumpyType, scalar};
-use crate::pytorch::convert::element_size;
+use super::machine::Machine;
+use super::numpy::ArraySpec;
 
 /// Most arguments that a call of the list has.
 const MAX_ARGUMENTS: usize = 16;
+
+/// Longest name of a type or an encoding.
+const MAX_NAME: usize = 32;
 
 impl Machine<'_> {
     /// `REDUCE`: pushes what `callable(*arguments)` makes.
@@ -95,89 +96,6 @@ impl Machine<'_> {
         }
     }
 
-    /// Classes of PyTorch and NumPy.
-    fn make_number(&mut self, class: Class, arguments: &[Slot]) -> Result<Slot, Problem> {
-        match (class, arguments) {
-            (Class::TorchSize, [shape]) => match self.node_of(*shape) {
-                Some(Node::Tuple(_)) => Ok(*shape),
-                _ => Err(wrong(class, 1)),
-            },
-            (Class::TorchDevice, [name]) => self.str_of(*name).map(|_| *name),
-            (Class::TorchDevice, [name, Slot::Int(index)]) => {
-                let device = format!("{}:{index}", printable(self.str_of(*name)?));
-                self.add(Node::Str(device.into()))
-            }
-            (Class::RebuildTensor, [storage, offset, shape, strides])
-            | (Class::RebuildTensorV2, [storage, offset, shape, strides, _, _]) => {
-                self.tensor(*storage, None, *offset, *shape, *strides)
-            }
-            (Class::RebuildTensorV2, [storage, offset, shape, strides, _, _, metadata]) => {
-                self.require_plain(*metadata)?;
-                self.tensor(*storage, None, *offset, *shape, *strides)
-            }
-            (Class::RebuildTensorV3, [storage, offset, shape, strides, _, _, dtype, rest @ ..]) => {
-                if let Some(metadata) = rest.first() {
-                    self.require_plain(*metadata)?;
-                }
-                match dtype {
-                    Slot::Class(Class::TorchDtype(dtype, _)) => {
-                        self.tensor(*storage, Some(*dtype), *offset, *shape, *strides)
-                    }
-                    _ => Err(wrong(class, arguments.len())),
-                }
-            }
-            (Class::RebuildParameter, [data, _, _])
-            | (Class::RebuildParameterWithState, [data, _, _, _]) => match self.node_of(*data) {
-                Some(Node::Tensor(_)) => Ok(*data),
-                _ => Err(wrong(class, arguments.len())),
-            },
-            (Class::RebuildFromType, [function, Slot::Class(Class::Tensor(_)), inner, _]) => {
-                match class_of(*function)? {
-                    function @ (Class::RebuildTensor
-                    | Class::RebuildTensorV2
-                    | Class::RebuildTensorV3
-                    | Class::RebuildParameter) => {
-                        let inner = self.arguments(*inner)?;
-                        self.make_number(function, &inner)
-                    }
-                    _ => Err(wrong(class, arguments.len())),
-                }
-            }
-            (Class::NumpyDtype, [code, ..]) => {
-                let code = self.str_of(*code)?;
-                let dtype = NumpyType {
-                    big_endian: code.starts_with('>'),
-                    code: code.trim_start_matches(['<', '>', '|', '=']).into(),
-                    structured: false,
-                };
-                self.add(Node::NumpyType(Box::new(dtype)))
-            }
-            (Class::NumpyReconstruct, [Slot::Class(Class::NumpyArray), _, _]) => {
-                let empty = ArraySpec {
-                    dtype: Slot::None,
-                    shape: Slot::None,
-                    fortran: false,
-                    data: Slot::None,
-                };
-                self.add(Node::Array(Box::new(empty)))
-            }
-            (Class::NumpyFromBuffer, [data, dtype, shape, order]) => {
-                let array = ArraySpec {
-                    dtype: *dtype,
-                    shape: *shape,
-                    fortran: &**self.str_of(*order)? == "F",
-                    data: *data,
-                };
-                self.add(Node::Array(Box::new(array)))
-            }
-            (Class::NumpyScalar, [dtype, data]) => match self.node_of(*dtype) {
-                Some(Node::NumpyType(dtype)) => scalar(dtype, self.bytes_of(*data)?),
-                _ => Err(wrong(class, 2)),
-            },
-            _ => Err(wrong(class, arguments.len())),
-        }
-    }
-
     /// `BUILD`: gives the top of the stack its state.
     pub(super) fn build(&mut self, state: Slot) -> Result<(), Problem> {
         let Slot::Node(id) = self.top()? else {
@@ -226,103 +144,12 @@ impl Machine<'_> {
         }
     }
 
-    /// `BINPERSID`: pushes the storage that
-    /// `("storage", type, key, location, elements[, view])` names.
-    pub(super) fn persistent(&mut self, id: Slot) -> Result<(), Problem> {
-        let (class, key, elements, view) = match self.tuple_of(id)? {
-            [
-                kind,
-                Slot::Class(class),
-                key,
-                _,
-                Slot::Int(elements),
-                view @ ..,
-            ] if &**self.str_of(*kind)? == "storage" && view.len() < 2 => {
-                (*class, *key, *elements, view.first().copied())
-            }
-            _ => {
-                return Err(Problem::unsupported(
-                    "an object outside the pickle that is no storage",
-                ));
-            }
-        };
-        let Class::Storage(dtype, _) = class else {
-            return Err(Problem::unsupported(format!(
-                "a storage of type {}",
-                class.name()
-            )));
-        };
-        let size = dtype.map_or(1, element_size);
-        let bytes = |elements: i64| {
-            usize::try_from(elements)
-                .ok()
-                .and_then(|elements| elements.checked_mul(size))
-                .ok_or_else(|| Problem::malformed(format!("a storage of {elements} elements")))
-        };
-        let mut spec = StorageSpec {
-            key: self.str_of(key)?.clone(),
-            dtype,
-            bytes: bytes(elements)?,
-            part: None,
-        };
-        match view {
-            None | Some(Slot::None) => {}
-            Some(view) => match self.tuple_of(view)? {
-                [_, Slot::Int(offset), Slot::Int(length)] => {
-                    let (start, length) = (bytes(*offset)?, bytes(*length)?);
-                    let end = start.checked_add(length).filter(|end| *end <= spec.bytes);
-                    let end = end.ok_or_else(|| Problem::malformed("a part of a storage"))?;
-                    spec.part = Some(start..end);
-                }
-                _ => return Err(Problem::malformed("a part of a storage")),
-            },
-        }
-        self.push_node(Node::Storage(Box::new(spec)))
-    }
-
-    fn tensor(
-        &mut self,
-        storage: Slot,
-        dtype: Option<Dtype>,
-        offset: Slot,
-        shape: Slot,
-        strides: Slot,
-    ) -> Result<Slot, Problem> {
-        let found = match (storage, self.node_of(storage)) {
-            (Slot::Node(id), Some(Node::Storage(spec))) => Some((id, spec.dtype)),
-            _ => None,
-        };
-        let (Some((storage, own)), Slot::Int(offset)) = (found, offset) else {
-            return Err(Problem::malformed("a tensor without a storage"));
-        };
-        let dtype = dtype
-            .or(own)
-            .ok_or_else(|| Problem::malformed("a tensor without a type"))?;
-        self.add(Node::Tensor(Box::new(TensorSpec {
-            storage,
-            dtype,
-            offset,
-            shape,
-            strides,
-        })))
-    }
-
-    /// Refuses a tensor whose elements stand for their conjugates or negatives.
-    fn require_plain(&self, metadata: Slot) -> Result<(), Problem> {
-        match (metadata, self.node_of(metadata)) {
-            (Slot::None, _) => Ok(()),
-            (_, Some(Node::Dict(entries))) if entries.is_empty() => Ok(()),
-            _ => Err(Problem::unsupported(
-                "a tensor whose elements stand for their conjugates or negatives",
-            )),
-        }
-    }
-
     fn converted(&mut self, class: Class, value: Slot) -> Result<Slot, Problem> {
         let text = match self.node_of(value) {
             Some(Node::Str(text)) => Some(text.clone()),
             _ => None,
         };
+        self.copy(text.as_ref().map_or(0, |text| text.len()))?;
         let made = match (class, value, text) {
             (Class::Int, Slot::Int(_), _)
             | (Class::Float, Slot::Float(_), _)
@@ -341,7 +168,7 @@ impl Machine<'_> {
     fn encode(&mut self, text: Slot, encoding: Slot) -> Result<Slot, Problem> {
         let text: Arc<str> = self.str_of(text)?.clone();
         self.copy(text.len())?;
-        let encoding = self.str_of(encoding)?.to_ascii_lowercase();
+        let encoding = self.short_text(encoding)?.to_ascii_lowercase();
         let bytes: Option<Vec<u8>> = match encoding.as_str() {
             "latin1" | "latin-1" | "iso-8859-1" => text
                 .chars()
@@ -406,7 +233,7 @@ impl Machine<'_> {
         Ok(fields)
     }
 
-    fn arguments(&self, slot: Slot) -> Result<Vec<Slot>, Problem> {
+    pub(super) fn arguments(&self, slot: Slot) -> Result<Vec<Slot>, Problem> {
         let arguments = self.tuple_of(slot)?;
         match arguments.len() <= MAX_ARGUMENTS {
             true => Ok(arguments.to_vec()),
@@ -417,7 +244,7 @@ impl Machine<'_> {
         }
     }
 
-    fn tuple_of(&self, slot: Slot) -> Result<&[Slot], Problem> {
+    pub(super) fn tuple_of(&self, slot: Slot) -> Result<&[Slot], Problem> {
         match self.node_of(slot) {
             Some(Node::Tuple(items)) => Ok(items),
             _ => Err(Problem::malformed(
@@ -427,7 +254,7 @@ impl Machine<'_> {
     }
 
     /// The bytes of `bytes`, or of a string of Python 2.
-    fn bytes_of(&self, slot: Slot) -> Result<&[u8], Problem> {
+    pub(super) fn bytes_of(&self, slot: Slot) -> Result<&[u8], Problem> {
         match self.node_of(slot) {
             Some(Node::Bytes(range)) => Ok(self.input.get(range.clone()).unwrap_or_default()),
             Some(Node::OwnedBytes(bytes)) => Ok(bytes),
@@ -438,6 +265,18 @@ impl Machine<'_> {
         }
     }
 
+    /// The name of a type or an encoding.
+    pub(super) fn short_text(&self, slot: Slot) -> Result<&str, Problem> {
+        let text = self.str_of(slot)?;
+        match text.len() <= MAX_NAME {
+            true => Ok(text),
+            false => Err(Problem::malformed(format!(
+                "a name of {} bytes",
+                text.len()
+            ))),
+        }
+    }
+
     fn replace(&mut self, id: u32, node: Node) {
         if let Some(place) = self.nodes.get_mut(id as usize) {
             *place = node;
@@ -445,14 +284,14 @@ impl Machine<'_> {
     }
 }
 
-fn class_of(slot: Slot) -> Result<Class, Problem> {
+pub(super) fn class_of(slot: Slot) -> Result<Class, Problem> {
     match slot {
-        Slot::Class(class) => Ok(class),
+        Slot::Class(class) => Ok(*class),
         _ => Err(Problem::malformed("a value that is no class is called")),
     }
 }
 
-fn wrong(class: Class, arguments: usize) -> Problem {
+pub(super) fn wrong(class: Class, arguments: usize) -> Problem {
     Problem::unsupported(format!(
         "{} called with {arguments} arguments of unexpected types",
         class.name()

@@ -99,7 +99,7 @@ impl Problem {
 }
 
 /// Text of a file for a message: no control characters, not too long.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut output: String = text.chars().take(80).flat_map(char::escape_debug).collect();
     if text.chars().nth(80).is_some() {
         output.push('…');

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::arena::{Node, Parsed, Slot, StorageSpec, TensorSpec};
 use super::error::printable;
-use super::machine::{Node, Parsed, Slot, StorageSpec, TensorSpec};
 use super::numpy::{ArraySpec, NumpyType};
 use super::{PickleError, Problem};
-use crate::pytorch::convert::element_size;
+use crate::pytorch::convert::{MAX_RANK, element_size};
 use crate::pytorch::{Array, Dict, Object, Storage, TorchTensor, Value};
 
 /// Finds the storage that a pickle names; says why if it cannot.
@@ -43,6 +43,7 @@ impl Parsed {
                 .collect(),
             storages: HashMap::new(),
             types: HashMap::new(),
+            copied: 0,
             frames: Vec::new(),
             parsed: self,
             find,
@@ -64,6 +65,8 @@ struct Freezer<'a> {
     storages: HashMap<(Arc<str>, usize, usize), Arc<Storage>>,
     /// NumPy's types by node: arrays need more of them than their value says.
     types: HashMap<u32, NumpyType>,
+    /// Bytes of text that arrays have copied.
+    copied: usize,
     frames: Vec<Frame>,
 }
 
@@ -231,7 +234,7 @@ impl Freezer<'_> {
         TorchTensor::new(spec.dtype, shape, strides, offset, storage)
     }
 
-    fn array(&self, spec: &ArraySpec) -> Result<Value, Problem> {
+    fn array(&mut self, spec: &ArraySpec) -> Result<Value, Problem> {
         let dtype = match spec.dtype {
             Slot::Node(id) => self.types.get(&id),
             _ => None,
@@ -252,6 +255,16 @@ impl Freezer<'_> {
                 fields: Dict::new(fields.into()),
             })));
         };
+        // Bytes of Python 2 that happen to be text; a program copies less than it reads.
+        if let Value::Str(text) = &data {
+            self.copied = self.copied.saturating_add(text.len());
+            if self.copied > self.parsed.input.len() {
+                return Err(Problem::Limit {
+                    what: "copies of itself",
+                    limit: self.parsed.input.len() as u64,
+                });
+            }
+        }
         let array = || {
             if dtype.big_endian && element_size(number) > 1 {
                 return Err(format!(
@@ -262,7 +275,6 @@ impl Freezer<'_> {
             let shape = sizes_of(&shape).ok_or("its shape is not made of sizes")?;
             let data = match data {
                 Value::Bytes(bytes) => Bytes::clone(&bytes),
-                // Bytes of Python 2 that happen to be text.
                 Value::Str(text) => Bytes::copy_from_slice(text.as_bytes()),
                 _ => return Err("its data are not bytes".to_string()),
             };
@@ -310,7 +322,11 @@ fn child(node: &Node, index: usize) -> Option<Slot> {
         Node::List(items) | Node::Tuple(items) | Node::Set(items) => items.get(index).copied(),
         Node::Dict(entries) | Node::Object(_, entries) => {
             let (key, value) = entries.get(index / 2)?;
-            Some(if index % 2 == 0 { *key } else { *value })
+            Some(if index.is_multiple_of(2) {
+                *key
+            } else {
+                *value
+            })
         }
         Node::Tensor(spec) => [spec.shape, spec.strides].get(index).copied(),
         Node::Array(spec) => [spec.dtype, spec.shape, spec.data].get(index).copied(),
@@ -324,9 +340,10 @@ fn child(node: &Node, index: usize) -> Option<Slot> {
     }
 }
 
+/// The sizes of a shape, unless there are more than an array can have.
 fn sizes_of(value: &Value) -> Option<Vec<usize>> {
-    value
-        .as_slice()?
+    let sizes = value.as_slice().filter(|sizes| sizes.len() <= MAX_RANK)?;
+    sizes
         .iter()
         .map(|size| usize::try_from(size.as_i64()?).ok())
         .collect()

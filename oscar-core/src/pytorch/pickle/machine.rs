@@ -1,106 +1,14 @@
 //! The stack machine: one instruction after the other.
 
-use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use safetensors::Dtype;
 
+use super::arena::{Node, Parsed, Slot};
 use super::classes::Class;
-use super::cursor::{Cursor, raw_unicode, string_literal, text};
+use super::cursor::Cursor;
 use super::error::printable;
-use super::numpy::{ArraySpec, NumpyType};
 use super::{Limits, PickleError, Problem};
-
-/// A value on the stack or inside another: small ones themselves, others by number.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Slot {
-    None,
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Class(Class),
-    Node(u32),
-}
-
-/// A value in the arena.
-pub(super) enum Node {
-    BigInt(Arc<[u8]>),
-    Complex(f64, f64),
-    Str(Arc<str>),
-    /// In place.
-    Bytes(Range<usize>),
-    /// Made by the program.
-    OwnedBytes(Vec<u8>),
-    List(Vec<Slot>),
-    Tuple(Vec<Slot>),
-    Set(Vec<Slot>),
-    Dict(Vec<(Slot, Slot)>),
-    Object(&'static str, Vec<(Slot, Slot)>),
-    Storage(Box<StorageSpec>),
-    Tensor(Box<TensorSpec>),
-    NumpyType(Box<NumpyType>),
-    Array(Box<ArraySpec>),
-}
-
-/// What the pickle says about a storage.
-#[derive(Clone, Debug)]
-pub(in super::super) struct StorageSpec {
-    pub key: Arc<str>,
-    /// Type of its elements; none if it is bytes.
-    pub dtype: Option<Dtype>,
-    /// Its size in bytes.
-    pub bytes: usize,
-    /// The part of storage `key` that it is, in bytes; none if it is the whole.
-    pub part: Option<Range<usize>>,
-}
-
-/// What the pickle says about a tensor; checked when it is frozen.
-pub(super) struct TensorSpec {
-    pub storage: u32,
-    pub dtype: Dtype,
-    pub offset: i64,
-    pub shape: Slot,
-    pub strides: Slot,
-}
-
-/// A program that has run.
-pub(in super::super) struct Parsed {
-    pub(super) input: Bytes,
-    pub(super) limits: Limits,
-    pub(super) nodes: Vec<Node>,
-    pub(super) root: Slot,
-    /// First byte of the program, and the first after it.
-    pub(super) start: usize,
-    end: usize,
-}
-
-impl Parsed {
-    /// The byte after the pickle.
-    pub fn end(&self) -> usize {
-        self.end
-    }
-
-    /// The storages that the program names, by key.
-    pub fn storages(&self) -> HashMap<Arc<str>, StorageSpec> {
-        let specs = self.nodes.iter().filter_map(|node| match node {
-            Node::Storage(spec) => Some((spec.key.clone(), StorageSpec::clone(spec))),
-            _ => None,
-        });
-        specs.collect()
-    }
-
-    /// Whether the value is the integer with these bytes, little-endian and above 64 bits.
-    pub fn is_big_int(&self, bytes: &[u8]) -> bool {
-        match self.root {
-            Slot::Node(id) => {
-                matches!(self.nodes.get(id as usize), Some(Node::BigInt(found)) if **found == *bytes)
-            }
-            _ => false,
-        }
-    }
-}
 
 /// Runs the program that starts at byte `start` of `input`.
 pub(in super::super) fn run(
@@ -137,7 +45,7 @@ pub(in super::super) fn run(
 
 pub(super) struct Machine<'a> {
     pub input: &'a Bytes,
-    cursor: Cursor<'a>,
+    pub cursor: Cursor<'a>,
     start: usize,
     pub limits: &'a Limits,
     pub nodes: Vec<Node>,
@@ -320,145 +228,14 @@ impl Machine<'_> {
         Ok(None)
     }
 
-    /// An instruction that pushes a plain value.
-    fn literal(&mut self, opcode: u8) -> Result<(), Problem> {
-        let slot = match opcode {
-            b'N' => Slot::None,
-            0x88 => Slot::Bool(true),
-            0x89 => Slot::Bool(false),
-            b'K' => Slot::Int(i64::from(self.cursor.byte()?)),
-            b'M' => Slot::Int(i64::from(self.cursor.u16()?)),
-            b'J' => Slot::Int(i64::from(self.cursor.i32()?)),
-            b'I' => match self.cursor.text_line()? {
-                "00" => Slot::Bool(false),
-                "01" => Slot::Bool(true),
-                digits => return self.decimal(digits),
-            },
-            b'L' => {
-                let digits = self.cursor.text_line()?;
-                return self.decimal(digits.strip_suffix('L').unwrap_or(digits));
-            }
-            0x8a => {
-                let length = u64::from(self.cursor.byte()?);
-                return self.long(length);
-            }
-            0x8b => {
-                let length = self.cursor.length()?;
-                return self.long(length);
-            }
-            b'G' => Slot::Float(f64::from_be_bytes(self.cursor.array()?)),
-            b'F' => {
-                let digits = self.cursor.text_line()?;
-                let value = digits.parse();
-                Slot::Float(value.map_err(|_| Problem::malformed("a float that is no number"))?)
-            }
-            // Text and bytes.
-            0x8c => {
-                let length = u64::from(self.cursor.byte()?);
-                return self.string(length);
-            }
-            b'X' => {
-                let length = u64::from(self.cursor.u32()?);
-                return self.string(length);
-            }
-            0x8d => {
-                let length = self.cursor.u64()?;
-                return self.string(length);
-            }
-            b'V' => {
-                let string = raw_unicode(self.cursor.line()?)?;
-                return self.push_node(Node::Str(string.into()));
-            }
-            b'U' => {
-                let length = u64::from(self.cursor.byte()?);
-                return self.old_string(length);
-            }
-            b'T' => {
-                let length = self.cursor.length()?;
-                return self.old_string(length);
-            }
-            b'S' => {
-                let bytes = string_literal(self.cursor.line()?)?;
-                return self.push_node(match String::from_utf8(bytes) {
-                    Ok(string) => Node::Str(string.into()),
-                    Err(error) => Node::OwnedBytes(error.into_bytes()),
-                });
-            }
-            b'C' => {
-                let length = u64::from(self.cursor.byte()?);
-                return self.bytes(length);
-            }
-            b'B' => {
-                let length = u64::from(self.cursor.u32()?);
-                return self.bytes(length);
-            }
-            0x8e | 0x96 => {
-                let length = self.cursor.u64()?;
-                return self.bytes(length);
-            }
-            // A buffer that is read-only stays what it is.
-            0x98 => return self.top().map(drop),
-            0x97 => {
-                return Err(Problem::unsupported(
-                    "a pickle whose buffers are kept outside of it",
-                ));
-            }
-            0x82..=0x84 => return Err(Problem::unsupported("the registry of pickle extensions")),
-            b'P' => return Err(Problem::unsupported("a persistent id in text form")),
-            byte => return Err(Problem::Instruction { byte }),
-        };
-        self.stack.push(slot);
-        Ok(())
-    }
-
-    fn decimal(&mut self, digits: &str) -> Result<(), Problem> {
-        if let Ok(value) = digits.parse() {
-            self.stack.push(Slot::Int(value));
-            return Ok(());
-        }
-        let value: i128 = digits
-            .parse()
-            .map_err(|_| Problem::unsupported("an integer in text form beyond 127 bits"))?;
-        self.push_node(Node::BigInt(minimal(&value.to_le_bytes()).into()))
-    }
-
-    fn long(&mut self, length: u64) -> Result<(), Problem> {
-        let bytes = minimal(self.cursor.take(length)?);
-        if bytes.len() > 8 {
-            return self.push_node(Node::BigInt(bytes.into()));
-        }
-        let negative = bytes.last().is_some_and(|byte| *byte >= 0x80);
-        let mut wide = if negative { [0xff; 8] } else { [0; 8] };
-        for (to, from) in wide.iter_mut().zip(bytes) {
-            *to = *from;
-        }
-        self.stack.push(Slot::Int(i64::from_le_bytes(wide)));
-        Ok(())
-    }
-
-    fn string(&mut self, length: u64) -> Result<(), Problem> {
-        let string = text(self.cursor.take(length)?)?;
-        self.push_node(Node::Str(string.into()))
-    }
-
-    /// A string of Python 2: text if it is UTF-8.
-    fn old_string(&mut self, length: u64) -> Result<(), Problem> {
-        let range = self.cursor.range(length)?;
-        let bytes = self.input.get(range.clone()).unwrap_or_default();
-        self.push_node(match std::str::from_utf8(bytes) {
-            Ok(string) => Node::Str(string.into()),
-            Err(_) => Node::Bytes(range),
-        })
-    }
-
-    fn bytes(&mut self, length: u64) -> Result<(), Problem> {
-        let range = self.cursor.range(length)?;
-        self.push_node(Node::Bytes(range))
-    }
-
     fn push_class(&mut self, module: &str, name: &str) -> Result<(), Problem> {
-        let class = Class::find(module, name).ok_or_else(|| Problem::Refused {
-            class: printable(&format!("{module}.{name}")),
+        let class = Class::find(module, name).ok_or_else(|| match (module, name) {
+            ("torch.storage", "_load_from_bytes") => Problem::unsupported(
+                "tensors that pickle.dump wrote are not read; save them with torch.save",
+            ),
+            _ => Problem::Refused {
+                class: printable(&format!("{module}.{name}")),
+            },
         })?;
         self.stack.push(Slot::Class(class));
         Ok(())
@@ -627,17 +404,4 @@ fn parse_number(digits: &str) -> Result<u64, Problem> {
     digits
         .parse()
         .map_err(|_| Problem::malformed(format!("memo number {:?}", printable(digits))))
-}
-
-/// Two's complement bytes without those that only repeat the sign.
-fn minimal(bytes: &[u8]) -> &[u8] {
-    let mut bytes = bytes;
-    while let [rest @ .., before, last] = bytes {
-        let redundant = matches!((last, before), (0, 0..=0x7f) | (0xff, 0x80..=0xff));
-        if !redundant {
-            break;
-        }
-        bytes = &bytes[..rest.len() + 1];
-    }
-    bytes
 }

@@ -5,21 +5,26 @@
 //! a recursive structure costs stack. When the program has stopped, the node it left is turned
 //! into a [`Value`] from the leaves up; there depth, sharing and recursion are checked.
 
+mod arena;
 mod calls;
 mod classes;
 mod cursor;
 mod error;
 mod freeze;
+mod literals;
 mod machine;
 mod numpy;
+mod tensors;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub(crate) use error::printable;
 pub use error::{PickleError, Problem};
 
-pub(super) use machine::{Parsed, StorageSpec, run};
+pub(super) use arena::{Parsed, StorageSpec};
+pub(super) use machine::run;
 
 use super::{Storage, Value};
 

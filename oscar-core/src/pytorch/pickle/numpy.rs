@@ -5,7 +5,7 @@ use std::sync::Arc;
 use safetensors::Dtype;
 
 use super::Problem;
-use super::machine::Slot;
+use super::arena::Slot;
 
 /// `numpy.dtype`
 #[derive(Clone, Debug)]

@@ -7,14 +7,12 @@ use oscar_core::checkpoint::{self, CheckpointError, Checkpointed, LoadReport, Ra
 use oscar_core::input::{InputError, Tokenizer};
 use serde::{Deserialize, Serialize};
 
-use crate::run::MODEL_FILE;
-
 /// `[init]` of a recipe.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct InitConfig {
-    /// A file of weights, or a directory with `model.safetensors`; without one all weights are
-    /// random.
+    /// A safetensors or PyTorch file, or a directory with `model.safetensors` or
+    /// `pytorch_model.bin`; without one all weights are random.
     pub checkpoint: Option<PathBuf>,
     /// Official names, or starts of them, that may stay random if the checkpoint lacks them;
     /// `all` allows any.
@@ -46,10 +44,7 @@ pub fn start_weights<B: Backend, M: Checkpointed<B>>(
     let Some(path) = &init.checkpoint else {
         return Ok(model);
     };
-    let path = match path.is_dir() {
-        true => path.join(MODEL_FILE),
-        false => path.clone(),
-    };
+    let path = checkpoint::locate(path)?;
     let random = match init.random.as_slice() {
         [] => RandomInit::Refuse,
         parts if parts.iter().any(|part| part == "all") => RandomInit::All,
@@ -67,6 +62,9 @@ fn announce(path: &Path, report: &LoadReport) {
         report.loaded.len(),
         report.skipped.len()
     );
+    for change in &report.changes {
+        tracing::info!("{}: {change}", path.display());
+    }
     for name in &report.skipped {
         tracing::debug!("skipped {name}: the model has no place for it");
     }

@@ -1,14 +1,12 @@
-//! One row of a corpus, parsed and checked.
+//! One row of a JSON-lines corpus, parsed and checked.
 
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
+use super::check::{check_length, has_words};
 use crate::error::excerpt;
-
-/// Longer lines are not texts but damage.
-const MAX_LINE: usize = 1 << 20;
 
 /// Keys a row may have.
 const KEYS: [&str; 6] = ["image", "text", "tags", "question", "answer", "label"];
@@ -30,12 +28,7 @@ pub(super) enum Texts {
 impl Row {
     /// Parses a line; an error says what was found and what to do, without file and line.
     pub(super) fn parse(line: &[u8]) -> Result<Self, String> {
-        if line.len() > MAX_LINE {
-            return Err(format!(
-                "a line of {} bytes; rows may have up to {MAX_LINE} bytes, split or drop it",
-                line.len()
-            ));
-        }
+        check_length(line)?;
         let line = std::str::from_utf8(line).map_err(|error| {
             format!(
                 "byte {} is not UTF-8 text; convert the file to UTF-8",
@@ -175,19 +168,6 @@ fn set<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
     Ok(())
 }
 
-fn has_words(name: &str, text: &str) -> Result<(), String> {
-    if text.trim().is_empty() {
-        return Err(format!("an empty `{name}`; write it or drop the row"));
-    }
-    if !text.chars().any(char::is_alphanumeric) {
-        return Err(format!(
-            "`{name}` is {}, without any letter or digit; write a text or drop the row",
-            excerpt(text)
-        ));
-    }
-    Ok(())
-}
-
 fn unknown_key(key: &str) -> String {
     let spelling = KEYS
         .into_iter()
@@ -212,8 +192,26 @@ fn describe(error: &serde_json::Error) -> String {
     format!("column {}: {text}; correct the JSON", error.column())
 }
 
+/// What a line says: its image, and its texts joined by spaces. For checks of whole files.
+pub(crate) fn parse_line(line: &[u8]) -> Result<(String, String), String> {
+    let row = Row::parse(line)?;
+    let texts = match row.texts {
+        Texts::Caption { text, tags: None } => text,
+        Texts::Caption {
+            text: a,
+            tags: Some(b),
+        }
+        | Texts::Question {
+            question: a,
+            answers: b,
+        } => format!("{a} {b}"),
+    };
+    Ok((row.image, texts))
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::check::MAX_LINE;
     use super::*;
 
     fn problem(line: &str) -> String {

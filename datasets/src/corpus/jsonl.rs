@@ -1,0 +1,192 @@
+//! Corpora as JSON lines: texts that name images of a region store.
+//!
+//! A row is one of
+//!
+//! ```json
+//! {"image": "dev-1373-0.b0", "text": "two yellow triangles and one black square"}
+//! {"image": "2407890", "question": "What is the dog doing?", "answer": ["sleeping", "lying"]}
+//! ```
+//!
+//! `answer` is one text or a list. A caption row may say `tags` (one text, or a list) to replace
+//! the tags of the store, and `label` (true or false), which pre-training does not look at. Any
+//! other key is refused, with the nearest known one named.
+//!
+//! The file is memory-mapped and every row is checked when it is opened, on all cores, so that no
+//! bad row can stop a training run; the texts themselves stay in the file.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::Mmap;
+use oscar_core::input::{Example, ExampleSource, RegionHandle, SourceError, TextB};
+
+use super::check::check_rows;
+use super::jsonl_row::{Row, Texts};
+use crate::error::{DatasetError, Result};
+use crate::images::{ImageSource, SharedImages};
+use crate::mapped::map_file;
+use crate::tsv::line_starts;
+
+const HINT: &str = "it is a corpus, one JSON object a line; check the path, or build the data set";
+
+/// A corpus opened for reading, with the images it names.
+///
+/// Memory: twelve bytes a row, and four more for each question. The engine reads it through
+/// [`ExampleSource`], which reports errors; Burn's `Dataset` is implemented too, for use with
+/// Burn's own tools.
+pub struct JsonlCorpus {
+    path: PathBuf,
+    map: Arc<Mmap>,
+    source: SharedImages,
+    /// Start of each line, and the end of the last.
+    offsets: Vec<u64>,
+    images: Vec<u32>,
+    answer_rows: Vec<u32>,
+    images_without_rows: usize,
+}
+
+impl JsonlCorpus {
+    /// Opens and checks the corpus at `path`; its `image` keys are those of `source`.
+    ///
+    /// # Errors
+    /// A missing or empty file; or [`DatasetError::Corpus`] with the first twenty wrong rows: bad
+    /// JSON, unknown or missing keys, a text without any letter or digit, an image that is not in
+    /// `source`, text that is not UTF-8, a line over 1 MiB, a blank line.
+    pub fn open(path: &Path, source: SharedImages) -> Result<Self> {
+        let map = map_file(path, HINT)?;
+        let offsets = line_starts(&map);
+        let rows = offsets.len() - 1;
+        let check = |_: &mut (), index: usize| {
+            let line = &map[offsets[index] as usize..offsets[index + 1] as usize];
+            check_line(line, &*source)
+        };
+        let (found, _) = check_rows(path, rows, check)?;
+        let images: Vec<u32> = found.iter().map(|(image, _)| *image).collect();
+        let questions = found.iter().enumerate().filter(|(_, (_, is))| *is);
+        let answer_rows = questions.map(|(row, _)| row as u32).collect();
+        let mut named = vec![false; source.len()];
+        images
+            .iter()
+            .for_each(|&image: &u32| named[image as usize] = true);
+        let images_without_rows = named.iter().filter(|named| !**named).count();
+        let path = path.to_path_buf();
+        Ok(Self {
+            path,
+            map,
+            source,
+            offsets,
+            images,
+            answer_rows,
+            images_without_rows,
+        })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the images stand.
+    pub fn source(&self) -> &SharedImages {
+        &self.source
+    }
+
+    /// The source's row of the image that corpus row `index` is about.
+    pub fn image_row(&self, index: usize) -> usize {
+        self.images[index] as usize
+    }
+
+    /// How many images of the source no row is about.
+    pub fn images_without_rows(&self) -> usize {
+        self.images_without_rows
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    /// Whether there is no row; an opened corpus has at least one.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn read(&self, index: usize) -> Result<Example> {
+        let origin = format!("{}:{}", self.path.display(), index + 1);
+        let wrong = |found: String| DatasetError::Corpus {
+            path: self.path.clone(),
+            problems: vec![format!("{origin}: {found}")],
+            total: 1,
+        };
+        if index >= self.len() {
+            return Err(wrong(format!("there are only {} rows", self.len())));
+        }
+        let line = &self.map[self.offsets[index] as usize..self.offsets[index + 1] as usize];
+        let row = Row::parse(line).map_err(wrong)?;
+        let image = self.images[index] as usize;
+        let (text_a, text_b, text_b_is) = match row.texts {
+            Texts::Caption {
+                text,
+                tags: Some(tags),
+            } => (text, tags, TextB::Tags),
+            Texts::Caption { text, tags: None } => {
+                (text, self.source.tag_text(image)?, TextB::Tags)
+            }
+            Texts::Question { question, answers } => (question, answers, TextB::Answer),
+        };
+        let regions = RegionHandle::new(self.source.clone(), image)
+            .map_err(|error| wrong(error.to_string()))?;
+        Ok(Example {
+            origin,
+            image: row.image,
+            text_a,
+            text_b,
+            text_b_is,
+            regions,
+        })
+    }
+}
+
+impl ExampleSource for JsonlCorpus {
+    fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    fn get(&self, index: usize) -> Result<Example, SourceError> {
+        Ok(self.read(index)?)
+    }
+
+    fn answer_rows(&self) -> &[u32] {
+        &self.answer_rows
+    }
+}
+
+/// Burn's view of a corpus. Its `get` has no place for an error: one is logged, and the row is
+/// missing. The training engine therefore uses [`ExampleSource`].
+impl burn_dataset::Dataset<Example> for JsonlCorpus {
+    fn get(&self, index: usize) -> Option<Example> {
+        if index >= self.images.len() {
+            return None;
+        }
+        self.read(index)
+            .inspect_err(|error| tracing::error!("{error}"))
+            .ok()
+    }
+
+    fn len(&self) -> usize {
+        self.images.len()
+    }
+}
+
+/// The image row a line is about, and whether it is a question.
+fn check_line(line: &[u8], source: &dyn ImageSource) -> Result<(u32, bool), String> {
+    let row = Row::parse(line)?;
+    let image = source.find(&row.image).ok_or_else(|| {
+        format!(
+            "image `{}` is not among those of {}; drop the row, or add the image's regions",
+            row.image,
+            source.path().display()
+        )
+    })?;
+    Ok((image as u32, matches!(row.texts, Texts::Question { .. })))
+}

@@ -1,0 +1,168 @@
+//! The YAML file that says what an official corpus is made of.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::key::{is_chunked, known_datasets};
+use crate::error::{DatasetError, Result, excerpt};
+
+/// A description is a few lines; a larger file is another one.
+const MAX_BYTES: u64 = 1 << 20;
+
+const FIX: &str = "a corpus is described by `corpus`, `corpus_file`, `image_label_path` and \
+                   `image_feature_path`; correct the file";
+const OUTSIDE: &str = "give paths inside the folder, or allow others with `outside_paths`";
+
+/// The keys of the file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    corpus: String,
+    corpus_file: String,
+    image_label_path: BTreeMap<String, String>,
+    image_feature_path: BTreeMap<String, String>,
+}
+
+/// Where an official corpus lies.
+#[derive(Debug)]
+pub(super) struct Description {
+    pub(super) path: PathBuf,
+    /// The table of texts.
+    pub(super) corpus_file: PathBuf,
+    pub(super) datasets: Vec<Folders>,
+}
+
+/// The folders of one of its data sets.
+#[derive(Debug)]
+pub(super) struct Folders {
+    pub(super) dataset: String,
+    pub(super) chunked: bool,
+    pub(super) labels: PathBuf,
+    pub(super) features: PathBuf,
+}
+
+impl Description {
+    /// Reads the file at `path`. `corpus_file` and `image_label_path` are relative to its folder,
+    /// `image_feature_path` to `data`.
+    ///
+    /// # Errors
+    /// A file that is not there or not such a description; a data set that is not official or has
+    /// no folders; unless `outside` allows them, paths that leave the folder; what is named but not
+    /// there.
+    pub(super) fn read(path: &Path, data: &Path, outside: bool) -> Result<Self> {
+        let keys = parse(path)?;
+        let root = path.parent().unwrap_or(Path::new(""));
+        let place = |key: &str, root: &Path, value: &str| {
+            if !outside && leaves(Path::new(value)) {
+                let found = format!("`{key}` is {value}, which leaves {}", shown(root));
+                return Err(DatasetError::malformed(path, found, OUTSIDE));
+            }
+            let place = root.join(value);
+            match place.exists() {
+                true => Ok(place),
+                false => {
+                    let found = format!("`{key}` names {}, which is not there", place.display());
+                    let fix = "correct the path, or bring the data there";
+                    Err(DatasetError::malformed(path, found, fix))
+                }
+            }
+        };
+        let mut datasets: Vec<Folders> = Vec::new();
+        for dataset in keys.corpus.split('_') {
+            let Some(chunked) = is_chunked(dataset) else {
+                let found = format!(
+                    "`corpus` names {dataset:?}; known data sets are {}",
+                    known_datasets()
+                );
+                let fix = "join the names with underscores, as in coco_flickr30k_gqa";
+                return Err(DatasetError::malformed(path, found, fix));
+            };
+            if datasets.iter().any(|known| known.dataset == dataset) {
+                let found = format!("`corpus` names {dataset} twice");
+                return Err(DatasetError::malformed(path, found, "name it once"));
+            }
+            let folder = |map: &BTreeMap<String, String>, name: &str, root: &Path| {
+                let key = format!("{name}.{dataset}");
+                match map.get(dataset) {
+                    Some(value) => place(&key, root, value),
+                    None => {
+                        let found = format!("no `{key}`, though `corpus` names {dataset}");
+                        let fix = "add the folder, or take the data set out of `corpus`";
+                        Err(DatasetError::malformed(path, found, fix))
+                    }
+                }
+            };
+            datasets.push(Folders {
+                dataset: dataset.into(),
+                chunked,
+                labels: folder(&keys.image_label_path, "image_label_path", root)?,
+                features: folder(&keys.image_feature_path, "image_feature_path", data)?,
+            });
+        }
+        Ok(Self {
+            path: path.to_path_buf(),
+            corpus_file: place("corpus_file", root, &keys.corpus_file)?,
+            datasets,
+        })
+    }
+
+    /// An error about this file.
+    pub(super) fn wrong(&self, found: impl Into<String>, fix: &'static str) -> DatasetError {
+        DatasetError::malformed(&self.path, found, fix)
+    }
+}
+
+fn parse(path: &Path) -> Result<Keys> {
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => DatasetError::Missing {
+            path: path.to_path_buf(),
+            hint: "it describes an official pre-training corpus; check the path",
+        },
+        _ => DatasetError::io("open", path)(error),
+    })?;
+    let read = file
+        .take(MAX_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(DatasetError::io("read", path))?;
+    if read as u64 > MAX_BYTES {
+        let found = format!("more than {MAX_BYTES} bytes");
+        return Err(DatasetError::malformed(path, found, FIX));
+    }
+    serde_saphyr::from_str(&text).map_err(|error| {
+        let line = error.location().and_then(|location| {
+            let number = usize::try_from(location.line()).ok()?.checked_sub(1)?;
+            Some(format!(": {}", excerpt(text.lines().nth(number)?.trim())))
+        });
+        let found = format!("{}{}", error.without_snippet(), line.unwrap_or_default());
+        DatasetError::malformed(path, found, FIX)
+    })
+}
+
+/// Whether a relative path leaves the folder that it is relative to.
+fn leaves(path: &Path) -> bool {
+    let mut depth = 0;
+    for component in path.components() {
+        match component {
+            Component::Normal(_) => depth += 1,
+            Component::CurDir => (),
+            Component::ParentDir => depth -= 1,
+            Component::RootDir | Component::Prefix(_) => return true,
+        }
+        if depth < 0 {
+            return true;
+        }
+    }
+    false
+}
+
+fn shown(folder: &Path) -> String {
+    match folder.as_os_str().is_empty() {
+        true => "its folder".into(),
+        false => folder.display().to_string(),
+    }
+}

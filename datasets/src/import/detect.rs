@@ -1,0 +1,241 @@
+//! Finds out what lies at a path, from what is there and never by guess.
+
+use std::path::{Path, PathBuf};
+
+use super::folder::with_extension;
+use super::lxmert::{BUTD_COLUMNS, LXMERT_COLUMNS};
+use super::open::Format;
+use crate::error::{DatasetError, Result};
+use crate::official::{FEATURES_FILE, FeatureRow, OfficialFiles, TagChoice, parse_detections};
+use crate::store::INDEX_FILE;
+use crate::tsv::TsvFile;
+
+const CHOOSE: &str = "say which is meant: --format, or the path of one file";
+const UNKNOWN: &str = "give official, VinVL or LXMERT tables, a .pt dictionary, or a folder of \
+                       .npz, .npy or .safetensors files; --format says which";
+
+/// Something that can be imported.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub(super) format: Format,
+    /// A file, or a folder of files.
+    pub(super) path: PathBuf,
+    /// What was seen, for messages.
+    seen: String,
+}
+
+/// The only thing at `path` that can be imported; of `format`, if one is given.
+///
+/// # Errors
+/// If there is none, or more than one.
+pub(super) fn detect(path: &Path, format: Option<Format>, feature_dim: usize) -> Result<Candidate> {
+    if path.join(INDEX_FILE).exists() {
+        let found = "it is a region store already";
+        return Err(DatasetError::malformed(
+            path,
+            found,
+            "train from it as it is",
+        ));
+    }
+    let mut candidates = match path.is_dir() {
+        true => in_folder(path)?,
+        false => {
+            let missing = |_| DatasetError::Missing {
+                path: path.to_path_buf(),
+                hint: "it holds region features; check the path",
+            };
+            std::fs::metadata(path).map_err(missing)?;
+            let format = match format {
+                Some(format) => format,
+                None => of_file(path, feature_dim)?,
+            };
+            vec![candidate(format, path, String::new())]
+        }
+    };
+    if let Some(format) = format {
+        candidates.retain(|candidate| candidate.format == format);
+    }
+    let seen: Vec<_> = candidates
+        .iter()
+        .map(|c| format!("{} ({})", c.format, c.seen))
+        .collect();
+    match (candidates.pop(), candidates.len()) {
+        (Some(candidate), 0) => Ok(candidate),
+        (None, _) => {
+            let found = match format {
+                Some(format) => format!("nothing of format {format} in it"),
+                None => "no region features of a known form in it".into(),
+            };
+            Err(DatasetError::malformed(path, found, UNKNOWN))
+        }
+        _ => {
+            let found = format!("it can be read as {}", seen.join(" or as "));
+            Err(DatasetError::malformed(path, found, CHOOSE))
+        }
+    }
+}
+
+fn candidate(format: Format, path: &Path, seen: impl Into<String>) -> Candidate {
+    Candidate {
+        format,
+        path: path.to_path_buf(),
+        seen: seen.into(),
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn in_folder(dir: &Path) -> Result<Vec<Candidate>> {
+    let mut found = Vec::new();
+    let predictions = dir.join("predictions.tsv");
+    if dir.join(FEATURES_FILE).exists() {
+        found.push(candidate(Format::Official, dir, FEATURES_FILE));
+    } else if predictions.exists() {
+        found.push(candidate(Format::Vinvl, &predictions, "predictions.tsv"));
+    } else if let Some(files) = OfficialFiles::find(dir)? {
+        let seen = format!("{} folders with {FEATURES_FILE}", files.parts.len());
+        found.push(candidate(Format::Official, dir, seen));
+    }
+    let mut yaml = with_extension(dir, "yaml")?;
+    yaml.extend(with_extension(dir, "yml")?);
+    for path in &yaml {
+        found.push(candidate(of_yaml(path)?, path, name(path)));
+    }
+    if yaml.is_empty() {
+        for path in with_extension(dir, "tsv")? {
+            let name = name(&path);
+            if name.ends_with(".feature.tsv") || name.ends_with(".features.tsv") {
+                found.push(candidate(Format::Official, &path, name));
+            }
+        }
+    }
+    for format in [Format::Npz, Format::Npy, Format::Safetensors] {
+        let files = with_extension(dir, format.name())?.len();
+        if files > 0 {
+            found.push(candidate(format, dir, format!("{files} .{format} files")));
+        }
+    }
+    for extension in ["pt", "pth"] {
+        for path in with_extension(dir, extension)? {
+            found.push(candidate(Format::Pt, &path, name(&path)));
+        }
+    }
+    Ok(found)
+}
+
+fn of_yaml(path: &Path) -> Result<Format> {
+    Ok(match super::yaml::Tables::read(path)?.features {
+        Some(_) => Format::Official,
+        None => Format::Vinvl,
+    })
+}
+
+fn of_file(path: &Path, feature_dim: usize) -> Result<Format> {
+    let extension = path.extension().unwrap_or_default().to_string_lossy();
+    match &*extension {
+        "tsv" => of_table(path, feature_dim),
+        "yaml" | "yml" => of_yaml(path),
+        "npz" => Ok(Format::Npz),
+        "npy" => Ok(Format::Npy),
+        "safetensors" => Ok(Format::Safetensors),
+        "pt" | "pth" => Ok(Format::Pt),
+        _ => Err(DatasetError::malformed(
+            path,
+            "it has no known extension",
+            UNKNOWN,
+        )),
+    }
+}
+
+/// The format of a table, by its first row.
+fn of_table(path: &Path, feature_dim: usize) -> Result<Format> {
+    let file = TsvFile::open(path)?;
+    if file.is_empty() {
+        return Err(DatasetError::malformed(path, "it has no row", UNKNOWN));
+    }
+    let formats = of_row(file.line(0)?, feature_dim);
+    match formats[..] {
+        [format] => Ok(format),
+        [] => Err(file.wrong(0, "a row of no known table", UNKNOWN)),
+        _ => {
+            let names: Vec<_> = formats.iter().map(|format| format.name()).collect();
+            let found = format!("a row that can be read as {}", names.join(" or as "));
+            Err(file.wrong(0, found, CHOOSE))
+        }
+    }
+}
+
+/// The formats that a row can be of.
+fn of_row(line: &[u8], feature_dim: usize) -> Vec<Format> {
+    let columns: Vec<&[u8]> = line
+        .split(|b| *b == b'\t')
+        .map(<[u8]>::trim_ascii)
+        .collect();
+    let number = |column: usize| -> Option<usize> {
+        std::str::from_utf8(columns.get(column)?).ok()?.parse().ok()
+    };
+    let mut formats = Vec::new();
+    let official = FeatureRow::parse(line);
+    if official.is_ok_and(|row| columns.len() <= 3 || row.layout(feature_dim).is_ok()) {
+        formats.push(Format::Official);
+    }
+    let arrays_at = match columns.len() {
+        LXMERT_COLUMNS => Some(7),
+        BUTD_COLUMNS => Some(3),
+        _ => None,
+    };
+    if let Some(at) = arrays_at
+        && let (Some(_), Some(_), Some(boxes)) = (number(1), number(2), number(at))
+        && boxes.checked_mul(16).map(|bytes| 4 * bytes.div_ceil(3)) == Some(columns[at + 1].len())
+    {
+        formats.push(Format::Lxmert);
+    }
+    if let [_, json] = columns[..]
+        && let Ok(json) = std::str::from_utf8(json)
+        && parse_detections(json, TagChoice::Objects).is_ok()
+    {
+        formats.push(Format::Vinvl);
+    }
+    formats
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows() {
+        let blob = |bytes: usize| "A".repeat(4 * bytes.div_ceil(3));
+        // 3 regions of 3 + 6 values.
+        let official = blob(3 * 9 * 4);
+        let boxes = blob(3 * 4 * 4);
+        let features = blob(3 * 3 * 4);
+        for (row, wanted) in [
+            (format!("k\t3\t{official}"), &[Format::Official][..]),
+            (format!("k\t3\tx\ty\t{official}"), &[Format::Official]),
+            (
+                format!("k\t{{\"num_boxes\": 3, \"features\": \"{official}\"}}"),
+                &[Format::Official],
+            ),
+            (
+                format!("k\t640\t480\t3\t{boxes}\t{features}"),
+                &[Format::Lxmert],
+            ),
+            (
+                format!("k\t480\t640\tA\tB\tC\tD\t3\t{boxes}\t{features}"),
+                &[Format::Lxmert],
+            ),
+            ("k\t[{\"class\": \"a\"}]".into(), &[Format::Vinvl]),
+            ("k\t{\"objects\": []}".into(), &[Format::Vinvl]),
+            ("k\tabc".into(), &[]),
+            ("".into(), &[]),
+        ] {
+            assert_eq!(of_row(row.as_bytes(), 3), wanted, "{row}");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Tables of LXMERT and of bottom-up attention: one image a row, its arrays in base64.
+//!
+//! | table | columns |
+//! |---|---|
+//! | LXMERT | `img_id img_h img_w objects_id objects_conf attrs_id attrs_conf num_boxes boxes features` |
+//! | bottom-up attention | `image_id image_w image_h num_boxes boxes features` |
+
+use std::path::{Path, PathBuf};
+
+use super::source::{FeatureSource, SourceBoxes, SourceImage};
+use super::vocabulary::Vocabularies;
+use crate::defect::Defect;
+use crate::error::{DatasetError, Result, excerpt};
+use crate::official::{BOX_VALUES, BlobLayout, decode_blob, decode_bytes, index_keys, pixels};
+use crate::tsv::TsvFile;
+
+const COLUMNS: &str = "a row has the ten columns of LXMERT or the six of bottom-up attention, \
+                       separated by tabs; is a tab missing, or is this another file?";
+
+/// Columns of an LXMERT table.
+pub(super) const LXMERT_COLUMNS: usize = 10;
+/// Columns of a bottom-up-attention table.
+pub(super) const BUTD_COLUMNS: usize = 6;
+
+/// A table to import.
+pub(super) struct LxmertSource {
+    file: TsvFile,
+    feature_dim: usize,
+    vocabularies: Vocabularies,
+}
+
+impl LxmertSource {
+    pub(super) fn open(
+        path: &Path,
+        feature_dim: usize,
+        vocabularies: Vocabularies,
+        repeated_keys: bool,
+    ) -> Result<Self> {
+        let file = TsvFile::open(path)?;
+        if !repeated_keys {
+            index_keys(&file)?;
+        }
+        Ok(Self {
+            file,
+            feature_dim,
+            vocabularies,
+        })
+    }
+}
+
+impl FeatureSource for LxmertSource {
+    fn len(&self) -> usize {
+        self.file.len()
+    }
+
+    fn read(&self, row: usize) -> Result<SourceImage> {
+        let line = self.file.line(row)?;
+        parse_lxmert(line, self.feature_dim, &self.vocabularies)
+            .map_err(|defect| self.file.located(row, defect))
+    }
+
+    fn locate(&self, row: usize, defect: Defect) -> DatasetError {
+        locate(&self.file, row, defect)
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        vec![self.file.path().to_path_buf()]
+    }
+
+    fn notes(&self) -> Vec<String> {
+        match self.vocabularies.classes {
+            Some(_) => vec![],
+            None => {
+                vec!["no vocabulary of classes was given: the images have no object tags".into()]
+            }
+        }
+    }
+}
+
+/// The error about a row of a table, with the image's key.
+pub(super) fn locate(file: &TsvFile, row: usize, defect: Defect) -> DatasetError {
+    match file.first_field(row) {
+        Ok(key) => file.located(row, defect.within(format_args!("image `{key}`"))),
+        Err(error) => error,
+    }
+}
+
+/// Reads a row, which must have no newline.
+///
+/// # Errors
+/// Another number of columns; a column that is not what it should be.
+pub fn parse_lxmert(
+    line: &[u8],
+    feature_dim: usize,
+    vocabularies: &Vocabularies,
+) -> Result<SourceImage, Defect> {
+    let columns: Vec<&[u8]> = line
+        .split(|b| *b == b'\t')
+        .map(<[u8]>::trim_ascii)
+        .collect();
+    let (key, width, height, rest, objects) = match columns[..] {
+        [key, height, width, class, conf, attr, _, ref rest @ ..] if rest.len() == 3 => {
+            (key, width, height, rest, Some((class, conf, attr)))
+        }
+        [key, width, height, ref rest @ ..] if rest.len() == 3 => (key, width, height, rest, None),
+        _ => {
+            let found = format!("{} columns", columns.len());
+            return Err(Defect::new(found, COLUMNS));
+        }
+    };
+    let key = match std::str::from_utf8(key) {
+        Ok("") | Err(_) => {
+            return Err(Defect::new(
+                "its key is empty or not UTF-8 text",
+                "give it a key",
+            ));
+        }
+        Ok(key) => key.to_string(),
+    };
+    parse_arrays(
+        &key,
+        width,
+        height,
+        rest,
+        objects,
+        feature_dim,
+        vocabularies,
+    )
+    .map_err(|defect| defect.within(format_args!("image `{key}`")))
+}
+
+/// Three columns: classes, their scores, attributes.
+type Objects<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
+fn parse_arrays(
+    key: &str,
+    width: &[u8],
+    height: &[u8],
+    rest: &[&[u8]],
+    objects: Option<Objects<'_>>,
+    feature_dim: usize,
+    vocabularies: &Vocabularies,
+) -> Result<SourceImage, Defect> {
+    let &[num_boxes, boxes, features] = rest else {
+        return Err(Defect::new("too few columns", COLUMNS));
+    };
+    let size = (
+        pixels(number(width, "width")?)?,
+        pixels(number(height, "height")?)?,
+    );
+    let regions = number(num_boxes, "num_boxes")?;
+    // No region takes less than a character.
+    if !(regions >= 0.0 && regions.fract() == 0.0 && regions <= features.len() as f64) {
+        let found = format!("num_boxes is {regions}, more than its features take");
+        return Err(Defect::new(found, COLUMNS));
+    }
+    let regions = regions as usize;
+
+    let layout = BlobLayout::of(features, regions, feature_dim)?;
+    if layout.dim == feature_dim + BOX_VALUES && regions > 0 {
+        let found = format!("features of {} values a region", layout.dim);
+        return Err(Defect::new(
+            found,
+            "such a table has boxes in a column of their own",
+        ));
+    }
+    let mut values = vec![0.0; regions * layout.dim];
+    decode_blob(features, layout, &mut values)?;
+    let boxes: Vec<[f32; 4]> = numbers::<4>(boxes, 4 * regions, "boxes")?
+        .map(f32::from_le_bytes)
+        .collect::<Vec<_>>()
+        .as_chunks()
+        .0
+        .to_vec();
+    let boxes = SourceBoxes::Pixels(boxes);
+    let tags = match objects {
+        Some((class, conf, attr)) if vocabularies.classes.is_some() => {
+            let classes = ids(class, regions, "objects_id")?;
+            let conf: Vec<f32> = numbers::<4>(conf, regions, "objects_conf")?
+                .map(f32::from_le_bytes)
+                .collect();
+            let attributes = match vocabularies.attributes {
+                Some(_) => Some(ids(attr, regions, "attrs_id")?),
+                None => None,
+            };
+            Some(vocabularies.tags(&boxes, &classes, Some(&conf), attributes.as_deref())?)
+        }
+        _ => None,
+    };
+    Ok(SourceImage {
+        key: key.to_string(),
+        size: Some(size),
+        features: values,
+        boxes,
+        tags,
+    })
+}
+
+fn number(field: &[u8], name: &str) -> Result<f64, Defect> {
+    let value = std::str::from_utf8(field)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    value.ok_or_else(|| {
+        let found = format!("{name} is {}", excerpt(&String::from_utf8_lossy(field)));
+        Defect::new(found, COLUMNS)
+    })
+}
+
+/// `count` values of `N` bytes each, in base64.
+fn numbers<const N: usize>(
+    text: &[u8],
+    count: usize,
+    name: &str,
+) -> Result<impl Iterator<Item = [u8; N]>, Defect> {
+    let bytes = N * count;
+    if text.len() != 4 * bytes.div_ceil(3) {
+        let found = format!(
+            "{name}: {} characters of base64, where {count} values of {N} bytes take {}",
+            text.len(),
+            4 * bytes.div_ceil(3)
+        );
+        return Err(Defect::new(found, COLUMNS));
+    }
+    let mut decoded = vec![0; bytes];
+    decode_bytes(text, &mut decoded).map_err(|defect| defect.within(name))?;
+    Ok((0..count).map(move |at| {
+        let mut value = [0; N];
+        value.copy_from_slice(&decoded[N * at..N * (at + 1)]);
+        value
+    }))
+}
+
+/// Numbers of classes: 64 bits wide, of some extractors 32.
+fn ids(text: &[u8], count: usize, name: &str) -> Result<Vec<i64>, Defect> {
+    if count > 0 && text.len() == 4 * (4 * count).div_ceil(3) {
+        let ids = numbers::<4>(text, count, name)?;
+        return Ok(ids.map(|id| i64::from(i32::from_le_bytes(id))).collect());
+    }
+    Ok(numbers::<8>(text, count, name)?
+        .map(i64::from_le_bytes)
+        .collect())
+}

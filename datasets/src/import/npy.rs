@@ -1,0 +1,415 @@
+//! NumPy's array files.
+
+use half::f16;
+
+use super::matrix::Matrix;
+use crate::defect::Defect;
+use crate::error::excerpt;
+
+const MAGIC: &[u8] = b"\x93NUMPY";
+const FIX: &str = "write it with numpy.save or numpy.savez as a plain array of numbers";
+const DAMAGED: &str = "the array is damaged or cut off: copy or make it again";
+
+/// Header of an array file longer than this is not NumPy's.
+const MAX_HEADER: usize = 1 << 16;
+
+/// Values of an array take at most this many bytes, 64 MiB: a thousand regions of 8,192 doubles.
+pub(super) const MAX_BYTES: usize = 1 << 26;
+
+/// Type of an array's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Float(usize),
+    Int(usize),
+    Unsigned(usize),
+}
+
+impl Kind {
+    fn size(self) -> usize {
+        match self {
+            Self::Float(size) | Self::Int(size) | Self::Unsigned(size) => size,
+        }
+    }
+}
+
+/// What an array file says of its values, which follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NpyHeader {
+    kind: Kind,
+    big_endian: bool,
+    fortran_order: bool,
+    shape: Vec<usize>,
+    len: usize,
+}
+
+impl NpyHeader {
+    /// Reads the header at the beginning of `bytes`.
+    ///
+    /// # Errors
+    /// No header of NumPy; values that are no plain numbers, Python objects above all (which are
+    /// pickled: never read here); values that would take more than 64 MiB.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Defect> {
+        let text = bytes.get(preamble(bytes)?..header_len(bytes)?);
+        let text = text.ok_or_else(|| Defect::new("its header is cut off", DAMAGED))?;
+        let mut header = Dictionary::parse(text).map_err(|found| Defect::new(found, FIX))?;
+        header.header.len = header_len(bytes)?;
+        let (kind, big_endian) = kind(&header.descr)?;
+        header.header.kind = kind;
+        header.header.big_endian = big_endian;
+        header.header.data_bytes()?;
+        Ok(header.header)
+    }
+
+    /// Size of every axis.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Length of the header, after which the values come.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Bytes that the values take.
+    pub(super) fn data_bytes(&self) -> Result<usize, Defect> {
+        let values = self
+            .shape
+            .iter()
+            .try_fold(1usize, |all, side| all.checked_mul(*side));
+        let bytes = values.and_then(|values| values.checked_mul(self.kind.size()));
+        bytes.filter(|bytes| *bytes <= MAX_BYTES).ok_or_else(|| {
+            let found = format!("values of shape {:?}, over {MAX_BYTES} bytes", self.shape);
+            Defect::new(found, "an array of one image is smaller: check what it is")
+        })
+    }
+
+    /// The values as numbers of one axis less than 3, row-major; `data` has them all.
+    ///
+    /// # Errors
+    /// `data` of another length; three axes or more.
+    pub(super) fn read(&self, data: &[u8]) -> Result<Matrix, Defect> {
+        let wanted = self.data_bytes()?;
+        if data.len() != wanted {
+            let found = format!(
+                "{} bytes of values, where its shape {:?} takes {wanted}",
+                data.len(),
+                self.shape
+            );
+            return Err(Defect::new(found, DAMAGED));
+        }
+        let values: Vec<f64> = data
+            .chunks_exact(self.kind.size())
+            .map(|b| self.value(b))
+            .collect();
+        let matrix = Matrix::new(&self.shape, values)?;
+        // A Fortran array lies column by column: as the rows of its transpose.
+        Ok(match self.fortran_order && self.shape.len() == 2 {
+            true => Matrix {
+                rows: matrix.cols,
+                cols: matrix.rows,
+                values: matrix.values,
+            }
+            .transposed(),
+            false => matrix,
+        })
+    }
+
+    fn value(&self, bytes: &[u8]) -> f64 {
+        let mut little = [0; 8];
+        for (at, byte) in bytes.iter().enumerate() {
+            let at = if self.big_endian {
+                bytes.len() - 1 - at
+            } else {
+                at
+            };
+            little[at] = *byte;
+        }
+        let whole = u64::from_le_bytes(little);
+        match self.kind {
+            Kind::Float(2) => f16::from_bits(whole as u16).to_f64(),
+            Kind::Float(4) => f64::from(f32::from_bits(whole as u32)),
+            Kind::Float(_) => f64::from_bits(whole),
+            Kind::Unsigned(_) => whole as f64,
+            Kind::Int(size) => {
+                let unused = 64 - 8 * size as u32;
+                ((whole << unused) as i64 >> unused) as f64
+            }
+        }
+    }
+}
+
+/// Reads a whole array file of at most two axes.
+///
+/// # Errors
+/// As [`NpyHeader::parse`]; more or fewer values than its shape takes.
+pub fn parse_npy(bytes: &[u8]) -> Result<Matrix, Defect> {
+    let header = NpyHeader::parse(bytes)?;
+    header.read(&bytes[header.len()..])
+}
+
+/// Length of what stands before the header's text.
+fn preamble(bytes: &[u8]) -> Result<usize, Defect> {
+    if !bytes.starts_with(MAGIC) {
+        return Err(Defect::new("it does not begin as a NumPy array", FIX));
+    }
+    match bytes.get(6) {
+        Some(1) => Ok(10),
+        Some(2 | 3) => Ok(12),
+        Some(version) => Err(Defect::new(format!("format version {version}"), FIX)),
+        None => Err(Defect::new("its header is cut off", DAMAGED)),
+    }
+}
+
+/// Length of the header with what stands before it, from its first twelve bytes.
+pub(super) fn header_len(bytes: &[u8]) -> Result<usize, Defect> {
+    let preamble = preamble(bytes)?;
+    let cut = || Defect::new("its header is cut off", DAMAGED);
+    let mut len = [0; 4];
+    let field = bytes.get(8..preamble).ok_or_else(cut)?;
+    len[..field.len()].copy_from_slice(field);
+    match u32::from_le_bytes(len) as usize {
+        len if len <= MAX_HEADER => Ok(preamble + len),
+        len => Err(Defect::new(format!("a header of {len} bytes"), DAMAGED)),
+    }
+}
+
+/// Type and byte order: `<f4`, `|u1`, `>i8`.
+fn kind(descr: &str) -> Result<(Kind, bool), Defect> {
+    let refused = |found: String| Err(Defect::new(found, FIX));
+    if descr.contains('O') {
+        return refused("an array of Python objects, which are pickled and never read".into());
+    }
+    let (order, rest) = descr.split_at_checked(1).unwrap_or_default();
+    let kind = match rest {
+        "f2" => Kind::Float(2),
+        "f4" => Kind::Float(4),
+        "f8" => Kind::Float(8),
+        "i1" => Kind::Int(1),
+        "i2" => Kind::Int(2),
+        "i4" => Kind::Int(4),
+        "i8" => Kind::Int(8),
+        "u1" | "b1" => Kind::Unsigned(1),
+        "u2" => Kind::Unsigned(2),
+        "u4" => Kind::Unsigned(4),
+        "u8" => Kind::Unsigned(8),
+        _ => return refused(format!("values of type {}, not numbers", excerpt(descr))),
+    };
+    match order {
+        "<" | "=" | "|" => Ok((kind, false)),
+        ">" => Ok((kind, true)),
+        _ => refused(format!("values of type {}, not numbers", excerpt(descr))),
+    }
+}
+
+/// The header's text: a Python dictionary of three known keys.
+struct Dictionary {
+    header: NpyHeader,
+    descr: String,
+}
+
+impl Dictionary {
+    fn parse(text: &[u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(text).map_err(|_| "its header is not text")?;
+        let mut rest = Rest(text);
+        let (mut descr, mut fortran_order, mut shape) = (None, None, None);
+        rest.expect("{")?;
+        while !rest.skip("}") {
+            let key = rest.string()?;
+            rest.expect(":")?;
+            match key {
+                "descr" => descr = Some(rest.type_name()?.to_string()),
+                "fortran_order" => fortran_order = Some(rest.boolean()?),
+                "shape" => shape = Some(rest.tuple()?),
+                other => return Err(format!("its header has the key {}", excerpt(other))),
+            }
+            if !rest.skip(",") {
+                rest.expect("}")?;
+                break;
+            }
+        }
+        match (descr, fortran_order, shape) {
+            (Some(descr), Some(fortran_order), Some(shape)) => Ok(Self {
+                descr,
+                header: NpyHeader {
+                    kind: Kind::Unsigned(1),
+                    big_endian: false,
+                    fortran_order,
+                    shape,
+                    len: 0,
+                },
+            }),
+            _ => Err("its header lacks `descr`, `fortran_order` or `shape`".into()),
+        }
+    }
+}
+
+/// What is left of a header's text.
+struct Rest<'a>(&'a str);
+
+impl<'a> Rest<'a> {
+    fn skip(&mut self, token: &str) -> bool {
+        match self.0.trim_start().strip_prefix(token) {
+            Some(rest) => {
+                self.0 = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn expect(&mut self, token: &str) -> Result<(), String> {
+        match self.skip(token) {
+            true => Ok(()),
+            false => Err(format!(
+                "its header has {} in the place of {token:?}",
+                excerpt(self.0.trim_start())
+            )),
+        }
+    }
+
+    fn string(&mut self) -> Result<&'a str, String> {
+        let quote = if self.skip("\"") { '"' } else { '\'' };
+        if quote == '\'' {
+            self.expect("'")?;
+        }
+        let (text, rest) = self
+            .0
+            .split_once(quote)
+            .ok_or("its header has an open string")?;
+        self.0 = rest;
+        Ok(text)
+    }
+
+    /// A type's name; a list of fields is given as it stands, up to its end, for the message.
+    fn type_name(&mut self) -> Result<&'a str, String> {
+        match self.0.trim_start().starts_with('[') {
+            true => Err("it has fields, where a plain array is needed".into()),
+            false => self.string(),
+        }
+    }
+
+    fn boolean(&mut self) -> Result<bool, String> {
+        if self.skip("True") {
+            return Ok(true);
+        }
+        self.expect("False").map(|()| false)
+    }
+
+    fn tuple(&mut self) -> Result<Vec<usize>, String> {
+        self.expect("(")?;
+        let mut sides = Vec::new();
+        while !self.skip(")") {
+            self.0 = self.0.trim_start();
+            let digits = self.0.bytes().take_while(u8::is_ascii_digit).count();
+            let (number, rest) = self.0.split_at(digits);
+            let side = number.parse().map_err(|_| {
+                format!("its header has {} in the place of a size", excerpt(self.0))
+            })?;
+            sides.push(side);
+            self.0 = rest;
+            // Python 2 wrote long integers.
+            self.skip("L");
+            if !self.skip(",") {
+                self.expect(")")?;
+                break;
+            }
+        }
+        Ok(sides)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// An array file with this header text.
+    pub(in crate::import) fn npy(descr: &str, fortran: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+        let text =
+            format!("{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': {shape}, }}\n");
+        let mut bytes = [MAGIC, &[1, 0], &(text.len() as u16).to_le_bytes()].concat();
+        bytes.extend(text.bytes());
+        bytes.extend(data);
+        bytes
+    }
+
+    fn parse(descr: &str, fortran: &str, shape: &str, data: &[u8]) -> Result<Matrix, Defect> {
+        parse_npy(&npy(descr, fortran, shape, data))
+    }
+
+    #[test]
+    fn types_and_orders() {
+        let floats = |values: &[f32]| {
+            values
+                .iter()
+                .flat_map(|v| v.to_le_bytes())
+                .collect::<Vec<_>>()
+        };
+        let six = floats(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let matrix = parse("'<f4'", "False", "(2, 3)", &six).unwrap();
+        assert_eq!((matrix.rows, matrix.cols), (2, 3));
+        assert_eq!(matrix.values, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let matrix = parse("'<f4'", "True", "(2L, 3L)", &six).unwrap();
+        assert_eq!((matrix.rows, matrix.cols), (2, 3));
+        assert_eq!(matrix.values, [1.0, 3.0, 5.0, 2.0, 4.0, 6.0]);
+        for (descr, data) in [
+            ("'<i8'", &480i64.to_le_bytes()[..]),
+            ("\">i4\"", &480i32.to_be_bytes()),
+            ("'<u2'", &480u16.to_le_bytes()),
+            ("'>f8'", &480f64.to_be_bytes()),
+            ("'<f2'", &f16::from_f32(480.0).to_le_bytes()),
+        ] {
+            let matrix = parse(descr, "False", "()", data).unwrap();
+            assert_eq!(
+                (matrix.values, matrix.rows, matrix.cols),
+                (vec![480.0], 1, 1),
+                "{descr}"
+            );
+        }
+        assert_eq!(
+            parse("'|i1'", "False", "(2,)", &[255, 1]).unwrap().values,
+            [-1.0, 1.0]
+        );
+        assert_eq!(parse("'<f4'", "False", "(0, 4)", &[]).unwrap().rows, 0);
+    }
+
+    #[test]
+    fn what_is_not_a_plain_array_of_numbers() {
+        let ok = npy("'<f4'", "False", "(1,)", &[0; 4]);
+        for (bytes, wanted) in [
+            (
+                npy("'|O'", "False", "()", &[0; 9]),
+                "array of Python objects",
+            ),
+            (npy("'<U5'", "False", "(1,)", &[0; 20]), "type \"<U5\""),
+            (
+                npy("[('a', '<f4')]", "False", "(1,)", &[0; 4]),
+                "it has fields",
+            ),
+            (npy("'<f4'", "False", "(1, 2, 3)", &[0; 24]), "3 axes"),
+            (
+                npy("'<f4'", "False", "(99999999999999, 99999999999999)", &[]),
+                "over 67108864 bytes",
+            ),
+            (
+                npy("'<f4'", "False", "(4096, 4097)", &[]),
+                "over 67108864 bytes",
+            ),
+            (
+                npy("'<f4'", "False", "(2,)", &[0; 4]),
+                "4 bytes of values, where its shape [2] takes 8",
+            ),
+            (
+                npy("'<f4'", "False", "(-1,)", &[]),
+                "in the place of a size",
+            ),
+            (npy("'<f4'", "Maybe", "(1,)", &[]), "\"Maybe"),
+            (b"PK\x03\x04".to_vec(), "does not begin as a NumPy array"),
+            (ok[..9].to_vec(), "its header is cut off"),
+            (ok[..40].to_vec(), "its header is cut off"),
+            ([&ok[..6], &[9], &ok[7..]].concat(), "format version 9"),
+        ] {
+            let found = parse_npy(&bytes).unwrap_err().found;
+            assert!(found.contains(wanted), "{found}");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! One file per image: `.npz` archives, `.npy` arrays, safetensors.
+
+use std::path::{Path, PathBuf};
+
+use safetensors::{Dtype, SafeTensors};
+
+use super::folder::{Folder, read_file};
+use super::matrix::{Arrays, Matrix};
+use super::npy::parse_npy;
+use super::npz::parse_npz;
+use super::source::{FeatureSource, SourceImage};
+use super::vocabulary::Vocabularies;
+use crate::defect::Defect;
+use crate::error::{DatasetError, Result};
+use crate::official::pixels;
+use crate::store::Tag;
+
+/// What the names of files with the boxes of `KEY.npy` end in.
+const NPY_BOXES: [&str; 2] = ["_bbox", "_boxes"];
+/// What the name of a file with whatever else an extractor knew of `KEY.npy` ends in.
+const NPY_INFO: &str = "_info";
+
+/// Form of a file of one image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Npz,
+    Npy,
+    Safetensors,
+}
+
+impl Form {
+    pub(super) fn extension(self) -> &'static str {
+        match self {
+            Self::Npz => "npz",
+            Self::Npy => "npy",
+            Self::Safetensors => "safetensors",
+        }
+    }
+}
+
+/// A folder with one file per image to import.
+pub(super) struct PerImage {
+    folder: Folder,
+    form: Form,
+    feature_dim: usize,
+    vocabularies: Vocabularies,
+}
+
+impl PerImage {
+    pub(super) fn open(
+        path: &Path,
+        form: Form,
+        feature_dim: usize,
+        vocabularies: Vocabularies,
+        repeated_keys: bool,
+    ) -> Result<Self> {
+        let is_companion = |stem: &str, stems: &[String]| {
+            let mut suffixes = NPY_BOXES.into_iter().chain([NPY_INFO]);
+            form == Form::Npy
+                && suffixes.any(|suffix| {
+                    let main = stem.strip_suffix(suffix);
+                    main.is_some_and(|main| {
+                        stems
+                            .binary_search_by(|stem| stem.as_str().cmp(main))
+                            .is_ok()
+                    })
+                })
+        };
+        let folder = Folder::open(path, form.extension(), is_companion, repeated_keys)?;
+        Ok(Self {
+            folder,
+            form,
+            feature_dim,
+            vocabularies,
+        })
+    }
+
+    /// An array beside `KEY.npy`.
+    fn companion(&self, row: usize, suffix: &str) -> Option<PathBuf> {
+        let path = &self.folder.paths()[row];
+        let name = format!("{}{suffix}.npy", super::folder::stem(path));
+        Some(path.with_file_name(name)).filter(|path| path.exists())
+    }
+
+    fn read_npy(&self, row: usize, bytes: &[u8]) -> Result<SourceImage> {
+        let path = &self.folder.paths()[row];
+        let features = parse_npy(bytes).map_err(|defect| defect.in_file(path))?;
+        let boxes = NPY_BOXES
+            .iter()
+            .find_map(|suffix| self.companion(row, suffix));
+        let boxes = match &boxes {
+            None => None,
+            Some(path) => {
+                let boxes = parse_npy(&read_file(path)?).map_err(|defect| defect.in_file(path))?;
+                Some(boxes)
+            }
+        };
+        let without_boxes = boxes.is_none();
+        let arrays = Arrays {
+            features,
+            boxes,
+            count: None,
+        };
+        let regions = arrays
+            .regions(self.feature_dim)
+            .map_err(|defect| defect.in_file(path))?;
+        if let (super::SourceBoxes::Missing(1..), true, Some(info)) =
+            (&regions.1, without_boxes, self.companion(row, NPY_INFO))
+        {
+            let found = "boxes are in it at best, in a pickled Python object, which is never read";
+            let fix = "save them as a plain array KEY_bbox.npy: numpy.save(name, info['bbox'])";
+            return Err(DatasetError::malformed(&info, found, fix));
+        }
+        Ok(SourceImage {
+            features: regions.0,
+            boxes: regions.1,
+            ..SourceImage::default()
+        })
+    }
+}
+
+impl FeatureSource for PerImage {
+    fn len(&self) -> usize {
+        self.folder.len()
+    }
+
+    fn read(&self, row: usize) -> Result<SourceImage> {
+        let bytes = self.folder.read(row)?;
+        let in_file = |defect: Defect| defect.in_file(&self.folder.paths()[row]);
+        let mut image = match self.form {
+            Form::Npz => {
+                parse_npz(&bytes, self.feature_dim, &self.vocabularies).map_err(in_file)?
+            }
+            Form::Npy => self.read_npy(row, &bytes)?,
+            Form::Safetensors => parse_safetensors(&bytes, self.feature_dim).map_err(in_file)?,
+        };
+        image.key = self.folder.key(row).to_string();
+        Ok(image)
+    }
+
+    fn locate(&self, row: usize, defect: Defect) -> DatasetError {
+        let key = self.folder.key(row);
+        defect
+            .within(format_args!("image `{key}`"))
+            .in_file(&self.folder.paths()[row])
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let mut files = self.folder.paths().to_vec();
+        if self.form == Form::Npy {
+            let boxes = |row| {
+                NPY_BOXES
+                    .iter()
+                    .find_map(|suffix| self.companion(row, suffix))
+            };
+            files.extend((0..self.folder.len()).filter_map(boxes));
+        }
+        files
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let info = |row: &usize| self.companion(*row, NPY_INFO).is_some();
+        match (self.form, (0..self.folder.len()).filter(info).count()) {
+            (Form::Npy, ignored @ 1..) => vec![format!(
+                "{ignored} files *_info.npy left aside: they hold pickled Python objects"
+            )],
+            _ => vec![],
+        }
+    }
+}
+
+/// Reads a safetensors file of one image: `features` `[regions, D]`; `boxes` `[regions, 4]` in
+/// pixels with `image_size` (width, height), or `[regions, 6]` as shares of the image; and, in the
+/// metadata, `tags`, as a line of a store's `tags.jsonl`.
+///
+/// # Errors
+/// No whole file; a tensor that is missing or does not fit.
+pub fn parse_safetensors(bytes: &[u8], feature_dim: usize) -> Result<SourceImage, Defect> {
+    const FIX: &str = "write `features`, `boxes` and `image_size` with safetensors";
+    let unreadable = |found: String| Defect::new(found, FIX);
+    let tensors = SafeTensors::deserialize(bytes)
+        .map_err(|error| unreadable(format!("not a whole safetensors file ({error})")))?;
+    let matrix = |name: &str| match tensors.tensor(name) {
+        Err(_) => Ok(None),
+        Ok(tensor) => {
+            let values = values(tensor.dtype(), tensor.data())
+                .and_then(|values| Matrix::new(tensor.shape(), values));
+            values
+                .map(Some)
+                .map_err(|defect| defect.within(format_args!("tensor `{name}`")))
+        }
+    };
+    let features = matrix("features")?;
+    let features = features.ok_or_else(|| unreadable("tensor `features` is missing".into()))?;
+    let arrays = Arrays {
+        features,
+        boxes: matrix("boxes")?,
+        count: None,
+    };
+    let (features, boxes) = arrays.regions(feature_dim)?;
+    let size = match matrix("image_size")? {
+        None => None,
+        Some(size) => match size.values[..] {
+            [width, height] => Some((pixels(width)?, pixels(height)?)),
+            _ => return Err(unreadable("`image_size` is not width and height".into())),
+        },
+    };
+    let metadata = SafeTensors::read_metadata(bytes)
+        .map_err(|error| unreadable(format!("not a whole safetensors file ({error})")))?;
+    let metadata = metadata.1.metadata().as_ref();
+    let tags = match metadata.and_then(|metadata| metadata.get("tags")) {
+        None => None,
+        Some(json) => Some(serde_json::from_str::<Vec<Tag>>(json).map_err(|error| {
+            unreadable(format!("its metadata `tags` cannot be read ({error})"))
+        })?),
+    };
+    Ok(SourceImage {
+        key: String::new(),
+        size,
+        features,
+        boxes,
+        tags,
+    })
+}
+
+fn values(dtype: Dtype, data: &[u8]) -> Result<Vec<f64>, Defect> {
+    fn each<const N: usize>(data: &[u8], value: impl Fn([u8; N]) -> f64) -> Vec<f64> {
+        data.as_chunks::<N>()
+            .0
+            .iter()
+            .map(|bytes| value(*bytes))
+            .collect()
+    }
+    Ok(match dtype {
+        Dtype::F16 => each(data, |b| half::f16::from_le_bytes(b).to_f64()),
+        Dtype::BF16 => each(data, |b| half::bf16::from_le_bytes(b).to_f64()),
+        Dtype::F32 => each(data, |b| f64::from(f32::from_le_bytes(b))),
+        Dtype::F64 => each(data, f64::from_le_bytes),
+        Dtype::I32 => each(data, |b| f64::from(i32::from_le_bytes(b))),
+        Dtype::I64 => each(data, |b| i64::from_le_bytes(b) as f64),
+        Dtype::U32 => each(data, |b| f64::from(u32::from_le_bytes(b))),
+        other => {
+            let found = format!("values of type {other:?}");
+            return Err(Defect::new(found, "store floats"));
+        }
+    })
+}

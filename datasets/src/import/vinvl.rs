@@ -1,0 +1,124 @@
+//! Tables of the VinVL tools: objects with their features in `predictions.tsv`, or objects alone.
+//!
+//! A row is `key, {"objects": [{"class", "rect", "conf", "feature"}, …]}`, or that list; `feature`
+//! is the base64 text of one region's appearance values, whose box is `rect`.
+
+use std::path::{Path, PathBuf};
+
+use super::source::{FeatureSource, SourceBoxes, SourceImage};
+use crate::defect::Defect;
+use crate::error::{DatasetError, Result};
+use crate::official::{BlobLayout, TagChoice, decode_blob, index_keys, parse_detections};
+use crate::tsv::TsvFile;
+
+const NO_FEATURES: &str = "give the feature file (--features), or --tags-only for a store that \
+                           has object tags and no regions to train on";
+
+/// A table of objects to import.
+pub(super) struct VinvlSource {
+    file: TsvFile,
+    feature_dim: usize,
+    tags: TagChoice,
+    tags_only: bool,
+}
+
+impl VinvlSource {
+    pub(super) fn open(
+        path: &Path,
+        feature_dim: usize,
+        tags: TagChoice,
+        tags_only: bool,
+        repeated_keys: bool,
+    ) -> Result<Self> {
+        let file = TsvFile::open(path)?;
+        if !repeated_keys {
+            index_keys(&file)?;
+        }
+        Ok(Self {
+            file,
+            feature_dim,
+            tags,
+            tags_only,
+        })
+    }
+}
+
+impl FeatureSource for VinvlSource {
+    fn len(&self) -> usize {
+        self.file.len()
+    }
+
+    fn read(&self, row: usize) -> Result<SourceImage> {
+        let [key, json] = self.file.first_and_last(row)?;
+        let image = parse_vinvl(json, self.feature_dim, self.tags, self.tags_only);
+        let mut image = image.map_err(|defect| self.locate(row, defect))?;
+        image.key = key.to_string();
+        Ok(image)
+    }
+
+    fn locate(&self, row: usize, defect: Defect) -> DatasetError {
+        super::lxmert::locate(&self.file, row, defect)
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        vec![self.file.path().to_path_buf()]
+    }
+
+    fn notes(&self) -> Vec<String> {
+        match self.tags_only {
+            true => {
+                vec!["--tags-only: no region is stored, nothing to train on from images".into()]
+            }
+            false => vec![],
+        }
+    }
+}
+
+/// Reads the JSON of a row; `tags_only` leaves features aside.
+///
+/// # Errors
+/// JSON of another form; objects without features, or of another dimension.
+pub fn parse_vinvl(
+    json: &str,
+    feature_dim: usize,
+    choice: TagChoice,
+    tags_only: bool,
+) -> Result<SourceImage, Defect> {
+    let (detections, size) = parse_detections(json, choice)?;
+    let mut image = SourceImage {
+        size,
+        ..SourceImage::default()
+    };
+    let (mut tags, mut boxes) = (Vec::with_capacity(detections.len()), Vec::new());
+    for (region, detection) in detections.into_iter().enumerate() {
+        if !tags_only {
+            let within = |defect: Defect| defect.within(format_args!("object {region}"));
+            let blob = detection.feature.as_deref().unwrap_or_default().as_bytes();
+            if blob.is_empty() {
+                return Err(within(Defect::new("it has no `feature`", NO_FEATURES)));
+            }
+            let Some(rect) = detection.tag.box_px else {
+                return Err(within(Defect::new(
+                    "it has no `rect`",
+                    "a region needs its box",
+                )));
+            };
+            let layout = BlobLayout::of(blob, 1, feature_dim).map_err(within)?;
+            if layout.dim != feature_dim {
+                let found = format!("its feature has {} values", layout.dim);
+                return Err(within(Defect::new(
+                    found,
+                    "the box belongs into `rect` alone",
+                )));
+            }
+            let start = image.features.len();
+            image.features.resize(start + feature_dim, 0.0);
+            decode_blob(blob, layout, &mut image.features[start..]).map_err(within)?;
+            boxes.push(rect);
+        }
+        tags.push(detection.tag);
+    }
+    image.boxes = SourceBoxes::Pixels(boxes);
+    image.tags = Some(tags);
+    Ok(image)
+}

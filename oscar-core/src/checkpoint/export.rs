@@ -1,0 +1,192 @@
+//! Writing weights in their own types: safetensors, or a file that `torch.load` reads.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufWriter, Error};
+use std::path::Path;
+
+use bytes::Bytes;
+use safetensors::{Dtype, View};
+
+use super::aside::write_aside;
+use super::inspect::shapes_of;
+use super::inspect::tied;
+use super::kind::{ModelKind, prefix};
+use super::official::DECODER;
+use super::{CheckpointError, WeightFile};
+use crate::pytorch::{StateEntry, write_state_dict};
+
+/// What [`export`] wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// Names in the file.
+    pub names: usize,
+    /// Names that share their values with another.
+    pub tied: Vec<Vec<String>>,
+    /// What was renamed, added or left out to get to official names.
+    pub changes: Vec<super::Change>,
+}
+
+/// Writes the weights of `source`, a file or a directory, to `out` under official names, in their
+/// own types: to a `.safetensors` file, or to a `.bin` file as `torch.save` would, in which tied
+/// names share one storage.
+///
+/// # Errors
+///
+/// If the source cannot be read or holds what is no weight, `out` ends in something else, or it
+/// cannot be written; nothing is left of it then.
+pub fn export(
+    source: impl AsRef<Path>,
+    out: impl AsRef<Path>,
+) -> Result<Exported, CheckpointError> {
+    let out = out.as_ref();
+    let extension = out.extension().and_then(|extension| extension.to_str());
+    let write = match extension {
+        Some("safetensors") => write_safetensors,
+        Some("bin") => write_torch,
+        _ => {
+            return Err(CheckpointError::Io {
+                action: "write",
+                path: out.into(),
+                source: Error::other(
+                    "the name must end in .bin (PyTorch) or .safetensors, which says the format",
+                ),
+            });
+        }
+    };
+    let file = WeightFile::open_official(source)?;
+    let tensors = collect(&file)?;
+    write(out, &tensors)?;
+    Ok(Exported {
+        names: tensors.names.len(),
+        tied: tensors.tied(),
+        changes: file.changes().to_vec(),
+    })
+}
+
+/// Named tensors, ready to be written.
+pub(super) struct Tensors {
+    names: Vec<Named>,
+    storages: Vec<Bytes>,
+}
+
+struct Named {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    storage: usize,
+}
+
+impl Tensors {
+    fn tied(&self) -> Vec<Vec<String>> {
+        let groups = (0..self.storages.len()).map(|storage| {
+            let names = self.names.iter().filter(|named| named.storage == storage);
+            let mut names: Vec<_> = names.map(|named| named.name.clone()).collect();
+            names.sort_by_key(|name| name == DECODER);
+            names
+        });
+        groups.filter(|names| names.len() > 1).collect()
+    }
+}
+
+/// The weights of a file in their own types; a tied output matrix that the file leaves out, as
+/// HuggingFace's safetensors do, is there again.
+pub(super) fn collect(file: &WeightFile) -> Result<Tensors, CheckpointError> {
+    let groups = tied(file)?;
+    let mut tensors = Tensors {
+        names: Vec::new(),
+        storages: Vec::new(),
+    };
+    let mut shared: HashMap<&str, usize> = HashMap::new();
+    for weight in file.weights() {
+        let first = groups
+            .iter()
+            .find(|group| group.contains(&weight.name))
+            .and_then(|group| group.first())
+            .map_or(weight.name.as_str(), String::as_str);
+        let storage = match shared.get(first) {
+            Some(storage) => *storage,
+            None => {
+                tensors.storages.push(file.bytes_of(weight)?);
+                shared.insert(first, tensors.storages.len() - 1);
+                tensors.storages.len() - 1
+            }
+        };
+        tensors.names.push(Named {
+            name: weight.name.clone(),
+            dtype: weight.tensor.dtype(),
+            shape: weight.tensor.shape().to_vec(),
+            storage,
+        });
+    }
+    let shapes = shapes_of(file.weights(), &groups);
+    let predicts = matches!(
+        ModelKind::of(&shapes),
+        ModelKind::Pretraining { .. } | ModelKind::Captioning
+    );
+    if predicts && file.get(DECODER).is_none() {
+        let embedding = format!("{}embeddings.word_embeddings.weight", prefix(&shapes));
+        let alias = tensors.names.iter().find(|named| named.name == embedding);
+        let alias = alias.map(|named| Named {
+            name: DECODER.into(),
+            dtype: named.dtype,
+            shape: named.shape.clone(),
+            storage: named.storage,
+        });
+        tensors.names.extend(alias);
+    }
+    Ok(tensors)
+}
+
+/// Writes a safetensors file; tied names are written as copies.
+pub(super) fn write_safetensors(path: &Path, tensors: &Tensors) -> Result<(), CheckpointError> {
+    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+    write_aside(path, |aside| {
+        let views = tensors.names.iter().map(|named| {
+            let bytes = tensors.storages.get(named.storage);
+            (
+                &named.name,
+                BytesView(named, bytes.map_or(&[], |bytes| bytes)),
+            )
+        });
+        safetensors::serialize_to_file(views, Some(metadata), aside).map_err(Error::other)
+    })
+}
+
+fn write_torch(path: &Path, tensors: &Tensors) -> Result<(), CheckpointError> {
+    let entries: Vec<_> = tensors
+        .names
+        .iter()
+        .map(|named| StateEntry {
+            name: named.name.clone(),
+            dtype: named.dtype,
+            shape: named.shape.clone(),
+            storage: named.storage,
+        })
+        .collect();
+    write_aside(path, |aside| {
+        let file = BufWriter::new(File::create(aside)?);
+        write_state_dict(file, &entries, &tensors.storages)
+    })
+}
+
+struct BytesView<'a>(&'a Named, &'a [u8]);
+
+impl View for BytesView<'_> {
+    fn dtype(&self) -> Dtype {
+        self.0.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(self.1)
+    }
+
+    fn data_len(&self) -> usize {
+        self.1.len()
+    }
+}

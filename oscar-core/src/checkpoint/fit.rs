@@ -1,0 +1,120 @@
+//! A model's configuration held against its weights.
+//!
+//! Official configurations leave out keys that the code takes defaults for, and people mix up
+//! files. The shapes of the weights tell most sizes, so a key that is missing is filled in from
+//! them, and one that contradicts them is an error.
+
+use serde_json::{Map, Value, json};
+
+use super::kind::{ClassifierShape, ModelKind, Shapes, Sizes};
+
+/// A key that the weights tell and the configuration lacked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FilledKey {
+    /// The key.
+    pub key: &'static str,
+    /// Its value.
+    pub value: Value,
+}
+
+/// Fills in what `config` lacks and the weights tell; says which key contradicts them, if one does.
+pub(super) fn fit(
+    config: &mut Map<String, Value>,
+    shapes: &Shapes<'_>,
+    tied_output: bool,
+) -> Result<Vec<FilledKey>, String> {
+    let mut filled = Vec::new();
+    for (key, value) in told(shapes, config.contains_key("tie_weights"), tied_output) {
+        match config.get(key) {
+            Some(found) if same(found, &value) => {}
+            Some(found) => {
+                return Err(format!(
+                    "{key} is {found}, but the weights are of a model with {key} = {value}; \
+                     the configuration belongs to another model, or the key must be changed"
+                ));
+            }
+            None => {
+                config.insert(key.into(), value.clone());
+                filled.push(FilledKey { key, value });
+            }
+        }
+    }
+    Ok(filled)
+}
+
+/// The keys that the shapes tell.
+fn told(
+    shapes: &Shapes<'_>,
+    says_tied: bool,
+    tied_output: bool,
+) -> impl Iterator<Item = (&'static str, Value)> {
+    let sizes = Sizes::of(shapes);
+    let kind = ModelKind::of(shapes);
+    let sees = sizes.img_feature_dim.is_some();
+    let head = ClassifierShape::of(shapes);
+    let scale = head
+        .and_then(|head| head.inner)
+        .zip(sizes.hidden_size.filter(|hidden| *hidden > 0))
+        .map(|(inner, hidden)| inner / hidden);
+    let kind_of_head = |head: ClassifierShape| match head.inner {
+        Some(_) => "mlp",
+        None => "linear",
+    };
+    let number = |size: Option<usize>| size.map(|size| json!(size));
+    let keys = [
+        ("vocab_size", number(sizes.vocab_size)),
+        ("hidden_size", number(sizes.hidden_size)),
+        ("num_hidden_layers", Some(json!(sizes.num_hidden_layers))),
+        ("intermediate_size", number(sizes.intermediate_size)),
+        (
+            "max_position_embeddings",
+            number(sizes.max_position_embeddings),
+        ),
+        ("type_vocab_size", number(sizes.type_vocab_size)),
+        ("img_feature_dim", number(sizes.img_feature_dim)),
+        (
+            "use_img_layernorm",
+            sees.then(|| json!(u8::from(sizes.use_img_layernorm))),
+        ),
+        (
+            "num_contrast_classes",
+            match kind {
+                ModelKind::Pretraining { contrast_classes } => Some(json!(contrast_classes)),
+                _ => None,
+            },
+        ),
+        (
+            "num_labels",
+            match kind {
+                ModelKind::Classifier { labels } => Some(json!(labels)),
+                _ => None,
+            },
+        ),
+        (
+            "num_choice",
+            match kind {
+                ModelKind::PairClassifier { choices } => Some(json!(choices)),
+                _ => None,
+            },
+        ),
+        ("classifier", head.map(|head| json!(kind_of_head(head)))),
+        ("cls_hidden_scale", number(scale)),
+        // A tied model may be saved with another output matrix, which the official code ignores:
+        // only a configuration that does not say is told.
+        (
+            "tie_weights",
+            (kind == ModelKind::Captioning && !says_tied).then(|| json!(tied_output)),
+        ),
+    ];
+    keys.into_iter()
+        .filter_map(|(key, value)| Some((key, value?)))
+}
+
+/// Whether both are the same, a flag being as good as 0 or 1.
+fn same(found: &Value, told: &Value) -> bool {
+    let flag = |value: &Value| match value {
+        Value::Bool(value) => Some(u64::from(*value)),
+        value => value.as_u64(),
+    };
+    found == told || (flag(found).is_some() && flag(found) == flag(told))
+}

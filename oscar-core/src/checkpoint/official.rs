@@ -1,0 +1,200 @@
+//! From the names that files have to the official ones.
+//!
+//! Official names are those of the Oscar code of 2021 and later. Files that people have were also
+//! written by its first release, by the TensorFlow converter, by HuggingFace's library and by
+//! `DataParallel`; each spells some names in its own way.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::weights::{Weight, is_float};
+use crate::pytorch::{Storage, TorchTensor};
+
+/// Prefix of the backbone inside a model with heads.
+pub(super) const BACKBONE: &str = "bert.";
+
+/// The tied output matrix.
+pub(super) const DECODER: &str = "cls.predictions.decoder.weight";
+
+const WORD_EMBEDDINGS: &str = "embeddings.word_embeddings.weight";
+const HEADS: [&str; 2] = ["cls.", "classifier."];
+
+/// One way in which a file's names are not the official ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The weights lay under this key.
+    Unwrapped(&'static str),
+    /// Names began with `module.`, as `DataParallel` writes them.
+    DataParallel,
+    /// So many names ended in `gamma` or `beta`, as converted from TensorFlow.
+    OldNorms(usize),
+    /// The head was named as by the captioning code of 2020, and had no bias.
+    Captioning2020,
+    /// The backbone beside the heads had no prefix.
+    Prefixed,
+    /// This tensor repeats another or is no weight.
+    LeftOut(String),
+    /// The output bias lay under another name.
+    DecoderBias,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unwrapped(key) => write!(f, "the weights lay under the key {key:?}"),
+            Self::DataParallel => write!(f, "names without their prefix module. (DataParallel)"),
+            Self::OldNorms(count) => {
+                write!(f, "{count} names with weight and bias for gamma and beta")
+            }
+            Self::Captioning2020 => write!(
+                f,
+                "captioning head of 2020: transform and decoder moved under cls.predictions, \
+                 output bias 0"
+            ),
+            Self::Prefixed => write!(f, "names of the backbone with their prefix bert."),
+            Self::LeftOut(name) => write!(f, "left out {name}"),
+            Self::DecoderBias => write!(f, "cls.predictions.decoder.bias is cls.predictions.bias"),
+        }
+    }
+}
+
+/// Gives `weights` official names; says what changed, or which name would be there twice.
+pub(super) fn rename(weights: &mut Vec<Weight>) -> Result<Vec<Change>, String> {
+    let mut changes = Vec::new();
+    if strip_data_parallel(weights) {
+        changes.push(Change::DataParallel);
+    }
+    match weights
+        .iter_mut()
+        .map(rename_norm)
+        .filter(|done| *done)
+        .count()
+    {
+        0 => {}
+        count => changes.push(Change::OldNorms(count)),
+    }
+    if captioning_2020(weights)? {
+        changes.push(Change::Captioning2020);
+    }
+    changes.extend(huggingface(weights));
+    if prefix_backbone(weights) {
+        changes.push(Change::Prefixed);
+    }
+    let mut names = BTreeSet::new();
+    match weights
+        .iter()
+        .find(|weight| !names.insert(weight.name.as_str()))
+    {
+        Some(twice) => Err(format!("two of its tensors are {}", twice.name)),
+        None => Ok(changes),
+    }
+}
+
+fn strip_data_parallel(weights: &mut [Weight]) -> bool {
+    const PREFIX: &str = "module.";
+    if weights.is_empty() || !weights.iter().all(|weight| weight.name.starts_with(PREFIX)) {
+        return false;
+    }
+    for weight in weights {
+        weight.name.replace_range(..PREFIX.len(), "");
+    }
+    true
+}
+
+/// `gamma` and `beta` to `weight` and `bias`.
+fn rename_norm(weight: &mut Weight) -> bool {
+    let (module, new) = match weight.name.rsplit_once('.') {
+        Some((module, "gamma")) => (module, "weight"),
+        Some((module, "beta")) => (module, "bias"),
+        _ => return false,
+    };
+    weight.name = format!("{module}.{new}");
+    true
+}
+
+/// The captioning code of 2020 kept its head at the top, without an output bias. The code of 2021
+/// does not know those names, leaves its head random, and captions gibberish.
+fn captioning_2020(weights: &mut Vec<Weight>) -> Result<bool, String> {
+    const PARTS: [&str; 5] = [
+        "transform.dense.weight",
+        "transform.dense.bias",
+        "transform.LayerNorm.weight",
+        "transform.LayerNorm.bias",
+        "decoder.weight",
+    ];
+    let has = |name: &str| weights.iter().any(|weight| weight.name == name);
+    let newer = weights.iter().any(|weight| weight.name.starts_with("cls."));
+    if newer || !PARTS.into_iter().all(has) {
+        return Ok(false);
+    }
+    let mut bias = None;
+    for weight in weights.iter_mut() {
+        if !PARTS.contains(&weight.name.as_str()) {
+            continue;
+        }
+        weight.name.insert_str(0, "cls.predictions.");
+        if weight.name == DECODER {
+            let vocabulary = weight.tensor.shape().first().copied().unwrap_or(0);
+            bias = Some(zeros(&weight.tensor, vocabulary)?);
+        }
+    }
+    weights.extend(bias.map(|tensor| Weight {
+        name: "cls.predictions.bias".into(),
+        tensor,
+    }));
+    Ok(true)
+}
+
+/// `length` zeros of the type of `like`.
+fn zeros(like: &TorchTensor, length: usize) -> Result<TorchTensor, String> {
+    let bytes = length.saturating_mul(like.dtype().bitsize() / 8);
+    if bytes > like.storage().len() {
+        return Err(format!("{DECODER} has {length} rows and fewer values"));
+    }
+    let storage = Storage::of_bytes("zeros".into(), Bytes::from(vec![0; bytes]));
+    TorchTensor::contiguous(like.dtype(), vec![length], Arc::new(storage))
+}
+
+/// HuggingFace writes index buffers, and the output bias a second time.
+fn huggingface(weights: &mut Vec<Weight>) -> Vec<Change> {
+    const TWICE: &str = "cls.predictions.decoder.bias";
+    const ONCE: &str = "cls.predictions.bias";
+    let mut changes = Vec::new();
+    let has_bias = weights.iter().any(|weight| weight.name == ONCE);
+    weights.retain_mut(|weight| {
+        let is_index = [".position_ids", ".token_type_ids"]
+            .iter()
+            .any(|end| weight.name.ends_with(end));
+        if (is_index && !is_float(weight.tensor.dtype())) || (weight.name == TWICE && has_bias) {
+            changes.push(Change::LeftOut(weight.name.clone()));
+            return false;
+        }
+        if weight.name == TWICE {
+            weight.name = ONCE.into();
+            changes.push(Change::DecoderBias);
+        }
+        true
+    });
+    changes
+}
+
+/// A file with heads has its backbone under `bert.`.
+fn prefix_backbone(weights: &mut [Weight]) -> bool {
+    let is_head = |name: &str| HEADS.iter().any(|head| name.starts_with(head));
+    let any = |test: &dyn Fn(&str) -> bool| weights.iter().any(|weight| test(&weight.name));
+    let bare = any(&|name| name == WORD_EMBEDDINGS)
+        && any(&is_head)
+        && !any(&|name| name.starts_with(BACKBONE));
+    if !bare {
+        return false;
+    }
+    for weight in weights {
+        if !is_head(&weight.name) {
+            weight.name.insert_str(0, BACKBONE);
+        }
+    }
+    true
+}

@@ -1,0 +1,114 @@
+//! NLVR2 and NLVR: is a statement true of its images?
+//!
+//! | file | a row |
+//! |---|---|
+//! | the official NLVR2 files | `{"sentence", "label": "True", "identifier": "dev-850-0-0", …}` |
+//! | the processed files of the official Oscar | `{"q", "o": {"left", "right"}, "img_id": {"left", "right"}, "label": 1}` |
+//! | anyone's pairs | `{"left", "right", "statement", "label": true}`, with an `identifier` or without |
+//! | single images, NLVR | `{"image", "statement", "label": true}`; `text` is as good as `statement` |
+//!
+//! each an array or JSON lines, plain or gzip. Scores: accuracy, consistency, and accuracy on the
+//! balanced and the unbalanced pairs; predictions are the official CSV.
+//!
+//! A deviation from the official code: it cuts the tokens of a long statement in place while it
+//! encodes the left image, so that the right one gets the shortened statement however much room
+//! there is. Here each image has the statement as it stands.
+
+mod data;
+mod row;
+mod scores;
+
+use std::path::PathBuf;
+
+use oscar_core::config::{ConfigError, ModelConfig, require};
+use oscar_core::input::{SequenceEncoder, SourceError};
+use oscar_train::finetune::{FinetuneConfig, Role, Task};
+use serde::{Deserialize, Serialize};
+
+pub use data::Nlvr2Data;
+pub use row::{Identifier, Statement};
+pub use scores::{accuracy, consistency, subsets};
+
+/// `[task]` of an NLVR2 recipe.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Nlvr2 {
+    /// How the images of a statement are read.
+    pub images: Arrangement,
+}
+
+/// How the images of a statement are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrangement {
+    /// Each in a sequence of its own, with the statement; the head joins both pooled vectors:
+    /// `--use_pair` of the official script, and what was published.
+    #[default]
+    Pair,
+    /// All in one sequence, the left one's regions first; also for statements about one image.
+    Joined,
+}
+
+/// A split: statements, and the images they name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Split {
+    /// Statements, in any of the forms above.
+    pub statements: PathBuf,
+    /// Region store.
+    pub regions: PathBuf,
+}
+
+impl oscar_train::finetune::Split for Split {
+    fn new(data: PathBuf, store: PathBuf) -> Self {
+        Self {
+            statements: data,
+            regions: store,
+        }
+    }
+
+    fn paths(&mut self) -> Vec<&mut PathBuf> {
+        vec![&mut self.statements, &mut self.regions]
+    }
+}
+
+/// Images of a pair.
+const PAIR: usize = 2;
+
+impl Task for Nlvr2 {
+    const NAME: &'static str = "nlvr2";
+    type Split = Split;
+    type Data = Nlvr2Data;
+
+    fn validate(&self, config: &FinetuneConfig<Self>) -> Result<(), ConfigError> {
+        require(
+            !self.is_pair() || config.model.num_choice == PAIR,
+            "model.num_choice",
+            config.model.num_choice,
+            "must be 2: a statement is about a left and a right image",
+        )
+    }
+
+    fn open(
+        &self,
+        split: &Split,
+        role: Role,
+        encoder: &SequenceEncoder,
+    ) -> Result<Nlvr2Data, SourceError> {
+        Nlvr2Data::open(split, self.images, role, encoder.clone())
+    }
+
+    fn shape(&self, model: &mut ModelConfig) -> Result<(), SourceError> {
+        model.num_labels = 2;
+        model.loss_type = "ce".into();
+        Ok(())
+    }
+
+    fn is_pair(&self) -> bool {
+        self.images == Arrangement::Pair
+    }
+
+    fn class_names(&self) -> Result<Vec<String>, SourceError> {
+        Ok(["False", "True"].map(String::from).to_vec())
+    }
+}

@@ -1,0 +1,217 @@
+//! A row of an annotation file, in whichever of the forms it comes.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+/// A statement and the images it is about.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "Fields")]
+pub struct Statement {
+    /// What is said.
+    pub text: String,
+    /// Keys of the images: one, or the left and the right one.
+    pub images: Vec<String>,
+    /// Object tags of each image, if the row brings them.
+    pub tags: Option<Vec<String>>,
+    /// Whether it is true, if that is known.
+    pub label: Option<bool>,
+    /// The official name of the row, if it has one.
+    pub identifier: Option<Identifier>,
+}
+
+/// `SPLIT-SET-PAIR-SENTENCE`, as in `dev-850-0-0`: sentence 0 about pair 0 of image set 850.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identifier(String);
+
+impl Identifier {
+    fn parse(text: String) -> Result<Self, String> {
+        let fields: Vec<&str> = text.split('-').collect();
+        // Nothing that would need quotes in a CSV file.
+        let plain = |field: &&str| {
+            !field.is_empty()
+                && field
+                    .chars()
+                    .all(|c| c.is_alphanumeric() || "_.".contains(c))
+        };
+        match fields.len() == 4 && fields.iter().all(plain) {
+            true => Ok(Self(text)),
+            false => Err(format!(
+                "identifier {text:?}, where SPLIT-SET-PAIR-SENTENCE such as \"dev-850-0-0\" is \
+                 meant"
+            )),
+        }
+    }
+
+    /// The whole name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Set and sentence: the identifier with its third field blanked, `dev-850--0`. The pairs of
+    /// such a group share their sentence.
+    pub fn group(&self) -> String {
+        let mut fields: Vec<&str> = self.0.split('-').collect();
+        fields[2] = "";
+        fields.join("-")
+    }
+
+    /// Keys of the left and the right image: `dev-850-0-img0`, `dev-850-0-img1`.
+    fn images(&self) -> Vec<String> {
+        let pair = self.0.rsplit_once('-').map_or("", |(pair, _)| pair);
+        ["img0", "img1"].map(|side| format!("{pair}-{side}")).into()
+    }
+}
+
+/// One value per image of a pair.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sides {
+    left: String,
+    right: String,
+}
+
+impl Sides {
+    fn both(self) -> Vec<String> {
+        vec![self.left, self.right]
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected a text, or a text for `left` and one for `right`"
+)]
+enum Tags {
+    One(String),
+    Pair(Sides),
+}
+
+/// Every key of every form.
+#[derive(Deserialize)]
+struct Fields {
+    label: Option<Value>,
+    identifier: Option<String>,
+    // The processed files of the official Oscar.
+    q: Option<String>,
+    o: Option<Sides>,
+    img_id: Option<Sides>,
+    // The official NLVR2 files.
+    sentence: Option<String>,
+    // Anyone's.
+    left: Option<String>,
+    right: Option<String>,
+    image: Option<String>,
+    #[serde(alias = "text")]
+    statement: Option<String>,
+    tags: Option<Tags>,
+    #[serde(flatten)]
+    others: BTreeMap<String, IgnoredAny>,
+}
+
+impl TryFrom<Fields> for Statement {
+    type Error = String;
+
+    fn try_from(fields: Fields) -> Result<Self, String> {
+        let label = fields.label.map_or(Ok(None), label)?;
+        let identifier = fields.identifier.map(Identifier::parse).transpose()?;
+        let (text, images, tags) = match (fields.q, fields.sentence, fields.statement) {
+            (Some(q), None, None) => {
+                let images = fields
+                    .img_id
+                    .ok_or("no `img_id`; name the images, {\"left\": KEY, \"right\": KEY}")?;
+                // Tags are joined by semicolons there, which are no words.
+                let tags = fields
+                    .o
+                    .map(|tags| tags.both().iter().map(|t| t.replace(';', " ")).collect());
+                (q, images.both(), tags)
+            }
+            (None, Some(sentence), None) => {
+                let identifier = identifier
+                    .as_ref()
+                    .ok_or("no `identifier`; the images' keys are made from it")?;
+                (sentence, identifier.images(), None)
+            }
+            (None, None, Some(statement)) => {
+                if let Some(unknown) = fields.others.keys().next() {
+                    return Err(format!(
+                        "unknown key `{unknown}`; a row has `left`, `right` (or `image`), \
+                         `statement`, `label`, `identifier` and `tags`"
+                    ));
+                }
+                let images = images(fields.left, fields.right, fields.image)?;
+                let tags = fields
+                    .tags
+                    .map(|tags| own_tags(tags, images.len()))
+                    .transpose()?;
+                (statement, images, tags)
+            }
+            (None, None, None) => {
+                return Err(
+                    "neither `statement` nor `sentence` nor `q`; say what is stated".into(),
+                );
+            }
+            _ => return Err("more than one of `statement`, `sentence` and `q`; keep one".into()),
+        };
+        if !text.chars().any(char::is_alphanumeric) {
+            return Err(format!("the statement {text:?} has no word"));
+        }
+        Ok(Self {
+            text,
+            images,
+            tags,
+            label,
+            identifier,
+        })
+    }
+}
+
+/// `true`, `1`, `"True"`; nothing at all if it is null, as in test sets.
+fn label(value: Value) -> Result<Option<bool>, String> {
+    let known = match &value {
+        Value::Null => return Ok(None),
+        Value::Bool(label) => Some(*label),
+        Value::Number(number) => match number.as_f64() {
+            Some(0.0) => Some(false),
+            Some(1.0) => Some(true),
+            _ => None,
+        },
+        Value::String(word) if word.eq_ignore_ascii_case("true") => Some(true),
+        Value::String(word) if word.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    };
+    match known {
+        Some(label) => Ok(Some(label)),
+        None => Err(format!(
+            "label {value}, where true or false (1 or 0) is meant"
+        )),
+    }
+}
+
+fn images(
+    left: Option<String>,
+    right: Option<String>,
+    image: Option<String>,
+) -> Result<Vec<String>, String> {
+    match (left, right, image) {
+        (Some(left), Some(right), None) => Ok(vec![left, right]),
+        (None, None, Some(image)) => Ok(vec![image]),
+        (None, None, None) => Err("no image; name `left` and `right`, or `image`".into()),
+        (Some(_), None, None) => Err("`left` without `right`; name both images".into()),
+        (None, Some(_), None) => Err("`right` without `left`; name both images".into()),
+        _ => Err("`image` beside `left` or `right`; name one image or two".into()),
+    }
+}
+
+fn own_tags(tags: Tags, images: usize) -> Result<Vec<String>, String> {
+    match (tags, images) {
+        (Tags::One(tags), 1) => Ok(vec![tags]),
+        (Tags::Pair(tags), 2) => Ok(tags.both()),
+        (Tags::One(_), _) => {
+            Err("one text of `tags` for two images; give {\"left\", \"right\"}".into())
+        }
+        (Tags::Pair(_), _) => Err("`tags` of two images for one; give one text".into()),
+    }
+}

@@ -1,0 +1,49 @@
+//! What can be wrong with the files of a retrieval split.
+
+use std::path::{Path, PathBuf};
+
+/// A file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RetrievalError {
+    /// A file is there but cannot be what it should be.
+    #[error("{}: {found}; {fix}", path.display())]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// What was found, and at which row or key.
+        found: String,
+        /// What to do.
+        fix: &'static str,
+    },
+    /// The operating system refused a file operation.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// The operation, as a verb.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+}
+
+impl RetrievalError {
+    pub(crate) fn wrong(path: &Path, found: impl Into<String>, fix: &'static str) -> Self {
+        Self::Wrong {
+            path: path.to_path_buf(),
+            found: found.into(),
+            fix,
+        }
+    }
+
+    /// Wraps a system error: `.map_err(RetrievalError::io("open", path))`.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Image-text retrieval: which captions belong to an image, which image to a caption?
+//!
+//! A pair is scored by a classifier of match and no match. Training takes each caption with its
+//! image, and one pair that does not match: half the time another image's caption, else another
+//! image with its own tags.
+//!
+//! | a split opened for | has the examples |
+//! |---|---|
+//! | training | a caption: its pair and one that does not match |
+//! | validation | an image: candidate captions that compete, R@1 among them |
+//! | scoring | an image: the candidates of a file, else every caption of the split |
+//!
+//! Scoring every caption with every image is the square of the split, hours on the official test
+//! sets. So texts are tokenised once, regions projected once per image, pairs batched by length, and
+//! scores kept in a file ([`ScoreCache`]) from which a killed evaluation goes on.
+
+mod cache;
+mod candidates;
+mod captions;
+mod data;
+mod error;
+mod official;
+mod ranks;
+mod report;
+mod score;
+
+use std::path::PathBuf;
+
+use oscar_core::config::{ConfigError, ModelConfig, require};
+use oscar_core::input::{SequenceEncoder, SourceError};
+use oscar_core::model::OscarClassifier;
+use oscar_core::ops::OscarBackend;
+use oscar_train::finetune::{EvaluateOptions, Evaluation, FinetuneConfig, RECALL_AT_1, Role, Task};
+use serde::{Deserialize, Serialize};
+
+pub use cache::{Fingerprint, ScoreCache};
+pub use data::RetrievalData;
+pub use error::RetrievalError;
+pub use ranks::{CUTS, caption_ranks, image_ranks, median_rank, rank_of_first, recall};
+pub use score::{Keep, match_scores, score_pairs};
+
+/// `[task]` of a retrieval recipe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retrieval {
+    /// 2: classes, by cross entropy; 1: a regression.
+    pub num_labels: usize,
+    /// Captions used of an image, the first ones; 0 for all.
+    pub captions_per_image: usize,
+    /// Captions that compete for an image in a validation whose split names no file of candidates:
+    /// one of its own, and others drawn at random.
+    pub validation_candidates: usize,
+}
+
+impl Default for Retrieval {
+    /// COCO as published.
+    fn default() -> Self {
+        Self {
+            num_labels: 2,
+            captions_per_image: 5,
+            validation_candidates: 20,
+        }
+    }
+}
+
+/// A split: captions, and the images they describe.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Split {
+    /// Captions: the official `.pt`, COCO's JSON, or rows of `{"image", "captions": [..]}`.
+    pub captions: PathBuf,
+    /// Region store.
+    pub regions: PathBuf,
+    /// Images to take, one key a line (`test_img_keys_1k.tsv`); all if it is not set.
+    pub image_keys: PathBuf,
+    /// Captions that compete for each image (`minival_caption_indexs_top20.pt`); by default all when
+    /// scoring, and some drawn at random when validating.
+    pub candidates: PathBuf,
+}
+
+impl oscar_train::finetune::Split for Split {
+    fn new(data: PathBuf, store: PathBuf) -> Self {
+        Self {
+            captions: data,
+            regions: store,
+            ..Self::default()
+        }
+    }
+
+    fn paths(&mut self) -> Vec<&mut PathBuf> {
+        vec![
+            &mut self.captions,
+            &mut self.regions,
+            &mut self.image_keys,
+            &mut self.candidates,
+        ]
+    }
+}
+
+impl Task for Retrieval {
+    const NAME: &'static str = "retrieval";
+    type Split = Split;
+    type Data = RetrievalData;
+
+    fn validate(&self, _: &FinetuneConfig<Self>) -> Result<(), ConfigError> {
+        require(
+            matches!(self.num_labels, 1 | 2),
+            "task.num_labels",
+            self.num_labels,
+            "must be 2 (match or not) or 1 (regression)",
+        )?;
+        require(
+            self.validation_candidates >= 2,
+            "task.validation_candidates",
+            self.validation_candidates,
+            "must be at least 2",
+        )
+    }
+
+    fn open(
+        &self,
+        split: &Split,
+        role: Role,
+        encoder: &SequenceEncoder,
+    ) -> Result<RetrievalData, SourceError> {
+        RetrievalData::open(split, role, self, encoder.clone())
+    }
+
+    fn shape(&self, model: &mut ModelConfig) -> Result<(), SourceError> {
+        model.num_labels = self.num_labels;
+        model.loss_type = "ce".into();
+        Ok(())
+    }
+
+    fn class_names(&self) -> Result<Vec<String>, SourceError> {
+        let names: &[&str] = match self.num_labels {
+            1 => &["match"],
+            _ => &["no match", "match"],
+        };
+        Ok(names.iter().map(|name| name.to_string()).collect())
+    }
+
+    fn judged_by(&self) -> &'static str {
+        RECALL_AT_1
+    }
+
+    fn evaluate<B: OscarBackend>(
+        &self,
+        model: &OscarClassifier<B>,
+        data: &RetrievalData,
+        options: &EvaluateOptions<'_>,
+        device: &B::Device,
+    ) -> Result<Evaluation, SourceError> {
+        let OscarClassifier::Sequence(model) = model else {
+            return Err("retrieval judges one image at a time, but this model judges pairs".into());
+        };
+        let (scores, throughput) = score::score_or_continue(model, data, options, device)?;
+        let mut evaluation = report::report(data, &scores, self.num_labels)?;
+        evaluation.throughput = Some(throughput);
+        Ok(evaluation)
+    }
+}

@@ -1,0 +1,356 @@
+//! The targets.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use oscar_core::checkpoint;
+use oscar_core::config::ModelConfig;
+use oscar_core::input::{ExampleSource, Tokenizer};
+use oscar_core::pytorch::pickle::{self, Limits};
+use oscar_core::pytorch::{TorchFile, Value};
+use oscar_datasets::annotations::nlvr2::Nlvr2Rows;
+use oscar_datasets::annotations::vqa::{Annotation, Question, VqaFile};
+use oscar_datasets::import::{Vocabularies, parse_lxmert, parse_npy, parse_npz};
+use oscar_datasets::import::{parse_safetensors, parse_vinvl};
+use oscar_datasets::official::{
+    FeatureRow, TagChoice, decode_blob, parse_classes, parse_key_map, parse_labels, parse_size,
+};
+use oscar_datasets::tsv::TsvFile;
+use oscar_datasets::{
+    ImageSource, JsonlCorpus, OfficialCorpus, OfficialCorpusOptions, RegionStore, Rows, open_images,
+};
+
+use super::{files, seeds};
+
+/// Appearance values per region of the small inputs.
+pub(super) const FEATURE_DIM: usize = 4;
+
+/// A reader to be fuzzed.
+pub struct Target {
+    /// Its name, and that of its corpus.
+    pub name: &'static str,
+    /// Reads an input; panics only if the reader does.
+    pub run: fn(&[u8]),
+    /// Inputs it reads without error.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "pickle",
+        run: read_pickle,
+        seeds: seeds::pickles,
+    },
+    Target {
+        name: "torch_file",
+        run: read_torch_file,
+        seeds: seeds::torch_files,
+    },
+    Target {
+        name: "weights",
+        run: read_weights,
+        seeds: seeds::weights,
+    },
+    Target {
+        name: "npy",
+        run: read_npy,
+        seeds: seeds::npy,
+    },
+    Target {
+        name: "npz",
+        run: read_npz,
+        seeds: seeds::npz,
+    },
+    Target {
+        name: "feature_row",
+        run: read_feature_row,
+        seeds: seeds::feature_rows,
+    },
+    Target {
+        name: "labels",
+        run: read_labels,
+        seeds: seeds::labels,
+    },
+    Target {
+        name: "vinvl",
+        run: read_vinvl,
+        seeds: seeds::vinvl,
+    },
+    Target {
+        name: "lxmert",
+        run: read_lxmert,
+        seeds: seeds::lxmert,
+    },
+    Target {
+        name: "key_map",
+        run: read_key_map,
+        seeds: seeds::key_maps,
+    },
+    Target {
+        name: "image_tensors",
+        run: read_image_tensors,
+        seeds: seeds::image_tensors,
+    },
+    Target {
+        name: "tsv",
+        run: read_tsv,
+        seeds: seeds::tsv,
+    },
+    Target {
+        name: "features",
+        run: read_features,
+        seeds: seeds::features,
+    },
+    Target {
+        name: "region_store",
+        run: read_region_store,
+        seeds: seeds::region_store,
+    },
+    Target {
+        name: "jsonl",
+        run: read_jsonl,
+        seeds: seeds::jsonl,
+    },
+    Target {
+        name: "official",
+        run: read_official,
+        seeds: seeds::official,
+    },
+    Target {
+        name: "vqa",
+        run: read_vqa,
+        seeds: seeds::vqa,
+    },
+    Target {
+        name: "nlvr2",
+        run: read_nlvr2,
+        seeds: seeds::nlvr2,
+    },
+    Target {
+        name: "rows",
+        run: read_rows,
+        seeds: seeds::rows,
+    },
+    Target {
+        name: "model_config",
+        run: read_model_config,
+        seeds: seeds::model_configs,
+    },
+    Target {
+        name: "vocabulary",
+        run: read_vocabulary,
+        seeds: seeds::vocabularies,
+    },
+];
+
+fn read_pickle(input: &[u8]) {
+    if let Ok(value) = pickle::parse(input.to_vec(), &Limits::default()) {
+        walk(&value, &mut 0);
+        let _ = format!("{value:?}");
+    }
+}
+
+fn read_torch_file(input: &[u8]) {
+    let file = TorchFile::from_bytes(input.to_vec(), Path::new("input"), &Limits::default());
+    if let Ok(file) = file {
+        walk(file.value(), &mut 0);
+    }
+}
+
+/// Looks at everything there is, and reads each tensor.
+fn walk(value: &Value, seen: &mut usize) {
+    *seen += 1;
+    // The reader bounds what a walk meets; this test would notice if it did not.
+    assert!(*seen < 1 << 24, "a walk without end");
+    if let Some(tensor) = value.as_tensor() {
+        let _ = tensor.to_f32();
+    }
+    if let Some(array) = value.as_array() {
+        let _ = array.to_f64();
+    }
+    for item in value.as_slice().unwrap_or_default() {
+        walk(item, seen);
+    }
+    if let Some(dict) = value.as_dict() {
+        for (key, value) in dict.iter() {
+            walk(key, seen);
+            walk(value, seen);
+        }
+    }
+}
+
+fn read_weights(input: &[u8]) {
+    let _ = checkpoint::read_tensors(files::file("weights", input));
+}
+
+fn read_npy(input: &[u8]) {
+    let _ = parse_npy(input);
+}
+
+fn read_npz(input: &[u8]) {
+    let _ = parse_npz(input, FEATURE_DIM, &Vocabularies::default());
+}
+
+fn read_feature_row(input: &[u8]) {
+    let Ok(row) = FeatureRow::parse(input) else {
+        return;
+    };
+    if let Ok(layout) = row.layout(FEATURE_DIM) {
+        // The length of the blob has been found to be that of so many values.
+        let mut values = vec![0.0; row.num_boxes * layout.dim];
+        let _ = decode_blob(&row.blob, layout, &mut values);
+    }
+}
+
+const CHOICES: [TagChoice; 2] = [TagChoice::Objects, TagChoice::GtObjects];
+
+fn read_labels(input: &[u8]) {
+    let Ok(json) = std::str::from_utf8(input) else {
+        return;
+    };
+    for choice in CHOICES {
+        let _ = parse_labels(json, choice);
+        let _ = parse_classes(json, choice);
+    }
+    let _ = parse_size(json);
+}
+
+fn read_vinvl(input: &[u8]) {
+    let Ok(json) = std::str::from_utf8(input) else {
+        return;
+    };
+    for tags_only in [false, true] {
+        let _ = parse_vinvl(json, FEATURE_DIM, CHOICES[0], tags_only);
+    }
+}
+
+fn read_lxmert(input: &[u8]) {
+    let _ = parse_lxmert(input, FEATURE_DIM, &Vocabularies::default());
+}
+
+fn read_key_map(input: &[u8]) {
+    if let Ok(map) = parse_key_map(input) {
+        (0..map.len()).for_each(|entry| {
+            map.get(entry);
+        });
+    }
+}
+
+fn read_image_tensors(input: &[u8]) {
+    let _ = parse_safetensors(input, FEATURE_DIM);
+}
+
+/// Table and index in one input, the table first.
+pub(super) const SEPARATOR: &[u8] = b"\n---\n";
+
+fn read_tsv(input: &[u8]) {
+    let at = input.windows(SEPARATOR.len()).position(|w| w == SEPARATOR);
+    let (table, index) = match at {
+        Some(at) => (&input[..at], &input[at + SEPARATOR.len()..]),
+        None => (input, &b"0\n"[..]),
+    };
+    let directory = files::directory("tsv", &[("a.tsv", table), ("a.lineidx", index)]);
+    if let Ok(file) = TsvFile::open(&directory.join("a.tsv")) {
+        for row in 0..file.len() {
+            let _ = file.fields::<2>(row);
+            let _ = file.first_and_last(row);
+        }
+    }
+}
+
+/// One of the files of a directory, chosen by the input's first byte, is the rest of the input.
+fn change<'a>(
+    name: &str,
+    original: &'a [(String, Vec<u8>)],
+    input: &'a [u8],
+) -> Option<std::path::PathBuf> {
+    let (which, content) = input.split_first()?;
+    let (file, _) = &original[*which as usize % original.len()];
+    Some(files::changed_copy(name, original, (file, content)))
+}
+
+/// An image source is asked for everything it has.
+fn read_images(images: &dyn ImageSource) {
+    for row in 0..images.len().min(64) {
+        let Ok(regions) = images.num_regions(row) else {
+            continue;
+        };
+        // As the batcher does: the first regions alone.
+        let mut out = vec![0.0; regions.min(100) * images.region_dim()];
+        let _ = images.copy_regions(row, &mut out);
+        let _ = images.tag_text(row);
+    }
+    let _ = images.find("b");
+}
+
+fn read_features(input: &[u8]) {
+    static ORIGINAL: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
+    let original = ORIGINAL.get_or_init(seeds::feature_folder);
+    if let Some(directory) = change("features", original, input)
+        && let Ok(images) = open_images(&directory)
+    {
+        read_images(&*images);
+    }
+}
+
+fn read_region_store(input: &[u8]) {
+    static ORIGINAL: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
+    let original = ORIGINAL.get_or_init(seeds::store_files);
+    if let Some(directory) = change("store", original, input)
+        && let Ok(store) = RegionStore::open(&directory)
+    {
+        read_images(&*store);
+        store.check();
+    }
+}
+
+fn read_jsonl(input: &[u8]) {
+    static STORE: OnceLock<std::sync::Arc<RegionStore>> = OnceLock::new();
+    let store = STORE.get_or_init(seeds::open_store);
+    if let Ok(corpus) = JsonlCorpus::open(&files::file("corpus.jsonl", input), store.clone()) {
+        (0..corpus.len()).for_each(|row| {
+            let _ = ExampleSource::get(&corpus, row);
+        });
+    }
+}
+
+fn read_official(input: &[u8]) {
+    static ORIGINAL: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
+    let original = ORIGINAL.get_or_init(seeds::official_files);
+    let Some(directory) = change("official", original, input) else {
+        return;
+    };
+    let (path, data) = (directory.join("corpus.yaml"), directory.join("data"));
+    if let Ok(corpus) = OfficialCorpus::open(&path, &data, OfficialCorpusOptions::default()) {
+        (0..ExampleSource::len(&corpus)).for_each(|row| {
+            let _ = ExampleSource::get(&corpus, row);
+        });
+    }
+}
+
+fn read_vqa(input: &[u8]) {
+    let path = files::file("vqa.json", input);
+    let _ = VqaFile::<Question>::read(&path);
+    let _ = VqaFile::<Annotation>::read(&path);
+}
+
+fn read_nlvr2(input: &[u8]) {
+    if let Ok(rows) = Nlvr2Rows::open(&files::file("nlvr2.json", input)) {
+        rows.for_each(drop);
+    }
+}
+
+fn read_rows(input: &[u8]) {
+    let _ = Rows::<serde_json::Value>::read(&files::file("rows.json", input));
+}
+
+fn read_model_config(input: &[u8]) {
+    let _ = ModelConfig::from_file(files::file("config.json", input));
+}
+
+fn read_vocabulary(input: &[u8]) {
+    if let Ok(tokenizer) = Tokenizer::from_vocab_file(files::file("vocab.txt", input)) {
+        tokenizer.encode("a box, unaffable: Ünï \u{200b}");
+    }
+}

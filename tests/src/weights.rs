@@ -1,0 +1,90 @@
+//! PyTorch's files of a set against its safetensors file: the same tensors, bit for bit.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use oscar_core::pytorch::{TorchFile, TorchFormat};
+use safetensors::SafeTensors;
+
+/// A PyTorch file that was compared.
+#[derive(Clone, Debug)]
+pub struct TorchWeights {
+    /// The file.
+    pub path: PathBuf,
+    /// How it is laid out.
+    pub format: TorchFormat,
+    /// Tensors compared.
+    pub tensors: usize,
+    /// Names that share their storage with another.
+    pub shared: usize,
+    /// What differs; nothing should.
+    pub differences: Vec<String>,
+}
+
+/// Name, type, shape and bytes of every tensor.
+type Tensors = BTreeMap<String, (String, Vec<usize>, Vec<u8>)>;
+
+/// Compares every `.bin` file of `dir` with its `model.safetensors`.
+///
+/// # Errors
+///
+/// If a file cannot be read.
+pub fn compare_weights(dir: &Path) -> Result<Vec<TorchWeights>, String> {
+    let entries = std::fs::read_dir(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "bin"))
+        .collect();
+    files.sort();
+    if files.is_empty() {
+        return Ok(Vec::new());
+    }
+    let expected = read_safetensors(&dir.join("model.safetensors"))?;
+    files.iter().map(|path| compare(path, &expected)).collect()
+}
+
+fn compare(path: &Path, expected: &Tensors) -> Result<TorchWeights, String> {
+    let file = TorchFile::open(path).map_err(|error| error.to_string())?;
+    let dict = file.value().as_dict().ok_or("no dictionary")?;
+    let mut storages = BTreeMap::<_, usize>::new();
+    let mut found = Tensors::new();
+    for (name, value) in dict.iter() {
+        let (name, tensor) = name.as_str().zip(value.as_tensor()).ok_or("no tensor")?;
+        let bytes = tensor
+            .to_bytes()
+            .map_err(|error| format!("{name}: {error}"))?;
+        *storages
+            .entry(tensor.storage().key().to_string())
+            .or_default() += 1;
+        let dtype = format!("{:?}", tensor.dtype());
+        found.insert(
+            name.into(),
+            (dtype, tensor.shape().to_vec(), bytes.to_vec()),
+        );
+    }
+    let names = expected.keys().chain(found.keys());
+    let differences: std::collections::BTreeSet<&String> = names
+        .filter(|name| expected.get(*name) != found.get(*name))
+        .collect();
+    Ok(TorchWeights {
+        path: path.into(),
+        format: file.format(),
+        tensors: found.len(),
+        shared: storages.values().filter(|count| **count > 1).sum(),
+        differences: differences.into_iter().cloned().collect(),
+    })
+}
+
+fn read_safetensors(path: &Path) -> Result<Tensors, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let bytes = std::fs::read(path).map_err(|error| failed(&error))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| failed(&error))?;
+    let tensors = file.iter().map(|(name, view)| {
+        let dtype = format!("{:?}", view.dtype());
+        (
+            name.to_string(),
+            (dtype, view.shape().to_vec(), view.data().to_vec()),
+        )
+    });
+    Ok(tensors.collect())
+}
