@@ -5,32 +5,30 @@ use oscar_datasets::answers::{normalise, tidy};
 /// Answers that agree with a prediction make it fully right from this number on.
 const AGREEING: f64 = 3.0;
 
-/// What `prediction` is worth against what people answered: of each nine of ten people, a third
-/// for each that agrees, at most 1; the mean of that.
-///
-/// Answers are normalised if people disagree, and taken as they are if they all say the same: so
-/// does the published evaluation.
+/// What `prediction` is worth against what people answered, as the published evaluation says:
+/// answers are compared normalised if people disagree, and as they are if they all say the same.
 pub fn vqa_accuracy(people: &[String], prediction: &str) -> f64 {
-    if people.is_empty() {
-        return 0.0;
-    }
     let mut people: Vec<String> = people.iter().map(|answer| tidy(answer)).collect();
     let mut prediction = tidy(prediction);
-    if people.iter().any(|answer| *answer != people[0]) {
+    if people.windows(2).any(|pair| pair[0] != pair[1]) {
         people = people.iter().map(|answer| normalise(answer)).collect();
         prediction = normalise(&prediction);
     }
-    let agreeing = people
-        .iter()
-        .filter(|answer| **answer == prediction)
-        .count();
+    leave_one_out(&people, &prediction)
+}
+
+/// The same of answers as they are: of each nine of ten people, a third for each that says exactly
+/// this, at most 1; the mean of that.
+pub fn leave_one_out(people: &[String], prediction: &str) -> f64 {
+    let agrees = |answer: &String| answer == prediction;
+    let agreeing = people.iter().filter(|answer| agrees(answer)).count();
     // Summed one by one, in order: the published figures have the round-off of that.
     let sum: f64 = people
         .iter()
-        .map(|left_out| agreeing - usize::from(*left_out == prediction))
+        .map(|left_out| agreeing - usize::from(agrees(left_out)))
         .map(|others| (others as f64 / AGREEING).min(1.0))
         .sum();
-    sum / people.len() as f64
+    sum / people.len().max(1) as f64
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use oscar_datasets::answers::AnswerVocabulary;
 use oscar_train::finetune::{FinetuneConfig, Role, Task};
 use serde::{Deserialize, Serialize};
 
-pub use accuracy::vqa_accuracy;
+pub use accuracy::{leave_one_out, vqa_accuracy};
 pub use data::VqaData;
 
 /// `[task]` of a VQA recipe.
