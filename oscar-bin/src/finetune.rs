@@ -23,7 +23,9 @@ use crate::{Ending, logging, sample, scores, session};
 #[command(after_help = "Examples:\n  \
     oscar-bin finetune --task nlvr2\n  \
     oscar-bin finetune --task vqa --config vqa-base --init oscar-base \\\n    \
-        --set data.train.annotations=train.json --set data.train.regions=regions")]
+        --set task.answers=answers.json \\\n        \
+        --set data.train.questions=train.json --set data.train.regions=regions \\\n        \
+        --set data.validation.questions=val.json --set data.validation.regions=regions")]
 pub struct FinetuneArgs {
     /// The task
     #[arg(short, long)]

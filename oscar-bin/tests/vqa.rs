@@ -388,6 +388,10 @@ fn wrong_input_is_named() {
     }
     let set = |set| place.run(&finetune("vqa", &["--set", set]));
     assert_fails(&set("task.answers="), &["task.answers is not set"]);
+    assert_fails(
+        &set("data.validation.questions="),
+        &["data.validation", "`questions` is not set"],
+    );
     write(&place.path("hole.json"), r#"{"dog": 0, "cat": 2}"#);
     assert_fails(
         &set("task.answers=hole.json"),

@@ -42,9 +42,13 @@ pub(super) fn answers(path: &Path) -> Result<Vec<String>> {
 fn read_json(path: &Path, reader: impl Read) -> Result<Form> {
     let mut bytes = Vec::new();
     reader
-        .take(MAX_BYTES)
+        .take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(DatasetError::io("read", path))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        let found = format!("more than {} MiB", MAX_BYTES >> 20);
+        return Err(DatasetError::malformed(path, found, FIX));
+    }
     serde_json::from_slice(&bytes)
         .map_err(|error| DatasetError::malformed(path, error.to_string(), FIX))
 }

@@ -41,7 +41,8 @@ impl GqaData {
         vocabulary: AnswerVocabulary,
         encoder: SequenceEncoder,
     ) -> Result<Self, SourceError> {
-        let set = QuestionSet::open(&split.questions, None, given(&split.regions))?;
+        let questions = given(&split.questions).ok_or("`questions` is not set: name the file")?;
+        let set = QuestionSet::open(questions, None, given(&split.regions))?;
         let mut answers = Vec::with_capacity(set.len());
         let mut foreign = 0;
         for (index, question) in set.questions().iter().enumerate() {

@@ -40,7 +40,8 @@ impl VqaData {
         encoder: SequenceEncoder,
     ) -> Result<Self, SourceError> {
         let (annotations, regions) = (given(&split.annotations), given(&split.regions));
-        let set = QuestionSet::open(&split.questions, annotations, regions)?;
+        let questions = given(&split.questions).ok_or("`questions` is not set: name the file")?;
+        let set = QuestionSet::open(questions, annotations, regions)?;
         let mut targets = Vec::with_capacity(set.len());
         for (index, question) in set.questions().iter().enumerate() {
             let target = question.targets(&vocabulary).map_err(|found| {
