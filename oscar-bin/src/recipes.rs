@@ -31,6 +31,7 @@ pub const RECIPES: &[Recipe] = recipes! {
     "nlvr2-large" => "finetune/nlvr2-large.toml",
     "nlvr2-vinvl-base" => "finetune/nlvr2-vinvl-base.toml",
     "nlvr2-vinvl-large" => "finetune/nlvr2-vinvl-large.toml",
+    "nlvr-human" => "finetune/nlvr-human.toml",
 };
 
 impl Recipe {
