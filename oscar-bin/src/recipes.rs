@@ -41,6 +41,7 @@ pub const RECIPES: &[Recipe] = recipes! {
     "nlvr2-large" => "finetune/nlvr2-large.toml",
     "nlvr2-vinvl-base" => "finetune/nlvr2-vinvl-base.toml",
     "nlvr2-vinvl-large" => "finetune/nlvr2-vinvl-large.toml",
+    "nlvr-human" => "finetune/nlvr-human.toml",
     "retrieval-base" => "finetune/retrieval-base.toml",
     "retrieval-large" => "finetune/retrieval-large.toml",
     "retrieval-vinvl-base" => "finetune/retrieval-vinvl-base.toml",

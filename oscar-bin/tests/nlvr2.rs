@@ -289,3 +289,13 @@ fn a_recipe_has_the_published_settings(
     }
     assert_eq!(recipe["epochs"].as_integer(), Some(20));
 }
+
+#[test]
+fn human_statements_are_about_one_image() {
+    let place = Workplace::new();
+    let args = ["finetune", "--task", "nlvr2", "--config", "nlvr-human"];
+    let output = place.run(&[&args[..], &["--print-config"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).contains("images = \"joined\""));
+    assert_fails(&place.run(&args), &["data.train is not set"]);
+}
