@@ -110,6 +110,8 @@ fn a_corpus_is_checked_with_the_store_that_is_named() {
     let output = check(&place, &["set/boxes.jsonl", "--regions", "set/images"]);
     assert_fails(&output, &["problems were found"]);
     assert!(stdout(&output).contains("is not in set/images"));
+    let output = check(&place, &["set", "--regions", "set/images"]);
+    assert_fails(&output, &["set/images: images for a corpus"]);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::mapped::map_file;
 use crate::store::RegionStore;
 use crate::tsv::line_starts;
 
-const NAME: &str = "corpus";
+pub(super) const NAME: &str = "corpus";
 
 /// Rows between two steps of the bar.
 const CHUNK: usize = 1 << 14;

@@ -1,7 +1,7 @@
 //! Formats, and which of them a path has.
 
 use std::fs;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use super::{Context, Report};
@@ -53,6 +53,15 @@ impl Sniff {
     /// # Errors
     /// If it is missing or cannot be read.
     pub fn open(path: &Path) -> Result<Self> {
+        if let Err(error) = fs::metadata(path) {
+            return Err(match error.kind() {
+                ErrorKind::NotFound => DatasetError::Missing {
+                    path: path.to_path_buf(),
+                    hint: "nothing of this name is there; check the path",
+                },
+                _ => DatasetError::io("read", path)(error),
+            });
+        }
         let mut entries = Vec::new();
         let mut head = Vec::new();
         let dir = path.is_dir().then(|| path.to_path_buf());

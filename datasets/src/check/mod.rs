@@ -72,7 +72,8 @@ pub struct Context<'a> {
 /// features with their labels.
 ///
 /// # Errors
-/// If a path is of no known format, or of several; if `feature_dim` is zero. Whatever is wrong with the content, or keeps a
+/// If a path is of no known format, or of several; if `feature_dim` is zero; if `regions` are given
+/// and no corpus. Whatever is wrong with the content, or keeps a
 /// file from being read, is in the report.
 pub fn check(paths: &[impl AsRef<Path>], options: &CheckOptions) -> Result<Report> {
     if options.feature_dim == 0 {
@@ -103,6 +104,17 @@ pub fn check(paths: &[impl AsRef<Path>], options: &CheckOptions) -> Result<Repor
             Some((_, group)) => group.push(path.to_path_buf()),
             None => groups.push((format, vec![path.to_path_buf()])),
         }
+    }
+    let mut formats = groups.iter().map(|(format, _)| format.name());
+    // Where nothing could be read, that is what has to be said.
+    let corpora = groups.is_empty() || formats.any(|name| name == corpus::NAME);
+    if let Some(regions) = options.regions.as_deref().filter(|_| !corpora) {
+        let found = "images for a corpus, but none of the paths is one";
+        return Err(DatasetError::malformed(
+            regions,
+            found,
+            "name the corpus, or leave it out",
+        ));
     }
     let context = Context {
         regions: options.regions.as_deref(),
