@@ -5,7 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use oscar_core::model::{
-    OscarForEachChoice, OscarForMultipleChoice, OscarForPretraining, OscarForSequenceClassification,
+    OscarForCaptioning, OscarForEachChoice, OscarForMultipleChoice, OscarForPretraining,
+    OscarForSequenceClassification,
 };
 use oscar_core::ops::TrainBackend;
 
@@ -13,7 +14,7 @@ use crate::check::{Check, Report};
 use crate::fault::Fault;
 use crate::set::{Kind, Set};
 use crate::steps::{self, Script};
-use crate::{backbone, classification, files, pretraining, retrieval, vqa};
+use crate::{backbone, captioning, classification, files, pretraining, retrieval, sampling, vqa};
 
 /// What came of a set.
 #[derive(Clone, Debug)]
@@ -114,6 +115,11 @@ fn check<B: TrainBackend>(
         Kind::Tokenizer => files::check_tokenizer(set),
         Kind::VqaEvaluation => vqa::check(set),
         Kind::RetrievalRanks => retrieval::check(set),
+        Kind::Captioning => captioning::check::<B>(set, fault, device),
+        Kind::CaptioningSteps => {
+            steps::check::<B, OscarForCaptioning<B>>(set, Script::FineTuning, fault, device)
+        }
+        Kind::SamplingFilter => sampling::check(set),
     }
 }
 

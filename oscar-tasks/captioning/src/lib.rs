@@ -1,0 +1,3 @@
+//! Captioning: what does an image show?
+
+pub mod decode;
