@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use oscar_core::ops::TrainBackend;
-use oscar_train::finetune::{FinetuneConfig, FinetuneReport, FinetuneRun, Task, finetune};
+use oscar_train::finetune::{AnyTask, FinetuneConfig, FinetuneReport, FinetuneRun, finetune};
 use oscar_train::{Interrupter, RunDir, bytes, duration};
 use serde_json::json;
 
@@ -84,7 +84,7 @@ const UNUSABLE: &str = "the configuration cannot be used";
 impl OnTask for Finetune<'_> {
     type Output = Ending;
 
-    fn run<T: Task>(self) -> Result<Ending> {
+    fn run<T: AnyTask>(self) -> Result<Ending> {
         let Self { global, args } = self;
         let miniature = format!("{}-mini", T::NAME);
         let source = Source::open(args.config.as_deref().unwrap_or(&miniature))?;
@@ -112,7 +112,7 @@ impl OnTask for Finetune<'_> {
 }
 
 /// The recipe with the flags, which are shorthands for keys.
-fn resolve<T: Task>(source: &Source, args: &FinetuneArgs) -> Result<FinetuneConfig<T>> {
+fn resolve<T: AnyTask>(source: &Source, args: &FinetuneArgs) -> Result<FinetuneConfig<T>> {
     let mut sets = args.sets.clone();
     if let Some(checkpoint) = &args.init {
         // Before the layers are merged: the model's sizes are those beside the weights.
@@ -132,7 +132,7 @@ fn resolve<T: Task>(source: &Source, args: &FinetuneArgs) -> Result<FinetuneConf
 }
 
 /// The run's own configuration if it has one, else the recipe; then the flags.
-fn resume<T: Task>(
+fn resume<T: AnyTask>(
     args: &FinetuneArgs,
     source: &Source,
     directory: &Path,
@@ -158,7 +158,7 @@ fn resume<T: Task>(
 
 /// States the effective batch, and warns where it is not the recipe's: published learning rates
 /// belong to published batches.
-fn warn_of_batch<T: Task>(source: &Source, recipe: &FinetuneConfig<T>) -> Result<()> {
+fn warn_of_batch<T: AnyTask>(source: &Source, recipe: &FinetuneConfig<T>) -> Result<()> {
     let published: FinetuneConfig<T> = config::resolve_alone(source)?;
     let (batch, published) = (recipe.train.batch_size, published.train.batch_size);
     tracing::info!(
@@ -177,7 +177,7 @@ fn warn_of_batch<T: Task>(source: &Source, recipe: &FinetuneConfig<T>) -> Result
     Ok(())
 }
 
-fn train<T: Task>(
+fn train<T: AnyTask>(
     global: &Global,
     args: &FinetuneArgs,
     mut recipe: FinetuneConfig<T>,
@@ -226,12 +226,12 @@ fn train<T: Task>(
     Ok(Ending::Done)
 }
 
-struct Computation<T: Task> {
+struct Computation<T: AnyTask> {
     recipe: FinetuneConfig<T>,
     options: FinetuneRun,
 }
 
-impl<T: Task> OnBackend for Computation<T> {
+impl<T: AnyTask> OnBackend for Computation<T> {
     type Output = FinetuneReport;
 
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<FinetuneReport> {
@@ -264,7 +264,7 @@ fn print(report: &FinetuneReport) -> Result<()> {
     Ok(())
 }
 
-fn print_json<T: Task>(report: &FinetuneReport) -> Result<()> {
+fn print_json<T: AnyTask>(report: &FinetuneReport) -> Result<()> {
     let document = json!({
         "task": T::NAME,
         "run": report.directory,
