@@ -6,6 +6,7 @@
 //! from the set; nothing is known about particular sets.
 
 mod backbone;
+mod captions;
 mod check;
 mod classification;
 mod fault;

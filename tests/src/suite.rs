@@ -13,7 +13,7 @@ use crate::check::{Check, Report};
 use crate::fault::Fault;
 use crate::set::{Kind, Set};
 use crate::steps::{self, Script};
-use crate::{backbone, classification, files, pretraining, retrieval, vqa};
+use crate::{backbone, captions, classification, files, pretraining, retrieval, vqa};
 
 /// What came of a set.
 #[derive(Clone, Debug)]
@@ -113,6 +113,7 @@ fn check<B: TrainBackend>(
         Kind::Transfer => files::check_transfer::<B>(set, device),
         Kind::Tokenizer => files::check_tokenizer(set),
         Kind::VqaEvaluation => vqa::check(set),
+        Kind::CaptionEvaluation => captions::check(set),
         Kind::RetrievalRanks => retrieval::check(set),
     }
 }
