@@ -13,6 +13,7 @@ use crate::evaluate::{EvaluateArgs, PredictArgs};
 use crate::finetune::FinetuneArgs;
 use crate::miniature::TasksArgs;
 use crate::model::ModelArgs;
+use crate::score::ScoreArgs;
 
 /// Vision-language pre-training with object tags (Oscar, Oscar+), in Rust on Burn.
 #[derive(Debug, Parser)]
@@ -63,6 +64,8 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Ask fine-tuned weights about one image
     Predict(PredictArgs),
+    /// Score files of predictions, without a model
+    Score(ScoreArgs),
     /// Build, check and look at data sets
     Data(DataArgs),
     /// Import, export and inspect weights

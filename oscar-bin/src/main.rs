@@ -20,6 +20,7 @@ mod model;
 mod recipes;
 mod runs;
 mod sample;
+mod score;
 mod scores;
 mod session;
 mod tasks;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::Finetune(args) => finetune::run(&cli.global, args),
         Command::Evaluate(args) => evaluate::run(&cli.global, args),
         Command::Predict(args) => evaluate::predict(args),
+        Command::Score(args) => score::run(args),
         Command::Data(args) => data::run(&cli.global, args),
         Command::Model(args) => model::run(args),
         Command::Bench(args) => bench::run(args),

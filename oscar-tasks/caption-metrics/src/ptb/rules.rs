@@ -206,7 +206,7 @@ pub(super) const RULES: &[Rule] = &[
         All,
         Is("--"),
     ),
-    rule(r"-+|_+|(?:\\?\*)+|@+|#+|[?!]+|<<|>>", All, Same),
+    rule(r"-+|_+|\*+|(?:\\\*){1,3}|@+|#+|[?!]+|<<|>>", All, Same),
     // Entities.
     rule("{amp}", All, Is("&")),
     rule("(?i:&lt;)", All, Is("<")),
