@@ -151,12 +151,12 @@ def main():
                 experiment.pretrain(arm, condition, seed)
                 experiment.finetune(
                     "vqa", arm, condition, seed,
-                    {"train.steps": 800, "epochs": 0, "train.validate_every": 100},
+                    {"train.steps": 600, "epochs": 0, "train.validate_every": 100},
                     {"recipe": "vqa-mini", **SAMPLE},
                 )  # fmt: skip
                 experiment.finetune(
                     "nlvr2", arm, condition, seed,
-                    {"train.steps": 500, "train.validate_every": 100},
+                    {"train.steps": 400, "train.validate_every": 100},
                     {"recipe": "nlvr2-mini", **SAMPLE},
                 )  # fmt: skip
         if options.human:

@@ -207,7 +207,8 @@ impl RegionSource for Shown {
             return Ok(());
         }
         let (mut colors, mut noise) = (self.draws(row, 3), self.draws(row, 1));
-        let offsets: [f32; CHANNELS] = [(); CHANNELS].map(|()| self.view.shift * normal(&mut colors));
+        let offsets: [f32; CHANNELS] =
+            [(); CHANNELS].map(|()| self.view.shift * normal(&mut colors));
         for region in out.chunks_exact_mut(dim) {
             let values = &mut region[..appearance];
             if let Some(rotation) = &self.rotation {

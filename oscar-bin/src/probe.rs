@@ -51,7 +51,9 @@ pub fn run(global: &Global, args: &ProbeArgs) -> Result<Ending> {
         );
     }
     let mut recipe: PretrainConfig = config::resolve(&Source::file(&config)?, &args.sets)?;
-    recipe.validate().context("the configuration cannot be used")?;
+    recipe
+        .validate()
+        .context("the configuration cannot be used")?;
     let runs = args.run.parent().unwrap_or(Path::new("."));
     sample::provide(&mut recipe, runs)?;
     let probed = dispatch(
@@ -108,7 +110,10 @@ fn print(out: &mut dyn Write, probed: &[Probed]) -> Result<()> {
         line("another image's", Some(probed.other_image))?;
         line("another image's regions, own tags", probed.other_regions)?;
         line("own regions, another image's tags", probed.other_tags)?;
-        line("matched and polluted pairs told apart", Some(probed.relation))?;
+        line(
+            "matched and polluted pairs told apart",
+            Some(probed.relation),
+        )?;
     }
     Ok(())
 }

@@ -44,7 +44,12 @@ fn all() -> Vec<Vec<Statement>> {
     // single images first, it joins afterwards. So the simple forms come twice.
     let simple = [S::Left, S::Right, S::MoreLeft, S::MoreRight];
     let joint = [S::Both, S::Neither, S::ExactlyOne];
-    simple.into_iter().chain(simple).chain(joint).map(each).collect()
+    simple
+        .into_iter()
+        .chain(simple)
+        .chain(joint)
+        .map(each)
+        .collect()
 }
 
 impl Statement {

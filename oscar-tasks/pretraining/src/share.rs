@@ -92,7 +92,9 @@ mod tests {
     #[test]
     fn answers_that_stand_or_fall_together_count_once() {
         let alone: Vec<_> = (0..40).map(|i| (f64::from(u8::from(i < 20)), 1)).collect();
-        let together: Vec<_> = (0..10).map(|i| (f64::from(u8::from(i < 5)) * 4.0, 4)).collect();
+        let together: Vec<_> = (0..10)
+            .map(|i| (f64::from(u8::from(i < 5)) * 4.0, 4))
+            .collect();
         let (alone, together) = (of_groups(&alone), of_groups(&together));
         assert_eq!((alone.share, alone.of), (together.share, together.of));
         let width = |share: Share| share.interval[1] - share.interval[0];
