@@ -14,9 +14,11 @@ mod data_inspect;
 mod data_regions;
 mod evaluate;
 mod finetune;
+mod launch;
 mod logging;
 mod miniature;
 mod model;
+mod probe;
 mod recipes;
 mod runs;
 mod sample;
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
     logging::init(&cli.global);
     let result = match &cli.command {
         Command::Train(args) => train::run(&cli.global, args),
+        Command::Probe(args) => probe::run(&cli.global, args),
         Command::Finetune(args) => finetune::run(&cli.global, args),
         Command::Evaluate(args) => evaluate::run(&cli.global, args),
         Command::Predict(args) => evaluate::predict(args),
