@@ -12,7 +12,12 @@
 //! | `swap=SEED` | under each key another image of the same store, regions and tags |
 //! | `swap_tags=SEED` | under each key the tags of another image, with its own regions |
 //! | `tags=none` | no tags |
-//! | `noise=SD` | appearance values with normal noise of this standard deviation added, the same each time an image is read |
+//! | `project=SEED` | appearance values turned by a random rotation: all that they tell, in no order an eye would know |
+//! | `shift=SD` | appearance values moved by a normal offset of this standard deviation, one for each of three channels that take turns and each image: the colours of crops of RGB pixels |
+//! | `noise=SD` | appearance values with normal noise of this standard deviation added |
+//!
+//! What is drawn for an image is the same each time it is read. A projection comes first, then a
+//! shift, then noise.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +32,11 @@ use crate::images::{ImageSource, SharedImages};
 /// Region values that are geometry, at the end of each region.
 const GEOMETRY: usize = 6;
 
-const FIX: &str = "after ? write swap=SEED, swap_tags=SEED, tags=none or noise=SD, joined by &";
+/// Channels of a shift: red, green and blue take turns.
+const CHANNELS: usize = 3;
+
+const FIX: &str = "after ? write swap=SEED, swap_tags=SEED, tags=none, project=SEED, shift=SD or \
+    noise=SD, joined by &";
 
 /// How images are to be shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -35,6 +44,8 @@ pub(crate) struct View {
     swap: Option<u64>,
     swap_tags: Option<u64>,
     no_tags: bool,
+    project: Option<u64>,
+    shift: f32,
     noise: f32,
 }
 
@@ -59,10 +70,9 @@ impl View {
                 "swap" => view.swap = Some(value.parse().map_err(|_| wrong())?),
                 "swap_tags" => view.swap_tags = Some(value.parse().map_err(|_| wrong())?),
                 "tags" if value == "none" => view.no_tags = true,
-                "noise" => match value.parse() {
-                    Ok(sd) if (0.0..f32::MAX).contains(&sd) => view.noise = sd,
-                    _ => return Err(wrong()),
-                },
+                "project" => view.project = Some(value.parse().map_err(|_| wrong())?),
+                "shift" => view.shift = deviation(value).ok_or_else(wrong)?,
+                "noise" => view.noise = deviation(value).ok_or_else(wrong)?,
                 _ => return Err(wrong()),
             }
         }
@@ -82,6 +92,10 @@ impl View {
         Ok(Arc::new(Shown {
             swap: others(self.swap).map_err(alone)?,
             swap_tags: others(self.swap_tags).map_err(alone)?,
+            rotation: self.project.map(|seed| {
+                let dim = images.region_dim().saturating_sub(GEOMETRY);
+                Rotation::draw(dim, &mut ExampleSeed { seed, epoch: 2 }.rng(0))
+            }),
             path: path.to_path_buf(),
             view: self,
             images,
@@ -103,12 +117,69 @@ fn others(rows: usize, seed: u64) -> std::result::Result<Vec<u32>, ()> {
     Ok(others)
 }
 
+/// A standard deviation: a number that is not negative.
+fn deviation(text: &str) -> Option<f32> {
+    let value = text.parse().ok()?;
+    (0.0..f32::MAX).contains(&value).then_some(value)
+}
+
+/// A draw of the standard normal distribution, by Box and Muller's formula.
+fn normal(rng: &mut impl Rng) -> f32 {
+    // 1 - u keeps zero out of the logarithm.
+    let (u, angle): (f32, f32) = (rng.random(), rng.random());
+    (-2.0 * (1.0 - u).ln()).sqrt() * (std::f32::consts::TAU * angle).cos()
+}
+
+/// A rotation of all values of a region, as a chain of reflections: each takes time in proportion
+/// to the values, where a matrix would take their square.
+struct Rotation {
+    /// Unit vectors `[REFLECTIONS, dim]`; each reflects at the plane it stands on.
+    normals: Vec<Vec<f32>>,
+}
+
+/// Reflections of a rotation. Each moves every value by all others, so a few mix well.
+const REFLECTIONS: usize = 16;
+
+impl Rotation {
+    fn draw(dim: usize, rng: &mut impl Rng) -> Self {
+        let unit = |_| {
+            let vector: Vec<f32> = (0..dim).map(|_| normal(rng)).collect();
+            let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
+            vector.iter().map(|value| value / length).collect()
+        };
+        Self {
+            normals: (0..REFLECTIONS).map(unit).collect(),
+        }
+    }
+
+    fn apply(&self, values: &mut [f32]) {
+        for normal in &self.normals {
+            let along: f32 = values.iter().zip(normal).map(|(v, n)| v * n).sum();
+            for (value, n) in values.iter_mut().zip(normal) {
+                *value -= 2.0 * along * n;
+            }
+        }
+    }
+}
+
 struct Shown {
     images: SharedImages,
     swap: Option<Vec<u32>>,
     swap_tags: Option<Vec<u32>>,
+    rotation: Option<Rotation>,
     view: View,
     path: PathBuf,
+}
+
+impl Shown {
+    /// What is drawn for an image: streams of their own for `part` of it.
+    fn draws(&self, row: usize, part: u64) -> impl Rng {
+        ExampleSeed {
+            seed: 0,
+            epoch: part,
+        }
+        .rng(row)
+    }
 }
 
 fn row_in(others: &Option<Vec<u32>>, row: usize) -> usize {
@@ -130,15 +201,25 @@ impl RegionSource for Shown {
     fn copy_regions(&self, row: usize, out: &mut [f32]) -> std::result::Result<(), SourceError> {
         let row = row_in(&self.swap, row);
         self.images.copy_regions(row, out)?;
-        if self.view.noise > 0.0 {
-            let dim = self.region_dim();
-            let mut rng = ExampleSeed { seed: 0, epoch: 1 }.rng(row);
-            for region in out.chunks_exact_mut(dim) {
-                for value in &mut region[..dim - GEOMETRY] {
-                    // Box and Muller's formula; 1 - u keeps zero out of the logarithm.
-                    let (u, angle): (f32, f32) = (rng.random(), rng.random());
-                    let length = (-2.0 * (1.0 - u).ln()).sqrt();
-                    *value += self.view.noise * length * (std::f32::consts::TAU * angle).cos();
+        let dim = self.region_dim();
+        let appearance = dim.saturating_sub(GEOMETRY);
+        if appearance == 0 {
+            return Ok(());
+        }
+        let (mut colors, mut noise) = (self.draws(row, 3), self.draws(row, 1));
+        let offsets: [f32; CHANNELS] =
+            [(); CHANNELS].map(|()| self.view.shift * normal(&mut colors));
+        for region in out.chunks_exact_mut(dim) {
+            let values = &mut region[..appearance];
+            if let Some(rotation) = &self.rotation {
+                rotation.apply(values);
+            }
+            for (value, offset) in values.iter_mut().zip(offsets.iter().cycle()) {
+                *value += offset;
+            }
+            if self.view.noise > 0.0 {
+                for value in values {
+                    *value += self.view.noise * normal(&mut noise);
                 }
             }
         }
@@ -196,12 +277,16 @@ mod tests {
     fn questions_are_read() {
         let of = |text: &str| View::of_path(Path::new(text)).map_err(|error| error.to_string());
         assert_eq!(of("a/regions"), Ok(None));
-        let (plain, view) = of("a/regions?swap=3&noise=0.5&tags=none").unwrap().unwrap();
+        let (plain, view) = of("a/regions?swap=3&noise=0.5&tags=none&project=2&shift=1")
+            .unwrap()
+            .unwrap();
         assert_eq!(plain, Path::new("a/regions"));
         let wanted = View {
             swap: Some(3),
             swap_tags: None,
             no_tags: true,
+            project: Some(2),
+            shift: 1.0,
             noise: 0.5,
         };
         assert_eq!(view, wanted);
@@ -211,11 +296,32 @@ mod tests {
             "tags=some",
             "noise=-1",
             "noise=nan",
+            "shift=",
+            "project=-1",
             "hue=1",
             "",
         ] {
             let found = of(&format!("a?{wrong}")).expect_err(wrong);
             assert!(found.contains(&format!("`{wrong}` is no view")), "{found}");
         }
+    }
+
+    #[test]
+    fn a_rotation_moves_every_value_and_keeps_lengths_and_angles() {
+        let mut rng = ExampleSeed { seed: 4, epoch: 0 }.rng(0);
+        let rotation = Rotation::draw(48, &mut rng);
+        let mut vectors: Vec<Vec<f32>> = (0..2)
+            .map(|_| (0..48).map(|_| normal(&mut rng)).collect())
+            .collect();
+        let before = vectors.clone();
+        vectors.iter_mut().for_each(|v| rotation.apply(v));
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        for (i, j) in [(0, 0), (0, 1), (1, 1)] {
+            let (was, is) = (dot(&before[i], &before[j]), dot(&vectors[i], &vectors[j]));
+            assert!((was - is).abs() < 1e-3, "{was} {is}");
+        }
+        // Hardly more like what it was than a random vector is.
+        let alike = dot(&before[0], &vectors[0]) / dot(&before[0], &before[0]);
+        assert!(alike.abs() < 0.7, "{alike}");
     }
 }

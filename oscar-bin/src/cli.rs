@@ -11,8 +11,11 @@ use crate::data_inspect::InspectArgs;
 use crate::data_regions::RegionsArgs;
 use crate::evaluate::{EvaluateArgs, PredictArgs};
 use crate::finetune::FinetuneArgs;
+use crate::launch::RunArgs;
 use crate::miniature::TasksArgs;
 use crate::model::ModelArgs;
+use crate::probe::ProbeArgs;
+use crate::score::ScoreArgs;
 
 /// Vision-language pre-training with object tags (Oscar, Oscar+), in Rust on Burn.
 #[derive(Debug, Parser)]
@@ -57,12 +60,16 @@ pub enum LogFormat {
 pub enum Command {
     /// Pre-train Oscar or Oscar+
     Train(TrainArgs),
+    /// Measure what a pre-trained run reads from images
+    Probe(ProbeArgs),
     /// Fine-tune a task
     Finetune(FinetuneArgs),
     /// Score fine-tuned weights
     Evaluate(EvaluateArgs),
     /// Ask fine-tuned weights about one image
     Predict(PredictArgs),
+    /// Score files of predictions, without a model
+    Score(ScoreArgs),
     /// Build, check and look at data sets
     Data(DataArgs),
     /// Import, export and inspect weights
@@ -84,44 +91,8 @@ pub enum Command {
         --set data.train.regions=regions --init bert/model.safetensors \\\n    \
         --init-random bert.img_embedding --init-random cls.seq_relationship")]
 pub struct TrainArgs {
-    /// Recipe: a built-in name (see `oscar-bin recipes`) or a TOML file [default: quickstart]
-    #[arg(short, long, value_name = "RECIPE")]
-    pub config: Option<String>,
-    /// Override a key of the recipe; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub sets: Vec<String>,
-    /// Name of the run, written to RUNS_DIR/NAME [default: the recipe's, numbered]
-    #[arg(short, long)]
-    pub name: Option<String>,
-    /// Where runs are written
-    #[arg(
-        long,
-        default_value = "runs",
-        env = "OSCAR_RUNS_DIR",
-        value_name = "DIR"
-    )]
-    pub runs_dir: PathBuf,
-    /// Go on from the newest checkpoint of the run NAME, or of the newest run
-    #[arg(short, long)]
-    pub resume: bool,
-    /// Start weights: a safetensors or PyTorch file, or a directory with model.safetensors or
-    /// pytorch_model.bin
-    #[arg(long, value_name = "CHECKPOINT")]
-    pub init: Option<PathBuf>,
-    /// Part of the model, by official name, that may start random if CHECKPOINT lacks it, or `all`
-    #[arg(long, value_name = "PART")]
-    pub init_random: Vec<String>,
-    /// Seed of everything random [default: the recipe's]
-    #[arg(long)]
-    pub seed: Option<u64>,
     #[command(flatten)]
-    pub device: DeviceArgs,
-    /// Print the configuration that the recipe and the flags make, and do nothing else
-    #[arg(long)]
-    pub print_config: bool,
-    /// Print the results as one JSON document on standard output
-    #[arg(long)]
-    pub json: bool,
+    pub run: RunArgs,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use figment::value::{Dict, Value};
 use oscar_core::config::ModelConfig;
 use oscar_pretraining::{CorpusConfig, ExtraConfig, MixConfig, PretrainConfig};
+use oscar_train::InitConfig;
 use oscar_train::finetune::{AnyTask, FinetuneConfig, Split};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,6 +37,15 @@ pub trait Configuration: Serialize + DeserializeOwned {
 
     /// The vocabulary, which may be a file of the shipped sample.
     fn vocab(&mut self) -> &mut Option<String>;
+
+    /// Where the weights start.
+    fn init(&mut self) -> &mut InitConfig;
+
+    /// Checks what can be checked without opening a file.
+    ///
+    /// # Errors
+    /// The first key whose value is out of range.
+    fn validate(&self) -> Result<()>;
 
     /// Sets what follows from other keys, so that it is shown as it will be.
     fn settle(&mut self) {}
@@ -71,6 +81,14 @@ impl Configuration for PretrainConfig {
 
     fn vocab(&mut self) -> &mut Option<String> {
         &mut self.data.vocab
+    }
+
+    fn init(&mut self) -> &mut InitConfig {
+        &mut self.init
+    }
+
+    fn validate(&self) -> Result<()> {
+        self.validate().map_err(|error| anyhow!(error))
     }
 
     fn settle(&mut self) {
@@ -113,6 +131,14 @@ impl<T: AnyTask> Configuration for FinetuneConfig<T> {
 
     fn vocab(&mut self) -> &mut Option<String> {
         &mut self.data.vocab
+    }
+
+    fn init(&mut self) -> &mut InitConfig {
+        &mut self.init
+    }
+
+    fn validate(&self) -> Result<()> {
+        self.validate().map_err(|error| anyhow!(error))
     }
 }
 

@@ -1,21 +1,20 @@
 //! `oscar-bin finetune`.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::marker::PhantomData;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use clap::Args;
 use oscar_core::ops::TrainBackend;
-use oscar_train::finetune::{AnyTask, FinetuneConfig, FinetuneReport, FinetuneRun, finetune};
-use oscar_train::{Interrupter, RunDir, bytes, duration};
+use oscar_train::finetune::{FinetuneConfig, FinetuneReport, FinetuneRun, AnyTask, finetune};
+use oscar_train::{Outcome, bytes, duration};
 use serde_json::json;
 
-use crate::backend::{self, OnBackend, dispatch};
-use crate::cli::{DeviceArgs, Global};
+use crate::cli::Global;
 use crate::config::{self, Source};
-use crate::runs::{self, CONFIG_FILE, LOG_FILE};
+use crate::launch::{RunArgs, Session, Training, launch};
 use crate::tasks::{OnTask, on_task};
-use crate::{Ending, logging, sample, scores, session};
+use crate::{Ending, scores};
 
 /// Fine-tunes pre-trained weights for a task, scores the best ones and writes the task's prediction
 /// file. Without --config it runs the task's miniature on the shipped sample, in minutes on a CPU.
@@ -30,43 +29,8 @@ pub struct FinetuneArgs {
     /// The task
     #[arg(short, long)]
     pub task: String,
-    /// Recipe: a built-in name (see `oscar-bin recipes`) or a TOML file [default: the miniature]
-    #[arg(short, long, value_name = "RECIPE")]
-    pub config: Option<String>,
-    /// Override a key of the recipe; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub sets: Vec<String>,
-    /// Name of the run, written to RUNS_DIR/NAME [default: the recipe's, numbered]
-    #[arg(short, long)]
-    pub name: Option<String>,
-    /// Where runs are written
-    #[arg(
-        long,
-        default_value = "runs",
-        env = "OSCAR_RUNS_DIR",
-        value_name = "DIR"
-    )]
-    pub runs_dir: PathBuf,
-    /// Go on from the newest checkpoint of the run NAME, or of the newest run
-    #[arg(short, long)]
-    pub resume: bool,
-    /// Start weights: a file, or a directory with weights and config.json
-    #[arg(long, value_name = "CHECKPOINT")]
-    pub init: Option<PathBuf>,
-    /// Part of the model, by official name, that may start random if CHECKPOINT lacks it, or `all`
-    #[arg(long, value_name = "PART")]
-    pub init_random: Vec<String>,
-    /// Seed of everything random [default: the recipe's]
-    #[arg(long)]
-    pub seed: Option<u64>,
     #[command(flatten)]
-    pub device: DeviceArgs,
-    /// Print the configuration that the recipe and the flags make, and do nothing else
-    #[arg(long)]
-    pub print_config: bool,
-    /// Print the results as one JSON document on standard output
-    #[arg(long)]
-    pub json: bool,
+    pub run: RunArgs,
 }
 
 /// Fine-tunes, and prints what came of it.
@@ -79,81 +43,67 @@ struct Finetune<'a> {
     args: &'a FinetuneArgs,
 }
 
-const UNUSABLE: &str = "the configuration cannot be used";
-
 impl OnTask for Finetune<'_> {
     type Output = Ending;
 
     fn run<T: AnyTask>(self) -> Result<Ending> {
         let Self { global, args } = self;
-        let miniature = format!("{}-mini", T::NAME);
-        let source = Source::open(args.config.as_deref().unwrap_or(&miniature))?;
-        backend::check(&args.device)?;
-        let (recipe, directory) = match args.resume {
-            false => (resolve::<T>(&source, args)?, None),
-            true => {
-                let directory = runs::existing_run(&args.runs_dir, args.name.as_deref())?;
-                let recipe = resume::<T>(args, &source, &directory)?;
-                (recipe, Some(directory))
-            }
+        let training = Finetuning::<T> {
+            scored: scores::bar(global),
+            task: PhantomData,
         };
-        recipe.validate().context(UNUSABLE)?;
-        if args.print_config {
-            write!(std::io::stdout(), "{}", config::to_toml(&recipe)?)?;
-            return Ok(Ending::Done);
-        }
-        warn_of_batch::<T>(&source, &recipe)?;
-        let directory = match directory {
-            Some(directory) => directory,
-            None => runs::new_run(&args.runs_dir, args.name.as_deref(), &source.name)?,
-        };
-        train(global, args, recipe, &directory)
+        launch(global, &args.run, training)
     }
 }
 
-/// The recipe with the flags, which are shorthands for keys.
-fn resolve<T: AnyTask>(source: &Source, args: &FinetuneArgs) -> Result<FinetuneConfig<T>> {
-    let mut sets = args.sets.clone();
-    if let Some(checkpoint) = &args.init {
-        // Before the layers are merged: the model's sizes are those beside the weights.
-        let path = toml::Value::String(checkpoint.display().to_string());
-        sets.push(format!("init.checkpoint={path}"));
-    }
-    if let Some(seed) = args.seed {
-        sets.push(format!("train.seed={seed}"));
-    }
-    let mut recipe: FinetuneConfig<T> = config::resolve(source, &sets)?;
-    for part in &args.init_random {
-        if !recipe.init.random.contains(part) {
-            recipe.init.random.push(part.clone());
-        }
-    }
-    Ok(recipe)
+struct Finetuning<T> {
+    scored: Box<dyn Fn(usize, usize) + Send + Sync>,
+    task: PhantomData<T>,
 }
 
-/// The run's own configuration if it has one, else the recipe; then the flags.
-fn resume<T: AnyTask>(
-    args: &FinetuneArgs,
-    source: &Source,
-    directory: &Path,
-) -> Result<FinetuneConfig<T>> {
-    let own = directory.join(CONFIG_FILE);
-    if !own.exists() {
-        return resolve(source, args);
+impl<T: AnyTask> Training for Finetuning<T> {
+    type Recipe = FinetuneConfig<T>;
+    type Report = FinetuneReport;
+
+    fn command(&self) -> String {
+        format!("finetune --task {}", T::NAME)
     }
-    if args.config.is_some() {
-        tracing::warn!(
-            "--config is not read again: the run goes on with {}",
-            own.display()
-        );
+
+    fn default_recipe(&self) -> String {
+        format!("{}-mini", T::NAME)
     }
-    let own = Source::file(&own)?;
-    let recipe = resolve(&own, args)?;
-    if directory.join("checkpoint").exists() {
-        let as_started: FinetuneConfig<T> = config::resolve(&own, &[])?;
-        runs::require_same(directory, &as_started, &recipe)?;
+
+    fn announce(&self, source: &Source, recipe: &FinetuneConfig<T>) -> Result<()> {
+        warn_of_batch(source, recipe)
     }
-    Ok(recipe)
+
+    fn train<B: TrainBackend>(
+        self,
+        recipe: FinetuneConfig<T>,
+        session: Session,
+        device: B::Device,
+    ) -> Result<FinetuneReport> {
+        let options = FinetuneRun {
+            run: session.run,
+            resume: session.resume,
+            interrupter: session.interrupter,
+            dashboard: session.dashboard,
+            progress: session.progress,
+            scored: self.scored,
+        };
+        finetune::<B, T>(recipe, device, options).map_err(|error| anyhow!(error))
+    }
+
+    fn outcome(report: &FinetuneReport) -> &Outcome {
+        &report.outcome
+    }
+
+    fn print(report: &FinetuneReport, json: bool) -> Result<()> {
+        match json {
+            true => print_json::<T>(report),
+            false => print(report),
+        }
+    }
 }
 
 /// States the effective batch, and warns where it is not the recipe's: published learning rates
@@ -175,68 +125,6 @@ fn warn_of_batch<T: AnyTask>(source: &Source, recipe: &FinetuneConfig<T>) -> Res
         );
     }
     Ok(())
-}
-
-fn train<T: AnyTask>(
-    global: &Global,
-    args: &FinetuneArgs,
-    mut recipe: FinetuneConfig<T>,
-    directory: &Path,
-) -> Result<Ending> {
-    let run = RunDir::lock(directory)?;
-    config::write(&directory.join(CONFIG_FILE), &recipe)?;
-    tracing::info!("run {}", directory.display());
-    let interrupter = Interrupter::new();
-    session::stop_on_signal(interrupter.clone())?;
-    let options = FinetuneRun {
-        run,
-        resume: args.resume,
-        interrupter,
-        dashboard: !global.quiet && session::has_dashboard(),
-        progress: logging::progress(global),
-        scored: scores::bar(global),
-    };
-    let trained = sample::provide(&mut recipe, &args.runs_dir).and_then(|()| {
-        if options.dashboard {
-            logging::to_file(&directory.join(LOG_FILE))?;
-        }
-        dispatch(&args.device, Computation { recipe, options })
-    });
-    logging::to_screen();
-    let report = trained.inspect_err(|_| {
-        if !args.resume {
-            runs::remove_unused(directory);
-        }
-    })?;
-    if report.outcome.interrupted {
-        let command = format!("finetune --task {}", T::NAME);
-        let step = report.outcome.step;
-        return Ok(session::interrupted(
-            global,
-            &command,
-            step,
-            directory,
-            &args.runs_dir,
-        ));
-    }
-    match args.json {
-        true => print_json::<T>(&report)?,
-        false => print(&report)?,
-    }
-    Ok(Ending::Done)
-}
-
-struct Computation<T: AnyTask> {
-    recipe: FinetuneConfig<T>,
-    options: FinetuneRun,
-}
-
-impl<T: AnyTask> OnBackend for Computation<T> {
-    type Output = FinetuneReport;
-
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<FinetuneReport> {
-        finetune::<B, T>(self.recipe, device, self.options).map_err(|error| anyhow!(error))
-    }
 }
 
 fn print(report: &FinetuneReport) -> Result<()> {

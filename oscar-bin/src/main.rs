@@ -14,12 +14,15 @@ mod data_inspect;
 mod data_regions;
 mod evaluate;
 mod finetune;
+mod launch;
 mod logging;
 mod miniature;
 mod model;
+mod probe;
 mod recipes;
 mod runs;
 mod sample;
+mod score;
 mod scores;
 mod session;
 mod tasks;
@@ -45,9 +48,11 @@ fn main() -> ExitCode {
     logging::init(&cli.global);
     let result = match &cli.command {
         Command::Train(args) => train::run(&cli.global, args),
+        Command::Probe(args) => probe::run(&cli.global, args),
         Command::Finetune(args) => finetune::run(&cli.global, args),
         Command::Evaluate(args) => evaluate::run(&cli.global, args),
         Command::Predict(args) => evaluate::predict(args),
+        Command::Score(args) => score::run(args),
         Command::Data(args) => data::run(&cli.global, args),
         Command::Model(args) => model::run(args),
         Command::Bench(args) => bench::run(args),

@@ -31,6 +31,7 @@ pub const RECIPES: &[Recipe] = recipes! {
     "vqa-vinvl-base" => "finetune/vqa-vinvl-base.toml",
     "vqa-vinvl-large" => "finetune/vqa-vinvl-large.toml",
     "vqa-mini" => "finetune/vqa-mini.toml",
+    "vqa-question-only" => "finetune/vqa-question-only.toml",
     "gqa-base" => "finetune/gqa-base.toml",
     "gqa-balanced" => "finetune/gqa-balanced.toml",
     "gqa-vinvl-base" => "finetune/gqa-vinvl-base.toml",

@@ -1,152 +1,63 @@
 //! `oscar-bin train`.
 
 use std::io::Write;
-use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use oscar_core::ops::TrainBackend;
 use oscar_pretraining::{
     CONTRASTIVE_ACCURACY, MLM_ACCURACY, PretrainConfig, PretrainReport, RunOptions, pretrain,
 };
-use oscar_train::{Interrupter, RunDir, bytes, duration};
+use oscar_train::{Outcome, bytes, duration};
 use serde_json::json;
 
 use crate::Ending;
-use crate::backend::{self, OnBackend, dispatch};
 use crate::cli::{Global, TrainArgs};
-use crate::config::{self, Source};
-use crate::runs::{self, CONFIG_FILE, LOG_FILE};
-use crate::{logging, sample, session};
+use crate::launch::{Session, Training, launch};
 
 /// Pre-trains, prints what was learned and where the run lies.
 pub fn run(global: &Global, args: &TrainArgs) -> Result<Ending> {
-    let source = Source::open(args.config.as_deref().unwrap_or("quickstart"))?;
-    if args.print_config && !args.resume {
-        let recipe = with_flags(config::resolve(&source, &args.sets)?, args);
-        return print_config(&recipe);
+    launch(global, &args.run, Pretraining)
+}
+
+struct Pretraining;
+
+impl Training for Pretraining {
+    type Recipe = PretrainConfig;
+    type Report = PretrainReport;
+
+    fn command(&self) -> String {
+        "train".into()
     }
-    backend::check(&args.device)?;
-    match args.resume {
-        true => {
-            let directory = runs::existing_run(&args.runs_dir, args.name.as_deref())?;
-            let recipe = resume(args, &source, &directory)?;
-            match args.print_config {
-                true => print_config(&recipe),
-                false => train(global, args, recipe, &directory),
-            }
+
+    fn default_recipe(&self) -> String {
+        "quickstart".into()
+    }
+
+    fn train<B: TrainBackend>(
+        self,
+        recipe: PretrainConfig,
+        session: Session,
+        device: B::Device,
+    ) -> Result<PretrainReport> {
+        let options = RunOptions {
+            run: session.run,
+            resume: session.resume,
+            interrupter: session.interrupter,
+            dashboard: session.dashboard,
+            progress: session.progress,
+        };
+        pretrain::<B>(recipe, device, options).map_err(|error| anyhow!(error))
+    }
+
+    fn outcome(report: &PretrainReport) -> &Outcome {
+        &report.outcome
+    }
+
+    fn print(report: &PretrainReport, json: bool) -> Result<()> {
+        match json {
+            true => print_json(report),
+            false => print(report),
         }
-        false => {
-            let recipe = with_flags(config::resolve(&source, &args.sets)?, args);
-            recipe.validate().context(UNUSABLE)?;
-            let directory = runs::new_run(&args.runs_dir, args.name.as_deref(), &source.name)?;
-            train(global, args, recipe, &directory)
-        }
-    }
-}
-
-const UNUSABLE: &str = "the configuration cannot be used";
-
-fn print_config(recipe: &PretrainConfig) -> Result<Ending> {
-    recipe.validate().context(UNUSABLE)?;
-    write!(std::io::stdout(), "{}", config::to_toml(recipe)?)?;
-    Ok(Ending::Done)
-}
-
-/// The run's own configuration if it has one, else the recipe; then the flags.
-fn resume(args: &TrainArgs, source: &Source, directory: &Path) -> Result<PretrainConfig> {
-    let own = directory.join(CONFIG_FILE);
-    if !own.exists() {
-        return Ok(with_flags(config::resolve(source, &args.sets)?, args));
-    }
-    if args.config.is_some() {
-        tracing::warn!(
-            "--config is not read again: the run goes on with {}",
-            own.display()
-        );
-    }
-    let own = Source::file(&own)?;
-    let recipe = with_flags(config::resolve(&own, &args.sets)?, args);
-    if directory.join("checkpoint").exists() {
-        let as_started: PretrainConfig = config::resolve(&own, &[])?;
-        runs::require_same(directory, &as_started, &recipe)?;
-    }
-    Ok(recipe)
-}
-
-fn with_flags(mut recipe: PretrainConfig, args: &TrainArgs) -> PretrainConfig {
-    if let Some(seed) = args.seed {
-        recipe.train.seed = seed;
-    }
-    if let Some(checkpoint) = &args.init {
-        recipe.init.checkpoint = Some(checkpoint.clone());
-    }
-    for part in &args.init_random {
-        if !recipe.init.random.contains(part) {
-            recipe.init.random.push(part.clone());
-        }
-    }
-    recipe
-}
-
-fn train(
-    global: &Global,
-    args: &TrainArgs,
-    mut recipe: PretrainConfig,
-    directory: &Path,
-) -> Result<Ending> {
-    recipe.validate().context(UNUSABLE)?;
-    let run = RunDir::lock(directory)?;
-    config::write(&directory.join(CONFIG_FILE), &recipe)?;
-    tracing::info!("run {}", directory.display());
-
-    let interrupter = Interrupter::new();
-    session::stop_on_signal(interrupter.clone())?;
-    let options = RunOptions {
-        run,
-        resume: args.resume,
-        interrupter,
-        dashboard: !global.quiet && session::has_dashboard(),
-        progress: logging::progress(global),
-    };
-    let trained = sample::provide(&mut recipe, &args.runs_dir).and_then(|()| {
-        if options.dashboard {
-            logging::to_file(&directory.join(LOG_FILE))?;
-        }
-        dispatch(&args.device, Pretrain { recipe, options })
-    });
-    logging::to_screen();
-    let report = trained.inspect_err(|_| {
-        if !args.resume {
-            runs::remove_unused(directory);
-        }
-    })?;
-
-    if report.outcome.interrupted {
-        return Ok(session::interrupted(
-            global,
-            "train",
-            report.outcome.step,
-            directory,
-            &args.runs_dir,
-        ));
-    }
-    match args.json {
-        true => print_json(&report)?,
-        false => print(&report)?,
-    }
-    Ok(Ending::Done)
-}
-
-struct Pretrain {
-    recipe: PretrainConfig,
-    options: RunOptions,
-}
-
-impl OnBackend for Pretrain {
-    type Output = PretrainReport;
-
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<PretrainReport> {
-        pretrain::<B>(self.recipe, device, self.options).map_err(|error| anyhow!(error))
     }
 }
 

@@ -33,7 +33,8 @@ pub use optim::{AdamW, AdamWConfig, MomentsRecord, clip_grad_norm};
 pub use order::{Pick, Portion, Sequence, Shuffle};
 pub use renderer::{LineRenderer, bytes, duration};
 pub use run::{
-    Best, FixedSettings, MODEL_FILE, RunDir, TrainState, write_directory, write_file, write_json,
+    Best, FixedSettings, MODEL_FILE, RunDir, TrainState, checkpoints, write_directory, write_file,
+    write_json,
 };
 pub use schedule::{LinearSchedule, ScheduleOrder};
 pub use settings::{OptimizerConfig, TrainConfig};

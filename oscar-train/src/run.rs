@@ -26,6 +26,9 @@ const VERSION: u32 = 1;
 
 /// File of weights, in checkpoints and in `best/` and `last/`.
 pub const MODEL_FILE: &str = "model.safetensors";
+
+/// Where a run keeps its checkpoints.
+const CHECKPOINTS: &str = "checkpoint";
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 const STATE_FILE: &str = "state.json";
 
@@ -125,7 +128,7 @@ impl RunDir {
     }
 
     fn checkpoints(&self) -> PathBuf {
-        self.path.join("checkpoint")
+        self.path.join(CHECKPOINTS)
     }
 
     /// The complete checkpoints, oldest first.
@@ -134,26 +137,7 @@ impl RunDir {
     ///
     /// If the directory cannot be listed.
     pub fn list(&self) -> Result<Vec<(usize, PathBuf)>, TrainError> {
-        let directory = self.checkpoints();
-        let mut found = Vec::new();
-        let entries = match fs::read_dir(&directory) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
-            Err(error) => return Err(io("list", &directory)(error)),
-        };
-        for entry in entries {
-            let path = entry.map_err(io("list", &directory))?.path();
-            let step = path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .and_then(|name| name.strip_prefix("step-"))
-                .and_then(|step| step.parse().ok());
-            if let Some(step) = step {
-                found.push((step, path));
-            }
-        }
-        found.sort();
-        Ok(found)
+        checkpoints(&self.path)
     }
 
     /// Writes a checkpoint and deletes all but the newest `keep`.
@@ -214,6 +198,34 @@ impl RunDir {
         let moments = checkpoint::read_tensors(path.join(OPTIMIZER_FILE))?;
         Ok((model, optimizer.load_state(moments, device)?, Some(state)))
     }
+}
+
+/// The complete checkpoints of the run in `run` with their steps, oldest first.
+///
+/// # Errors
+///
+/// If the directory cannot be listed.
+pub fn checkpoints(run: &Path) -> Result<Vec<(usize, PathBuf)>, TrainError> {
+    let directory = run.join(CHECKPOINTS);
+    let mut found = Vec::new();
+    let entries = match fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+        Err(error) => return Err(io("list", &directory)(error)),
+    };
+    for entry in entries {
+        let path = entry.map_err(io("list", &directory))?.path();
+        let step = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.strip_prefix("step-"))
+            .and_then(|step| step.parse().ok());
+        if let Some(step) = step {
+            found.push((step, path));
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// Fills a new directory beside `target`, syncs it and puts it in the place of `target`.

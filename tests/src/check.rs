@@ -264,6 +264,21 @@ impl Checks {
         self.done.insert(name.into());
     }
 
+    /// Compares numbers that may differ by a share of the expected one.
+    pub fn close(&mut self, name: &str, got: f64, expected: f64, share: f64) {
+        self.within(name, got, expected, share * expected.abs());
+    }
+
+    /// Compares numbers that may differ by `tolerance`.
+    pub fn within(&mut self, name: &str, got: f64, expected: f64, tolerance: f64) {
+        self.report.checks.push(Check {
+            name: name.into(),
+            error: (got - expected).abs(),
+            tolerance,
+            detail: format!("expected {expected}, got {got}"),
+        });
+    }
+
     /// What was compared.
     pub fn finish(mut self) -> Report {
         let names = self.expected.0.into_keys();

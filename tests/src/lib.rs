@@ -7,6 +7,7 @@
 
 mod backbone;
 mod captioning;
+mod captions;
 mod check;
 mod classification;
 mod fault;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::fault::Fault;
 use crate::host::Tensors;
-use crate::vqa;
+use crate::{captions, vqa};
 
 /// What a set is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub enum Kind {
     Tokenizer,
     /// Accuracies, normalised answers and scores to learn from.
     VqaEvaluation,
+    /// Tokens, scores and rewards of captions.
+    CaptionEvaluation,
     /// Ranks of a retrieval.
     RetrievalRanks,
     /// Loss, gradients and generated captions.
@@ -62,6 +64,7 @@ impl Kind {
             Self::Transfer => "transfer",
             Self::Tokenizer => "tokenizer",
             Self::VqaEvaluation => "VQA evaluation",
+            Self::CaptionEvaluation => "caption evaluation",
             Self::RetrievalRanks => "retrieval ranks",
             Self::Captioning => "captioning",
             Self::CaptioningSteps => "captioning steps",
@@ -90,7 +93,7 @@ impl Set {
     ///
     /// If a folder cannot be read or a set's description is not JSON.
     pub fn discover(dir: &Path) -> Result<Vec<Self>, String> {
-        let marks = ["meta.json", "expected.json", vqa::FILE];
+        let marks = ["meta.json", "expected.json", vqa::FILE, captions::FILE];
         if marks.iter().any(|mark| dir.join(mark).is_file()) {
             return Ok(vec![Self::open(dir)?]);
         }
@@ -189,6 +192,9 @@ fn note(meta: &Value) -> &str {
 fn kind_of_files(dir: &Path) -> Result<Result<Kind, String>, String> {
     if dir.join(vqa::FILE).is_file() {
         return Ok(Ok(Kind::VqaEvaluation));
+    }
+    if dir.join(captions::FILE).is_file() {
+        return Ok(Ok(Kind::CaptionEvaluation));
     }
     let path = dir.join("expected.json");
     if !path.is_file() {

@@ -14,7 +14,7 @@ use crate::check::{Check, Report};
 use crate::fault::Fault;
 use crate::set::{Kind, Set};
 use crate::steps::{self, Script};
-use crate::{backbone, captioning, classification, files, pretraining, retrieval, sampling, vqa};
+use crate::{backbone, captioning, captions, classification, files, pretraining, retrieval, sampling, vqa};
 
 /// What came of a set.
 #[derive(Clone, Debug)]
@@ -114,6 +114,7 @@ fn check<B: TrainBackend>(
         Kind::Transfer => files::check_transfer::<B>(set, device),
         Kind::Tokenizer => files::check_tokenizer(set),
         Kind::VqaEvaluation => vqa::check(set),
+        Kind::CaptionEvaluation => captions::check(set),
         Kind::RetrievalRanks => retrieval::check(set),
         Kind::Captioning => captioning::check::<B>(set, fault, device),
         Kind::CaptioningSteps => {

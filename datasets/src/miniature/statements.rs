@@ -40,15 +40,16 @@ pub(super) struct Stated {
 
 fn all() -> Vec<Vec<Statement>> {
     let each = |statement: fn(Kind) -> Statement| Kind::all().map(statement).collect();
-    vec![
-        each(S::Both),
-        each(S::Neither),
-        each(S::ExactlyOne),
-        each(S::Left),
-        each(S::Right),
-        each(S::MoreLeft),
-        each(S::MoreRight),
-    ]
+    // Where one image alone never tells, a model has nothing to start from: what it learned of
+    // single images first, it joins afterwards. So the simple forms come twice.
+    let simple = [S::Left, S::Right, S::MoreLeft, S::MoreRight];
+    let joint = [S::Both, S::Neither, S::ExactlyOne];
+    simple
+        .into_iter()
+        .chain(simple)
+        .chain(joint)
+        .map(each)
+        .collect()
 }
 
 impl Statement {
@@ -96,7 +97,7 @@ impl Statement {
     }
 }
 
-/// About as many judged pairs as there are scenes, of statements of all forms alike.
+/// About as many judged pairs as there are scenes, of statements of every form, the simple ones twice as often.
 ///
 /// Each image of a pair shows what the statement is about in every second pair, whatever the
 /// label: neither image alone gives most statements away.

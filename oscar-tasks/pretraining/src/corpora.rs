@@ -30,10 +30,7 @@ impl Corpora {
     /// If one is not set or cannot be opened, or their regions differ in size.
     pub(crate) fn open(data: &DataConfig) -> Result<Self, PretrainError> {
         let parts = training_parts(data)?;
-        let validation = data.validation.as_ref().ok_or(PretrainError::Unset {
-            key: "data.validation",
-            what: "the corpus and the regions to validate on",
-        })?;
+        let validation = validation_of(data)?;
         let mut region_dim = None;
         let (train, portions) = open_training(&parts, &mut region_dim)?;
         let validation = open(validation, "data.validation", &mut region_dim)?;
@@ -53,6 +50,26 @@ impl Corpora {
             region_dim: region_dim.unwrap_or(0),
         })
     }
+}
+
+fn validation_of(data: &DataConfig) -> Result<&CorpusConfig, PretrainError> {
+    data.validation.as_ref().ok_or(PretrainError::Unset {
+        key: "data.validation",
+        what: "the corpus and the regions to validate on",
+    })
+}
+
+/// Opens the validation corpus alone; gives the size of its regions too.
+///
+/// # Errors
+///
+/// If it is not set or cannot be opened.
+pub(crate) fn open_validation(
+    data: &DataConfig,
+) -> Result<(Arc<dyn ExampleSource>, usize), PretrainError> {
+    let mut region_dim = None;
+    let corpus = open(validation_of(data)?, "data.validation", &mut region_dim)?;
+    Ok((corpus, region_dim.unwrap_or(0)))
 }
 
 /// Opens one corpus, whose regions must have `region_dim` values if that is known by now.

@@ -2,7 +2,8 @@
 //!
 //! Words of held-out captions are masked and guessed twice: beside the image's own regions and
 //! tags, and beside another image's. What the first guess gets right and the second does not was
-//! read from the image.
+//! read from the image. Swapping regions and tags one by one tells which of the two it was read
+//! from.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use oscar_core::model::OscarForPretraining;
 use oscar_core::ops::OscarBackend;
 use serde::{Deserialize, Serialize};
 
+use crate::share::{Share, Tally};
 use crate::task::hits;
 
 /// `[grounding]` of a recipe.
@@ -50,6 +52,19 @@ pub struct Grounding {
     pub words: usize,
     /// Captions looked at.
     pub captions: usize,
+}
+
+/// What a caption is shown with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Its image's own regions and tags.
+    OwnImage,
+    /// Another image's.
+    OtherImage,
+    /// Another image's regions, its own tags.
+    OtherRegions,
+    /// Its own regions, another image's tags.
+    OtherTags,
 }
 
 /// Measures [`Grounding`] of a model on a corpus.
@@ -123,46 +138,75 @@ impl GroundingProbe {
         if self.examples < 2 {
             return Ok(None);
         }
-        let (mut own, mut other) = (Tally::default(), Tally::default());
-        let mut captions = 0;
-        for start in (0..self.examples).step_by(batch_size) {
-            let (mut with_own, mut with_other) = (Vec::new(), Vec::new());
-            for index in start..(start + batch_size).min(self.examples) {
-                if let Some((one, two)) = self.pair(index)? {
-                    with_own.push(one);
-                    with_other.push(two);
-                }
-            }
-            if with_own.is_empty() {
-                continue;
-            }
-            captions += with_own.len();
-            own.add(self.guess(model, with_own, device)?);
-            other.add(self.guess(model, with_other, device)?);
-        }
-        Ok((own.words > 0.0).then(|| Grounding {
-            own_image: own.right / own.words,
-            other_image: other.right / other.words,
-            words: own.words as usize,
-            captions,
+        let shown = [Shown::OwnImage, Shown::OtherImage];
+        let [own, other] = self.shares(model, shown, batch_size, device)?;
+        Ok((own.of > 0).then_some(Grounding {
+            own_image: own.share,
+            other_image: other.share,
+            words: own.of,
+            captions: own.groups,
         }))
     }
 
-    /// Caption `index` with the same words masked, beside its own image and beside another.
-    fn pair(&self, index: usize) -> Result<Option<(EncodedPair, EncodedPair)>, InputError> {
-        let example = self.read(index)?;
-        let Some(other) = self.another_image(index, &example)? else {
-            return Ok(None);
+    /// Shares of the same masked words that `model` guesses right, the captions shown in each of
+    /// these ways.
+    ///
+    /// # Errors
+    ///
+    /// If a row cannot be read or encoded.
+    pub fn shares<B: OscarBackend, const N: usize>(
+        &self,
+        model: &OscarForPretraining<B>,
+        shown: [Shown; N],
+        batch_size: usize,
+        device: &B::Device,
+    ) -> Result<[Share; N], InputError> {
+        let mut tallies = shown.map(|_| Tally::default());
+        for start in (0..self.examples).step_by(batch_size) {
+            let mut rows = shown.map(|_| Vec::new());
+            for index in start..(start + batch_size).min(self.examples) {
+                let example = self.read(index)?;
+                let Some(other) = self.another_image(index, &example)? else {
+                    continue;
+                };
+                for (shown, rows) in shown.iter().zip(&mut rows) {
+                    rows.push(self.encode(index, &example, &other, *shown)?);
+                }
+            }
+            for (tally, rows) in tallies.iter_mut().zip(rows) {
+                if !rows.is_empty() {
+                    self.guess(model, rows, tally, device)?;
+                }
+            }
+        }
+        Ok(tallies.map(|tally| tally.share()))
+    }
+
+    /// Caption `index`, the same words masked whatever it is shown with.
+    fn encode(
+        &self,
+        index: usize,
+        example: &Example,
+        other: &Example,
+        shown: Shown,
+    ) -> Result<EncodedPair, InputError> {
+        let with_tags_of = |image: &Example, tags: &Example| Example {
+            text_b: tags.text_b.clone(),
+            ..image.clone()
+        };
+        let swap = match shown {
+            Shown::OwnImage => None,
+            Shown::OtherImage => Some(other.clone()),
+            Shown::OtherRegions => Some(with_tags_of(other, example)),
+            Shown::OtherTags => Some(with_tags_of(example, other)),
         };
         let seed = ExampleSeed {
             seed: self.seed,
             epoch: 0,
         };
-        let encode = |swap| {
-            self.encoder
-                .encode_probe(&example, &self.targets, &mut seed.rng(index), swap)
-        };
-        Ok(Some((encode(None)?, encode(Some(&other))?)))
+        let mut rng = seed.rng(index);
+        self.encoder
+            .encode_probe(example, &self.targets, &mut rng, swap.as_ref())
     }
 
     /// The first row with another image, half the corpus away.
@@ -187,35 +231,29 @@ impl GroundingProbe {
             .map_err(|source| InputError::Row { row: index, source })
     }
 
+    /// Counts the words guessed right, by caption.
     fn guess<B: OscarBackend>(
         &self,
         model: &OscarForPretraining<B>,
         rows: Vec<EncodedPair>,
+        tally: &mut Tally,
         device: &B::Device,
-    ) -> Result<Tally, InputError> {
+    ) -> Result<(), InputError> {
+        let words: Vec<usize> = rows.iter().map(|row| row.masked.len()).collect();
         let batch = self.batcher.try_batch::<B>(rows, device)?;
         let encoded = model.backbone().forward(batch.input);
         let logits = model.predict_tokens(&encoded, batch.masked_positions);
-        let right = (hits(logits, batch.masked_labels) * batch.masked_weights.clone()).sum();
-        let scalar = |tensor: burn::tensor::Tensor<B, 1>| {
-            tensor.into_data().iter::<f64>().next().unwrap_or(0.0)
-        };
-        Ok(Tally {
-            right: scalar(right),
-            words: scalar(batch.masked_weights.sum()),
-        })
-    }
-}
-
-#[derive(Default)]
-struct Tally {
-    right: f64,
-    words: f64,
-}
-
-impl Tally {
-    fn add(&mut self, other: Tally) {
-        self.right += other.right;
-        self.words += other.words;
+        let right: Vec<f64> = hits(logits, batch.masked_labels)
+            .into_data()
+            .iter::<f64>()
+            .collect();
+        // Masked words stand row by row; what follows the last is padding.
+        let mut rest = &right[..];
+        for words in words {
+            let (of_row, after) = rest.split_at(words.min(rest.len()));
+            tally.add(of_row.iter().sum(), words);
+            rest = after;
+        }
+        Ok(())
     }
 }

@@ -6,11 +6,15 @@ mod config;
 mod corpora;
 mod data;
 mod grounding;
+mod probe;
 mod run;
+mod share;
 mod task;
 
 pub use config::{CorpusConfig, DataConfig, ExtraConfig, MixConfig, PretrainConfig, PretrainError};
 pub use data::PretrainSource;
-pub use grounding::{Grounding, GroundingConfig, GroundingProbe, UnknownWord};
+pub use grounding::{Grounding, GroundingConfig, GroundingProbe, Shown, UnknownWord};
+pub use probe::{Probed, probe};
 pub use run::{PretrainReport, RunOptions, pretrain};
+pub use share::Share;
 pub use task::{CONTRASTIVE_ACCURACY, CONTRASTIVE_LOSS, MLM_ACCURACY, MLM_LOSS, PretrainingTask};

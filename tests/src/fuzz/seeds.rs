@@ -394,3 +394,50 @@ pub(super) fn model_configs() -> Vec<Vec<u8>> {
 pub(super) fn vocabularies() -> Vec<Vec<u8>> {
     vec![b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nbox\n##aff\n".to_vec()]
 }
+
+/// Candidates and references in every form.
+pub(super) fn captions() -> Vec<Vec<u8>> {
+    let results = json!([{"image_id": 7, "caption": "a dog"}, {"image_id": "x", "caption": ""}]);
+    let annotations = json!({
+        "info": {"year": 2014},
+        "images": [{"id": 7}, {"id": "x"}],
+        "annotations": [{"image_id": 7, "id": 1, "caption": "A dog runs."}],
+    });
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed
+        .write_all(results.to_string().as_bytes())
+        .expect("an archive");
+    vec![
+        results.to_string().into_bytes(),
+        annotations.to_string().into_bytes(),
+        b"7\t[{\"caption\": \"a dog\", \"conf\": 0.5}]\nx\t[]\n".to_vec(),
+        packed.finish().expect("an archive"),
+    ]
+}
+
+/// Frequencies of n-grams, as JSON and as pickles of several protocols.
+pub(super) fn document_frequencies() -> Vec<Vec<u8>> {
+    let json = json!({"ref_len": 2, "document_frequency": {"a": 2.0, "a dog": 1.0}});
+    vec![
+        json.to_string().into_bytes(),
+        b"(dp0\nVref_len\np1\nI2\nsVdocument_frequency\np2\nccollections\ndefaultdict\np3\n(c__builtin__\nfloat\np4\ntp5\nRp6\n(Va\np7\ntp8\nF2.0\nss."
+            .to_vec(),
+        b"\x80\x02}q\x00(X\x07\x00\x00\x00ref_lenq\x01K\x02X\x12\x00\x00\x00document_frequencyq\x02ccollections\ndefaultdict\nq\x03c__builtin__\nfloat\nq\x04\x85q\x05Rq\x06(X\x01\x00\x00\x00aq\x07\x85q\x08G@\x00\x00\x00\x00\x00\x00\x00h\x07X\x03\x00\x00\x00dogq\t\x86q\nG?\xf0\x00\x00\x00\x00\x00\x00uu."
+            .to_vec(),
+        b"\x80\x02}q\x00(U\x07ref_lenq\x01K\x02U\x12document_frequencyq\x02}q\x03U\x01aq\x04\x85q\x05K\x01su."
+            .to_vec(),
+        b"\x80\x04}(\x8c\x07ref_lenK\x02\x8c\x12document_frequency\x8c\x0bcollections\x8c\x0bdefaultdict\x93\x8c\x08builtins\x8c\x05float\x93\x85R(\x8c\x01a\x94\x85G?\xf0\x00\x00\x00\x00\x00\x00uu."
+            .to_vec(),
+    ]
+}
+
+/// Sentences with what the tokeniser has rules for.
+pub(super) fn sentences() -> Vec<Vec<u8>> {
+    [
+        "A man's \"hat\" isn't <b>red</b>, it's $5.00; see www.a.com/b?c or (800) 555-1234!",
+        "Mr. O'Brien of AT&T Inc. The U.S. The '90s d'or 1 1/2 ½ cup - 3:30 p.m. :-) &amp; café",
+        "“Curly” ‘quotes’ – it’s well-known… #tag @name a_b C++ and/or e.g. no. 5 ** cannot",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec()
+}

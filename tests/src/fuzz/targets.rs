@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
+use oscar_caption_metrics::{Candidates, DocumentFrequencies, References, ptb};
 use oscar_core::checkpoint;
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{ExampleSource, Tokenizer};
@@ -126,6 +127,21 @@ pub const TARGETS: &[Target] = &[
         name: "nlvr2",
         run: read_nlvr2,
         seeds: seeds::nlvr2,
+    },
+    Target {
+        name: "captions",
+        run: read_captions,
+        seeds: seeds::captions,
+    },
+    Target {
+        name: "document_frequencies",
+        run: read_document_frequencies,
+        seeds: seeds::document_frequencies,
+    },
+    Target {
+        name: "caption_tokens",
+        run: read_caption_tokens,
+        seeds: seeds::sentences,
     },
     Target {
         name: "rows",
@@ -339,6 +355,21 @@ fn read_nlvr2(input: &[u8]) {
     if let Ok(rows) = Nlvr2Rows::open(&files::file("nlvr2.json", input)) {
         rows.for_each(drop);
     }
+}
+
+fn read_captions(input: &[u8]) {
+    let path = files::file("captions.json", input);
+    let _ = Candidates::read(&path);
+    let _ = References::read(&path);
+}
+
+fn read_document_frequencies(input: &[u8]) {
+    let _ = DocumentFrequencies::read(&files::file("frequencies", input));
+}
+
+fn read_caption_tokens(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let _ = ptb::caption(&ptb::tokenize(&text));
 }
 
 fn read_rows(input: &[u8]) {

@@ -1,0 +1,260 @@
+#!/usr/bin/env python3
+"""The tags experiment: do object tags ease the alignment of words with regions?
+
+Three arms (own tags, no tags, another image's tags), each pre-trained for the same steps from the
+same seeds on the described boxes of the shipped sample, and then fine-tuned on questions and on
+statements; with regions as they are, and with regions that are harder to read. Everything is
+measured on held-out images.
+
+    python3 config/experiments/tags.py --oscar target/release/oscar-bin --out runs/tags
+
+What is done is kept: started again, it goes on. It needs Python 3.9, and matplotlib for the
+picture. `--human TRAIN DEV` adds the people's statements of NLVR v1, from two data sets that
+`oscar-bin data build nlvr1` built.
+"""
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ARMS = {"own": "own tags", "none": "no tags", "other": "another image's tags"}
+# What is done to every region, of training and of held-out images.
+CONDITIONS = {
+    "clean": ("as they are", ""),
+    "project": ("turned by a random rotation", "project=1"),
+    "shift": ("colours shifted", "shift=0.1"),
+    "noise": ("noise", "noise=0.7"),
+}
+
+
+def view(path, *parts):
+    """`path` with the parts of a view behind it."""
+    question = "&".join(part for part in parts if part)
+    return f"{path}?{question}" if question else path
+
+
+def tags_view(arm):
+    return "swap_tags=1" if arm == "other" else ""
+
+
+class Experiment:
+    def __init__(self, options):
+        self.oscar = options.oscar
+        self.out = options.out
+        self.runs = options.out / "runs"
+        self.runs.mkdir(parents=True, exist_ok=True)
+        self.results_file = options.out / "results.json"
+        self.results = {}
+        if self.results_file.exists():
+            self.results = json.loads(self.results_file.read_text())
+
+    def call(self, *arguments):
+        """Runs `oscar-bin` and reads the JSON it prints."""
+        command = [str(self.oscar), "--quiet", *map(str, arguments), "--json"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            sys.exit(f"failed ({done.returncode}): {' '.join(command)}")
+        return json.loads(done.stdout)
+
+    def measure(self, key, work):
+        """`work()`, unless its result is known."""
+        if key not in self.results:
+            print(f"{key} ...", flush=True)
+            self.results[key] = work()
+            aside = self.results_file.with_suffix(".tmp")
+            aside.write_text(json.dumps(self.results, indent=1))
+            aside.replace(self.results_file)
+        return self.results[key]
+
+    def start(self, command, name, *arguments):
+        """Trains the run `name`, or goes on with it."""
+        directory = self.runs / name
+        place = ["--name", name, "--runs-dir", self.runs]
+        if (directory / "checkpoint").exists():
+            return self.call(command, *place, "--resume", *arguments)
+        return self.call(command, *place, *arguments)
+
+    def pretrain(self, arm, condition, seed):
+        name = f"pretrain-{arm}-{condition}-{seed}"
+        regions = [CONDITIONS[condition][1], tags_view(arm)]
+
+        def work():
+            self.start(
+                "train", name, "--config", HERE / f"tags-{arm}.toml", "--seed", seed,
+                "--set", "data.train.regions=" + view("sample:train/regions", *regions),
+                "--set", "data.validation.regions=" + view("sample:dev/regions", *regions),
+            )  # fmt: skip
+            return self.call("probe", self.runs / name, "--every")["checkpoints"]
+
+        self.measure(name, work)
+        return self.runs / name / "last"
+
+    def finetune(self, task, arm, condition, seed, sets, data):
+        """Fine-tunes on top of the arm; the arm's tags are read there too."""
+        name = f"{task}-{arm}-{condition}-{seed}"
+        start = self.pretrain(arm, condition, seed)
+        parts = [CONDITIONS[condition][1], tags_view(arm)]
+        settings = {
+            "init.checkpoint": start,
+            "encoder.use_tags": str(arm != "none").lower(),
+            "data.train.regions": view(data["train"], *parts),
+            "data.validation.regions": view(data["validation"], *parts),
+            **sets,
+        }
+
+        def work():
+            arguments = []
+            for key, value in settings.items():
+                arguments += ["--set", f"{key}={value}"]
+            scores = self.start(
+                "finetune", name, "--task", task if task != "human" else "nlvr2",
+                "--config", data["recipe"], "--seed", seed, *arguments,
+            )  # fmt: skip
+            curve = []
+            for line in (self.runs / name / "metrics.jsonl").read_text().splitlines():
+                row = json.loads(line)
+                if row.get("split") == "valid":
+                    curve.append([row["step"], row["Accuracy"]])
+            return {"scores": scores, "curve": curve}
+
+        return self.measure(name, work)
+
+
+def wilson(share, of, z=1.959964):
+    """95 % confidence interval of a share."""
+    middle = (share + z * z / (2 * of)) / (1 + z * z / of)
+    half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of)) / (1 + z * z / of)
+    return middle - half, middle + half
+
+
+SAMPLE = {"train": "sample:train/regions", "validation": "sample:dev/regions"}
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--oscar", type=Path, default=Path("target/release/oscar-bin"))
+    parser.add_argument("--out", type=Path, default=Path("runs/tags"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42])
+    parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
+    parser.add_argument("--human", type=Path, nargs=2, metavar=("TRAIN", "DEV"))
+    options = parser.parse_args()
+    experiment = Experiment(options)
+    for seed in options.seeds:
+        for condition in options.conditions:
+            for arm in ARMS:
+                experiment.pretrain(arm, condition, seed)
+                experiment.finetune(
+                    "vqa", arm, condition, seed,
+                    {"train.steps": 600, "epochs": 0, "train.validate_every": 100},
+                    {"recipe": "vqa-mini", **SAMPLE},
+                )  # fmt: skip
+                experiment.finetune(
+                    "nlvr2", arm, condition, seed,
+                    {"train.steps": 400, "train.validate_every": 100},
+                    {"recipe": "nlvr2-mini", **SAMPLE},
+                )  # fmt: skip
+        if options.human:
+            train, dev = options.human
+            for arm in ARMS:
+                experiment.finetune(
+                    "human", arm, "clean", seed,
+                    {
+                        "train.steps": 500,
+                        "data.train.statements": train / "statements.jsonl",
+                        "data.validation.statements": dev / "statements.jsonl",
+                    },
+                    {"recipe": "nlvr-human", "train": train / "images", "validation": dev / "images"},
+                )  # fmt: skip
+    report(experiment, options)
+
+
+def share(found):
+    low, high = found["interval"]
+    return f"{found['share']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def accuracy(found):
+    """Accuracy of a fine-tuned arm with its interval."""
+    scores = found["scores"]["evaluation"]
+    value, of = scores["accuracy"], scores["examples"]
+    low, high = wilson(value, of)
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def report(experiment, options):
+    """Tables and picture of what was measured."""
+    results = experiment.results
+    lines = [
+        "| regions | arm | words, own image | words, another's | own tags, another's regions "
+        "| own regions, another's tags | pairs told apart | answers | statements |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for seed in options.seeds:
+        for condition in options.conditions:
+            for arm, title in ARMS.items():
+                last = results[f"pretrain-{arm}-{condition}-{seed}"][-1]
+                optional = [
+                    share(last[key]) if last[key] else "-" for key in ("other_regions", "other_tags")
+                ]
+                cells = [
+                    CONDITIONS[condition][0], title, share(last["own_image"]),
+                    share(last["other_image"]), *optional, share(last["relation"]),
+                    *(accuracy(results[f"{task}-{arm}-{condition}-{seed}"]) for task in ("vqa", "nlvr2")),
+                ]  # fmt: skip
+                lines.append("| " + " | ".join(cells) + " |")
+        if options.human:
+            lines += ["", "| people's statements | accuracy |", "|---|---|"]
+            for arm, title in ARMS.items():
+                lines.append(f"| {title} | {accuracy(results[f'human-{arm}-clean-{seed}'])} |")
+        lines.append("")
+    text = "\n".join(lines)
+    (options.out / "report.md").write_text(text)
+    print(text)
+    draw(results, options)
+
+
+def draw(results, options):
+    """Learning curves: masked words of pre-training, answers of fine-tuning."""
+    try:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+    except ImportError:
+        print("matplotlib is not installed: no picture")
+        return
+    seed = options.seeds[0]
+    columns = len(options.conditions)
+    figure, axes = pyplot.subplots(2, columns, figsize=(3.6 * columns, 6), sharey="row", squeeze=False)
+    for column, condition in enumerate(options.conditions):
+        for number, (arm, title) in enumerate(ARMS.items()):
+            color = f"C{number}"
+            curve = results[f"pretrain-{arm}-{condition}-{seed}"]
+            steps = [point["step"] for point in curve]
+            top, bottom = axes[0][column], axes[1][column]
+            for key, style in (("own_image", "-"), ("other_image", ":")):
+                top.plot(steps, [point[key]["share"] for point in curve], style, color=color,
+                         label=title if style == "-" else None)  # fmt: skip
+            intervals = [point["own_image"]["interval"] for point in curve]
+            top.fill_between(steps, *zip(*intervals), color=color, alpha=0.2)
+            answers = results[f"vqa-{arm}-{condition}-{seed}"]["curve"]
+            bottom.plot(*zip(*answers), color=color, label=title)
+        axes[0][column].set_title(f"regions {CONDITIONS[condition][0]}", fontsize=10)
+        axes[0][column].set_xlabel("pre-training step")
+        axes[1][column].set_xlabel("fine-tuning step")
+    axes[0][0].set_ylabel("masked words right\n(dotted: another image)")
+    axes[1][0].set_ylabel("answers right")
+    axes[0][0].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(options.out / "curves.png", dpi=110)
+    print(f"picture: {options.out / 'curves.png'}")
+
+
+if __name__ == "__main__":
+    main()

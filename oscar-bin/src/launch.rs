@@ -1,0 +1,248 @@
+//! From a recipe to a run and its result: what the commands that train have in common.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use oscar_core::ops::TrainBackend;
+use oscar_train::{Interrupter, Outcome, RunDir};
+
+use crate::backend::{self, OnBackend, dispatch};
+use crate::cli::{DeviceArgs, Global};
+use crate::config::{self, Configuration, Source};
+use crate::runs::{self, CONFIG_FILE, LOG_FILE};
+use crate::{Ending, logging, sample, session};
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Recipe: a built-in name (see `oscar-bin recipes`) or a TOML file [default: a small one on
+    /// the shipped sample]
+    #[arg(short, long, value_name = "RECIPE")]
+    pub config: Option<String>,
+    /// Override a key of the recipe; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// Name of the run, written to RUNS_DIR/NAME [default: the recipe's, numbered]
+    #[arg(short, long)]
+    pub name: Option<String>,
+    /// Where runs are written
+    #[arg(
+        long,
+        default_value = "runs",
+        env = "OSCAR_RUNS_DIR",
+        value_name = "DIR"
+    )]
+    pub runs_dir: PathBuf,
+    /// Go on from the newest checkpoint of the run NAME, or of the newest run
+    #[arg(short, long)]
+    pub resume: bool,
+    /// Start weights: a safetensors or PyTorch file, or a directory with model.safetensors or
+    /// pytorch_model.bin
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub init: Option<PathBuf>,
+    /// Part of the model, by official name, that may start random if CHECKPOINT lacks it, or `all`
+    #[arg(long, value_name = "PART")]
+    pub init_random: Vec<String>,
+    /// Seed of everything random [default: the recipe's]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Print the configuration that the recipe and the flags make, and do nothing else
+    #[arg(long)]
+    pub print_config: bool,
+    /// Print the results as one JSON document on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a run has beside its recipe.
+pub struct Session {
+    /// Its directory, locked.
+    pub run: RunDir,
+    /// Whether to go on from the newest checkpoint.
+    pub resume: bool,
+    /// Stops it, after a checkpoint.
+    pub interrupter: Interrupter,
+    /// Whether Burn's dashboard shows the progress.
+    pub dashboard: bool,
+    /// Where lines of progress go without one.
+    pub progress: Box<dyn Write + Send + Sync>,
+}
+
+/// A command that trains.
+pub trait Training {
+    /// Its recipe.
+    type Recipe: Configuration;
+    /// What comes of it.
+    type Report;
+
+    /// As it is typed: `finetune --task vqa`.
+    fn command(&self) -> String;
+
+    /// The built-in recipe that runs without `--config`.
+    fn default_recipe(&self) -> String;
+
+    /// Says what the user should know before the run starts.
+    ///
+    /// # Errors
+    /// What keeps it from starting.
+    fn announce(&self, _source: &Source, _recipe: &Self::Recipe) -> Result<()> {
+        Ok(())
+    }
+
+    /// Trains on one backend.
+    ///
+    /// # Errors
+    /// Whatever ends the training.
+    fn train<B: TrainBackend>(
+        self,
+        recipe: Self::Recipe,
+        session: Session,
+        device: B::Device,
+    ) -> Result<Self::Report>;
+
+    /// How the training ended.
+    fn outcome(report: &Self::Report) -> &Outcome;
+
+    /// Prints what came of it, for people or as JSON.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    fn print(report: &Self::Report, json: bool) -> Result<()>;
+}
+
+/// Resolves the recipe, makes or finds the run, trains, and prints.
+pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Result<Ending> {
+    let default = training.default_recipe();
+    let source = Source::open(args.config.as_deref().unwrap_or(&default))?;
+    backend::check(&args.device)?;
+    let (recipe, directory) = match args.resume {
+        false => (resolve::<T::Recipe>(&source, args)?, None),
+        true => {
+            let directory = runs::existing_run(&args.runs_dir, args.name.as_deref())?;
+            (resume(&source, args, &directory)?, Some(directory))
+        }
+    };
+    let unusable = "the configuration cannot be used";
+    Configuration::validate(&recipe).context(unusable)?;
+    if args.print_config {
+        write!(std::io::stdout(), "{}", config::to_toml(&recipe)?)?;
+        return Ok(Ending::Done);
+    }
+    training.announce(&source, &recipe)?;
+    let directory = match directory {
+        Some(directory) => directory,
+        None => runs::new_run(&args.runs_dir, args.name.as_deref(), &source.name)?,
+    };
+    run(global, args, training, recipe, &directory)
+}
+
+/// The recipe with the flags, which are shorthands for keys.
+fn resolve<C: Configuration>(source: &Source, args: &RunArgs) -> Result<C> {
+    let mut sets = args.sets.clone();
+    if let Some(checkpoint) = &args.init {
+        // Before the layers are merged: the model's sizes may be those beside the weights.
+        let path = toml::Value::String(checkpoint.display().to_string());
+        sets.push(format!("init.checkpoint={path}"));
+    }
+    if let Some(seed) = args.seed {
+        sets.push(format!("train.seed={seed}"));
+    }
+    let mut recipe: C = config::resolve(source, &sets)?;
+    let random = &mut recipe.init().random;
+    for part in &args.init_random {
+        if !random.contains(part) {
+            random.push(part.clone());
+        }
+    }
+    Ok(recipe)
+}
+
+/// The run's own configuration if it has one, else the recipe; then the flags.
+fn resume<C: Configuration>(source: &Source, args: &RunArgs, directory: &Path) -> Result<C> {
+    let own = directory.join(CONFIG_FILE);
+    if !own.exists() {
+        return resolve(source, args);
+    }
+    if args.config.is_some() {
+        tracing::warn!(
+            "--config is not read again: the run goes on with {}",
+            own.display()
+        );
+    }
+    let own = Source::file(&own)?;
+    let recipe: C = resolve(&own, args)?;
+    if directory.join("checkpoint").exists() {
+        let as_started: C = config::resolve(&own, &[])?;
+        runs::require_same(directory, &as_started, &recipe)?;
+    }
+    Ok(recipe)
+}
+
+fn run<T: Training>(
+    global: &Global,
+    args: &RunArgs,
+    training: T,
+    mut recipe: T::Recipe,
+    directory: &Path,
+) -> Result<Ending> {
+    let run = RunDir::lock(directory)?;
+    config::write(&directory.join(CONFIG_FILE), &recipe)?;
+    tracing::info!("run {}", directory.display());
+
+    let interrupter = Interrupter::new();
+    session::stop_on_signal(interrupter.clone())?;
+    let session = Session {
+        run,
+        resume: args.resume,
+        interrupter,
+        dashboard: !global.quiet && session::has_dashboard(),
+        progress: logging::progress(global),
+    };
+    let command = training.command();
+    let trained = sample::provide(&mut recipe, &args.runs_dir).and_then(|()| {
+        if session.dashboard {
+            logging::to_file(&directory.join(LOG_FILE))?;
+        }
+        let computation = Computation {
+            training,
+            recipe,
+            session,
+        };
+        dispatch(&args.device, computation)
+    });
+    logging::to_screen();
+    let report = trained.inspect_err(|_| {
+        if !args.resume {
+            runs::remove_unused(directory);
+        }
+    })?;
+    let outcome = T::outcome(&report);
+    if outcome.interrupted {
+        return Ok(session::interrupted(
+            global,
+            &command,
+            outcome.step,
+            directory,
+            &args.runs_dir,
+        ));
+    }
+    T::print(&report, args.json)?;
+    Ok(Ending::Done)
+}
+
+struct Computation<T: Training> {
+    training: T,
+    recipe: T::Recipe,
+    session: Session,
+}
+
+impl<T: Training> OnBackend for Computation<T> {
+    type Output = T::Report;
+
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<T::Report> {
+        self.training.train::<B>(self.recipe, self.session, device)
+    }
+}

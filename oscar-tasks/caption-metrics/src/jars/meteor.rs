@@ -1,0 +1,129 @@
+//! METEOR 1.5 (`-l en -norm`): statistics of each caption first, scores of all of them then.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{ChildStdin, ChildStdout};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
+use std::thread;
+
+use super::JarOptions;
+use super::java::Java;
+use crate::error::{MetricsError, Result};
+use crate::read::excerpt;
+use crate::score::Captions;
+
+const METRIC: &str = "METEOR";
+
+/// Answers are short; a longer line is none.
+const MAX_LINE: u64 = 64 << 10;
+
+/// METEOR of tokenised captions: of the corpus, and by image.
+///
+/// `jar` is `meteor-1.5.jar`, with its `data` beside it.
+///
+/// # Errors
+///
+/// No Java, no jar, or no scores from it within the time that `options` give.
+pub fn meteor(jar: &Path, captions: &Captions, options: &JarOptions) -> Result<(f64, Vec<f64>)> {
+    let missing = |found| MetricsError::Jar {
+        metric: METRIC,
+        found,
+        fix: "give the path of meteor-1.5.jar",
+    };
+    let jar = jar
+        .canonicalize()
+        .map_err(|error| missing(format!("{}: {error}", jar.display())))?;
+    if !jar.is_file() {
+        return Err(missing(format!("{} is no file", jar.display())));
+    }
+    let directory = jar.parent().unwrap_or(Path::new("."));
+    let arguments = ["-Dfile.encoding=UTF-8", "-Xmx2G", "-jar"].map(OsStr::new);
+    let mode = ["-", "-", "-stdio", "-l", "en", "-norm"].map(OsStr::new);
+    let arguments = [&arguments[..], &[jar.as_os_str()], &mode].concat();
+    let mut java = Java::start(METRIC, &arguments, directory, true, options)?;
+    let pipes = (java.child().stdin.take(), java.child().stdout.take());
+    let (Some(input), Some(output)) = pipes else {
+        return Err(java.failed("its pipes are missing".into()));
+    };
+    let questions = write_lines(input);
+    let answers = read_lines(output);
+
+    let candidates = captions.candidates().iter().zip(captions.references());
+    for (candidate, references) in candidates {
+        // Ends of the process show in what it answers.
+        let _ = questions.send(question(candidate, references));
+    }
+    let mut evaluation = "EVAL".to_owned();
+    for _ in 0..captions.len() {
+        match answers.recv_timeout(options.patience) {
+            Ok(line) => {
+                evaluation.push_str(" ||| ");
+                evaluation.push_str(line.trim());
+            }
+            Err(RecvTimeoutError::Timeout) => return Err(java.silent(options.patience)),
+            Err(RecvTimeoutError::Disconnected) => return Err(java.died()),
+        }
+    }
+    let _ = questions.send(evaluation);
+    // One score for each caption, then that of the corpus.
+    let mut scores = Vec::with_capacity(captions.len() + 1);
+    for _ in 0..=captions.len() {
+        let line = match answers.recv_timeout(options.patience) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => return Err(java.silent(options.patience)),
+            Err(RecvTimeoutError::Disconnected) => return Err(java.died()),
+        };
+        match line.trim().parse::<f64>() {
+            Ok(score) => scores.push(score),
+            Err(_) => {
+                let line = excerpt(line.trim());
+                return Err(java.failed(format!("{line} where a score should be")));
+            }
+        }
+    }
+    let corpus = scores.pop().unwrap_or_default();
+    Ok((corpus, scores))
+}
+
+/// What is asked about a caption, as the COCO caption evaluation does.
+fn question(candidate: &str, references: &[String]) -> String {
+    let candidate = candidate.replace("|||", "").replace("  ", " ");
+    format!("SCORE ||| {} ||| {candidate}", references.join(" ||| "))
+}
+
+/// Writes what is sent, line by line, until the process ends.
+fn write_lines(mut input: ChildStdin) -> Sender<String> {
+    let (sender, lines) = channel::<String>();
+    thread::spawn(move || {
+        for line in lines {
+            let written = writeln!(input, "{line}").and_then(|()| input.flush());
+            if written.is_err() {
+                break;
+            }
+        }
+    });
+    sender
+}
+
+/// The lines of the process, until it ends or one is too long.
+fn read_lines(output: ChildStdout) -> Receiver<String> {
+    let (sender, lines) = sync_channel(1024);
+    thread::spawn(move || {
+        let mut output = BufReader::new(output);
+        loop {
+            let mut line = Vec::new();
+            let read = (&mut output).take(MAX_LINE).read_until(b'\n', &mut line);
+            if !matches!(read, Ok(1..)) || line.last() != Some(&b'\n') {
+                break;
+            }
+            if sender
+                .send(String::from_utf8_lossy(&line).into_owned())
+                .is_err()
+            {
+                break;
+            }
+        }
+    });
+    lines
+}

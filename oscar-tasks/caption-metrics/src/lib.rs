@@ -1,0 +1,26 @@
+//! Caption metrics as the COCO caption evaluation computes them, without Java.
+//!
+//! [`Captions`] joins [`Candidates`] with [`References`]; [`score`] tokenises them
+//! ([`ptb`]) and computes BLEU-1 to BLEU-4, ROUGE-L and CIDEr, for the corpus and for each image.
+//! [`jars`] runs the official METEOR and SPICE for those who have them. [`CiderD`] is the reward of
+//! self-critical training.
+
+mod bleu;
+mod cider;
+mod df;
+mod error;
+pub mod jars;
+mod ngrams;
+pub mod ptb;
+mod read;
+mod rouge;
+mod score;
+
+pub use bleu::BleuCounts;
+pub use cider::{CiderD, scst_text};
+pub use df::DocumentFrequencies;
+pub use error::{MetricsError, Result};
+pub use ngrams::MAX_ORDER;
+pub use read::{Candidates, References};
+pub use rouge::rouge_l;
+pub use score::{Captions, ImageScores, Scores, Unmatched, score};

@@ -1,0 +1,225 @@
+//! Captions by image.
+
+use std::fmt::Display;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use foldhash::{HashMap, HashMapExt};
+
+use super::json::{self, Row};
+use super::tsv;
+use crate::error::{MetricsError, Result};
+use crate::read::open;
+
+/// Longer ones are no captions, and would cost the square of their length.
+const MAX_BYTES: usize = 16 << 10;
+
+const CANDIDATES: &str = "give captions as JSON `[{\"image_id\": …, \"caption\": …}]`, or as lines \
+     of an image key, a tab, and JSON `[{\"caption\": …}]`";
+
+const REFERENCES: &str = "give annotations in COCO's form: `{\"images\": [{\"id\": …}], \
+     \"annotations\": [{\"image_id\": …, \"caption\": …}]}`";
+
+/// One caption for each image, to be scored.
+#[derive(Debug, Default)]
+pub struct Candidates {
+    pub(crate) images: Vec<(String, String)>,
+}
+
+/// The captions that people wrote for each image.
+#[derive(Debug, Default)]
+pub struct References {
+    /// Images in the order of the file.
+    pub(crate) images: Vec<(String, Vec<String>)>,
+    pub(crate) places: HashMap<String, usize>,
+}
+
+impl Candidates {
+    /// Reads COCO's results (`[{"image_id": …, "caption": …}]`), or the official code's prediction
+    /// file (lines of an image key, a tab, and JSON `[{"caption": …, "conf": …}]`); plain or gzip.
+    /// An image id is a number or a text. An empty caption is one, and scores nothing.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, is neither, names an image twice, or has a caption of over 16 KiB.
+    pub fn read(path: &Path) -> Result<Self> {
+        let wrong = |found| MetricsError::file(path, found, CANDIDATES);
+        Self::parse(open(path)?).map_err(wrong)
+    }
+
+    /// [`read`](Self::read) for the content of a file; the error says what was found.
+    pub fn parse(reader: impl Read) -> Result<Self, String> {
+        let mut reader = BufReader::new(reader);
+        let mut found = Self::default();
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        let row = |number: usize, row: Row| {
+            let row = row.check(number)?;
+            if let Some(first) = seen.insert(row.image_id.clone(), number) {
+                let id = excerpt(&row.image_id);
+                return Err(format!(
+                    "image {id} has a caption in row {first} and in row {number}"
+                ));
+            }
+            found.images.push((row.image_id, row.caption));
+            Ok(())
+        };
+        match first_byte(&mut reader)? {
+            Some(b'[') => json::rows(reader, row)?,
+            Some(b'{') => return Err("one JSON object where a list of captions should be".into()),
+            Some(_) => tsv::rows(reader, row)?,
+            None => return Err("an empty file".into()),
+        }
+        match found.images.is_empty() {
+            true => Err("no caption".into()),
+            false => Ok(found),
+        }
+    }
+
+    /// Captions by image id; an id that comes twice is an error, as in a file.
+    pub fn of(captions: impl IntoIterator<Item = (String, String)>) -> Result<Self, String> {
+        let mut found = Self::default();
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        for (number, (image_id, caption)) in captions.into_iter().enumerate() {
+            let row = Row { image_id, caption }.check(number + 1)?;
+            if seen.insert(row.image_id.clone(), number).is_some() {
+                return Err(format!("image {} has two captions", excerpt(&row.image_id)));
+            }
+            found.images.push((row.image_id, row.caption));
+        }
+        Ok(found)
+    }
+
+    /// How many images have a caption.
+    pub fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    /// Whether none has.
+    pub fn is_empty(&self) -> bool {
+        self.images.is_empty()
+    }
+}
+
+impl References {
+    /// Reads COCO's annotations (`{"images": [{"id": …}], "annotations": [{"image_id": …,
+    /// "caption": …}]}`), or the list of annotations alone; plain or gzip.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, is neither, or has a caption of over 16 KiB.
+    pub fn read(path: &Path) -> Result<Self> {
+        let wrong = |found| MetricsError::file(path, found, REFERENCES);
+        Self::parse(open(path)?).map_err(wrong)
+    }
+
+    /// [`read`](Self::read) for the content of a file; the error says what was found.
+    pub fn parse(reader: impl Read) -> Result<Self, String> {
+        let mut reader = BufReader::new(reader);
+        let mut found = Self::default();
+        match first_byte(&mut reader)? {
+            Some(b'[') => json::rows(reader, |number, row| {
+                let row = row.check(number)?;
+                found.push(row.image_id, Some(row.caption));
+                Ok(())
+            })?,
+            Some(b'{') => json::annotations(reader, |entry| {
+                match entry {
+                    json::Entry::Image(id) => found.push(id, None),
+                    json::Entry::Caption(number, row) => {
+                        let row = row.check(number)?;
+                        found.push(row.image_id, Some(row.caption));
+                    }
+                }
+                Ok(())
+            })?,
+            Some(_) => return Err("something else than JSON".into()),
+            None => return Err("an empty file".into()),
+        }
+        match found.images.is_empty() {
+            true => Err("no image".into()),
+            false => Ok(found),
+        }
+    }
+
+    /// References by image id, in any order.
+    pub fn of(captions: impl IntoIterator<Item = (String, String)>) -> Result<Self, String> {
+        let mut found = Self::default();
+        for (number, (image_id, caption)) in captions.into_iter().enumerate() {
+            let row = Row { image_id, caption }.check(number + 1)?;
+            found.push(row.image_id, Some(row.caption));
+        }
+        Ok(found)
+    }
+
+    /// How many images there are, those without a reference too.
+    pub fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.images.is_empty()
+    }
+
+    fn push(&mut self, image: String, caption: Option<String>) {
+        let place = match self.places.get(&image) {
+            Some(&place) => place,
+            None => {
+                self.places.insert(image.clone(), self.images.len());
+                self.images.push((image, Vec::new()));
+                self.images.len() - 1
+            }
+        };
+        self.images[place].1.extend(caption);
+    }
+}
+
+impl Row {
+    /// The row, unless its caption is none.
+    fn check(self, number: usize) -> Result<Self, String> {
+        let bytes = self.caption.len();
+        if bytes > MAX_BYTES {
+            let id = excerpt(&self.image_id);
+            return Err(format!(
+                "row {number}: a caption of {bytes} bytes for image {id}, more than {MAX_BYTES}"
+            ));
+        }
+        Ok(self)
+    }
+}
+
+fn first_byte(reader: &mut impl BufRead) -> Result<Option<u8>, String> {
+    loop {
+        let bytes = reader.fill_buf().map_err(|error| error.to_string())?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        // The mark that some editors put before UTF-8 is no blank to the parser either.
+        match bytes.iter().position(|byte| !byte.is_ascii_whitespace()) {
+            Some(at) => return Ok(Some(bytes[at])),
+            None => {
+                let blank = bytes.len();
+                reader.consume(blank);
+            }
+        }
+    }
+}
+
+/// The beginning of what may be long.
+pub(crate) fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// How many of something, and the first of them.
+pub(crate) fn some_of<T: Display>(ids: &[T]) -> String {
+    let first: Vec<String> = ids
+        .iter()
+        .take(5)
+        .map(|id| excerpt(&id.to_string()))
+        .collect();
+    let more = if ids.len() > first.len() { ", …" } else { "" };
+    format!("{} ({}{more})", ids.len(), first.join(", "))
+}

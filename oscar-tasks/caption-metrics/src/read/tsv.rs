@@ -1,0 +1,70 @@
+//! The official code's prediction file: lines of an image key, a tab, and JSON
+//! `[{"caption": …, "conf": …}]`.
+
+use std::io::{BufRead, Read};
+
+use serde::Deserialize;
+
+use super::captions::excerpt;
+use super::json::Row;
+
+/// Longer lines are no captions.
+const MAX_LINE: u64 = 64 << 10;
+
+#[derive(Deserialize)]
+struct Prediction {
+    caption: String,
+}
+
+/// Reads lines; `row` is told which it is, from 1.
+pub(super) fn rows(
+    mut reader: impl BufRead,
+    mut row: impl FnMut(usize, Row) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        let mut rest = (&mut reader).take(MAX_LINE + 1);
+        rest.read_until(b'\n', &mut line)
+            .map_err(|error| error.to_string())?;
+        if line.is_empty() {
+            break;
+        }
+        if line.len() as u64 > MAX_LINE {
+            return Err(format!("line {number} has more than {MAX_LINE} bytes"));
+        }
+        let text = std::str::from_utf8(&line).map_err(|_| format!("line {number} is not UTF-8"))?;
+        let text = text.trim_end_matches(['\n', '\r']);
+        if !text.is_empty() {
+            row(
+                number,
+                parse(text).map_err(|found| format!("line {number}: {found}"))?,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn parse(line: &str) -> Result<Row, String> {
+    let (key, predictions) = line
+        .split_once('\t')
+        .ok_or_else(|| format!("{} without a tab", excerpt(line)))?;
+    let predictions: Vec<Prediction> =
+        serde_json::from_str(predictions).map_err(|error| error.to_string())?;
+    // An image for which nothing was generated has an empty caption to the official code too.
+    let caption = match predictions.len() {
+        0 | 1 => predictions.into_iter().next(),
+        n => {
+            return Err(format!(
+                "{n} captions for image {}, of which one can be scored",
+                excerpt(key)
+            ));
+        }
+    };
+    Ok(Row {
+        image_id: key.to_owned(),
+        caption: caption
+            .map(|prediction| prediction.caption)
+            .unwrap_or_default(),
+    })
+}

@@ -1,0 +1,154 @@
+//! What a pre-trained run can do, measured after the fact: at its end, or at every checkpoint it
+//! kept.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use oscar_core::checkpoint::{self, RandomInit};
+use oscar_core::config::ModelConfig;
+use oscar_core::input::{
+    ExampleSeed, ExampleSource, InputError, PretrainBatcher, PretrainEncoder, Tokenizer,
+};
+use oscar_core::model::OscarForPretraining;
+use oscar_core::ops::OscarBackend;
+use oscar_train::{MODEL_FILE, TrainError, checkpoints};
+use serde::Serialize;
+
+use crate::config::{PretrainConfig, PretrainError};
+use crate::corpora::open_validation;
+use crate::grounding::{GroundingProbe, Shown};
+use crate::share::{Share, Tally};
+use crate::task::{PretrainingTask, hits};
+
+/// Examples per batch.
+const BATCH: usize = 64;
+
+/// What a model reads from images, on a held-out corpus.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Probed {
+    /// Training step of the weights.
+    pub step: usize,
+    /// Masked words guessed right beside the image's own regions and tags.
+    pub own_image: Share,
+    /// Beside another image's.
+    pub other_image: Share,
+    /// Beside another image's regions and the own tags; `None` for a model that reads no tags.
+    pub other_regions: Option<Share>,
+    /// Beside the own regions and another image's tags; `None` for a model that reads no tags.
+    pub other_tags: Option<Share>,
+    /// Matched and polluted pairs told apart; half are matched.
+    pub relation: Share,
+}
+
+/// Measures the last weights of the run in `directory`, or, with `every`, those of every checkpoint
+/// that it kept, oldest first. `config` is the run's own, with what should be looked at instead.
+///
+/// # Errors
+///
+/// If the run has no finished weights, its files cannot be read, or a row cannot be encoded.
+pub fn probe<B: OscarBackend>(
+    config: &PretrainConfig,
+    directory: &Path,
+    every: bool,
+    progress: &dyn Fn(usize, usize),
+    device: &B::Device,
+) -> Result<Vec<Probed>, PretrainError> {
+    let last = directory.join("last");
+    let model = ModelConfig::from_file(last.join("config.json")).map_err(PretrainError::Model)?;
+    let tokenizer = Arc::new(Tokenizer::from_vocab_file(last.join("vocab.txt"))?);
+    let (corpus, region_dim) = open_validation(&config.data)?;
+    if region_dim != model.img_feature_dim {
+        return Err(PretrainError::RegionDim {
+            key: "data.validation".into(),
+            found: region_dim,
+            expected: model.img_feature_dim,
+        });
+    }
+    let encoder = Arc::new(PretrainEncoder::new(tokenizer, config.encoder.clone())?);
+    let batcher = PretrainBatcher::new(&encoder, config.padding)?;
+    let grounding = GroundingProbe::new(
+        &config.grounding,
+        corpus.clone(),
+        encoder.clone(),
+        batcher,
+        config.train.seed,
+    )?;
+    let weights = match every {
+        true => checkpoints(directory)?,
+        false => vec![(config.train.steps, last)],
+    };
+    let prober = Prober {
+        grounding,
+        corpus,
+        encoder,
+        batcher,
+        seed: config.train.seed,
+    };
+    let mut probed = Vec::new();
+    for (done, (step, path)) in weights.iter().enumerate() {
+        progress(done, weights.len());
+        let task = PretrainingTask::<B>::new(&model, device);
+        let (task, _) = checkpoint::load(task, path.join(MODEL_FILE), &RandomInit::Refuse)
+            .map_err(TrainError::from)?;
+        probed.push(prober.measure(task.model(), *step, device)?);
+    }
+    progress(weights.len(), weights.len());
+    Ok(probed)
+}
+
+struct Prober {
+    grounding: GroundingProbe,
+    corpus: Arc<dyn ExampleSource>,
+    encoder: Arc<PretrainEncoder>,
+    batcher: PretrainBatcher,
+    seed: u64,
+}
+
+impl Prober {
+    fn measure<B: OscarBackend>(
+        &self,
+        model: &OscarForPretraining<B>,
+        step: usize,
+        device: &B::Device,
+    ) -> Result<Probed, InputError> {
+        let both = [Shown::OwnImage, Shown::OtherImage];
+        let one = [Shown::OtherRegions, Shown::OtherTags];
+        let [own_image, other_image] = self.grounding.shares(model, both, BATCH, device)?;
+        let mixed = match self.encoder.config().use_text_b {
+            true => Some(self.grounding.shares(model, one, BATCH, device)?),
+            false => None,
+        };
+        Ok(Probed {
+            step,
+            own_image,
+            other_image,
+            other_regions: mixed.map(|[regions, _]| regions),
+            other_tags: mixed.map(|[_, tags]| tags),
+            relation: self.relation(model, device)?,
+        })
+    }
+
+    /// Pairs of the whole corpus told to be matched or polluted, as they are drawn to validate.
+    fn relation<B: OscarBackend>(
+        &self,
+        model: &OscarForPretraining<B>,
+        device: &B::Device,
+    ) -> Result<Share, InputError> {
+        let seed = ExampleSeed {
+            seed: self.seed,
+            epoch: 0,
+        };
+        let mut tally = Tally::default();
+        for start in (0..self.corpus.len()).step_by(BATCH) {
+            let rows = start..(start + BATCH).min(self.corpus.len());
+            let rows = rows.map(|row| self.encoder.encode(&*self.corpus, row, seed));
+            let batch = self
+                .batcher
+                .try_batch::<B>(rows.collect::<Result<_, _>>()?, device)?;
+            let relation = batch.relation.clone();
+            let right = hits(model.forward(&batch).contrastive_logits, relation).into_data();
+            right.iter::<f64>().for_each(|right| tally.add(right, 1));
+        }
+        Ok(tally.share())
+    }
+}
