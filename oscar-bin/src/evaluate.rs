@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
@@ -152,7 +151,7 @@ impl OnTask for Evaluate<'_> {
 
 struct Scoring<'a, T> {
     args: &'a EvaluateArgs,
-    scored: Arc<dyn Fn(usize, usize) + Send + Sync>,
+    scored: Box<dyn Fn(usize, usize) + Send + Sync>,
     task: std::marker::PhantomData<T>,
 }
 

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use anyhow::{Result, anyhow};
 use clap::Args;
 use oscar_core::ops::TrainBackend;
-use oscar_train::finetune::{FinetuneConfig, FinetuneReport, FinetuneRun, AnyTask, finetune};
+use oscar_train::finetune::{AnyTask, FinetuneConfig, FinetuneReport, FinetuneRun, finetune};
 use oscar_train::{Outcome, bytes, duration};
 use serde_json::json;
 
@@ -89,7 +89,7 @@ impl<T: AnyTask> Training for Finetuning<T> {
             interrupter: session.interrupter,
             dashboard: session.dashboard,
             progress: session.progress,
-            scored: self.scored,
+            scored: self.scored.into(),
         };
         finetune::<B, T>(recipe, device, options).map_err(|error| anyhow!(error))
     }

@@ -49,6 +49,7 @@ pub const RECIPES: &[Recipe] = recipes! {
     "retrieval-vinvl-large" => "finetune/retrieval-vinvl-large.toml",
     "retrieval-mini" => "finetune/retrieval-mini.toml",
     "matching-mini" => "finetune/matching-mini.toml",
+    "captioning-mini" => "finetune/captioning-mini.toml",
 };
 
 impl Recipe {

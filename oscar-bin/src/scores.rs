@@ -1,7 +1,7 @@
 //! How scores are shown.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use crate::cli::Global;
 
 /// A bar over the examples scored; none where there is no terminal, or in quiet.
-pub fn bar(global: &Global) -> Arc<dyn Fn(usize, usize) + Send + Sync> {
+pub fn bar(global: &Global) -> Box<dyn Fn(usize, usize) + Send + Sync> {
     let quiet = global.quiet;
     let bar: Mutex<Option<ProgressBar>> = Mutex::new(None);
-    Arc::new(move |done, total| {
+    Box::new(move |done, total| {
         if quiet {
             return;
         }

@@ -32,6 +32,7 @@ macro_rules! tasks {
 
 // Adding a task is one line here.
 tasks! {
+    oscar_captioning::Captioning,
     oscar_gqa::Gqa,
     oscar_matching::Matching,
     oscar_nlvr2::Nlvr2,

@@ -14,7 +14,9 @@ use crate::check::{Check, Report};
 use crate::fault::Fault;
 use crate::set::{Kind, Set};
 use crate::steps::{self, Script};
-use crate::{backbone, captioning, captions, classification, files, pretraining, retrieval, sampling, vqa};
+use crate::{
+    backbone, captioning, captions, classification, files, pretraining, retrieval, sampling, vqa,
+};
 
 /// What came of a set.
 #[derive(Clone, Debug)]

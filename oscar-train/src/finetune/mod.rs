@@ -218,6 +218,9 @@ pub struct Evaluation {
     /// The official prediction file.
     #[serde(skip)]
     pub predictions: Option<Predictions>,
+    /// The same in other forms.
+    #[serde(skip)]
+    pub more_predictions: Vec<Predictions>,
     /// How fast it went.
     pub throughput: Option<Throughput>,
 }
@@ -253,7 +256,7 @@ impl ScoreTable {
 /// A prediction file in the form its test server takes.
 #[derive(Clone, Debug)]
 pub struct Predictions {
-    /// `json` or `csv`.
+    /// `json`, `csv`, `tsv`: what its name ends in.
     pub extension: &'static str,
     /// The file.
     pub content: Vec<u8>,

@@ -237,6 +237,10 @@ pub fn write_predictions(
         source,
     })?;
     write_json(&directory.join(format!("{name}.scores.json")), evaluation)?;
+    for predictions in &evaluation.more_predictions {
+        let path = directory.join(format!("{name}.{}", predictions.extension));
+        write_file(&path, &predictions.content)?;
+    }
     let Some(predictions) = &evaluation.predictions else {
         return Ok(None);
     };
