@@ -1,11 +1,13 @@
 //! Sets of captioners: loss and gradients of masked words, and what they say of images.
 
+use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Int, Tensor, backend::Backend};
 use oscar_captioning::decode::{
     Automaton, Caption, ConstrainedSearch, GenerationConfig, beam_search, constrained_search,
     greedy,
 };
+use oscar_core::checkpoint::Checkpointed;
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{AttentionMask, OscarInput, SpecialIds};
 use oscar_core::model::{Backbone, CaptionLoss, CaptionSteps, OscarForCaptioning, Stepping};
@@ -25,9 +27,25 @@ const WAYS: [Stepping; 2] = [Stepping::Uncached, Stepping::Cached];
 /// Beams of a state with which constrained sets were made; their description does not say.
 const CONSTRAINED_BEAMS: usize = 3;
 
-impl<B: TrainBackend> Official<B> for OscarForCaptioning<B> {
+/// A captioner with the loss it learns by.
+#[derive(Module, Debug)]
+pub struct Learner<B: Backend> {
+    model: OscarForCaptioning<B>,
+    label_smoothing: f64,
+}
+
+impl<B: Backend> Checkpointed<B> for Learner<B> {
+    fn aliases(&self) -> &'static [(&'static str, &'static str)] {
+        self.model.aliases()
+    }
+}
+
+impl<B: TrainBackend> Official<B> for Learner<B> {
     fn build(config: &ModelConfig, device: &B::Device) -> Self {
-        Self::new(config, device)
+        Self {
+            model: OscarForCaptioning::new(config, device),
+            label_smoothing: option(config, "label_smoothing"),
+        }
     }
 
     fn loss(
@@ -36,10 +54,20 @@ impl<B: TrainBackend> Official<B> for OscarForCaptioning<B> {
         fault: Option<Fault>,
         device: &B::Device,
     ) -> Result<Tensor<B, 1>, String> {
-        let (logits, labels) = masked(self, batch, fault, device)?;
+        let (logits, labels) = masked(&self.model, batch, fault, device)?;
         let tokens = labels.dims()[0];
-        Ok(CaptionLoss::default().forward(logits, labels, tokens))
+        let loss = CaptionLoss {
+            label_smoothing: self.label_smoothing,
+            drop_worst: 0.0,
+        };
+        Ok(loss.forward(logits, labels, tokens))
     }
+}
+
+/// A number that officially stands in the model's configuration.
+fn option(config: &ModelConfig, key: &str) -> f64 {
+    let value = config.extra.get(key).and_then(Value::as_f64);
+    value.unwrap_or_default()
 }
 
 /// Logits at the masked positions, and the tokens that stood there.
@@ -89,10 +117,9 @@ pub fn check<B: TrainBackend>(
         backbone::compare("", &input, &bare.forward(input.clone()), &mut checks);
         let (logits, labels) = masked(&model, &train, fault, device)?;
         checks.tensor("class_logits", &HostTensor::read(logits.clone()));
-        let number = |key: &str| config.extra.get(key).and_then(Value::as_f64);
         let loss = CaptionLoss {
-            label_smoothing: number("label_smoothing").unwrap_or_default(),
-            drop_worst: number("drop_worst_ratio").unwrap_or_default(),
+            label_smoothing: option(&config, "label_smoothing"),
+            drop_worst: option(&config, "drop_worst_ratio"),
         };
         let tokens = labels.dims()[0];
         let loss = loss.forward(logits, labels, tokens);

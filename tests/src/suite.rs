@@ -5,8 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use oscar_core::model::{
-    OscarForCaptioning, OscarForEachChoice, OscarForMultipleChoice, OscarForPretraining,
-    OscarForSequenceClassification,
+    OscarForEachChoice, OscarForMultipleChoice, OscarForPretraining, OscarForSequenceClassification,
 };
 use oscar_core::ops::TrainBackend;
 
@@ -116,11 +115,11 @@ fn check<B: TrainBackend>(
         Kind::Transfer => files::check_transfer::<B>(set, device),
         Kind::Tokenizer => files::check_tokenizer(set),
         Kind::VqaEvaluation => vqa::check(set),
-        Kind::CaptionEvaluation => captions::check(set),
+        Kind::CaptionEvaluation => captions::check::<B>(set, device),
         Kind::RetrievalRanks => retrieval::check(set),
         Kind::Captioning => captioning::check::<B>(set, fault, device),
         Kind::CaptioningSteps => {
-            steps::check::<B, OscarForCaptioning<B>>(set, Script::FineTuning, fault, device)
+            steps::check::<B, captioning::Learner<B>>(set, Script::FineTuning, fault, device)
         }
         Kind::SamplingFilter => sampling::check(set),
     }
