@@ -49,7 +49,22 @@ pub const RECIPES: &[Recipe] = recipes! {
     "retrieval-vinvl-large" => "finetune/retrieval-vinvl-large.toml",
     "retrieval-mini" => "finetune/retrieval-mini.toml",
     "matching-mini" => "finetune/matching-mini.toml",
+    "captioning-base" => "finetune/captioning-base.toml",
+    "captioning-base-scst" => "finetune/captioning-base-scst.toml",
+    "captioning-vinvl-base" => "finetune/captioning-vinvl-base.toml",
+    "captioning-vinvl-base-scst" => "finetune/captioning-vinvl-base-scst.toml",
+    "captioning-large" => "finetune/captioning-large.toml",
+    "captioning-large-scst" => "finetune/captioning-large-scst.toml",
+    "captioning-vinvl-large" => "finetune/captioning-vinvl-large.toml",
+    "captioning-vinvl-large-scst" => "finetune/captioning-vinvl-large-scst.toml",
+    "nocaps-base" => "finetune/nocaps-base.toml",
+    "nocaps-base-scst" => "finetune/nocaps-base-scst.toml",
+    "nocaps-base-cbs" => "finetune/nocaps-base-cbs.toml",
+    "nocaps-large" => "finetune/nocaps-large.toml",
+    "nocaps-large-scst" => "finetune/nocaps-large-scst.toml",
+    "nocaps-large-cbs" => "finetune/nocaps-large-cbs.toml",
     "captioning-mini" => "finetune/captioning-mini.toml",
+    "captioning-mini-scst" => "finetune/captioning-mini-scst.toml",
 };
 
 impl Recipe {
