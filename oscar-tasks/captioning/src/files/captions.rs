@@ -219,7 +219,7 @@ mod tests {
             ),
             (
                 r#"[{"image": "a", "text": "b"}]"#,
-                "captions:1: line 1, column 22: unknown field `text`",
+                "captions:1: line 1, column 23: unknown field `text`",
             ),
             (
                 r#"{"annotations": [{"id": 3}]}"#,
