@@ -25,9 +25,9 @@ ARMS = {"own": "own tags", "none": "no tags", "other": "another image's tags"}
 # What is done to every region, of training and of held-out images.
 CONDITIONS = {
     "clean": ("as they are", ""),
-    "project": ("turned by a random rotation", "project=1"),
+    "noise": ("with noise", "noise=0.7"),
     "shift": ("colours shifted", "shift=0.1"),
-    "noise": ("noise", "noise=0.7"),
+    "project": ("turned by a random rotation", "project=1"),
 }
 
 
@@ -204,7 +204,8 @@ def report(experiment, options):
                 ]
                 cells = [
                     CONDITIONS[condition][0], title, share(last["own_image"]),
-                    share(last["other_image"]), *optional, share(last["relation"]),
+                    share(last["other_image"]), *optional,
+                    share(last["relation"]) if arm != "none" else "-",
                     *(accuracy(results[f"{task}-{arm}-{condition}-{seed}"]) for task in ("vqa", "nlvr2")),
                 ]  # fmt: skip
                 lines.append("| " + " | ".join(cells) + " |")

@@ -34,6 +34,22 @@ fn classes_occur_as_often_as_configured(
     }
 }
 
+#[rstest]
+#[case(0.0, [1.0, 0.0, 0.0])]
+#[case(0.3, [0.7, 0.2, 0.1])]
+fn the_polluted_share_can_be_set(#[case] polluted: f64, #[case] shares: [f64; 3]) {
+    let mut config = contrast(0.1, TextBSampleMode::TextB);
+    config.contrast.polluted = polluted;
+    let pairs = encode_all(&unmasked(config), &Corpus::numbered(200), 50);
+    for (class, share) in shares.into_iter().enumerate() {
+        let count = pairs
+            .iter()
+            .filter(|pair| usize::from(pair.relation) == class)
+            .count();
+        assert_share(count, pairs.len(), share, &format!("class {class}"));
+    }
+}
+
 #[test]
 fn without_text_b_the_caption_is_replaced_in_both_arms() {
     let texts: Vec<_> = (0..50).map(caption).collect();

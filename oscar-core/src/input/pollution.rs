@@ -19,8 +19,8 @@ pub const POLLUTED_TEXT_B: u8 = 1;
 
 /// Draws the contrastive class of row `index`, and replaces the text that it says.
 ///
-/// The order and odds of the draws are the official ones: with probability 0.5 nothing is replaced;
-/// else text B if there is one and the same dice is above `texta_false_prob`; else text A.
+/// The order and odds of the draws are the official ones: with probability 0.5 (or what
+/// `contrast.polluted` leaves) nothing is replaced; else text B if there is one and the same dice is above `texta_false_prob`; else text A.
 ///
 /// A replacement comes from another image (answers: from another row). After ten draws without one
 /// the last is taken, and the class says "polluted" all the same, as officially. A text that is
@@ -33,7 +33,7 @@ pub fn pollute<R: Rng + ?Sized>(
     rng: &mut R,
 ) -> Result<u8, InputError> {
     let dice = rng.random::<f64>();
-    if dice > 0.5 {
+    if dice > config.contrast.polluted {
         return Ok(MATCHED);
     }
     if dice > config.contrast.texta_false_prob && !is_blank(&example.text_b) {

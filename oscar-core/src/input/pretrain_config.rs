@@ -77,6 +77,7 @@ impl PretrainEncoderConfig {
             "at least 1",
         )?;
         probability("mask_probability", self.mask_probability)?;
+        probability("contrast.polluted", self.contrast.polluted)?;
         probability("contrast.texta_false_prob", self.contrast.texta_false_prob)
     }
 }
@@ -102,18 +103,31 @@ fn check(
     }
 }
 
-/// How matched and polluted triples are drawn. Half of them are matched; regions are never swapped.
+/// How matched and polluted triples are drawn; regions are never swapped.
 ///
 /// With `texta_false_prob` p < 0.5, p of all triples get another caption and 0.5 - p other tags:
 /// the default 0 is Oscar's two-way contrast, Oscar+ has 0.25.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, DeriveDeserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, DeriveDeserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ContrastConfig {
-    /// Share of triples whose caption or question is replaced; tags or answer get the rest of the
-    /// polluted half. Rows without text B always have their text A replaced.
+    /// Share of triples that are polluted: one half, as published. At 0 there is no contrast, and
+    /// every caption stands beside its image.
+    pub polluted: f64,
+    /// Share of triples whose caption or question is replaced; tags or answer get the rest of
+    /// [`polluted`](Self::polluted). Rows without text B have their text A replaced in any case.
     pub texta_false_prob: f64,
     /// Where a replacement for text B comes from.
     pub textb_sample_mode: TextBSampleMode,
+}
+
+impl Default for ContrastConfig {
+    fn default() -> Self {
+        Self {
+            polluted: 0.5,
+            texta_false_prob: 0.0,
+            textb_sample_mode: TextBSampleMode::default(),
+        }
+    }
 }
 
 /// Where a replacement for text B comes from: a name, or the official number.

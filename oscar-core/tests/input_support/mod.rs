@@ -150,6 +150,7 @@ pub fn contrast(
     let contrast = ContrastConfig {
         texta_false_prob,
         textb_sample_mode,
+        ..ContrastConfig::default()
     };
     PretrainEncoderConfig {
         contrast,

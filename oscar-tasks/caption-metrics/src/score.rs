@@ -79,6 +79,8 @@ pub struct Scores {
 impl Captions {
     /// Joins candidates and references by image.
     ///
+    /// pycocoevalcap stops with a failed assertion where this gives an error.
+    ///
     /// # Errors
     ///
     /// A candidate's image has no reference; or, unless they are to be left out, an image has no

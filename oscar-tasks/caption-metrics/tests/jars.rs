@@ -103,7 +103,7 @@ fn a_jar_that_dies_is_quoted() {
 #[test]
 fn a_jar_that_hangs_is_killed() {
     let mut fake = Fake::new("echo $$ > pid; exec sleep 600");
-    fake.options.patience = Duration::from_millis(300);
+    fake.options.patience = Duration::from_millis(1500);
     for metric in ["METEOR", "SPICE"] {
         let error = match metric {
             "METEOR" => fake.meteor().unwrap_err(),
@@ -113,11 +113,11 @@ fn a_jar_that_hangs_is_killed() {
             error.contains(metric) && error.contains("no answer"),
             "{error}"
         );
-        let pid = std::fs::read_to_string(fake.place.path().join("pid")).unwrap();
-        assert!(
-            !Path::new("/proc").join(pid.trim()).exists(),
-            "{metric} still runs"
-        );
+        // On a busy machine it may have been killed before it could say which process it is.
+        if let Ok(pid) = std::fs::read_to_string(fake.place.path().join("pid")) {
+            let process = Path::new("/proc").join(pid.trim());
+            assert!(!process.exists(), "{metric} still runs");
+        }
     }
 }
 

@@ -60,6 +60,9 @@ fn a_caption_equal_to_its_only_reference_has_the_highest_cider() {
     for score in scorer.score(&same) {
         assert!((score - 10.0).abs() < 1e-9, "{score}");
     }
+    // Training computes rewards on a thread of its own.
+    fn shared<T: Send + Sync>(_: &T) {}
+    shared(&scorer);
     let each = scorer.score_each(&[(1, same[1]), (1, same[0]), (0, "a red dog")]);
     assert_eq!(each[1], 0.0);
     assert!(each[2] > 1.0 && each[2] < 10.0, "{each:?}");

@@ -99,7 +99,7 @@ impl<'b> Machine<'b> {
                 0x95 => drop(self.take(8)?),
                 b'(' => self.marks.push(self.stack.len()),
                 b'0' => drop(self.pop()?),
-                b'1' => drop(self.to_mark()?),
+                b'1' => drop(self.since_mark()?),
                 b'N' => self.push(Value::None),
                 0x88 => self.push(Value::Number(1.0)),
                 0x89 => self.push(Value::Number(0.0)),
@@ -142,12 +142,12 @@ impl<'b> Machine<'b> {
                 0x86 => self.tuple(2)?,
                 0x87 => self.tuple(3)?,
                 b't' => {
-                    let items = self.to_mark()?;
+                    let items = self.since_mark()?;
                     self.push(Value::Tuple(items));
                 }
                 b'}' => self.push(Value::Dict(Vec::new())),
                 b'd' => {
-                    let items = self.to_mark()?;
+                    let items = self.since_mark()?;
                     self.push(Value::Dict(Vec::new()));
                     self.set(&items)?;
                 }
@@ -156,7 +156,7 @@ impl<'b> Machine<'b> {
                     self.set(&[key, value])?;
                 }
                 b'u' => {
-                    let items = self.to_mark()?;
+                    let items = self.since_mark()?;
                     self.set(&items)?;
                 }
                 // Classes.
@@ -248,7 +248,7 @@ impl<'b> Machine<'b> {
         }
     }
 
-    fn to_mark(&mut self) -> Result<Vec<usize>> {
+    fn since_mark(&mut self) -> Result<Vec<usize>> {
         let mark = self.marks.pop().filter(|&mark| mark <= self.stack.len());
         Ok(self
             .stack

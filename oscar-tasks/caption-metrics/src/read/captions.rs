@@ -194,7 +194,6 @@ fn first_byte(reader: &mut impl BufRead) -> Result<Option<u8>, String> {
         if bytes.is_empty() {
             return Ok(None);
         }
-        // The mark that some editors put before UTF-8 is no blank to the parser either.
         match bytes.iter().position(|byte| !byte.is_ascii_whitespace()) {
             Some(at) => return Ok(Some(bytes[at])),
             None => {
