@@ -131,6 +131,10 @@ def wilson(share, of, z=1.959964):
     return middle - half, middle + half
 
 
+STEPS = {
+    "vqa": {"train.steps": 600, "train.validate_every": 100},
+    "nlvr2": {"train.steps": 400, "train.validate_every": 100},
+}
 SAMPLE = {"train": "sample:train/regions", "validation": "sample:dev/regions"}
 
 
@@ -142,6 +146,7 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("runs/tags"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[42])
     parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
+    parser.add_argument("--tasks", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--human", type=Path, nargs=2, metavar=("TRAIN", "DEV"))
     options = parser.parse_args()
     experiment = Experiment(options)
@@ -149,16 +154,11 @@ def main():
         for condition in options.conditions:
             for arm in ARMS:
                 experiment.pretrain(arm, condition, seed)
-                experiment.finetune(
-                    "vqa", arm, condition, seed,
-                    {"train.steps": 600, "epochs": 0, "train.validate_every": 100},
-                    {"recipe": "vqa-mini", **SAMPLE},
-                )  # fmt: skip
-                experiment.finetune(
-                    "nlvr2", arm, condition, seed,
-                    {"train.steps": 400, "train.validate_every": 100},
-                    {"recipe": "nlvr2-mini", **SAMPLE},
-                )  # fmt: skip
+                for task in options.tasks:
+                    experiment.finetune(
+                        task, arm, condition, seed, {"epochs": 0, **STEPS[task]},
+                        {"recipe": f"{task}-mini", **SAMPLE},
+                    )  # fmt: skip
         if options.human:
             train, dev = options.human
             for arm in ARMS:
@@ -181,6 +181,8 @@ def share(found):
 
 def accuracy(found):
     """Accuracy of a fine-tuned arm with its interval."""
+    if found is None:
+        return "-"
     scores = found["scores"]["evaluation"]
     value, of = scores["accuracy"], scores["examples"]
     low, high = wilson(value, of)
@@ -206,7 +208,7 @@ def report(experiment, options):
                     CONDITIONS[condition][0], title, share(last["own_image"]),
                     share(last["other_image"]), *optional,
                     share(last["relation"]) if arm != "none" else "-",
-                    *(accuracy(results[f"{task}-{arm}-{condition}-{seed}"]) for task in ("vqa", "nlvr2")),
+                    *(accuracy(results.get(f"{task}-{arm}-{condition}-{seed}")) for task in STEPS),
                 ]  # fmt: skip
                 lines.append("| " + " | ".join(cells) + " |")
         if options.human:
@@ -244,7 +246,7 @@ def draw(results, options):
                          label=title if style == "-" else None)  # fmt: skip
             intervals = [point["own_image"]["interval"] for point in curve]
             top.fill_between(steps, *zip(*intervals), color=color, alpha=0.2)
-            answers = results[f"vqa-{arm}-{condition}-{seed}"]["curve"]
+            answers = results.get(f"vqa-{arm}-{condition}-{seed}", {"curve": []})["curve"]
             bottom.plot(*zip(*answers), color=color, label=title)
         axes[0][column].set_title(f"regions {CONDITIONS[condition][0]}", fontsize=10)
         axes[0][column].set_xlabel("pre-training step")

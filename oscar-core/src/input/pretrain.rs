@@ -143,9 +143,12 @@ impl PretrainEncoder {
         let mut masked = Vec::new();
         self.masker
             .mask(&mut pair.input_ids, in_a, &mut rng, &mut masked);
-        if relation == MATCHED || self.config.mask_loss_for_unmatched {
-            self.masker
-                .mask(&mut pair.input_ids, in_b, &mut rng, &mut masked);
+        let of_a = masked.len();
+        self.masker
+            .mask(&mut pair.input_ids, in_b, &mut rng, &mut masked);
+        if relation != MATCHED && !self.config.mask_loss_for_unmatched {
+            // Masked all the same: a [MASK] must not tell that the pair is matched.
+            masked.truncate(of_a);
         }
         Ok(self.assemble(example, pair, masked, relation))
     }

@@ -22,7 +22,9 @@ pub struct PretrainEncoderConfig {
     pub contrast: ContrastConfig,
     /// Whether tags and answers are read at all.
     pub use_text_b: bool,
-    /// Whether the tags or answers of polluted triples have masked-token targets too.
+    /// Whether the masked tokens of polluted triples' tags or answers are to be guessed too. They
+    /// are masked in any case (the official option leaves them unmasked, and the contrast is then
+    /// told by where a `[MASK]` stands).
     pub mask_loss_for_unmatched: bool,
 }
 
