@@ -42,7 +42,7 @@ pub(crate) fn judge<B: OscarBackend>(
         .more_predictions
         .extend(output::nocaps(data, &said)?);
     let Some(references) = data.references() else {
-        let note = "no captions to compare with: nothing is scored, the predictions are written";
+        let note = "not every image has a caption to compare with: nothing is scored, predictions are written";
         evaluation.notes.push(note.into());
         return Ok(evaluation);
     };
