@@ -13,7 +13,7 @@ use figment::value::{Dict, Value};
 use oscar_core::config::ModelConfig;
 use oscar_pretraining::{CorpusConfig, ExtraConfig, MixConfig, PretrainConfig};
 use oscar_train::InitConfig;
-use oscar_train::finetune::{FinetuneConfig, Split, Task};
+use oscar_train::finetune::{AnyTask, FinetuneConfig, Split};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
@@ -96,7 +96,7 @@ impl Configuration for PretrainConfig {
     }
 }
 
-impl<T: Task> Configuration for FinetuneConfig<T> {
+impl<T: AnyTask> Configuration for FinetuneConfig<T> {
     fn defaults(model: ModelConfig) -> Self {
         Self {
             model,

@@ -9,7 +9,7 @@ use oscar_core::input::RegionHandle;
 use oscar_core::ops::TrainBackend;
 use oscar_datasets::open_images;
 use oscar_train::finetune::{
-    EvaluateOptions, Evaluation, Role, Split, Task, TaskData, open_checkpoint, write_predictions,
+    AnyTask, EvaluateOptions, Evaluation, Question, Role, Split, open_checkpoint, write_predictions,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -84,13 +84,13 @@ pub struct PredictArgs {
     /// Key of the image; twice for a pair; without one the text alone is read
     #[arg(long, requires = "store", value_name = "KEY")]
     pub image: Vec<String>,
-    /// Question, statement or caption
+    /// Question, statement or caption; captioning takes none
     #[arg(long)]
-    pub text: String,
+    pub text: Option<String>,
     /// Object tags instead of the store's, separated by blanks
     #[arg(long)]
     pub tags: Option<String>,
-    /// How many classes to show
+    /// How many answers to show
     #[arg(long, default_value_t = 5, value_name = "N")]
     pub top: usize,
     #[command(flatten)]
@@ -118,7 +118,7 @@ struct Evaluate<'a> {
 impl OnTask for Evaluate<'_> {
     type Output = Ending;
 
-    fn run<T: Task>(self) -> Result<Ending> {
+    fn run<T: AnyTask>(self) -> Result<Ending> {
         let Self { global, args } = self;
         let computation = Scoring::<T> {
             args,
@@ -157,13 +157,13 @@ struct Scoring<'a, T> {
 
 /// What `--set` may change.
 #[derive(Serialize, Deserialize)]
-#[serde(bound = "T: Task")]
-struct Scored<T: Task> {
+#[serde(bound = "T: AnyTask")]
+struct Scored<T: AnyTask> {
     data: T::Split,
     task: T,
 }
 
-impl<T: Task> OnBackend for Scoring<'_, T> {
+impl<T: AnyTask> OnBackend for Scoring<'_, T> {
     type Output = Evaluation;
 
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<Evaluation> {
@@ -192,8 +192,7 @@ impl<T: Task> OnBackend for Scoring<'_, T> {
         let data = task
             .open(&data, Role::Evaluate, &checkpoint.encoder)
             .map_err(|error| anyhow!(error))?;
-        require_dim(data.region_dim(), checkpoint.model.img_feature_dim)?;
-        let model = checkpoint.load::<B::InnerBackend>(&device)?;
+        require_dim(T::size(&data).1, checkpoint.model.img_feature_dim)?;
         let in_out = args.out.as_ref().map(|out| out.join("cache"));
         let options = EvaluateOptions {
             encoder: &checkpoint.encoder,
@@ -202,9 +201,8 @@ impl<T: Task> OnBackend for Scoring<'_, T> {
             model: &checkpoint.model,
             cache: args.cache.as_deref().or(in_out.as_deref()),
         };
-        task.evaluate(model.model(), &data, &options, &device)
+        task.judge::<B::InnerBackend>(&checkpoint, &data, &options, &device)
             .map_err(|error| anyhow!(error))
-            .context("cannot score")
     }
 }
 
@@ -226,7 +224,7 @@ struct Predict<'a> {
 impl OnTask for Predict<'_> {
     type Output = Ending;
 
-    fn run<T: Task>(self) -> Result<Ending> {
+    fn run<T: AnyTask>(self) -> Result<Ending> {
         let args = self.args;
         let computation = Asking::<T> {
             args,
@@ -241,7 +239,7 @@ impl OnTask for Predict<'_> {
                     .map(|(name, probability)| json!({"class": name, "probability": probability}))
                     .collect();
                 let document = json!({"task": T::NAME, "image": args.image, "text": args.text,
-                    "classes": answers});
+                    T::ANSWERS: answers});
                 writeln!(out, "{document:#}")?;
             }
             false => {
@@ -279,52 +277,19 @@ struct Asking<'a, T> {
     task: std::marker::PhantomData<T>,
 }
 
-impl<T: Task> OnBackend for Asking<'_, T> {
+impl<T: AnyTask> OnBackend for Asking<'_, T> {
     type Output = Vec<(String, f32)>;
 
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<Self::Output> {
         let args = self.args;
         let checkpoint = open_checkpoint::<T>(&args.checkpoint)?;
-        let names = checkpoint.task.class_names().map_err(|e| anyhow!(e))?;
-        let choices = match checkpoint.task.is_pair() {
-            true => checkpoint.model.num_choice,
-            false => 1,
+        let question = Question {
+            text: args.text.clone(),
+            images: show(args, checkpoint.model.img_feature_dim)?,
+            tags: args.tags.clone(),
+            top: args.top,
         };
-        if checkpoint.task.is_pair() && args.image.len() != choices {
-            bail!(
-                "{} --image given; this model looks at {choices} images",
-                args.image.len()
-            );
-        }
-        let shown = show(args, checkpoint.model.img_feature_dim)?;
-        // A pair sees each image in a sequence of its own, other tasks all in one.
-        let groups: Vec<&[_]> = match checkpoint.task.is_pair() {
-            true => shown.chunks(1).collect(),
-            false => vec![&shown[..]],
-        };
-        let mut sequences = Vec::new();
-        for group in groups {
-            let tags: Vec<&str> = match &args.tags {
-                Some(tags) if group.is_empty() => vec![tags],
-                _ => group.iter().map(|(tags, _)| tags.as_str()).collect(),
-            };
-            let regions: Vec<_> = group.iter().map(|(_, regions)| regions.clone()).collect();
-            let origin = "--text".to_string();
-            let encoder = &checkpoint.encoder;
-            sequences.push(encoder.encode(origin, &args.text, &tags.join(" "), &regions)?);
-        }
-        let model = checkpoint.load::<B::InnerBackend>(&device)?;
-        let input = checkpoint.encoder.batch(&sequences, &device)?;
-        let logits = model.model().forward(input);
-        // A model with a single label gives the score itself.
-        let probabilities = match names.len() {
-            1 => logits,
-            _ => burn::tensor::activation::softmax(logits, 1),
-        };
-        let probabilities: Vec<f32> = probabilities.into_data().iter::<f32>().collect();
-        let mut ranked: Vec<(String, f32)> = names.into_iter().zip(probabilities).collect();
-        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-        ranked.truncate(args.top);
-        Ok(ranked)
+        T::answer::<B::InnerBackend>(&checkpoint, &question, &device)
+            .map_err(|error| anyhow!(error))
     }
 }

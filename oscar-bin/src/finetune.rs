@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use anyhow::{Result, anyhow};
 use clap::Args;
 use oscar_core::ops::TrainBackend;
-use oscar_train::finetune::{FinetuneConfig, FinetuneReport, FinetuneRun, Task, finetune};
+use oscar_train::finetune::{AnyTask, FinetuneConfig, FinetuneReport, FinetuneRun, finetune};
 use oscar_train::{Outcome, bytes, duration};
 use serde_json::json;
 
@@ -46,7 +46,7 @@ struct Finetune<'a> {
 impl OnTask for Finetune<'_> {
     type Output = Ending;
 
-    fn run<T: Task>(self) -> Result<Ending> {
+    fn run<T: AnyTask>(self) -> Result<Ending> {
         let Self { global, args } = self;
         let training = Finetuning::<T> {
             scored: scores::bar(global),
@@ -61,7 +61,7 @@ struct Finetuning<T> {
     task: PhantomData<T>,
 }
 
-impl<T: Task> Training for Finetuning<T> {
+impl<T: AnyTask> Training for Finetuning<T> {
     type Recipe = FinetuneConfig<T>;
     type Report = FinetuneReport;
 
@@ -89,7 +89,7 @@ impl<T: Task> Training for Finetuning<T> {
             interrupter: session.interrupter,
             dashboard: session.dashboard,
             progress: session.progress,
-            scored: self.scored,
+            scored: self.scored.into(),
         };
         finetune::<B, T>(recipe, device, options).map_err(|error| anyhow!(error))
     }
@@ -108,7 +108,7 @@ impl<T: Task> Training for Finetuning<T> {
 
 /// States the effective batch, and warns where it is not the recipe's: published learning rates
 /// belong to published batches.
-fn warn_of_batch<T: Task>(source: &Source, recipe: &FinetuneConfig<T>) -> Result<()> {
+fn warn_of_batch<T: AnyTask>(source: &Source, recipe: &FinetuneConfig<T>) -> Result<()> {
     let published: FinetuneConfig<T> = config::resolve_alone(source)?;
     let (batch, published) = (recipe.train.batch_size, published.train.batch_size);
     tracing::info!(
@@ -152,7 +152,7 @@ fn print(report: &FinetuneReport) -> Result<()> {
     Ok(())
 }
 
-fn print_json<T: Task>(report: &FinetuneReport) -> Result<()> {
+fn print_json<T: AnyTask>(report: &FinetuneReport) -> Result<()> {
     let document = json!({
         "task": T::NAME,
         "run": report.directory,

@@ -1,7 +1,7 @@
 //! The fine-tuning tasks there are: the one place that names them all.
 
 use anyhow::{Result, bail};
-use oscar_train::finetune::Task;
+use oscar_train::finetune::AnyTask;
 
 use crate::config::nearest;
 
@@ -11,17 +11,17 @@ pub trait OnTask {
     type Output;
 
     /// Does it.
-    fn run<T: Task>(self) -> Result<Self::Output>;
+    fn run<T: AnyTask>(self) -> Result<Self::Output>;
 }
 
 macro_rules! tasks {
     ($($task:ty),* $(,)?) => {
         /// Names for `--task`.
-        pub const NAMES: &[&str] = &[$(<$task as Task>::NAME),*];
+        pub const NAMES: &[&str] = &[$(<$task as AnyTask>::NAME),*];
 
         /// Does `action` for the task called `name`.
         pub fn on_task<A: OnTask>(name: &str, action: A) -> Result<A::Output> {
-            $(if name == <$task as Task>::NAME {
+            $(if name == <$task as AnyTask>::NAME {
                 return action.run::<$task>();
             })*
             let hint = nearest(name, NAMES.iter().copied()).unwrap_or_default();
@@ -32,6 +32,7 @@ macro_rules! tasks {
 
 // Adding a task is one line here.
 tasks! {
+    oscar_captioning::Captioning,
     oscar_gqa::Gqa,
     oscar_matching::Matching,
     oscar_nlvr2::Nlvr2,

@@ -60,6 +60,8 @@ pub struct ModelConfig {
     pub num_choice: usize,
     /// Captioning: the output matrix is the word embedding.
     pub tie_weights: bool,
+    /// Captioning: the word embedding, and with `tie_weights` the output matrix, stays as it is.
+    pub freeze_embedding: bool,
 
     /// Heads removed by pruning, by layer. Such files are refused: their weights have other shapes.
     pub pruned_heads: serde_json::Map<String, serde_json::Value>,
@@ -154,6 +156,7 @@ impl ModelConfig {
             cls_hidden_scale: 2,
             num_choice: 2,
             tie_weights: false,
+            freeze_embedding: false,
             pruned_heads: serde_json::Map::new(),
             extra: serde_json::Map::new(),
         }

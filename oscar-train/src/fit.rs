@@ -144,7 +144,8 @@ where
         fit.optimizer.warmup_steps,
         fit.train.steps,
         fit.optimizer.schedule_order,
-    );
+    )
+    .with_decay(fit.optimizer.decay);
     let diverged = Arc::new(AtomicBool::new(false));
     let directory = fit.run.path().to_path_buf();
     let metrics_path = directory.join("metrics.jsonl");

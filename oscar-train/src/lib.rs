@@ -36,7 +36,7 @@ pub use run::{
     Best, FixedSettings, MODEL_FILE, RunDir, TrainState, checkpoints, write_directory, write_file,
     write_json,
 };
-pub use schedule::{LinearSchedule, ScheduleOrder};
+pub use schedule::{Decay, LinearSchedule, ScheduleOrder};
 pub use settings::{OptimizerConfig, TrainConfig};
 pub use start::{InitConfig, open_vocabulary, start_weights};
 pub use stats::{

@@ -18,7 +18,18 @@ pub enum ScheduleOrder {
     ScheduleFirst,
 }
 
-/// Linear warm-up over `warmup` steps to `peak`, then linear decay to 0 at `total`.
+/// What the learning rate does after the warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decay {
+    /// It goes down to 0 at the last step, in a straight line.
+    #[default]
+    Linear,
+    /// It stays.
+    Constant,
+}
+
+/// Linear warm-up over `warmup` steps to `peak`, then by default linear decay to 0 at `total`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinearSchedule {
     /// Highest learning rate.
@@ -29,6 +40,8 @@ pub struct LinearSchedule {
     pub total: usize,
     /// Which factor a step uses.
     pub order: ScheduleOrder,
+    /// What comes after the warm-up.
+    pub decay: Decay,
     next: usize,
 }
 
@@ -40,8 +53,14 @@ impl LinearSchedule {
             warmup,
             total,
             order,
+            decay: Decay::Linear,
             next: 0,
         }
+    }
+
+    /// With this after the warm-up.
+    pub fn with_decay(self, decay: Decay) -> Self {
+        Self { decay, ..self }
     }
 
     /// The learning rate of optimiser step `step`, counted from 0.
@@ -56,6 +75,9 @@ impl LinearSchedule {
     fn factor(&self, done: usize) -> f64 {
         if done < self.warmup {
             return done as f64 / self.warmup as f64;
+        }
+        if self.decay == Decay::Constant {
+            return 1.0;
         }
         let left = self.total.saturating_sub(done) as f64;
         left / self.total.saturating_sub(self.warmup).max(1) as f64
@@ -104,6 +126,14 @@ mod tests {
         for step in 0..10 {
             assert_eq!(finetune.at(step), pretrain.at(step + 1));
         }
+    }
+
+    #[test]
+    fn a_constant_rate_stays() {
+        let schedule = LinearSchedule::new(1.0, 2, 10, ScheduleOrder::OptimizerFirst);
+        let schedule = schedule.with_decay(Decay::Constant);
+        let rates: Vec<f64> = [0, 1, 2, 9, 10].map(|step| schedule.at(step)).into();
+        assert_eq!(rates, [0.0, 0.5, 1.0, 1.0, 1.0]);
     }
 
     #[test]

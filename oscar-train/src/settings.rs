@@ -4,7 +4,7 @@ use oscar_core::config::{ConfigError, require};
 use serde::{Deserialize, Serialize};
 
 use crate::optim::AdamWConfig;
-use crate::schedule::ScheduleOrder;
+use crate::schedule::{Decay, ScheduleOrder};
 use crate::strategy::ClipAt;
 
 /// `[optimizer]` of a recipe.
@@ -13,8 +13,10 @@ use crate::strategy::ClipAt;
 pub struct OptimizerConfig {
     /// Highest learning rate.
     pub learning_rate: f64,
-    /// Steps of linear warm-up; then the rate decays linearly to 0 at the last step.
+    /// Steps of linear warm-up.
     pub warmup_steps: usize,
+    /// What the rate does then: `linear` goes down to 0 at the last step, `constant` stays.
+    pub decay: Decay,
     /// Whether a step uses the schedule before or after it advances.
     pub schedule_order: ScheduleOrder,
     /// Decay of the first moment.
@@ -42,6 +44,7 @@ impl Default for OptimizerConfig {
         Self {
             learning_rate: 5e-5,
             warmup_steps: 0,
+            decay: Decay::default(),
             schedule_order: ScheduleOrder::default(),
             beta1,
             beta2,

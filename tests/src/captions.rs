@@ -7,9 +7,12 @@ use oscar_caption_metrics::{
     Candidates, Captions, CiderD, DocumentFrequencies, References, Scores, Unmatched, ptb, score,
     scst_text,
 };
+use oscar_captioning::scst;
+use oscar_core::ops::TrainBackend;
 use serde_json::Value;
 
 use crate::check::{Checks, Report};
+use crate::host::HostTensor;
 use crate::set::{Set, read_json};
 
 /// The file by which such a set is known.
@@ -23,7 +26,7 @@ const SINGLE: f64 = 2.0 * f32::EPSILON as f64;
 
 /// Compares everything of the set but METEOR, which its jar computes, and the CIDEr of 2015 without
 /// clipping, which no evaluation prints.
-pub fn check(set: &Set) -> Result<Report, String> {
+pub fn check<B: TrainBackend>(set: &Set, device: &B::Device) -> Result<Report, String> {
     let read = |name: &str| read_json(&set.dir.join(name));
     let images = read(FILE)?;
     let mut checks = Checks::default();
@@ -32,7 +35,7 @@ pub fn check(set: &Set) -> Result<Report, String> {
     scores(&captions, &read("scores.json")?, &mut checks)?;
     cider_d(set, &captions, &read("ciderd.json")?, &mut checks)?;
     frequencies(set, &captions, &mut checks)?;
-    rewards(set, &read("scst.json")?, &mut checks)?;
+    rewards::<B>(set, &read("scst.json")?, device, &mut checks)?;
     Ok(checks.finish())
 }
 
@@ -199,9 +202,14 @@ fn frequencies(set: &Set, captions: &Captions, checks: &mut Checks) -> Result<()
     Ok(())
 }
 
-/// Rewards of sampled captions against a baseline: mean, and each one's advantage, which is what
-/// the gradient of the loss is made of.
-fn rewards(set: &Set, expected: &Value, checks: &mut Checks) -> Result<(), String> {
+/// Rewards of sampled captions against a baseline: their mean, the loss of training by them, and its
+/// gradients.
+fn rewards<B: TrainBackend>(
+    set: &Set,
+    expected: &Value,
+    device: &B::Device,
+    checks: &mut Checks,
+) -> Result<(), String> {
     let form = |texts: Vec<&str>| -> Vec<String> { texts.into_iter().map(scst_text).collect() };
     let images = list(&expected["gt"])?.iter().map(texts);
     let references: Vec<Vec<String>> = images.map(|r| r.map(form)).collect::<Result<_, _>>()?;
@@ -209,6 +217,14 @@ fn rewards(set: &Set, expected: &Value, checks: &mut Checks) -> Result<(), Strin
     let samples = form(texts(&expected["sample"])?);
     let each = samples.len() / references.len().max(1);
     let owner = |sample: usize| sample / each;
+    let log_probs = list(&expected["sample_logprobs"])?.iter().map(number);
+    let log_probs = HostTensor {
+        shape: vec![samples.len()],
+        data: log_probs.collect::<Result<_, _>>()?,
+    };
+    let log_probs = log_probs
+        .floats::<B, 1>([samples.len()], device)
+        .require_grad();
     let mut runs = BTreeMap::new();
     for name in [
         "corpus/greedy",
@@ -237,19 +253,8 @@ fn rewards(set: &Set, expected: &Value, checks: &mut Checks) -> Result<(), Strin
             .collect();
         let rewards = scorer.score_each(&numbered);
         let baselines: Vec<f64> = match baseline {
-            "greedy" => {
-                let greedy = scorer.score(&greedy);
-                (0..samples.len())
-                    .map(|sample| greedy[owner(sample)])
-                    .collect()
-            }
-            _ => (0..samples.len())
-                .map(|sample| {
-                    let first = owner(sample) * each;
-                    let sum: f64 = rewards[first..first + each].iter().sum();
-                    (sum - rewards[sample]) / (each - 1) as f64
-                })
-                .collect(),
+            "greedy" => scst::greedy_baseline(&scorer.score(&greedy), each),
+            _ => scst::sample_baseline(&rewards, each),
         };
         runs.insert(name, (rewards, baselines));
     }
@@ -262,14 +267,26 @@ fn rewards(set: &Set, expected: &Value, checks: &mut Checks) -> Result<(), Strin
             number(&expected["mean_reward"])?,
             EXACT,
         );
+        let loss = scst::loss(log_probs.clone(), &rewards, &baselines);
+        let found = HostTensor::read(loss.clone()).data[0];
+        let largest = rewards
+            .iter()
+            .chain(&baselines)
+            .fold(0.0f64, |a, b| a.max(*b));
+        let wanted = number(&expected["loss"])?;
+        checks.within(
+            &format!("loss {name}"),
+            found,
+            wanted,
+            8.0 * SINGLE * largest,
+        );
+        let grads = log_probs.grad(&loss.backward()).ok_or("no gradient")?;
+        let grads = HostTensor::read(grads).data;
         let gradients = list(&expected["grad_sample_logprobs"])?;
-        for (sample, gradient) in gradients.iter().enumerate() {
-            // The loss is the mean of -log-probability x advantage.
-            let advantage = rewards[sample] - baselines[sample];
-            let got = -advantage / rewards.len() as f64;
+        for (sample, (got, gradient)) in grads.iter().zip(gradients).enumerate() {
             let scale = rewards[sample].max(baselines[sample]) / rewards.len() as f64;
-            let name = format!("advantage of sample {sample} {name}");
-            checks.within(&name, got, number(gradient)?, SINGLE * scale.max(1e-3));
+            let name = format!("gradient of sample {sample} {name}");
+            checks.within(&name, *got, number(gradient)?, SINGLE * scale.max(1e-3));
         }
     }
     Ok(())

@@ -242,6 +242,28 @@ impl Checks {
         self.report.checks.push(check);
     }
 
+    /// Compares values of the expected tensor `name` that must be equal.
+    pub fn exact_tensor<T: PartialEq + fmt::Debug>(
+        &mut self,
+        name: &str,
+        got: &[T],
+        expected: &[T],
+    ) {
+        self.exact_tensor_as(name, "", got, expected);
+    }
+
+    /// As [`exact_tensor`](Self::exact_tensor), one of several ways `how` to get them.
+    pub fn exact_tensor_as<T: PartialEq + fmt::Debug>(
+        &mut self,
+        name: &str,
+        how: &str,
+        got: &[T],
+        expected: &[T],
+    ) {
+        self.exact(format!("{name} {how}").trim_end(), &got, &expected);
+        self.done.insert(name.into());
+    }
+
     /// Compares numbers that may differ by a share of the expected one.
     pub fn close(&mut self, name: &str, got: f64, expected: f64, share: f64) {
         self.within(name, got, expected, share * expected.abs());

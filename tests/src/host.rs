@@ -111,6 +111,17 @@ impl Tensors {
             .ok_or_else(|| format!("the set has no tensor {name}"))
     }
 
+    /// The tensors whose names start with `prefix`, without it.
+    pub fn under(&self, prefix: &str) -> Self {
+        let named = self.0.iter();
+        let named = named.filter_map(|(name, tensor)| Some((name.strip_prefix(prefix)?, tensor)));
+        Self(
+            named
+                .map(|(name, tensor)| (name.to_string(), tensor.clone()))
+                .collect(),
+        )
+    }
+
     /// The batches of a file that holds several: `step0.input_ids`, `step1.input_ids`, ..
     ///
     /// Whatever the prefixes are called, their numbers give the order.

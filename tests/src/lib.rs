@@ -6,6 +6,7 @@
 //! from the set; nothing is known about particular sets.
 
 mod backbone;
+mod captioning;
 mod captions;
 mod check;
 mod classification;
@@ -16,6 +17,7 @@ mod host;
 mod model;
 mod pretraining;
 mod retrieval;
+mod sampling;
 mod set;
 mod steps;
 mod suite;

@@ -40,6 +40,12 @@ pub enum Kind {
     CaptionEvaluation,
     /// Ranks of a retrieval.
     RetrievalRanks,
+    /// Loss, gradients and generated captions.
+    Captioning,
+    /// Optimiser steps of a captioner.
+    CaptioningSteps,
+    /// Which words may be drawn.
+    SamplingFilter,
 }
 
 impl Kind {
@@ -60,6 +66,9 @@ impl Kind {
             Self::VqaEvaluation => "VQA evaluation",
             Self::CaptionEvaluation => "caption evaluation",
             Self::RetrievalRanks => "retrieval ranks",
+            Self::Captioning => "captioning",
+            Self::CaptioningSteps => "captioning steps",
+            Self::SamplingFilter => "sampling filter",
         }
     }
 }
@@ -167,11 +176,17 @@ fn kind_of_class(meta: &Value) -> Result<Kind, String> {
         (Some("ImageBertForMultipleChoice"), true) => Ok(Kind::MultipleChoiceSteps),
         (Some("OscarForMultipleChoice"), false) => Ok(Kind::EachChoice),
         (Some("OscarForMultipleChoice"), true) => Ok(Kind::EachChoiceSteps),
-        (Some("BertForImageCaptioning"), _) => Err("captioning is not implemented".into()),
+        (Some("BertForImageCaptioning"), false) => Ok(Kind::Captioning),
+        (Some("BertForImageCaptioning"), true) => Ok(Kind::CaptioningSteps),
         (Some(class), true) => Err(format!("steps of {class} are not implemented")),
         (Some(class), false) => Err(format!("{class} is not implemented")),
+        (None, _) if note(meta).starts_with("top_k_top_p_filtering") => Ok(Kind::SamplingFilter),
         (None, _) => Err("no model, and no kind this suite knows".into()),
     }
+}
+
+fn note(meta: &Value) -> &str {
+    meta.get("note").and_then(Value::as_str).unwrap_or_default()
 }
 
 fn kind_of_files(dir: &Path) -> Result<Result<Kind, String>, String> {

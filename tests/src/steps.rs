@@ -2,9 +2,12 @@
 //!
 //! A gradient that is itself close to round-off makes an AdamW step of any size up to the learning
 //! rate, whatever its own size. An element of a parameter may therefore differ, beyond the usual
-//! tolerance, by the learning rates so far times the relative uncertainty of its gradient: 64
-//! spacings of the largest gradient of its tensor over its own (both from the second moments). For
-//! elements within a hundredth of the largest that is less than 0.1 % of their steps.
+//! tolerance, by the learning rate of each step so far times the relative uncertainty of its gradient
+//! then: 64 spacings of the largest gradient of its tensor over its own (both from the second moments
+//! after the step). For elements within a hundredth of the largest that is less than 0.1 % of their
+//! steps.
+
+use std::collections::BTreeMap;
 
 use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
 use oscar_core::checkpoint::parameters;
@@ -119,6 +122,7 @@ pub fn check<B: TrainBackend, M: Official<B>>(
         losses: Vec::new(),
         norms: Vec::new(),
         rates: Vec::new(),
+        slack: BTreeMap::new(),
     };
     run.all_steps(set, device)?;
     Ok(run.finish())
@@ -145,6 +149,8 @@ struct Run<B: TrainBackend, M> {
     losses: Vec<f64>,
     norms: Vec<f64>,
     rates: Vec<f64>,
+    /// Of each parameter's elements, in the official layout.
+    slack: BTreeMap<String, Vec<f64>>,
 }
 
 impl<B: TrainBackend, M: Official<B>> Run<B, M> {
@@ -185,6 +191,7 @@ impl<B: TrainBackend, M: Official<B>> Run<B, M> {
                 Some(Fault::BurnAdamW) => burns.step(lr, model, grads),
                 _ => self.official.step(lr, model, grads),
             };
+            self.add_slack(lr);
             self.compare_parameters(step + 1);
         }
         Ok(())
@@ -201,7 +208,6 @@ impl<B: TrainBackend, M: Official<B>> Run<B, M> {
         let prefix = format!("param.after{step}.");
         let names = self.checks.expected_under(&prefix);
         let weights = Named::weights::<B, M>(&self.model);
-        let moments = self.moments("exp_avg_sq");
         for name in names {
             let full = format!("{prefix}{name}");
             if name.ends_with("key.bias") {
@@ -214,25 +220,27 @@ impl<B: TrainBackend, M: Official<B>> Run<B, M> {
                     .exact(&full, &"no such parameter", &"a parameter of this name");
                 continue;
             };
-            let squares = moments.iter().find(|(moment, _)| *moment == name);
-            let slack = squares.map(|(_, squares)| self.slack(&squares.data));
             let only = Only {
                 rows: None,
-                slack: slack.as_deref(),
+                slack: self.slack.get(&name).map(Vec::as_slice),
             };
             self.checks.tensor_where(&full, got, only);
         }
     }
 
-    /// What uncertain gradients may add to the error of each element; see the module.
-    fn slack(&self, exp_avg_sq: &[f64]) -> Vec<f64> {
-        let moved: f64 = self.rates.iter().sum();
-        let largest = max_abs(exp_avg_sq).sqrt();
-        let slack = |square: &f64| match *square > 0.0 {
-            true => moved * (GRADIENT_NOISE * largest / square.sqrt()).min(1.0),
-            false => 0.0,
-        };
-        exp_avg_sq.iter().map(slack).collect()
+    /// What an uncertain gradient in a step at rate `lr` may add to the error of each element; see
+    /// the module.
+    fn add_slack(&mut self, lr: f64) {
+        for (name, moment) in self.moments("exp_avg_sq") {
+            let largest = max_abs(&moment.data).sqrt();
+            let slack = self.slack.entry(name).or_default();
+            slack.resize(moment.data.len(), 0.0);
+            for (slack, square) in slack.iter_mut().zip(&moment.data) {
+                if *square > 0.0 {
+                    *slack += lr * (GRADIENT_NOISE * largest / square.sqrt()).min(1.0);
+                }
+            }
+        }
     }
 
     /// The optimiser's `exp_avg` or `exp_avg_sq` of every parameter, in the official layout.

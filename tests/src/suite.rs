@@ -13,7 +13,9 @@ use crate::check::{Check, Report};
 use crate::fault::Fault;
 use crate::set::{Kind, Set};
 use crate::steps::{self, Script};
-use crate::{backbone, captions, classification, files, pretraining, retrieval, vqa};
+use crate::{
+    backbone, captioning, captions, classification, files, pretraining, retrieval, sampling, vqa,
+};
 
 /// What came of a set.
 #[derive(Clone, Debug)]
@@ -113,8 +115,13 @@ fn check<B: TrainBackend>(
         Kind::Transfer => files::check_transfer::<B>(set, device),
         Kind::Tokenizer => files::check_tokenizer(set),
         Kind::VqaEvaluation => vqa::check(set),
-        Kind::CaptionEvaluation => captions::check(set),
+        Kind::CaptionEvaluation => captions::check::<B>(set, device),
         Kind::RetrievalRanks => retrieval::check(set),
+        Kind::Captioning => captioning::check::<B>(set, fault, device),
+        Kind::CaptioningSteps => {
+            steps::check::<B, captioning::Learner<B>>(set, Script::FineTuning, fault, device)
+        }
+        Kind::SamplingFilter => sampling::check(set),
     }
 }
 

@@ -35,6 +35,10 @@ use rstest::rstest;
 #[case::clipping("optim_finetune", Fault::OtherClipping)]
 #[case::clipping("optim_finetune", Fault::NoClipping)]
 #[case::accumulation("optim_finetune", Fault::NoLossScaling)]
+#[case::segments("caption_tied_od", Fault::SwappedSegments)]
+#[case::mask("caption_untied", Fault::NoMask)]
+#[case::decay("optim_caption", Fault::NoDecay)]
+#[case::schedule("optim_caption", Fault::OtherScheduleOrder)]
 fn a_deviation_is_noticed(#[case] set: &str, #[case] fault: Fault) {
     let set = fixture(set);
     let Outcome::Compared(sound) = run_set::<Autodiff<Flex>>(&set, None, &FlexDevice) else {

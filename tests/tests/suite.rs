@@ -26,10 +26,7 @@ fn a_missing_folder_is_an_error() {
 #[test]
 fn skipped_sets_are_named_and_do_not_count_as_passed() {
     let folder = TempDir::new().unwrap();
-    for (name, class) in [
-        ("captions", "BertForImageCaptioning"),
-        ("other", "SomethingElse"),
-    ] {
+    for (name, class) in [("no-class", ""), ("other", "SomethingElse")] {
         let set = folder.path().join(name);
         fs::create_dir(&set).unwrap();
         fs::write(
@@ -42,7 +39,7 @@ fn skipped_sets_are_named_and_do_not_count_as_passed() {
     assert_eq!(summary.counts(), (0, 0, 2));
     assert!(summary.verdict().is_err());
     let text = summary.to_string();
-    assert!(text.contains("captioning is not implemented"), "{text}");
+    assert!(text.contains(" is not implemented"), "{text}");
     assert!(text.contains("SomethingElse is not implemented"), "{text}");
     assert!(text.contains("0 passed, 0 failed, 2 skipped"), "{text}");
 }

@@ -24,7 +24,7 @@ mod sizes;
 mod training;
 
 pub use blob::{BlobLayout, decode_blob};
-pub use files::OfficialFiles;
+pub use files::{OfficialFiles, PartFiles};
 pub use images::{OfficialImages, OfficialOptions};
 pub use key_index::KeyIndex;
 pub use key_map::parse_key_map;
@@ -33,7 +33,7 @@ pub use row::FeatureRow;
 pub use sizes::{SizeTable, parse_size};
 
 pub(crate) use blob::{check_finite, decode_bytes};
-pub(crate) use files::{FEATURES_FILE, PartFiles};
+pub(crate) use files::FEATURES_FILE;
 pub(crate) use labels::{index_keys, parse_detections, pixels};
 
 /// Appearance values per region of the published features; six box values follow them.

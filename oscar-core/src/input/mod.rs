@@ -4,6 +4,7 @@
 //! contrastive class; [`PretrainBatcher`] pads several and puts them on the device.
 
 mod batch;
+mod caption;
 mod error;
 mod example;
 mod masking;
@@ -17,6 +18,7 @@ mod tokenizer;
 mod vocabulary;
 
 pub use batch::{AttentionMask, OscarInput, PaddingConfig, PretrainBatch, PretrainBatcher};
+pub use caption::{CaptionBatch, CaptionEncoder, CaptionMasking, EncodedCaption};
 pub use error::InputError;
 pub use example::{Example, ExampleSource, RegionHandle, RegionSource, SourceError, TextB};
 pub use masking::{MaskedToken, TokenMasker};

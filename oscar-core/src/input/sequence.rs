@@ -170,6 +170,11 @@ impl SequenceEncoder {
         &self.config
     }
 
+    /// To which multiples its batches are padded.
+    pub fn padding(&self) -> PaddingConfig {
+        self.padding
+    }
+
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Arc<Tokenizer> {
         &self.tokenizer

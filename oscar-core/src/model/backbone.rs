@@ -7,6 +7,8 @@
 //! Field names are the official parameter names, up to two spellings that Rust does not allow
 //! (see [`crate::checkpoint`]).
 
+mod cached;
+
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig, LayerNorm, Linear};
 use burn::tensor::{Bool, Int, Tensor, activation, backend::Backend, module::embedding};
@@ -15,6 +17,9 @@ use crate::checkpoint::Checkpointed;
 use crate::config::{Activation, ModelConfig};
 use crate::input::{AttentionMask, OscarInput};
 use crate::ops::{self, OscarBackend};
+
+pub(super) use cached::key_mask;
+pub use cached::{CaptionCache, ContextCache};
 
 /// Id whose embedding gets no gradient from look-ups (the official `padding_idx`).
 const PADDING_ID: i64 = 0;
@@ -92,9 +97,14 @@ impl<B: Backend> Backbone<B> {
         }
     }
 
-    /// The word embedding `[vocab, hidden]`: also the output matrix of a tied MLM head.
+    /// The word embedding `[vocab, hidden]`: also the output matrix of a tied MLM head. A frozen one
+    /// gets no gradient, neither from look-ups nor from there.
     pub fn word_embeddings(&self) -> Tensor<B, 2> {
-        self.embeddings.word_embeddings.weight.val()
+        let words = self.embeddings.word_embeddings.weight.val();
+        match self.embeddings.frozen_words {
+            true => words.detach(),
+            false => words,
+        }
     }
 }
 
@@ -222,6 +232,8 @@ struct Embeddings<B: Backend> {
     token_type_embeddings: EmbeddingTable<B>,
     layer_norm: LayerNorm<B>,
     dropout: Dropout,
+    /// Whether the words' vectors stay as they are.
+    frozen_words: bool,
 }
 
 impl<B: Backend> Embeddings<B> {
@@ -233,6 +245,7 @@ impl<B: Backend> Embeddings<B> {
             token_type_embeddings: table(config.type_vocab_size),
             layer_norm: ops::init_layer_norm(config.hidden_size, config.layer_norm_eps, device),
             dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
+            frozen_words: config.freeze_embedding,
         }
     }
 
@@ -264,6 +277,9 @@ impl<B: Backend> Embeddings<B> {
         let words = self.word_embeddings.forward(input_ids.clone());
         if !B::ad_enabled(&words.device()) {
             return words;
+        }
+        if self.frozen_words {
+            return words.detach();
         }
         let padding: Tensor<B, 3, Bool> = input_ids.equal_elem(PADDING_ID).unsqueeze_dim(2);
         let padding = padding.expand(words.shape());
@@ -316,9 +332,7 @@ impl<B: OscarBackend> Layer<B> {
             self.attention
                 .self_attention
                 .forward(hidden.clone(), mask, head_mask);
-        let hidden = self.attention.output.forward(context, hidden);
-        let inner = ops::linear_activate(&self.intermediate.dense, self.activation, hidden.clone());
-        (self.output.forward(inner, hidden), probabilities)
+        (self.finish(context, hidden), probabilities)
     }
 }
 
@@ -395,18 +409,25 @@ impl<B: OscarBackend> SelfAttention<B> {
         mask: Tensor<B, 4>,
         head_mask: Option<Tensor<B, 4>>,
     ) -> (Tensor<B, 3>, Tensor<B, 4>) {
-        let [_, _, width] = hidden.dims();
-        let scale = 1.0 / ((width / self.num_heads) as f64).sqrt();
-        let heads = |layer: &Linear<B>| -> Tensor<B, 4> {
-            B::split_heads(ops::linear(layer, hidden.clone()), self.num_heads)
-        };
+        let heads = |layer: &Linear<B>| self.heads(layer, hidden.clone());
         let scores = heads(&self.query).matmul(heads(&self.key).swap_dims(2, 3));
-        let mut probabilities = B::attention_probabilities(scores, mask, scale, self.dropout);
+        let mut probabilities = self.probabilities(scores, mask);
         if let Some(head_mask) = head_mask {
             probabilities = probabilities * head_mask;
         }
         let context = probabilities.clone().matmul(heads(&self.value));
         (B::merge_heads(context), probabilities)
+    }
+
+    /// One of the three projections, `[rows, seq, width]` to `[rows, heads, seq, size]`.
+    fn heads(&self, layer: &Linear<B>, hidden: Tensor<B, 3>) -> Tensor<B, 4> {
+        B::split_heads(ops::linear(layer, hidden), self.num_heads)
+    }
+
+    fn probabilities(&self, scores: Tensor<B, 4>, mask: Tensor<B, 4>) -> Tensor<B, 4> {
+        let [width, _] = self.query.weight.dims();
+        let scale = 1.0 / ((width / self.num_heads) as f64).sqrt();
+        B::attention_probabilities(scores, mask, scale, self.dropout)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Oscar for captioning (official `BertForImageCaptioning`): backbone and masked-token head.
 
 use burn::module::Module;
-use burn::tensor::{Int, Tensor, backend::Backend};
+use burn::tensor::{Int, Tensor, TensorData, activation, backend::Backend};
 
 use super::{Backbone, MlmHead};
 use crate::checkpoint::Checkpointed;
@@ -12,7 +12,7 @@ use crate::ops::OscarBackend;
 /// Predicts masked caption tokens under a sequence-to-sequence attention mask.
 #[derive(Module, Debug)]
 pub struct OscarForCaptioning<B: Backend> {
-    bert: Backbone<B>,
+    pub(super) bert: Backbone<B>,
     cls: CaptioningHead<B>,
     tied: bool,
 }
@@ -20,6 +20,16 @@ pub struct OscarForCaptioning<B: Backend> {
 #[derive(Module, Debug)]
 struct CaptioningHead<B: Backend> {
     predictions: MlmHead<B>,
+}
+
+/// How hard a captioner is held to each token (official `BertCaptioningLoss`).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CaptionLoss {
+    /// Probability that the target gives to all other tokens together; 0 for none.
+    pub label_smoothing: f64,
+    /// Share of the tokens that is left out: those with the greatest loss, which captions that say
+    /// something else than the image does have.
+    pub drop_worst: f64,
 }
 
 impl<B: OscarBackend> OscarForCaptioning<B> {
@@ -40,9 +50,81 @@ impl<B: OscarBackend> OscarForCaptioning<B> {
         let sequence = self.bert.forward(input).sequence;
         let [batch, seq, hidden] = sequence.dims();
         let rows = sequence.reshape([batch * seq, hidden]).select(0, positions);
+        self.logits(rows)
+    }
+
+    /// Vocabulary logits `[rows, vocab]` of hidden states `[rows, hidden]`.
+    pub(super) fn logits(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
         self.cls
             .predictions
-            .forward(rows, self.bert.word_embeddings())
+            .forward(hidden, self.bert.word_embeddings())
+    }
+}
+
+impl CaptionLoss {
+    /// Mean loss of the tokens, `[1]`: how far the model's distribution is from the target's
+    /// (Kullback-Leibler), which without smoothing is the cross entropy. 0 where there is no token.
+    ///
+    /// # Shapes
+    ///
+    /// - logits: `[rows, vocab]`
+    /// - labels: `[rows]`
+    /// - rows from `tokens` on are padding
+    pub fn forward<B: Backend>(
+        &self,
+        logits: Tensor<B, 2>,
+        labels: Tensor<B, 1, Int>,
+        tokens: usize,
+    ) -> Tensor<B, 1> {
+        let [rows, vocab] = logits.dims();
+        let device = logits.device();
+        let losses = self.per_token(logits, labels, vocab);
+        let kept = self.kept(&losses, tokens);
+        let count = kept.iter().filter(|kept| **kept).count();
+        let weights: Vec<f32> = kept.into_iter().map(f32::from).collect();
+        let weights = Tensor::from_data(TensorData::new(weights, [rows]), &device);
+        (losses * weights).sum() / count.max(1) as f64
+    }
+
+    fn per_token<B: Backend>(
+        &self,
+        logits: Tensor<B, 2>,
+        labels: Tensor<B, 1, Int>,
+        vocab: usize,
+    ) -> Tensor<B, 1> {
+        let rows = labels.dims()[0];
+        let log_probs = activation::log_softmax(logits, 1);
+        let gold = log_probs
+            .clone()
+            .gather(1, labels.reshape([rows, 1]))
+            .reshape([rows]);
+        let smoothing = self.label_smoothing;
+        if smoothing == 0.0 {
+            return gold.neg();
+        }
+        // The target gives `other` to each token but the right one.
+        let other = smoothing / (vocab - 1) as f64;
+        let entropy = (1.0 - smoothing) * (1.0 - smoothing).ln() + smoothing * other.ln();
+        let all = log_probs.sum_dim(1).reshape([rows]);
+        let cross = gold.clone().mul_scalar(1.0 - smoothing) + (all - gold).mul_scalar(other);
+        cross.neg().add_scalar(entropy)
+    }
+
+    /// Which rows count.
+    fn kept<B: Backend>(&self, losses: &Tensor<B, 1>, tokens: usize) -> Vec<bool> {
+        let rows = losses.dims()[0];
+        let mut kept: Vec<bool> = (0..rows).map(|row| row < tokens).collect();
+        if self.drop_worst == 0.0 {
+            return kept;
+        }
+        let values: Vec<f32> = losses.clone().detach().into_data().iter::<f32>().collect();
+        let mut order: Vec<usize> = (0..tokens.min(rows)).collect();
+        order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
+        let keep = (tokens as f64 * (1.0 - self.drop_worst)) as usize;
+        for row in order.into_iter().skip(keep.max(1)) {
+            kept[row] = false;
+        }
+        kept
     }
 }
 

@@ -1,13 +1,15 @@
 //! The model: backbone, heads, and the models they make.
 
 mod backbone;
+mod caption_steps;
 mod captioning;
 mod classification;
 mod heads;
 mod pretraining;
 
-pub use backbone::{Backbone, BackboneOutput, Inspect};
-pub use captioning::OscarForCaptioning;
+pub use backbone::{Backbone, BackboneOutput, CaptionCache, ContextCache, Inspect};
+pub use caption_steps::{CaptionSteps, Stepping};
+pub use captioning::{CaptionLoss, OscarForCaptioning};
 pub use classification::{
     ClassTargets, OscarClassifier, OscarForEachChoice, OscarForMultipleChoice,
     OscarForSequenceClassification,

@@ -70,6 +70,11 @@ pub trait OscarBackend: Backend {
         plain::linear_residual_norm(x, weights, residual)
     }
 
+    /// The `k` largest values of each row, read to the host; at most as many as there are columns.
+    fn top_k(x: Tensor<Self, 2>, k: usize) -> TopK {
+        plain::top_k(x, k)
+    }
+
     /// One AdamW step on flattened tensors: parameter, gradient, first and second moment, each
     /// `[len]`. Returns parameter and moments.
     fn adamw(
@@ -80,6 +85,22 @@ pub trait OscarBackend: Backend {
         exp_avg_sq: Tensor<Self, 1>,
     ) -> [Tensor<Self, 1>; 3] {
         plain::adamw(step, parameter, grad, exp_avg, exp_avg_sq)
+    }
+}
+
+/// The largest values of the rows of a matrix.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TopK {
+    /// Values per row.
+    pub k: usize,
+    /// Column and value, `k` per row, the largest value first.
+    pub entries: Vec<(u32, f32)>,
+}
+
+impl TopK {
+    /// The entries of each row.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[(u32, f32)]> {
+        self.entries.chunks_exact(self.k.max(1))
     }
 }
 

@@ -11,7 +11,7 @@ pub mod plain;
 #[cfg(test)]
 mod tests;
 
-pub use backend::{AdamWStep, OscarBackend, ResidualNorm, TrainBackend};
+pub use backend::{AdamWStep, OscarBackend, ResidualNorm, TopK, TrainBackend};
 
 use burn::module::{Initializer, Param};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};

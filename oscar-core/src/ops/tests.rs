@@ -328,3 +328,20 @@ fn branch_dropout_keeps_its_share_and_its_mask_in_the_gradient() {
         expected,
     );
 }
+
+#[test]
+fn the_largest_of_each_row() {
+    let x: Tensor<B, 2> = random([7, 61]);
+    for k in [0, 1, 5, 61, 80] {
+        let got = Flex::top_k(x.clone().inner(), k);
+        assert_eq!(got, plain::top_k(x.clone().inner(), k), "{k}");
+        // Where gradients are computed, they are found in the same way.
+        assert_eq!(got, B::top_k(x.clone(), k), "{k}");
+        assert_eq!(got.entries.len(), 7 * k.min(61));
+    }
+    // Not only contiguous rows; of equal values the first.
+    let x = Tensor::<Flex, 2>::from_floats([[1.0, 3.0], [3.0, 3.0], [2.0, 0.0]], &DEVICE);
+    let found = Flex::top_k(x.transpose(), 2);
+    let rows: Vec<_> = found.rows().collect();
+    assert_eq!(rows, [&[(1, 3.0), (2, 2.0)], &[(0, 3.0), (1, 3.0)]]);
+}

@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use oscar_core::checkpoint::{self, RandomInit};
+use burn::tensor::backend::Backend;
+use oscar_core::checkpoint::{self, Checkpointed, RandomInit};
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{PaddingConfig, SequenceConfig, SequenceEncoder, Tokenizer};
-use oscar_core::ops::OscarBackend;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::run::FinetuneError;
-use super::{FinetuneConfig, FinetuneModel, Task};
+use super::{AnyTask, FinetuneConfig};
 use crate::error::TrainError;
 use crate::run::{MODEL_FILE, write_json};
 use crate::strategy::Describe;
@@ -44,7 +44,7 @@ pub struct TaskCheckpoint<T> {
 }
 
 /// Writes what describes the model beside its weights.
-pub(super) fn describe<T: Task>(
+pub(super) fn describe<T: AnyTask>(
     config: &FinetuneConfig<T>,
     tokenizer: &Arc<Tokenizer>,
 ) -> Describe {
@@ -94,7 +94,7 @@ fn keep_copy(file: &Path, directory: &Path) -> Result<PathBuf, TrainError> {
 /// # Errors
 ///
 /// If a file is missing or wrong, or the weights are another task's.
-pub fn open_checkpoint<T: Task>(path: &Path) -> Result<TaskCheckpoint<T>, FinetuneError> {
+pub fn open_checkpoint<T: AnyTask>(path: &Path) -> Result<TaskCheckpoint<T>, FinetuneError> {
     let task_file = path.join(TASK_FILE);
     let wrong = |found: String| FinetuneError::Checkpoint {
         path: task_file.clone(),
@@ -132,17 +132,13 @@ pub fn open_checkpoint<T: Task>(path: &Path) -> Result<TaskCheckpoint<T>, Finetu
     })
 }
 
-impl<T: Task> TaskCheckpoint<T> {
-    /// Loads the weights; every one must be there.
+impl<T: AnyTask> TaskCheckpoint<T> {
+    /// Loads the weights into `model`; every one must be there.
     ///
     /// # Errors
     ///
     /// If the file cannot be read, or is not of this configuration.
-    pub fn load<B: OscarBackend>(
-        &self,
-        device: &B::Device,
-    ) -> Result<FinetuneModel<B>, FinetuneError> {
-        let model = FinetuneModel::<B>::new(&self.model, self.task.is_pair(), device);
+    pub fn load<B: Backend, M: Checkpointed<B>>(&self, model: M) -> Result<M, FinetuneError> {
         let weights = self.path.join(MODEL_FILE);
         let (model, _) = checkpoint::load(model, weights, &RandomInit::Refuse)
             .map_err(|error| FinetuneError::Train(error.into()))?;

@@ -5,7 +5,7 @@ use oscar_core::input::{PaddingConfig, SequenceConfig};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Task;
+use super::AnyTask;
 use super::run::FinetuneError;
 use crate::settings::{OptimizerConfig, TrainConfig};
 use crate::start::InitConfig;
@@ -13,7 +13,7 @@ use crate::start::InitConfig;
 /// Everything that decides a fine-tuning run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, bound = "T: Serialize + DeserializeOwned + Default")]
-pub struct FinetuneConfig<T: Task> {
+pub struct FinetuneConfig<T: AnyTask> {
     /// The model. Sizes are those of the start checkpoint; labels and head follow `[task]`.
     pub model: ModelConfig,
     /// The task's own section.
@@ -53,7 +53,7 @@ pub struct DataConfig<S> {
     pub test: Option<S>,
 }
 
-impl<T: Task> FinetuneConfig<T> {
+impl<T: AnyTask> FinetuneConfig<T> {
     /// Checks what can be checked without opening a file.
     ///
     /// # Errors

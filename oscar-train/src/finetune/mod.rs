@@ -12,11 +12,14 @@
 //! | what logits are worth | accuracy, consistency, a CSV of predictions |
 
 mod checkpoint;
+mod classify;
 mod config;
 mod evaluate;
+mod job;
 mod model;
 mod run;
 mod source;
+mod task;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,11 +34,14 @@ use serde::de::DeserializeOwned;
 pub use checkpoint::{TaskCheckpoint, open_checkpoint};
 pub use config::{DataConfig, FinetuneConfig};
 pub use evaluate::{EvaluateOptions, Logits, Throughput, predict_logits};
+pub use job::{Job, Parts, Trained};
 pub use model::{ACCURACY, FinetuneModel, RECALL_AT_1};
 pub use run::{FinetuneError, FinetuneReport, FinetuneRun, finetune, write_predictions};
 pub use source::{ClassBatch, FinetuneSource};
+pub use task::{AnyTask, Question};
 
-/// What Burn has no word for: a task and its section of the recipe, `[task]`.
+/// What Burn has no word for: a task and its section of the recipe, `[task]`. Its model is a
+/// classifier; see [`AnyTask`] for others.
 pub trait Task:
     Clone + Default + std::fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static
 {
@@ -212,6 +218,9 @@ pub struct Evaluation {
     /// The official prediction file.
     #[serde(skip)]
     pub predictions: Option<Predictions>,
+    /// The same in other forms.
+    #[serde(skip)]
+    pub more_predictions: Vec<Predictions>,
     /// How fast it went.
     pub throughput: Option<Throughput>,
 }
@@ -247,7 +256,7 @@ impl ScoreTable {
 /// A prediction file in the form its test server takes.
 #[derive(Clone, Debug)]
 pub struct Predictions {
-    /// `json` or `csv`.
+    /// `json`, `csv`, `tsv`: what its name ends in.
     pub extension: &'static str,
     /// The file.
     pub content: Vec<u8>,

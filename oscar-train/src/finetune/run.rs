@@ -3,29 +3,20 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use oscar_core::checkpoint::{self, Parameter};
 use oscar_core::config::ConfigError;
 use oscar_core::input::{InputError, SequenceEncoder, SourceError};
 use oscar_core::ops::{OscarBackend, TrainBackend};
 
-use super::checkpoint::{describe, open_checkpoint};
-use super::{
-    ACCURACY, EvaluateOptions, Evaluation, FinetuneConfig, FinetuneModel, FinetuneSource, Role,
-    Task, TaskData,
-};
+use super::checkpoint::open_checkpoint;
+use super::{AnyTask, EvaluateOptions, Evaluation, FinetuneConfig, Job, Role};
 use crate::error::TrainError;
-use crate::fit::{Fit, fit};
-use crate::loader::{BatchSource, Corpus};
 use crate::memory::peak_memory;
 use crate::run::{RunDir, write_json};
-use crate::start::{open_vocabulary, start_weights};
-use crate::strategy::{JudgedBy, Outcome};
+use crate::start::open_vocabulary;
+use crate::strategy::Outcome;
 use crate::{Interrupter, write_file};
-
-/// Part of every task's model that its start weights lack, and that may start random.
-const HEAD: &str = "classifier";
 
 /// Directory in a run where what is slow to score is kept.
 const CACHE: &str = "cache";
@@ -43,7 +34,7 @@ pub struct FinetuneRun {
     /// Where lines of progress go without a dashboard.
     pub progress: Box<dyn Write + Send + Sync>,
     /// Told how many of how many examples are scored, after training.
-    pub scored: Box<dyn Fn(usize, usize) + Send + Sync>,
+    pub scored: Arc<dyn Fn(usize, usize) + Send + Sync>,
 }
 
 /// What a run came to.
@@ -116,6 +107,12 @@ pub enum FinetuneError {
         /// What was found.
         found: String,
     },
+    /// A question that is none for the task.
+    #[error("{found}")]
+    Question {
+        /// What is wrong with it, and what to give.
+        found: String,
+    },
     /// Scoring failed.
     #[error("cannot score: {0}")]
     Evaluate(#[source] SourceError),
@@ -139,7 +136,7 @@ struct Splits<D> {
 ///
 /// If the recipe, the data, the start weights or the run directory cannot be used; the error names
 /// the key, file or row. Checkpoints written before stay.
-pub fn finetune<B: TrainBackend, T: Task>(
+pub fn finetune<B: TrainBackend, T: AnyTask>(
     mut config: FinetuneConfig<T>,
     device: B::Device,
     options: FinetuneRun,
@@ -164,96 +161,44 @@ pub fn finetune<B: TrainBackend, T: Task>(
             key: "task",
             source,
         })?;
-    let config = config.with_steps(splits.train.len());
+    let config = config.with_steps(T::size(&splits.train).0);
 
-    let source = |data: &Arc<T::Data>, redraw| {
-        let labels = config.model.num_labels;
-        let seed = config.train.seed;
-        Arc::new(FinetuneSource::new(
-            data.clone(),
-            encoder.clone(),
-            labels,
-            seed,
-            redraw,
-        ))
-    };
-    let corpora = vec![Corpus::<B, super::ClassBatch<B>> {
-        source: source(&splits.train, true),
-        weight: 1.0,
-    }];
-    let validation: Arc<dyn BatchSource<B::InnerBackend, Batch = _>> =
-        source(&splits.validation, false);
-
-    let model = FinetuneModel::<B>::new(&config.model, config.task.is_pair(), &device);
     let done_before = match options.resume {
         true => options.run.list()?.last().map_or(0, |(step, _)| *step),
         false => 0,
     };
-    // A run that goes on has weights of its own; those it started from may be gone by then.
-    let model = match done_before {
-        0 => {
-            let mut init = config.init.clone();
-            init.random.push(HEAD.into());
-            start_weights(model, &init).map_err(TrainError::from)?
-        }
-        _ => model,
-    };
-    let parameters = checkpoint::parameters(&model)
-        .iter()
-        .map(Parameter::len)
-        .sum();
-    tracing::info!(
-        "{parameters} parameters; {} training and {} validation examples; {} steps of {}",
-        splits.train.len(),
-        splits.validation.len(),
-        config.train.steps,
-        config.train.batch_size,
-    );
-
-    let judged_by = config.task.judged_by();
-    let mut metrics = vec![(ACCURACY, true)];
-    if judged_by != ACCURACY {
-        metrics.push((judged_by, true));
-    }
     let directory = options.run.path().to_path_buf();
-    let started = Instant::now();
-    let (_, outcome) = fit(Fit {
-        model,
+    let scored = options.scored.clone();
+    let trained = T::train::<B>(Job {
+        config: config.clone(),
+        encoder,
+        train: splits.train,
+        validation: splits.validation,
         device: device.clone(),
-        corpora,
-        validation,
-        train: config.train.clone(),
-        optimizer: config.optimizer.clone(),
-        run: options.run,
-        resume: options.resume,
-        metrics,
-        judged_by: JudgedBy::Highest(judged_by),
-        describe: describe(&config, &tokenizer),
-        interrupter: options.interrupter,
-        dashboard: options.dashboard,
-        progress: options.progress,
+        done_before,
+        tokenizer,
+        options,
     })?;
-    let time = started.elapsed();
 
     let mut report = FinetuneReport {
-        examples: (outcome.step - done_before) * config.train.batch_size,
-        outcome,
+        examples: (trained.outcome.step - done_before) * config.train.batch_size,
+        outcome: trained.outcome,
         evaluation: None,
         predictions: None,
-        parameters,
-        time,
+        parameters: trained.parameters,
+        time: trained.time,
         peak_memory: peak_memory(),
         directory,
     };
     if !report.outcome.interrupted {
         let (name, data) = (splits.scored.0, &splits.scored.1);
-        score::<B::InnerBackend, T>(&mut report, (name, data), &config, &options.scored, &device)?;
+        score::<B::InnerBackend, T>(&mut report, (name, data), &config, &*scored, &device)?;
     }
     Ok(report)
 }
 
 /// Scores the best weights of the run and writes `predictions/NAME.*`.
-fn score<B: OscarBackend, T: Task>(
+fn score<B: OscarBackend, T: AnyTask>(
     report: &mut FinetuneReport,
     (name, data): (&str, &T::Data),
     config: &FinetuneConfig<T>,
@@ -261,7 +206,6 @@ fn score<B: OscarBackend, T: Task>(
     device: &B::Device,
 ) -> Result<(), FinetuneError> {
     let best = open_checkpoint::<T>(&report.directory.join("best"))?;
-    let model = best.load::<B>(device)?;
     let options = EvaluateOptions {
         encoder: &best.encoder,
         batch_size: config.train.batch_size / config.train.accumulation,
@@ -269,10 +213,7 @@ fn score<B: OscarBackend, T: Task>(
         model: &best.model,
         cache: Some(&report.directory.join(CACHE)),
     };
-    let evaluation = best
-        .task
-        .evaluate(model.model(), data, &options, device)
-        .map_err(FinetuneError::Evaluate)?;
+    let evaluation = best.task.judge::<B>(&best, data, &options, device)?;
     report.predictions = write_predictions(&report.directory, name, &evaluation)?;
     report.evaluation = Some(evaluation);
     Ok(())
@@ -296,6 +237,10 @@ pub fn write_predictions(
         source,
     })?;
     write_json(&directory.join(format!("{name}.scores.json")), evaluation)?;
+    for predictions in &evaluation.more_predictions {
+        let path = directory.join(format!("{name}.{}", predictions.extension));
+        write_file(&path, &predictions.content)?;
+    }
     let Some(predictions) = &evaluation.predictions else {
         return Ok(None);
     };
@@ -304,8 +249,8 @@ pub fn write_predictions(
     Ok(Some(path))
 }
 
-impl<D: TaskData> Splits<D> {
-    fn open<T: Task<Data = D>>(
+impl<D> Splits<D> {
+    fn open<T: AnyTask<Data = D>>(
         config: &FinetuneConfig<T>,
         encoder: &SequenceEncoder,
     ) -> Result<Self, FinetuneError> {
@@ -328,10 +273,10 @@ impl<D: TaskData> Splits<D> {
             test => ("test", "data.test", test),
         };
         let scored = open(key, split, Role::Evaluate, "what to score")?;
-        let region_dim = train.region_dim();
+        let region_dim = T::size(&train).1;
         let others = [
-            ("data.validation", validation.region_dim()),
-            (key, scored.region_dim()),
+            ("data.validation", T::size(&validation).1),
+            (key, T::size(&scored).1),
         ];
         for (key, found) in others {
             if found != region_dim {

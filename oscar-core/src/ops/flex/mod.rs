@@ -1,13 +1,15 @@
 //! The fused operations on Burn's CPU backend.
 
 mod autodiff;
+mod select;
 mod tensors;
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
 
-use super::backend::{AdamWStep, OscarBackend, ResidualNorm};
+use super::backend::{AdamWStep, OscarBackend, ResidualNorm, TopK};
 use super::kernels::Dropout;
+use select::top_k;
 use tensors::{
     NormParts, adamw, contiguous, gelu, linear, matmul, merge_heads, plain, residual_norm, softmax,
     wrap,
@@ -62,6 +64,10 @@ impl OscarBackend for Flex {
             dropout: Dropout::new(0.0, [0, 0]),
         };
         wrap(residual_norm(&product, &contiguous(plain(residual)), &parts).0)
+    }
+
+    fn top_k(x: Tensor<Self, 2>, k: usize) -> TopK {
+        top_k(plain(x), k)
     }
 
     fn adamw(

@@ -1,0 +1,328 @@
+//! The backbone word by word: what is known already is kept as keys and values.
+//!
+//! A caption attends to itself, to the tags and to the regions; tags and regions attend to each
+//! other alone. So their keys and values are the same at every step and for every hypothesis of an
+//! image: they are computed once per image ([`ContextCache`]) and shared. A hypothesis has keys and
+//! values of its own for its words only ([`CaptionCache`]).
+//!
+//! The word that comes next is read where a `[MASK]` stands. A step therefore encodes two tokens,
+//! the last word and the `[MASK]`, and keeps the first: where the word stands now, a `[MASK]` stood
+//! in the step before.
+
+use burn::tensor::{Int, Tensor, backend::Backend};
+
+use super::{Backbone, Layer, MASKED_SCORE, SelfAttention, additive_mask};
+use crate::input::{AttentionMask, OscarInput};
+use crate::ops::{self, OscarBackend};
+
+/// Keys and values of some positions in one layer, each `[rows, heads, positions, size]`.
+#[derive(Clone, Debug)]
+struct KeyValue<B: Backend> {
+    key: Tensor<B, 4>,
+    value: Tensor<B, 4>,
+}
+
+/// Keys and values of the tags and regions of some images, in every layer.
+#[derive(Clone, Debug)]
+pub struct ContextCache<B: Backend> {
+    layers: Vec<KeyValue<B>>,
+    /// Term to add to the scores, `[images, 1, 1, positions]`.
+    mask: Tensor<B, 4>,
+}
+
+/// Keys and values of the words of some captions so far, in every layer.
+#[derive(Clone, Debug)]
+pub struct CaptionCache<B: Backend> {
+    /// Empty before the first step.
+    layers: Vec<KeyValue<B>>,
+    /// Words.
+    len: usize,
+}
+
+impl<B: Backend> Default for CaptionCache<B> {
+    fn default() -> Self {
+        Self {
+            layers: Vec::new(),
+            len: 0,
+        }
+    }
+}
+
+impl<B: Backend> KeyValue<B> {
+    fn select(&self, rows: &Tensor<B, 1, Int>) -> Self {
+        Self {
+            key: self.key.clone().select(0, rows.clone()),
+            value: self.value.clone().select(0, rows.clone()),
+        }
+    }
+
+    /// These positions, then `next`.
+    fn then(&self, next: Self) -> Self {
+        Self {
+            key: Tensor::cat(vec![self.key.clone(), next.key], 2),
+            value: Tensor::cat(vec![self.value.clone(), next.value], 2),
+        }
+    }
+
+    /// `len` positions from `start`.
+    fn narrow(&self, start: usize, len: usize) -> Self {
+        Self {
+            key: self.key.clone().narrow(2, start, len),
+            value: self.value.clone().narrow(2, start, len),
+        }
+    }
+}
+
+impl<B: Backend> ContextCache<B> {
+    /// Number of images.
+    pub fn images(&self) -> usize {
+        self.mask.dims()[0]
+    }
+
+    /// Tags and regions of an image, padding included.
+    pub fn positions(&self) -> usize {
+        self.mask.dims()[3]
+    }
+
+    /// The images with these indices, in this order.
+    pub fn select(&mut self, images: Tensor<B, 1, Int>) {
+        for layer in &mut self.layers {
+            *layer = layer.select(&images);
+        }
+        self.mask = self.mask.clone().select(0, images);
+    }
+}
+
+impl<B: Backend> CaptionCache<B> {
+    /// Words so far.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no word yet.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The captions with these indices, in this order; one may be taken several times.
+    pub fn select(&mut self, rows: Tensor<B, 1, Int>) {
+        for layer in &mut self.layers {
+            *layer = layer.select(&rows);
+        }
+    }
+
+    /// As [`select`](Self::select), but of the newest word alone: all words before stay with the
+    /// row they were in. The official code does so when it searches with several beams and a cache,
+    /// which makes its captions differ from those without; this is for comparing with it.
+    pub fn select_newest(&mut self, rows: Tensor<B, 1, Int>) {
+        let before = self.len.saturating_sub(1);
+        for layer in &mut self.layers {
+            let newest = layer.narrow(before, 1).select(&rows);
+            *layer = match before {
+                0 => newest,
+                _ => layer.narrow(0, before).then(newest),
+            };
+        }
+    }
+}
+
+impl<B: OscarBackend> Backbone<B> {
+    /// Encodes tags and regions, as every caption of their images will read them.
+    ///
+    /// The text of `input` is the tags alone, with the positions they have beside a caption, and may
+    /// be of length 0; its mask says which tags and regions are no padding.
+    pub fn encode_context(&self, input: OscarInput<B>) -> ContextCache<B> {
+        let [_, text] = input.input_ids.dims();
+        let tags = (text > 0).then(|| {
+            self.embeddings
+                .forward(input.input_ids, input.token_type_ids, input.position_ids)
+        });
+        let regions = input
+            .region_features
+            .map(|regions| self.project_regions(regions));
+        let parts: Vec<_> = tags.into_iter().chain(regions).collect();
+        let mut hidden = Tensor::cat(parts, 1);
+        let mask = additive_mask(AttentionMask::Padding(key_mask(input.attention_mask)));
+
+        let mut layers = Vec::with_capacity(self.encoder.layer.len());
+        for (index, layer) in self.encoder.layer.iter().enumerate() {
+            let attention = &layer.attention.self_attention;
+            let own = attention.key_value(hidden.clone());
+            layers.push(own.clone());
+            // Nobody reads what the last layer makes of tags and regions.
+            if index + 1 < self.encoder.layer.len() {
+                let query = attention.heads(&attention.query, hidden.clone());
+                let scores = query.matmul(own.key.swap_dims(2, 3));
+                let context = attention
+                    .probabilities(scores, mask.clone())
+                    .matmul(own.value);
+                hidden = layer.finish(B::merge_heads(context), hidden);
+            }
+        }
+        ContextCache { layers, mask }
+    }
+
+    /// Encodes the newest tokens of captions: the last hidden state of the very last token,
+    /// `[rows, hidden]`. All of them but that last one are kept in `caption`.
+    ///
+    /// # Shapes
+    ///
+    /// - input_ids: `[rows, tokens]`, where each image of `context` has the same number of rows, one
+    ///   after the other
+    pub fn encode_next(
+        &self,
+        input_ids: Tensor<B, 2, Int>,
+        context: &ContextCache<B>,
+        caption: &mut CaptionCache<B>,
+    ) -> Tensor<B, 2> {
+        let [rows, new] = input_ids.dims();
+        let device = input_ids.device();
+        let known = caption.len;
+        let positions = Tensor::arange(known as i64..(known + new) as i64, &device)
+            .unsqueeze::<2>()
+            .expand([rows, new]);
+        let segments = input_ids.zeros_like();
+        let mut hidden = self
+            .embeddings
+            .forward(input_ids, segments, Some(positions));
+        let mask = step_mask(context, rows, known, new);
+
+        let layers = self.encoder.layer.len();
+        let mut kept = Vec::with_capacity(layers);
+        for (index, layer) in self.encoder.layer.iter().enumerate() {
+            let attention = &layer.attention.self_attention;
+            let mut own = attention.key_value(hidden.clone());
+            if let Some(before) = caption.layers.get(index) {
+                own = before.then(own);
+            }
+            kept.push(own.narrow(0, known + new - 1));
+            let mut mask = mask.clone();
+            if index + 1 == layers {
+                // Of the last layer, only the last token is read.
+                hidden = hidden.narrow(1, new - 1, 1);
+                mask = mask.narrow(2, new - 1, 1);
+            }
+            let shared = &context.layers[index];
+            let read = attention.read(hidden.clone(), shared, &own, mask);
+            hidden = layer.finish(read, hidden);
+        }
+        caption.layers = kept;
+        caption.len = known + new - 1;
+        let [_, _, width] = hidden.dims();
+        hidden.reshape([rows, width])
+    }
+}
+
+/// Which positions are attended to by any, `[batch, seq]`: of tags and regions, who attend to all of
+/// each other, those that are no padding.
+pub(in crate::model) fn key_mask<B: Backend>(mask: AttentionMask<B>) -> Tensor<B, 2> {
+    match mask {
+        AttentionMask::Padding(mask) => mask,
+        AttentionMask::Full(mask) => {
+            let [batch, _, keys] = mask.dims();
+            mask.max_dim(1).reshape([batch, keys])
+        }
+    }
+}
+
+/// What the newest `new` tokens may attend to, as a term to add to the scores: of the context what
+/// is no padding, of the caption what stands before them and themselves,
+/// `[rows, 1, new, context + known + new]`.
+fn step_mask<B: Backend>(
+    context: &ContextCache<B>,
+    rows: usize,
+    known: usize,
+    new: usize,
+) -> Tensor<B, 4> {
+    let (images, positions) = (context.images(), context.positions());
+    let device = context.mask.device();
+    let shared = context
+        .mask
+        .clone()
+        .unsqueeze_dim::<5>(1)
+        .expand([images, rows / images, 1, new, positions])
+        .reshape([rows, 1, new, positions]);
+    let own: Vec<f32> = (0..new)
+        .flat_map(|query| {
+            (0..known + new).map(move |key| match key <= known + query {
+                true => 0.0,
+                false => MASKED_SCORE as f32,
+            })
+        })
+        .collect();
+    let own = Tensor::<B, 1>::from_floats(own.as_slice(), &device)
+        .reshape([1, 1, new, known + new])
+        .expand([rows, 1, new, known + new]);
+    Tensor::cat(vec![shared, own], 3)
+}
+
+impl<B: OscarBackend> Layer<B> {
+    /// From what the attention read to the layer's output; `hidden` was its input.
+    pub(super) fn finish(&self, context: Tensor<B, 3>, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
+        let hidden = self.attention.output.forward(context, hidden);
+        let inner = ops::linear_activate(&self.intermediate.dense, self.activation, hidden.clone());
+        self.output.forward(inner, hidden)
+    }
+}
+
+impl<B: OscarBackend> SelfAttention<B> {
+    fn key_value(&self, hidden: Tensor<B, 3>) -> KeyValue<B> {
+        KeyValue {
+            key: self.heads(&self.key, hidden.clone()),
+            value: self.heads(&self.value, hidden),
+        }
+    }
+
+    /// What `hidden` `[rows, tokens, width]` reads of its image and of its caption, the same shape.
+    ///
+    /// The rows of an image are queries to the same keys: one product for all of them, without a
+    /// copy of the keys for each.
+    fn read(
+        &self,
+        hidden: Tensor<B, 3>,
+        shared: &KeyValue<B>,
+        own: &KeyValue<B>,
+        mask: Tensor<B, 4>,
+    ) -> Tensor<B, 3> {
+        let [images, _, positions, _] = shared.key.dims();
+        let query = self.heads(&self.query, hidden);
+        let of_image = by_image(query.clone(), images).matmul(shared.key.clone().swap_dims(2, 3));
+        let of_caption = query.matmul(own.key.clone().swap_dims(2, 3));
+        let [rows, _, _, words] = of_caption.dims();
+        let scores = Tensor::cat(vec![by_row(of_image, rows), of_caption], 3);
+        let probabilities = self.probabilities(scores, mask);
+        let of_image = probabilities.clone().narrow(3, 0, positions);
+        let of_caption = probabilities.narrow(3, positions, words);
+        let read = by_row(
+            by_image(of_image, images).matmul(shared.value.clone()),
+            rows,
+        ) + of_caption.matmul(own.value.clone());
+        B::merge_heads(read)
+    }
+}
+
+/// `[images * width, heads, tokens, size]` to `[images, heads, width * tokens, size]`.
+fn by_image<B: Backend>(x: Tensor<B, 4>, images: usize) -> Tensor<B, 4> {
+    let [rows, heads, tokens, size] = x.dims();
+    let width = rows / images;
+    match width {
+        1 => x,
+        _ => x
+            .reshape([images, width, heads, tokens, size])
+            .swap_dims(1, 2)
+            .reshape([images, heads, width * tokens, size]),
+    }
+}
+
+/// The way back from [`by_image`].
+fn by_row<B: Backend>(x: Tensor<B, 4>, rows: usize) -> Tensor<B, 4> {
+    let [images, heads, queries, size] = x.dims();
+    let width = rows / images;
+    match width {
+        1 => x,
+        _ => x
+            .reshape([images, heads, width, queries / width, size])
+            .swap_dims(1, 2)
+            .reshape([rows, heads, queries / width, size]),
+    }
+}

@@ -1,0 +1,450 @@
+//! An opened split: every text as ids, every image found.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use oscar_core::input::{
+    CaptionEncoder, EncodedCaption, EncodedSequence, ExampleSeed, RegionHandle, SequenceEncoder,
+    SourceError,
+};
+use oscar_datasets::{SharedImages, open_images};
+use oscar_train::finetune::Role;
+use rayon::prelude::*;
+
+use crate::constraints::{ConstraintFiles, Constraints};
+use crate::error::CaptioningError;
+use crate::files::{CaptionedImage, Captions, Description};
+use crate::scores::References;
+use crate::{Captioning, Split};
+
+/// A caption and its ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caption {
+    /// As it is in the file.
+    pub text: String,
+    /// Without `[CLS]` and `[SEP]`.
+    pub ids: Vec<u32>,
+}
+
+/// An image of the split.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// As the file of captions names it.
+    pub key: String,
+    /// Its row in the source of images.
+    pub row: usize,
+    /// What people said of it.
+    pub captions: Vec<Caption>,
+    /// Ids of its tags.
+    pub tags: Vec<u32>,
+    /// The key under which its regions lie.
+    pub regions_key: String,
+}
+
+/// A split, opened.
+pub struct CaptionData {
+    path: PathBuf,
+    images: Vec<Image>,
+    /// Image and number of each caption, in order.
+    captions: Vec<(u32, u32)>,
+    source: SharedImages,
+    encoder: CaptionEncoder,
+    role: Role,
+    /// Whether an example is an image, not a caption.
+    by_image: bool,
+    constraints: Option<Constraints>,
+    /// What a caption is judged by; none where an image has no caption, and none for training.
+    references: Option<Arc<References>>,
+    /// The same images with each other's regions, to see what a model takes from them.
+    swapped: Option<SharedImages>,
+    /// Other images, whose captions are what is said of the image most like them.
+    neighbours: Option<Box<CaptionData>>,
+}
+
+impl CaptionData {
+    /// Opens `split` and checks every row.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read; an image without regions' row; a caption without words; for
+    /// training, an image without captions.
+    pub fn open(
+        split: &Split,
+        role: Role,
+        task: &Captioning,
+        sequences: SequenceEncoder,
+    ) -> Result<Self, SourceError> {
+        let encoder = CaptionEncoder::new(sequences, task.max_caption_length, task.masking())?;
+        let files = Files::of(split)?;
+        let source = files.open_images()?;
+        let captions = files.captions()?;
+        let path = captions.path.clone();
+        let images: Vec<Image> = captions
+            .images
+            .into_par_iter()
+            .map(|image| open_image(image, &path, &source, &encoder))
+            .collect::<Result<_, SourceError>>()?;
+        let mut data = Self {
+            captions: pairs(&images),
+            images,
+            source,
+            encoder,
+            role,
+            by_image: role != Role::Train || task.scst.enabled,
+            constraints: None,
+            references: None,
+            swapped: None,
+            neighbours: None,
+            path,
+        };
+        data.check()?;
+        if role == Role::Evaluate && task.constraints.enabled {
+            data.constraints = Some(files.constraints(task.constraints.official)?);
+        }
+        if role != Role::Train && data.images.iter().all(|image| !image.captions.is_empty()) {
+            data.references = Some(Arc::new(References::new(&data.images)));
+        }
+        if role == Role::Evaluate && task.compare {
+            data.swapped = files.swapped()?;
+            data.neighbours = files.neighbours(task, data.encoder.sequences())?;
+        }
+        Ok(data)
+    }
+
+    fn check(&self) -> Result<(), CaptioningError> {
+        if self.role != Role::Evaluate
+            && let Some(image) = self.images.iter().find(|image| image.captions.is_empty())
+        {
+            let found = format!("image {} has no caption", image.key);
+            let fix = "give it at least one, or drop it";
+            return Err(CaptioningError::wrong(&self.path, found, fix));
+        }
+        let mut keys = HashSet::with_capacity(self.images.len());
+        if let Some(twice) = self.images.iter().find(|image| !keys.insert(&image.key)) {
+            let found = format!("image {} twice", twice.key);
+            return Err(CaptioningError::wrong(&self.path, found, "name it once"));
+        }
+        let most = self.encoder.max_words();
+        let captions = || self.images.iter().flat_map(|image| &image.captions);
+        let long = captions()
+            .filter(|caption| caption.ids.len() > most)
+            .count();
+        if long > 0 && self.role == Role::Train {
+            tracing::warn!(
+                "{}: {long} of {} captions have more than {most} tokens (task.max_caption_length \
+                 without [CLS] and [SEP]); of these the first {most} are learned",
+                self.path.display(),
+                captions().count()
+            );
+        }
+        Ok(())
+    }
+
+    /// The file of captions.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The images, in the order of the file.
+    pub fn images(&self) -> &[Image] {
+        &self.images
+    }
+
+    /// Examples: captions to learn, or else images.
+    pub fn num_examples(&self) -> usize {
+        match self.by_image {
+            true => self.images.len(),
+            false => self.captions.len(),
+        }
+    }
+
+    /// Whether an example is an image, not a caption.
+    pub fn by_image(&self) -> bool {
+        self.by_image
+    }
+
+    /// Values per region.
+    pub fn region_dim(&self) -> usize {
+        self.source.region_dim()
+    }
+
+    /// What the split was opened for.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// What makes its sequences.
+    pub fn encoder(&self) -> &CaptionEncoder {
+        &self.encoder
+    }
+
+    /// What captions of its images are constrained by, if they are.
+    pub fn constraints(&self) -> Option<&Constraints> {
+        self.constraints.as_ref()
+    }
+
+    /// What captions of its images are judged by, if every image has some.
+    pub(crate) fn references(&self) -> Option<&Arc<References>> {
+        self.references.as_ref()
+    }
+
+    /// Other images whose captions may be said of these.
+    pub(crate) fn neighbours(&self) -> Option<&CaptionData> {
+        self.neighbours.as_deref()
+    }
+
+    /// The split with each other's regions and tags, if that is to be judged.
+    pub(crate) fn swapped(&self) -> Result<Option<Self>, SourceError> {
+        let Some(source) = &self.swapped else {
+            return Ok(None);
+        };
+        let mut images = self.images.clone();
+        for image in &mut images {
+            let tags = source.tag_text(image.row)?;
+            image.tags = self.encoder.sequences().tokenizer().encode(&tags);
+        }
+        Ok(Some(Self {
+            path: self.path.clone(),
+            captions: self.captions.clone(),
+            images,
+            source: source.clone(),
+            encoder: self.encoder.clone(),
+            role: self.role,
+            by_image: self.by_image,
+            constraints: self.constraints.clone(),
+            references: self.references.clone(),
+            swapped: None,
+            neighbours: None,
+        }))
+    }
+
+    /// The regions of an image, still where they are stored.
+    ///
+    /// # Errors
+    ///
+    /// If the image cannot be read.
+    pub fn regions(&self, image: usize) -> Result<RegionHandle, SourceError> {
+        RegionHandle::new(self.source.clone(), self.images[image].row)
+    }
+
+    /// Caption `index`, some tokens masked.
+    ///
+    /// # Errors
+    ///
+    /// If its image cannot be read.
+    pub fn caption(&self, index: usize, seed: ExampleSeed) -> Result<EncodedCaption, SourceError> {
+        let (image, number) = self.captions[index];
+        self.masked(image as usize, number as usize, &mut seed.rng(index))
+    }
+
+    /// The first caption of an image, always with the same tokens masked; `None` if it has none.
+    ///
+    /// # Errors
+    ///
+    /// If the image cannot be read.
+    pub fn first_caption(&self, image: usize) -> Result<Option<EncodedCaption>, SourceError> {
+        if self.images[image].captions.is_empty() {
+            return Ok(None);
+        }
+        let mut rng = ExampleSeed { seed: 0, epoch: 0 }.rng(image);
+        self.masked(image, 0, &mut rng).map(Some)
+    }
+
+    fn masked(
+        &self,
+        image: usize,
+        number: usize,
+        rng: &mut impl rand::Rng,
+    ) -> Result<EncodedCaption, SourceError> {
+        let regions = self.regions(image)?;
+        let image = &self.images[image];
+        let origin = format!(
+            "{}: caption {} of image {}",
+            self.path.display(),
+            number + 1,
+            image.key
+        );
+        let ids = &image.captions[number].ids;
+        Ok(self
+            .encoder
+            .encode(origin, ids, &image.tags, &regions, rng)?)
+    }
+
+    /// Tags and regions of an image, to be described.
+    ///
+    /// # Errors
+    ///
+    /// If the image cannot be read.
+    pub fn context(&self, image: usize) -> Result<EncodedSequence, SourceError> {
+        let regions = self.regions(image)?;
+        let image = &self.images[image];
+        let origin = format!("{}: image {}", self.path.display(), image.key);
+        Ok(self.encoder.encode_context(origin, &image.tags, &regions))
+    }
+}
+
+fn pairs(images: &[Image]) -> Vec<(u32, u32)> {
+    let of_image = |(number, image): (usize, &Image)| {
+        let captions = 0..image.captions.len() as u32;
+        captions.map(move |caption| (number as u32, caption))
+    };
+    images.iter().enumerate().flat_map(of_image).collect()
+}
+
+fn open_image(
+    image: CaptionedImage,
+    path: &Path,
+    source: &SharedImages,
+    encoder: &CaptionEncoder,
+) -> Result<Image, SourceError> {
+    let wrong = |found: String, fix| SourceError::from(CaptioningError::wrong(path, found, fix));
+    let keys = std::iter::once(&image.key).chain(&image.open_images_id);
+    let found = keys
+        .filter_map(|key| Some((source.find(key)?, key.clone())))
+        .next();
+    let (row, regions_key) = found.ok_or_else(|| {
+        let place = source.path().display();
+        let found = format!("image {} is not among those of {place}", image.key);
+        wrong(found, "drop it, or add its regions")
+    })?;
+    let tokenizer = encoder.sequences().tokenizer();
+    let tags = match &image.tags {
+        Some(tags) => tokenizer.encode(tags),
+        None => tokenizer.encode(&source.tag_text(row)?),
+    };
+    let captions = image
+        .captions
+        .into_iter()
+        .enumerate()
+        .map(|(number, text)| {
+            let ids = tokenizer.encode(&text);
+            match ids.is_empty() {
+                false => Ok(Caption { text, ids }),
+                true => {
+                    let number = number + 1;
+                    let found = format!(
+                        "caption {number} of image {} has no word: {text:?}",
+                        image.key
+                    );
+                    Err(wrong(found, "drop the caption"))
+                }
+            }
+        });
+    let captions = captions.collect::<Result<_, SourceError>>()?;
+    Ok(Image {
+        captions,
+        key: image.key,
+        row,
+        tags,
+        regions_key,
+    })
+}
+
+/// The files of a split, those that its YAML file names included.
+struct Files<'a> {
+    split: &'a Split,
+    description: Option<Description>,
+}
+
+impl<'a> Files<'a> {
+    fn of(split: &'a Split) -> Result<Self, SourceError> {
+        if !is_set(&split.captions) {
+            let what = "a file of captions, or the YAML file of the split";
+            return Err(unset("captions", what));
+        }
+        let description = match Description::is_one(&split.captions) {
+            true => Some(Description::read(&split.captions)?),
+            false => None,
+        };
+        Ok(Self { split, description })
+    }
+
+    fn open_images(&self) -> Result<SharedImages, SourceError> {
+        match (is_set(&self.split.regions), &self.description) {
+            (true, _) => Ok(open_images(&self.split.regions)?),
+            (false, Some(description)) => description.open_images(),
+            (false, None) => Err(unset("regions", "the regions of the images")),
+        }
+    }
+
+    fn captions(&self) -> Result<Captions, SourceError> {
+        let Some(description) = &self.description else {
+            return Captions::read(&self.split.captions);
+        };
+        match &description.caption {
+            Some(path) => Captions::read(path),
+            None => Ok(Captions {
+                path: self.split.captions.clone(),
+                images: description.image_keys()?,
+            }),
+        }
+    }
+
+    fn constraints(&self, official: bool) -> Result<Constraints, SourceError> {
+        let split = self.split;
+        let named = |key, own: &'a Path, other: fn(&Description) -> &Option<PathBuf>| {
+            let other = self
+                .description
+                .as_ref()
+                .and_then(|found| other(found).as_deref());
+            let set = Some(own).filter(|own| is_set(own)).map(Path::to_path_buf);
+            set.or(other.map(Path::to_path_buf))
+                .ok_or_else(|| unset(key, "a file of constraints (task.constraints.enabled)"))
+        };
+        let boxes = named("constraint_boxes", &split.constraint_boxes, |d| &d.cbs_box)?;
+        let hierarchy = named("constraint_hierarchy", &split.constraint_hierarchy, |d| {
+            &d.cbs_hierarchy
+        })?;
+        let tokens = named("constraint_tokens", &split.constraint_tokens, |d| {
+            &d.cbs_constraint
+        })?;
+        let forms = named("constraint_forms", &split.constraint_forms, |d| {
+            &d.cbs_tokenforms
+        })?;
+        let files = ConstraintFiles {
+            boxes: &boxes,
+            hierarchy: &hierarchy,
+            tokens: &tokens,
+            forms: &forms,
+        };
+        Constraints::read(&files, official)
+    }
+
+    /// The images with each other's regions; none for tables that only a YAML file names.
+    fn swapped(&self) -> Result<Option<SharedImages>, SourceError> {
+        let path = &self.split.regions;
+        let already = path.to_str().is_some_and(|path| path.contains('?'));
+        if !is_set(path) || already {
+            return Ok(None);
+        }
+        let mut path = path.clone();
+        path.as_mut_os_string().push("?swap=1");
+        Ok(Some(open_images(&path)?))
+    }
+
+    fn neighbours(
+        &self,
+        task: &Captioning,
+        sequences: &SequenceEncoder,
+    ) -> Result<Option<Box<CaptionData>>, SourceError> {
+        if !is_set(&self.split.neighbours) {
+            return Ok(None);
+        }
+        let split = Split {
+            captions: self.split.neighbours.clone(),
+            regions: self.split.neighbour_regions.clone(),
+            ..Split::default()
+        };
+        let data = CaptionData::open(&split, Role::Train, task, sequences.clone())?;
+        Ok(Some(Box::new(data)))
+    }
+}
+
+fn is_set(path: &Path) -> bool {
+    !path.as_os_str().is_empty()
+}
+
+fn unset(key: &'static str, what: &'static str) -> SourceError {
+    CaptioningError::Unset { key, what }.into()
+}

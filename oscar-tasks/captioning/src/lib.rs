@@ -1,0 +1,33 @@
+//! Captioning: what does an image show?
+//!
+//! The model is taught to fill gaps in captions, each word reading only those before it; then it
+//! writes captions by filling the gap that follows the last word, again and again. It may be taught
+//! further by what its own captions are worth ([`scst`]).
+//!
+//! | a split opened for | has the examples |
+//! |---|---|
+//! | training | a caption with some tokens masked; an image, where captions are judged |
+//! | validation | an image: a caption is generated and judged |
+//! | scoring | an image: a caption is searched for, under constraints where they are asked for |
+
+mod batch;
+pub mod constraints;
+mod data;
+pub mod decode;
+mod error;
+mod files;
+mod generate;
+mod judge;
+mod model;
+mod neighbours;
+mod output;
+mod scores;
+pub mod scst;
+mod task;
+
+pub use batch::{Batch, CaptionSource, ImageBatch};
+pub use data::{Caption, CaptionData, Image};
+pub use error::CaptioningError;
+pub use generate::{Generator, Said};
+pub use model::CaptionModel;
+pub use task::{Captioning, ConstraintSection, Split};

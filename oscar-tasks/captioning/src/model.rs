@@ -1,0 +1,207 @@
+//! A captioner as Burn's learner sees it: one step of training, one of validation.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use burn::module::{AutodiffModule, Module};
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use burn_train::{InferenceStep, TrainOutput, TrainStep};
+use oscar_core::checkpoint::Checkpointed;
+use oscar_core::config::ModelConfig;
+use oscar_core::input::{CaptionBatch, Tokenizer};
+use oscar_core::model::{CaptionLoss, CaptionSteps, OscarForCaptioning, Stepping};
+use oscar_core::ops::{OscarBackend, TrainBackend};
+use oscar_train::{LOSS, StepOutput, Weighted};
+
+use crate::batch::{Batch, ImageBatch};
+use crate::decode::{Caption, GenerationConfig, beam_search, greedy};
+use crate::scores::References;
+use crate::scst::{self, Reward, ScstSection};
+
+/// Mean CIDEr of generated captions.
+pub(crate) const CIDER: &str = "CIDEr";
+/// Share of generated captions that are word for word what someone said of the image.
+pub(crate) const EXACT: &str = "Exact";
+/// Mean CIDEr-D of the captions that were drawn.
+pub(crate) const REWARD: &str = "CIDEr-D";
+
+/// [`OscarForCaptioning`], ready to be trained.
+#[derive(Module, Debug)]
+pub struct CaptionModel<B: Backend> {
+    model: OscarForCaptioning<B>,
+    #[module(skip)]
+    settings: Arc<Settings>,
+    /// Batches that were learned.
+    #[module(skip)]
+    batches: Arc<AtomicUsize>,
+}
+
+/// How a captioner is trained and validated.
+#[derive(Debug)]
+pub struct Settings {
+    /// Smoothing, and what is left out once [`drop_worst_after`](Self::drop_worst_after) is passed.
+    pub loss: CaptionLoss,
+    /// Batches before any token is left out.
+    pub drop_worst_after: usize,
+    /// Says what ids are.
+    pub tokenizer: Arc<Tokenizer>,
+    /// How captions of validations are generated.
+    pub generation: GenerationConfig,
+    /// How training by reward goes.
+    pub scst: ScstSection,
+    /// What training captions are worth.
+    pub reward: Option<Arc<Reward>>,
+    /// What captions of the validation images are judged by.
+    pub references: Option<Arc<References>>,
+}
+
+impl<B: OscarBackend> CaptionModel<B> {
+    /// A model with fresh weights; `batches` were learned before.
+    pub fn new(
+        config: &ModelConfig,
+        settings: Settings,
+        batches: usize,
+        device: &B::Device,
+    ) -> Self {
+        Self {
+            model: OscarForCaptioning::new(config, device),
+            settings: Arc::new(settings),
+            batches: Arc::new(AtomicUsize::new(batches)),
+        }
+    }
+
+    /// The captioner itself.
+    pub fn model(&self) -> &OscarForCaptioning<B> {
+        &self.model
+    }
+
+    fn loss(&self, batch: CaptionBatch<B>, loss: CaptionLoss) -> (Tensor<B, 1>, usize) {
+        let logits = self.model.forward(batch.input, batch.masked_positions);
+        let tokens = batch.num_masked;
+        (loss.forward(logits, batch.masked_labels, tokens), tokens)
+    }
+
+    /// Captions of images, as validations generate them.
+    fn describe(&self, images: &ImageBatch<B>) -> Vec<Caption> {
+        let settings = &self.settings;
+        let special = settings.tokenizer.special();
+        let context = images.context.clone();
+        let steps = CaptionSteps::new(&self.model, context, special.mask, Stepping::Cached);
+        match settings.generation.num_beams {
+            1 => greedy(steps, &settings.generation, special),
+            _ => beam_search(steps, &settings.generation, special, false)
+                .into_iter()
+                .map(|found| found.into_iter().next().unwrap_or_default())
+                .collect(),
+        }
+    }
+}
+
+impl<B: Backend> Checkpointed<B> for CaptionModel<B> {
+    fn aliases(&self) -> &'static [(&'static str, &'static str)] {
+        self.model.aliases()
+    }
+}
+
+impl<B: TrainBackend> TrainStep for CaptionModel<B> {
+    type Input = Weighted<Batch<B>>;
+    type Output = StepOutput<B::InnerBackend>;
+
+    fn step(&self, input: Self::Input) -> TrainOutput<Self::Output> {
+        let Weighted { batch, loss_weight } = input;
+        let done = self.batches.fetch_add(1, Ordering::Relaxed);
+        let size = (batch.num_examples, batch.num_tokens);
+        let (loss, statistics) = match (batch.captions, batch.images, &self.settings.reward) {
+            (Some(captions), ..) => {
+                let loss = match done < self.settings.drop_worst_after {
+                    true => CaptionLoss {
+                        drop_worst: 0.0,
+                        ..self.settings.loss
+                    },
+                    false => self.settings.loss,
+                };
+                let (loss, tokens) = self.loss(captions, loss);
+                let statistics = vec![mean(LOSS, loss.clone().inner(), tokens)];
+                (loss, statistics)
+            }
+            (None, Some(images), Some(reward)) => {
+                let settings = &self.settings;
+                let inner = self.model.valid();
+                let models = (&self.model, &inner);
+                let special = settings.tokenizer.special();
+                let longest = settings.generation.max_length;
+                let section = &settings.scst;
+                let step = scst::step(
+                    models,
+                    &images,
+                    section,
+                    longest,
+                    (reward, special),
+                    |ids| settings.tokenizer.decode(ids),
+                );
+                let rows = step.rewards.len();
+                let total: f64 = step.rewards.iter().sum();
+                let statistics = vec![
+                    mean(LOSS, step.loss.clone().inner(), rows),
+                    host(REWARD, total, rows, &step.loss.device()),
+                ];
+                (step.loss, statistics)
+            }
+            // A source gives one or the other, and there is a reward where it gives images.
+            (None, ..) => {
+                let loss = Tensor::zeros([1], &B::Device::default());
+                (loss, Vec::new())
+            }
+        };
+        let loss = match loss_weight {
+            1.0 => loss,
+            weight => loss.mul_scalar(weight),
+        };
+        let output = StepOutput::new(statistics, size.0, size.1);
+        TrainOutput::new(self, loss.backward(), output)
+    }
+}
+
+impl<B: OscarBackend> InferenceStep for CaptionModel<B> {
+    type Input = Weighted<Batch<B>>;
+    type Output = StepOutput<B>;
+
+    fn step(&self, input: Self::Input) -> Self::Output {
+        let batch = input.batch;
+        let mut statistics = Vec::new();
+        if let Some(captions) = batch.captions {
+            let (loss, tokens) = self.loss(captions, CaptionLoss::default());
+            statistics.push(mean(LOSS, loss, tokens));
+        }
+        if let (Some(images), Some(references)) = (batch.images, &self.settings.references) {
+            let captions = self.describe(&images);
+            let device = images.context.input_ids.device();
+            let judged = images.images.iter().zip(&captions);
+            let exact = judged
+                .clone()
+                .filter(|(image, caption)| references.is_exact(**image, &caption.ids));
+            let exact = exact.count() as f64;
+            let texts = judged
+                .map(|(image, caption)| (*image, self.settings.tokenizer.decode(&caption.ids)));
+            let cider: f64 = references.cider(&texts.collect::<Vec<_>>()).iter().sum();
+            statistics.push(host(CIDER, cider, captions.len(), &device));
+            statistics.push(host(EXACT, exact, captions.len(), &device));
+        }
+        StepOutput::new(statistics, batch.num_examples, batch.num_tokens)
+    }
+}
+
+type Entry<B> = (&'static str, Tensor<B, 1>, Tensor<B, 1>);
+
+/// A mean over `count` things.
+fn mean<B: Backend>(name: &'static str, value: Tensor<B, 1>, count: usize) -> Entry<B> {
+    let weight = Tensor::full([1], count as f32, &value.device());
+    (name, value * weight.clone(), weight)
+}
+
+/// A sum that was computed on the host.
+fn host<B: Backend>(name: &'static str, sum: f64, count: usize, device: &B::Device) -> Entry<B> {
+    let one = |value: f64| Tensor::full([1], value as f32, device);
+    (name, one(sum), one(count as f64))
+}

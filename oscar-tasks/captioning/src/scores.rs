@@ -1,0 +1,152 @@
+//! What captions are worth: CIDEr in validations and as the reward of training, all metrics when
+//! scoring.
+
+use oscar_caption_metrics::ptb;
+use oscar_caption_metrics::{BleuCounts, CiderD, DocumentFrequencies, rouge_l, scst_text};
+use oscar_core::input::SourceError;
+use rayon::prelude::*;
+
+use crate::data::{CaptionData, Image};
+use crate::error::CaptioningError;
+use crate::scst::ScstSection;
+
+/// Fewer of the references' words than this are in document frequencies of the same kind of text.
+const FEW_WORDS: f64 = 0.5;
+
+/// What people said of the images of a split, ready to be compared with.
+#[derive(Debug)]
+pub struct References {
+    /// Tokenised as the COCO caption evaluation does, by image.
+    texts: Vec<Vec<String>>,
+    /// The tokens of each, by image.
+    ids: Vec<Vec<Vec<u32>>>,
+    cider: CiderD,
+}
+
+/// Scores of captions by name, as they are printed.
+pub(crate) type Named = Vec<(String, f64)>;
+
+impl References {
+    /// The captions of `images`.
+    pub(crate) fn new(images: &[Image]) -> Self {
+        let texts: Vec<Vec<String>> = images
+            .par_iter()
+            .map(|image| {
+                let captions = image.captions.iter();
+                captions
+                    .map(|caption| ptb::caption(&caption.text))
+                    .collect()
+            })
+            .collect();
+        let ids = images.iter().map(|image| {
+            let captions = image.captions.iter();
+            captions.map(|caption| caption.ids.clone()).collect()
+        });
+        Self {
+            cider: CiderD::new(DocumentFrequencies::of(&texts), &texts),
+            ids: ids.collect(),
+            texts,
+        }
+    }
+
+    /// CIDEr of captions, each of the image of a number, with the document frequencies of these
+    /// references.
+    pub fn cider(&self, captions: &[(usize, String)]) -> Vec<f64> {
+        let tokenized: Vec<(usize, String)> = captions
+            .par_iter()
+            .map(|(image, text)| (*image, ptb::caption(text)))
+            .collect();
+        self.cider.score_each(&tokenized)
+    }
+
+    /// Whether someone said exactly this of an image.
+    pub fn is_exact(&self, image: usize, ids: &[u32]) -> bool {
+        self.ids[image].iter().any(|said| said == ids)
+    }
+
+    /// All metrics of a caption of each image.
+    pub(crate) fn all(&self, captions: &[String]) -> Named {
+        let tokenized: Vec<String> = captions.par_iter().map(|text| ptb::caption(text)).collect();
+        let pairs = tokenized.par_iter().zip(&self.texts);
+        let (counts, rouge): (Vec<BleuCounts>, Vec<f64>) = pairs
+            .map(|(caption, texts)| (BleuCounts::of(caption, texts), rouge_l(caption, texts)))
+            .unzip();
+        let total = counts
+            .iter()
+            .fold(BleuCounts::default(), |sum, counts| sum.plus(counts));
+        let bleu = total.scores().into_iter().zip(1..);
+        let mut named: Named = bleu
+            .map(|(score, n)| (format!("BLEU-{n}"), score))
+            .collect();
+        named.push(("ROUGE-L".into(), mean(&rouge)));
+        named.push(("CIDEr".into(), mean(&self.cider.score(&tokenized))));
+        named
+    }
+}
+
+/// What captions of the training images are worth: CIDEr-D, on texts as they are.
+#[derive(Debug)]
+pub struct Reward {
+    cider_d: CiderD,
+}
+
+impl Reward {
+    /// The reward for captions of the images of `data`.
+    ///
+    /// # Errors
+    ///
+    /// Document frequencies that cannot be read, or that know no word of the captions.
+    pub(crate) fn new(section: &ScstSection, data: &CaptionData) -> Result<Self, SourceError> {
+        let references: Vec<Vec<String>> = data
+            .images()
+            .par_iter()
+            .map(|image| {
+                let captions = image.captions.iter();
+                captions.map(|caption| scst_text(&caption.text)).collect()
+            })
+            .collect();
+        let path = &section.document_frequencies;
+        let frequencies = match path.as_os_str().is_empty() {
+            true => DocumentFrequencies::of(&references),
+            false => {
+                let frequencies = DocumentFrequencies::read(path)?;
+                let words = references.iter().flatten().map(String::as_str);
+                let known = frequencies.known_words(words);
+                // All texts have <eos>, whatever else they say.
+                if known < FEW_WORDS {
+                    let found = format!(
+                        "it knows {:.0} % of the words of {}",
+                        100.0 * known,
+                        data.path().display()
+                    );
+                    let fix = "give the frequencies of this data set, counted on texts in the same \
+                               form, or leave the key out";
+                    return Err(CaptioningError::wrong(path, found, fix).into());
+                }
+                frequencies
+            }
+        };
+        Ok(Self::with(frequencies, &references))
+    }
+
+    /// The reward for captions of images with these references, in the form that
+    /// [`scst_text`] gives them.
+    pub fn with(frequencies: DocumentFrequencies, references: &[Vec<String>]) -> Self {
+        Self {
+            cider_d: CiderD::new(frequencies, references),
+        }
+    }
+
+    /// CIDEr-D of captions, each of the image of a number.
+    pub fn cider_d(&self, captions: &[(usize, String)]) -> Vec<f64> {
+        let captions: Vec<(usize, String)> = captions
+            .iter()
+            .map(|(image, text)| (*image, scst_text(text)))
+            .collect();
+        self.cider_d.score_each(&captions)
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}

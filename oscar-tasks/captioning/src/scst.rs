@@ -1,0 +1,203 @@
+//! Self-critical sequence training (Rennie et al., CVPR 2017): captions are drawn, and those that
+//! are worth more than what the model would have said become likelier.
+//!
+//! A caption is worth its CIDEr-D against the image's captions. It is compared with the caption that
+//! takes the best word each time, or with the mean of the other captions drawn for the image. The
+//! loss is the mean log-probability of a caption's words times how much less it is worth: officially
+//! the mean, not the sum.
+
+use std::panic::resume_unwind;
+use std::path::PathBuf;
+use std::thread;
+
+use burn::tensor::{Tensor, TensorData};
+use oscar_core::config::{ConfigError, require};
+use oscar_core::input::{AttentionMask, OscarInput, SpecialIds};
+use oscar_core::model::{CaptionSteps, OscarForCaptioning, Stepping};
+use oscar_core::ops::TrainBackend;
+use serde::{Deserialize, Serialize};
+
+use crate::batch::ImageBatch;
+use crate::decode::{Draws, GenerationConfig, SampleConfig, greedy, sample};
+
+pub use crate::scores::Reward;
+
+/// `[task.scst]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScstSection {
+    /// Train by reward, from weights that have learned captions.
+    pub enabled: bool,
+    /// Captions to draw of each image.
+    pub samples: usize,
+    /// What they are compared with.
+    pub baseline: Baseline,
+    /// How often n-grams occur in which references: the official pickle, or JSON; by default they are
+    /// counted in the training captions.
+    pub document_frequencies: PathBuf,
+}
+
+/// What a drawn caption is compared with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Baseline {
+    /// The caption of the best word each time, without dropout.
+    #[default]
+    Greedy,
+    /// The mean of the other captions drawn for the image.
+    Sample,
+}
+
+impl Default for ScstSection {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            samples: 5,
+            baseline: Baseline::default(),
+            document_frequencies: PathBuf::new(),
+        }
+    }
+}
+
+impl ScstSection {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        let least = match self.baseline {
+            Baseline::Greedy => 1,
+            Baseline::Sample => 2,
+        };
+        require(
+            (least..=64).contains(&self.samples),
+            "task.scst.samples",
+            self.samples,
+            &format!("must be from {least} to 64"),
+        )
+    }
+}
+
+/// What a step of training by reward came to.
+#[derive(Debug)]
+pub struct ScstStep<B: TrainBackend> {
+    /// To be minimised, `[1]`.
+    pub loss: Tensor<B, 1>,
+    /// CIDEr-D of each caption drawn, those of an image one after the other.
+    pub rewards: Vec<f64>,
+}
+
+/// Draws captions, with dropout, and compares what they are worth.
+///
+/// The baseline is judged on another thread while captions are drawn.
+pub fn step<B: TrainBackend>(
+    (model, inner): (&OscarForCaptioning<B>, &OscarForCaptioning<B::InnerBackend>),
+    batch: &ImageBatch<B>,
+    section: &ScstSection,
+    max_length: usize,
+    (reward, special): (&Reward, SpecialIds),
+    decode: impl Fn(&[u32]) -> String + Sync,
+) -> ScstStep<B> {
+    let samples = section.samples;
+    let texts = |captions: Vec<crate::decode::Caption>, each: usize| -> Vec<(usize, String)> {
+        let captions = captions.iter().enumerate();
+        let text = |(at, caption): (usize, &crate::decode::Caption)| {
+            (batch.images[at / each], decode(&caption.ids))
+        };
+        captions.map(text).collect()
+    };
+    let best = match section.baseline {
+        Baseline::Sample => None,
+        Baseline::Greedy => {
+            let context = without_gradients(&batch.context);
+            let steps = CaptionSteps::new(inner, context, special.mask, Stepping::Cached);
+            Some(greedy(
+                steps,
+                &GenerationConfig::greedy(max_length),
+                special,
+            ))
+        }
+    };
+    let (sampled, best) = thread::scope(|scope| {
+        let best = scope.spawn(|| best.map(|captions| reward.cider_d(&texts(captions, 1))));
+        let mut steps =
+            CaptionSteps::new(model, batch.context.clone(), special.mask, Stepping::Cached);
+        let rows = 0..batch.images.len() * samples;
+        steps.select(
+            None,
+            &rows.clone().map(|row| row / samples).collect::<Vec<_>>(),
+        );
+        let draws = Draws {
+            rows: rows
+                .map(|row| {
+                    let image = row / samples;
+                    // A number for each caption of each image of the split.
+                    let number = batch.images[image] * samples + row % samples;
+                    (batch.seeds[image], number)
+                })
+                .collect(),
+        };
+        let config = SampleConfig {
+            max_length,
+            ..SampleConfig::default()
+        };
+        let sampled = sample(steps, &config, special, &draws);
+        let best = best.join().unwrap_or_else(|panic| resume_unwind(panic));
+        (sampled, best)
+    });
+    let rewards = reward.cider_d(&texts(sampled.captions, samples));
+    let baseline = match best {
+        Some(best) => greedy_baseline(&best, samples),
+        None => sample_baseline(&rewards, samples),
+    };
+    ScstStep {
+        loss: loss(sampled.mean_log_probs, &rewards, &baseline),
+        rewards,
+    }
+}
+
+/// What each of `samples` captions of an image is compared with: what its best caption is worth.
+pub fn greedy_baseline(best: &[f64], samples: usize) -> Vec<f64> {
+    let repeated = best
+        .iter()
+        .flat_map(|best| std::iter::repeat_n(*best, samples));
+    repeated.collect()
+}
+
+/// What each of `samples` captions of an image is compared with: the mean of the others.
+pub fn sample_baseline(rewards: &[f64], samples: usize) -> Vec<f64> {
+    let of_image = |own: &[f64]| {
+        let sum: f64 = own.iter().sum();
+        let others = own.len().saturating_sub(1).max(1) as f64;
+        own.iter()
+            .map(|own| (sum - own) / others)
+            .collect::<Vec<_>>()
+    };
+    rewards.chunks(samples.max(1)).flat_map(of_image).collect()
+}
+
+/// `mean(-log_prob * (reward - baseline))`, `[1]`; `log_probs` are those of whole captions, `[rows]`.
+pub fn loss<B: burn::tensor::backend::Backend>(
+    log_probs: Tensor<B, 1>,
+    rewards: &[f64],
+    baseline: &[f64],
+) -> Tensor<B, 1> {
+    let advantages = rewards.iter().zip(baseline);
+    let advantages: Vec<f32> = advantages
+        .map(|(own, other)| (own - other) as f32)
+        .collect();
+    let shape = [advantages.len()];
+    let advantages = TensorData::new(advantages, shape);
+    let advantages = Tensor::<B, 1>::from_data(advantages, &log_probs.device());
+    (log_probs * advantages).mean().neg()
+}
+
+fn without_gradients<B: TrainBackend>(input: &OscarInput<B>) -> OscarInput<B::InnerBackend> {
+    let input = input.clone();
+    OscarInput {
+        input_ids: input.input_ids.inner(),
+        token_type_ids: input.token_type_ids.inner(),
+        position_ids: input.position_ids.map(Tensor::inner),
+        attention_mask: match input.attention_mask {
+            AttentionMask::Padding(mask) => AttentionMask::Padding(mask.inner()),
+            AttentionMask::Full(mask) => AttentionMask::Full(mask.inner()),
+        },
+        region_features: input.region_features.map(Tensor::inner),
+    }
+}

@@ -1,0 +1,127 @@
+//! A run that is ready to start but for its model.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use burn_train::{InferenceStep, TrainStep};
+use oscar_core::checkpoint::{self, Parameter};
+use oscar_core::input::{SequenceEncoder, Tokenizer};
+use oscar_core::ops::TrainBackend;
+
+use super::checkpoint::describe;
+use super::{AnyTask, FinetuneConfig, FinetuneError, FinetuneRun};
+use crate::error::TrainError;
+use crate::fit::{Fit, fit};
+use crate::loader::{BatchSource, Corpus, Weighted};
+use crate::start::start_weights;
+use crate::stats::StepOutput;
+use crate::strategy::{JudgedBy, Outcome, Trainable};
+
+/// Opened data, the resolved recipe, and where the run goes.
+pub struct Job<B: TrainBackend, T: AnyTask> {
+    /// The recipe; sizes of the model and number of steps are final.
+    pub config: FinetuneConfig<T>,
+    /// Encodes and batches sequences.
+    pub encoder: Arc<SequenceEncoder>,
+    /// What to learn from.
+    pub train: Arc<T::Data>,
+    /// What to choose the best weights by.
+    pub validation: Arc<T::Data>,
+    /// Where to compute.
+    pub device: B::Device,
+    /// Steps that were done before an interruption; 0 for a new run.
+    pub done_before: usize,
+    pub(super) tokenizer: Arc<Tokenizer>,
+    pub(super) options: FinetuneRun,
+}
+
+/// A task's model and its batches.
+pub struct Parts<B: TrainBackend, M, X, V> {
+    /// With fresh weights.
+    pub model: M,
+    /// Batches to learn from.
+    pub train: Arc<dyn BatchSource<B, Batch = X>>,
+    /// Batches to validate on.
+    pub validation: Arc<dyn BatchSource<B::InnerBackend, Batch = V>>,
+    /// Part of the model, by official name, that start weights may lack.
+    pub head: Option<&'static str>,
+    /// Statistics to show beside the loss: name, and whether higher is better.
+    pub metrics: Vec<(&'static str, bool)>,
+    /// The statistic by which the best weights are chosen, the highest.
+    pub judged_by: &'static str,
+}
+
+/// What a training came to.
+#[derive(Debug)]
+pub struct Trained {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Parameters of the model.
+    pub parameters: usize,
+    /// Time, validation and checkpoints included.
+    pub time: Duration,
+}
+
+impl<B: TrainBackend, T: AnyTask> Job<B, T> {
+    /// Gives the model its start weights, and trains it to the last step.
+    ///
+    /// # Errors
+    ///
+    /// If data cannot be read, a checkpoint cannot be read or written, or the loss is not finite.
+    pub fn fit<M, X, V>(self, parts: Parts<B, M, X, V>) -> Result<Trained, FinetuneError>
+    where
+        X: Send + 'static,
+        V: Send + 'static,
+        M: Trainable<B> + TrainStep<Input = Weighted<X>>,
+        M::InnerModule: InferenceStep<Input = Weighted<V>, Output = StepOutput<B::InnerBackend>>,
+    {
+        let Self {
+            config, options, ..
+        } = self;
+        // A run that goes on has weights of its own; those it started from may be gone by then.
+        let model = match self.done_before {
+            0 => {
+                let mut init = config.init.clone();
+                init.random.extend(parts.head.map(String::from));
+                start_weights(parts.model, &init).map_err(TrainError::from)?
+            }
+            _ => parts.model,
+        };
+        let parameters = checkpoint::parameters(&model)
+            .iter()
+            .map(Parameter::len)
+            .sum();
+        tracing::info!(
+            "{parameters} parameters; {} training and {} validation examples; {} steps of {}",
+            parts.train.len(),
+            parts.validation.len(),
+            config.train.steps,
+            config.train.batch_size,
+        );
+        let started = Instant::now();
+        let (_, outcome) = fit(Fit {
+            model,
+            device: self.device,
+            corpora: vec![Corpus {
+                source: parts.train,
+                weight: 1.0,
+            }],
+            validation: parts.validation,
+            train: config.train.clone(),
+            optimizer: config.optimizer.clone(),
+            run: options.run,
+            resume: options.resume,
+            metrics: parts.metrics,
+            judged_by: JudgedBy::Highest(parts.judged_by),
+            describe: describe(&config, &self.tokenizer),
+            interrupter: options.interrupter,
+            dashboard: options.dashboard,
+            progress: options.progress,
+        })?;
+        Ok(Trained {
+            outcome,
+            parameters,
+            time: started.elapsed(),
+        })
+    }
+}
