@@ -50,6 +50,8 @@ pub struct Fit<B: TrainBackend, M, T, V> {
     pub resume: bool,
     /// Task statistics to show beside the loss: name, and whether higher is better.
     pub metrics: Vec<(&'static str, bool)>,
+    /// The same of those that validations alone measure.
+    pub validation_metrics: Vec<(&'static str, bool)>,
     /// By what the best weights are chosen.
     pub judged_by: JudgedBy,
     /// Writes what describes the model beside its weights.
@@ -193,6 +195,7 @@ where
     .metric_train_numeric(ThroughputMetric::tokens());
     let order_of_metrics = std::iter::once(LOSS)
         .chain(fit.metrics.iter().map(|(name, _)| *name))
+        .chain(fit.validation_metrics.iter().map(|(name, _)| *name))
         .chain([LEARNING_RATE, SAMPLES_PER_SECOND, TOKENS_PER_SECOND])
         .map(String::from)
         .collect();
@@ -201,6 +204,10 @@ where
         training = training
             .metric_train_numeric(metric.clone())
             .metric_valid_numeric(metric.cumulative());
+    }
+    for (name, higher_is_better) in fit.validation_metrics {
+        let metric = StatMetric::new(name, higher_is_better);
+        training = training.metric_valid_numeric(metric.cumulative());
     }
     training = match fit.dashboard {
         true => training.renderer(Dashboard::start(

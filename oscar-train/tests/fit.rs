@@ -173,6 +173,7 @@ fn train(setting: &Setting, sources: &[Arc<Points>]) -> ([f64; 2], Outcome) {
         run: RunDir::lock(directory.path().join("run")).expect("a run"),
         resume: false,
         metrics: Vec::new(),
+        validation_metrics: Vec::new(),
         judged_by: oscar_train::JudgedBy::Loss,
         describe: Arc::new(|_| Ok(())),
         interrupter: Interrupter::new(),

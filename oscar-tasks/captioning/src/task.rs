@@ -257,16 +257,17 @@ impl AnyTask for Captioning {
         let seed = config.train.seed;
         let longest = task.generation.max_length;
         let source = |data| Arc::new(CaptionSource::new(data, longest, seed));
-        let mut metrics = vec![(CIDER, true), (EXACT, true)];
-        if task.scst.enabled {
-            metrics.push((REWARD, true));
-        }
+        let metrics = match task.scst.enabled {
+            true => vec![(REWARD, true)],
+            false => Vec::new(),
+        };
         let parts = Parts {
             model: CaptionModel::<B>::new(&config.model, settings, done, &job.device),
             train: source(job.train.clone()),
             validation: source(job.validation.clone()),
             head: None,
             metrics,
+            validation_metrics: vec![(CIDER, true), (EXACT, true)],
             judged_by: CIDER,
         };
         job.fit(parts)

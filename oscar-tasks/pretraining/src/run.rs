@@ -146,6 +146,7 @@ pub fn pretrain<B: TrainBackend>(
             (MLM_ACCURACY, true),
             (CONTRASTIVE_ACCURACY, true),
         ],
+        validation_metrics: Vec::new(),
         judged_by: JudgedBy::Loss,
         describe: describe(&config, &data.tokenizer),
         interrupter: options.interrupter,

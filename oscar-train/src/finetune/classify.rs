@@ -70,6 +70,7 @@ impl<T: Task> AnyTask for T {
             validation: source(&job.validation, false),
             head: Some(HEAD),
             metrics,
+            validation_metrics: Vec::new(),
             judged_by,
         };
         job.fit(parts)

@@ -47,6 +47,8 @@ pub struct Parts<B: TrainBackend, M, X, V> {
     pub head: Option<&'static str>,
     /// Statistics to show beside the loss: name, and whether higher is better.
     pub metrics: Vec<(&'static str, bool)>,
+    /// The same of those that validations alone measure.
+    pub validation_metrics: Vec<(&'static str, bool)>,
     /// The statistic by which the best weights are chosen, the highest.
     pub judged_by: &'static str,
 }
@@ -112,6 +114,7 @@ impl<B: TrainBackend, T: AnyTask> Job<B, T> {
             run: options.run,
             resume: options.resume,
             metrics: parts.metrics,
+            validation_metrics: parts.validation_metrics,
             judged_by: JudgedBy::Highest(parts.judged_by),
             describe: describe(&config, &self.tokenizer),
             interrupter: options.interrupter,
