@@ -1,7 +1,8 @@
 //! From logits to captions: greedy, by sampling, by beam search, by beam search under constraints.
 //!
-//! All of them ask a [`CaptionSteps`] for the next word of some captions at once, choose on the
-//! host from what little they need of the logits, and drop images that are done.
+//! All of them ask a [`CaptionSteps`](oscar_core::model::CaptionSteps) for the next word of some
+//! captions at once, choose on the host from what little they need of the logits, and drop images
+//! that are done.
 
 mod automaton;
 mod beam;

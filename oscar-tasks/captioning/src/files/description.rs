@@ -57,10 +57,8 @@ impl Description {
             CaptioningError::wrong(path, found, FIX)
         })?;
         description.path = path.to_path_buf();
-        for named in description.paths() {
-            if let Some(name) = named {
-                *name = path.with_file_name(&*name);
-            }
+        for name in description.paths().into_iter().flatten() {
+            *name = path.with_file_name(&*name);
         }
         Ok(description)
     }
