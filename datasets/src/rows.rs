@@ -2,6 +2,7 @@
 //!
 //! Fine-tuning data is small beside pre-training corpora: rows are parsed once and kept.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, IgnoredAny, SeqAccess, Visitor};
 
 use crate::error::{DatasetError, Result, excerpt};
 
@@ -84,6 +85,18 @@ impl<T> std::ops::Deref for Rows<T> {
     fn deref(&self) -> &[T] {
         &self.rows
     }
+}
+
+/// Whether `path` begins with one JSON object that has one of `keys`. What cannot be read as JSON has
+/// none: whoever reads it as rows says which row is wrong.
+///
+/// # Errors
+/// If the file cannot be opened.
+pub fn is_object_with(path: &Path, keys: &[&str]) -> Result<bool> {
+    let first = serde_json::Deserializer::from_reader(open(path)?)
+        .into_iter::<HashMap<String, IgnoredAny>>()
+        .next();
+    Ok(matches!(first, Some(Ok(found)) if keys.iter().any(|key| found.contains_key(*key))))
 }
 
 /// Opens the text file `path`, decompressing it if it is gzip.

@@ -4,9 +4,11 @@
 //! word for is kept, and writing a file back gives JSON equal to what was read. Files may be
 //! compressed by gzip; one record is in memory at a time until the caller keeps it.
 //!
+//! - [`captions`]: images and what people said of them, as COCO and NoCaps publish it.
 //! - [`vqa`]: questions and ten human answers of VQA v2.
 //! - [`nlvr2`]: sentences about pairs of photographs, true or false.
 
+pub mod captions;
 mod document;
 mod lines;
 pub mod nlvr2;

@@ -8,13 +8,14 @@ use oscar_core::input::{
     CaptionEncoder, EncodedCaption, EncodedSequence, ExampleSeed, RegionHandle, SequenceEncoder,
     SourceError,
 };
+use oscar_datasets::annotations::captions::CaptionedImage;
 use oscar_datasets::{SharedImages, open_images};
 use oscar_train::finetune::Role;
 use rayon::prelude::*;
 
 use crate::constraints::{ConstraintFiles, Constraints};
 use crate::error::CaptioningError;
-use crate::files::{CaptionedImage, Captions, Description};
+use crate::files::{Captions, Description};
 use crate::scores::References;
 use crate::{Captioning, Split};
 

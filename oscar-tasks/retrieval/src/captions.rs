@@ -5,21 +5,13 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use oscar_core::input::SourceError;
+use oscar_datasets::annotations::captions::{self, CaptionedImage};
 use oscar_datasets::{Rows, rows};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::error::RetrievalError;
 use crate::official;
-
-/// An image and the captions that describe it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CaptionedImage {
-    pub key: String,
-    pub captions: Vec<String>,
-    /// Tags in the place of the store's.
-    pub tags: Option<String>,
-}
 
 /// The images of a file of captions, each once, in the order of the file.
 #[derive(Clone, Debug)]
@@ -39,42 +31,6 @@ struct Row {
     _id: Option<IgnoredAny>,
 }
 
-/// Captions as COCO publishes them.
-#[derive(Deserialize)]
-struct Coco {
-    #[serde(default)]
-    images: Vec<CocoImage>,
-    annotations: Vec<CocoCaption>,
-}
-
-#[derive(Deserialize)]
-struct CocoImage {
-    id: Key,
-}
-
-#[derive(Deserialize)]
-struct CocoCaption {
-    image_id: Key,
-    caption: String,
-}
-
-/// Ids are numbers or texts; the keys of a region store are texts.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Key {
-    Number(i64),
-    Text(String),
-}
-
-impl Key {
-    fn into_text(self) -> String {
-        match self {
-            Self::Number(number) => number.to_string(),
-            Self::Text(text) => text,
-        }
-    }
-}
-
 impl Captions {
     /// Reads `path`: the official `.pt`, COCO's JSON, or rows of `{"image", "captions"}`; by its
     /// content.
@@ -92,7 +48,7 @@ impl Captions {
         let images = match start.get(..read) {
             // A zip archive, or a pickle of protocol 2 and later.
             Some([b'P', b'K'] | [0x80, _]) => official::captions(path)?,
-            _ if is_coco(path)? => coco(path)?,
+            _ if rows::is_object_with(path, &["annotations"])? => coco(path)?,
             _ => plain(path)?,
         };
         let captions = Self {
@@ -123,16 +79,6 @@ impl Captions {
     }
 }
 
-/// Whether the file is one JSON object with `annotations`.
-fn is_coco(path: &Path) -> Result<bool, SourceError> {
-    let reader = rows::open(path)?;
-    let first = serde_json::Deserializer::from_reader(reader)
-        .into_iter::<HashMap<String, IgnoredAny>>()
-        .next();
-    // What cannot be read here is reported by the reader of rows, with its row.
-    Ok(matches!(first, Some(Ok(keys)) if keys.contains_key("annotations")))
-}
-
 fn plain(path: &Path) -> Result<Vec<CaptionedImage>, SourceError> {
     let rows: Rows<Row> = Rows::read(path)?;
     Ok(rows
@@ -141,35 +87,13 @@ fn plain(path: &Path) -> Result<Vec<CaptionedImage>, SourceError> {
             key: row.image.clone(),
             captions: row.captions.clone(),
             tags: row.tags.clone(),
+            ..CaptionedImage::default()
         })
         .collect())
 }
 
 fn coco(path: &Path) -> Result<Vec<CaptionedImage>, SourceError> {
-    let coco: Coco = serde_json::from_reader(rows::open(path)?).map_err(|error| {
-        let found = format!("as COCO's captions: {error}");
-        RetrievalError::wrong(path, found, "give COCO's `images` and `annotations`")
-    })?;
-    let mut images: Vec<CaptionedImage> = Vec::new();
-    let mut places: HashMap<String, usize> = HashMap::new();
-    let mut place = |key: Key, images: &mut Vec<CaptionedImage>| {
-        let key = key.into_text();
-        *places.entry(key.clone()).or_insert_with(|| {
-            images.push(CaptionedImage {
-                key,
-                captions: Vec::new(),
-                tags: None,
-            });
-            images.len() - 1
-        })
-    };
-    for image in coco.images {
-        place(image.id, &mut images);
-    }
-    for row in coco.annotations {
-        let at = place(row.image_id, &mut images);
-        images[at].captions.push(row.caption);
-    }
+    let mut images = captions::coco(path)?;
     let all = images.len();
     images.retain(|image| !image.captions.is_empty());
     if images.len() < all {
@@ -200,7 +124,7 @@ mod tests {
         CaptionedImage {
             key: key.into(),
             captions: captions.iter().map(|text| text.to_string()).collect(),
-            tags: None,
+            ..CaptionedImage::default()
         }
     }
 

@@ -5,13 +5,14 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use oscar_core::input::{EncodedSequence, ExampleSeed, RegionHandle, SequenceEncoder, SourceError};
+use oscar_datasets::annotations::captions::CaptionedImage;
 use oscar_datasets::{SharedImages, open_images};
 use oscar_train::finetune::{EncodedRow, Evaluation, Logits, Role, Target, TaskData};
 use rand::Rng;
 use rayon::prelude::*;
 
 use crate::candidates::Candidates;
-use crate::captions::{CaptionedImage, Captions};
+use crate::captions::Captions;
 use crate::error::RetrievalError;
 use crate::official;
 use crate::{Retrieval, Split};

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use oscar_core::input::SourceError;
 use oscar_core::pytorch::{Dict, TorchFile, Value};
+use oscar_datasets::annotations::captions::CaptionedImage;
 use oscar_datasets::rows;
 
-use crate::captions::CaptionedImage;
 use crate::error::RetrievalError;
 
 /// `{split}_captions.pt`: image id to a list of captions, or to such a list as JSON.
@@ -39,7 +39,7 @@ pub(crate) fn captions(path: &Path) -> Result<Vec<CaptionedImage>, SourceError> 
             Ok(CaptionedImage {
                 key,
                 captions,
-                tags: None,
+                ..CaptionedImage::default()
             })
         })
         .collect()

@@ -6,26 +6,15 @@
 //! | official rows | `[{"image_id", "id", "caption"}, ..]`, one per caption |
 //! | COCO's | `{"images": [{"id"}], "annotations": [{"image_id", "caption"}]}`; NoCaps' too, whose images also have an `open_images_id` |
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use oscar_core::input::SourceError;
+use oscar_datasets::annotations::captions::{CaptionedImage, ImageId, ImagesByKey, coco};
 use oscar_datasets::{Rows, rows};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::error::CaptioningError;
-
-/// An image and the captions that describe it; there may be none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct CaptionedImage {
-    pub key: String,
-    /// Another key under which its regions may lie.
-    pub open_images_id: Option<String>,
-    pub captions: Vec<String>,
-    /// Tags in the place of those of the regions' source.
-    pub tags: Option<String>,
-}
 
 /// The images of a file of captions, each once, in the order of the file.
 #[derive(Clone, Debug)]
@@ -38,7 +27,7 @@ pub(crate) struct Captions {
 #[serde(deny_unknown_fields)]
 struct Row {
     #[serde(alias = "image_id")]
-    image: Key,
+    image: ImageId,
     #[serde(default)]
     caption: Option<String>,
     #[serde(default)]
@@ -49,43 +38,6 @@ struct Row {
     _id: Option<IgnoredAny>,
 }
 
-#[derive(Deserialize)]
-struct Coco {
-    #[serde(default)]
-    images: Vec<CocoImage>,
-    #[serde(default)]
-    annotations: Vec<CocoCaption>,
-}
-
-#[derive(Deserialize)]
-struct CocoImage {
-    id: Key,
-    open_images_id: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct CocoCaption {
-    image_id: Key,
-    caption: String,
-}
-
-/// Ids are numbers or texts; the keys of a region store are texts.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Key {
-    Number(i64),
-    Text(String),
-}
-
-impl Key {
-    fn into_text(self) -> String {
-        match self {
-            Self::Number(number) => number.to_string(),
-            Self::Text(text) => text,
-        }
-    }
-}
-
 impl Captions {
     /// Reads `path`, by its content; plain or gzip.
     ///
@@ -93,7 +45,7 @@ impl Captions {
     ///
     /// A file that cannot be read or has none of the forms.
     pub fn read(path: &Path) -> Result<Self, SourceError> {
-        let images = match is_coco(path)? {
+        let images = match rows::is_object_with(path, &["images", "annotations"])? {
             true => coco(path)?,
             false => plain(path)?,
         };
@@ -107,41 +59,8 @@ impl Captions {
     }
 }
 
-/// Whether the file is one JSON object with `images` or `annotations`.
-fn is_coco(path: &Path) -> Result<bool, SourceError> {
-    let reader = rows::open(path)?;
-    let first = serde_json::Deserializer::from_reader(reader)
-        .into_iter::<HashMap<String, IgnoredAny>>()
-        .next();
-    // What cannot be read here is reported by the reader of rows, with its row.
-    Ok(matches!(first, Some(Ok(keys))
-        if keys.contains_key("annotations") || keys.contains_key("images")))
-}
-
-/// Images by key, in the order in which they are first named.
-#[derive(Default)]
-struct Collected {
-    images: Vec<CaptionedImage>,
-    places: HashMap<String, usize>,
-}
-
-impl Collected {
-    fn image(&mut self, key: Key) -> &mut CaptionedImage {
-        let key = key.into_text();
-        let next = self.images.len();
-        let at = *self.places.entry(key.clone()).or_insert(next);
-        if at == next {
-            self.images.push(CaptionedImage {
-                key,
-                ..CaptionedImage::default()
-            });
-        }
-        &mut self.images[at]
-    }
-}
-
 fn plain(path: &Path) -> Result<Vec<CaptionedImage>, SourceError> {
-    let mut collected = Collected::default();
+    let mut collected = ImagesByKey::default();
     let rows: Rows<Row> = Rows::read(path)?;
     for row in rows.into_rows() {
         let image = collected.image(row.image);
@@ -149,22 +68,7 @@ fn plain(path: &Path) -> Result<Vec<CaptionedImage>, SourceError> {
         image.captions.extend(row.captions);
         image.tags = row.tags.or(image.tags.take());
     }
-    Ok(collected.images)
-}
-
-fn coco(path: &Path) -> Result<Vec<CaptionedImage>, SourceError> {
-    let coco: Coco = serde_json::from_reader(rows::open(path)?).map_err(|error| {
-        let found = format!("as COCO's captions: {error}");
-        CaptioningError::wrong(path, found, "give COCO's `images` and `annotations`")
-    })?;
-    let mut collected = Collected::default();
-    for image in coco.images {
-        collected.image(image.id).open_images_id = image.open_images_id;
-    }
-    for row in coco.annotations {
-        collected.image(row.image_id).captions.push(row.caption);
-    }
-    Ok(collected.images)
+    Ok(collected.into_images())
 }
 
 #[cfg(test)]

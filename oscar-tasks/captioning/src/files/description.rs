@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use oscar_core::input::SourceError;
 use oscar_datasets::SharedImages;
+use oscar_datasets::annotations::captions::CaptionedImage;
 use oscar_datasets::official::{OfficialFiles, OfficialImages, OfficialOptions, PartFiles};
 use oscar_datasets::tsv::TsvFile;
 use serde::Deserialize;
 
-use super::CaptionedImage;
 use crate::error::CaptioningError;
 
 /// Such a file is a few lines; a larger one is something else.

@@ -3,5 +3,5 @@
 mod captions;
 mod description;
 
-pub(crate) use captions::{CaptionedImage, Captions};
+pub(crate) use captions::Captions;
 pub(crate) use description::Description;
