@@ -182,6 +182,12 @@ impl Shown {
     }
 }
 
+/// The appearance values of each of `regions`, which have `dim` values.
+fn appearances(regions: &mut [f32], dim: usize) -> impl Iterator<Item = &mut [f32]> {
+    let regions = regions.chunks_exact_mut(dim);
+    regions.map(move |region| &mut region[..dim - GEOMETRY])
+}
+
 fn row_in(others: &Option<Vec<u32>>, row: usize) -> usize {
     match others {
         None => row,
@@ -202,25 +208,26 @@ impl RegionSource for Shown {
         let row = row_in(&self.swap, row);
         self.images.copy_regions(row, out)?;
         let dim = self.region_dim();
-        let appearance = dim.saturating_sub(GEOMETRY);
-        if appearance == 0 {
+        if dim <= GEOMETRY {
             return Ok(());
         }
-        let (mut colors, mut noise) = (self.draws(row, 3), self.draws(row, 1));
-        let offsets: [f32; CHANNELS] =
-            [(); CHANNELS].map(|()| self.view.shift * normal(&mut colors));
-        for region in out.chunks_exact_mut(dim) {
-            let values = &mut region[..appearance];
-            if let Some(rotation) = &self.rotation {
-                rotation.apply(values);
-            }
-            for (value, offset) in values.iter_mut().zip(offsets.iter().cycle()) {
-                *value += offset;
-            }
-            if self.view.noise > 0.0 {
-                for value in values {
-                    *value += self.view.noise * normal(&mut noise);
+        if let Some(rotation) = &self.rotation {
+            appearances(out, dim).for_each(|values| rotation.apply(values));
+        }
+        if self.view.shift > 0.0 {
+            let mut rng = self.draws(row, 3);
+            let offsets: [f32; CHANNELS] =
+                [(); CHANNELS].map(|()| self.view.shift * normal(&mut rng));
+            for values in appearances(out, dim) {
+                for (value, offset) in values.iter_mut().zip(offsets.iter().cycle()) {
+                    *value += offset;
                 }
+            }
+        }
+        if self.view.noise > 0.0 {
+            let mut rng = self.draws(row, 1);
+            for value in appearances(out, dim).flatten() {
+                *value += self.view.noise * normal(&mut rng);
             }
         }
         Ok(())
