@@ -6,13 +6,13 @@ use std::marker::PhantomData;
 use anyhow::{Result, anyhow};
 use clap::Args;
 use oscar_core::ops::TrainBackend;
-use oscar_train::finetune::{AnyTask, FinetuneConfig, FinetuneReport, FinetuneRun, finetune};
-use oscar_train::{Outcome, bytes, duration};
+use oscar_train::finetune::{AnyTask, FinetuneConfig, FinetuneReport, finetune};
+use oscar_train::{Outcome, RunOptions, bytes, duration};
 use serde_json::json;
 
 use crate::cli::Global;
 use crate::config::{self, Source};
-use crate::launch::{RunArgs, Session, Training, launch};
+use crate::launch::{RunArgs, Training, launch};
 use crate::tasks::{OnTask, on_task};
 use crate::{Ending, scores};
 
@@ -80,18 +80,11 @@ impl<T: AnyTask> Training for Finetuning<T> {
     fn train<B: TrainBackend>(
         self,
         recipe: FinetuneConfig<T>,
-        session: Session,
+        options: RunOptions,
         device: B::Device,
     ) -> Result<FinetuneReport> {
-        let options = FinetuneRun {
-            run: session.run,
-            resume: session.resume,
-            interrupter: session.interrupter,
-            dashboard: session.dashboard,
-            progress: session.progress,
-            scored: self.scored.into(),
-        };
-        finetune::<B, T>(recipe, device, options).map_err(|error| anyhow!(error))
+        finetune::<B, T>(recipe, device, options, self.scored.into())
+            .map_err(|error| anyhow!(error))
     }
 
     fn outcome(report: &FinetuneReport) -> &Outcome {

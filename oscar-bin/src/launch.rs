@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use oscar_core::ops::TrainBackend;
-use oscar_train::{Interrupter, Outcome, RunDir};
+use oscar_train::{Interrupter, Outcome, RunDir, RunOptions};
 
 use crate::backend::{self, OnBackend, dispatch};
 use crate::cli::{DeviceArgs, Global};
@@ -57,20 +57,6 @@ pub struct RunArgs {
     pub json: bool,
 }
 
-/// What a run has beside its recipe.
-pub struct Session {
-    /// Its directory, locked.
-    pub run: RunDir,
-    /// Whether to go on from the newest checkpoint.
-    pub resume: bool,
-    /// Stops it, after a checkpoint.
-    pub interrupter: Interrupter,
-    /// Whether Burn's dashboard shows the progress.
-    pub dashboard: bool,
-    /// Where lines of progress go without one.
-    pub progress: Box<dyn Write + Send + Sync>,
-}
-
 /// A command that trains.
 pub trait Training {
     /// Its recipe.
@@ -99,7 +85,7 @@ pub trait Training {
     fn train<B: TrainBackend>(
         self,
         recipe: Self::Recipe,
-        session: Session,
+        options: RunOptions,
         device: B::Device,
     ) -> Result<Self::Report>;
 
@@ -194,7 +180,7 @@ fn run<T: Training>(
 
     let interrupter = Interrupter::new();
     session::stop_on_signal(interrupter.clone())?;
-    let session = Session {
+    let options = RunOptions {
         run,
         resume: args.resume,
         interrupter,
@@ -203,13 +189,13 @@ fn run<T: Training>(
     };
     let command = training.command();
     let trained = sample::provide(&mut recipe, &args.runs_dir).and_then(|()| {
-        if session.dashboard {
+        if options.dashboard {
             logging::to_file(&directory.join(LOG_FILE))?;
         }
         let computation = Computation {
             training,
             recipe,
-            session,
+            options,
         };
         dispatch(&args.device, computation)
     });
@@ -236,13 +222,13 @@ fn run<T: Training>(
 struct Computation<T: Training> {
     training: T,
     recipe: T::Recipe,
-    session: Session,
+    options: RunOptions,
 }
 
 impl<T: Training> OnBackend for Computation<T> {
     type Output = T::Report;
 
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<T::Report> {
-        self.training.train::<B>(self.recipe, self.session, device)
+        self.training.train::<B>(self.recipe, self.options, device)
     }
 }

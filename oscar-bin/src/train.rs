@@ -5,14 +5,14 @@ use std::io::Write;
 use anyhow::{Result, anyhow};
 use oscar_core::ops::TrainBackend;
 use oscar_pretraining::{
-    CONTRASTIVE_ACCURACY, MLM_ACCURACY, PretrainConfig, PretrainReport, RunOptions, pretrain,
+    CONTRASTIVE_ACCURACY, MLM_ACCURACY, PretrainConfig, PretrainReport, pretrain,
 };
-use oscar_train::{Outcome, bytes, duration};
+use oscar_train::{Outcome, RunOptions, bytes, duration};
 use serde_json::json;
 
 use crate::Ending;
 use crate::cli::{Global, TrainArgs};
-use crate::launch::{Session, Training, launch};
+use crate::launch::{Training, launch};
 
 /// Pre-trains, prints what was learned and where the run lies.
 pub fn run(global: &Global, args: &TrainArgs) -> Result<Ending> {
@@ -36,16 +36,9 @@ impl Training for Pretraining {
     fn train<B: TrainBackend>(
         self,
         recipe: PretrainConfig,
-        session: Session,
+        options: RunOptions,
         device: B::Device,
     ) -> Result<PretrainReport> {
-        let options = RunOptions {
-            run: session.run,
-            resume: session.resume,
-            interrupter: session.interrupter,
-            dashboard: session.dashboard,
-            progress: session.progress,
-        };
         pretrain::<B>(recipe, device, options).map_err(|error| anyhow!(error))
     }
 

@@ -30,6 +30,20 @@ use crate::strategy::{
     Components, Describe, JudgedBy, Outcome, Pace, Session, StepStrategy, Trainable,
 };
 
+/// What a run needs beside its recipe.
+pub struct RunOptions {
+    /// The run directory, locked.
+    pub run: RunDir,
+    /// Whether to go on from its newest checkpoint.
+    pub resume: bool,
+    /// Stops the run, after a checkpoint.
+    pub interrupter: Interrupter,
+    /// Whether Burn's dashboard shows the progress; it needs a terminal.
+    pub dashboard: bool,
+    /// Where lines of progress go without a dashboard.
+    pub progress: Box<dyn Write + Send + Sync>,
+}
+
 /// What to train, on what, and where to.
 pub struct Fit<B: TrainBackend, M, T, V> {
     /// The model, with its start weights.
@@ -44,10 +58,8 @@ pub struct Fit<B: TrainBackend, M, T, V> {
     pub train: TrainConfig,
     /// `[optimizer]`.
     pub optimizer: OptimizerConfig,
-    /// The run directory, locked.
-    pub run: RunDir,
-    /// Whether to go on from the newest checkpoint.
-    pub resume: bool,
+    /// Where the run goes, and what is told of it.
+    pub options: RunOptions,
     /// Task statistics to show beside the loss: name, and whether higher is better.
     pub metrics: Vec<(&'static str, bool)>,
     /// The same of those that validations alone measure.
@@ -56,12 +68,6 @@ pub struct Fit<B: TrainBackend, M, T, V> {
     pub judged_by: JudgedBy,
     /// Writes what describes the model beside its weights.
     pub describe: Describe,
-    /// Stops the run, after a checkpoint.
-    pub interrupter: Interrupter,
-    /// Whether Burn's dashboard shows the progress; it needs a terminal.
-    pub dashboard: bool,
-    /// Where lines of progress go without a dashboard.
-    pub progress: Box<dyn Write + Send + Sync>,
 }
 
 /// Trains to the last step, or until interrupted. Returns the model for evaluation.
@@ -100,8 +106,9 @@ where
             .collect(),
     };
     let optimizer = AdamW::new(fit.optimizer.adamw(), &fit.model);
-    let (model, optimizer, state) = match fit.resume {
+    let (model, optimizer, state) = match fit.options.resume {
         true => fit
+            .options
             .run
             .restore(&settings, fit.model, optimizer, &fit.device)?,
         false => (fit.model, optimizer, None),
@@ -109,7 +116,7 @@ where
     B::seed(&fit.device, fit.train.seed);
     initialize::<B, M>(&model);
     let start = state.map_or((0, None), |state| (state.step, state.best));
-    if fit.resume {
+    if fit.options.resume {
         announce_resume(start.0, fit.train.steps);
     }
 
@@ -149,11 +156,11 @@ where
     )
     .with_decay(fit.optimizer.decay);
     let diverged = Arc::new(AtomicBool::new(false));
-    let directory = fit.run.path().to_path_buf();
+    let directory = fit.options.run.path().to_path_buf();
     let metrics_path = directory.join("metrics.jsonl");
     let parts = settings.parts();
     let session = Session {
-        run: fit.run,
+        run: fit.options.run,
         pace: Pace {
             validate_every: fit.train.validate_every,
             save_every: fit.train.save_every,
@@ -184,7 +191,7 @@ where
         Arc::new(valid_loader) as Arc<dyn DataLoader<B::InnerBackend, Weighted<V>>>,
     )
     .with_training_strategy(TrainingStrategy::Custom(Arc::new(strategy)))
-    .with_interrupter(fit.interrupter.clone())
+    .with_interrupter(fit.options.interrupter.clone())
     // The program has its own tracing subscriber.
     .with_application_logger(None)
     .with_metric_logger(MetricsLog::open(&metrics_path, start.0, parts)?)
@@ -209,16 +216,16 @@ where
         let metric = StatMetric::new(name, higher_is_better);
         training = training.metric_valid_numeric(metric.cumulative());
     }
-    training = match fit.dashboard {
+    training = match fit.options.dashboard {
         true => training.renderer(Dashboard::start(
-            fit.interrupter,
+            fit.options.interrupter,
             order_of_metrics,
             parts,
             start.0,
             fit.train.steps,
         )),
         false => training.renderer(LineRenderer::new(
-            fit.progress,
+            fit.options.progress,
             fit.train.log_every,
             parts,
             fit.train.steps,

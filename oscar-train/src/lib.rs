@@ -25,7 +25,7 @@ mod terminal;
 
 pub use burn_train::Interrupter;
 pub use error::TrainError;
-pub use fit::{Fit, fit};
+pub use fit::{Fit, RunOptions, fit};
 pub use loader::{BatchSource, Corpus, Failure, Order, StepLoader, Weighted};
 pub use memory::peak_memory;
 pub use metrics_log::MetricsLog;

@@ -11,7 +11,7 @@ use burn_train::{InferenceStep, TrainOutput, TrainStep};
 use oscar_core::checkpoint::Checkpointed;
 use oscar_train::{
     BatchSource, ClipAt, Corpus, Fit, Interrupter, LOSS, LinearSchedule, OptimizerConfig, Outcome,
-    Pick, RunDir, ScheduleOrder, StepOutput, TrainConfig, Weighted, fit,
+    Pick, RunDir, RunOptions, ScheduleOrder, StepOutput, TrainConfig, Weighted, fit,
 };
 
 /// `y = scale * x`, with one parameter that decays and one that does not.
@@ -170,15 +170,17 @@ fn train(setting: &Setting, sources: &[Arc<Points>]) -> ([f64; 2], Outcome) {
         validation: Points::new(0.5, 21),
         train: setting.train.clone(),
         optimizer: setting.optimizer.clone(),
-        run: RunDir::lock(directory.path().join("run")).expect("a run"),
-        resume: false,
+        options: RunOptions {
+            run: RunDir::lock(directory.path().join("run")).expect("a run"),
+            resume: false,
+            interrupter: Interrupter::new(),
+            dashboard: false,
+            progress: Box::new(std::io::sink()),
+        },
         metrics: Vec::new(),
         validation_metrics: Vec::new(),
         judged_by: oscar_train::JudgedBy::Loss,
         describe: Arc::new(|_| Ok(())),
-        interrupter: Interrupter::new(),
-        progress: Box::new(std::io::sink()),
-        dashboard: false,
     })
     .expect("it trains");
     let value = |param: &Param<Tensor<Flex, 1>>| {

@@ -15,6 +15,6 @@ pub use config::{CorpusConfig, DataConfig, ExtraConfig, MixConfig, PretrainConfi
 pub use data::PretrainSource;
 pub use grounding::{Grounding, GroundingConfig, GroundingProbe, Shown, UnknownWord};
 pub use probe::{Probed, probe};
-pub use run::{PretrainReport, RunOptions, pretrain};
+pub use run::{PretrainReport, pretrain};
 pub use share::Share;
 pub use task::{CONTRASTIVE_ACCURACY, CONTRASTIVE_LOSS, MLM_ACCURACY, MLM_LOSS, PretrainingTask};

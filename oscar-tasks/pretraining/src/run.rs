@@ -1,6 +1,5 @@
 //! A pre-training run from recipe to report.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +10,7 @@ use oscar_core::input::{
 };
 use oscar_core::ops::TrainBackend;
 use oscar_train::{
-    BatchSource, Corpus, Describe, Fit, Interrupter, JudgedBy, Outcome, RunDir, TrainError, fit,
+    BatchSource, Corpus, Describe, Fit, JudgedBy, Outcome, RunOptions, TrainError, fit,
     peak_memory, start_weights, write_json,
 };
 
@@ -22,20 +21,6 @@ use crate::grounding::{Grounding, GroundingProbe};
 use crate::task::{
     CONTRASTIVE_ACCURACY, CONTRASTIVE_LOSS, MLM_ACCURACY, MLM_LOSS, PretrainingTask,
 };
-
-/// What a run needs beside its recipe.
-pub struct RunOptions {
-    /// The run directory, locked.
-    pub run: RunDir,
-    /// Whether to go on from its newest checkpoint.
-    pub resume: bool,
-    /// Stops the run, after a checkpoint.
-    pub interrupter: Interrupter,
-    /// Whether Burn's dashboard shows the progress; it needs a terminal.
-    pub dashboard: bool,
-    /// Where lines of progress go without a dashboard.
-    pub progress: Box<dyn Write + Send + Sync>,
-}
 
 /// What a run learned.
 #[derive(Debug)]
@@ -138,8 +123,7 @@ pub fn pretrain<B: TrainBackend>(
         validation,
         train: config.train.clone(),
         optimizer: config.optimizer.clone(),
-        run: options.run,
-        resume: options.resume,
+        options,
         metrics: vec![
             (MLM_LOSS, false),
             (CONTRASTIVE_LOSS, false),
@@ -149,9 +133,6 @@ pub fn pretrain<B: TrainBackend>(
         validation_metrics: Vec::new(),
         judged_by: JudgedBy::Loss,
         describe: describe(&config, &data.tokenizer),
-        interrupter: options.interrupter,
-        dashboard: options.dashboard,
-        progress: options.progress,
     })?;
     let time = started.elapsed();
 

@@ -9,9 +9,9 @@ use oscar_core::input::{SequenceEncoder, Tokenizer};
 use oscar_core::ops::TrainBackend;
 
 use super::checkpoint::describe;
-use super::{AnyTask, FinetuneConfig, FinetuneError, FinetuneRun};
+use super::{AnyTask, FinetuneConfig, FinetuneError};
 use crate::error::TrainError;
-use crate::fit::{Fit, fit};
+use crate::fit::{Fit, RunOptions, fit};
 use crate::loader::{BatchSource, Corpus, Weighted};
 use crate::start::start_weights;
 use crate::stats::StepOutput;
@@ -32,7 +32,7 @@ pub struct Job<B: TrainBackend, T: AnyTask> {
     /// Steps that were done before an interruption; 0 for a new run.
     pub done_before: usize,
     pub(super) tokenizer: Arc<Tokenizer>,
-    pub(super) options: FinetuneRun,
+    pub(super) options: RunOptions,
 }
 
 /// A task's model and its batches.
@@ -77,9 +77,7 @@ impl<B: TrainBackend, T: AnyTask> Job<B, T> {
         M: Trainable<B> + TrainStep<Input = Weighted<X>>,
         M::InnerModule: InferenceStep<Input = Weighted<V>, Output = StepOutput<B::InnerBackend>>,
     {
-        let Self {
-            config, options, ..
-        } = self;
+        let config = self.config;
         // A run that goes on has weights of its own; those it started from may be gone by then.
         let model = match self.done_before {
             0 => {
@@ -111,15 +109,11 @@ impl<B: TrainBackend, T: AnyTask> Job<B, T> {
             validation: parts.validation,
             train: config.train.clone(),
             optimizer: config.optimizer.clone(),
-            run: options.run,
-            resume: options.resume,
+            options: self.options,
             metrics: parts.metrics,
             validation_metrics: parts.validation_metrics,
             judged_by: JudgedBy::Highest(parts.judged_by),
             describe: describe(&config, &self.tokenizer),
-            interrupter: options.interrupter,
-            dashboard: options.dashboard,
-            progress: options.progress,
         })?;
         Ok(Trained {
             outcome,

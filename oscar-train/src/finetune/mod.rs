@@ -36,7 +36,7 @@ pub use config::{DataConfig, FinetuneConfig};
 pub use evaluate::{EvaluateOptions, Logits, Throughput, predict_logits};
 pub use job::{Job, Parts, Trained};
 pub use model::{ACCURACY, FinetuneModel, RECALL_AT_1};
-pub use run::{FinetuneError, FinetuneReport, FinetuneRun, finetune, write_predictions};
+pub use run::{FinetuneError, FinetuneReport, finetune, write_predictions};
 pub use source::{ClassBatch, FinetuneSource};
 pub use task::{AnyTask, Question};
 

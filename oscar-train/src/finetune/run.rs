@@ -1,6 +1,5 @@
 //! A fine-tuning run from recipe to scores.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,29 +12,13 @@ use super::checkpoint::open_checkpoint;
 use super::{AnyTask, EvaluateOptions, Evaluation, FinetuneConfig, Job, Role};
 use crate::error::TrainError;
 use crate::memory::peak_memory;
-use crate::run::{RunDir, write_json};
+use crate::run::write_json;
 use crate::start::open_vocabulary;
 use crate::strategy::Outcome;
-use crate::{Interrupter, write_file};
+use crate::{RunOptions, write_file};
 
 /// Directory in a run where what is slow to score is kept.
 const CACHE: &str = "cache";
-
-/// What a run needs beside its recipe.
-pub struct FinetuneRun {
-    /// The run directory, locked.
-    pub run: RunDir,
-    /// Whether to go on from its newest checkpoint.
-    pub resume: bool,
-    /// Stops the run, after a checkpoint.
-    pub interrupter: Interrupter,
-    /// Whether Burn's dashboard shows the progress; it needs a terminal.
-    pub dashboard: bool,
-    /// Where lines of progress go without a dashboard.
-    pub progress: Box<dyn Write + Send + Sync>,
-    /// Told how many of how many examples are scored, after training.
-    pub scored: Arc<dyn Fn(usize, usize) + Send + Sync>,
-}
 
 /// What a run came to.
 #[derive(Debug)]
@@ -130,7 +113,8 @@ struct Splits<D> {
     region_dim: usize,
 }
 
-/// Fine-tunes as `config` says, and scores the best weights.
+/// Fine-tunes as `config` says, and scores the best weights; `scored` is told how many of how many
+/// examples are scored.
 ///
 /// # Errors
 ///
@@ -139,7 +123,8 @@ struct Splits<D> {
 pub fn finetune<B: TrainBackend, T: AnyTask>(
     mut config: FinetuneConfig<T>,
     device: B::Device,
-    options: FinetuneRun,
+    options: RunOptions,
+    scored: Arc<dyn Fn(usize, usize) + Send + Sync>,
 ) -> Result<FinetuneReport, FinetuneError> {
     config.validate()?;
     let tokenizer = Arc::new(open_vocabulary(config.data.vocab.as_deref(), &config.init)?);
@@ -168,7 +153,6 @@ pub fn finetune<B: TrainBackend, T: AnyTask>(
         false => 0,
     };
     let directory = options.run.path().to_path_buf();
-    let scored = options.scored.clone();
     let trained = T::train::<B>(Job {
         config: config.clone(),
         encoder,
