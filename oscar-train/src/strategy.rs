@@ -262,7 +262,7 @@ where
     fn seed(&self, part: u64) {
         let step = self.step as u64;
         let seed = self.session.settings.seed;
-        B::seed(&self.session.device, mix(mix(seed, step), part));
+        oscar_core::ops::seed::<B>(&self.session.device, mix(mix(seed, step), part));
     }
 
     fn clip(&self, model: &M, grads: &mut GradientsParams) {
