@@ -23,29 +23,32 @@ pub trait OnBackend {
     /// What it gives.
     type Output;
 
+    /// Whether it uses devices beside the first.
+    const SEVERAL: bool = false;
+
     /// Computes on `device`.
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<Self::Output>;
 }
 
 /// Refuses devices that are not there, before any work is done for them.
 pub fn check(args: &DeviceArgs) -> Result<()> {
-    match args.backend {
-        BackendChoice::Auto | BackendChoice::Flex if args.devices != [0] => bail!(
-            "--devices {}: the flex backend has one device, number 0; \
-             it computes on all cores (RAYON_NUM_THREADS sets how many)",
-            args.devices
-                .iter()
-                .map(usize::to_string)
-                .collect::<Vec<_>>()
-                .join(",")
-        ),
-        BackendChoice::Auto | BackendChoice::Flex => Ok(()),
+    for (index, device) in args.devices.iter().enumerate() {
+        if args.devices[..index].contains(device) {
+            bail!("--devices names device {device} twice");
+        }
     }
+    Ok(())
 }
 
 /// Runs `computation` on the backend that `args` ask for, and says which that is.
 pub fn dispatch<C: OnBackend>(args: &DeviceArgs, computation: C) -> Result<C::Output> {
     check(args)?;
+    if !C::SEVERAL && args.devices.len() > 1 {
+        bail!(
+            "--devices names {} devices; this command computes on one",
+            args.devices.len()
+        );
+    }
     match args.backend {
         BackendChoice::Auto | BackendChoice::Flex => {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);

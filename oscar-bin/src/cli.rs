@@ -95,12 +95,12 @@ pub struct TrainArgs {
     pub run: RunArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct DeviceArgs {
     /// What computes
     #[arg(short, long, value_enum, default_value_t, env = "OSCAR_BACKEND")]
     pub backend: BackendChoice,
-    /// Devices of the backend, by number
+    /// Devices of the backend, by number: one computes, several train together
     #[arg(long, value_delimiter = ',', default_value = "0", value_name = "N,...")]
     pub devices: Vec<usize>,
 }

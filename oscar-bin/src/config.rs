@@ -12,8 +12,8 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use figment::value::{Dict, Value};
 use oscar_core::config::ModelConfig;
 use oscar_pretraining::{CorpusConfig, ExtraConfig, MixConfig, PretrainConfig};
-use oscar_train::InitConfig;
 use oscar_train::finetune::{AnyTask, FinetuneConfig, Split};
+use oscar_train::{InitConfig, OptimizerConfig, TrainConfig};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
@@ -40,6 +40,9 @@ pub trait Configuration: Serialize + DeserializeOwned {
 
     /// Where the weights start.
     fn init(&mut self) -> &mut InitConfig;
+
+    /// What is divided where several devices train.
+    fn training(&mut self) -> (&mut TrainConfig, &mut OptimizerConfig);
 
     /// Checks what can be checked without opening a file.
     ///
@@ -85,6 +88,10 @@ impl Configuration for PretrainConfig {
 
     fn init(&mut self) -> &mut InitConfig {
         &mut self.init
+    }
+
+    fn training(&mut self) -> (&mut TrainConfig, &mut OptimizerConfig) {
+        (&mut self.train, &mut self.optimizer)
     }
 
     fn validate(&self) -> Result<()> {
@@ -135,6 +142,10 @@ impl<T: AnyTask> Configuration for FinetuneConfig<T> {
 
     fn init(&mut self) -> &mut InitConfig {
         &mut self.init
+    }
+
+    fn training(&mut self) -> (&mut TrainConfig, &mut OptimizerConfig) {
+        (&mut self.train, &mut self.optimizer)
     }
 
     fn validate(&self) -> Result<()> {
@@ -389,6 +400,11 @@ fn nested(key: &str, value: Json) -> Json {
 /// The resolved configuration as TOML.
 pub fn to_toml(config: &impl Serialize) -> Result<String> {
     toml::to_string(config).context("cannot write the configuration as TOML")
+}
+
+/// Reads what [`to_toml`] wrote.
+pub fn from_toml<C: DeserializeOwned>(text: &str) -> Result<C> {
+    toml::from_str(text).context("cannot read the configuration as TOML")
 }
 
 /// Writes the resolved configuration: enough to repeat the run. A process that is killed meanwhile

@@ -3,14 +3,15 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use oscar_core::ops::TrainBackend;
-use oscar_train::{Interrupter, Outcome, RunDir, RunOptions};
+use oscar_train::{Interrupter, Outcome, RunDir, RunOptions, share_among};
 
 use crate::backend::{self, OnBackend, dispatch};
 use crate::cli::{DeviceArgs, Global};
 use crate::config::{self, Configuration, Source};
+use crate::processes::Processes;
 use crate::runs::{self, CONFIG_FILE, LOG_FILE};
 use crate::{Ending, logging, sample, session};
 
@@ -104,7 +105,8 @@ pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Resu
     let default = training.default_recipe();
     let source = Source::open(args.config.as_deref().unwrap_or(&default))?;
     backend::check(&args.device)?;
-    let (recipe, directory) = match args.resume {
+    let mut processes = Processes::join()?;
+    let (mut recipe, directory) = match args.resume {
         false => (resolve::<T::Recipe>(&source, args)?, None),
         true => {
             let directory = runs::existing_run(&args.runs_dir, args.name.as_deref())?;
@@ -113,16 +115,50 @@ pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Resu
     };
     let unusable = "the configuration cannot be used";
     Configuration::validate(&recipe).context(unusable)?;
+    divide(
+        &mut recipe,
+        processes.world(&args.device),
+        directory.as_deref(),
+    )
+    .context(unusable)?;
     if args.print_config {
-        write!(std::io::stdout(), "{}", config::to_toml(&recipe)?)?;
+        if processes.leads() {
+            write!(std::io::stdout(), "{}", config::to_toml(&recipe)?)?;
+        }
+        processes.leave();
         return Ok(Ending::Done);
     }
     training.announce(&source, &recipe)?;
     let directory = match directory {
         Some(directory) => directory,
-        None => runs::new_run(&args.runs_dir, args.name.as_deref(), &source.name)?,
+        None if processes.leads() => {
+            runs::new_run(&args.runs_dir, args.name.as_deref(), &source.name)?
+        }
+        None => PathBuf::new(),
     };
-    run(global, args, training, recipe, &directory)
+    let (recipe, directory) = processes.share((config::to_toml(&recipe)?, directory))?;
+    let recipe = config::from_toml(&recipe)?;
+    let ending = run(global, args, training, recipe, &directory, &mut processes)?;
+    processes.leave();
+    Ok(ending)
+}
+
+/// Divides the steps of the recipe among `world` workers.
+fn divide<C: Configuration>(recipe: &mut C, world: usize, resumed: Option<&Path>) -> Result<()> {
+    let (train, optimizer) = recipe.training();
+    let before = train.accumulation;
+    share_among(world, train, optimizer)?;
+    let started = resumed.filter(|directory| directory.join("checkpoint").exists());
+    if let Some(directory) = started
+        && train.accumulation != before
+    {
+        bail!(
+            "{} was started with train.accumulation = {before}, which {world} devices cannot \
+             share: resume it with as many devices as divide {before}",
+            directory.display()
+        );
+    }
+    Ok(())
 }
 
 /// The recipe with the flags, which are shorthands for keys.
@@ -173,22 +209,32 @@ fn run<T: Training>(
     training: T,
     mut recipe: T::Recipe,
     directory: &Path,
+    processes: &mut Processes,
 ) -> Result<Ending> {
-    let run = RunDir::lock(directory)?;
-    config::write(&directory.join(CONFIG_FILE), &recipe)?;
-    tracing::info!("run {}", directory.display());
+    let leads = processes.leads();
+    let run = match leads {
+        false => RunDir::led_by_another(directory),
+        true => {
+            let run = RunDir::lock(directory)?;
+            config::write(&directory.join(CONFIG_FILE), &recipe)?;
+            tracing::info!("run {}", directory.display());
+            run
+        }
+    };
 
     let interrupter = Interrupter::new();
     session::stop_on_signal(interrupter.clone())?;
+    let device = processes.own_device(&args.device)?;
     let options = RunOptions {
         run,
         resume: args.resume,
+        workers: processes.workers(&device, &interrupter),
         interrupter,
-        dashboard: !global.quiet && session::has_dashboard(),
+        dashboard: leads && !global.quiet && session::has_dashboard(),
         progress: logging::progress(global),
     };
     let command = training.command();
-    let trained = sample::provide(&mut recipe, &args.runs_dir).and_then(|()| {
+    let trained = provide(&mut recipe, args, processes).and_then(|()| {
         if options.dashboard {
             logging::to_file(&directory.join(LOG_FILE))?;
         }
@@ -197,14 +243,17 @@ fn run<T: Training>(
             recipe,
             options,
         };
-        dispatch(&args.device, computation)
+        dispatch(&device, computation)
     });
     logging::to_screen();
     let report = trained.inspect_err(|_| {
-        if !args.resume {
+        if leads && !args.resume {
             runs::remove_unused(directory);
         }
     })?;
+    if !leads {
+        return Ok(Ending::Done);
+    }
     let outcome = T::outcome(&report);
     if outcome.interrupted {
         return Ok(session::interrupted(
@@ -219,6 +268,22 @@ fn run<T: Training>(
     Ok(Ending::Done)
 }
 
+/// The sample, if the recipe uses it; expanded by the lead alone.
+fn provide<C: Configuration>(
+    recipe: &mut C,
+    args: &RunArgs,
+    processes: &mut Processes,
+) -> Result<()> {
+    if processes.leads() {
+        sample::provide(recipe, &args.runs_dir)?;
+    }
+    processes.meet()?;
+    match processes.leads() {
+        true => Ok(()),
+        false => sample::provide(recipe, &args.runs_dir),
+    }
+}
+
 struct Computation<T: Training> {
     training: T,
     recipe: T::Recipe,
@@ -227,6 +292,8 @@ struct Computation<T: Training> {
 
 impl<T: Training> OnBackend for Computation<T> {
     type Output = T::Report;
+
+    const SEVERAL: bool = true;
 
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<T::Report> {
         self.training.train::<B>(self.recipe, self.options, device)

@@ -19,6 +19,7 @@ mod logging;
 mod miniature;
 mod model;
 mod probe;
+mod processes;
 mod recipes;
 mod runs;
 mod sample;
@@ -44,7 +45,9 @@ pub enum Ending {
 
 fn main() -> ExitCode {
     allocator::keep_freed_memory();
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    // Of several processes that train together one speaks.
+    cli.global.quiet |= processes::is_follower();
     logging::init(&cli.global);
     let result = match &cli.command {
         Command::Train(args) => train::run(&cli.global, args),

@@ -159,10 +159,15 @@ fn files_that_are_missing_are_named() {
 }
 
 #[test]
-fn devices_that_flex_does_not_have_are_refused() {
+fn devices_are_refused_where_they_cannot_share_the_work() {
     let place = Workplace::new();
-    let output = place.run(&["train", "--devices", "0,1"]);
-    assert_fails(&output, &["--devices", "one device"]);
+    let output = place.run(&["train", "--devices", "0,0"]);
+    assert_fails(&output, &["--devices", "0 twice"]);
+    let odd = ["--devices", "0,1,2", "--set", "train.batch_size=16"];
+    let output = place.run(&[&["train"], &odd[..]].concat());
+    assert_fails(&output, &["train.batch_size = 16", "--devices"]);
+    let output = place.run(&["bench", "--devices", "0,1"]);
+    assert_fails(&output, &["--devices", "computes on one"]);
 }
 
 #[test]

@@ -25,9 +25,8 @@ pub(crate) struct Dashboard {
     names: HashMap<MetricId, String>,
     /// The metrics, as they are to be shown.
     order: Vec<String>,
-    /// What the current batch measured; shown when it is complete, in order.
+    /// What the current step measured; shown when it is complete, in order.
     states: Vec<MetricState>,
-    batches_per_step: usize,
     /// Steps done when this process took over.
     first_step: usize,
     total_steps: usize,
@@ -41,7 +40,6 @@ impl Dashboard {
     pub fn start(
         interrupter: Interrupter,
         order: Vec<String>,
-        batches_per_step: usize,
         first_step: usize,
         total_steps: usize,
     ) -> Self {
@@ -57,7 +55,6 @@ impl Dashboard {
             names: HashMap::new(),
             order,
             states: Vec::new(),
-            batches_per_step,
             first_step,
             total_steps,
             step: first_step,
@@ -65,7 +62,7 @@ impl Dashboard {
         }
     }
 
-    /// What the current batch measured, in order.
+    /// What the current step measured, in order.
     fn take_states(&mut self) -> Vec<MetricState> {
         let mut states = std::mem::take(&mut self.states);
         states.sort_by_key(|state| {
@@ -114,15 +111,11 @@ impl MetricsRendererTraining for Dashboard {
         for state in self.take_states() {
             self.tui.update_train(state);
         }
-        let batch = item.iteration.unwrap_or(0);
-        self.step = batch.div_ceil(self.batches_per_step);
+        self.step = item.iteration.unwrap_or(0);
         // Relative to the first step of this process, or the time left would be that of a run
         // which made all steps since then.
-        let first = self.first_step * self.batches_per_step;
-        let done = batch.saturating_sub(first);
-        let total = (self.total_steps * self.batches_per_step)
-            .saturating_sub(first)
-            .max(1);
+        let done = self.step.saturating_sub(self.first_step);
+        let total = self.total_steps.saturating_sub(self.first_step).max(1);
         let progress = TrainingProgress {
             progress: Some(Progress::new(done, total)),
             global_progress: Progress::new(1, 1),

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use oscar_core::checkpoint::CheckpointError;
 use oscar_core::config::ConfigError;
 
+use crate::parallel::Lost;
+
 /// An error of the training engine.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
@@ -82,6 +84,20 @@ pub enum TrainError {
     /// A setting is out of range.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Another worker failed.
+    #[error("worker {worker} failed: {message}")]
+    Peer {
+        /// Its number, from 0.
+        worker: usize,
+        /// What it said.
+        message: String,
+    },
+    /// Another worker is gone.
+    #[error("training cannot go on: {0}")]
+    Lost(#[from] Lost),
+    /// The computation of a step panicked.
+    #[error("the computation of a step stopped: {0}")]
+    Panicked(String),
     /// The loss is NaN or infinite.
     #[error(
         "the loss is not a finite number at step {step}; the newest checkpoint is from before it. \

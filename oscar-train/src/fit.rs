@@ -1,9 +1,9 @@
 //! One call that trains a model: Burn's learner set up for Oscar.
 
 use std::io::Write;
-use std::marker::PhantomData;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use burn::data::dataloader::DataLoader;
 use burn::module::Module;
@@ -14,12 +14,13 @@ use oscar_core::ops::TrainBackend;
 
 use crate::dashboard::Dashboard;
 use crate::error::TrainError;
-use crate::loader::{BatchSource, Corpus, Failure, Order, StepLoader, Weighted, lock};
+use crate::loader::{BatchSource, Corpus, Failure, Order, Share, StepLoader, Weighted, lock};
 use crate::metrics_log::MetricsLog;
 use crate::optim::AdamW;
 use crate::order::Shuffle;
+use crate::parallel::{Numbers, Team, Worker, Workers, fork, share_among, share_start};
 use crate::renderer::LineRenderer;
-use crate::run::{FixedSettings, RunDir};
+use crate::run::{Best, FixedSettings, RunDir};
 use crate::schedule::LinearSchedule;
 use crate::settings::{OptimizerConfig, TrainConfig};
 use crate::stats::{
@@ -27,7 +28,7 @@ use crate::stats::{
     TOKENS_PER_SECOND, ThroughputMetric,
 };
 use crate::strategy::{
-    Components, Describe, JudgedBy, Outcome, Pace, Session, StepStrategy, Trainable,
+    Components, Describe, Follower, JudgedBy, Outcome, Pace, Session, StepStrategy, Trainable,
 };
 
 /// What a run needs beside its recipe.
@@ -42,6 +43,8 @@ pub struct RunOptions {
     pub dashboard: bool,
     /// Where lines of progress go without a dashboard.
     pub progress: Box<dyn Write + Send + Sync>,
+    /// Who trains together; the run's device is that of the first.
+    pub workers: Workers,
 }
 
 /// What to train, on what, and where to.
@@ -74,9 +77,10 @@ pub struct Fit<B: TrainBackend, M, T, V> {
 ///
 /// # Errors
 ///
-/// If data cannot be read, a checkpoint cannot be read or written, or the loss is not finite.
-/// Checkpoints written before stay.
-pub fn fit<B, M, T, V>(fit: Fit<B, M, T, V>) -> Result<(M::InnerModule, Outcome), TrainError>
+/// If data cannot be read, a checkpoint cannot be read or written, the loss is not finite, or
+/// another worker failed or is gone. Checkpoints written before stay, and unless it is the loss,
+/// the last whole step is kept.
+pub fn fit<B, M, T, V>(mut fit: Fit<B, M, T, V>) -> Result<(M::InnerModule, Outcome), TrainError>
 where
     B: TrainBackend,
     T: Send + 'static,
@@ -84,43 +88,48 @@ where
     M: Trainable<B> + TrainStep<Input = Weighted<T>>,
     M::InnerModule: InferenceStep<Input = Weighted<V>, Output = StepOutput<B::InnerBackend>>,
 {
+    let world = fit.options.workers.world();
+    share_among(world, &mut fit.train, &mut fit.optimizer)?;
     fit.train.validate()?;
     fit.optimizer.validate(fit.train.steps)?;
-    let settings = FixedSettings {
-        seed: fit.train.seed,
-        steps: fit.train.steps,
-        batch_size: fit.train.batch_size,
-        accumulation: fit.train.accumulation,
-        examples: fit
-            .corpora
-            .iter()
-            .map(|corpus| corpus.source.len())
-            .collect(),
-        shuffle_window: fit.train.shuffle_window,
-        mix: fit
-            .corpora
-            .iter()
-            .map(|corpus| corpus.source.portions())
-            .filter(|portions| portions.len() > 1)
-            .flatten()
-            .collect(),
-    };
+    let crew = Crew::<B>::assemble(&fit.device, &mut fit.options, &fit.train);
+    let mut team = crew.first;
+    let numbers = numbers(&fit.corpora, &fit.train, &fit.optimizer);
+    if world > 1 && team.rank() == 0 {
+        tracing::info!(
+            "{world} workers: each computes {} of the {} parts of a step",
+            numbers.settings.parts() / world,
+            numbers.settings.parts(),
+        );
+    }
+
     let optimizer = AdamW::new(fit.optimizer.adamw(), &fit.model);
-    let (model, optimizer, state) = match fit.options.resume {
-        true => fit
-            .options
-            .run
-            .restore(&settings, fit.model, optimizer, &fit.device)?,
+    let (model, optimizer, state) = match fit.options.resume && team.rank() == 0 {
+        true => {
+            let run = &fit.options.run;
+            run.restore(&numbers.settings, fit.model, optimizer, &fit.device)?
+        }
         false => (fit.model, optimizer, None),
     };
     B::seed(&fit.device, fit.train.seed);
     initialize::<B, M>(&model);
-    let start = state.map_or((0, None), |state| (state.step, state.best));
-    if fit.options.resume {
-        announce_resume(start.0, fit.train.steps);
+    let (step, best): (usize, Option<Best>) =
+        state.map_or((0, None), |state| (state.step, state.best));
+    if fit.options.resume && team.rank() == 0 {
+        announce_resume(step, fit.train.steps);
     }
+    let (model, optimizer, step) = match world > 1 && crew.others.is_empty() {
+        true => share_start(
+            &mut team,
+            &numbers.settings,
+            step,
+            (model, optimizer),
+            &fit.device,
+        )?,
+        false => (model, optimizer, step),
+    };
 
-    let train_rows = fit
+    let rows = fit
         .corpora
         .iter()
         .map(|corpus| corpus.source.rows_per_example())
@@ -130,50 +139,74 @@ where
     let order = Order {
         micro_batch: fit.train.batch_size / fit.train.accumulation,
         accumulation: fit.train.accumulation,
-        first_step: start.0,
+        first_step: step,
         end_step: fit.train.steps,
         shuffle: Some(Shuffle {
             seed: fit.train.seed,
             window: fit.train.shuffle_window,
         }),
         workers: fit.train.workers,
+        share: Share {
+            number: team.rank(),
+            of: world,
+        },
     };
-    let train_loader = StepLoader::new(fit.corpora, order, fit.device.clone(), failure.clone())?;
+    let loader = StepLoader::new(fit.corpora, order, fit.device.clone(), failure.clone())?;
+    let others = crew
+        .others
+        .into_iter()
+        .map(|(team, device)| -> Result<Follower<B, M>, TrainError> {
+            let replica = fork(&model, &optimizer, &device)?;
+            let failure = Failure::default();
+            let loader = loader.of_worker(team.rank(), device.clone(), failure.clone());
+            let worker = Worker::new(numbers.clone(), replica, device, failure, team, step);
+            Ok((worker, Arc::new(loader)))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let rank = team.rank();
+    let mut lead = Worker::new(
+        numbers.clone(),
+        (model.clone(), optimizer.clone()),
+        fit.device.clone(),
+        failure.clone(),
+        team,
+        step,
+    );
+    if rank > 0 {
+        drop((model, optimizer));
+        lead.follow(&loader)?;
+        let outcome = Outcome {
+            step: lead.step,
+            interrupted: lead.step < fit.train.steps,
+            leads: false,
+            validation: None,
+            best: None,
+        };
+        return Ok((lead.model().valid(), outcome));
+    }
+
     let validation_batch =
-        (order.micro_batch * train_rows / fit.validation.rows_per_example().max(1)).max(1);
+        (order.micro_batch * rows / fit.validation.rows_per_example().max(1)).max(1);
     let valid_loader = StepLoader::once(
         fit.validation,
         validation_batch,
         fit.train.workers,
-        fit.device.clone(),
-        failure.clone(),
+        fit.device,
+        failure,
     )?;
-    let schedule = LinearSchedule::new(
-        fit.optimizer.learning_rate,
-        fit.optimizer.warmup_steps,
-        fit.train.steps,
-        fit.optimizer.schedule_order,
-    )
-    .with_decay(fit.optimizer.decay);
     let diverged = Arc::new(AtomicBool::new(false));
     let directory = fit.options.run.path().to_path_buf();
     let metrics_path = directory.join("metrics.jsonl");
-    let parts = settings.parts();
     let session = Session {
         run: fit.options.run,
         pace: Pace {
             validate_every: fit.train.validate_every,
             save_every: fit.train.save_every,
             keep: fit.train.keep_checkpoints,
-            max_grad_norm: fit.optimizer.max_grad_norm,
-            clip_at: fit.optimizer.clip_at,
         },
-        schedule: schedule.clone(),
-        settings,
-        start,
-        optimizer: optimizer.clone(),
-        device: fit.device,
-        failure,
+        best,
+        lead,
+        others,
         describe: fit.describe,
         judged_by: fit.judged_by,
         diverged: diverged.clone(),
@@ -182,19 +215,18 @@ where
     let strategy = StepStrategy {
         session: Mutex::new(Some(session)),
         outcome: outcome.clone(),
-        model: PhantomData,
     };
 
     let mut training = SupervisedTraining::<Components<B, M>>::new(
         directory,
-        Arc::new(train_loader) as Arc<dyn DataLoader<B, Weighted<T>>>,
+        Arc::new(loader) as Arc<dyn DataLoader<B, Weighted<T>>>,
         Arc::new(valid_loader) as Arc<dyn DataLoader<B::InnerBackend, Weighted<V>>>,
     )
     .with_training_strategy(TrainingStrategy::Custom(Arc::new(strategy)))
     .with_interrupter(fit.options.interrupter.clone())
     // The program has its own tracing subscriber.
     .with_application_logger(None)
-    .with_metric_logger(MetricsLog::open(&metrics_path, start.0, parts)?)
+    .with_metric_logger(MetricsLog::open(&metrics_path, step)?)
     .metric_train_numeric(StatMetric::new(LOSS, false).watching(diverged))
     .metric_valid_numeric(StatMetric::new(LOSS, false).cumulative())
     .metric_train_numeric(LearningRateMetric::default())
@@ -220,21 +252,72 @@ where
         true => training.renderer(Dashboard::start(
             fit.options.interrupter,
             order_of_metrics,
-            parts,
-            start.0,
+            step,
             fit.train.steps,
         )),
         false => training.renderer(LineRenderer::new(
             fit.options.progress,
             fit.train.log_every,
-            parts,
             fit.train.steps,
             order_of_metrics,
         )),
     };
-    let result = training.launch(Learner::new(model, optimizer, schedule));
+    let result = training.launch(Learner::new(model, optimizer, numbers.schedule));
     let outcome = lock(&outcome).take().unwrap_or(Err(TrainError::Worker))?;
     Ok((result.model, outcome))
+}
+
+/// The workers of this process.
+struct Crew<B: TrainBackend> {
+    first: Team,
+    others: Vec<(Team, B::Device)>,
+}
+
+impl<B: TrainBackend> Crew<B> {
+    fn assemble(first: &B::Device, options: &mut RunOptions, train: &TrainConfig) -> Self {
+        let limit = Duration::from_secs(train.peer_timeout_seconds as u64);
+        let team = |group| Team::new(group, limit, options.interrupter.clone());
+        let workers = std::mem::replace(&mut options.workers, Workers::devices(vec![0]));
+        let (group, others) = workers.start::<B>(first);
+        Self {
+            first: team(group),
+            others: others
+                .into_iter()
+                .map(|(group, device)| (team(group), device))
+                .collect(),
+        }
+    }
+}
+
+fn numbers<B: TrainBackend, T: Send + 'static>(
+    corpora: &[Corpus<B, T>],
+    train: &TrainConfig,
+    optimizer: &OptimizerConfig,
+) -> Numbers {
+    let portions = corpora.iter().map(|corpus| corpus.source.portions());
+    Numbers {
+        settings: FixedSettings {
+            seed: train.seed,
+            steps: train.steps,
+            batch_size: train.batch_size,
+            accumulation: train.accumulation,
+            examples: corpora.iter().map(|corpus| corpus.source.len()).collect(),
+            shuffle_window: train.shuffle_window,
+            mix: portions
+                .filter(|portions| portions.len() > 1)
+                .flatten()
+                .collect(),
+        },
+        schedule: LinearSchedule::new(
+            optimizer.learning_rate,
+            optimizer.warmup_steps,
+            train.steps,
+            optimizer.schedule_order,
+        )
+        .with_decay(optimizer.decay),
+        max_grad_norm: optimizer.max_grad_norm,
+        clip_at: optimizer.clip_at,
+    }
 }
 
 /// Draws the parameters that no file gave, in the order of the fields. Burn draws a parameter when it

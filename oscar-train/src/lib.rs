@@ -13,6 +13,7 @@ mod memory;
 mod metrics_log;
 mod optim;
 mod order;
+mod parallel;
 mod renderer;
 mod run;
 mod schedule;
@@ -26,11 +27,14 @@ mod terminal;
 pub use burn_train::Interrupter;
 pub use error::TrainError;
 pub use fit::{Fit, RunOptions, fit};
-pub use loader::{BatchSource, Corpus, Failure, Order, StepLoader, Weighted};
+pub use loader::{BatchSource, Corpus, Failure, Order, Share, StepLoader, Weighted};
 pub use memory::peak_memory;
 pub use metrics_log::MetricsLog;
 pub use optim::{AdamW, AdamWConfig, MomentsRecord, clip_grad_norm};
 pub use order::{Pick, Portion, Sequence, Shuffle};
+#[cfg(feature = "mpi")]
+pub use parallel::Processes;
+pub use parallel::{Group, Lost, Workers, share_among};
 pub use renderer::{LineRenderer, bytes, duration};
 pub use run::{
     Best, FixedSettings, MODEL_FILE, RunDir, TrainState, checkpoints, write_directory, write_file,
@@ -42,5 +46,5 @@ pub use start::{InitConfig, open_vocabulary, start_weights};
 pub use stats::{
     LOSS, LearningRateMetric, StatMetric, Statistic, StepOutput, StepStats, ThroughputMetric,
 };
-pub use strategy::{ClipAt, Components, Describe, JudgedBy, Outcome, Pace, Trainable};
+pub use strategy::{ClipAt, Components, Describe, JudgedBy, Outcome, Trainable};
 pub use terminal::release_terminal;

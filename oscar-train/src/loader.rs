@@ -97,6 +97,22 @@ pub struct Order {
     pub shuffle: Option<Shuffle>,
     /// Threads that prepare batches.
     pub workers: usize,
+    /// Which of the batches of each step are made.
+    pub share: Share,
+}
+
+/// The batches of one of several workers: every `of`-th of each step, from `number` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The worker, from 0.
+    pub number: usize,
+    /// How many share each step; they divide its batches.
+    pub of: usize,
+}
+
+impl Share {
+    /// All batches.
+    pub const WHOLE: Self = Self { number: 0, of: 1 };
 }
 
 /// An ordered, prefetching, resumable loader: batch `n` depends on the seed and on `n` alone.
@@ -180,6 +196,7 @@ impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
             end_step: source.len().div_ceil(batch_size),
             shuffle: None,
             workers,
+            share: Share::WHOLE,
         };
         Self::new(
             vec![Corpus {
@@ -194,9 +211,12 @@ impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
 }
 
 impl<B: Backend, T: Send + 'static> Plan<B, T> {
-    fn micro_batches(&self) -> std::ops::Range<usize> {
+    /// Numbers of the batches that are made.
+    fn micro_batches(&self) -> impl ExactSizeIterator<Item = usize> + Clone + Send + use<B, T> {
         let per_step = self.order.accumulation * self.corpora.len();
-        self.order.first_step * per_step..self.order.end_step * per_step
+        let Share { number, of } = self.order.share;
+        let all = self.order.first_step * per_step..self.order.end_step * per_step;
+        all.skip(number).step_by(of)
     }
 
     /// Batch `n` of the run: the corpora take turns.
@@ -264,7 +284,7 @@ impl<B: Backend, T: Send + 'static> DataLoader<B, Weighted<T>> for StepLoader<B,
     }
 
     fn to_device(&self, device: &B::Device) -> Arc<dyn DataLoader<B, Weighted<T>>> {
-        self.with(self.plan.order, device.clone())
+        Arc::new(self.with(self.plan.order, device.clone(), self.plan.failure.clone()))
     }
 
     /// `start` and `end` count examples, rounded down to whole steps.
@@ -273,33 +293,45 @@ impl<B: Backend, T: Send + 'static> DataLoader<B, Weighted<T>> for StepLoader<B,
         let per_step = order.micro_batch * order.accumulation * self.plan.corpora.len();
         let first_step = order.first_step + start / per_step;
         let end_step = (order.first_step + end / per_step).min(order.end_step);
-        self.with(
-            Order {
-                first_step,
-                end_step,
-                ..order
-            },
-            self.plan.device.clone(),
-        )
+        let order = Order {
+            first_step,
+            end_step,
+            ..order
+        };
+        let (device, failure) = (self.plan.device.clone(), self.plan.failure.clone());
+        Arc::new(self.with(order, device, failure))
     }
 }
 
 impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
-    fn with(&self, order: Order, device: B::Device) -> Arc<dyn DataLoader<B, Weighted<T>>> {
+    /// The loader of another worker.
+    pub(crate) fn of_worker(&self, number: usize, device: B::Device, failure: Failure) -> Self {
+        let share = Share {
+            number,
+            ..self.plan.order.share
+        };
+        let order = Order {
+            share,
+            ..self.plan.order
+        };
+        self.with(order, device, failure)
+    }
+
+    fn with(&self, order: Order, device: B::Device, failure: Failure) -> Self {
         let plan = Plan {
             corpora: self.plan.corpora.clone(),
             order,
             device,
             sequences: self.plan.sequences.clone(),
-            failure: self.plan.failure.clone(),
+            failure,
         };
-        Arc::new(Self {
+        Self {
             plan: Arc::new(plan),
-        })
+        }
     }
 }
 
-/// Worker `w` of `k` makes every `k`-th batch, so reading the queues in turn restores the order.
+/// Thread `w` of `k` makes every `k`-th batch, so reading the queues in turn restores the order.
 struct StepIterator<B: Backend, T> {
     plan: Arc<Plan<B, T>>,
     queues: Vec<Receiver<Result<Weighted<T>, TrainError>>>,
@@ -309,13 +341,13 @@ struct StepIterator<B: Backend, T> {
 
 impl<B: Backend, T: Send + 'static> StepIterator<B, T> {
     fn start(plan: Arc<Plan<B, T>>) -> Self {
-        let range = plan.micro_batches();
+        let numbers = plan.micro_batches();
         let workers = plan.order.workers.max(1);
         let queues = (0..workers)
             .map(|worker| {
                 let (sender, receiver) = sync_channel(PREFETCH);
                 let plan = plan.clone();
-                let numbers = range.clone().skip(worker).step_by(workers);
+                let numbers = numbers.clone().skip(worker).step_by(workers);
                 std::thread::spawn(move || prepare(&plan, numbers, &sender));
                 receiver
             })
@@ -324,7 +356,7 @@ impl<B: Backend, T: Send + 'static> StepIterator<B, T> {
             plan,
             queues,
             next: 0,
-            total: range.len(),
+            total: numbers.len(),
         }
     }
 }

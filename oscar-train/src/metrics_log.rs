@@ -22,57 +22,43 @@ pub struct MetricsLog {
     path: PathBuf,
     file: Option<File>,
     names: HashMap<MetricId, String>,
-    /// Batches per optimiser step.
-    parts: usize,
-    /// Training batches seen, those before a resume included.
-    batches: usize,
-    train: Means,
-    valid: Means,
+    /// Optimiser steps seen, those before a resume included.
+    step: usize,
+    valid: Values,
     /// Values by metric, split and round, for early stopping.
     history: HashMap<(String, Split, usize), Vec<NumericEntry>>,
 }
 
-/// Means over the batches of a step, or of a validation.
+/// The newest values, in the order they first came in.
 #[derive(Default)]
-struct Means {
+struct Values {
     order: Vec<String>,
-    sums: HashMap<String, (f64, usize)>,
+    newest: HashMap<String, f64>,
 }
 
-impl Means {
-    fn add(&mut self, name: &str, value: f64) {
+impl Values {
+    fn set(&mut self, name: &str, value: f64) {
         if !self.order.iter().any(|known| known == name) {
             self.order.push(name.into());
         }
-        let (sum, count) = self.sums.entry(name.into()).or_default();
-        *sum += value;
-        *count += 1;
-    }
-
-    /// Replaces what was added under `name`.
-    fn set(&mut self, name: &str, value: f64) {
-        self.sums.remove(name);
-        self.add(name, value);
+        self.newest.insert(name.into(), value);
     }
 
     fn take(&mut self) -> Map<String, Value> {
-        let sums = std::mem::take(&mut self.sums);
-        let mean = |name: &String| {
-            let (sum, count) = sums.get(name)?;
-            Some((name.clone(), json!(sum / *count as f64)))
-        };
-        self.order.iter().filter_map(mean).collect()
+        let newest = std::mem::take(&mut self.newest);
+        let named = |name: &String| Some((name.clone(), json!(newest.get(name)?)));
+        self.order.iter().filter_map(named).collect()
     }
 }
 
 impl MetricsLog {
-    /// Opens the log of a run that goes on after `step` steps of `parts` batches each; lines of
-    /// later steps, which the run will do again, and a torn last line are dropped.
+    /// Opens the log of a run that goes on after `step` steps; lines of later steps, which the run
+    /// will do again, and a torn last line are dropped.
     ///
     /// # Errors
     ///
     /// If the file cannot be read or written.
-    pub fn open(path: &Path, step: usize, parts: usize) -> Result<Self, TrainError> {
+    pub fn open(path: &Path, step: usize) -> Result<Self, TrainError> {
         keep_until(path, step)?;
         let file = OpenOptions::new()
             .create(true)
@@ -83,18 +69,15 @@ impl MetricsLog {
             path: path.into(),
             file: Some(file),
             names: HashMap::new(),
-            parts,
-            batches: step * parts,
-            train: Means::default(),
-            valid: Means::default(),
+            step,
+            valid: Values::default(),
             history: HashMap::new(),
         })
     }
 
     fn write(&mut self, split: &Split, metrics: Map<String, Value>) {
-        let step = self.batches.div_ceil(self.parts);
         let mut line = Map::from_iter([
-            ("step".to_string(), json!(step)),
+            ("step".to_string(), json!(self.step)),
             ("split".to_string(), json!(split.to_string())),
         ]);
         line.extend(metrics);
@@ -132,13 +115,16 @@ fn keep_until(path: &Path, step: usize) -> Result<(), TrainError> {
 impl MetricLogger for MetricsLog {
     fn log(&mut self, update: MetricsUpdate, epoch: usize, split: &Split) {
         let training = *split == Split::Train;
+        let mut step = Map::new();
         for metric in update.entries_numeric {
             let Some(name) = self.names.get(&metric.entry.metric_id).cloned() else {
                 continue;
             };
             let value = metric.numeric_entry.current();
             match training {
-                true => self.train.add(&name, value),
+                true => {
+                    step.insert(name.clone(), json!(value));
+                }
                 // A validation metric is the mean so far: the last one counts.
                 false => self.valid.set(&name, value),
             }
@@ -148,11 +134,8 @@ impl MetricLogger for MetricsLog {
                 .push(metric.numeric_entry);
         }
         if training {
-            self.batches += 1;
-            if self.batches.is_multiple_of(self.parts) {
-                let metrics = self.train.take();
-                self.write(split, metrics);
-            }
+            self.step += 1;
+            self.write(split, step);
         }
     }
 

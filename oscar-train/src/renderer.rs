@@ -18,8 +18,6 @@ pub struct LineRenderer {
     out: Box<dyn Write + Send + Sync>,
     /// Optimiser steps between two lines.
     every: usize,
-    /// Batches per optimiser step.
-    batches_per_step: usize,
     total_steps: usize,
     names: HashMap<MetricId, String>,
     order: Vec<String>,
@@ -32,7 +30,7 @@ pub struct LineRenderer {
 #[derive(Default)]
 struct Means(HashMap<String, (f64, usize)>);
 
-/// A rate per second, whose mean over batches of one size is that of its inverse.
+/// A rate per second, whose mean over steps of one size is that of its inverse.
 fn is_rate(name: &str) -> bool {
     name.ends_with("/s")
 }
@@ -74,14 +72,12 @@ impl LineRenderer {
     pub fn new(
         out: Box<dyn Write + Send + Sync>,
         every: usize,
-        batches_per_step: usize,
         total_steps: usize,
         order: Vec<String>,
     ) -> Self {
         Self {
             out,
             every: every.max(1),
-            batches_per_step,
             total_steps,
             names: HashMap::new(),
             order,
@@ -156,13 +152,11 @@ impl MetricsRendererTraining for LineRenderer {
     }
 
     fn render_train(&mut self, item: TrainingProgress, _: Vec<ProgressType>) {
-        let batch = item.iteration.unwrap_or(0);
-        let step = batch.div_ceil(self.batches_per_step);
+        let step = item.iteration.unwrap_or(0);
         if self.last.is_none() {
             self.last = Some((step.saturating_sub(1), Instant::now()));
         }
-        let whole = batch.is_multiple_of(self.batches_per_step);
-        if whole && (step.is_multiple_of(self.every) || step == self.total_steps) {
+        if step.is_multiple_of(self.every) || step == self.total_steps {
             let metrics = self.train.take(&self.order);
             let eta = self.eta(step);
             let memory = match peak_memory() {

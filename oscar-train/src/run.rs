@@ -37,7 +37,7 @@ const STATE_FILE: &str = "state.json";
 pub struct RunDir {
     path: PathBuf,
     /// Holds the lock until dropped.
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// What a checkpoint knows beside weights and moments.
@@ -61,7 +61,7 @@ pub struct FixedSettings {
     pub steps: usize,
     /// Examples per optimiser step and corpus.
     pub batch_size: usize,
-    /// Parts each step is computed in.
+    /// Parts each step is computed in, by any number of devices that divides them.
     pub accumulation: usize,
     /// Examples of each corpus.
     pub examples: Vec<usize>,
@@ -116,9 +116,20 @@ impl RunDir {
         let lock_path = path.join(".lock");
         let lock = File::create(&lock_path).map_err(io("create", &lock_path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
+            Ok(()) => Ok(Self {
+                path,
+                _lock: Some(lock),
+            }),
             Err(TryLockError::WouldBlock) => Err(TrainError::Locked { path }),
             Err(TryLockError::Error(source)) => Err(io("lock", &lock_path)(source)),
+        }
+    }
+
+    /// The directory of a run that another process leads: nothing is written into it.
+    pub fn led_by_another(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            _lock: None,
         }
     }
 

@@ -64,7 +64,8 @@ pub struct TrainConfig {
     pub steps: usize,
     /// Examples per optimiser step (of each corpus), whatever the number of devices.
     pub batch_size: usize,
-    /// Parts that each step's batch is computed in, to save memory; divides `batch_size`.
+    /// Parts that each step's batch is computed in, to save memory or by several devices; divides
+    /// `batch_size`.
     pub accumulation: usize,
     /// Steps between two validations.
     pub validate_every: usize,
@@ -74,8 +75,11 @@ pub struct TrainConfig {
     pub keep_checkpoints: usize,
     /// Steps between two lines of progress where there is no terminal.
     pub log_every: usize,
-    /// Threads that prepare batches.
+    /// Threads that prepare batches, for each device.
     pub workers: usize,
+    /// Seconds that one of several devices or processes may keep the others waiting within a step
+    /// before the run ends.
+    pub peer_timeout_seconds: usize,
     /// Examples that are shuffled together; 0 shuffles whole epochs. Set it where the regions are
     /// larger than memory, to as many examples as memory holds the regions of: files are then read
     /// in long stretches, each once per epoch.
@@ -95,6 +99,7 @@ impl Default for TrainConfig {
             keep_checkpoints: 2,
             log_every: 100,
             workers: 2,
+            peer_timeout_seconds: 600,
             shuffle_window: 0,
             seed: 42,
         }
@@ -117,6 +122,7 @@ impl TrainConfig {
             ("train.keep_checkpoints", self.keep_checkpoints),
             ("train.log_every", self.log_every),
             ("train.workers", self.workers),
+            ("train.peer_timeout_seconds", self.peer_timeout_seconds),
         ];
         for (key, value) in positive {
             require(value > 0, key, value, "must be at least 1")?;

@@ -23,18 +23,27 @@ pub(crate) const SAMPLES_PER_SECOND: &str = "Samples/s";
 /// The name under which tokens per second are shown.
 pub(crate) const TOKENS_PER_SECOND: &str = "Tokens/s";
 
-/// Statistics of one batch, still on the device.
+/// Statistics of a step: those of its batches, still on the device, or read already.
 #[derive(Clone, Debug)]
 pub struct StepOutput<B: Backend> {
-    names: Arc<[&'static str]>,
-    /// All sums, then all weights: `[2 * names]`.
-    values: Tensor<B, 1>,
-    examples: usize,
-    tokens: usize,
+    parts: Vec<Part<B>>,
+}
+
+#[derive(Clone, Debug)]
+enum Part<B: Backend> {
+    Device {
+        names: Arc<[&'static str]>,
+        /// All sums, then all weights: `[2 * names]`.
+        values: Tensor<B, 1>,
+        examples: usize,
+        tokens: usize,
+    },
+    Host(StepStats),
 }
 
 impl<B: Backend> StepOutput<B> {
-    /// Collects `(name, sum, weight)` triples; each tensor is `[1]`, a mean is `sum / weight`.
+    /// Collects `(name, sum, weight)` triples of a batch; each tensor is `[1]`, a mean is
+    /// `sum / weight`.
     ///
     /// `tokens` counts text tokens and regions that are not padding.
     pub fn new(
@@ -48,11 +57,25 @@ impl<B: Backend> StepOutput<B> {
             .map(|(_, sum, weight)| (sum, weight))
             .unzip();
         let values = Tensor::cat(sums.into_iter().chain(weights).collect(), 0);
-        Self {
+        let part = Part::Device {
             names,
             values,
             examples,
             tokens,
+        };
+        Self { parts: vec![part] }
+    }
+
+    /// Adds those of another batch, without reading either.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.parts.extend(other.parts);
+    }
+}
+
+impl<B: Backend> From<StepStats> for StepOutput<B> {
+    fn from(stats: StepStats) -> Self {
+        Self {
+            parts: vec![Part::Host(stats)],
         }
     }
 }
@@ -61,10 +84,28 @@ impl<B: Backend> ItemLazy for StepOutput<B> {
     type ItemSync = StepStats;
 
     fn sync(self) -> StepStats {
-        let values: Vec<f64> = self.values.into_data().iter::<f64>().collect();
-        let (sums, weights) = values.split_at(self.names.len());
-        let entries = self
-            .names
+        let mut sum = StepStats::default();
+        for part in self.parts {
+            sum.add(&part.read());
+        }
+        sum
+    }
+}
+
+impl<B: Backend> Part<B> {
+    fn read(self) -> StepStats {
+        let (names, values, examples, tokens) = match self {
+            Self::Host(stats) => return stats,
+            Self::Device {
+                names,
+                values,
+                examples,
+                tokens,
+            } => (names, values, examples, tokens),
+        };
+        let values: Vec<f64> = values.into_data().iter::<f64>().collect();
+        let (sums, weights) = values.split_at(names.len());
+        let entries = names
             .iter()
             .zip(sums.iter().zip(weights))
             .map(|(name, (sum, weight))| Statistic {
@@ -75,8 +116,8 @@ impl<B: Backend> ItemLazy for StepOutput<B> {
             .collect();
         StepStats {
             entries,
-            examples: self.examples,
-            tokens: self.tokens,
+            examples,
+            tokens,
         }
     }
 }
@@ -95,7 +136,7 @@ pub struct Statistic {
 /// Statistics of one batch, or of several added up.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepStats {
-    entries: Vec<Statistic>,
+    pub(crate) entries: Vec<Statistic>,
     /// Examples seen.
     pub examples: usize,
     /// Tokens and regions seen, padding aside.
@@ -126,6 +167,12 @@ impl StepStats {
     pub fn mean(&self, name: &str) -> Option<f64> {
         let entry = self.entries.iter().find(|entry| entry.name == name)?;
         (entry.weight > 0.0).then(|| entry.sum / entry.weight)
+    }
+
+    /// Whether the loss, if it was measured, is a finite number.
+    pub(crate) fn has_finite_loss(&self) -> bool {
+        let mut losses = self.entries.iter().filter(|entry| entry.name == LOSS);
+        losses.all(|entry| entry.weight <= 0.0 || entry.sum.is_finite())
     }
 
     /// All means, in the order they were reported.
@@ -274,7 +321,7 @@ impl Numeric for StatMetric {
 pub struct ThroughputMetric {
     name: &'static str,
     count: fn(&StepStats) -> usize,
-    /// End of the batch before, or when the first one could begin.
+    /// End of the step before, or when the first one could begin.
     last: Instant,
     state: Running,
 }
@@ -327,7 +374,7 @@ impl Metric for ThroughputMetric {
     }
 
     fn clear(&mut self) {
-        // After a validation: its time is not that of the next batch.
+        // After a validation: its time is not that of the next step.
         self.last = Instant::now();
         self.state = Running::default();
     }

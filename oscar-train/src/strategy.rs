@@ -4,14 +4,16 @@
 //! saves every so many, schedules the learning rate per step whatever the accumulation, and
 //! resumes at any step on the same trajectory. What Burn calls an epoch here is a *round*: the
 //! steps between two validations.
+//!
+//! The steps themselves are those of the first [`Worker`](crate::parallel). This loop is the lead:
+//! what is reported, validated and saved, and when.
 
-use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
-use burn::data::dataloader::{DataLoaderIterator, Progress};
+use burn::data::dataloader::{DataLoader, Progress};
 use burn::module::AutodiffModule;
-use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
 use burn_train::{
     EventProcessorTraining, InferenceStep, ItemLazy, Learner, LearnerEvent,
     LearningComponentsMarker, SupervisedLearningStrategy, SupervisedTrainingEventProcessor,
@@ -22,9 +24,10 @@ use oscar_core::ops::TrainBackend;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
-use crate::loader::{Failure, lock};
-use crate::optim::{AdamW, clip_grad_norm};
-use crate::run::{Best, FixedSettings, RunDir, TrainState, write_directory};
+use crate::loader::lock;
+use crate::optim::AdamW;
+use crate::parallel::Worker;
+use crate::run::{Best, RunDir, TrainState, write_directory};
 use crate::schedule::LinearSchedule;
 use crate::stats::{LOSS, StepOutput, StepStats};
 
@@ -41,17 +44,13 @@ pub enum ClipAt {
 
 /// How a run proceeds.
 #[derive(Clone, Debug)]
-pub struct Pace {
+pub(crate) struct Pace {
     /// Steps between two validations.
     pub validate_every: usize,
     /// Steps between two checkpoints.
     pub save_every: usize,
     /// Checkpoints to keep.
     pub keep: usize,
-    /// Highest norm of the gradients; 0 does not clip.
-    pub max_grad_norm: f64,
-    /// When to clip.
-    pub clip_at: ClipAt,
 }
 
 /// By what the best weights of a run are chosen.
@@ -71,6 +70,8 @@ pub struct Outcome {
     pub step: usize,
     /// Whether it was stopped before the last step.
     pub interrupted: bool,
+    /// Whether this process led the run, and so has what was written and measured.
+    pub leads: bool,
     /// The last validation, if there was one.
     pub validation: Option<StepStats>,
     /// The best validation.
@@ -105,30 +106,32 @@ type Events<B, M> = SupervisedTrainingEventProcessor<Components<B, M>>;
 pub type Describe = Arc<dyn Fn(&std::path::Path) -> Result<(), TrainError> + Send + Sync>;
 
 /// Everything the loop needs beside what Burn hands it.
-pub(crate) struct Session<B: TrainBackend> {
+pub(crate) struct Session<B: TrainBackend, M: TrainStep> {
     pub run: RunDir,
     pub pace: Pace,
-    pub schedule: LinearSchedule,
-    pub settings: FixedSettings,
-    /// Where to start: the step after the last one done, and the best so far.
-    pub start: (usize, Option<Best>),
-    /// The learner keeps its optimiser to itself, and checkpoints need its state: the loop drives
-    /// this one.
-    pub optimizer: AdamW<B>,
-    pub device: B::Device,
-    pub failure: Failure,
+    pub best: Option<Best>,
+    /// This process's first worker, which leads. Burn's learner keeps its optimiser to itself, and
+    /// checkpoints need its state: the loop drives the worker's.
+    pub lead: Worker<B, M>,
+    /// The other workers of this process, and their batches.
+    pub others: Vec<Follower<B, M>>,
     pub describe: Describe,
     pub judged_by: JudgedBy,
     /// Set by the event thread when it reads a loss that is not finite.
     pub diverged: Arc<AtomicBool>,
 }
 
+/// A worker beside the lead, and what it learns from.
+pub(crate) type Follower<B, M> = (
+    Worker<B, M>,
+    Arc<dyn DataLoader<B, <M as TrainStep>::Input>>,
+);
+
 /// The training loop that counts optimiser steps.
-pub(crate) struct StepStrategy<B: TrainBackend, M> {
+pub(crate) struct StepStrategy<B: TrainBackend, M: TrainStep> {
     /// Taken by `fit`, which Burn calls once, with a shared reference.
-    pub session: Mutex<Option<Session<B>>>,
+    pub session: Mutex<Option<Session<B, M>>>,
     pub outcome: Arc<Mutex<Option<Result<Outcome, TrainError>>>>,
-    pub model: PhantomData<fn() -> M>,
 }
 
 impl<B, M> SupervisedLearningStrategy<Components<B, M>> for StepStrategy<B, M>
@@ -145,28 +148,46 @@ where
         valid: ValidLoader<Components<B, M>>,
         _starting_epoch: usize,
     ) -> (M, Events<B, M>) {
-        let model = learner.model();
-        // From here on the loop owns the only copy, so that updates may happen in place.
-        drop(learner);
         let Some(session) = lock(&self.session).take() else {
-            return (model, components.event_processor);
+            return (learner.model(), components.event_processor);
         };
+        // From here on the worker owns the only copy, so that updates may happen in place.
+        drop(learner);
+        let threads = session.others.into_iter().map(follow).collect();
         let mut training = Loop {
-            step: session.start.0,
-            best: session.start.1,
-            session,
-            model: Some(model),
+            first_step: session.lead.step,
+            worker: session.lead,
+            threads,
+            run: session.run,
+            pace: session.pace,
+            best: session.best,
+            describe: session.describe,
+            judged_by: session.judged_by,
+            diverged: session.diverged,
             validation: None,
             components,
         };
         let outcome = training.run(&train, &valid);
         *lock(&self.outcome) = Some(outcome);
         let model = training
+            .worker
             .model
             .take()
-            .expect("the loop puts the model back after each step");
+            .expect("no update is under way");
         (model, training.components.event_processor)
     }
+}
+
+/// Starts a worker beside the lead. How it ends it tells the lead.
+fn follow<B, M>((mut worker, train): Follower<B, M>) -> JoinHandle<()>
+where
+    B: TrainBackend,
+    M: Trainable<B>,
+    M::InnerModule: InferenceStep<Output = StepOutput<B::InnerBackend>>,
+{
+    std::thread::spawn(move || {
+        let _ = worker.follow(&*train);
+    })
 }
 
 /// The state of a run.
@@ -174,12 +195,17 @@ struct Loop<B: TrainBackend, M: Trainable<B>>
 where
     M::InnerModule: InferenceStep<Output = StepOutput<B::InnerBackend>>,
 {
-    session: Session<B>,
-    /// `None` only while a step replaces it.
-    model: Option<M>,
-    /// Optimiser steps done.
-    step: usize,
+    worker: Worker<B, M>,
+    /// The other workers of this process.
+    threads: Vec<JoinHandle<()>>,
+    run: RunDir,
+    pace: Pace,
     best: Option<Best>,
+    describe: Describe,
+    judged_by: JudgedBy,
+    diverged: Arc<AtomicBool>,
+    /// Optimiser steps done when the run started or went on.
+    first_step: usize,
     validation: Option<StepStats>,
     components: TrainingComponents<Components<B, M>>,
 }
@@ -193,100 +219,72 @@ where
         train: &TrainLoader<Components<B, M>>,
         valid: &ValidLoader<Components<B, M>>,
     ) -> Result<Outcome, TrainError> {
-        let total = self.session.settings.steps;
+        let trained = self.steps(train, valid);
+        if let Err(error) = &trained {
+            self.worker.team.tell(error);
+        }
+        let outcome = match trained {
+            Ok(()) => self.finish(),
+            Err(error) => Err(self.fail(error)),
+        };
+        self.worker.team.part();
+        if !self.worker.team.is_lost() {
+            // A worker that is lost may never end.
+            self.threads
+                .drain(..)
+                .for_each(|thread| drop(thread.join()));
+        }
+        outcome
+    }
+
+    fn steps(
+        &mut self,
+        train: &TrainLoader<Components<B, M>>,
+        valid: &ValidLoader<Components<B, M>>,
+    ) -> Result<(), TrainError> {
+        let total = self.total();
         let mut batches = train.iter();
-        while self.step < total && !self.components.interrupter.should_stop() {
-            self.train_step(&mut *batches)?;
-            let last = self.step == total;
-            if last || self.step.is_multiple_of(self.session.pace.validate_every) {
+        let mut early = false;
+        while self.worker.step < total && self.worker.team.goes_on(early)? {
+            let output = self.worker.train_step(&mut *batches)?;
+            self.report(output);
+            self.require_finite()?;
+            let step = self.worker.step;
+            let last = step == total;
+            if last || step.is_multiple_of(self.pace.validate_every) {
                 self.validate(valid)?;
             }
-            if last || self.step.is_multiple_of(self.session.pace.save_every) {
+            if last || step.is_multiple_of(self.pace.save_every) {
                 self.save()?;
             }
-            if self.stops_early() {
-                break;
-            }
+            early = self.stops_early();
         }
-        self.finish()
+        Ok(())
     }
 
-    /// One optimiser step: forward and backward of its batches, clip, update.
-    fn train_step(
-        &mut self,
-        batches: &mut dyn DataLoaderIterator<<M as TrainStep>::Input>,
-    ) -> Result<(), TrainError> {
-        let model = self
-            .model
-            .take()
-            .expect("the loop puts the model back after each step");
-        let lr = self.session.schedule.at(self.step);
-        let parts = self.session.settings.parts();
-        let mut sum = GradientsAccumulator::new();
-        let mut grads = GradientsParams::new();
-        for part in 0..parts {
-            let Some(batch) = batches.next() else {
-                self.model = Some(model);
-                return Err(lock(&self.session.failure)
-                    .take()
-                    .unwrap_or(TrainError::Worker));
-            };
-            self.seed(part as u64);
-            let output = model.step(batch);
-            grads = match parts {
-                1 => output.grads,
-                _ => {
-                    sum.accumulate(&model, output.grads);
-                    match (part + 1 == parts, self.session.pace.clip_at) {
-                        (true, _) => sum.grads(),
-                        (false, ClipAt::Step) => GradientsParams::new(),
-                        (false, ClipAt::Batch) => {
-                            let mut clipped = sum.grads();
-                            self.clip(&model, &mut clipped);
-                            sum.accumulate(&model, clipped);
-                            GradientsParams::new()
-                        }
-                    }
-                }
-            };
-            let batch_number = self.step * parts + part + 1;
-            self.report(output.item, batch_number, lr);
-        }
-        self.clip(&model, &mut grads);
-        self.model = Some(self.session.optimizer.step(lr, model, grads));
-        self.step += 1;
-        self.require_finite()
-    }
-
-    /// Dropout of a step depends on the seed and the step alone, so that a resumed run repeats it.
-    fn seed(&self, part: u64) {
-        let step = self.step as u64;
-        let seed = self.session.settings.seed;
-        oscar_core::ops::seed::<B>(&self.session.device, mix(mix(seed, step), part));
-    }
-
-    fn clip(&self, model: &M, grads: &mut GradientsParams) {
-        let max_norm = self.session.pace.max_grad_norm;
-        if max_norm > 0.0 {
-            clip_grad_norm::<B, M>(model, grads, max_norm, &self.session.device);
-        }
+    /// Optimiser steps of the whole run.
+    fn total(&self) -> usize {
+        self.worker.numbers.settings.steps
     }
 
     fn require_finite(&self) -> Result<(), TrainError> {
-        match self.session.diverged.load(Ordering::Relaxed) {
+        // Several workers look at each step's loss together.
+        match self.worker.team.world() == 1 && self.diverged.load(Ordering::Relaxed) {
             false => Ok(()),
-            true => Err(TrainError::NonFiniteLoss { step: self.step }),
+            true => Err(TrainError::NonFiniteLoss {
+                step: self.worker.step,
+            }),
         }
     }
 
-    fn report(&mut self, item: StepOutput<B::InnerBackend>, batch: usize, lr: f64) {
-        let total = self.session.settings.steps;
+    fn report(&mut self, output: StepOutput<B::InnerBackend>) {
+        let step = self.worker.step;
         let item = TrainingItem::new(
-            item,
-            Progress::new(self.step + 1, total),
-            self.round(self.step),
-            Some(batch),
-            Some(lr),
+            output,
+            Progress::new(step, self.total()),
+            self.round(step - 1),
+            Some(step),
+            Some(self.worker.numbers.schedule.at(step - 1)),
         );
         self.components
             .event_processor
@@ -295,16 +293,13 @@ where
 
     /// The round that step `step`, counted from 0, belongs to, from 1.
     fn round(&self, step: usize) -> Progress {
-        let every = self.session.pace.validate_every;
-        Progress::new(
-            step / every + 1,
-            self.session.settings.steps.div_ceil(every),
-        )
+        let every = self.pace.validate_every;
+        Progress::new(step / every + 1, self.total().div_ceil(every))
     }
 
     fn validate(&mut self, valid: &ValidLoader<Components<B, M>>) -> Result<(), TrainError> {
-        let model = self.model.as_ref().expect("no step is under way").valid();
-        let round = self.round(self.step - 1);
+        let model = self.worker.model().valid();
+        let round = self.round(self.worker.step - 1);
         let mut stats = StepStats::default();
         let mut batches = valid.iter();
         let mut number = 0;
@@ -318,7 +313,7 @@ where
                 .event_processor
                 .process_valid(LearnerEvent::ProcessedItem(item));
         }
-        if let Some(error) = lock(&self.session.failure).take() {
+        if let Some(error) = lock(&self.worker.failure).take() {
             return Err(error);
         }
         let events = &mut self.components.event_processor;
@@ -333,7 +328,7 @@ where
         let Some(loss) = stats.mean(LOSS).filter(|loss| loss.is_finite()) else {
             return Ok(());
         };
-        let score = match self.session.judged_by {
+        let score = match self.judged_by {
             JudgedBy::Loss => None,
             JudgedBy::Highest(name) => stats.mean(name),
         };
@@ -345,7 +340,7 @@ where
             return Ok(());
         }
         self.best = Some(Best {
-            step: self.step,
+            step: self.worker.step,
             loss,
             score,
         });
@@ -354,10 +349,10 @@ where
 
     /// Early stopping that was registered with the learner.
     fn stops_early(&mut self) -> bool {
-        if !self.step.is_multiple_of(self.session.pace.validate_every) {
+        if !self.worker.step.is_multiple_of(self.pace.validate_every) {
             return false;
         }
-        let round = self.round(self.step - 1).items_processed;
+        let round = self.round(self.worker.step - 1).items_processed;
         let store = &self.components.event_store;
         self.components
             .early_stopping
@@ -366,36 +361,49 @@ where
     }
 
     fn save(&self) -> Result<(), TrainError> {
-        let model = self.model.as_ref().expect("no step is under way");
-        let state = TrainState::new(self.step, self.session.settings.clone(), self.best);
-        self.session.run.save(
-            &state,
-            model,
-            &self.session.optimizer,
-            self.session.pace.keep,
-        )
+        let worker = &self.worker;
+        let settings = worker.numbers.settings.clone();
+        let state = TrainState::new(worker.step, settings, self.best);
+        let keep = self.pace.keep;
+        self.run
+            .save(&state, worker.model(), &worker.optimizer, keep)
     }
 
     /// Writes the model and its description to `DIRECTORY/NAME`.
     fn export(&self, name: &str) -> Result<(), TrainError> {
-        let model = self.model.as_ref().expect("no step is under way");
-        write_directory(&self.session.run.path().join(name), |directory| {
-            oscar_core::checkpoint::save(model, directory.join(crate::run::MODEL_FILE))?;
-            (self.session.describe)(directory)
+        write_directory(&self.run.path().join(name), |directory| {
+            let file = directory.join(crate::run::MODEL_FILE);
+            oscar_core::checkpoint::save(self.worker.model(), file)?;
+            (self.describe)(directory)
         })
     }
 
     fn finish(&mut self) -> Result<Outcome, TrainError> {
-        let interrupted = self.step < self.session.settings.steps;
         // A run that stops between two periods keeps what it has done.
         self.save()?;
         self.export("last")?;
         Ok(Outcome {
-            step: self.step,
-            interrupted,
+            step: self.worker.step,
+            interrupted: self.worker.step < self.total(),
+            leads: true,
             validation: self.validation.take(),
             best: self.best,
         })
+    }
+
+    /// Keeps the last whole step of a run that failed, and gives back why it did.
+    fn fail(&self, error: TrainError) -> TrainError {
+        // Weights that led to such a loss are no place to go on from.
+        let diverged = matches!(error, TrainError::NonFiniteLoss { .. });
+        let step = self.worker.step;
+        if diverged || step == self.first_step {
+            return error;
+        }
+        match self.save() {
+            Ok(()) => tracing::warn!("what was learned up to step {step} can be resumed"),
+            Err(error) => tracing::warn!("step {step} is lost: {error}"),
+        }
+        error
     }
 }
 

@@ -11,7 +11,7 @@ use burn_train::{InferenceStep, TrainOutput, TrainStep};
 use oscar_core::checkpoint::Checkpointed;
 use oscar_train::{
     BatchSource, ClipAt, Corpus, Fit, Interrupter, LOSS, LinearSchedule, OptimizerConfig, Outcome,
-    Pick, RunDir, RunOptions, ScheduleOrder, StepOutput, TrainConfig, Weighted, fit,
+    Pick, RunDir, RunOptions, ScheduleOrder, StepOutput, TrainConfig, Weighted, Workers, fit,
 };
 
 /// `y = scale * x`, with one parameter that decays and one that does not.
@@ -176,6 +176,7 @@ fn train(setting: &Setting, sources: &[Arc<Points>]) -> ([f64; 2], Outcome) {
             interrupter: Interrupter::new(),
             dashboard: false,
             progress: Box::new(std::io::sink()),
+            workers: Workers::devices(vec![0]),
         },
         metrics: Vec::new(),
         validation_metrics: Vec::new(),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use burn::data::dataloader::DataLoader;
 use burn_flex::{Flex, FlexDevice};
 use oscar_train::{
-    BatchSource, Corpus, Failure, Order, Pick, Portion, Shuffle, StepLoader, TrainError, Weighted,
+    BatchSource, Corpus, Failure, Order, Pick, Portion, Share, Shuffle, StepLoader, TrainError,
+    Weighted,
 };
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -61,6 +62,7 @@ fn shuffle(seed: u64, window: usize) -> Option<Shuffle> {
 
 fn order() -> Order {
     Order {
+        share: Share::WHOLE,
         micro_batch: 4,
         accumulation: 2,
         first_step: 0,

@@ -137,7 +137,7 @@ pub fn pretrain<B: TrainBackend>(
     let time = started.elapsed();
 
     let micro_batch = config.train.batch_size / config.train.accumulation;
-    let grounding = match outcome.interrupted {
+    let grounding = match outcome.interrupted || !outcome.leads {
         true => None,
         false => probe.measure(model.model(), micro_batch, &device)?,
     };

@@ -174,7 +174,7 @@ pub fn finetune<B: TrainBackend, T: AnyTask>(
         peak_memory: peak_memory(),
         directory,
     };
-    if !report.outcome.interrupted {
+    if report.outcome.leads && !report.outcome.interrupted {
         let (name, data) = (splits.scored.0, &splits.scored.1);
         score::<B::InnerBackend, T>(&mut report, (name, data), &config, &*scored, &device)?;
     }
