@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use oscar_core::ops::Precision;
 
 use crate::backend::BackendChoice;
 use crate::bench::Work;
@@ -10,6 +11,7 @@ use crate::data_answers::AnswersArgs;
 use crate::data_check::CheckArgs;
 use crate::data_inspect::InspectArgs;
 use crate::data_regions::RegionsArgs;
+use crate::devices::DevicesArgs;
 use crate::evaluate::{EvaluateArgs, PredictArgs};
 use crate::finetune::FinetuneArgs;
 use crate::launch::RunArgs;
@@ -75,6 +77,8 @@ pub enum Command {
     Data(DataArgs),
     /// Import, export and inspect weights
     Model(ModelArgs),
+    /// List what can compute on this machine
+    Devices(DevicesArgs),
     /// Measure how fast this machine trains, scores and captions
     Bench(BenchArgs),
     /// List the built-in recipes, or print one
@@ -104,6 +108,10 @@ pub struct DeviceArgs {
     /// Devices of the backend, by number: one computes, several train together
     #[arg(long, value_delimiter = ',', default_value = "0", value_name = "N,...")]
     pub devices: Vec<usize>,
+    /// What matrices are multiplied in, f32 or bf16; the rest is always f32 [default: the recipe's,
+    /// else f32]
+    #[arg(long, value_name = "PRECISION")]
+    pub precision: Option<Precision>,
 }
 
 #[derive(Debug, Args)]

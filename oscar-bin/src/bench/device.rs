@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Distribution, Element, Tensor};
+use oscar_core::ops::Precision;
 use rayon::prelude::*;
 
 /// Edges of the square matrices that are multiplied; larger ones only while a product is quick.
@@ -36,19 +37,8 @@ fn processor() -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// Name of the type that the backend computes in: `f32`, `bf16`.
-pub fn dtype<B: Backend>() -> &'static str {
-    match <B::FloatElem as Element>::dtype() {
-        DType::F64 => "f64",
-        DType::F32 => "f32",
-        DType::Flex32 => "flex32",
-        DType::F16 => "f16",
-        DType::BF16 => "bf16",
-        _ => "other",
-    }
-}
-
-/// Floating-point operations per second of the fastest of some products of square matrices.
+/// Floating-point operations per second of the fastest of some products of square matrices, in the
+/// precision of the thread.
 ///
 /// # Errors
 ///
@@ -58,7 +48,11 @@ pub fn peak_flops<B: Backend>(device: &B::Device) -> Result<f64> {
     for edge in EDGES {
         let matrix = || {
             let range = Distribution::Uniform(-1.0, 1.0);
-            Tensor::<B, 2>::random([edge, edge], range, device)
+            let matrix = Tensor::<B, 2>::random([edge, edge], range, device);
+            match Precision::current() {
+                Precision::F32 => matrix,
+                Precision::Bf16 => matrix.cast(DType::BF16),
+            }
         };
         let (a, b) = (matrix(), matrix());
         let products = |count: usize| -> Result<f64> {

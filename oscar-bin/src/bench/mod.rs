@@ -19,7 +19,7 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::backend::AutodiffBackend;
 use clap::ValueEnum;
 use oscar_core::config::ModelConfig;
-use oscar_core::ops::TrainBackend;
+use oscar_core::ops::{Precision, TrainBackend};
 use oscar_train::peak_memory;
 
 use crate::Ending;
@@ -200,7 +200,7 @@ impl OnBackend for Bench {
             preset: self.preset,
             device: device::name::<Inner<B>>(&device),
             backend: <Inner<B> as burn::tensor::backend::Backend>::name(&device),
-            dtype: device::dtype::<Inner<B>>(),
+            dtype: Precision::current().name(),
             peak_flops,
             results,
         })

@@ -26,6 +26,11 @@ thread_local! {
 }
 
 impl Precision {
+    /// What this thread multiplies in.
+    pub fn current() -> Self {
+        CURRENT.get()
+    }
+
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
@@ -45,6 +50,18 @@ impl Precision {
         }
         let _restore = Restore(CURRENT.replace(self));
         work()
+    }
+}
+
+impl std::str::FromStr for Precision {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err("must be f32 or bf16".into()),
+        }
     }
 }
 
