@@ -20,6 +20,13 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 WORKS = ("pretrain", "vqa", "retrieval", "caption")
 
+# What oscar-bin tells glibc (oscar-bin/src/allocator.rs): freed memory is kept for the next step.
+KEEP_FREED_MEMORY = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+    "MALLOC_TOP_PAD_": str(64 << 20),
+}
+
 
 def main():
     args = arguments()
@@ -73,8 +80,7 @@ def arguments():
     parser.add_argument("--text", type=int, help="with --lengths fixed")
     parser.add_argument("--regions", type=int, help="with --lengths fixed")
     parser.add_argument("--device", default="cpu", help="where PyTorch computes: cpu, cuda")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
-                        else os.cpu_count(), help="of each contender")
+    parser.add_argument("--threads", type=int, default=cores(), help="of each contender")
     parser.add_argument("--binary", type=pathlib.Path,
                         default=HERE.parent / "target" / "release" / "oscar-bin",
                         help="oscar-bin, as `cargo build --release` makes it")
@@ -87,6 +93,13 @@ def arguments():
     if min(args.rounds, args.steps, args.batch_size, args.threads) < 1 or args.warmup < 0:
         parser.error("--rounds, --steps, --batch-size and --threads must be at least 1")
     return args
+
+
+def cores():
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def split(name):
@@ -119,6 +132,8 @@ def measure(args, work, contender):
     threads = str(args.threads)
     environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads,
                                 "RAYON_NUM_THREADS": threads}
+    if name == "best":
+        environment |= KEEP_FREED_MEMORY
     try:
         run = subprocess.run(command, env=environment, capture_output=True, text=True)
     except OSError as error:

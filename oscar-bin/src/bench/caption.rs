@@ -8,8 +8,7 @@ use anyhow::{Result, anyhow};
 use burn::module::Module;
 use oscar_captioning::decode::{GenerationConfig, beam_search};
 use oscar_core::input::{
-    CaptionEncoder, CaptionMasking, EncodedSequence, PaddingConfig, SequenceConfig,
-    SequenceEncoder, Tokenizer,
+    CaptionEncoder, CaptionMasking, EncodedSequence, SequenceConfig, SequenceEncoder, Tokenizer,
 };
 use oscar_core::model::{CaptionSteps, OscarForCaptioning, Stepping};
 use oscar_core::ops::OscarBackend;
@@ -40,7 +39,7 @@ pub fn run<B: OscarBackend>(plan: &Plan, device: &B::Device) -> Result<Run> {
     };
     let tokenizer = Arc::new(Tokenizer::bert_base_uncased()?);
     let special = tokenizer.special();
-    let sequences = SequenceEncoder::new(tokenizer.clone(), sequences, PaddingConfig::default())?;
+    let sequences = SequenceEncoder::new(tokenizer.clone(), sequences, plan.lengths.padding())?;
     let encoder = CaptionEncoder::new(sequences, CAPTION_LENGTH, CaptionMasking::default())?;
     let generation = GenerationConfig::default();
 

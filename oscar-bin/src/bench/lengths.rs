@@ -17,6 +17,8 @@
 //!
 //! `benches/pytorch/lengths.py` is the same in Python: change both.
 
+use oscar_core::input::PaddingConfig;
+
 use super::Work;
 
 /// Where the draws begin.
@@ -60,6 +62,18 @@ impl Lengths {
                 Work::Retrieval => (70, 50),
                 Work::Caption => (30, 50),
             },
+        }
+    }
+
+    /// To which multiples batches are padded: as recipes have it by default, but rows that are all
+    /// alike not at all.
+    pub fn padding(self) -> PaddingConfig {
+        match self {
+            Self::Fixed { .. } => PaddingConfig {
+                pad_multiple: 1,
+                ..PaddingConfig::default()
+            },
+            Self::Real => PaddingConfig::default(),
         }
     }
 

@@ -6,8 +6,8 @@ use anyhow::Result;
 use burn::module::Module;
 use burn::tensor::backend::Backend;
 use oscar_core::input::{
-    ContrastConfig, PaddingConfig, PretrainBatch, PretrainBatcher, PretrainEncoder,
-    PretrainEncoderConfig, Tokenizer,
+    ContrastConfig, PretrainBatch, PretrainBatcher, PretrainEncoder, PretrainEncoderConfig,
+    Tokenizer,
 };
 use oscar_core::ops::TrainBackend;
 use oscar_pretraining::{PretrainSource, PretrainingTask};
@@ -49,7 +49,7 @@ pub fn run<B: TrainBackend>(plan: &Plan, device: &B::Device) -> Result<Run> {
     };
     let tokenizer = Arc::new(Tokenizer::bert_base_uncased()?);
     let encoder = Arc::new(PretrainEncoder::new(tokenizer, encoder)?);
-    let batcher = PretrainBatcher::new(&encoder, PaddingConfig::default())?;
+    let batcher = PretrainBatcher::new(&encoder, plan.lengths.padding())?;
 
     let count = Flops::new(config);
     let flops = plan.per_step(&rows, |row| {

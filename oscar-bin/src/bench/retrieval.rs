@@ -10,9 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow};
 use burn::module::Module;
 use oscar_core::config::ModelConfig;
-use oscar_core::input::{
-    PaddingConfig, SequenceConfig, SequenceEncoder, SourceError, Tokenizer, Truncation,
-};
+use oscar_core::input::{SequenceConfig, SequenceEncoder, SourceError, Tokenizer, Truncation};
 use oscar_core::model::OscarForSequenceClassification;
 use oscar_core::ops::OscarBackend;
 use oscar_datasets::{Boxes, ImageRegions, StoreDtype, StoreOptions, StoreWriter};
@@ -53,7 +51,7 @@ pub fn run<B: OscarBackend>(plan: &Plan, device: &B::Device) -> Result<Run> {
         ..SequenceConfig::default()
     };
     let tokenizer = Arc::new(Tokenizer::bert_base_uncased()?);
-    let padding = PaddingConfig::default();
+    let padding = plan.lengths.padding();
     let encoder = SequenceEncoder::new(tokenizer, sequences, padding)?;
     let captions = plan.batch_size.div_ceil(IMAGES);
     let groups = plan

@@ -6,7 +6,7 @@ use anyhow::Result;
 use burn::module::Module;
 use burn::tensor::backend::Backend;
 use oscar_core::config::ModelConfig;
-use oscar_core::input::{PaddingConfig, SequenceConfig, SequenceEncoder, Tokenizer};
+use oscar_core::input::{SequenceConfig, SequenceEncoder, Tokenizer};
 use oscar_core::ops::TrainBackend;
 use oscar_train::finetune::{ClassBatch, FinetuneModel, FinetuneSource};
 
@@ -51,7 +51,7 @@ pub fn run<B: TrainBackend>(plan: &Plan, device: &B::Device) -> Result<Run> {
         ..SequenceConfig::default()
     };
     let tokenizer = Arc::new(Tokenizer::bert_base_uncased()?);
-    let encoder = SequenceEncoder::new(tokenizer, sequences, PaddingConfig::default())?;
+    let encoder = SequenceEncoder::new(tokenizer, sequences, plan.lengths.padding())?;
     let encoder = Arc::new(encoder);
 
     let count = Flops::new(&config);
