@@ -7,7 +7,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice};
 use oscar_core::config::ModelConfig;
-use oscar_core::input::{AttentionMask, OscarInput, PretrainBatch};
+use oscar_core::input::{AttentionMask, OscarInput, Packing, PretrainBatch};
 use oscar_core::model::{
     Backbone, BackboneOutput, ClassTargets, OscarForPretraining, OscarForSequenceClassification,
 };
@@ -65,6 +65,18 @@ proptest! {
     }
 
     #[test]
+    fn packed_rows_are_the_same_rows(rows in rows()) {
+        let model = Backbone::<Flex>::new(&config(), &FlexDevice);
+        // More than a packed multiple of padding, so that there is something to leave out.
+        let padded = Padded::new(&rows, 5, 12, 7.0);
+        let (a, b) = (padded.forward(&model), model.forward(padded.packed()));
+        for (index, row) in rows.iter().enumerate() {
+            close(&padded.states(&a, index, row), &padded.states(&b, index, row));
+        }
+        close(&values(a.pooled), &values(b.pooled));
+    }
+
+    #[test]
     fn rows_do_not_see_each_other(rows in rows()) {
         let model = Backbone::<Flex>::new(&config(), &FlexDevice);
         let together = Padded::new(&rows, 0, 0, 0.0);
@@ -78,6 +90,49 @@ proptest! {
             close(&expected, &alone.states(&alone.forward(&model), 0, row));
         }
     }
+}
+
+#[test]
+fn packing_gives_the_same_gradients_and_zeros_for_padding() {
+    type B = Autodiff<Flex>;
+    let config = ModelConfig {
+        hidden_dropout_prob: 0.0,
+        attention_probs_dropout_prob: 0.0,
+        ..config()
+    };
+    let model = Backbone::<B>::new(&config, &FlexDevice);
+    let padded = Padded::new(&sample(), 6, 14, 0.5);
+    let [plain, packed] = [padded.input::<B>(), padded.packed()];
+    assert!(packed.packing.is_some());
+    let AttentionMask::Padding(mask) = plain.attention_mask.clone() else {
+        unreachable!()
+    };
+    let real = mask.unsqueeze_dim::<3>(2);
+    let all = |input| {
+        let output = model.forward(input);
+        let sequence = output.sequence;
+        let weights =
+            Tensor::<B, 1, Int>::arange(0..sequence.shape().num_elements() as i64, &FlexDevice)
+                .float()
+                .sin()
+                .reshape(sequence.shape());
+        // Padding has no say in the loss.
+        let loss = (sequence.clone() * weights * real.clone()).sum() + output.pooled.sum();
+        (sequence, Gradients::of(&model, &loss.backward()))
+    };
+    let ((_, expected), (sequence, got)) = (all(plain), all(packed));
+    assert_eq!(got.0.len(), expected.0.len());
+    for ((name, got), (_, expected)) in got.0.iter().zip(&expected.0) {
+        let scale = expected.iter().fold(1.0_f32, |a, b| a.max(b.abs()));
+        for (got, expected) in got.iter().zip(expected) {
+            assert!(
+                (got - expected).abs() <= 1e-5 * scale,
+                "{name}: {got}, {expected}"
+            );
+        }
+    }
+    let padding = sequence * (real.neg() + 1.0);
+    assert!(values(padding).iter().all(|value| *value == 0.0));
 }
 
 #[test]
@@ -270,10 +325,27 @@ impl Padded {
         OscarInput {
             input_ids: ints(ids, [batch, self.text]),
             token_type_ids: ints(segments, [batch, self.text]),
+            packing: None,
             position_ids: None,
             attention_mask: AttentionMask::Padding(floats(mask, [batch, self.text + self.regions])),
             region_features: (self.regions > 0)
                 .then(|| floats(regions, [batch, self.regions, DIM])),
+        }
+    }
+
+    /// The same without what is padding.
+    fn packed<B: Backend<Device = FlexDevice>>(&self) -> OscarInput<B> {
+        let input = self.input();
+        let AttentionMask::Padding(mask) = &input.attention_mask else {
+            unreachable!()
+        };
+        let real: Vec<bool> = values(mask.clone())
+            .iter()
+            .map(|value| *value > 0.0)
+            .collect();
+        OscarInput {
+            packing: Packing::new(&real, &FlexDevice),
+            ..input
         }
     }
 
@@ -313,6 +385,25 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Finite<'_, B> {
             assert!(values(grad).iter().all(|value| value.is_finite()));
             self.seen += 1;
         }
+    }
+}
+
+/// The gradient of every parameter that has one.
+struct Gradients(Vec<(String, Vec<f32>)>);
+
+impl Gradients {
+    fn of<B: AutodiffBackend, M: Module<B>>(model: &M, grads: &B::Gradients) -> Self {
+        struct Visit<'a, B: AutodiffBackend>(&'a B::Gradients, Vec<(String, Vec<f32>)>);
+        impl<B: AutodiffBackend> ModuleVisitor<B> for Visit<'_, B> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+                if let Some(grad) = param.val().grad(self.0) {
+                    self.1.push((format!("{:?}", param.id), values(grad)));
+                }
+            }
+        }
+        let mut visit = Visit::<B>(grads, Vec::new());
+        model.visit(&mut visit);
+        Self(visit.1)
     }
 }
 

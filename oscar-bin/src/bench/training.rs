@@ -30,12 +30,15 @@ const LEARNING_RATE: f64 = 5e-5;
 pub trait Size {
     /// Rows, and text tokens and regions that are no padding.
     fn real(&self) -> (usize, usize);
-    /// Positions, padding included.
+    /// Positions that are computed, padding included.
     fn padded(&self) -> usize;
 }
 
-/// Positions of an input, padding included.
+/// Positions of an input that are computed, some of them padding.
 pub fn positions<B: Backend>(input: &OscarInput<B>) -> usize {
+    if let Some(packing) = &input.packing {
+        return packing.places.host.len();
+    }
     let [rows, text] = input.input_ids.dims();
     let regions = input.region_features.as_ref();
     rows * (text + regions.map_or(0, |regions| regions.dims()[1]))
@@ -73,7 +76,7 @@ where
     let mut optimizer = AdamW::<B>::new(AdamWConfig::default(), &model);
     let mut steps = Vec::with_capacity(plan.steps);
     for (number, flops) in flops.iter().enumerate() {
-        B::seed(device, number as u64);
+        oscar_core::ops::seed::<B>(device, number as u64);
         sync::<B>(device)?;
         let start = Instant::now();
         let batch = batches.next().ok_or_else(|| {

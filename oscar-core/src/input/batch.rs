@@ -5,13 +5,17 @@
 //! weighs nothing in the loss.
 
 use burn::data::dataloader::batcher::Batcher;
-use burn::prelude::Backend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::error::InputError;
 use super::example::SourceError;
 use super::pretrain::{EncodedPair, PretrainEncoder};
+use crate::ops::RowIndex;
+
+/// Multiple of packed rows, so that few different shapes occur.
+const PACKED_MULTIPLE: usize = 16;
 
 /// What the backbone reads.
 #[derive(Clone, Debug)]
@@ -26,6 +30,55 @@ pub struct OscarInput<B: Backend> {
     pub attention_mask: AttentionMask<B>,
     /// Region features, `[batch, regions, region_dim]`; the text alone is read if there are none.
     pub region_features: Option<Tensor<B, 3>>,
+    /// Where the positions stand that are no padding. With it the encoder computes nothing of the
+    /// others and gives zeros for them; without it, they are computed like all.
+    pub packing: Option<Packing<B>>,
+}
+
+/// The positions of a batch that are no padding, as rows of one matrix.
+#[derive(Clone, Debug)]
+pub struct Packing<B: Backend> {
+    /// Of each packed row its place in the flattened `[batch * seq]`; the number of places for the
+    /// last ones, which fill up.
+    pub places: RowIndex<B>,
+    /// Of each place its packed row; their number where it is padding.
+    pub rows: RowIndex<B>,
+}
+
+impl<B: Backend> Packing<B> {
+    /// The packing of the places that are `real`; `None` if they are all.
+    pub fn new(real: &[bool], device: &B::Device) -> Option<Self> {
+        let mut places: Vec<u32> = (0..real.len() as u32)
+            .filter(|place| real[*place as usize])
+            .collect();
+        let packed = places.len().next_multiple_of(PACKED_MULTIPLE);
+        if packed >= real.len() {
+            return None;
+        }
+        places.resize(packed, real.len() as u32);
+        let mut next = 0;
+        let rows = real.iter().map(|real| match real {
+            true => {
+                next += 1;
+                next - 1
+            }
+            false => packed as u32,
+        });
+        Some(Self {
+            rows: RowIndex::new(rows.collect(), device),
+            places: RowIndex::new(places, device),
+        })
+    }
+}
+
+impl<B: AutodiffBackend> Packing<B> {
+    /// The same without gradients.
+    pub fn inner(&self) -> Packing<B::InnerBackend> {
+        Packing {
+            places: self.places.inner(),
+            rows: self.rows.inner(),
+        }
+    }
 }
 
 /// Who attends to whom: 1 where a position may be attended to, else 0.
@@ -277,12 +330,20 @@ pub(super) fn pad_inputs<B: Backend, R: InputRow>(
             device,
         )),
     };
+    let attended = attention(rows, shape);
     let input = OscarInput {
         input_ids: ints(ids, [shape.rows, shape.text], device),
         token_type_ids: ints(types, [shape.rows, shape.text], device),
         position_ids: None,
+        packing: Packing::new(
+            &attended
+                .iter()
+                .map(|value| *value > 0.0)
+                .collect::<Vec<_>>(),
+            device,
+        ),
         attention_mask: AttentionMask::Padding(floats(
-            attention(rows, shape),
+            attended,
             [shape.rows, shape.text + shape.regions],
             device,
         )),

@@ -17,7 +17,9 @@ mod sequence;
 mod tokenizer;
 mod vocabulary;
 
-pub use batch::{AttentionMask, OscarInput, PaddingConfig, PretrainBatch, PretrainBatcher};
+pub use batch::{
+    AttentionMask, OscarInput, Packing, PaddingConfig, PretrainBatch, PretrainBatcher,
+};
 pub use caption::{CaptionBatch, CaptionEncoder, CaptionMasking, EncodedCaption};
 pub use error::InputError;
 pub use example::{Example, ExampleSource, RegionHandle, RegionSource, SourceError, TextB};

@@ -15,7 +15,7 @@ use burn::tensor::{Bool, Int, Tensor, activation, backend::Backend, module::embe
 
 use crate::checkpoint::Checkpointed;
 use crate::config::{Activation, ModelConfig};
-use crate::input::{AttentionMask, OscarInput};
+use crate::input::{AttentionMask, OscarInput, Packing};
 use crate::ops::{self, OscarBackend};
 
 pub(super) use cached::key_mask;
@@ -135,37 +135,46 @@ impl<B: OscarBackend> Backbone<B> {
         inspect: &Inspect<B>,
     ) -> BackboneOutput<B> {
         let mask = additive_mask(input.attention_mask);
+        let packing = input.packing;
         let text =
             self.embeddings
                 .forward(input.input_ids, input.token_type_ids, input.position_ids);
-        let mut hidden = match input.region_features {
+        let embedded = match input.region_features {
             Some(regions) => Tensor::cat(vec![text, regions], 1),
             None => text,
         };
+        let [batch, seq, _] = embedded.dims();
+        let layout = Layout {
+            batch,
+            seq,
+            packing,
+        };
+        let mut hidden = layout.pack(embedded);
 
         let mut hidden_states = Vec::new();
         let mut attentions = Vec::new();
         for (index, layer) in self.encoder.layer.iter().enumerate() {
             if inspect.hidden_states {
-                hidden_states.push(hidden.clone());
+                hidden_states.push(layout.unpack(hidden.clone()));
             }
             let head_mask = inspect.head_mask.as_ref().map(|mask| {
                 let [_, heads] = mask.dims();
                 mask.clone().narrow(0, index, 1).reshape([1, heads, 1, 1])
             });
-            let (output, probabilities) = layer.forward(hidden, mask.clone(), head_mask);
+            let (output, probabilities) = layer.forward(hidden, &layout, mask.clone(), head_mask);
             if inspect.attentions {
                 attentions.push(probabilities);
             }
             hidden = output;
         }
+        let sequence = layout.unpack(hidden);
         if inspect.hidden_states {
-            hidden_states.push(hidden.clone());
+            hidden_states.push(sequence.clone());
         }
 
-        let pooled = self.pooler.forward(hidden.clone());
+        let pooled = self.pooler.forward(sequence.clone());
         BackboneOutput {
-            sequence: hidden,
+            sequence,
             pooled,
             hidden_states,
             attentions,
@@ -325,18 +334,44 @@ impl<B: Backend> Layer<B> {
 }
 
 impl<B: OscarBackend> Layer<B> {
-    /// `[batch, seq, hidden]` to the same, and the attention probabilities.
+    /// Rows `[rows, hidden]` to the same, and the attention probabilities.
     fn forward(
         &self,
-        hidden: Tensor<B, 3>,
+        hidden: Tensor<B, 2>,
+        layout: &Layout<B>,
         mask: Tensor<B, 4>,
         head_mask: Option<Tensor<B, 4>>,
-    ) -> (Tensor<B, 3>, Tensor<B, 4>) {
-        let (context, probabilities) =
-            self.attention
-                .self_attention
-                .forward(hidden.clone(), mask, head_mask);
+    ) -> (Tensor<B, 2>, Tensor<B, 4>) {
+        let attention = &self.attention.self_attention;
+        let (context, probabilities) = attention.forward(hidden.clone(), layout, mask, head_mask);
         (self.finish(context, hidden), probabilities)
+    }
+}
+
+/// How positions `[batch, seq]` are rows of a matrix: all of them, or those that are no padding.
+struct Layout<B: Backend> {
+    batch: usize,
+    seq: usize,
+    packing: Option<Packing<B>>,
+}
+
+impl<B: OscarBackend> Layout<B> {
+    /// `[batch, seq, width]` to `[rows, width]`.
+    fn pack(&self, x: Tensor<B, 3>) -> Tensor<B, 2> {
+        let x = ops::fold(x);
+        match &self.packing {
+            Some(packing) => B::gather_rows(x, &packing.places, &packing.rows),
+            None => x,
+        }
+    }
+
+    /// `[rows, width]` to `[batch, seq, width]`, with zeros where nothing was computed.
+    fn unpack(&self, x: Tensor<B, 2>) -> Tensor<B, 3> {
+        let x = match &self.packing {
+            Some(packing) => B::gather_rows(x, &packing.rows, &packing.places),
+            None => x,
+        };
+        ops::unfold(x, self.batch, self.seq)
     }
 }
 
@@ -410,23 +445,25 @@ impl<B: Backend> SelfAttention<B> {
 impl<B: OscarBackend> SelfAttention<B> {
     fn forward(
         &self,
-        hidden: Tensor<B, 3>,
+        hidden: Tensor<B, 2>,
+        layout: &Layout<B>,
         mask: Tensor<B, 4>,
         head_mask: Option<Tensor<B, 4>>,
-    ) -> (Tensor<B, 3>, Tensor<B, 4>) {
-        let heads = |layer: &Linear<B>| self.heads(layer, hidden.clone());
+    ) -> (Tensor<B, 2>, Tensor<B, 4>) {
+        let heads = |layer: &Linear<B>| self.heads(layer, hidden.clone(), layout);
         let scores = heads(&self.query).matmul(heads(&self.key).swap_dims(2, 3));
         let mut probabilities = self.probabilities(scores, mask);
         if let Some(head_mask) = head_mask {
             probabilities = probabilities * head_mask;
         }
         let context = probabilities.clone().matmul(heads(&self.value));
-        (B::merge_heads(context), probabilities)
+        (layout.pack(B::merge_heads(context)), probabilities)
     }
 
-    /// One of the three projections, `[rows, seq, width]` to `[rows, heads, seq, size]`.
-    fn heads(&self, layer: &Linear<B>, hidden: Tensor<B, 3>) -> Tensor<B, 4> {
-        ops::linear_heads(layer, self.num_heads, hidden)
+    /// One of the three projections, rows to `[batch, heads, seq, size]`.
+    fn heads(&self, layer: &Linear<B>, hidden: Tensor<B, 2>, layout: &Layout<B>) -> Tensor<B, 4> {
+        let projected = ops::linear_narrow(layer, hidden);
+        B::split_heads(layout.unpack(projected), self.num_heads)
     }
 
     fn probabilities(&self, scores: Tensor<B, 4>, mask: Tensor<B, 4>) -> Tensor<B, 4> {

@@ -13,7 +13,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{DType, Tensor, TensorPrimitive};
 
-use super::backend::{OscarBackend, ResidualNorm, TopK};
+use super::backend::{OscarBackend, ResidualNorm, RowIndex, TopK};
 use super::fused::{Dropped, FusedOps, NormParts, SavedNorm};
 use super::plain;
 use super::precision::{operand, to};
@@ -173,6 +173,24 @@ impl<B: FusedOps, C: CheckpointStrategy> OscarBackend for Autodiff<B, C> {
         })
     }
 
+    fn gather_rows(
+        x: Tensor<Self, 2>,
+        index: &RowIndex<Self>,
+        back: &RowIndex<Self>,
+    ) -> Tensor<Self, 2> {
+        let x = tracked(x);
+        let node = GatherRows
+            .prepare::<C>([x.node.clone()])
+            .compute_bound()
+            .stateful();
+        let output = <B as FusedOps>::gather_rows(tensor(x.primitive), &index.inner());
+        let output = primitive(output);
+        wrap::<B, C, 2>(match node {
+            OpsKind::Tracked(prep) => prep.finish(back.inner(), output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        })
+    }
+
     fn top_k(x: Tensor<Self, 2>, k: usize) -> TopK {
         <B as FusedOps>::top_k(tensor(tracked(x).primitive), k)
     }
@@ -275,6 +293,22 @@ impl<B: FusedOps> Backward<B, 1> for MergeHeads {
         let grad = tensor::<B, 3>(grads.consume::<B>(&ops.node));
         if let [Some(node)] = ops.parents {
             grads.register::<B>(node.id, primitive(plain::split_heads(grad, ops.state)));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct GatherRows;
+
+impl<B: FusedOps> Backward<B, 1> for GatherRows {
+    /// The way back.
+    type State = RowIndex<B>;
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = tensor::<B, 2>(grads.consume::<B>(&ops.node));
+        if let [Some(node)] = ops.parents {
+            let grad = <B as FusedOps>::gather_rows(grad, &ops.state);
+            grads.register::<B>(node.id, primitive(grad));
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The operations that the model is made of.
 
-use burn::tensor::Tensor;
+use std::sync::Arc;
+
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Int, Tensor, TensorData};
 
 /// A backend that Oscar runs on.
 ///
@@ -61,6 +63,15 @@ pub trait OscarBackend: Backend {
     /// Drops elements with `probability` and scales the others by `1 / (1 - probability)`.
     fn dropout<const D: usize>(x: Tensor<Self, D>, probability: f64) -> Tensor<Self, D>;
 
+    /// Row `index[i]` of `x` `[rows, width]` as row `i`, zeros where there is no such row; narrow.
+    ///
+    /// `back` is the way back, `x` from the result: every row of `x` is read once at most.
+    fn gather_rows(
+        x: Tensor<Self, 2>,
+        index: &RowIndex<Self>,
+        back: &RowIndex<Self>,
+    ) -> Tensor<Self, 2>;
+
     /// The `k` largest values of each row, read to the host; at most as many as there are columns.
     fn top_k(x: Tensor<Self, 2>, k: usize) -> TopK;
 }
@@ -89,6 +100,37 @@ impl TopK {
     /// The entries of each row.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &[(u32, f32)]> {
         self.entries.chunks_exact(self.k.max(1))
+    }
+}
+
+/// Which row of a matrix each row of another is; a number that is no row stands for zeros.
+#[derive(Clone, Debug)]
+pub struct RowIndex<B: Backend> {
+    /// On the host.
+    pub host: Arc<[u32]>,
+    /// On the device, `[rows]`.
+    pub device: Tensor<B, 1, Int>,
+}
+
+impl<B: Backend> RowIndex<B> {
+    /// These rows.
+    pub fn new(rows: Vec<u32>, device: &B::Device) -> Self {
+        let numbers: Vec<i32> = rows.iter().map(|row| *row as i32).collect();
+        let shape = [numbers.len()];
+        Self {
+            host: rows.into(),
+            device: Tensor::from_data(TensorData::new(numbers, shape), device),
+        }
+    }
+}
+
+impl<B: AutodiffBackend> RowIndex<B> {
+    /// The same without gradients.
+    pub fn inner(&self) -> RowIndex<B::InnerBackend> {
+        RowIndex {
+            host: self.host.clone(),
+            device: self.device.clone().inner(),
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{Distribution, Int, Tensor, activation};
 
-use super::backend::TopK;
+use super::backend::{RowIndex, TopK};
 use super::fused::{Dropped, NormGrads, NormOutput, NormParts, SavedNorm};
 use super::precision::{to, wide};
 
@@ -139,6 +139,12 @@ pub(super) fn residual_norm_backward<B: Backend>(
         gamma: column_sums(grad.clone() * normalized),
         beta: column_sums(grad),
     }
+}
+
+pub(super) fn gather_rows<B: Backend>(x: Tensor<B, 2>, index: &RowIndex<B>) -> Tensor<B, 2> {
+    let [_, width] = x.dims();
+    let zeros = Tensor::zeros([1, width], (&x.device(), x.dtype()));
+    Tensor::cat(vec![x, zeros], 0).select(0, index.device.clone())
 }
 
 /// The largest, `k` times, each time without those before: not by sorting, since a row is a

@@ -3,7 +3,7 @@
 use burn::tensor::{Shape, Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice, FlexTensor};
 
-use super::backend::{AdamWStep, TopK};
+use super::backend::{AdamWStep, RowIndex, TopK};
 use super::fused::{Dropped, FusedOps, NormGrads, NormOutput, NormParts, SavedNorm};
 use super::host::{self, HostBackend};
 use super::plain;
@@ -97,6 +97,10 @@ impl FusedOps for Flex {
 
     fn residual_norm_backward(grad: Tensor<Self, 2>, saved: &SavedNorm<Self>) -> NormGrads<Self> {
         host::residual_norm_backward(grad, saved)
+    }
+
+    fn gather_rows(x: Tensor<Self, 2>, index: &RowIndex<Self>) -> Tensor<Self, 2> {
+        host::gather_rows(x, &index.host)
     }
 
     fn top_k(x: Tensor<Self, 2>, k: usize) -> TopK {

@@ -4,7 +4,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use super::backend::{AdamWStep, TopK};
+use super::backend::{AdamWStep, RowIndex, TopK};
 use super::{composed, plain};
 
 /// What a backend may do better than by composing Burn's operations.
@@ -90,6 +90,12 @@ pub trait FusedOps: Backend {
     /// Gradients of [`residual_norm`](Self::residual_norm); the branch's is narrow if its product was.
     fn residual_norm_backward(grad: Tensor<Self, 2>, saved: &SavedNorm<Self>) -> NormGrads<Self> {
         composed::residual_norm_backward(grad, saved)
+    }
+
+    /// Row `index[i]` of `x` as row `i`, zeros where there is no such row; `x` `[rows, width]` is
+    /// narrow.
+    fn gather_rows(x: Tensor<Self, 2>, index: &RowIndex<Self>) -> Tensor<Self, 2> {
+        composed::gather_rows(x, index)
     }
 
     /// The `k` largest values of each row, read to the host; of equal ones the first.

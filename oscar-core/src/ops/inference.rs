@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::backend::{OscarBackend, ResidualNorm, TopK};
+use super::backend::{OscarBackend, ResidualNorm, RowIndex, TopK};
 use super::fused::{Dropped, FusedOps, NormParts};
 use super::plain;
 use super::precision::operand;
@@ -59,6 +59,14 @@ impl<B: FusedOps> OscarBackend for B {
 
     fn dropout<const D: usize>(x: Tensor<Self, D>, _probability: f64) -> Tensor<Self, D> {
         x
+    }
+
+    fn gather_rows(
+        x: Tensor<Self, 2>,
+        index: &RowIndex<Self>,
+        _back: &RowIndex<Self>,
+    ) -> Tensor<Self, 2> {
+        <B as FusedOps>::gather_rows(x, index)
     }
 
     fn top_k(x: Tensor<Self, 2>, k: usize) -> TopK {

@@ -7,7 +7,7 @@ use burn::tensor::{DType, Shape, Tensor, TensorMetadata};
 use burn_tch::{LibTorch, LibTorchDevice, TchTensor};
 use tch::{Device, Kind};
 
-use super::backend::{AdamWStep, TopK};
+use super::backend::{AdamWStep, RowIndex, TopK};
 use super::fused::{Dropped, FusedOps, NormGrads, NormOutput, NormParts, SavedNorm};
 use super::host::{self, HostBackend};
 use super::precision::{to, wide};
@@ -163,6 +163,13 @@ impl FusedOps for LibTorch {
         let mut grads = host::residual_norm_backward(grad, saved);
         grads.branch = to(grads.branch, saved.product_dtype);
         grads
+    }
+
+    fn gather_rows(x: Tensor<Self, 2>, index: &RowIndex<Self>) -> Tensor<Self, 2> {
+        match on_host(&x) && x.dtype() == DType::F32 {
+            true => host::gather_rows(x, &index.host),
+            false => composed::gather_rows(x, index),
+        }
     }
 
     fn top_k(x: Tensor<Self, 2>, k: usize) -> TopK {

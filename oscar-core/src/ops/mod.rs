@@ -19,7 +19,7 @@ mod random;
 #[cfg(test)]
 mod tests;
 
-pub use backend::{AdamWStep, OscarBackend, ResidualNorm, TopK, TrainBackend};
+pub use backend::{AdamWStep, OscarBackend, ResidualNorm, RowIndex, TopK, TrainBackend};
 pub use fused::{Dropped, FusedOps, KeyedDropout, NormGrads, NormOutput, NormParts, SavedNorm};
 pub use precision::Precision;
 pub(crate) use precision::wide;
@@ -99,17 +99,13 @@ pub fn score<B: OscarBackend>(
     wide(B::linear_bias(input, matrix.transpose(), bias))
 }
 
-/// `x W + b` cut into heads, `[batch, seq, d_input]` to `[batch, heads, seq, size]`, as narrow as the
-/// thread's [`Precision`].
-pub(crate) fn linear_heads<B: OscarBackend>(
+/// As [`linear`], but the result may be as narrow as the thread's [`Precision`].
+pub(crate) fn linear_narrow<B: OscarBackend>(
     layer: &Linear<B>,
-    heads: usize,
-    input: Tensor<B, 3>,
-) -> Tensor<B, 4> {
-    let [batch, seq, _] = input.dims();
+    input: Tensor<B, 2>,
+) -> Tensor<B, 2> {
     let (weight, bias) = parts(layer);
-    let output = B::linear_bias(fold(input), weight, bias);
-    B::split_heads(unfold(output, batch, seq), heads)
+    B::linear_bias(input, weight, bias)
 }
 
 /// `LayerNorm(residual + dropout(x W + b))`, `[rows, d_input]` and `[rows, hidden]` to

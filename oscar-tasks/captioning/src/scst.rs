@@ -199,5 +199,6 @@ fn without_gradients<B: TrainBackend>(input: &OscarInput<B>) -> OscarInput<B::In
             AttentionMask::Full(mask) => AttentionMask::Full(mask.inner()),
         },
         region_features: input.region_features.map(Tensor::inner),
+        packing: input.packing.map(|packing| packing.inner()),
     }
 }

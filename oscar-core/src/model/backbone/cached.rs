@@ -9,6 +9,7 @@
 //! the last word and the `[MASK]`, and keeps the first: where the word stands now, a `[MASK]` stood
 //! in the step before.
 
+use burn::nn::Linear;
 use burn::tensor::{Int, Tensor, backend::Backend};
 
 use super::{Backbone, Layer, MASKED_SCORE, SelfAttention, additive_mask};
@@ -151,12 +152,12 @@ impl<B: OscarBackend> Backbone<B> {
             layers.push(own.clone());
             // Nobody reads what the last layer makes of tags and regions.
             if index + 1 < self.encoder.layer.len() {
-                let query = attention.heads(&attention.query, hidden.clone());
+                let query = attention.all_heads(&attention.query, hidden.clone());
                 let scores = query.matmul(own.key.swap_dims(2, 3));
                 let context = attention
                     .probabilities(scores, mask.clone())
                     .matmul(own.value);
-                hidden = layer.finish(B::merge_heads(context), hidden);
+                hidden = layer.finish_all(B::merge_heads(context), hidden);
             }
         }
         ContextCache { layers, mask }
@@ -204,7 +205,7 @@ impl<B: OscarBackend> Backbone<B> {
             }
             let shared = &context.layers[index];
             let read = attention.read(hidden.clone(), shared, &own, mask);
-            hidden = layer.finish(read, hidden);
+            hidden = layer.finish_all(read, hidden);
         }
         caption.layers = kept;
         caption.len = known + new - 1;
@@ -258,20 +259,35 @@ fn step_mask<B: Backend>(
 
 impl<B: OscarBackend> Layer<B> {
     /// From what the attention read to the layer's output; `hidden` was its input.
-    pub(super) fn finish(&self, context: Tensor<B, 3>, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
-        let [batch, seq, _] = hidden.dims();
-        let attention = &self.attention.output;
-        let hidden = attention.forward(ops::fold(context), ops::fold(hidden));
+    /// Rows `[rows, hidden]`, all three.
+    pub(super) fn finish(&self, context: Tensor<B, 2>, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
+        let hidden = self.attention.output.forward(context, hidden);
         let inner = ops::linear_activate(&self.intermediate.dense, self.activation, hidden.clone());
-        ops::unfold(self.output.forward(inner, hidden), batch, seq)
+        self.output.forward(inner, hidden)
+    }
+}
+
+impl<B: OscarBackend> Layer<B> {
+    /// As [`finish`](Self::finish), of `[batch, seq, hidden]`.
+    fn finish_all(&self, context: Tensor<B, 3>, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
+        let [batch, seq, _] = hidden.dims();
+        let rows = self.finish(ops::fold(context), ops::fold(hidden));
+        ops::unfold(rows, batch, seq)
     }
 }
 
 impl<B: OscarBackend> SelfAttention<B> {
+    /// One of the three projections, `[batch, seq, width]` to `[batch, heads, seq, size]`.
+    fn all_heads(&self, layer: &Linear<B>, hidden: Tensor<B, 3>) -> Tensor<B, 4> {
+        let [batch, seq, _] = hidden.dims();
+        let projected = ops::linear_narrow(layer, ops::fold(hidden));
+        B::split_heads(ops::unfold(projected, batch, seq), self.num_heads)
+    }
+
     fn key_value(&self, hidden: Tensor<B, 3>) -> KeyValue<B> {
         KeyValue {
-            key: self.heads(&self.key, hidden.clone()),
-            value: self.heads(&self.value, hidden),
+            key: self.all_heads(&self.key, hidden.clone()),
+            value: self.all_heads(&self.value, hidden),
         }
     }
 
@@ -287,7 +303,7 @@ impl<B: OscarBackend> SelfAttention<B> {
         mask: Tensor<B, 4>,
     ) -> Tensor<B, 3> {
         let [images, _, positions, _] = shared.key.dims();
-        let query = self.heads(&self.query, hidden);
+        let query = self.all_heads(&self.query, hidden);
         let of_image = by_image(query.clone(), images).matmul(shared.key.clone().swap_dims(2, 3));
         let of_caption = query.matmul(own.key.clone().swap_dims(2, 3));
         let [rows, _, _, words] = of_caption.dims();

@@ -167,6 +167,26 @@ pub(super) fn merge_heads<H: HostBackend>(x: Tensor<H, 4>) -> Tensor<H, 3> {
     wrap(out)
 }
 
+pub(super) fn gather_rows<H: HostBackend>(x: Tensor<H, 2>, index: &[u32]) -> Tensor<H, 2> {
+    let [_, width] = x.dims();
+    let x = dense(x);
+    let mut out = H::any(Shape::from([index.len(), width]));
+    let values = H::values(&x);
+    H::values_mut(&mut out)
+        .par_chunks_mut((BLOCK * width).max(1))
+        .zip(index.par_chunks(BLOCK))
+        .for_each(|(out, index)| {
+            for (out, row) in out.chunks_exact_mut(width).zip(index) {
+                let start = *row as usize * width;
+                match values.get(start..start + width) {
+                    Some(row) => out.copy_from_slice(row),
+                    None => out.fill(0.0),
+                }
+            }
+        });
+    wrap(out)
+}
+
 pub(super) fn softmax<H: HostBackend>(
     scores: Tensor<H, 4>,
     mask: Tensor<H, 4>,
