@@ -2,9 +2,9 @@
 
 use anyhow::{Result, bail};
 use burn::backend::Autodiff;
-use burn_flex::{Flex, FlexDevice};
 use clap::ValueEnum;
-use oscar_core::ops::TrainBackend;
+use oscar_core::devices::Found;
+use oscar_core::ops::{Precision, TrainBackend};
 
 use crate::cli::DeviceArgs;
 
@@ -15,7 +15,17 @@ pub enum BackendChoice {
     #[default]
     Auto,
     /// Pure-Rust CPU
+    #[cfg(feature = "flex")]
     Flex,
+    /// LibTorch, CPU or CUDA
+    #[cfg(feature = "tch")]
+    Tch,
+    /// GPUs through Vulkan or Metal
+    #[cfg(feature = "wgpu")]
+    Wgpu,
+    /// NVIDIA GPUs
+    #[cfg(feature = "cuda")]
+    Cuda,
 }
 
 /// A computation that is the same on every backend.
@@ -30,30 +40,231 @@ pub trait OnBackend {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<Self::Output>;
 }
 
-/// Refuses devices that are not there, before any work is done for them.
-pub fn check(args: &DeviceArgs) -> Result<()> {
-    for (index, device) in args.devices.iter().enumerate() {
-        if args.devices[..index].contains(device) {
-            bail!("--devices names device {device} twice");
-        }
+/// What a backend is to this machine.
+#[derive(Debug, serde::Serialize)]
+pub struct Backend {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// Names of its devices, in the order of their numbers, and what they multiply in.
+    pub devices: Vec<Device>,
+    /// Why there is none.
+    pub missing: Option<String>,
+}
+
+/// A device of a backend.
+#[derive(Debug, serde::Serialize)]
+pub struct Device {
+    pub number: usize,
+    pub name: String,
+    pub precisions: Vec<&'static str>,
+}
+
+/// The backends that are compiled in, the fastest first.
+pub fn compiled() -> Vec<Backend> {
+    vec![
+        #[cfg(feature = "cuda")]
+        describe("cuda", oscar_core::devices::cuda::devices()),
+        #[cfg(feature = "tch")]
+        describe("tch", Ok(oscar_core::devices::libtorch::devices())),
+        #[cfg(feature = "wgpu")]
+        describe("wgpu", oscar_core::devices::vulkan::devices()),
+        #[cfg(feature = "flex")]
+        describe("flex", Ok(flex())),
+    ]
+}
+
+fn describe<D>(
+    name: &'static str,
+    found: Result<Vec<Found<D>>, oscar_core::devices::NoDevice>,
+) -> Backend {
+    let missing = found.as_ref().err().map(|missing| missing.reason.clone());
+    let devices = found.unwrap_or_default().into_iter().enumerate();
+    Backend {
+        name,
+        missing,
+        devices: devices
+            .map(|(number, found)| Device {
+                number,
+                name: found.name,
+                precisions: match found.bf16 {
+                    true => vec!["f32", "bf16"],
+                    false => vec!["f32"],
+                },
+            })
+            .collect(),
     }
-    Ok(())
+}
+
+#[cfg(feature = "flex")]
+fn flex() -> Vec<Found<burn_flex::FlexDevice>> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    vec![Found {
+        device: burn_flex::FlexDevice,
+        name: format!("CPU, {cores} cores"),
+        bf16: false,
+    }]
+}
+
+/// A backend with the device that is to compute.
+enum Chosen {
+    #[cfg(feature = "flex")]
+    Flex(Found<burn_flex::FlexDevice>),
+    #[cfg(feature = "tch")]
+    Tch(Found<burn_tch::LibTorchDevice>),
+    #[cfg(feature = "wgpu")]
+    Wgpu(Found<burn_wgpu::WgpuDevice>),
+    #[cfg(feature = "cuda")]
+    Cuda(Found<burn_cuda::CudaDevice>),
+}
+
+/// Refuses devices that are not there, before any work is done for them.
+///
+/// # Errors
+/// If the backend or a device is missing, or a device cannot do what is asked.
+pub fn check(args: &DeviceArgs) -> Result<()> {
+    choose(args).map(drop)
 }
 
 /// Runs `computation` on the backend that `args` ask for, and says which that is.
 pub fn dispatch<C: OnBackend>(args: &DeviceArgs, computation: C) -> Result<C::Output> {
-    check(args)?;
     if !C::SEVERAL && args.devices.len() > 1 {
         bail!(
             "--devices names {} devices; this command computes on one",
             args.devices.len()
         );
     }
-    match args.backend {
-        BackendChoice::Auto | BackendChoice::Flex => {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            tracing::info!("backend flex (CPU, {cores} cores)");
-            computation.run::<Autodiff<Flex>>(FlexDevice)
+    let chosen = choose(args)?;
+    let precision = args.precision.unwrap_or_default();
+    precision.scope(|| match chosen {
+        #[cfg(feature = "flex")]
+        Chosen::Flex(found) => {
+            say("flex", &found, precision);
+            computation.run::<Autodiff<burn_flex::Flex>>(found.device)
+        }
+        #[cfg(feature = "tch")]
+        Chosen::Tch(found) => {
+            say("tch", &found, precision);
+            computation.run::<Autodiff<burn_tch::LibTorch>>(found.device)
+        }
+        #[cfg(feature = "wgpu")]
+        Chosen::Wgpu(found) => {
+            say("wgpu", &found, precision);
+            computation.run::<Autodiff<burn_wgpu::Wgpu>>(found.device)
+        }
+        #[cfg(feature = "cuda")]
+        Chosen::Cuda(found) => {
+            say("cuda", &found, precision);
+            computation.run::<Autodiff<burn_cuda::Cuda>>(found.device)
+        }
+    })
+}
+
+fn say<D>(backend: &str, found: &Found<D>, precision: Precision) {
+    tracing::info!("backend {backend} ({}), {}", found.name, precision.name());
+}
+
+fn choose(args: &DeviceArgs) -> Result<Chosen> {
+    for (index, device) in args.devices.iter().enumerate() {
+        if args.devices[..index].contains(device) {
+            bail!("--devices names device {device} twice");
         }
     }
+    match args.backend {
+        BackendChoice::Auto => automatic(args),
+        #[cfg(feature = "flex")]
+        BackendChoice::Flex => select("flex", flex(), true, args).map(Chosen::Flex),
+        #[cfg(feature = "tch")]
+        BackendChoice::Tch => {
+            let found = oscar_core::devices::libtorch::devices();
+            let shared = found[0].device == burn_tch::LibTorchDevice::Cpu;
+            select("tch", found, shared, args).map(Chosen::Tch)
+        }
+        #[cfg(feature = "wgpu")]
+        BackendChoice::Wgpu => {
+            let found = oscar_core::devices::vulkan::devices()?;
+            select("wgpu", found, false, args).map(Chosen::Wgpu)
+        }
+        #[cfg(feature = "cuda")]
+        BackendChoice::Cuda => {
+            let found = oscar_core::devices::cuda::devices()?;
+            select("cuda", found, false, args).map(Chosen::Cuda)
+        }
+    }
+}
+
+/// The first backend that has a device of its own: GPUs, then the CPU by LibTorch, then by Rust.
+/// Software Vulkan has to be asked for.
+fn automatic(args: &DeviceArgs) -> Result<Chosen> {
+    let with = |backend| {
+        choose(&DeviceArgs {
+            backend,
+            ..args.clone()
+        })
+    };
+    #[cfg(feature = "cuda")]
+    if oscar_core::devices::cuda::devices().is_ok() {
+        return with(BackendChoice::Cuda);
+    }
+    #[cfg(feature = "wgpu")]
+    {
+        let software = |found: &Found<_>| found.device == burn_wgpu::WgpuDevice::Cpu;
+        let hardware = oscar_core::devices::vulkan::devices()
+            .is_ok_and(|found| found.first().is_some_and(|first| !software(first)));
+        // LibTorch is asked first where it has a GPU.
+        let torch_gpu = cfg!(feature = "tch") && torch_has_gpu();
+        if hardware && !torch_gpu {
+            return with(BackendChoice::Wgpu);
+        }
+    }
+    #[cfg(feature = "tch")]
+    return with(BackendChoice::Tch);
+    #[cfg(all(feature = "flex", not(feature = "tch")))]
+    return with(BackendChoice::Flex);
+    #[cfg(not(any(feature = "tch", feature = "flex")))]
+    {
+        // Nothing but GPU backends: their errors say what is missing.
+        let _ = with;
+        let reasons: Vec<String> = compiled().into_iter().filter_map(|b| b.missing).collect();
+        bail!("no backend finds a device: {}", reasons.join("; "))
+    }
+}
+
+#[cfg(feature = "wgpu")]
+fn torch_has_gpu() -> bool {
+    #[cfg(feature = "tch")]
+    return oscar_core::devices::libtorch::devices()[0].device != burn_tch::LibTorchDevice::Cpu;
+    #[cfg(not(feature = "tch"))]
+    false
+}
+
+/// The first of the devices asked for, when all of them are there. A `shared` one is the CPU: its
+/// workers are threads, so any number of them is there.
+fn select<D: Clone>(
+    backend: &str,
+    found: Vec<Found<D>>,
+    shared: bool,
+    args: &DeviceArgs,
+) -> Result<Found<D>> {
+    for number in &args.devices {
+        if !shared && *number >= found.len() {
+            bail!(
+                "--devices {number}: the {backend} backend finds {} device{}, numbered from 0 \
+                 (`oscar-bin devices` lists them)",
+                found.len(),
+                if found.len() == 1 { "" } else { "s" },
+            );
+        }
+    }
+    let first = args.devices.first().copied().unwrap_or(0);
+    let Some(chosen) = found.get(first).or(found.first()).cloned() else {
+        bail!("the {backend} backend finds no device");
+    };
+    if args.precision == Some(Precision::Bf16) && !chosen.bf16 {
+        bail!(
+            "--precision bf16: the {backend} backend does not multiply bf16 on {}; \
+             take f32, or a backend that does (`oscar-bin devices` lists them)",
+            chosen.name
+        );
+    }
+    Ok(chosen)
 }

@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use oscar_core::ops::Precision;
 
 use crate::backend::BackendChoice;
+use crate::bench::Work;
 use crate::data_answers::AnswersArgs;
 use crate::data_check::CheckArgs;
 use crate::data_inspect::InspectArgs;
 use crate::data_regions::RegionsArgs;
+use crate::devices::DevicesArgs;
 use crate::evaluate::{EvaluateArgs, PredictArgs};
 use crate::finetune::FinetuneArgs;
 use crate::launch::RunArgs;
@@ -74,7 +77,9 @@ pub enum Command {
     Data(DataArgs),
     /// Import, export and inspect weights
     Model(ModelArgs),
-    /// Measure training steps: samples per second and peak memory
+    /// List what can compute on this machine
+    Devices(DevicesArgs),
+    /// Measure how fast this machine trains, scores and captions
     Bench(BenchArgs),
     /// List the built-in recipes, or print one
     Recipes(RecipesArgs),
@@ -103,6 +108,10 @@ pub struct DeviceArgs {
     /// Devices of the backend, by number: one computes, several train together
     #[arg(long, value_delimiter = ',', default_value = "0", value_name = "N,...")]
     pub devices: Vec<usize>,
+    /// What matrices are multiplied in, f32 or bf16; the rest is always f32 [default: the recipe's,
+    /// else f32]
+    #[arg(long, value_name = "PRECISION")]
+    pub precision: Option<Precision>,
 }
 
 #[derive(Debug, Args)]
@@ -208,33 +217,59 @@ pub struct SampleWeightsArgs {
     pub overwrite: bool,
 }
 
-/// Runs whole training steps on synthetic batches: forward, backward, optimiser.
+/// Measures how fast the device trains, scores and captions, on made-up data: pre-training and VQA
+/// steps, pairs of image and caption, captions by beam search.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  oscar-bin bench --preset base --batch-size 8 --steps 5")]
+#[command(after_help = "Examples:\n  \
+    oscar-bin bench\n  \
+    oscar-bin bench --work pretrain,vqa,retrieval,caption --lengths real\n  \
+    oscar-bin bench --batch-size 1,2,4,8 --text 20 --regions 37 --json")]
 pub struct BenchArgs {
+    /// What to measure
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "pretrain",
+        value_name = "WORK,..."
+    )]
+    pub work: Vec<Work>,
     /// Size of the model: tiny, base or large
     #[arg(long, default_value = "base")]
     pub preset: String,
-    /// Examples per step
-    #[arg(long, default_value_t = 8)]
-    pub batch_size: usize,
-    /// Text positions
-    #[arg(long, default_value_t = 35)]
-    pub text: usize,
-    /// Regions
-    #[arg(long, default_value_t = 50)]
-    pub regions: usize,
+    /// Examples, pairs or images at once; a list measures each
+    #[arg(long, value_delimiter = ',', default_value = "8", value_name = "N,...")]
+    pub batch_size: Vec<usize>,
+    /// Whether all rows are alike, or as long as those of real data
+    #[arg(long, value_enum, default_value_t)]
+    pub lengths: LengthsChoice,
+    /// Text positions of rows that are all alike [default: 35; captions: 30 of tags]
+    #[arg(long, value_name = "N")]
+    pub text: Option<usize>,
+    /// Regions of rows that are all alike [default: 50]
+    #[arg(long, value_name = "N")]
+    pub regions: Option<usize>,
     /// Timed steps
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_name = "N")]
     pub steps: usize,
     /// Steps before the timed ones
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_name = "N")]
     pub warmup: usize,
     #[command(flatten)]
     pub device: DeviceArgs,
     /// Print the results as one JSON document on standard output
     #[arg(long)]
     pub json: bool,
+}
+
+/// How long the rows of a benchmark are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LengthsChoice {
+    /// All of --text and --regions
+    #[default]
+    Fixed,
+    /// As COCO, VQA and Visual Genome have them
+    Real,
 }
 
 #[derive(Debug, Args)]

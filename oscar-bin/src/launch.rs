@@ -104,7 +104,6 @@ pub trait Training {
 pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Result<Ending> {
     let default = training.default_recipe();
     let source = Source::open(args.config.as_deref().unwrap_or(&default))?;
-    backend::check(&args.device)?;
     let mut processes = Processes::join()?;
     let (mut recipe, directory) = match args.resume {
         false => (resolve::<T::Recipe>(&source, args)?, None),
@@ -121,6 +120,10 @@ pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Resu
         directory.as_deref(),
     )
     .context(unusable)?;
+    backend::check(&DeviceArgs {
+        precision: Some(recipe.training().0.precision),
+        ..args.device.clone()
+    })?;
     if args.print_config {
         if processes.leads() {
             write!(std::io::stdout(), "{}", config::to_toml(&recipe)?)?;
@@ -171,6 +174,9 @@ fn resolve<C: Configuration>(source: &Source, args: &RunArgs) -> Result<C> {
     }
     if let Some(seed) = args.seed {
         sets.push(format!("train.seed={seed}"));
+    }
+    if let Some(precision) = args.device.precision {
+        sets.push(format!("train.precision=\"{}\"", precision.name()));
     }
     let mut recipe: C = config::resolve(source, &sets)?;
     let random = &mut recipe.init().random;
@@ -224,7 +230,10 @@ fn run<T: Training>(
 
     let interrupter = Interrupter::new();
     session::stop_on_signal(interrupter.clone())?;
-    let device = group.own_device(&args.device)?;
+    let device = DeviceArgs {
+        precision: Some(recipe.training().0.precision),
+        ..group.own_device(&args.device)?
+    };
     let options = RunOptions {
         run,
         resume: args.resume,

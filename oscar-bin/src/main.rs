@@ -12,6 +12,7 @@ mod data_answers;
 mod data_check;
 mod data_inspect;
 mod data_regions;
+mod devices;
 mod evaluate;
 mod finetune;
 mod launch;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         Command::Score(args) => score::run(args),
         Command::Data(args) => data::run(&cli.global, args),
         Command::Model(args) => model::run(args),
+        Command::Devices(args) => devices::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Recipes(args) => recipes::run(args),
     };

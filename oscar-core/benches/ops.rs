@@ -8,7 +8,7 @@ use std::time::Instant;
 use burn::backend::Autodiff;
 use burn::tensor::{Distribution, Tensor, activation};
 use burn_flex::{Flex, FlexDevice};
-use oscar_core::ops::{AdamWStep, OscarBackend, ResidualNorm, plain};
+use oscar_core::ops::{AdamWStep, FusedOps, OscarBackend, ResidualNorm, plain};
 
 type B = Autodiff<Flex>;
 

@@ -29,7 +29,7 @@ fn the_same_seed_drops_the_same() {
     B::seed(&FlexDevice, 1);
     let model = Backbone::<B>::new(&config, &FlexDevice);
     let run = |seed| -> Vec<f32> {
-        B::seed(&FlexDevice, seed);
+        oscar_core::ops::seed::<B>(&FlexDevice, seed);
         model
             .forward(input())
             .sequence

@@ -1,6 +1,7 @@
 //! `[train]` and `[optimizer]` of a recipe.
 
 use oscar_core::config::{ConfigError, require};
+use oscar_core::ops::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::optim::AdamWConfig;
@@ -80,6 +81,9 @@ pub struct TrainConfig {
     /// Seconds that one of several devices or processes may keep the others waiting within a step
     /// before the run ends.
     pub peer_timeout_seconds: usize,
+    /// What matrices are multiplied in, `f32` or `bf16`; weights, optimiser state, LayerNorms,
+    /// softmaxes and losses are f32 in either.
+    pub precision: Precision,
     /// Examples that are shuffled together; 0 shuffles whole epochs. Set it where the regions are
     /// larger than memory, to as many examples as memory holds the regions of: files are then read
     /// in long stretches, each once per epoch.
@@ -99,6 +103,7 @@ impl Default for TrainConfig {
             keep_checkpoints: 2,
             log_every: 100,
             workers: 2,
+            precision: Precision::default(),
             peer_timeout_seconds: 600,
             shuffle_window: 0,
             seed: 42,

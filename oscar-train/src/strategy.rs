@@ -20,7 +20,7 @@ use burn_train::{
     TrainLoader, TrainStep, TrainingComponents, TrainingItem, ValidLoader,
 };
 use oscar_core::checkpoint::Checkpointed;
-use oscar_core::ops::TrainBackend;
+use oscar_core::ops::{Precision, TrainBackend};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
@@ -185,8 +185,10 @@ where
     M: Trainable<B>,
     M::InnerModule: InferenceStep<Output = StepOutput<B::InnerBackend>>,
 {
+    // What matrices are multiplied in is a matter of the thread.
+    let precision = Precision::current();
     std::thread::spawn(move || {
-        let _ = worker.follow(&*train);
+        let _ = precision.scope(|| worker.follow(&*train));
     })
 }
 

@@ -10,7 +10,7 @@
 mod cached;
 
 use burn::module::{Module, Param};
-use burn::nn::{Dropout, DropoutConfig, LayerNorm, Linear};
+use burn::nn::{LayerNorm, Linear};
 use burn::tensor::{Bool, Int, Tensor, activation, backend::Backend, module::embedding};
 
 use crate::checkpoint::Checkpointed;
@@ -37,7 +37,7 @@ pub struct Backbone<B: Backend> {
     layer_norm: Option<LayerNorm<B>>,
     encoder: Encoder<B>,
     pooler: Pooler<B>,
-    dropout: Dropout,
+    dropout: f64,
 }
 
 /// What the backbone computed.
@@ -93,7 +93,7 @@ impl<B: Backend> Backbone<B> {
             pooler: Pooler {
                 dense: ops::init_linear(hidden, hidden, std, device),
             },
-            dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
+            dropout: config.hidden_dropout_prob,
         }
     }
 
@@ -175,12 +175,14 @@ impl<B: OscarBackend> Backbone<B> {
     /// Region features `[batch, regions, dim]` to `[batch, regions, hidden]`: what the encoder reads
     /// of an image.
     pub fn project_regions(&self, regions: Tensor<B, 3>) -> Tensor<B, 3> {
-        let projected = ops::linear(&self.img_embedding, regions);
+        let [batch, count, _] = regions.dims();
+        let projected = ops::linear(&self.img_embedding, ops::fold(regions));
+        let projected = ops::unfold(projected, batch, count);
         let normed = match &self.layer_norm {
             Some(layer_norm) => layer_norm.forward(projected),
             None => projected,
         };
-        self.dropout.forward(normed)
+        B::dropout(normed, self.dropout)
     }
 }
 
@@ -231,7 +233,7 @@ struct Embeddings<B: Backend> {
     position_embeddings: EmbeddingTable<B>,
     token_type_embeddings: EmbeddingTable<B>,
     layer_norm: LayerNorm<B>,
-    dropout: Dropout,
+    dropout: f64,
     /// Whether the words' vectors stay as they are.
     frozen_words: bool,
 }
@@ -244,11 +246,13 @@ impl<B: Backend> Embeddings<B> {
             position_embeddings: table(config.max_position_embeddings),
             token_type_embeddings: table(config.type_vocab_size),
             layer_norm: ops::init_layer_norm(config.hidden_size, config.layer_norm_eps, device),
-            dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
+            dropout: config.hidden_dropout_prob,
             frozen_words: config.freeze_embedding,
         }
     }
+}
 
+impl<B: OscarBackend> Embeddings<B> {
     /// Ids `[batch, text]` to `[batch, text, hidden]`.
     fn forward(
         &self,
@@ -268,8 +272,8 @@ impl<B: Backend> Embeddings<B> {
                 .unsqueeze::<3>(),
         };
         let segments = self.token_type_embeddings.forward(token_type_ids);
-        self.dropout
-            .forward(self.layer_norm.forward(words + positions + segments))
+        let normed = self.layer_norm.forward(words + positions + segments);
+        B::dropout(normed, self.dropout)
     }
 
     /// Looks the words up; padding gets its embedding but gives it no gradient.
@@ -369,7 +373,8 @@ impl<B: Backend> ResidualOutput<B> {
 }
 
 impl<B: OscarBackend> ResidualOutput<B> {
-    fn forward(&self, input: Tensor<B, 3>, residual: Tensor<B, 3>) -> Tensor<B, 3> {
+    /// Rows of the branch and of the residual to rows `[rows, hidden]`.
+    fn forward(&self, input: Tensor<B, 2>, residual: Tensor<B, 2>) -> Tensor<B, 2> {
         let constants = (self.epsilon, self.dropout);
         ops::linear_residual_norm(&self.dense, &self.layer_norm, constants, input, residual)
     }
@@ -421,7 +426,7 @@ impl<B: OscarBackend> SelfAttention<B> {
 
     /// One of the three projections, `[rows, seq, width]` to `[rows, heads, seq, size]`.
     fn heads(&self, layer: &Linear<B>, hidden: Tensor<B, 3>) -> Tensor<B, 4> {
-        B::split_heads(ops::linear(layer, hidden), self.num_heads)
+        ops::linear_heads(layer, self.num_heads, hidden)
     }
 
     fn probabilities(&self, scores: Tensor<B, 4>, mask: Tensor<B, 4>) -> Tensor<B, 4> {
@@ -436,11 +441,11 @@ struct Pooler<B: Backend> {
     dense: Linear<B>,
 }
 
-impl<B: Backend> Pooler<B> {
+impl<B: OscarBackend> Pooler<B> {
     /// `[batch, seq, hidden]` to `[batch, hidden]`: dense and tanh on position 0.
     fn forward(&self, sequence: Tensor<B, 3>) -> Tensor<B, 2> {
         let [batch, _, hidden] = sequence.dims();
         let first = sequence.slice([0..batch, 0..1]).reshape([batch, hidden]);
-        activation::tanh(self.dense.forward(first))
+        activation::tanh(ops::linear(&self.dense, first))
     }
 }

@@ -1,7 +1,6 @@
 //! Oscar with a classifier on the pooled vector: one image, or one per choice.
 
 use burn::module::Module;
-use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::{Int, Tensor, activation, backend::Backend};
 
 use super::{Backbone, ClassifierHead, Inspect};
@@ -15,7 +14,7 @@ use crate::ops::{self, OscarBackend};
 pub struct OscarForSequenceClassification<B: Backend> {
     bert: Backbone<B>,
     classifier: ClassifierHead<B>,
-    dropout: Dropout,
+    dropout: f64,
     #[module(skip)]
     loss_type: String,
 }
@@ -41,7 +40,7 @@ impl<B: OscarBackend> OscarForSequenceClassification<B> {
                 false,
                 device,
             ),
-            dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
+            dropout: config.hidden_dropout_prob,
             loss_type: config.loss_type.clone(),
         }
     }
@@ -49,7 +48,7 @@ impl<B: OscarBackend> OscarForSequenceClassification<B> {
     /// Logits `[batch, labels]`.
     pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
         let pooled = self.bert.forward(input).pooled;
-        self.classifier.forward(self.dropout.forward(pooled))
+        self.classifier.forward(B::dropout(pooled, self.dropout))
     }
 
     /// As [`forward`](Self::forward), of region features that
@@ -59,7 +58,7 @@ impl<B: OscarBackend> OscarForSequenceClassification<B> {
             .bert
             .forward_projected(input, &Inspect::default())
             .pooled;
-        self.classifier.forward(self.dropout.forward(pooled))
+        self.classifier.forward(B::dropout(pooled, self.dropout))
     }
 
     /// Region features `[batch, regions, dim]` to `[batch, regions, hidden]`.
@@ -115,7 +114,7 @@ impl<B: Backend> Checkpointed<B> for OscarForSequenceClassification<B> {}
 pub struct OscarForMultipleChoice<B: Backend> {
     bert: Backbone<B>,
     classifier: ClassifierHead<B>,
-    dropout: Dropout,
+    dropout: f64,
     num_choice: usize,
     #[module(skip)]
     loss_type: String,
@@ -133,7 +132,7 @@ impl<B: OscarBackend> OscarForMultipleChoice<B> {
                 config.use_img_layernorm,
                 device,
             ),
-            dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
+            dropout: config.hidden_dropout_prob,
             num_choice: config.num_choice,
             loss_type: config.loss_type.clone(),
         }
@@ -142,7 +141,7 @@ impl<B: OscarBackend> OscarForMultipleChoice<B> {
     /// Logits `[batch, labels]` of an input whose rows are `[batch * choices]`, the choices of one
     /// statement side by side.
     pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
-        let pooled = self.dropout.forward(self.bert.forward(input).pooled);
+        let pooled = B::dropout(self.bert.forward(input).pooled, self.dropout);
         let [rows, hidden] = pooled.dims();
         let joined = pooled.reshape([rows / self.num_choice, hidden * self.num_choice]);
         self.classifier.forward(joined)
@@ -162,7 +161,7 @@ impl<B: Backend> Checkpointed<B> for OscarForMultipleChoice<B> {}
 pub struct OscarForEachChoice<B: Backend> {
     bert: Backbone<B>,
     classifier: ClassifierHead<B>,
-    dropout: Dropout,
+    dropout: f64,
     #[module(skip)]
     loss_type: String,
 }
@@ -174,7 +173,7 @@ impl<B: OscarBackend> OscarForEachChoice<B> {
         Self {
             bert: Backbone::new(config, device),
             classifier: ClassifierHead::new(config, config.hidden_size, 2, false, device),
-            dropout: DropoutConfig::new(config.hidden_dropout_prob).init(),
+            dropout: config.hidden_dropout_prob,
             loss_type: config.loss_type.clone(),
         }
     }
@@ -183,7 +182,7 @@ impl<B: OscarBackend> OscarForEachChoice<B> {
     /// `[batch * choices]`.
     pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
         let pooled = self.bert.forward(input).pooled;
-        self.classifier.forward(self.dropout.forward(pooled))
+        self.classifier.forward(B::dropout(pooled, self.dropout))
     }
 
     /// The loss the configuration names, `[1]`, over all choices (`bxe` is cross entropy); see

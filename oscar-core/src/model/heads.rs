@@ -5,7 +5,7 @@ use burn::nn::{LayerNorm, Linear};
 use burn::tensor::{Tensor, activation, backend::Backend};
 
 use crate::config::{Activation, Classifier, ModelConfig};
-use crate::ops;
+use crate::ops::{self, OscarBackend};
 
 /// Masked-token head: dense, activation, LayerNorm, output matrix and bias.
 ///
@@ -33,7 +33,7 @@ struct Decoder<B: Backend> {
     weight: Param<Tensor<B, 2>>,
 }
 
-impl<B: Backend> MlmHead<B> {
+impl<B: OscarBackend> MlmHead<B> {
     /// A head with fresh weights; `tied` ones read the word embedding as their output matrix.
     pub fn new(config: &ModelConfig, tied: bool, device: &B::Device) -> Self {
         let (hidden, std) = (config.hidden_size, config.initializer_range);
@@ -58,16 +58,14 @@ impl<B: Backend> MlmHead<B> {
     /// - word_embeddings: `[vocab, hidden]`
     /// - output: `[rows, vocab]`
     pub fn forward(&self, hidden: Tensor<B, 2>, word_embeddings: Tensor<B, 2>) -> Tensor<B, 2> {
-        let hidden = ops::activate(
-            self.transform.activation,
-            self.transform.dense.forward(hidden),
-        );
-        let hidden = self.transform.layer_norm.forward(hidden);
+        let transform = &self.transform;
+        let hidden = ops::linear_activate(&transform.dense, transform.activation, hidden);
+        let hidden = transform.layer_norm.forward(ops::wide(hidden));
         let decoder = match &self.decoder {
             Some(decoder) => decoder.weight.val(),
             None => word_embeddings,
         };
-        hidden.matmul(decoder.transpose()) + self.bias.val().unsqueeze()
+        ops::score(hidden, decoder, self.bias.val())
     }
 }
 
@@ -98,7 +96,7 @@ pub struct NormMlpClassifier<B: Backend> {
     last: Linear<B>,
 }
 
-impl<B: Backend> ClassifierHead<B> {
+impl<B: OscarBackend> ClassifierHead<B> {
     /// A head from `d_input` features to `labels` classes; `norm` puts a LayerNorm into an MLP.
     pub fn new(
         config: &ModelConfig,
@@ -126,13 +124,14 @@ impl<B: Backend> ClassifierHead<B> {
     /// `[batch, d_input]` to `[batch, labels]`.
     pub fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
         match self {
-            Self::Linear(head) => head.forward(input),
-            Self::Mlp(head) => head
-                .last
-                .forward(activation::relu(head.first.forward(input))),
+            Self::Linear(head) => ops::linear(head, input),
+            Self::Mlp(head) => {
+                let hidden = activation::relu(ops::linear(&head.first, input));
+                ops::linear(&head.last, hidden)
+            }
             Self::NormMlp(head) => {
-                let hidden = activation::relu(head.first.forward(input));
-                head.last.forward(head.norm.forward(hidden))
+                let hidden = activation::relu(ops::linear(&head.first, input));
+                ops::linear(&head.last, head.norm.forward(hidden))
             }
         }
     }

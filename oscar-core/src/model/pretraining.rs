@@ -103,7 +103,7 @@ impl<B: OscarBackend> OscarForPretraining<B> {
 
     /// Relation logits `[batch, contrast_classes]`; class 0 is "matched".
     pub fn predict_relation(&self, encoded: &BackboneOutput<B>) -> Tensor<B, 2> {
-        self.cls.seq_relationship.forward(encoded.pooled.clone())
+        ops::linear(&self.cls.seq_relationship, encoded.pooled.clone())
     }
 }
 

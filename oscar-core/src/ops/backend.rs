@@ -1,47 +1,39 @@
-//! The operations a backend may do better than by composing Burn's.
+//! The operations that the model is made of.
 
+use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Tensor, activation};
-
-use super::plain;
 
 /// A backend that Oscar runs on.
 ///
-/// Each operation has a body of Burn's own operations, which is what the operation means and what
-/// fused ones are tested against. A backend that fuses nothing says only
-/// `impl OscarBackend for B {}`, once for itself and once for `Autodiff<B>`.
+/// Implemented for every backend that has the [`FusedOps`](super::FusedOps), and for `Autodiff` on
+/// top of it, where each operation is one node of the graph with a gradient written by hand. What
+/// the operations mean is in [`plain`](super::plain), which they are tested against.
 ///
-/// Dropout is active where gradients are computed, as everywhere in Burn.
+/// Dropout is active where gradients are computed, as everywhere in Burn. Products take their
+/// operands in the [`Precision`](super::Precision) of the thread, and where it is not f32 the results
+/// named *narrow* are not f32 either: they are for another operation of this trait.
 pub trait OscarBackend: Backend {
-    /// `x W + b`, `[rows, d_input]` to `[rows, d_output]`.
+    /// `x W + b`, `[rows, d_input]` to `[rows, d_output]`, narrow.
     fn linear_bias(
         x: Tensor<Self, 2>,
         weight: Tensor<Self, 2>,
         bias: Tensor<Self, 1>,
-    ) -> Tensor<Self, 2> {
-        plain::linear(x, weight, bias)
-    }
+    ) -> Tensor<Self, 2>;
 
-    /// `gelu(x W + b)`, exact (erf); `[rows, d_input]` to `[rows, d_output]`.
+    /// `gelu(x W + b)`, exact (erf); `[rows, d_input]` to `[rows, d_output]`, narrow.
     fn linear_gelu(
         x: Tensor<Self, 2>,
         weight: Tensor<Self, 2>,
         bias: Tensor<Self, 1>,
-    ) -> Tensor<Self, 2> {
-        activation::gelu(plain::linear(x, weight, bias))
-    }
+    ) -> Tensor<Self, 2>;
 
     /// `[batch, seq, heads * size]` to `[batch, heads, seq, size]`.
-    fn split_heads(x: Tensor<Self, 3>, heads: usize) -> Tensor<Self, 4> {
-        plain::split_heads(x, heads)
-    }
+    fn split_heads(x: Tensor<Self, 3>, heads: usize) -> Tensor<Self, 4>;
 
     /// `[batch, heads, seq, size]` to `[batch, seq, heads * size]`.
-    fn merge_heads(x: Tensor<Self, 4>) -> Tensor<Self, 3> {
-        plain::merge_heads(x)
-    }
+    fn merge_heads(x: Tensor<Self, 4>) -> Tensor<Self, 3>;
 
-    /// `dropout(softmax(scores * scale + mask))` over the last axis.
+    /// `dropout(softmax(scores * scale + mask))` over the last axis, as narrow as `scores`.
     ///
     /// # Shapes
     ///
@@ -52,40 +44,36 @@ pub trait OscarBackend: Backend {
         mask: Tensor<Self, 4>,
         scale: f64,
         dropout: f64,
-    ) -> Tensor<Self, 4> {
-        plain::attention_probabilities(scores, mask, scale, dropout)
-    }
+    ) -> Tensor<Self, 4>;
 
     /// `LayerNorm(residual + dropout(x W + b))`: how each half of a layer ends.
     ///
     /// # Shapes
     ///
     /// - x: `[rows, d_input]`
-    /// - residual and output: `[rows, hidden]`
+    /// - residual and output: `[rows, hidden]`, f32
     fn linear_residual_norm(
         x: Tensor<Self, 2>,
         weights: ResidualNorm<Self>,
         residual: Tensor<Self, 2>,
-    ) -> Tensor<Self, 2> {
-        plain::linear_residual_norm(x, weights, residual)
-    }
+    ) -> Tensor<Self, 2>;
+
+    /// Drops elements with `probability` and scales the others by `1 / (1 - probability)`.
+    fn dropout<const D: usize>(x: Tensor<Self, D>, probability: f64) -> Tensor<Self, D>;
 
     /// The `k` largest values of each row, read to the host; at most as many as there are columns.
-    fn top_k(x: Tensor<Self, 2>, k: usize) -> TopK {
-        plain::top_k(x, k)
-    }
+    fn top_k(x: Tensor<Self, 2>, k: usize) -> TopK;
+}
 
-    /// One AdamW step on flattened tensors: parameter, gradient, first and second moment, each
-    /// `[len]`. Returns parameter and moments.
-    fn adamw(
-        step: AdamWStep,
-        parameter: Tensor<Self, 1>,
-        grad: Tensor<Self, 1>,
-        exp_avg: Tensor<Self, 1>,
-        exp_avg_sq: Tensor<Self, 1>,
-    ) -> [Tensor<Self, 1>; 3] {
-        plain::adamw(step, parameter, grad, exp_avg, exp_avg_sq)
-    }
+/// A backend that Oscar trains on.
+pub trait TrainBackend:
+    AutodiffBackend<InnerBackend: OscarBackend + super::FusedOps> + OscarBackend
+{
+}
+
+impl<B> TrainBackend for B where
+    B: AutodiffBackend<InnerBackend: OscarBackend + super::FusedOps> + OscarBackend
+{
 }
 
 /// The largest values of the rows of a matrix.
@@ -103,11 +91,6 @@ impl TopK {
         self.entries.chunks_exact(self.k.max(1))
     }
 }
-
-/// A backend that Oscar trains on.
-pub trait TrainBackend: AutodiffBackend<InnerBackend: OscarBackend> + OscarBackend {}
-
-impl<B: AutodiffBackend<InnerBackend: OscarBackend> + OscarBackend> TrainBackend for B {}
 
 /// Parameters of [`OscarBackend::linear_residual_norm`].
 #[derive(Clone, Debug)]

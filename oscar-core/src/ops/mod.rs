@@ -1,17 +1,34 @@
 //! The operations the model is made of, where Burn's own would cost more or mean something else.
 //!
-//! [`OscarBackend`] lists those that a backend may fuse; `flex` holds the fused ones of the CPU
-//! backend, on the loops in `kernels`.
+//! The model calls [`OscarBackend`]. Its operations are matrix products with [`FusedOps`] between
+//! them, without gradients (`inference`) and with (`autodiff`); a backend does each of those steps
+//! itself, or as `composed` of Burn's. `host` has them for tensors in this process's memory.
 
+mod autodiff;
 mod backend;
+mod composed;
 mod flex;
-mod kernels;
-mod math;
+mod fused;
+mod host;
+mod inference;
+#[cfg(feature = "tch")]
+mod libtorch;
 pub mod plain;
+mod precision;
+mod random;
 #[cfg(test)]
 mod tests;
 
 pub use backend::{AdamWStep, OscarBackend, ResidualNorm, TopK, TrainBackend};
+pub use fused::{Dropped, FusedOps, KeyedDropout, NormGrads, NormOutput, NormParts, SavedNorm};
+pub use precision::Precision;
+pub(crate) use precision::wide;
+pub use random::seed;
+
+#[cfg(feature = "cuda")]
+impl FusedOps for burn_cuda::Cuda {}
+#[cfg(feature = "wgpu")]
+impl FusedOps for burn_wgpu::Wgpu {}
 
 use burn::module::{Initializer, Param};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
@@ -53,47 +70,57 @@ pub(crate) fn init_layer_norm<B: Backend>(
         .init(device)
 }
 
-/// `x W + b` on a batch of sequences.
-///
-/// Folds the two leading axes: a product of two matrices has a matrix for its weight gradient,
-/// where a batched product would first materialise one weight gradient per row of the batch.
-///
-/// # Shapes
-///
-/// - input: `[batch, seq, d_input]`
-/// - output: `[batch, seq, d_output]`
-pub fn linear<B: OscarBackend>(layer: &Linear<B>, input: Tensor<B, 3>) -> Tensor<B, 3> {
-    let [batch, seq, _] = input.dims();
+/// `x W + b` of rows, `[rows, d_input]` to `[rows, d_output]`.
+pub fn linear<B: OscarBackend>(layer: &Linear<B>, input: Tensor<B, 2>) -> Tensor<B, 2> {
     let (weight, bias) = parts(layer);
-    unfold(B::linear_bias(fold(input), weight, bias), batch, seq)
+    wide(B::linear_bias(input, weight, bias))
 }
 
-/// `activation(x W + b)`, shapes as in [`linear`]; GELU is the exact one (erf).
+/// `activation(x W + b)` of rows; GELU is the exact one (erf). The result may be as narrow as the
+/// thread's [`Precision`].
 pub fn linear_activate<B: OscarBackend>(
     layer: &Linear<B>,
     activation: Activation,
-    input: Tensor<B, 3>,
-) -> Tensor<B, 3> {
-    let [batch, seq, _] = input.dims();
+    input: Tensor<B, 2>,
+) -> Tensor<B, 2> {
     let (weight, bias) = parts(layer);
-    let input = fold(input);
-    let output = match activation {
+    match activation {
         Activation::Gelu => B::linear_gelu(input, weight, bias),
-        other => activate(other, B::linear_bias(input, weight, bias)),
-    };
-    unfold(output, batch, seq)
+        other => activate(other, wide(B::linear_bias(input, weight, bias))),
+    }
 }
 
-/// `LayerNorm(residual + dropout(x W + b))`, shapes as in [`linear`]; Burn's LayerNorm does not tell
-/// its epsilon.
+/// `x Mᵀ + b` of rows, where `M` is `[d_output, d_input]`, as an embedding matrix is.
+pub fn score<B: OscarBackend>(
+    input: Tensor<B, 2>,
+    matrix: Tensor<B, 2>,
+    bias: Tensor<B, 1>,
+) -> Tensor<B, 2> {
+    wide(B::linear_bias(input, matrix.transpose(), bias))
+}
+
+/// `x W + b` cut into heads, `[batch, seq, d_input]` to `[batch, heads, seq, size]`, as narrow as the
+/// thread's [`Precision`].
+pub(crate) fn linear_heads<B: OscarBackend>(
+    layer: &Linear<B>,
+    heads: usize,
+    input: Tensor<B, 3>,
+) -> Tensor<B, 4> {
+    let [batch, seq, _] = input.dims();
+    let (weight, bias) = parts(layer);
+    let output = B::linear_bias(fold(input), weight, bias);
+    B::split_heads(unfold(output, batch, seq), heads)
+}
+
+/// `LayerNorm(residual + dropout(x W + b))`, `[rows, d_input]` and `[rows, hidden]` to
+/// `[rows, hidden]`; Burn's LayerNorm does not tell its epsilon.
 pub fn linear_residual_norm<B: OscarBackend>(
     layer: &Linear<B>,
     norm: &LayerNorm<B>,
     (epsilon, dropout): (f64, f64),
-    input: Tensor<B, 3>,
-    residual: Tensor<B, 3>,
-) -> Tensor<B, 3> {
-    let [batch, seq, _] = input.dims();
+    input: Tensor<B, 2>,
+    residual: Tensor<B, 2>,
+) -> Tensor<B, 2> {
     let (weight, bias) = parts(layer);
     let gamma = norm.gamma.val();
     let beta = match &norm.beta {
@@ -108,11 +135,7 @@ pub fn linear_residual_norm<B: OscarBackend>(
         epsilon,
         dropout,
     };
-    unfold(
-        B::linear_residual_norm(fold(input), weights, fold(residual)),
-        batch,
-        seq,
-    )
+    B::linear_residual_norm(input, weights, residual)
 }
 
 /// Weight `[d_input, d_output]` and bias `[d_output]`.
@@ -125,12 +148,15 @@ fn parts<B: Backend>(layer: &Linear<B>) -> (Tensor<B, 2>, Tensor<B, 1>) {
     (weight, bias)
 }
 
-fn fold<B: Backend>(x: Tensor<B, 3>) -> Tensor<B, 2> {
+/// The two leading axes as one: a product of two matrices has a matrix for its weight gradient,
+/// where a batched product would first materialise one weight gradient per row of the batch.
+pub(crate) fn fold<B: Backend>(x: Tensor<B, 3>) -> Tensor<B, 2> {
     let [batch, seq, width] = x.dims();
     x.reshape([batch * seq, width])
 }
 
-fn unfold<B: Backend>(x: Tensor<B, 2>, batch: usize, seq: usize) -> Tensor<B, 3> {
+/// The way back from [`fold`].
+pub(crate) fn unfold<B: Backend>(x: Tensor<B, 2>, batch: usize, seq: usize) -> Tensor<B, 3> {
     let [_, width] = x.dims();
     x.reshape([batch, seq, width])
 }

@@ -1,11 +1,11 @@
-//! What each operation of [`OscarBackend`](super::OscarBackend) means, in Burn's own operations:
-//! the bodies of backends that fuse nothing, and the oracle of those that do.
+//! What each operation of [`OscarBackend`](super::OscarBackend) means, in Burn's own operations,
+//! which differentiate themselves: the oracle of those that are written by hand.
 
 use burn::nn::DropoutConfig;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Int, Tensor, TensorPrimitive, activation};
+use burn::tensor::{Tensor, TensorPrimitive, activation};
 
-use super::backend::{AdamWStep, ResidualNorm, TopK};
+use super::backend::{AdamWStep, ResidualNorm};
 
 /// `x W + b`.
 pub fn linear<B: Backend>(
@@ -54,33 +54,6 @@ pub fn linear_residual_norm<B: Backend>(
         Some(primitive(weights.beta.into_primitive())),
         weights.epsilon,
     )))
-}
-
-/// The `k` largest values of each row: the largest, `k` times, each time without those before.
-///
-/// Not by sorting: a row is a vocabulary, and `k` is small.
-pub fn top_k<B: Backend>(x: Tensor<B, 2>, k: usize) -> TopK {
-    let [rows, columns] = x.dims();
-    let k = k.min(columns);
-    let numbers = Tensor::<B, 1, Int>::arange(0..columns as i64, &x.device()).unsqueeze::<2>();
-    let mut left = x;
-    let mut found = Vec::with_capacity(k);
-    for _ in 0..k {
-        let (value, column) = left.clone().max_dim_with_indices(1);
-        let taken = numbers.clone().equal(column.clone());
-        left = left.mask_fill(taken, f32::NEG_INFINITY);
-        let columns = column.into_data().iter::<i64>().collect::<Vec<_>>();
-        let values = value.into_data().iter::<f32>().collect::<Vec<_>>();
-        found.push((columns, values));
-    }
-    let entries = (0..rows).flat_map(|row| {
-        let of_row = |(columns, values): &(Vec<i64>, Vec<f32>)| (columns[row] as u32, values[row]);
-        found.iter().map(of_row).collect::<Vec<_>>()
-    });
-    TopK {
-        k,
-        entries: entries.collect(),
-    }
 }
 
 /// One AdamW step: parameter and moments.

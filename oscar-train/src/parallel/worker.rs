@@ -180,7 +180,7 @@ where
     /// Dropout of a step depends on the seed and the step alone, so that a resumed run repeats it.
     fn seed(&self, part: u64) {
         let seed = mix(self.numbers.settings.seed, self.step as u64);
-        B::seed(&self.device, mix(seed, part));
+        oscar_core::ops::seed::<B>(&self.device, mix(seed, part));
     }
 
     fn clip(&self, grads: &mut GradientsParams) {

@@ -259,9 +259,11 @@ fn step_mask<B: Backend>(
 impl<B: OscarBackend> Layer<B> {
     /// From what the attention read to the layer's output; `hidden` was its input.
     pub(super) fn finish(&self, context: Tensor<B, 3>, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
-        let hidden = self.attention.output.forward(context, hidden);
+        let [batch, seq, _] = hidden.dims();
+        let attention = &self.attention.output;
+        let hidden = attention.forward(ops::fold(context), ops::fold(hidden));
         let inner = ops::linear_activate(&self.intermediate.dense, self.activation, hidden.clone());
-        self.output.forward(inner, hidden)
+        ops::unfold(self.output.forward(inner, hidden), batch, seq)
     }
 }
 

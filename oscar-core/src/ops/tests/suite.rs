@@ -1,15 +1,13 @@
-//! The fused operations of the CPU backend against what they mean, gradients included.
+//! The fused operations of a backend against what they mean, gradients included.
 
 use burn::backend::Autodiff;
 use burn::tensor::{Distribution, Tensor, activation, backend::Backend};
-use burn_flex::{Flex, FlexDevice};
 
-use super::backend::{AdamWStep, OscarBackend, ResidualNorm};
-use super::plain;
+use super::{DEVICE, Inner};
+use crate::ops::backend::{AdamWStep, OscarBackend, ResidualNorm};
+use crate::ops::{FusedOps, composed, plain};
 
-type B = Autodiff<Flex>;
-
-const DEVICE: FlexDevice = FlexDevice;
+type B = Autodiff<Inner>;
 
 fn random<const D: usize>(shape: [usize; D]) -> Tensor<B, D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), &DEVICE)
@@ -222,7 +220,7 @@ fn inputs_that_are_views_are_read_rightly() {
 
 #[test]
 fn adamw_is_adamw() {
-    let random = |len: usize| -> Tensor<Flex, 1> {
+    let random = |len: usize| -> Tensor<Inner, 1> {
         Tensor::random([len], Distribution::Normal(0.0, 1.0), &DEVICE)
     };
     let step = AdamWStep {
@@ -237,7 +235,7 @@ fn adamw_is_adamw() {
         let v = random(len).powi_scalar(2);
         // Kept, so that an update in place would be seen.
         let kept = p.clone();
-        let got = Flex::adamw(step, p.clone(), g.clone(), m.clone(), v.clone());
+        let got = Inner::adamw(step, p.clone(), g.clone(), m.clone(), v.clone());
         let expected = plain::adamw(step, p.clone(), g, m, v);
         for (got, expected) in got.into_iter().zip(expected) {
             assert_close("adamw", got, expected);
@@ -280,7 +278,7 @@ fn attention_dropout_keeps_its_share_and_its_mask_in_the_gradient() {
         .map(|v| if *v == 0.0 { 0.0 } else { 1.0 / 0.9 })
         .collect();
     let factors = burn::tensor::TensorData::new(factors, [8, 4, 32, 50]);
-    let factors = Tensor::<Flex, 4>::from_data(factors, &DEVICE);
+    let factors = Tensor::<Inner, 4>::from_data(factors, &DEVICE);
     let inner = weights.inner() * factors;
     let expected = (inner.clone() - inner.mean_dim(3)) / 50.0;
     assert_close("gradient", got, expected);
@@ -321,7 +319,7 @@ fn branch_dropout_keeps_its_share_and_its_mask_in_the_gradient() {
             expected[index % width] += grad / 0.9;
         }
     }
-    let expected = Tensor::<Flex, 1>::from_floats(expected.as_slice(), &DEVICE);
+    let expected = Tensor::<Inner, 1>::from_floats(expected.as_slice(), &DEVICE);
     assert_close(
         "gradient of the bias",
         bias.grad(&grads).expect("a gradient"),
@@ -330,18 +328,34 @@ fn branch_dropout_keeps_its_share_and_its_mask_in_the_gradient() {
 }
 
 #[test]
+fn dropout_keeps_its_share_and_its_mask_in_the_gradient() {
+    let x = Tensor::<B, 3>::ones([7, 50, 33], &DEVICE).require_grad();
+    let output = B::dropout(x.clone(), 0.25);
+    let values: Vec<f32> = output.clone().into_data().iter::<f32>().collect();
+    let (zeros, mean) = zeros_and_mean(&values);
+    assert!((zeros - 0.25).abs() < 0.02, "{zeros}");
+    assert!((mean - 1.0 / 0.75).abs() < 1e-6, "{mean}");
+    let grads = output.clone().sum().backward();
+    assert_close("gradient", x.grad(&grads).unwrap(), output.inner());
+    let kept = B::dropout(x.clone(), 0.0);
+    assert_close("none dropped", kept, x.clone());
+    let inferred = Inner::dropout(x.clone().inner(), 0.25);
+    assert_close("without gradients", inferred, x.inner());
+}
+
+#[test]
 fn the_largest_of_each_row() {
     let x: Tensor<B, 2> = random([7, 61]);
     for k in [0, 1, 5, 61, 80] {
-        let got = Flex::top_k(x.clone().inner(), k);
-        assert_eq!(got, plain::top_k(x.clone().inner(), k), "{k}");
+        let got = <Inner as FusedOps>::top_k(x.clone().inner(), k);
+        assert_eq!(got, composed::top_k(x.clone().inner(), k), "{k}");
         // Where gradients are computed, they are found in the same way.
         assert_eq!(got, B::top_k(x.clone(), k), "{k}");
         assert_eq!(got.entries.len(), 7 * k.min(61));
     }
     // Not only contiguous rows; of equal values the first.
-    let x = Tensor::<Flex, 2>::from_floats([[1.0, 3.0], [3.0, 3.0], [2.0, 0.0]], &DEVICE);
-    let found = Flex::top_k(x.transpose(), 2);
+    let x = Tensor::<Inner, 2>::from_floats([[1.0, 3.0], [3.0, 3.0], [2.0, 0.0]], &DEVICE);
+    let found = <Inner as FusedOps>::top_k(x.transpose(), 2);
     let rows: Vec<_> = found.rows().collect();
     assert_eq!(rows, [&[(1, 3.0), (2, 2.0)], &[(0, 3.0), (1, 3.0)]]);
 }

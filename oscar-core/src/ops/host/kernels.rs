@@ -7,34 +7,14 @@
 
 use multiversion::multiversion;
 
-use super::backend::AdamWStep;
 use super::math::{dot, erf, exp, max, normal_cdf, normal_density, random, sum};
+use crate::ops::backend::AdamWStep;
+use crate::ops::fused::KeyedDropout;
 
 /// Rows that one thread takes at a time.
 pub(super) const BLOCK: usize = 64;
 
-/// Which elements survive a dropout: a function of the key and the element's index, so that the
-/// backward pass needs no mask.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Dropout {
-    key: [u32; 2],
-    /// Elements whose random number is below are dropped.
-    threshold: u32,
-    /// 1 / (1 - probability)
-    scale: f32,
-}
-
-impl Dropout {
-    /// Drops with `probability`; one of 0 changes nothing.
-    pub(super) fn new(probability: f64, key: [u32; 2]) -> Self {
-        let scale = (1.0 / (1.0 - probability)) as f32;
-        Self {
-            key,
-            threshold: (probability * f64::from(u32::MAX)) as u32,
-            scale,
-        }
-    }
-
+impl KeyedDropout {
     pub(super) fn is_active(&self) -> bool {
         self.threshold > 0
     }
@@ -125,7 +105,7 @@ pub(super) struct NormInput<'a> {
     pub gamma: &'a [f32],
     pub beta: &'a [f32],
     pub epsilon: f32,
-    pub dropout: Dropout,
+    pub dropout: KeyedDropout,
     /// Index of the first element in the whole tensor.
     pub first: usize,
 }
@@ -199,7 +179,7 @@ pub(super) struct NormGrad<'a> {
     pub normalized: &'a [f32],
     pub inverse_std: &'a [f32],
     pub gamma: &'a [f32],
-    pub dropout: Dropout,
+    pub dropout: KeyedDropout,
     /// Index of the first element in the whole tensor.
     pub first: usize,
 }
@@ -292,7 +272,7 @@ pub(super) fn masked_softmax(
     "x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma",
     "x86_64+avx2+fma"
 ))]
-pub(super) fn drop_out(values: &[f32], dropout: Dropout, first: usize, out: &mut [f32]) {
+pub(super) fn drop_out(values: &[f32], dropout: KeyedDropout, first: usize, out: &mut [f32]) {
     for (index, (value, out)) in values.iter().zip(out).enumerate() {
         *out = value * dropout.factor(first + index);
     }
@@ -308,7 +288,7 @@ pub(super) fn masked_softmax_backward(
     probabilities: &[f32],
     width: usize,
     scale: f32,
-    dropout: Dropout,
+    dropout: KeyedDropout,
     first: usize,
 ) {
     let rows = grad

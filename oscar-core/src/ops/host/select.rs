@@ -1,17 +1,17 @@
 //! The largest values of rows, in one pass.
 
-use burn_flex::FlexTensor;
+use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::tensors::{contiguous, last_dim, values};
+use super::{HostBackend, dense};
 use crate::ops::backend::TopK;
 
 /// The `k` largest values of each row; of equal ones the first.
-pub(super) fn top_k(x: FlexTensor, k: usize) -> TopK {
-    let columns = last_dim(&x).max(1);
+pub(in crate::ops) fn top_k<H: HostBackend>(x: Tensor<H, 2>, k: usize) -> TopK {
+    let columns = x.dims()[1].max(1);
     let k = k.min(columns);
-    let x = contiguous(x);
-    let rows: Vec<Vec<(u32, f32)>> = values(&x)
+    let x = dense(x);
+    let rows: Vec<Vec<(u32, f32)>> = H::values(&x)
         .par_chunks(columns)
         .map(|row| largest(row, k))
         .collect();

@@ -1,0 +1,105 @@
+//! Training steps through the parts that a run uses: the prefetching loader, forward and backward,
+//! clipping, the optimiser.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Result, anyhow};
+use burn::optim::Optimizer;
+use burn::tensor::backend::Backend;
+use burn_train::{InferenceStep, TrainStep};
+use oscar_core::input::OscarInput;
+use oscar_core::ops::TrainBackend;
+use oscar_train::{
+    AdamW, AdamWConfig, BatchSource, Failure, StepLoader, StepOutput, Trainable, Weighted,
+    clip_grad_norm,
+};
+
+use burn::data::dataloader::DataLoader;
+
+use super::Plan;
+use super::device::sync;
+use super::report::Step;
+
+/// Threads that prepare batches, as recipes have it by default.
+const WORKERS: usize = 2;
+
+const LEARNING_RATE: f64 = 5e-5;
+
+/// A batch that tells its size.
+pub trait Size {
+    /// Rows, and text tokens and regions that are no padding.
+    fn real(&self) -> (usize, usize);
+    /// Positions, padding included.
+    fn padded(&self) -> usize;
+}
+
+/// Positions of an input, padding included.
+pub fn positions<B: Backend>(input: &OscarInput<B>) -> usize {
+    let [rows, text] = input.input_ids.dims();
+    let regions = input.region_features.as_ref();
+    rows * (text + regions.map_or(0, |regions| regions.dims()[1]))
+}
+
+/// Times steps of `model` on the batches of `source` in order. `flops` is the work of each step;
+/// gradients are clipped to a norm of `clip`, if it is not 0.
+///
+/// # Errors
+///
+/// If the device fails or a batch cannot be made.
+pub fn train<B, M, T>(
+    mut model: M,
+    source: Arc<dyn BatchSource<B, Batch = T>>,
+    plan: &Plan,
+    clip: f64,
+    flops: &[f64],
+    device: &B::Device,
+) -> Result<Vec<Step>>
+where
+    B: TrainBackend,
+    T: Size + Send + 'static,
+    M: Trainable<B> + TrainStep<Input = Weighted<T>>,
+    M::InnerModule: InferenceStep<Output = StepOutput<B::InnerBackend>>,
+{
+    let failure = Failure::default();
+    let loader = StepLoader::once(
+        source,
+        plan.batch_size,
+        WORKERS,
+        device.clone(),
+        failure.clone(),
+    )?;
+    let mut batches = loader.iter();
+    let mut optimizer = AdamW::<B>::new(AdamWConfig::default(), &model);
+    let mut steps = Vec::with_capacity(plan.steps);
+    for (number, flops) in flops.iter().enumerate() {
+        B::seed(device, number as u64);
+        sync::<B>(device)?;
+        let start = Instant::now();
+        let batch = batches.next().ok_or_else(|| {
+            let error = failure.lock().ok().and_then(|mut failure| failure.take());
+            error.map_or_else(|| anyhow!("the batches ended early"), Into::into)
+        })?;
+        let ((samples, tokens), padded) = (batch.batch.real(), batch.batch.padded());
+        let mut grads = model.step(batch).grads;
+        if clip > 0.0 {
+            clip_grad_norm::<B, M>(&model, &mut grads, clip, device);
+        }
+        sync::<B>(device)?;
+        let middle = start.elapsed().as_secs_f64();
+        model = optimizer.step(LEARNING_RATE, model, grads);
+        sync::<B>(device)?;
+        let seconds = start.elapsed().as_secs_f64();
+        if number >= plan.warmup {
+            steps.push(Step {
+                samples,
+                tokens,
+                padded,
+                flops: *flops,
+                seconds,
+                optimizer: Some(seconds - middle),
+            });
+        }
+    }
+    Ok(steps)
+}

@@ -1,0 +1,115 @@
+//! The fused steps on Burn's CPU backend.
+
+use burn::tensor::{Shape, Tensor, TensorData};
+use burn_flex::{Flex, FlexDevice, FlexTensor};
+
+use super::backend::{AdamWStep, TopK};
+use super::fused::{Dropped, FusedOps, NormGrads, NormOutput, NormParts, SavedNorm};
+use super::host::{self, HostBackend};
+use super::plain;
+
+impl HostBackend for Flex {
+    fn dense(tensor: FlexTensor) -> FlexTensor {
+        let whole = tensor.is_contiguous()
+            && tensor.layout().start_offset() == 0
+            && tensor.bytes().len() == tensor.layout().num_elements() * size_of::<f32>();
+        match whole {
+            true => tensor,
+            false => FlexTensor::from_data(tensor.into_data()),
+        }
+    }
+
+    fn values(tensor: &FlexTensor) -> &[f32] {
+        tensor.storage()
+    }
+
+    fn values_mut(tensor: &mut FlexTensor) -> &mut [f32] {
+        tensor.storage_mut()
+    }
+
+    fn any(shape: Shape) -> FlexTensor {
+        FlexTensor::from_data(TensorData::new(vec![0.0_f32; shape.num_elements()], shape))
+    }
+}
+
+impl FusedOps for Flex {
+    fn draw<const D: usize>(_: [usize; D], probability: f64, _: &FlexDevice) -> Dropped<Self, D> {
+        host::draw(probability)
+    }
+
+    fn drop_out<const D: usize>(x: Tensor<Self, D>, dropped: &Dropped<Self, D>) -> Tensor<Self, D> {
+        host::drop_out(x, dropped)
+    }
+
+    fn add_bias(x: Tensor<Self, 2>, bias: Tensor<Self, 1>) -> Tensor<Self, 2> {
+        host::add_bias(x, bias)
+    }
+
+    fn column_sums(x: Tensor<Self, 2>) -> Tensor<Self, 1> {
+        host::column_sums(x)
+    }
+
+    fn bias_gelu(product: Tensor<Self, 2>, bias: Tensor<Self, 1>) -> Tensor<Self, 2> {
+        host::bias_gelu(product, bias)
+    }
+
+    fn bias_gelu_backward(
+        product: Tensor<Self, 2>,
+        bias: Tensor<Self, 1>,
+        grad: Tensor<Self, 2>,
+    ) -> (Tensor<Self, 2>, Tensor<Self, 1>) {
+        host::bias_gelu_backward(product, bias, grad)
+    }
+
+    fn merge_heads(x: Tensor<Self, 4>) -> Tensor<Self, 3> {
+        // Already in the order wanted, as a gradient of split heads may be.
+        let merged = x.clone().swap_dims(1, 2).into_primitive().tensor();
+        match merged.is_contiguous() {
+            true => plain::merge_heads(x),
+            false => host::merge_heads(x),
+        }
+    }
+
+    fn masked_softmax(
+        scores: Tensor<Self, 4>,
+        mask: Tensor<Self, 4>,
+        scale: f64,
+    ) -> Tensor<Self, 4> {
+        host::softmax(scores, mask, scale)
+    }
+
+    fn masked_softmax_backward(
+        grad: Tensor<Self, 4>,
+        probabilities: Tensor<Self, 4>,
+        scale: f64,
+        dropped: &Dropped<Self, 4>,
+    ) -> Tensor<Self, 4> {
+        host::softmax_backward(grad, probabilities, scale, dropped)
+    }
+
+    fn residual_norm(
+        product: Tensor<Self, 2>,
+        residual: Tensor<Self, 2>,
+        parts: &NormParts<Self>,
+    ) -> NormOutput<Self> {
+        host::residual_norm(product, residual, parts)
+    }
+
+    fn residual_norm_backward(grad: Tensor<Self, 2>, saved: &SavedNorm<Self>) -> NormGrads<Self> {
+        host::residual_norm_backward(grad, saved)
+    }
+
+    fn top_k(x: Tensor<Self, 2>, k: usize) -> TopK {
+        host::top_k(x, k)
+    }
+
+    fn adamw(
+        step: AdamWStep,
+        parameter: Tensor<Self, 1>,
+        grad: Tensor<Self, 1>,
+        exp_avg: Tensor<Self, 1>,
+        exp_avg_sq: Tensor<Self, 1>,
+    ) -> [Tensor<Self, 1>; 3] {
+        host::adamw(step, [parameter, exp_avg, exp_avg_sq], grad)
+    }
+}

@@ -1,0 +1,67 @@
+//! The model's operations where no gradient is computed.
+
+use burn::tensor::Tensor;
+
+use super::backend::{OscarBackend, ResidualNorm, TopK};
+use super::fused::{Dropped, FusedOps, NormParts};
+use super::plain;
+use super::precision::operand;
+
+impl<B: FusedOps> OscarBackend for B {
+    fn linear_bias(
+        x: Tensor<Self, 2>,
+        weight: Tensor<Self, 2>,
+        bias: Tensor<Self, 1>,
+    ) -> Tensor<Self, 2> {
+        B::add_bias(operand(x).matmul(operand(weight)), bias)
+    }
+
+    fn linear_gelu(
+        x: Tensor<Self, 2>,
+        weight: Tensor<Self, 2>,
+        bias: Tensor<Self, 1>,
+    ) -> Tensor<Self, 2> {
+        B::bias_gelu(operand(x).matmul(operand(weight)), bias)
+    }
+
+    fn split_heads(x: Tensor<Self, 3>, heads: usize) -> Tensor<Self, 4> {
+        plain::split_heads(x, heads)
+    }
+
+    fn merge_heads(x: Tensor<Self, 4>) -> Tensor<Self, 3> {
+        <B as FusedOps>::merge_heads(x)
+    }
+
+    fn attention_probabilities(
+        scores: Tensor<Self, 4>,
+        mask: Tensor<Self, 4>,
+        scale: f64,
+        _dropout: f64,
+    ) -> Tensor<Self, 4> {
+        B::masked_softmax(scores, mask, scale)
+    }
+
+    fn linear_residual_norm(
+        x: Tensor<Self, 2>,
+        weights: ResidualNorm<Self>,
+        residual: Tensor<Self, 2>,
+    ) -> Tensor<Self, 2> {
+        let product = operand(x).matmul(operand(weights.weight));
+        let parts = NormParts {
+            bias: weights.bias,
+            gamma: weights.gamma,
+            beta: weights.beta,
+            epsilon: weights.epsilon,
+            dropped: Dropped::None,
+        };
+        B::residual_norm(product, residual, &parts).output
+    }
+
+    fn dropout<const D: usize>(x: Tensor<Self, D>, _probability: f64) -> Tensor<Self, D> {
+        x
+    }
+
+    fn top_k(x: Tensor<Self, 2>, k: usize) -> TopK {
+        <B as FusedOps>::top_k(x, k)
+    }
+}

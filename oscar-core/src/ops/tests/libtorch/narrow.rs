@@ -1,0 +1,71 @@
+//! Products of bf16 operands: as near to f32 as their eight bits allow, and f32 where it is
+//! promised.
+
+use burn::backend::Autodiff;
+use burn::tensor::{DType, Distribution, Tensor};
+use burn_tch::LibTorch;
+
+use super::DEVICE;
+use crate::ops::{OscarBackend, Precision, ResidualNorm};
+
+type B = Autodiff<LibTorch>;
+
+fn random<const D: usize>(shape: [usize; D]) -> Tensor<B, D> {
+    Tensor::random(shape, Distribution::Normal(0.0, 1.0), &DEVICE).require_grad()
+}
+
+/// Half of a layer and the gradients of its inputs.
+fn half_layer(inputs: &[Tensor<B, 2>; 4], vectors: &[Tensor<B, 1>; 4]) -> Vec<Tensor<LibTorch, 2>> {
+    let [x, up, down, projection] = inputs;
+    let [up_bias, bias, gamma, beta] = vectors;
+    let inner = B::linear_gelu(x.clone(), up.clone(), up_bias.clone());
+    let weights = ResidualNorm {
+        weight: down.clone(),
+        bias: bias.clone(),
+        gamma: gamma.clone(),
+        beta: beta.clone(),
+        epsilon: 1e-12,
+        dropout: 0.0,
+    };
+    let output = B::linear_residual_norm(inner, weights, x.clone());
+    assert_eq!(output.dtype(), DType::F32);
+    let grads = (output.clone() * projection.clone().detach())
+        .sum()
+        .backward();
+    let mut results = vec![output.inner()];
+    results.extend([x, up, down].map(|input| input.grad(&grads).unwrap()));
+    results.extend(vectors.iter().map(|v| v.grad(&grads).unwrap().unsqueeze()));
+    results
+}
+
+#[test]
+fn half_a_layer_is_near_f32() {
+    let inputs = [
+        random([70, 32]),
+        random([32, 64]),
+        random([64, 32]),
+        random([70, 32]),
+    ];
+    let vectors = [random([64]), random([32]), random([32]), random([32])];
+    let wide = half_layer(&inputs, &vectors);
+    let narrow = Precision::Bf16.scope(|| half_layer(&inputs, &vectors));
+    for (index, (got, expected)) in narrow.into_iter().zip(wide).enumerate() {
+        assert_eq!(got.dtype(), DType::F32, "{index}");
+        let norm = |x: Tensor<LibTorch, 2>| -> f32 { x.powi_scalar(2).sum().sqrt().into_scalar() };
+        let error = norm(got - expected.clone()) / norm(expected);
+        assert!(error < 0.02, "result {index} is off by {error}");
+        // The gradient of beta is the sum of the rows that come in, whatever was computed before.
+        assert!(
+            error > 0.0 || index == 7,
+            "result {index} was not computed in bf16"
+        );
+    }
+}
+
+#[test]
+fn the_scope_ends() {
+    let (x, w, b) = (random([4, 8]), random([8, 8]), random([8]));
+    let dtype = || B::linear_bias(x.clone(), w.clone(), b.clone()).dtype();
+    assert_eq!(Precision::Bf16.scope(dtype), DType::BF16);
+    assert_eq!(dtype(), DType::F32);
+}
