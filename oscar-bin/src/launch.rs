@@ -11,7 +11,7 @@ use oscar_train::{Interrupter, Outcome, RunDir, RunOptions, share_among};
 use crate::backend::{self, OnBackend, dispatch};
 use crate::cli::{DeviceArgs, Global};
 use crate::config::{self, Configuration, Source};
-use crate::processes::Processes;
+use crate::processes::{self, Processes};
 use crate::runs::{self, CONFIG_FILE, LOG_FILE};
 use crate::{Ending, logging, sample, session};
 
@@ -215,9 +215,9 @@ fn run<T: Training>(
     training: T,
     mut recipe: T::Recipe,
     directory: &Path,
-    processes: &mut Processes,
+    group: &mut Processes,
 ) -> Result<Ending> {
-    let leads = processes.leads();
+    let leads = group.leads();
     let run = match leads {
         false => RunDir::led_by_another(directory),
         true => {
@@ -232,18 +232,19 @@ fn run<T: Training>(
     session::stop_on_signal(interrupter.clone())?;
     let device = DeviceArgs {
         precision: Some(recipe.training().0.precision),
-        ..processes.own_device(&args.device)?
+        ..group.own_device(&args.device)?
     };
     let options = RunOptions {
         run,
         resume: args.resume,
-        workers: processes.workers(&device, &interrupter),
+        workers: group.workers(&device, &interrupter),
         interrupter,
-        dashboard: leads && !global.quiet && session::has_dashboard(),
+        // Launchers of several processes pass lines on, but no keys.
+        dashboard: !processes::are_several() && !global.quiet && session::has_dashboard(),
         progress: logging::progress(global),
     };
     let command = training.command();
-    let trained = provide(&mut recipe, args, processes).and_then(|()| {
+    let trained = provide(&mut recipe, args, group).and_then(|()| {
         if options.dashboard {
             logging::to_file(&directory.join(LOG_FILE))?;
         }

@@ -30,6 +30,11 @@ fn launched() -> Option<(usize, usize)> {
         .filter(|(_, size)| *size > 1)
 }
 
+/// Whether this process is one of several.
+pub fn are_several() -> bool {
+    launched().is_some()
+}
+
 /// Whether another process speaks for this one.
 pub fn is_follower() -> bool {
     launched().is_some_and(|(rank, _)| rank > 0)
@@ -99,7 +104,7 @@ impl Processes {
         if rank == 0 && std::env::var_os("OMPI_COMM_WORLD_RANK").is_some() && grace.is_none() {
             tracing::warn!(
                 "mpirun kills what it stopped after one second, which may be too short for a \
-                 checkpoint; give it more by --mca odls_base_sigkill_timeout 600"
+                 checkpoint; give it more by --mca odls_base_sigkill_timeout 20"
             );
         }
         let mpi = Some(oscar_train::Processes::join()?);

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use burn::backend::Autodiff;
 use burn::module::{Module, Param};
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::Backend;
 use burn::tensor::{ElementConversion, Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice};
 use burn_train::{InferenceStep, TrainOutput, TrainStep};
 use oscar_core::checkpoint::Checkpointed;
+use oscar_core::ops::{OscarBackend, TrainBackend};
 use oscar_train::{
     BatchSource, ClipAt, Corpus, Fit, Interrupter, JudgedBy, LOSS, OptimizerConfig, Outcome, Pick,
     RunDir, RunOptions, StepOutput, TrainConfig, TrainError, Weighted, Workers, checkpoints, fit,
@@ -19,7 +20,7 @@ use oscar_train::{
 
 type B = Autodiff<Flex>;
 
-/// `y = last(tanh(first(x)))`; `second` is used by the second corpus alone, `spare` by none.
+/// `y = last(dropout(tanh(first(x))))`; `second` is used by the second corpus alone, `spare` by none.
 #[derive(Module, Debug)]
 struct Net<B: Backend> {
     first: Param<Tensor<B, 2>>,
@@ -30,7 +31,7 @@ struct Net<B: Backend> {
 
 const WIDTH: usize = 5;
 
-impl<B: Backend> Net<B> {
+impl<B: OscarBackend> Net<B> {
     fn new() -> Self {
         // Not drawn: the generator of the backend is that of all tests.
         let values = |values: &[f32]| {
@@ -56,7 +57,7 @@ impl<B: Backend> Net<B> {
             true => x - 200.0,
             false => x,
         };
-        let hidden = x.matmul(self.first.val()).tanh();
+        let hidden = B::dropout(x.matmul(self.first.val()).tanh(), 0.2);
         let mut out = (hidden * self.last.val().unsqueeze())
             .sum_dim(1)
             .reshape([rows]);
@@ -74,7 +75,7 @@ fn output<B: Backend>(loss: Tensor<B, 1>, rows: usize) -> StepOutput<B> {
     StepOutput::new(vec![(LOSS, loss * weight.clone(), weight)], rows, 2 * rows)
 }
 
-impl<B: AutodiffBackend> TrainStep for Net<B> {
+impl<B: TrainBackend> TrainStep for Net<B> {
     type Input = Weighted<Tensor<B, 2>>;
     type Output = StepOutput<B::InnerBackend>;
 
@@ -93,7 +94,7 @@ impl<B: AutodiffBackend> TrainStep for Net<B> {
     }
 }
 
-impl<B: Backend> InferenceStep for Net<B> {
+impl<B: OscarBackend> InferenceStep for Net<B> {
     type Input = Weighted<Tensor<B, 2>>;
     type Output = StepOutput<B>;
 

@@ -242,7 +242,7 @@ impl AnyTask for Captioning {
                 label_smoothing: task.label_smoothing,
                 drop_worst: task.drop_worst_ratio,
             },
-            drop_worst_after: task.drop_worst_after * config.train.accumulation,
+            drop_worst_after: task.drop_worst_after * job.batches_per_step(),
             tokenizer: job.encoder.tokenizer().clone(),
             generation: GenerationConfig {
                 num_beams: task.validation_beams,
@@ -253,7 +253,7 @@ impl AnyTask for Captioning {
             reward,
             references: job.validation.references().cloned(),
         };
-        let done = job.done_before * config.train.accumulation;
+        let done = job.done_before * job.batches_per_step();
         let seed = config.train.seed;
         let longest = task.generation.max_length;
         let source = |data| Arc::new(CaptionSource::new(data, longest, seed));

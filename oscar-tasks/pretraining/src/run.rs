@@ -11,7 +11,7 @@ use oscar_core::input::{
 use oscar_core::ops::TrainBackend;
 use oscar_train::{
     BatchSource, Corpus, Describe, Fit, JudgedBy, Outcome, RunOptions, TrainError, fit,
-    peak_memory, start_weights, write_json,
+    peak_memory, share_among, start_weights, write_json,
 };
 
 use crate::config::{PretrainConfig, PretrainError};
@@ -54,6 +54,8 @@ pub fn pretrain<B: TrainBackend>(
     device: B::Device,
     options: RunOptions,
 ) -> Result<PretrainReport, PretrainError> {
+    let world = options.workers.world();
+    share_among(world, &mut config.train, &mut config.optimizer).map_err(TrainError::from)?;
     config.validate()?;
     let data = Corpora::open(&config.data)?;
     config.model.vocab_size = data.tokenizer.vocab_size();

@@ -65,6 +65,13 @@ pub struct Trained {
 }
 
 impl<B: TrainBackend, T: AnyTask> Job<B, T> {
+    /// Batches of each step that this process computes: all of them, unless several train together.
+    pub fn batches_per_step(&self) -> usize {
+        self.options
+            .workers
+            .share_of(self.config.train.accumulation)
+    }
+
     /// Gives the model its start weights, and trains it to the last step.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use super::checkpoint::open_checkpoint;
 use super::{AnyTask, EvaluateOptions, Evaluation, FinetuneConfig, Job, Role};
 use crate::error::TrainError;
 use crate::memory::peak_memory;
+use crate::parallel::share_among;
 use crate::run::write_json;
 use crate::start::open_vocabulary;
 use crate::strategy::Outcome;
@@ -126,6 +127,8 @@ pub fn finetune<B: TrainBackend, T: AnyTask>(
     options: RunOptions,
     scored: Arc<dyn Fn(usize, usize) + Send + Sync>,
 ) -> Result<FinetuneReport, FinetuneError> {
+    let world = options.workers.world();
+    share_among(world, &mut config.train, &mut config.optimizer).map_err(FinetuneError::Value)?;
     config.validate()?;
     let tokenizer = Arc::new(open_vocabulary(config.data.vocab.as_deref(), &config.init)?);
     let encoder = Arc::new(SequenceEncoder::new(

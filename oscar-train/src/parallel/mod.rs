@@ -125,6 +125,14 @@ impl Workers {
         }
     }
 
+    /// How many of the `parts` of each step this process computes.
+    pub fn share_of(&self, parts: usize) -> usize {
+        match &self.processes {
+            Some(group) => parts / group.world(),
+            None => parts,
+        }
+    }
+
     /// Whether this process leads: it alone has the run directory, validates, and reports.
     pub fn leads(&self) -> bool {
         self.processes

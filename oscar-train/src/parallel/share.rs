@@ -45,8 +45,8 @@ pub fn share_among(
         "train.batch_size",
         train.batch_size,
         &format!(
-            "must be a multiple of the {world} devices that train (--devices, or processes), and \
-             have a divisor that is one and at least train.accumulation = {}",
+            "must have a divisor that is a multiple of the {world} devices that train (--devices, \
+             or processes) and at least train.accumulation = {}",
             train.accumulation
         ),
     )?;
