@@ -4,9 +4,9 @@
 //! meetings: every worker adds up a slice of all buffers, in order of rank, and gives it out.
 //!
 //! Why not `burn-collective`: a worker that fails leaves the others waiting in it for ever, for it
-//! knows no time limit; the order of its sum is that of arrival in a hash map; its copies between
-//! devices panic on wgpu; and it brings an HTTP server, 33 crates, for several nodes, where its
-//! second sum never returns. Here buffers pass through the host, which every backend can do.
+//! knows no time limit; its copies between devices panic on wgpu; and it brings an HTTP server, 33
+//! crates, for several nodes, where its second sum never returns. Here buffers pass through the
+//! host, which every backend can do.
 
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex};
