@@ -5,30 +5,31 @@ use burn_flex::{Flex, FlexDevice, FlexTensor};
 
 use super::backend::{AdamWStep, RowIndex, TopK};
 use super::fused::{Dropped, FusedOps, NormGrads, NormOutput, NormParts, SavedNorm};
-use super::host::{self, HostBackend};
+use super::host::{self, Element, HostBackend};
 use super::plain;
 
 impl HostBackend for Flex {
     fn dense(tensor: FlexTensor) -> FlexTensor {
         let whole = tensor.is_contiguous()
             && tensor.layout().start_offset() == 0
-            && tensor.bytes().len() == tensor.layout().num_elements() * size_of::<f32>();
+            && tensor.bytes().len() == tensor.layout().num_elements() * tensor.dtype().size();
         match whole {
             true => tensor,
             false => FlexTensor::from_data(tensor.into_data()),
         }
     }
 
-    fn values(tensor: &FlexTensor) -> &[f32] {
+    fn values<T: Element>(tensor: &FlexTensor) -> &[T] {
         tensor.storage()
     }
 
-    fn values_mut(tensor: &mut FlexTensor) -> &mut [f32] {
+    fn values_mut<T: Element>(tensor: &mut FlexTensor) -> &mut [T] {
         tensor.storage_mut()
     }
 
-    fn any(shape: Shape) -> FlexTensor {
-        FlexTensor::from_data(TensorData::new(vec![0.0_f32; shape.num_elements()], shape))
+    fn any<T: Element>(shape: Shape) -> FlexTensor {
+        let zeros = vec![T::narrow(0.0); shape.num_elements()];
+        FlexTensor::from_data(TensorData::new(zeros, shape))
     }
 }
 
@@ -38,19 +39,19 @@ impl FusedOps for Flex {
     }
 
     fn drop_out<const D: usize>(x: Tensor<Self, D>, dropped: &Dropped<Self, D>) -> Tensor<Self, D> {
-        host::drop_out(x, dropped)
+        host::drop_out::<f32, Self, D>(x, dropped)
     }
 
     fn add_bias(x: Tensor<Self, 2>, bias: Tensor<Self, 1>) -> Tensor<Self, 2> {
-        host::add_bias(x, bias)
+        host::add_bias::<f32, Self>(x, bias)
     }
 
     fn column_sums(x: Tensor<Self, 2>) -> Tensor<Self, 1> {
-        host::column_sums(x)
+        host::column_sums::<f32, Self>(x)
     }
 
     fn bias_gelu(product: Tensor<Self, 2>, bias: Tensor<Self, 1>) -> Tensor<Self, 2> {
-        host::bias_gelu(product, bias)
+        host::bias_gelu::<f32, Self>(product, bias)
     }
 
     fn bias_gelu_backward(
@@ -58,7 +59,7 @@ impl FusedOps for Flex {
         bias: Tensor<Self, 1>,
         grad: Tensor<Self, 2>,
     ) -> (Tensor<Self, 2>, Tensor<Self, 1>) {
-        host::bias_gelu_backward(product, bias, grad)
+        host::bias_gelu_backward::<f32, Self>(product, bias, grad)
     }
 
     fn merge_heads(x: Tensor<Self, 4>) -> Tensor<Self, 3> {
@@ -66,7 +67,7 @@ impl FusedOps for Flex {
         let merged = x.clone().swap_dims(1, 2).into_primitive().tensor();
         match merged.is_contiguous() {
             true => plain::merge_heads(x),
-            false => host::merge_heads(x),
+            false => host::merge_heads::<f32, Self>(x),
         }
     }
 
@@ -75,7 +76,7 @@ impl FusedOps for Flex {
         mask: Tensor<Self, 4>,
         scale: f64,
     ) -> Tensor<Self, 4> {
-        host::softmax(scores, mask, scale)
+        host::softmax::<f32, Self>(scores, mask, scale)
     }
 
     fn masked_softmax_backward(
@@ -84,7 +85,7 @@ impl FusedOps for Flex {
         scale: f64,
         dropped: &Dropped<Self, 4>,
     ) -> Tensor<Self, 4> {
-        host::softmax_backward(grad, probabilities, scale, dropped)
+        host::softmax_backward::<f32, Self>(grad, probabilities, scale, dropped)
     }
 
     fn residual_norm(
@@ -92,15 +93,15 @@ impl FusedOps for Flex {
         residual: Tensor<Self, 2>,
         parts: &NormParts<Self>,
     ) -> NormOutput<Self> {
-        host::residual_norm(product, residual, parts)
+        host::residual_norm::<f32, Self>(product, residual, parts)
     }
 
     fn residual_norm_backward(grad: Tensor<Self, 2>, saved: &SavedNorm<Self>) -> NormGrads<Self> {
-        host::residual_norm_backward(grad, saved)
+        host::residual_norm_backward::<f32, Self>(grad, saved)
     }
 
     fn gather_rows(x: Tensor<Self, 2>, index: &RowIndex<Self>) -> Tensor<Self, 2> {
-        host::gather_rows(x, &index.host)
+        host::gather_rows::<f32, Self>(x, &index.host)
     }
 
     fn top_k(x: Tensor<Self, 2>, k: usize) -> TopK {

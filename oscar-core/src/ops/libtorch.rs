@@ -5,12 +5,13 @@
 
 use burn::tensor::{DType, Shape, Tensor, TensorMetadata};
 use burn_tch::{LibTorch, LibTorchDevice, TchTensor};
+use half::bf16;
 use tch::{Device, Kind};
 
 use super::backend::{AdamWStep, RowIndex, TopK};
 use super::fused::{Dropped, FusedOps, NormGrads, NormOutput, NormParts, SavedNorm};
-use super::host::{self, HostBackend};
-use super::precision::{to, wide};
+use super::host::{self, Element, HostBackend};
+use super::precision::wide;
 use super::{composed, plain};
 
 impl HostBackend for LibTorch {
@@ -21,23 +22,23 @@ impl HostBackend for LibTorch {
         }
     }
 
-    fn values(tensor: &TchTensor) -> &[f32] {
+    fn values<T: Element>(tensor: &TchTensor) -> &[T] {
         let len = tensor.tensor.numel();
-        debug_assert_eq!(tensor.dtype(), DType::F32);
+        assert_eq!(tensor.dtype(), T::DTYPE);
         if len == 0 {
             return &[];
         }
-        // SAFETY: a contiguous tensor of `len` floats in this process's memory, which the borrow
-        // keeps alive; nobody writes to a tensor that is shared.
+        // SAFETY: a contiguous tensor of `len` numbers of this type in this process's memory, which
+        // the borrow keeps alive; nobody writes to a tensor that is shared.
         unsafe { std::slice::from_raw_parts(tensor.tensor.data_ptr().cast(), len) }
     }
 
-    fn values_mut(tensor: &mut TchTensor) -> &mut [f32] {
+    fn values_mut<T: Element>(tensor: &mut TchTensor) -> &mut [T] {
         if !tensor.can_mut() {
             *tensor = TchTensor::new(tensor.tensor.copy());
         }
         let len = tensor.tensor.numel();
-        debug_assert_eq!(tensor.dtype(), DType::F32);
+        assert_eq!(tensor.dtype(), T::DTYPE);
         if len == 0 {
             return &mut [];
         }
@@ -45,15 +46,43 @@ impl HostBackend for LibTorch {
         unsafe { std::slice::from_raw_parts_mut(tensor.tensor.data_ptr().cast(), len) }
     }
 
-    fn any(shape: Shape) -> TchTensor {
+    fn any<T: Element>(shape: Shape) -> TchTensor {
         let size: Vec<i64> = shape.iter().map(|size| *size as i64).collect();
-        TchTensor::new(tch::Tensor::empty(size, (Kind::Float, Device::Cpu)))
+        let kind = match T::DTYPE {
+            DType::BF16 => Kind::BFloat16,
+            _ => Kind::Float,
+        };
+        TchTensor::new(tch::Tensor::empty(size, (kind, Device::Cpu)))
     }
 }
 
-/// Whether the tensor lies in this process's memory.
-fn on_host<const D: usize>(x: &Tensor<LibTorch, D>) -> bool {
-    x.device() == LibTorchDevice::Cpu
+/// What a step is to run on.
+enum On {
+    /// This process's memory, f32.
+    Wide,
+    /// This process's memory, bf16.
+    Narrow,
+    /// A GPU, or another type.
+    Elsewhere,
+}
+
+fn place<const D: usize>(x: &Tensor<LibTorch, D>) -> On {
+    match (x.device(), x.dtype()) {
+        (LibTorchDevice::Cpu, DType::F32) => On::Wide,
+        (LibTorchDevice::Cpu, DType::BF16) => On::Narrow,
+        _ => On::Elsewhere,
+    }
+}
+
+/// A step of `host` in the type of its first operand, or the composed one.
+macro_rules! step {
+    ($first:expr, $name:ident($($argument:expr),*)) => {
+        match place(&$first) {
+            On::Wide => host::$name::<f32, Self>($($argument),*),
+            On::Narrow => host::$name::<bf16, Self>($($argument),*),
+            On::Elsewhere => composed::$name($($argument),*),
+        }
+    };
 }
 
 impl FusedOps for LibTorch {
@@ -69,37 +98,23 @@ impl FusedOps for LibTorch {
     }
 
     fn drop_out<const D: usize>(x: Tensor<Self, D>, dropped: &Dropped<Self, D>) -> Tensor<Self, D> {
-        match dropped {
-            Dropped::Key(_) => {
-                let dtype = x.dtype();
-                to(host::drop_out(wide(x), dropped), dtype)
-            }
-            Dropped::None | Dropped::Mask(_) => composed::drop_out(x, dropped),
+        match place(&x) {
+            On::Wide => host::drop_out::<f32, Self, D>(x, dropped),
+            On::Narrow => host::drop_out::<bf16, Self, D>(x, dropped),
+            On::Elsewhere => composed::drop_out(x, dropped),
         }
     }
 
     fn add_bias(x: Tensor<Self, 2>, bias: Tensor<Self, 1>) -> Tensor<Self, 2> {
-        match on_host(&x) && x.dtype() == DType::F32 {
-            true => host::add_bias(x, bias),
-            false => composed::add_bias(x, bias),
-        }
+        step!(x, add_bias(x, bias))
     }
 
     fn column_sums(x: Tensor<Self, 2>) -> Tensor<Self, 1> {
-        match on_host(&x) {
-            true => host::column_sums(wide(x)),
-            false => composed::column_sums(x),
-        }
+        step!(x, column_sums(x))
     }
 
     fn bias_gelu(product: Tensor<Self, 2>, bias: Tensor<Self, 1>) -> Tensor<Self, 2> {
-        match on_host(&product) {
-            true => {
-                let dtype = product.dtype();
-                to(host::bias_gelu(wide(product), bias), dtype)
-            }
-            false => composed::bias_gelu(product, bias),
-        }
+        step!(product, bias_gelu(product, bias))
     }
 
     fn bias_gelu_backward(
@@ -107,16 +122,15 @@ impl FusedOps for LibTorch {
         bias: Tensor<Self, 1>,
         grad: Tensor<Self, 2>,
     ) -> (Tensor<Self, 2>, Tensor<Self, 1>) {
-        if !on_host(&product) {
-            return composed::bias_gelu_backward(product, bias, grad);
-        }
-        let dtype = grad.dtype();
-        let (grad, bias) = host::bias_gelu_backward(wide(product), bias, wide(grad));
-        (to(grad, dtype), bias)
+        step!(product, bias_gelu_backward(product, bias, grad))
     }
 
     fn merge_heads(x: Tensor<Self, 4>) -> Tensor<Self, 3> {
-        plain::merge_heads(x)
+        match place(&x) {
+            On::Wide => host::merge_heads::<f32, Self>(x),
+            On::Narrow => host::merge_heads::<bf16, Self>(x),
+            On::Elsewhere => plain::merge_heads(x),
+        }
     }
 
     fn masked_softmax(
@@ -124,11 +138,7 @@ impl FusedOps for LibTorch {
         mask: Tensor<Self, 4>,
         scale: f64,
     ) -> Tensor<Self, 4> {
-        if !on_host(&scores) {
-            return composed::softmax(scores, mask, scale);
-        }
-        let dtype = scores.dtype();
-        to(host::softmax(wide(scores), mask, scale), dtype)
+        step!(scores, softmax(scores, mask, scale))
     }
 
     fn masked_softmax_backward(
@@ -137,12 +147,7 @@ impl FusedOps for LibTorch {
         scale: f64,
         dropped: &Dropped<Self, 4>,
     ) -> Tensor<Self, 4> {
-        if !on_host(&grad) {
-            return composed::softmax_backward(grad, probabilities, scale, dropped);
-        }
-        let dtype = grad.dtype();
-        let grad = host::softmax_backward(wide(grad), wide(probabilities), scale, dropped);
-        to(grad, dtype)
+        step!(grad, softmax_backward(grad, probabilities, scale, dropped))
     }
 
     fn residual_norm(
@@ -150,32 +155,29 @@ impl FusedOps for LibTorch {
         residual: Tensor<Self, 2>,
         parts: &NormParts<Self>,
     ) -> NormOutput<Self> {
-        match on_host(&product) {
-            true => host::residual_norm(wide(product), residual, parts),
-            false => composed::residual_norm(product, residual, parts),
-        }
+        step!(product, residual_norm(product, residual, parts))
     }
 
     fn residual_norm_backward(grad: Tensor<Self, 2>, saved: &SavedNorm<Self>) -> NormGrads<Self> {
-        if !on_host(&grad) {
-            return composed::residual_norm_backward(grad, saved);
+        match (place(&grad), saved.product_dtype) {
+            (On::Wide, DType::F32) => host::residual_norm_backward::<f32, Self>(grad, saved),
+            (On::Wide, DType::BF16) => host::residual_norm_backward::<bf16, Self>(grad, saved),
+            _ => composed::residual_norm_backward(grad, saved),
         }
-        let mut grads = host::residual_norm_backward(grad, saved);
-        grads.branch = to(grads.branch, saved.product_dtype);
-        grads
     }
 
     fn gather_rows(x: Tensor<Self, 2>, index: &RowIndex<Self>) -> Tensor<Self, 2> {
-        match on_host(&x) && x.dtype() == DType::F32 {
-            true => host::gather_rows(x, &index.host),
-            false => composed::gather_rows(x, index),
+        match place(&x) {
+            On::Wide => host::gather_rows::<f32, Self>(x, &index.host),
+            On::Narrow => host::gather_rows::<bf16, Self>(x, &index.host),
+            On::Elsewhere => composed::gather_rows(x, index),
         }
     }
 
     fn top_k(x: Tensor<Self, 2>, k: usize) -> TopK {
-        match on_host(&x) {
-            true => host::top_k(wide(x), k),
-            false => composed::top_k(x, k),
+        match place(&x) {
+            On::Wide | On::Narrow => host::top_k(wide(x), k),
+            On::Elsewhere => composed::top_k(x, k),
         }
     }
 
@@ -186,9 +188,9 @@ impl FusedOps for LibTorch {
         exp_avg: Tensor<Self, 1>,
         exp_avg_sq: Tensor<Self, 1>,
     ) -> [Tensor<Self, 1>; 3] {
-        match on_host(&parameter) {
-            true => host::adamw(step, [parameter, exp_avg, exp_avg_sq], grad),
-            false => plain::adamw(step, parameter, grad, exp_avg, exp_avg_sq),
+        match place(&parameter) {
+            On::Wide => host::adamw(step, [parameter, exp_avg, exp_avg_sq], grad),
+            _ => plain::adamw(step, parameter, grad, exp_avg, exp_avg_sq),
         }
     }
 }

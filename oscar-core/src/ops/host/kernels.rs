@@ -1,5 +1,5 @@
 //! Loops of the fused operations on the CPU: each passes once over memory where a composition of
-//! plain operations passes many times.
+//! plain operations passes many times. What is read and written narrow is computed in f32.
 //!
 //! Every function works on whole rows, so that callers may cut a tensor by rows over threads. What
 //! is summed over rows is summed per block of [`BLOCK`] rows and then over the blocks, whatever the
@@ -7,6 +7,7 @@
 
 use multiversion::multiversion;
 
+use super::element::Element;
 use super::math::{dot, erf, exp, max, normal_cdf, normal_density, random, sum};
 use crate::ops::backend::AdamWStep;
 use crate::ops::fused::KeyedDropout;
@@ -35,10 +36,10 @@ impl KeyedDropout {
     "x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma",
     "x86_64+avx2+fma"
 ))]
-pub(super) fn add_bias(rows: &mut [f32], bias: &[f32]) {
+pub(super) fn add_bias<T: Element>(rows: &mut [T], bias: &[f32]) {
     for row in rows.chunks_exact_mut(bias.len()) {
         for (value, bias) in row.iter_mut().zip(bias) {
-            *value += bias;
+            *value = T::narrow(value.wide() + bias);
         }
     }
 }
@@ -48,10 +49,10 @@ pub(super) fn add_bias(rows: &mut [f32], bias: &[f32]) {
     "x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma",
     "x86_64+avx2+fma"
 ))]
-pub(super) fn sum_rows(rows: &[f32], sums: &mut [f32]) {
+pub(super) fn sum_rows<T: Element>(rows: &[T], sums: &mut [f32]) {
     for row in rows.chunks_exact(sums.len()) {
         for (sum, value) in sums.iter_mut().zip(row) {
-            *sum += value;
+            *sum += value.wide();
         }
     }
 }
@@ -61,12 +62,12 @@ pub(super) fn sum_rows(rows: &[f32], sums: &mut [f32]) {
     "x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma",
     "x86_64+avx2+fma"
 ))]
-pub(super) fn bias_gelu(rows: &[f32], bias: &[f32], out: &mut [f32]) {
+pub(super) fn bias_gelu<T: Element>(rows: &[T], bias: &[f32], out: &mut [T]) {
     let width = bias.len();
     for (row, out) in rows.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
         for ((value, bias), out) in row.iter().zip(bias).zip(out) {
-            let x = value + bias;
-            *out = 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2));
+            let x = value.wide() + bias;
+            *out = T::narrow(0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)));
         }
     }
 }
@@ -76,30 +77,30 @@ pub(super) fn bias_gelu(rows: &[f32], bias: &[f32], out: &mut [f32]) {
     "x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma",
     "x86_64+avx2+fma"
 ))]
-pub(super) fn bias_gelu_backward(
-    rows: &[f32],
+pub(super) fn bias_gelu_backward<T: Element>(
+    rows: &[T],
     bias: &[f32],
-    grad: &[f32],
-    out: &mut [f32],
+    grad: &[T],
+    out: &mut [T],
     bias_grad: &mut [f32],
 ) {
     let width = bias.len();
     let rows = rows.chunks_exact(width).zip(grad.chunks_exact(width));
     for ((row, grad), out) in rows.zip(out.chunks_exact_mut(width)) {
         for (((value, bias), grad), out) in row.iter().zip(bias).zip(grad).zip(out.iter_mut()) {
-            let x = value + bias;
-            *out = grad * (normal_cdf(x) + x * normal_density(x));
+            let x = value.wide() + bias;
+            *out = T::narrow(grad.wide() * (normal_cdf(x) + x * normal_density(x)));
         }
         for (sum, value) in bias_grad.iter_mut().zip(out) {
-            *sum += *value;
+            *sum += value.wide();
         }
     }
 }
 
 /// What [`residual_norm`] reads.
-pub(super) struct NormInput<'a> {
+pub(super) struct NormInput<'a, T> {
     /// Rows of the branch, before its bias.
-    pub x: &'a [f32],
+    pub x: &'a [T],
     pub bias: &'a [f32],
     pub residual: &'a [f32],
     pub gamma: &'a [f32],
@@ -115,8 +116,8 @@ pub(super) struct NormInput<'a> {
     "x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma",
     "x86_64+avx2+fma"
 ))]
-pub(super) fn residual_norm(
-    input: &NormInput<'_>,
+pub(super) fn residual_norm<T: Element>(
+    input: &NormInput<'_, T>,
     out: &mut [f32],
     normalized: &mut [f32],
     inverse_std: &mut [f32],
@@ -153,15 +154,21 @@ pub(super) fn residual_norm(
 
 /// `residual + dropout(x + bias)` of one row.
 #[inline(always)]
-fn branch_row(input: &NormInput<'_>, first: usize, x: &[f32], residual: &[f32], out: &mut [f32]) {
+fn branch_row<T: Element>(
+    input: &NormInput<'_, T>,
+    first: usize,
+    x: &[T],
+    residual: &[f32],
+    out: &mut [f32],
+) {
     let values = x.iter().zip(input.bias).zip(residual).zip(out);
     if input.dropout.is_active() {
         for (index, (((x, bias), residual), out)) in values.enumerate() {
-            *out = residual + (x + bias) * input.dropout.factor(first + index);
+            *out = residual + (x.wide() + bias) * input.dropout.factor(first + index);
         }
     } else {
         for (((x, bias), residual), out) in values {
-            *out = residual + (x + bias);
+            *out = residual + (x.wide() + bias);
         }
     }
 }
@@ -189,10 +196,10 @@ pub(super) struct NormGrad<'a> {
     "x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma",
     "x86_64+avx2+fma"
 ))]
-pub(super) fn residual_norm_backward(
+pub(super) fn residual_norm_backward<T: Element>(
     input: &NormGrad<'_>,
     residual_grad: &mut [f32],
-    mut x_grad: Option<&mut [f32]>,
+    mut x_grad: Option<&mut [T]>,
     sums: &mut NormSums<'_>,
 ) {
     let width = input.gamma.len();
@@ -226,8 +233,12 @@ pub(super) fn residual_norm_backward(
                     .zip(sums.bias.iter_mut())
                     .enumerate()
                 {
-                    *x = out * input.dropout.factor(first + index);
-                    *bias += *x;
+                    let grad = match input.dropout.is_active() {
+                        true => out * input.dropout.factor(first + index),
+                        false => *out,
+                    };
+                    *x = T::narrow(grad);
+                    *bias += grad;
                 }
             }
             None => {
@@ -244,25 +255,27 @@ pub(super) fn residual_norm_backward(
     "x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma",
     "x86_64+avx2+fma"
 ))]
-pub(super) fn masked_softmax(
-    scores: &mut [f32],
+pub(super) fn masked_softmax<T: Element>(
+    scores: &mut [T],
     width: usize,
     scale: f32,
     mask: &[f32],
     mask_row: &dyn Fn(usize) -> usize,
 ) {
+    let mut wide = vec![0.0; width];
     for (index, row) in scores.chunks_exact_mut(width).enumerate() {
         let start = mask_row(index);
-        for (value, mask) in row.iter_mut().zip(&mask[start..start + width]) {
-            *value = *value * scale + mask;
+        let mask = &mask[start..start + width];
+        for ((wide, value), mask) in wide.iter_mut().zip(row.iter()).zip(mask) {
+            *wide = value.wide() * scale + mask;
         }
-        let greatest = max(row);
-        for value in row.iter_mut() {
+        let greatest = max(&wide);
+        for value in wide.iter_mut() {
             *value = exp(*value - greatest);
         }
-        let factor = 1.0 / sum(row);
-        for value in row.iter_mut() {
-            *value *= factor;
+        let factor = 1.0 / sum(&wide);
+        for (value, wide) in row.iter_mut().zip(&wide) {
+            *value = T::narrow(wide * factor);
         }
     }
 }
@@ -272,9 +285,14 @@ pub(super) fn masked_softmax(
     "x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma",
     "x86_64+avx2+fma"
 ))]
-pub(super) fn drop_out(values: &[f32], dropout: KeyedDropout, first: usize, out: &mut [f32]) {
+pub(super) fn drop_out<T: Element>(
+    values: &[T],
+    dropout: KeyedDropout,
+    first: usize,
+    out: &mut [T],
+) {
     for (index, (value, out)) in values.iter().zip(out).enumerate() {
-        *out = value * dropout.factor(first + index);
+        *out = T::narrow(value.wide() * dropout.factor(first + index));
     }
 }
 
@@ -283,27 +301,34 @@ pub(super) fn drop_out(values: &[f32], dropout: KeyedDropout, first: usize, out:
     "x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma",
     "x86_64+avx2+fma"
 ))]
-pub(super) fn masked_softmax_backward(
-    grad: &mut [f32],
-    probabilities: &[f32],
+pub(super) fn masked_softmax_backward<T: Element>(
+    grad: &mut [T],
+    probabilities: &[T],
     width: usize,
     scale: f32,
     dropout: KeyedDropout,
     first: usize,
 ) {
+    let [mut by_dropped, mut shares] = [(); 2].map(|()| vec![0.0; width]);
     let rows = grad
         .chunks_exact_mut(width)
         .zip(probabilities.chunks_exact(width));
     for (index, (grad, probabilities)) in rows.enumerate() {
+        for (wide, grad) in by_dropped.iter_mut().zip(grad.iter()) {
+            *wide = grad.wide();
+        }
+        for (wide, probability) in shares.iter_mut().zip(probabilities) {
+            *wide = probability.wide();
+        }
         if dropout.is_active() {
             let first = first + index * width;
-            for (index, grad) in grad.iter_mut().enumerate() {
+            for (index, grad) in by_dropped.iter_mut().enumerate() {
                 *grad *= dropout.factor(first + index);
             }
         }
-        let mean = dot(grad, probabilities);
-        for (grad, probability) in grad.iter_mut().zip(probabilities) {
-            *grad = (*grad - mean) * probability * scale;
+        let mean = dot(&by_dropped, &shares);
+        for ((grad, wide), probability) in grad.iter_mut().zip(&by_dropped).zip(&shares) {
+            *grad = T::narrow((wide - mean) * probability * scale);
         }
     }
 }

@@ -1,34 +1,37 @@
 //! The fused steps on tensors in this process's memory: rows over threads.
 
+mod element;
 mod kernels;
 mod math;
 mod select;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::{Shape, Tensor, TensorMetadata, TensorPrimitive};
+use burn::tensor::{DType, Shape, Tensor, TensorMetadata, TensorPrimitive};
 use rayon::prelude::*;
 
 use super::backend::AdamWStep;
 use super::fused::{Dropped, KeyedDropout, NormGrads, NormOutput, NormParts, SavedNorm};
 use super::random::next_key;
+pub(super) use element::Element;
 use kernels::{BLOCK, NormGrad, NormInput, NormSums};
 pub(super) use select::top_k;
 
-/// A backend whose tensors lie in this process's memory. All of these are f32.
+/// A backend whose tensors lie in this process's memory. The caller names the type of a tensor's
+/// elements.
 pub(super) trait HostBackend: Backend {
     /// The tensor in row-major order, from the start of a buffer of exactly its size.
     fn dense(tensor: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// The values of a [`dense`](Self::dense) tensor.
-    fn values(tensor: &FloatTensor<Self>) -> &[f32];
+    fn values<T: Element>(tensor: &FloatTensor<Self>) -> &[T];
 
     /// The values of a [`dense`](Self::dense) tensor, to be overwritten: first copied, if another
     /// tensor shares them.
-    fn values_mut(tensor: &mut FloatTensor<Self>) -> &mut [f32];
+    fn values_mut<T: Element>(tensor: &mut FloatTensor<Self>) -> &mut [T];
 
     /// A tensor of any values.
-    fn any(shape: Shape) -> FloatTensor<Self>;
+    fn any<T: Element>(shape: Shape) -> FloatTensor<Self>;
 }
 
 fn dense<H: HostBackend, const D: usize>(tensor: Tensor<H, D>) -> FloatTensor<H> {
@@ -59,7 +62,7 @@ fn key<B: Backend, const D: usize>(dropped: &Dropped<B, D>) -> KeyedDropout {
     }
 }
 
-pub(super) fn drop_out<H: HostBackend, const D: usize>(
+pub(super) fn drop_out<T: Element, H: HostBackend, const D: usize>(
     x: Tensor<H, D>,
     dropped: &Dropped<H, D>,
 ) -> Tensor<H, D> {
@@ -68,29 +71,32 @@ pub(super) fn drop_out<H: HostBackend, const D: usize>(
         return x;
     }
     let x = dense(x);
-    let mut out = H::any(x.shape());
+    let mut out = H::any::<T>(x.shape());
     let block = BLOCK * 64;
-    H::values_mut(&mut out)
+    H::values_mut::<T>(&mut out)
         .par_chunks_mut(block)
-        .zip(H::values(&x).par_chunks(block))
+        .zip(H::values::<T>(&x).par_chunks(block))
         .enumerate()
         .for_each(|(number, (out, x))| kernels::drop_out(x, dropout, number * block, out));
     wrap(out)
 }
 
-pub(super) fn add_bias<H: HostBackend>(x: Tensor<H, 2>, bias: Tensor<H, 1>) -> Tensor<H, 2> {
+pub(super) fn add_bias<T: Element, H: HostBackend>(
+    x: Tensor<H, 2>,
+    bias: Tensor<H, 1>,
+) -> Tensor<H, 2> {
     let (mut x, bias) = (dense(x), dense(bias));
     let bias = H::values(&bias);
-    H::values_mut(&mut x)
+    H::values_mut::<T>(&mut x)
         .par_chunks_mut(BLOCK * bias.len())
         .for_each(|rows| kernels::add_bias(rows, bias));
     wrap(x)
 }
 
-pub(super) fn column_sums<H: HostBackend>(x: Tensor<H, 2>) -> Tensor<H, 1> {
+pub(super) fn column_sums<T: Element, H: HostBackend>(x: Tensor<H, 2>) -> Tensor<H, 1> {
     let x = dense(x);
     let width = width::<H>(&x);
-    let partial: Vec<Vec<f32>> = H::values(&x)
+    let partial: Vec<Vec<f32>> = H::values::<T>(&x)
         .par_chunks(BLOCK * width)
         .map(|rows| {
             let mut sums = vec![0.0; width];
@@ -103,7 +109,7 @@ pub(super) fn column_sums<H: HostBackend>(x: Tensor<H, 2>) -> Tensor<H, 1> {
 
 /// The sum of the blocks' sums, in the order of the blocks.
 fn add_up<H: HostBackend>(partial: &[Vec<f32>], width: usize) -> FloatTensor<H> {
-    let mut total = H::any(Shape::from([width]));
+    let mut total = H::any::<f32>(Shape::from([width]));
     let sums = H::values_mut(&mut total);
     sums.fill(0.0);
     for block in partial {
@@ -112,31 +118,34 @@ fn add_up<H: HostBackend>(partial: &[Vec<f32>], width: usize) -> FloatTensor<H> 
     total
 }
 
-pub(super) fn bias_gelu<H: HostBackend>(product: Tensor<H, 2>, bias: Tensor<H, 1>) -> Tensor<H, 2> {
+pub(super) fn bias_gelu<T: Element, H: HostBackend>(
+    product: Tensor<H, 2>,
+    bias: Tensor<H, 1>,
+) -> Tensor<H, 2> {
     let (product, bias) = (dense(product), dense(bias));
-    let mut out = H::any(product.shape());
+    let mut out = H::any::<T>(product.shape());
     let bias = H::values(&bias);
     let block = BLOCK * bias.len();
-    H::values_mut(&mut out)
+    H::values_mut::<T>(&mut out)
         .par_chunks_mut(block)
-        .zip(H::values(&product).par_chunks(block))
+        .zip(H::values::<T>(&product).par_chunks(block))
         .for_each(|(out, rows)| kernels::bias_gelu(rows, bias, out));
     wrap(out)
 }
 
-pub(super) fn bias_gelu_backward<H: HostBackend>(
+pub(super) fn bias_gelu_backward<T: Element, H: HostBackend>(
     product: Tensor<H, 2>,
     bias: Tensor<H, 1>,
     grad: Tensor<H, 2>,
 ) -> (Tensor<H, 2>, Tensor<H, 1>) {
     let (product, bias, grad) = (dense(product), dense(bias), dense(grad));
-    let mut out = H::any(product.shape());
+    let mut out = H::any::<T>(product.shape());
     let bias = H::values(&bias);
     let block = BLOCK * bias.len();
-    let inputs = H::values(&product)
+    let inputs = H::values::<T>(&product)
         .par_chunks(block)
-        .zip(H::values(&grad).par_chunks(block));
-    let partial: Vec<Vec<f32>> = H::values_mut(&mut out)
+        .zip(H::values::<T>(&grad).par_chunks(block));
+    let partial: Vec<Vec<f32>> = H::values_mut::<T>(&mut out)
         .par_chunks_mut(block)
         .zip(inputs)
         .map(|(out, (rows, grad))| {
@@ -148,12 +157,12 @@ pub(super) fn bias_gelu_backward<H: HostBackend>(
     (wrap(out), wrap(add_up::<H>(&partial, bias.len())))
 }
 
-pub(super) fn merge_heads<H: HostBackend>(x: Tensor<H, 4>) -> Tensor<H, 3> {
+pub(super) fn merge_heads<T: Element, H: HostBackend>(x: Tensor<H, 4>) -> Tensor<H, 3> {
     let [batch, heads, seq, size] = x.dims();
     let x = dense(x);
-    let mut out = H::any(Shape::from([batch, seq, heads * size]));
-    let values = H::values(&x);
-    H::values_mut(&mut out)
+    let mut out = H::any::<T>(Shape::from([batch, seq, heads * size]));
+    let values = H::values::<T>(&x);
+    H::values_mut::<T>(&mut out)
         .par_chunks_mut((seq * heads * size).max(1))
         .enumerate()
         .for_each(|(row, out)| {
@@ -167,12 +176,15 @@ pub(super) fn merge_heads<H: HostBackend>(x: Tensor<H, 4>) -> Tensor<H, 3> {
     wrap(out)
 }
 
-pub(super) fn gather_rows<H: HostBackend>(x: Tensor<H, 2>, index: &[u32]) -> Tensor<H, 2> {
+pub(super) fn gather_rows<T: Element, H: HostBackend>(
+    x: Tensor<H, 2>,
+    index: &[u32],
+) -> Tensor<H, 2> {
     let [_, width] = x.dims();
     let x = dense(x);
-    let mut out = H::any(Shape::from([index.len(), width]));
-    let values = H::values(&x);
-    H::values_mut(&mut out)
+    let mut out = H::any::<T>(Shape::from([index.len(), width]));
+    let values = H::values::<T>(&x);
+    H::values_mut::<T>(&mut out)
         .par_chunks_mut((BLOCK * width).max(1))
         .zip(index.par_chunks(BLOCK))
         .for_each(|(out, index)| {
@@ -180,14 +192,14 @@ pub(super) fn gather_rows<H: HostBackend>(x: Tensor<H, 2>, index: &[u32]) -> Ten
                 let start = *row as usize * width;
                 match values.get(start..start + width) {
                     Some(row) => out.copy_from_slice(row),
-                    None => out.fill(0.0),
+                    None => out.fill(T::narrow(0.0)),
                 }
             }
         });
     wrap(out)
 }
 
-pub(super) fn softmax<H: HostBackend>(
+pub(super) fn softmax<T: Element, H: HostBackend>(
     scores: Tensor<H, 4>,
     mask: Tensor<H, 4>,
     scale: f64,
@@ -196,7 +208,7 @@ pub(super) fn softmax<H: HostBackend>(
     let [_, _, mask_queries, _] = mask.dims();
     let (mut scores, mask) = (dense(scores), dense(mask));
     let (mask, scale) = (H::values(&mask), scale as f32);
-    H::values_mut(&mut scores)
+    H::values_mut::<T>(&mut scores)
         .par_chunks_mut(BLOCK * keys)
         .enumerate()
         .for_each(|(block, rows)| {
@@ -211,7 +223,7 @@ pub(super) fn softmax<H: HostBackend>(
 }
 
 /// Writes the gradient by the scores in the place of the one by the (dropped) probabilities.
-pub(super) fn softmax_backward<H: HostBackend>(
+pub(super) fn softmax_backward<T: Element, H: HostBackend>(
     grad: Tensor<H, 4>,
     probabilities: Tensor<H, 4>,
     scale: f64,
@@ -221,9 +233,9 @@ pub(super) fn softmax_backward<H: HostBackend>(
     let (mut grad, probabilities) = (dense(grad), dense(probabilities));
     let width = width::<H>(&grad);
     let block = BLOCK * width;
-    H::values_mut(&mut grad)
+    H::values_mut::<T>(&mut grad)
         .par_chunks_mut(block)
-        .zip(H::values(&probabilities).par_chunks(block))
+        .zip(H::values::<T>(&probabilities).par_chunks(block))
         .enumerate()
         .for_each(|(number, (grad, probabilities))| {
             let (first, scale) = (number * block, scale as f32);
@@ -232,7 +244,7 @@ pub(super) fn softmax_backward<H: HostBackend>(
     wrap(grad)
 }
 
-pub(super) fn residual_norm<H: HostBackend>(
+pub(super) fn residual_norm<T: Element, H: HostBackend>(
     product: Tensor<H, 2>,
     residual: Tensor<H, 2>,
     parts: &NormParts<H>,
@@ -241,10 +253,13 @@ pub(super) fn residual_norm<H: HostBackend>(
     let [product, residual] = [product, residual].map(dense);
     let [bias, gamma, beta] = [&parts.bias, &parts.gamma, &parts.beta].map(|t| dense(t.clone()));
     let dropout = key(&parts.dropped);
-    let (mut out, mut normalized) = (H::any(product.shape()), H::any(product.shape()));
-    let mut inverse_std = H::any(Shape::from([rows]));
+    let (mut out, mut normalized) = (
+        H::any::<f32>(product.shape()),
+        H::any::<f32>(product.shape()),
+    );
+    let mut inverse_std = H::any::<f32>(Shape::from([rows]));
     let block = BLOCK * width;
-    let inputs = H::values(&product)
+    let inputs = H::values::<T>(&product)
         .par_chunks(block)
         .zip(H::values(&residual).par_chunks(block));
     H::values_mut(&mut out)
@@ -275,7 +290,7 @@ pub(super) fn residual_norm<H: HostBackend>(
     }
 }
 
-pub(super) fn residual_norm_backward<H: HostBackend>(
+pub(super) fn residual_norm_backward<T: Element, H: HostBackend>(
     grad: Tensor<H, 2>,
     saved: &SavedNorm<H>,
 ) -> NormGrads<H> {
@@ -284,12 +299,19 @@ pub(super) fn residual_norm_backward<H: HostBackend>(
     let [inverse_std, gamma] = [&saved.inverse_std, &saved.gamma].map(|t| dense(t.clone()));
     let dropout = key(&saved.dropped);
     let block = BLOCK * width;
-    let mut residual = H::any(grad.shape());
-    // Without dropout both gradients are the same.
-    let mut branch = dropout.is_active().then(|| H::any(grad.shape()));
-    let branches: Vec<Option<&mut [f32]>> = match &mut branch {
-        Some(branch) => H::values_mut(branch).chunks_mut(block).map(Some).collect(),
-        None => H::values(&grad).chunks(block).map(|_| None).collect(),
+    let mut residual = H::any::<f32>(grad.shape());
+    // Without dropout and in the same type both gradients are the same.
+    let separate = dropout.is_active() || T::DTYPE != DType::F32;
+    let mut branch = separate.then(|| H::any::<T>(grad.shape()));
+    let branches: Vec<Option<&mut [T]>> = match &mut branch {
+        Some(branch) => H::values_mut::<T>(branch)
+            .chunks_mut(block)
+            .map(Some)
+            .collect(),
+        None => H::values::<f32>(&grad)
+            .chunks(block)
+            .map(|_| None)
+            .collect(),
     };
     let inputs = H::values(&grad)
         .par_chunks(block)

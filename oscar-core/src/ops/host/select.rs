@@ -11,7 +11,7 @@ pub(in crate::ops) fn top_k<H: HostBackend>(x: Tensor<H, 2>, k: usize) -> TopK {
     let columns = x.dims()[1].max(1);
     let k = k.min(columns);
     let x = dense(x);
-    let rows: Vec<Vec<(u32, f32)>> = H::values(&x)
+    let rows: Vec<Vec<(u32, f32)>> = H::values::<f32>(&x)
         .par_chunks(columns)
         .map(|row| largest(row, k))
         .collect();

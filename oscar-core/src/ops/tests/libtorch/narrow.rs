@@ -69,3 +69,24 @@ fn the_scope_ends() {
     assert_eq!(Precision::Bf16.scope(dtype), DType::BF16);
     assert_eq!(dtype(), DType::F32);
 }
+
+/// Attention's probabilities and the gradient of its scores.
+fn attention(scores: &Tensor<B, 4>, projection: &Tensor<B, 4>) -> [Tensor<LibTorch, 4>; 2] {
+    let mask = Tensor::zeros([3, 1, 1, 19], &DEVICE);
+    let output = B::attention_probabilities(scores.clone(), mask, 0.5, 0.0);
+    let grads = (output.clone() * projection.clone()).sum().backward();
+    [output.inner(), scores.grad(&grads).unwrap()]
+}
+
+#[test]
+fn attention_is_near_f32() {
+    let (scores, projection) = (random([3, 2, 5, 19]), random([3, 2, 5, 19]).detach());
+    let narrow = Tensor::from_inner(scores.clone().inner().cast(DType::BF16)).require_grad();
+    let got = attention(&narrow, &projection.clone().cast(DType::BF16));
+    for (got, expected) in got.into_iter().zip(attention(&scores, &projection)) {
+        assert_eq!(got.dtype(), DType::BF16);
+        let norm = |x: Tensor<LibTorch, 4>| -> f32 { x.powi_scalar(2).sum().sqrt().into_scalar() };
+        let error = norm(got.cast(DType::F32) - expected.clone()) / norm(expected);
+        assert!(error > 0.0 && error < 0.02, "{error}");
+    }
+}
