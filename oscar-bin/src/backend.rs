@@ -59,7 +59,7 @@ pub struct Device {
     pub precisions: Vec<&'static str>,
 }
 
-/// The backends that are compiled in, the fastest first.
+/// The backends that are compiled in.
 pub fn compiled() -> Vec<Backend> {
     vec![
         #[cfg(feature = "cuda")]

@@ -10,8 +10,7 @@ use crate::Ending;
 use crate::backend;
 
 /// Lists the backends that this program was built with and the devices that each finds. The number
-/// is the one that --devices takes; the backends stand in the order in which `--backend auto` asks
-/// them.
+/// is the one that --devices takes.
 #[derive(Debug, Args)]
 pub struct DevicesArgs {
     /// Print them as one JSON document

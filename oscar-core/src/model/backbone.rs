@@ -161,9 +161,13 @@ impl<B: OscarBackend> Backbone<B> {
                 let [_, heads] = mask.dims();
                 mask.clone().narrow(0, index, 1).reshape([1, heads, 1, 1])
             });
-            let (output, probabilities) = layer.forward(hidden, &layout, mask.clone(), head_mask);
+            let look = match inspect.attentions || head_mask.is_some() {
+                true => Look::At { head_mask },
+                false => Look::Away,
+            };
+            let (output, probabilities) = layer.forward(hidden, &layout, mask.clone(), look);
             if inspect.attentions {
-                attentions.push(probabilities);
+                attentions.extend(probabilities);
             }
             hidden = output;
         }
@@ -334,18 +338,24 @@ impl<B: Backend> Layer<B> {
 }
 
 impl<B: OscarBackend> Layer<B> {
-    /// Rows `[rows, hidden]` to the same, and the attention probabilities.
+    /// Rows `[rows, hidden]` to the same, and the attention probabilities if they are looked at.
     fn forward(
         &self,
         hidden: Tensor<B, 2>,
         layout: &Layout<B>,
         mask: Tensor<B, 4>,
-        head_mask: Option<Tensor<B, 4>>,
-    ) -> (Tensor<B, 2>, Tensor<B, 4>) {
+        look: Look<B>,
+    ) -> (Tensor<B, 2>, Option<Tensor<B, 4>>) {
         let attention = &self.attention.self_attention;
-        let (context, probabilities) = attention.forward(hidden.clone(), layout, mask, head_mask);
+        let (context, probabilities) = attention.forward(hidden.clone(), layout, mask, look);
         (self.finish(context, hidden), probabilities)
     }
+}
+
+/// Whether a layer's attention probabilities are looked at or changed.
+enum Look<B: Backend> {
+    Away,
+    At { head_mask: Option<Tensor<B, 4>> },
 }
 
 /// How positions `[batch, seq]` are rows of a matrix: all of them, or those that are no padding.
@@ -448,15 +458,24 @@ impl<B: OscarBackend> SelfAttention<B> {
         hidden: Tensor<B, 2>,
         layout: &Layout<B>,
         mask: Tensor<B, 4>,
-        head_mask: Option<Tensor<B, 4>>,
-    ) -> (Tensor<B, 2>, Tensor<B, 4>) {
-        let heads = |layer: &Linear<B>| self.heads(layer, hidden.clone(), layout);
-        let scores = heads(&self.query).matmul(heads(&self.key).swap_dims(2, 3));
-        let mut probabilities = self.probabilities(scores, mask);
-        if let Some(head_mask) = head_mask {
-            probabilities = probabilities * head_mask;
-        }
-        let context = probabilities.clone().matmul(heads(&self.value));
+        look: Look<B>,
+    ) -> (Tensor<B, 2>, Option<Tensor<B, 4>>) {
+        let [query, key, value] = [&self.query, &self.key, &self.value]
+            .map(|layer| self.heads(layer, hidden.clone(), layout));
+        let (context, probabilities) = match look {
+            Look::Away => {
+                let read = B::attend([query, key, value], mask, self.scale(), self.dropout);
+                (read, None)
+            }
+            Look::At { head_mask } => {
+                let scores = query.matmul(key.swap_dims(2, 3));
+                let mut probabilities = self.probabilities(scores, mask);
+                if let Some(head_mask) = head_mask {
+                    probabilities = probabilities * head_mask;
+                }
+                (probabilities.clone().matmul(value), Some(probabilities))
+            }
+        };
         (layout.pack(B::merge_heads(context)), probabilities)
     }
 
@@ -466,10 +485,14 @@ impl<B: OscarBackend> SelfAttention<B> {
         B::split_heads(layout.unpack(projected), self.num_heads)
     }
 
-    fn probabilities(&self, scores: Tensor<B, 4>, mask: Tensor<B, 4>) -> Tensor<B, 4> {
+    /// Of the scores: 1 / sqrt(size of a head).
+    fn scale(&self) -> f64 {
         let [width, _] = self.query.weight.dims();
-        let scale = 1.0 / ((width / self.num_heads) as f64).sqrt();
-        B::attention_probabilities(scores, mask, scale, self.dropout)
+        1.0 / ((width / self.num_heads) as f64).sqrt()
+    }
+
+    fn probabilities(&self, scores: Tensor<B, 4>, mask: Tensor<B, 4>) -> Tensor<B, 4> {
+        B::attention_probabilities(scores, mask, self.scale(), self.dropout)
     }
 }
 

@@ -48,6 +48,23 @@ pub trait OscarBackend: Backend {
         dropout: f64,
     ) -> Tensor<Self, 4>;
 
+    /// What queries read of values: `dropout(softmax(query keyᵀ * scale + mask)) value`.
+    ///
+    /// # Shapes
+    ///
+    /// - query, output: `[batch, heads, queries, size]`
+    /// - key, value: `[batch, heads, keys, size]`
+    /// - mask: `[batch, 1, 1 or queries, keys]`; gets no gradient
+    fn attend(
+        [query, key, value]: [Tensor<Self, 4>; 3],
+        mask: Tensor<Self, 4>,
+        scale: f64,
+        dropout: f64,
+    ) -> Tensor<Self, 4> {
+        let scores = query.matmul(key.swap_dims(2, 3));
+        Self::attention_probabilities(scores, mask, scale, dropout).matmul(value)
+    }
+
     /// `LayerNorm(residual + dropout(x W + b))`: how each half of a layer ends.
     ///
     /// # Shapes

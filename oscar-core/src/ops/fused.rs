@@ -68,6 +68,16 @@ pub trait FusedOps: Backend {
         composed::softmax(scores, mask, scale)
     }
 
+    /// `softmax(query keyᵀ * scale + mask) value`, narrow, where no gradient is computed.
+    fn attend(
+        [query, key, value]: [Tensor<Self, 4>; 3],
+        mask: Tensor<Self, 4>,
+        scale: f64,
+    ) -> Tensor<Self, 4> {
+        let scores = query.matmul(key.swap_dims(2, 3));
+        Self::masked_softmax(scores, mask, scale).matmul(value)
+    }
+
     /// Gradient by the scores from the one by the dropped probabilities, narrow.
     fn masked_softmax_backward(
         grad: Tensor<Self, 4>,

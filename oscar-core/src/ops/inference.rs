@@ -41,6 +41,15 @@ impl<B: FusedOps> OscarBackend for B {
         B::masked_softmax(scores, mask, scale)
     }
 
+    fn attend(
+        inputs: [Tensor<Self, 4>; 3],
+        mask: Tensor<Self, 4>,
+        scale: f64,
+        _dropout: f64,
+    ) -> Tensor<Self, 4> {
+        <B as FusedOps>::attend(inputs, mask, scale)
+    }
+
     fn linear_residual_norm(
         x: Tensor<Self, 2>,
         weights: ResidualNorm<Self>,

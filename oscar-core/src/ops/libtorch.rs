@@ -3,7 +3,7 @@
 //! LibTorch multiplies the matrices. Its own steps between them are no faster than ours, and their
 //! dropout draws and keeps a mask.
 
-use burn::tensor::{DType, Shape, Tensor, TensorMetadata};
+use burn::tensor::{DType, Shape, Tensor, TensorMetadata, TensorPrimitive};
 use burn_tch::{LibTorch, LibTorchDevice, TchTensor};
 use half::bf16;
 use tch::{Device, Kind};
@@ -11,7 +11,7 @@ use tch::{Device, Kind};
 use super::backend::{AdamWStep, RowIndex, TopK};
 use super::fused::{Dropped, FusedOps, NormGrads, NormOutput, NormParts, SavedNorm};
 use super::host::{self, Element, HostBackend};
-use super::precision::wide;
+use super::precision::{to, wide};
 use super::{composed, plain};
 
 impl HostBackend for LibTorch {
@@ -139,6 +139,23 @@ impl FusedOps for LibTorch {
         scale: f64,
     ) -> Tensor<Self, 4> {
         step!(scores, softmax(scores, mask, scale))
+    }
+
+    fn attend(inputs: [Tensor<Self, 4>; 3], mask: Tensor<Self, 4>, scale: f64) -> Tensor<Self, 4> {
+        let mask = to(mask, inputs[0].dtype());
+        let [query, key, value, mask] = [&inputs[0], &inputs[1], &inputs[2], &mask]
+            .map(|tensor| tensor.clone().into_primitive().tensor().tensor);
+        let read = tch::Tensor::scaled_dot_product_attention(
+            &query,
+            &key,
+            &value,
+            Some(&mask),
+            0.0,
+            false,
+            scale,
+            false,
+        );
+        Tensor::from_primitive(TensorPrimitive::Float(TchTensor::new(read)))
     }
 
     fn masked_softmax_backward(
