@@ -18,7 +18,9 @@ use crate::launch::RunArgs;
 use crate::miniature::TasksArgs;
 use crate::model::ModelArgs;
 use crate::probe::ProbeArgs;
+use crate::runs_list::RunsArgs;
 use crate::score::ScoreArgs;
+use crate::shell::{CompletionsArgs, ManualArgs};
 
 /// Vision-language pre-training with object tags (Oscar, Oscar+), in Rust on Burn.
 #[derive(Debug, Parser)]
@@ -83,6 +85,12 @@ pub enum Command {
     Bench(BenchArgs),
     /// List the built-in recipes, or print one
     Recipes(RecipesArgs),
+    /// List the runs, or compare some
+    Runs(RunsArgs),
+    /// Print what lets a shell complete commands and flags
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    Manual(ManualArgs),
 }
 
 /// Pre-trains on masked tokens and the image-text relation. Without --config it runs the

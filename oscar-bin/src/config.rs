@@ -407,13 +407,25 @@ pub fn from_toml<C: DeserializeOwned>(text: &str) -> Result<C> {
     toml::from_str(text).context("cannot read the configuration as TOML")
 }
 
+/// Start of the first line of a run's configuration.
+const RECIPE: &str = "# Recipe: ";
+
+/// The name of the recipe that a run's configuration was made from, if it says so.
+pub fn recipe_of(config: &str) -> Option<&str> {
+    config.lines().next()?.strip_prefix(RECIPE)
+}
+
 /// Writes the resolved configuration: enough to repeat the run. A process that is killed meanwhile
 /// leaves the file before or after, never half of it.
-pub fn write(path: &Path, config: &impl Serialize) -> Result<()> {
+pub fn write(path: &Path, config: &impl Serialize, recipe: Option<&str>) -> Result<()> {
     let aside = path.with_extension("toml.tmp");
+    let mut text = to_toml(config)?;
+    if let Some(recipe) = recipe {
+        text.insert_str(0, &format!("{RECIPE}{}\n", recipe.escape_debug()));
+    }
     let write = || {
         let mut file = std::fs::File::create(&aside)?;
-        file.write_all(to_toml(config).map_err(std::io::Error::other)?.as_bytes())?;
+        file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&aside, path)
     };

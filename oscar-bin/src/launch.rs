@@ -141,6 +141,7 @@ pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Resu
     };
     let (recipe, directory) = processes.share((config::to_toml(&recipe)?, directory))?;
     let recipe = config::from_toml(&recipe)?;
+    let recipe = (source.name.as_str(), recipe);
     let ending = run(global, args, training, recipe, &directory, &mut processes)?;
     processes.leave();
     Ok(ending)
@@ -213,7 +214,7 @@ fn run<T: Training>(
     global: &Global,
     args: &RunArgs,
     training: T,
-    mut recipe: T::Recipe,
+    (name, mut recipe): (&str, T::Recipe),
     directory: &Path,
     group: &mut Processes,
 ) -> Result<Ending> {
@@ -222,7 +223,13 @@ fn run<T: Training>(
         false => RunDir::led_by_another(directory),
         true => {
             let run = RunDir::lock(directory)?;
-            config::write(&directory.join(CONFIG_FILE), &recipe)?;
+            let path = directory.join(CONFIG_FILE);
+            let own = args.resume.then(|| std::fs::read_to_string(&path));
+            let name = match &own {
+                Some(Ok(own)) => config::recipe_of(own),
+                _ => Some(name),
+            };
+            config::write(&path, &recipe, name)?;
             tracing::info!("run {}", directory.display());
             run
         }

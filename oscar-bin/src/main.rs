@@ -22,11 +22,14 @@ mod model;
 mod probe;
 mod processes;
 mod recipes;
+mod run_facts;
 mod runs;
+mod runs_list;
 mod sample;
 mod score;
 mod scores;
 mod session;
+mod shell;
 mod tasks;
 mod train;
 
@@ -62,6 +65,9 @@ fn main() -> ExitCode {
         Command::Devices(args) => devices::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Recipes(args) => recipes::run(args),
+        Command::Runs(args) => runs_list::run(args),
+        Command::Completions(args) => shell::completions(args),
+        Command::Manual(args) => shell::manual(args),
     };
     match result {
         Ok(Ending::Done) => ExitCode::SUCCESS,

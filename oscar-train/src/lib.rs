@@ -6,6 +6,7 @@
 
 mod dashboard;
 mod error;
+mod events;
 pub mod finetune;
 mod fit;
 mod loader;

@@ -2,7 +2,8 @@
 //!
 //! Burn's own file logger keeps a file per metric and epoch, starts it anew when a run resumes and
 //! panics when the disk is full. This one appends, forgets what a resumed run does again, and
-//! leaves a full disk to the next checkpoint, whose error can be returned.
+//! leaves a full disk to the next checkpoint, whose error can be returned. What it writes also goes
+//! into an event file for TensorBoard.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -15,12 +16,14 @@ use burn_train::metric::{MetricDefinition, MetricId, NumericEntry};
 use serde_json::{Map, Value, json};
 
 use crate::error::TrainError;
+use crate::events::EventFile;
 use crate::run::io;
 
 /// Writes `{"step":12,"split":"train","Loss":3.21,…}` lines and answers Burn's event store.
 pub struct MetricsLog {
     path: PathBuf,
     file: Option<File>,
+    events: Option<EventFile>,
     names: HashMap<MetricId, String>,
     /// Optimiser steps seen, those before a resume included.
     step: usize,
@@ -53,7 +56,7 @@ impl Values {
 
 impl MetricsLog {
     /// Opens the log of a run that goes on after `step` steps; lines of later steps, which the run
-    /// will do again, and a torn last line are dropped.
+    /// will do again, and a torn last line are dropped. The event file lies beside it.
     ///
     /// # Errors
     ///
@@ -68,6 +71,7 @@ impl MetricsLog {
         Ok(Self {
             path: path.into(),
             file: Some(file),
+            events: path.parent().map(|run| EventFile::after(run, step)),
             names: HashMap::new(),
             step,
             valid: Values::default(),
@@ -76,6 +80,15 @@ impl MetricsLog {
     }
 
     fn write(&mut self, split: &Split, metrics: Map<String, Value>) {
+        if let Some(events) = &mut self.events
+            && let Err(error) = events.write(self.step, &split.to_string(), &metrics)
+        {
+            tracing::warn!(
+                "cannot write TensorBoard's events beside {}: {error}; they are no longer logged",
+                self.path.display()
+            );
+            self.events = None;
+        }
         let mut line = Map::from_iter([
             ("step".to_string(), json!(self.step)),
             ("split".to_string(), json!(split.to_string())),
