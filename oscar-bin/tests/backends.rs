@@ -4,7 +4,9 @@
 mod support;
 
 use serde_json::Value;
-use support::{SMALL, Workplace, stderr};
+#[cfg(feature = "tch")]
+use support::SMALL;
+use support::{Workplace, stderr};
 
 #[test]
 fn devices_are_listed() {
