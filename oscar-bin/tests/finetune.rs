@@ -73,6 +73,7 @@ hidden_size = 32
 intermediate_size = 64
 initializer_range = 0.05
 hidden_dropout_prob = 0.0
+attention_probs_dropout_prob = 0.0
 
 [data]
 vocab = "vocab.txt"
