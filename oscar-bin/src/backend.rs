@@ -176,8 +176,7 @@ fn choose(args: &DeviceArgs) -> Result<Chosen> {
         #[cfg(feature = "tch")]
         BackendChoice::Tch => {
             let found = oscar_core::devices::libtorch::devices();
-            let shared = found[0].device == burn_tch::LibTorchDevice::Cpu;
-            select("tch", found, shared, args).map(Chosen::Tch)
+            select("tch", found, !torch_has_gpu(), args).map(Chosen::Tch)
         }
         #[cfg(feature = "wgpu")]
         BackendChoice::Wgpu => {
@@ -211,8 +210,7 @@ fn automatic(args: &DeviceArgs) -> Result<Chosen> {
         let hardware = oscar_core::devices::vulkan::devices()
             .is_ok_and(|found| found.first().is_some_and(|first| !software(first)));
         // LibTorch is asked first where it has a GPU.
-        let torch_gpu = cfg!(feature = "tch") && torch_has_gpu();
-        if hardware && !torch_gpu {
+        if hardware && !torch_has_gpu() {
             return with(BackendChoice::Wgpu);
         }
     }
@@ -229,11 +227,13 @@ fn automatic(args: &DeviceArgs) -> Result<Chosen> {
     }
 }
 
-#[cfg(feature = "wgpu")]
+#[cfg(feature = "tch")]
 fn torch_has_gpu() -> bool {
-    #[cfg(feature = "tch")]
-    return oscar_core::devices::libtorch::devices()[0].device != burn_tch::LibTorchDevice::Cpu;
-    #[cfg(not(feature = "tch"))]
+    oscar_core::devices::libtorch::devices()[0].device != burn_tch::LibTorchDevice::Cpu
+}
+
+#[cfg(all(feature = "wgpu", not(feature = "tch")))]
+fn torch_has_gpu() -> bool {
     false
 }
 

@@ -120,10 +120,7 @@ pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Resu
         directory.as_deref(),
     )
     .context(unusable)?;
-    backend::check(&DeviceArgs {
-        precision: Some(recipe.training().0.precision),
-        ..args.device.clone()
-    })?;
+    backend::check(&as_trained(args.device.clone(), &mut recipe))?;
     if args.print_config {
         if processes.leads() {
             write!(std::io::stdout(), "{}", config::to_toml(&recipe)?)?;
@@ -145,6 +142,14 @@ pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Resu
     let ending = run(global, args, training, recipe, &directory, &mut processes)?;
     processes.leave();
     Ok(ending)
+}
+
+/// The devices, in the precision of the recipe, where the flag has been merged.
+fn as_trained<C: Configuration>(device: DeviceArgs, recipe: &mut C) -> DeviceArgs {
+    DeviceArgs {
+        precision: Some(recipe.training().0.precision),
+        ..device
+    }
 }
 
 /// Divides the steps of the recipe among `world` workers.
@@ -237,10 +242,7 @@ fn run<T: Training>(
 
     let interrupter = Interrupter::new();
     session::stop_on_signal(interrupter.clone())?;
-    let device = DeviceArgs {
-        precision: Some(recipe.training().0.precision),
-        ..group.own_device(&args.device)?
-    };
+    let device = as_trained(group.own_device(&args.device)?, &mut recipe);
     let options = RunOptions {
         run,
         resume: args.resume,

@@ -6,15 +6,12 @@ use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use oscar_train::{Best, TrainState, checkpoints};
+use oscar_train::{Best, METRICS_FILE, TrainState, checkpoints};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use crate::config::recipe_of;
 use crate::runs::CONFIG_FILE;
-
-/// A line per step and per validation.
-pub const LOG_OF_METRICS: &str = "metrics.jsonl";
 
 /// The speed of a run is the median of so many of its newest steps.
 const RECENT: usize = 100;
@@ -155,16 +152,16 @@ struct Line {
 impl Log {
     fn read(run: &Path, best: Option<Best>) -> Result<Self> {
         let mut log = Self::default();
-        let file = match File::open(run.join(LOG_OF_METRICS)) {
+        let file = match File::open(run.join(METRICS_FILE)) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(log),
-            file => file.with_context(|| format!("cannot open {LOG_OF_METRICS}"))?,
+            file => file.with_context(|| format!("cannot open {METRICS_FILE}"))?,
         };
         let mut file = BufReader::new(file);
         let mut speeds = VecDeque::new();
         let mut line = Vec::new();
         for number in 1.. {
             line.clear();
-            let wrong = || format!("{LOG_OF_METRICS} line {number} is no line of a run's log");
+            let wrong = || format!("{METRICS_FILE} line {number} is no line of a run's log");
             file.read_until(b'\n', &mut line).with_context(wrong)?;
             // A line without an end is being written, or was torn by a kill.
             if !line.ends_with(b"\n") {

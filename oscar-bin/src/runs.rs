@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use oscar_train::METRICS_FILE;
 use serde::Serialize;
 use serde_json::Value as Json;
 
@@ -86,7 +87,7 @@ pub fn existing_run(runs: &Path, name: Option<&str>) -> Result<PathBuf> {
 /// Removes the directory of a run that failed before its first step, so that its name is free.
 /// What it does not know stays, and the directory with it.
 pub fn remove_unused(run: &Path) {
-    let metrics = run.join("metrics.jsonl");
+    let metrics = run.join(METRICS_FILE);
     let started = metrics.metadata().is_ok_and(|metadata| metadata.len() > 0)
         || ["checkpoint", "best", "last"]
             .iter()

@@ -7,11 +7,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use oscar_train::duration;
+use oscar_train::{METRICS_FILE, duration};
 use serde_json::{Map, Value as Json, json};
 
 use crate::Ending;
-use crate::run_facts::{Facts, LOG_OF_METRICS, State};
+use crate::run_facts::{Facts, State};
 use crate::runs::CONFIG_FILE;
 
 /// What stands where nothing is known.
@@ -95,7 +95,7 @@ fn find(runs: &Path) -> Result<Vec<Run>> {
             let modified = |file: &str| path.join(file).metadata().ok()?.modified().ok();
             found.push(Run {
                 name,
-                written: [LOG_OF_METRICS, CONFIG_FILE, "."]
+                written: [METRICS_FILE, CONFIG_FILE, "."]
                     .into_iter()
                     .find_map(modified),
                 facts: Facts::read(&path),

@@ -20,7 +20,7 @@ use crate::optim::AdamW;
 use crate::order::Shuffle;
 use crate::parallel::{Numbers, Team, Worker, Workers, fork, share_among, share_start};
 use crate::renderer::LineRenderer;
-use crate::run::{Best, FixedSettings, RunDir};
+use crate::run::{Best, FixedSettings, METRICS_FILE, RunDir};
 use crate::schedule::LinearSchedule;
 use crate::settings::{OptimizerConfig, TrainConfig};
 use crate::stats::{
@@ -196,7 +196,7 @@ where
     )?;
     let diverged = Arc::new(AtomicBool::new(false));
     let directory = fit.options.run.path().to_path_buf();
-    let metrics_path = directory.join("metrics.jsonl");
+    let metrics_path = directory.join(METRICS_FILE);
     let session = Session {
         run: fit.options.run,
         pace: Pace {

@@ -38,8 +38,8 @@ pub use parallel::Processes;
 pub use parallel::{Group, Lost, Workers, share_among};
 pub use renderer::{LineRenderer, bytes, duration};
 pub use run::{
-    Best, FixedSettings, MODEL_FILE, RunDir, TrainState, checkpoints, write_directory, write_file,
-    write_json,
+    Best, FixedSettings, METRICS_FILE, MODEL_FILE, RunDir, TrainState, checkpoints,
+    write_directory, write_file, write_json,
 };
 pub use schedule::{Decay, LinearSchedule, ScheduleOrder};
 pub use settings::{OptimizerConfig, TrainConfig};

@@ -27,6 +27,9 @@ const VERSION: u32 = 1;
 /// File of weights, in checkpoints and in `best/` and `last/`.
 pub const MODEL_FILE: &str = "model.safetensors";
 
+/// The log of a run: a line per step and per validation.
+pub const METRICS_FILE: &str = "metrics.jsonl";
+
 /// Where a run keeps its checkpoints.
 const CHECKPOINTS: &str = "checkpoint";
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";

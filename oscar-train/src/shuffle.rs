@@ -6,13 +6,13 @@
 
 use std::sync::{Arc, Mutex};
 
+use oscar_core::ops::mix;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::loader::lock;
 use crate::order::Shuffle;
-use crate::strategy::mix;
 
 /// Consecutive rows that stay together in a window, unless the window is smaller.
 const BLOCK: usize = 64;

@@ -18,6 +18,7 @@
 //! `benches/pytorch/lengths.py` is the same in Python: change both.
 
 use oscar_core::input::PaddingConfig;
+use oscar_core::ops::mix;
 
 use super::Work;
 
@@ -79,7 +80,7 @@ impl Lengths {
 
     /// The first `count` rows of a work whose rows stand by themselves.
     pub fn rows(self, work: Work, count: usize) -> Vec<Row> {
-        let mut draw = Draw(SEED);
+        let mut draw = Draw::new(SEED);
         (0..count).map(|_| self.row(work, &mut draw)).collect()
     }
 
@@ -107,7 +108,7 @@ impl Lengths {
 
     /// Some groups of images (text B and regions) with some captions (text A) each, for retrieval.
     pub fn groups(self, groups: usize, images: usize, captions: usize) -> Vec<Vec<Captioned>> {
-        let mut draw = Draw(SEED);
+        let mut draw = Draw::new(SEED);
         let caption = |draw: &mut Draw| match self {
             Self::Fixed { .. } => self.row(Work::Retrieval, draw).text_a,
             Self::Real => draw.between(9, 15),
@@ -129,16 +130,20 @@ pub struct Captioned {
     pub captions: Vec<usize>,
 }
 
-/// SplitMix64: a few lines in any language.
-struct Draw(u64);
+/// SplitMix64, a few lines in any language: how many numbers were drawn after a seed.
+struct Draw {
+    seed: u64,
+    drawn: u64,
+}
 
 impl Draw {
+    fn new(seed: u64) -> Self {
+        Self { seed, drawn: 0 }
+    }
+
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        self.drawn += 1;
+        mix(self.seed, self.drawn - 1)
     }
 
     /// A number from `least` to `most`.
@@ -154,7 +159,7 @@ mod tests {
     #[test]
     fn draws_are_those_of_splitmix64() {
         // The published test vector of seed 1234567.
-        let mut draw = Draw(1_234_567);
+        let mut draw = Draw::new(1_234_567);
         let found = [draw.next(), draw.next(), draw.next()];
         let expected = [
             6_457_827_717_110_365_317,

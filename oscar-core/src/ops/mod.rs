@@ -23,7 +23,7 @@ pub use backend::{AdamWStep, OscarBackend, ResidualNorm, RowIndex, TopK, TrainBa
 pub use fused::{Dropped, FusedOps, KeyedDropout, NormGrads, NormOutput, NormParts, SavedNorm};
 pub use precision::Precision;
 pub(crate) use precision::wide;
-pub use random::seed;
+pub use random::{mix, seed};
 
 #[cfg(feature = "cuda")]
 impl FusedOps for burn_cuda::Cuda {}

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use burn::data::dataloader::{DataLoader, DataLoaderIterator};
 use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
 use burn_train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
-use oscar_core::ops::TrainBackend;
+use oscar_core::ops::{TrainBackend, mix};
 
 use super::Team;
 use super::buckets::Buckets;
@@ -15,7 +15,7 @@ use crate::optim::{AdamW, clip_grad_norm};
 use crate::run::FixedSettings;
 use crate::schedule::LinearSchedule;
 use crate::stats::StepOutput;
-use crate::strategy::{ClipAt, Trainable, mix};
+use crate::strategy::{ClipAt, Trainable};
 
 /// What every worker of a run has alike.
 #[derive(Clone)]
