@@ -204,6 +204,10 @@ impl RegionSource for Shown {
         self.images.num_regions(row_in(&self.swap, row))
     }
 
+    fn image_key(&self, row: usize) -> String {
+        self.images.image_key(row_in(&self.swap, row))
+    }
+
     fn copy_regions(&self, row: usize, out: &mut [f32]) -> std::result::Result<(), SourceError> {
         let row = row_in(&self.swap, row);
         self.images.copy_regions(row, out)?;

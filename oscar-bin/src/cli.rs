@@ -18,6 +18,7 @@ use crate::launch::RunArgs;
 use crate::miniature::TasksArgs;
 use crate::model::ModelArgs;
 use crate::probe::ProbeArgs;
+use crate::report::ReportArgs;
 use crate::runs_list::RunsArgs;
 use crate::score::ScoreArgs;
 use crate::shell::{CompletionsArgs, ManualArgs};
@@ -85,6 +86,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// List the built-in recipes, or print one
     Recipes(RecipesArgs),
+    /// Write one HTML page of a run
+    Report(ReportArgs),
     /// List the runs, or compare some
     Runs(RunsArgs),
     /// Print what lets a shell complete commands and flags

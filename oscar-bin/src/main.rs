@@ -22,6 +22,7 @@ mod model;
 mod probe;
 mod processes;
 mod recipes;
+mod report;
 mod run_facts;
 mod runs;
 mod runs_list;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         Command::Devices(args) => devices::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Recipes(args) => recipes::run(args),
+        Command::Report(args) => report::run(&cli.global, args),
         Command::Runs(args) => runs_list::run(args),
         Command::Completions(args) => shell::completions(args),
         Command::Manual(args) => shell::manual(args),

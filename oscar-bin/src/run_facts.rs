@@ -149,25 +149,33 @@ struct Line {
     samples_per_second: Option<f64>,
 }
 
+/// Hands the whole lines of a run's log to `each`, in order; a run that has none yet has no line.
+pub fn read_log(run: &Path, mut each: impl FnMut(&[u8]) -> serde_json::Result<()>) -> Result<()> {
+    let file = match File::open(run.join(METRICS_FILE)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        file => file.with_context(|| format!("cannot open {METRICS_FILE}"))?,
+    };
+    let mut file = BufReader::new(file);
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        let wrong = || format!("{METRICS_FILE} line {number} is no line of a run's log");
+        file.read_until(b'\n', &mut line).with_context(wrong)?;
+        // A line without an end is being written, or was torn by a kill.
+        if !line.ends_with(b"\n") {
+            break;
+        }
+        each(&line).with_context(wrong)?;
+    }
+    Ok(())
+}
+
 impl Log {
     fn read(run: &Path, best: Option<Best>) -> Result<Self> {
         let mut log = Self::default();
-        let file = match File::open(run.join(METRICS_FILE)) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(log),
-            file => file.with_context(|| format!("cannot open {METRICS_FILE}"))?,
-        };
-        let mut file = BufReader::new(file);
         let mut speeds = VecDeque::new();
-        let mut line = Vec::new();
-        for number in 1.. {
-            line.clear();
-            let wrong = || format!("{METRICS_FILE} line {number} is no line of a run's log");
-            file.read_until(b'\n', &mut line).with_context(wrong)?;
-            // A line without an end is being written, or was torn by a kill.
-            if !line.ends_with(b"\n") {
-                break;
-            }
-            let read: Line = serde_json::from_slice(&line).with_context(wrong)?;
+        read_log(run, |line| {
+            let read: Line = serde_json::from_slice(line)?;
             log.step = read.step;
             if read.split == "train" {
                 log.loss = read.loss;
@@ -176,10 +184,11 @@ impl Log {
                     speeds.pop_front();
                 }
             } else if best.is_some_and(|best| best.step == read.step) {
-                log.best = serde_json::from_slice(&line).with_context(wrong)?;
+                log.best = serde_json::from_slice(line)?;
                 log.best.retain(|key, _| key != "step" && key != "split");
             }
-        }
+            Ok(())
+        })?;
         let speeds = speeds.make_contiguous();
         speeds.sort_by(f64::total_cmp);
         log.samples_per_second = speeds.get(speeds.len() / 2).copied();
@@ -188,7 +197,7 @@ impl Log {
 }
 
 /// Tables to dotted keys; the depth is that of the TOML reader, which bounds it.
-fn flatten(key: &str, value: Json, into: &mut Map<String, Json>) {
+pub fn flatten(key: &str, value: Json, into: &mut Map<String, Json>) {
     match value {
         Json::Object(table) => {
             for (name, value) in table {

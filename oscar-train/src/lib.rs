@@ -7,6 +7,7 @@
 mod dashboard;
 mod error;
 mod events;
+pub mod exhibit;
 pub mod finetune;
 mod fit;
 mod loader;

@@ -37,6 +37,10 @@ impl RegionSource for OfficialImages {
         }
         Ok(self.append_label_boxes(row, found.num_boxes, out)?)
     }
+
+    fn image_key(&self, row: usize) -> String {
+        self.keys().key(row).to_string()
+    }
 }
 
 impl ImageSource for OfficialImages {

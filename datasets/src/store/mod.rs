@@ -29,7 +29,8 @@ pub use writer::{Boxes, ImageRegions, StoreOptions, StoreWriter};
 /// Version of the files described above; a reader accepts no other.
 pub const FORMAT_VERSION: u32 = 1;
 
-pub(crate) const INDEX_FILE: &str = "index.safetensors";
+/// The file that makes a directory a region store.
+pub const INDEX_FILE: &str = "index.safetensors";
 pub(crate) const TAGS_FILE: &str = "tags.jsonl";
 
 /// The name of shard `number`.

@@ -350,6 +350,10 @@ impl RegionSource for RegionStore {
         self.copy_regions(row, out);
         Ok(())
     }
+
+    fn image_key(&self, row: usize) -> String {
+        self.key(row).to_string()
+    }
 }
 
 impl ImageSource for RegionStore {

@@ -71,6 +71,11 @@ pub trait RegionSource: Send + Sync {
     ///
     /// If the image cannot be read; `out` may have been written to by then.
     fn copy_regions(&self, row: usize, out: &mut [f32]) -> Result<(), SourceError>;
+
+    /// The key of image `row`; its number where the images have no keys.
+    fn image_key(&self, row: usize) -> String {
+        row.to_string()
+    }
 }
 
 /// One image's regions, still where they are stored: the batcher copies them, once.
@@ -105,6 +110,11 @@ impl RegionHandle {
     /// Values per region.
     pub fn dim(&self) -> usize {
         self.source.region_dim()
+    }
+
+    /// The key of the image.
+    pub fn image_key(&self) -> String {
+        self.source.image_key(self.row)
     }
 
     /// Copies the first `out.len() / dim` regions into `out`, a row-major `[regions, dim]`.

@@ -44,6 +44,11 @@ impl<B: OscarBackend> OscarForCaptioning<B> {
         }
     }
 
+    /// The backbone.
+    pub fn backbone(&self) -> &Backbone<B> {
+        &self.bert
+    }
+
     /// Vocabulary logits `[positions, vocab]` at `positions` `[positions]` of the flattened
     /// `[batch * seq]` sequence.
     pub fn forward(&self, input: OscarInput<B>, positions: Tensor<B, 1, Int>) -> Tensor<B, 2> {

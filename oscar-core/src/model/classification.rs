@@ -205,6 +205,14 @@ pub enum OscarClassifier<B: Backend> {
 }
 
 impl<B: OscarBackend> OscarClassifier<B> {
+    /// The backbone.
+    pub fn backbone(&self) -> &Backbone<B> {
+        match self {
+            Self::Sequence(model) => &model.bert,
+            Self::Pair(model) => &model.bert,
+        }
+    }
+
     /// Logits `[decisions, labels]`; a pair's sequences follow one another in `input`.
     pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
         match self {

@@ -130,7 +130,7 @@ impl<B: OscarBackend> Generator<'_, B> {
     }
 }
 
-fn search<B: OscarBackend>(
+pub(crate) fn search<B: OscarBackend>(
     model: &OscarForCaptioning<B>,
     input: OscarInput<B>,
     generation: &GenerationConfig,

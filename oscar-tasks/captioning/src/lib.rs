@@ -15,6 +15,7 @@ pub mod constraints;
 mod data;
 pub mod decode;
 mod error;
+mod exhibit;
 mod files;
 mod generate;
 mod judge;

@@ -7,6 +7,7 @@ use oscar_core::config::{ConfigError, ModelConfig, require};
 use oscar_core::input::{CaptionMasking, SequenceEncoder, SourceError};
 use oscar_core::model::CaptionLoss;
 use oscar_core::ops::{OscarBackend, TrainBackend};
+use oscar_train::exhibit::{Choice, Exhibit};
 use oscar_train::finetune::{
     AnyTask, EvaluateOptions, Evaluation, FinetuneConfig, FinetuneError, Job, Parts, Question,
     Role, TaskCheckpoint, Trained,
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::batch::CaptionSource;
 use crate::data::CaptionData;
 use crate::decode::GenerationConfig;
+use crate::exhibit;
 use crate::generate::{self, Generator};
 use crate::judge;
 use crate::model::{CIDER, CaptionModel, EXACT, REWARD, Settings};
@@ -297,5 +299,14 @@ impl AnyTask for Captioning {
         device: &B::Device,
     ) -> Result<Vec<(String, f32)>, FinetuneError> {
         generate::answer::<B>(checkpoint, question, device)
+    }
+
+    fn exhibit<B: OscarBackend>(
+        checkpoint: &TaskCheckpoint<Self>,
+        data: &CaptionData,
+        choice: &Choice,
+        device: &B::Device,
+    ) -> Result<Vec<Exhibit>, FinetuneError> {
+        exhibit::exhibit::<B>(checkpoint, data, choice, device)
     }
 }

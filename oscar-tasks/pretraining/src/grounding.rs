@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use oscar_core::input::{
     EncodedPair, Example, ExampleSeed, ExampleSource, InputError, PretrainBatcher, PretrainEncoder,
-    ProbeTargets,
+    ProbeTargets, Tokenizer,
 };
 use oscar_core::model::OscarForPretraining;
 use oscar_core::ops::OscarBackend;
@@ -38,6 +38,31 @@ impl Default for GroundingConfig {
             rate: 0.15,
             examples: 1000,
         }
+    }
+}
+
+impl GroundingConfig {
+    /// The tokens to mask.
+    ///
+    /// # Errors
+    ///
+    /// If a word is not one token of the vocabulary.
+    pub fn targets(&self, tokenizer: &Tokenizer) -> Result<ProbeTargets, UnknownWord> {
+        let id = |word: &String| {
+            tokenizer
+                .id(word)
+                .ok_or_else(|| UnknownWord { word: word.clone() })
+        };
+        let ids: HashSet<u32> = match self.words.is_empty() {
+            true => (0..tokenizer.vocab_size() as u32)
+                .filter(|id| !tokenizer.special().contains(*id))
+                .collect(),
+            false => self.words.iter().map(id).collect::<Result<_, _>>()?,
+        };
+        Ok(ProbeTargets {
+            ids,
+            rate: self.rate,
+        })
     }
 }
 
@@ -97,23 +122,8 @@ impl GroundingProbe {
         batcher: PretrainBatcher,
         seed: u64,
     ) -> Result<Self, UnknownWord> {
-        let tokenizer = encoder.tokenizer();
-        let id = |word: &String| {
-            tokenizer
-                .id(word)
-                .ok_or_else(|| UnknownWord { word: word.clone() })
-        };
-        let ids: HashSet<u32> = match config.words.is_empty() {
-            true => (0..tokenizer.vocab_size() as u32)
-                .filter(|id| !tokenizer.special().contains(*id))
-                .collect(),
-            false => config.words.iter().map(id).collect::<Result<_, _>>()?,
-        };
+        let targets = config.targets(encoder.tokenizer())?;
         let examples = config.examples.min(corpus.len());
-        let targets = ProbeTargets {
-            ids,
-            rate: config.rate,
-        };
         Ok(Self {
             corpus,
             encoder,

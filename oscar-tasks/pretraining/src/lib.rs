@@ -5,7 +5,9 @@
 mod config;
 mod corpora;
 mod data;
+mod exhibit;
 mod grounding;
+mod held_out;
 mod probe;
 mod run;
 mod share;
@@ -13,6 +15,7 @@ mod task;
 
 pub use config::{CorpusConfig, DataConfig, ExtraConfig, MixConfig, PretrainConfig, PretrainError};
 pub use data::PretrainSource;
+pub use exhibit::exhibit;
 pub use grounding::{Grounding, GroundingConfig, GroundingProbe, Shown, UnknownWord};
 pub use probe::{Probed, probe};
 pub use run::{PretrainReport, pretrain};

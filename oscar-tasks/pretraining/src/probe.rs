@@ -4,21 +4,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use oscar_core::checkpoint::{self, RandomInit};
-use oscar_core::config::ModelConfig;
-use oscar_core::input::{
-    ExampleSeed, ExampleSource, InputError, PretrainBatcher, PretrainEncoder, Tokenizer,
-};
+use oscar_core::input::{ExampleSeed, ExampleSource, InputError, PretrainBatcher, PretrainEncoder};
 use oscar_core::model::OscarForPretraining;
 use oscar_core::ops::OscarBackend;
-use oscar_train::{MODEL_FILE, TrainError, checkpoints};
+use oscar_train::checkpoints;
 use serde::Serialize;
 
 use crate::config::{PretrainConfig, PretrainError};
-use crate::corpora::open_validation;
 use crate::grounding::{GroundingProbe, Shown};
+use crate::held_out::{HeldOut, load};
 use crate::share::{Share, Tally};
-use crate::task::{PretrainingTask, hits};
+use crate::task::hits;
 
 /// Examples per batch.
 const BATCH: usize = 64;
@@ -54,18 +50,12 @@ pub fn probe<B: OscarBackend>(
     device: &B::Device,
 ) -> Result<Vec<Probed>, PretrainError> {
     let last = directory.join("last");
-    let model = ModelConfig::from_file(last.join("config.json")).map_err(PretrainError::Model)?;
-    let tokenizer = Arc::new(Tokenizer::from_vocab_file(last.join("vocab.txt"))?);
-    let (corpus, region_dim) = open_validation(&config.data)?;
-    if region_dim != model.img_feature_dim {
-        return Err(PretrainError::RegionDim {
-            key: "data.validation".into(),
-            found: region_dim,
-            expected: model.img_feature_dim,
-        });
-    }
-    let encoder = Arc::new(PretrainEncoder::new(tokenizer, config.encoder.clone())?);
-    let batcher = PretrainBatcher::new(&encoder, config.padding)?;
+    let HeldOut {
+        model,
+        corpus,
+        encoder,
+        batcher,
+    } = HeldOut::open(config, &last)?;
     let grounding = GroundingProbe::new(
         &config.grounding,
         corpus.clone(),
@@ -87,9 +77,7 @@ pub fn probe<B: OscarBackend>(
     let mut probed = Vec::new();
     for (done, (step, path)) in weights.iter().enumerate() {
         progress(done, weights.len());
-        let task = PretrainingTask::<B>::new(&model, device);
-        let (task, _) = checkpoint::load(task, path.join(MODEL_FILE), &RandomInit::Refuse)
-            .map_err(TrainError::from)?;
+        let task = load::<B>(&model, path, device)?;
         probed.push(prober.measure(task.model(), *step, device)?);
     }
     progress(weights.len(), weights.len());

@@ -3,16 +3,18 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use burn::tensor::activation;
+use burn::tensor::{Tensor, activation};
 use oscar_core::config::{ConfigError, ModelConfig};
-use oscar_core::input::{SequenceEncoder, SourceError};
+use oscar_core::input::{ExampleSeed, SequenceEncoder, SourceError};
 use oscar_core::ops::{OscarBackend, TrainBackend};
 
+use super::evaluate::argmax;
 use super::job::{Job, Parts, Trained};
 use super::{
-    ACCURACY, AnyTask, EvaluateOptions, Evaluation, FinetuneConfig, FinetuneError, FinetuneModel,
-    FinetuneSource, Question, Role, Task, TaskCheckpoint, TaskData,
+    ACCURACY, AnyTask, EncodedRow, EvaluateOptions, Evaluation, FinetuneConfig, FinetuneError,
+    FinetuneModel, FinetuneSource, Question, Role, Target, Task, TaskCheckpoint, TaskData,
 };
+use crate::exhibit::{Choice, Exhibit, look};
 
 /// Part of every classifier that its start weights lack, and that may start random.
 const HEAD: &str = "classifier";
@@ -129,18 +131,117 @@ impl<T: Task> AnyTask for T {
         }
         let model = load::<B, T>(checkpoint, device)?;
         let input = checkpoint.encoder.batch(&sequences, device)?;
-        let logits = model.model().forward(input);
-        // A model with a single label gives the score itself.
-        let probabilities = match names.len() {
-            1 => logits,
-            _ => activation::softmax(logits, 1),
-        };
-        let probabilities: Vec<f32> = probabilities.into_data().iter::<f32>().collect();
-        let mut ranked: Vec<(String, f32)> = names.into_iter().zip(probabilities).collect();
-        ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-        ranked.truncate(question.top);
-        Ok(ranked)
+        let mut probabilities = probabilities(model.model().forward(input));
+        let of_classes = names.into_iter().zip(probabilities.remove(0));
+        Ok(ranked(of_classes, question.top))
     }
+
+    fn exhibit<B: OscarBackend>(
+        checkpoint: &TaskCheckpoint<Self>,
+        data: &Self::Data,
+        choice: &Choice,
+        device: &B::Device,
+    ) -> Result<Vec<Exhibit>, FinetuneError> {
+        let names = checkpoint.task.class_names();
+        let names = names.map_err(FinetuneError::Evaluate)?;
+        let model = load::<B, T>(checkpoint, device)?;
+        let exhibit = |(index, attention)| {
+            let seed = ExampleSeed { seed: 0, epoch: 0 };
+            let rows = data.example(index, seed)?;
+            let sequences = rows.iter().flat_map(|row| row.sequences.iter().cloned());
+            let sequences: Vec<_> = sequences.collect();
+            let input = checkpoint.encoder.batch(&sequences, device)?;
+            let probabilities = probabilities(model.model().forward(input));
+            let judged = Judged::new(&rows, probabilities, &names, &checkpoint.encoder);
+            let shown = &rows[judged.best].sequences;
+            let input = checkpoint.encoder.batch(shown, device)?;
+            let tokenizer = checkpoint.encoder.tokenizer();
+            let backbone = model.model().backbone();
+            let (_, sights) = look(backbone, input, (shown, tokenizer), attention)?;
+            Ok(Exhibit {
+                origin: shown.first().map_or(String::new(), |s| s.origin.clone()),
+                sights,
+                truth: judged.truth,
+                answers: judged.answers.into_iter().take(choice.top).collect(),
+            })
+        };
+        let exhibits: Result<Vec<_>, SourceError> = choice.rows(data.len()).map(exhibit).collect();
+        exhibits.map_err(FinetuneError::Evaluate)
+    }
+}
+
+/// What a model makes of an example.
+struct Judged {
+    /// The decision that is shown: of several that compete the best.
+    best: usize,
+    truth: Vec<String>,
+    answers: Vec<(String, f32)>,
+}
+
+impl Judged {
+    fn new(
+        rows: &[EncodedRow],
+        probabilities: Vec<Vec<f32>>,
+        names: &[String],
+        encoder: &SequenceEncoder,
+    ) -> Self {
+        if let [row] = rows {
+            let right = match &row.target {
+                None => Vec::new(),
+                Some(Target::Class(class)) => vec![(*class, 1.0)],
+                Some(Target::Scores(scores)) => scores.clone(),
+            };
+            let name = |class: u32| Some(names.get(class as usize)?.clone());
+            let right = right
+                .iter()
+                .filter_map(|(c, score)| Some((name(*c)?, *score)));
+            let truth = ranked(right.filter(|(_, score)| *score > 0.0), usize::MAX);
+            let of_classes = probabilities.into_iter().flatten();
+            return Self {
+                best: 0,
+                truth: truth.into_iter().map(|(name, _)| name).collect(),
+                answers: ranked(names.iter().cloned().zip(of_classes), usize::MAX),
+            };
+        }
+        // Several texts compete; the last class says that one matches.
+        let text = |row: &EncodedRow| {
+            let sequence = row.sequences.first();
+            sequence.map_or(String::new(), |sequence| {
+                let text_a = sequence.input_ids.iter().zip(&sequence.token_type_ids);
+                let text_a = text_a.filter_map(|(id, kind)| (*kind == 0).then_some(*id));
+                encoder.tokenizer().decode(&text_a.collect::<Vec<_>>())
+            })
+        };
+        let scores = probabilities.iter().map(|row| row.last().copied());
+        let scores: Vec<f32> = scores.map(Option::unwrap_or_default).collect();
+        let right = rows
+            .iter()
+            .filter(|row| row.target == Some(Target::Class(1)));
+        Self {
+            best: argmax(&scores),
+            truth: right.map(text).collect(),
+            answers: ranked(rows.iter().map(text).zip(scores), usize::MAX),
+        }
+    }
+}
+
+/// The likeliest first.
+fn ranked(names: impl Iterator<Item = (String, f32)>, top: usize) -> Vec<(String, f32)> {
+    let mut ranked: Vec<(String, f32)> = names.collect();
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+    ranked.truncate(top);
+    ranked
+}
+
+/// Of `logits` `[decisions, labels]`; a single label is the score itself.
+fn probabilities<B: OscarBackend>(logits: Tensor<B, 2>) -> Vec<Vec<f32>> {
+    let [_, labels] = logits.dims();
+    let probabilities = match labels {
+        1 => logits,
+        _ => activation::softmax(logits, 1),
+    };
+    let values: Vec<f32> = probabilities.into_data().iter::<f32>().collect();
+    values.chunks_exact(labels).map(<[f32]>::to_vec).collect()
 }
 
 fn load<B: OscarBackend, T: Task>(

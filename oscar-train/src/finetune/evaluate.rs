@@ -65,7 +65,7 @@ impl Logits {
 }
 
 /// Where the largest value stands; of equal ones the first.
-fn argmax(values: &[f32]) -> usize {
+pub(super) fn argmax(values: &[f32]) -> usize {
     let mut best = 0;
     for (index, value) in values.iter().enumerate() {
         if *value > values[best] {

@@ -12,6 +12,7 @@ use super::job::{Job, Trained};
 use super::{
     EvaluateOptions, Evaluation, FinetuneConfig, FinetuneError, Role, Split, TaskCheckpoint,
 };
+use crate::exhibit::{Choice, Exhibit};
 
 /// A task that can be fine-tuned, and its section of the recipe, `[task]`.
 ///
@@ -94,6 +95,18 @@ pub trait AnyTask:
         question: &Question,
         device: &B::Device,
     ) -> Result<Vec<(String, f32)>, FinetuneError>;
+
+    /// Examples of `data` as the weights of `checkpoint` see them, and what they make of them.
+    ///
+    /// # Errors
+    ///
+    /// If the weights or an example cannot be read.
+    fn exhibit<B: OscarBackend>(
+        checkpoint: &TaskCheckpoint<Self>,
+        data: &Self::Data,
+        choice: &Choice,
+        device: &B::Device,
+    ) -> Result<Vec<Exhibit>, FinetuneError>;
 }
 
 /// Something to ask about images.

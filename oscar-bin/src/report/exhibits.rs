@@ -1,0 +1,198 @@
+//! Examples as HTML: the pictures with their regions, the words, what the model makes of them, and
+//! what attends to what.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use maud::{Markup, html};
+use oscar_datasets::draw::color;
+use oscar_train::exhibit::{Exhibit, Part, Region, Sight, Token};
+
+use super::gallery::Gallery;
+use super::map::class_of;
+
+/// Of more regions than this only those that are attended to have their names written.
+const NAMED: usize = 14;
+/// Width of a picture in the page's own pixels.
+const WIDTH: f32 = 360.0;
+/// Colour of a region of no known class.
+const UNNAMED: [u8; 3] = [110, 110, 110];
+/// Of an image of unknown size.
+const UNKNOWN: (u32, u32) = (400, 300);
+
+/// One example.
+pub fn exhibit(exhibit: &Exhibit, gallery: &mut Gallery) -> Result<Markup> {
+    let sights = exhibit.sights.iter().map(|shown| sight(shown, gallery));
+    let sights = sights.collect::<Result<Vec<_>>>()?;
+    let right = |answer: &String| exhibit.truth.contains(answer);
+    Ok(html! {
+        article.exhibit {
+            @for sight in sights { (sight) }
+            @if !exhibit.answers.is_empty() {
+                table.answers {
+                    @for (answer, probability) in &exhibit.answers {
+                        tr.right[right(answer)] {
+                            td.bar { span style=(bar(*probability)) {} }
+                            td.number { (format!("{probability:.3}")) }
+                            td { (answer) }
+                        }
+                    }
+                }
+            }
+            @if !exhibit.truth.is_empty() {
+                p.truth { "right: " (exhibit.truth.join(" · ")) }
+            }
+            p.origin { (exhibit.origin) }
+        }
+    })
+}
+
+fn bar(share: f32) -> String {
+    format!("width:{:.1}%", share.clamp(0.0, 1.0) * 100.0)
+}
+
+/// One sequence. Its positions are numbered through tokens and regions: `data-at`.
+fn sight(sight: &Sight, gallery: &mut Gallery) -> Result<Markup> {
+    let mut images: BTreeMap<&str, Vec<(usize, &Region)>> = BTreeMap::new();
+    for (at, region) in sight.regions.iter().enumerate() {
+        let at = sight.tokens.len() + at;
+        images.entry(&region.image).or_default().push((at, region));
+    }
+    let pictures = images
+        .iter()
+        .map(|(key, regions)| picture(key, regions, gallery));
+    let pictures = pictures.collect::<Result<Vec<_>>>()?;
+    let layers = sight.attention.len();
+    let attention = quantised(sight);
+    Ok(html! {
+        div.sight data-positions=(sight.len()) data-layers=(layers) data-attention=(attention) {
+            @for picture in pictures { (picture) }
+            div.words {
+                p.text { (tokens(sight, |part| part != Part::Tags)) }
+                @if sight.tokens.iter().any(|token| token.part == Part::Tags) {
+                    p.tags { (tokens(sight, |part| part == Part::Tags)) }
+                }
+            }
+        }
+    })
+}
+
+fn tokens(sight: &Sight, wanted: impl Fn(Part) -> bool) -> Markup {
+    let all = sight.tokens.iter().enumerate();
+    html! {
+        @for (at, shown) in all.filter(|(_, token)| wanted(token.part)) { (token(at, shown)) " " }
+    }
+}
+
+fn token(at: usize, token: &Token) -> Markup {
+    let kind = match (&token.masked, token.part) {
+        (Some(_), _) => "masked",
+        (None, Part::Special) => "special",
+        (None, _) => "plain",
+    };
+    html! {
+        span.token.(kind) data-at=(at) tabindex="0" {
+            @match &token.masked {
+                None => { (token.text) }
+                Some((truth, guesses)) => {
+                    @let hit = guesses.first().is_some_and(|(guess, _)| guess == truth);
+                    span.guess.hit[hit].miss[!hit] { (guesses.first().map_or("", |(guess, _)| guess)) }
+                    span.guesses {
+                        "masked: " b { (truth) }
+                        @for (guess, probability) in guesses {
+                            br; (format!("{probability:.3}  ")) (guess)
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A picture with boxes, as one drawing whose unit is the picture's pixel.
+fn picture(key: &str, regions: &[(usize, &Region)], gallery: &mut Gallery) -> Result<Markup> {
+    let image = gallery.find(key)?;
+    let picture = match &image {
+        Some(image) => gallery.picture(key, image)?,
+        None => None,
+    };
+    let size = image.as_ref().map(|image| image.size);
+    let (width, height) = size
+        .filter(|size| size.0 > 0 && size.1 > 0)
+        .unwrap_or(UNKNOWN);
+    let scale = width as f32 / WIDTH;
+    let class = |region| image.as_ref().and_then(|image| class_of(region, image));
+    let mut classes: Vec<&str> = image
+        .iter()
+        .flat_map(|image| &image.tags)
+        .map(|tag| &*tag.class)
+        .collect();
+    classes.sort_unstable();
+    classes.dedup();
+    let of_class = |name| classes.binary_search(&name).map_or(UNNAMED, color);
+    let boxes = regions.iter().filter_map(|(at, region)| {
+        let [x1, y1, x2, y2] = region.relative?;
+        let name = class(region);
+        let [r, g, b] = name.map_or(UNNAMED, of_class);
+        Some(html! {
+            g.region data-at=(at) style=(format!("color:rgb({r},{g},{b})")) {
+                title { "region " (at) " " (name.unwrap_or_default()) }
+                rect x=(x1 * width as f32) y=(y1 * height as f32)
+                    width=((x2 - x1).max(0.0) * width as f32)
+                    height=((y2 - y1).max(0.0) * height as f32) stroke-width=(2.0 * scale) {}
+                @if let Some(name) = name {
+                    text x=(x1 * width as f32 + 2.0 * scale) y=(y1 * height as f32 - 3.0 * scale)
+                        font-size=(11.0 * scale) { (name) }
+                }
+            }
+        })
+    });
+    // Small boxes over large ones, so that each can be pointed at.
+    let area = |region: &Region| {
+        region
+            .relative
+            .map_or(0.0, |b| (b[2] - b[0]) * (b[3] - b[1]))
+    };
+    let mut drawn: Vec<(f32, Markup)> = regions
+        .iter()
+        .filter(|(_, region)| region.relative.is_some())
+        .map(|(_, region)| area(region))
+        .zip(boxes)
+        .collect();
+    drawn.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let many = regions.len() > NAMED;
+    Ok(html! {
+        figure {
+            svg.picture.many[many] viewBox=(format!("{} {} {} {}", 0, -14.0 * scale, width, height as f32 + 14.0 * scale)) {
+                @match &picture {
+                    Some((kind, bytes)) => {
+                        @let data = base64_simd::STANDARD.encode_to_string(bytes);
+                        image width=(width) height=(height) preserveAspectRatio="none"
+                            href=(format!("data:{kind};base64,{data}")) {}
+                    }
+                    None => { rect.blank width=(width) height=(height) {} }
+                }
+                @for (_, drawn) in drawn { (drawn) }
+            }
+            figcaption { (key) @if picture.is_none() { " (no picture at hand)" } }
+        }
+    })
+}
+
+/// Attention as bytes: of each layer and position the share of its strongest in 255ths, base64.
+fn quantised(sight: &Sight) -> String {
+    let positions = sight.len().max(1);
+    let mut bytes = Vec::with_capacity(sight.attention.len() * positions * positions);
+    for row in sight
+        .attention
+        .iter()
+        .flat_map(|layer| layer.chunks(positions))
+    {
+        let strongest = row.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+        bytes.extend(
+            row.iter()
+                .map(|value| (value / strongest * 255.0).round() as u8),
+        );
+    }
+    base64_simd::STANDARD.encode_to_string(&bytes)
+}

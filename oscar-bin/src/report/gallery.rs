@@ -1,0 +1,123 @@
+//! Pictures and tags of the images that examples name.
+
+use std::collections::HashMap;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use image::codecs::jpeg::JpegEncoder;
+use image::imageops::FilterType;
+use image::{DynamicImage, ImageFormat, RgbImage};
+use oscar_datasets::RegionStore;
+use oscar_datasets::draw::{Pictures, recorded_pictures};
+use oscar_datasets::store::{INDEX_FILE, Tag};
+
+/// Longest side of a picture in the page; larger ones are made smaller.
+const LONGEST: u32 = 640;
+/// Up to this side pictures are kept as they are, without loss.
+const SMALL: u32 = 200;
+const QUALITY: u8 = 85;
+
+/// Images by key.
+#[derive(Default)]
+pub struct Gallery {
+    stores: Vec<Arc<RegionStore>>,
+    /// Where the user says that pictures are.
+    named: Option<Pictures>,
+    /// Where data sets say so, by their stores.
+    recorded: HashMap<PathBuf, Option<Pictures>>,
+    found: usize,
+}
+
+/// What is known of an image.
+pub struct Image {
+    /// Width and height in pixels; 0 if unknown.
+    pub size: (u32, u32),
+    pub tags: Vec<Tag>,
+    store: PathBuf,
+}
+
+impl Gallery {
+    /// Of the region stores among `paths`; with pictures from `images`, else from where the data
+    /// sets say.
+    pub fn open(paths: &[PathBuf], images: Option<&Path>) -> Result<Self> {
+        let mut gallery = Self {
+            named: images.map(Pictures::open).transpose()?,
+            ..Self::default()
+        };
+        for path in paths {
+            // Images may be shown otherwise than they are: `regions?noise=0.1`.
+            let text = path.to_string_lossy();
+            let plain = Path::new(text.split('?').next().unwrap_or_default());
+            let known = gallery.stores.iter().any(|store| store.dir() == plain);
+            if !known && plain.join(INDEX_FILE).is_file() {
+                gallery.stores.push(RegionStore::open(plain)?);
+            }
+        }
+        Ok(gallery)
+    }
+
+    /// Size and tags of the image `key`, if a store has it.
+    pub fn find(&self, key: &str) -> Result<Option<Image>> {
+        for store in &self.stores {
+            if let Some(row) = store.find(key) {
+                return Ok(Some(Image {
+                    size: store.size(row),
+                    tags: store.tags(row)?,
+                    store: store.dir().to_path_buf(),
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The picture of the image `key` for the page, its type and bytes; `None` if there is none.
+    pub fn picture(&mut self, key: &str, image: &Image) -> Result<Option<(&'static str, Vec<u8>)>> {
+        let pictures = match &mut self.named {
+            Some(named) => Some(named),
+            None => match self.recorded.entry(image.store.clone()) {
+                std::collections::hash_map::Entry::Occupied(found) => found.into_mut().as_mut(),
+                std::collections::hash_map::Entry::Vacant(empty) => {
+                    let path = recorded_pictures(&image.store);
+                    empty
+                        .insert(path.as_deref().map(Pictures::open).transpose()?)
+                        .as_mut()
+                }
+            },
+        };
+        let found = match pictures {
+            Some(pictures) => pictures.find(key)?,
+            None => None,
+        };
+        let Some(picture) = found else {
+            return Ok(None);
+        };
+        self.found += 1;
+        let encoded = encode(picture.image);
+        Ok(Some(encoded.with_context(|| {
+            format!("cannot write the picture of {key}")
+        })?))
+    }
+
+    /// Pictures given so far.
+    pub fn pictures_found(&self) -> usize {
+        self.found
+    }
+}
+
+fn encode(picture: RgbImage) -> image::ImageResult<(&'static str, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    let longest = picture.width().max(picture.height());
+    let picture = DynamicImage::from(picture);
+    if longest <= SMALL {
+        picture.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)?;
+        return Ok(("image/png", bytes));
+    }
+    let picture = match longest > LONGEST {
+        true => picture.resize(LONGEST, LONGEST, FilterType::Triangle),
+        false => picture,
+    };
+    picture.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, QUALITY))?;
+    Ok(("image/jpeg", bytes))
+}

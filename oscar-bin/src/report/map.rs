@@ -1,0 +1,343 @@
+//! A map of words and regions: what the last layer makes of the words that name an object class,
+//! and of the regions where that class was detected (the paper's Figure 4), in two dimensions.
+//!
+//! Where words and regions of a class lie together, the model has aligned them.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use oscar_datasets::store::Tag;
+use oscar_train::exhibit::{Exhibit, Part, Region, Sight, Token};
+
+use super::gallery::{Gallery, Image};
+
+/// Classes shown, the most frequent.
+const CLASSES: usize = 10;
+/// Points of a class and kind.
+const MOST: usize = 30;
+/// Fewer points than this make no map.
+const FEWEST: usize = 30;
+const EPOCHS: usize = 750;
+const PERPLEXITY: f32 = 20.0;
+/// Least share of a region and the box of a tag that they have in common.
+const SAME_BOX: f32 = 0.7;
+
+/// A point is one word or one region of one example.
+pub struct Point {
+    /// In the unit square.
+    pub at: [f32; 2],
+    /// Position in [`Map::classes`].
+    pub class: usize,
+    pub kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Of the text.
+    Word,
+    Tag,
+    Region,
+}
+
+pub struct Map {
+    pub classes: Vec<String>,
+    pub points: Vec<Point>,
+    /// Mean cosine of words, and of tags, with regions of their own class and of the others.
+    pub likeness: Vec<(Kind, f32, f32)>,
+}
+
+/// A point before it has a place.
+struct Found<'a> {
+    class: String,
+    kind: Kind,
+    state: &'a [f32],
+}
+
+/// The map of some examples; `None` if they hold too few words or regions whose class is known.
+pub fn draw(exhibits: &[Exhibit], gallery: &mut Gallery) -> Result<Option<Map>> {
+    let mut found = Vec::new();
+    for sight in exhibits.iter().flat_map(|exhibit| &exhibit.sights) {
+        collect(sight, gallery, &mut found)?;
+    }
+    let (classes, found) = chosen(found);
+    let both = [Kind::Word, Kind::Region];
+    let has = |kind| found.iter().any(|found| found.kind == kind);
+    if found.len() < FEWEST || !both.into_iter().all(has) {
+        return Ok(None);
+    }
+    let places = place(&found).context("cannot draw the map of words and regions")?;
+    let class = |found: &Found| classes.iter().position(|class| *class == found.class);
+    let points = found.iter().zip(places).filter_map(|(found, at)| {
+        Some(Point {
+            at,
+            class: class(found)?,
+            kind: found.kind,
+        })
+    });
+    Ok(Some(Map {
+        points: points.collect(),
+        likeness: [Kind::Word, Kind::Tag]
+            .into_iter()
+            .filter_map(|kind| likeness(&found, kind))
+            .collect(),
+        classes,
+    }))
+}
+
+/// Words, tags and regions whose class the store knows.
+fn collect<'a>(sight: &'a Sight, gallery: &Gallery, found: &mut Vec<Found<'a>>) -> Result<()> {
+    let mut images: BTreeMap<&str, Option<Image>> = BTreeMap::new();
+    for region in &sight.regions {
+        if !images.contains_key(&*region.image) {
+            images.insert(&region.image, gallery.find(&region.image)?);
+        }
+    }
+    let known = images.values().flatten();
+    let mut names: Vec<&str> = known
+        .flat_map(|image| image.tags.iter().map(|t| &*t.class))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        for (part, kind) in [(Part::Text, Kind::Word), (Part::Tags, Kind::Tag)] {
+            found.extend(named(&sight.tokens, name, part).map(|position| Found {
+                class: name.to_string(),
+                kind,
+                state: &sight.states[position],
+            }));
+        }
+    }
+    for (at, region) in sight.regions.iter().enumerate() {
+        let image = images.get(&*region.image).and_then(Option::as_ref);
+        if let Some(class) = image.and_then(|image| class_of(region, image)) {
+            found.push(Found {
+                class: class.to_string(),
+                kind: Kind::Region,
+                state: &sight.states[sight.tokens.len() + at],
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Positions of the last token of each place where a part of the text says `name`, in the singular
+/// or with an s.
+fn named<'a>(
+    tokens: &'a [Token],
+    name: &'a str,
+    part: Part,
+) -> impl Iterator<Item = usize> + use<'a> {
+    // Word pieces of one word.
+    let mut words: Vec<(String, usize)> = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        match (token.text.strip_prefix("##"), words.last_mut()) {
+            (Some(rest), Some((word, end))) if *end + 1 == at => {
+                word.push_str(rest);
+                *end = at;
+            }
+            _ if token.part == part => words.push((token.text.clone(), at)),
+            // Nothing goes on over a gap.
+            _ => words.push((String::new(), at)),
+        }
+    }
+    let name = name.to_lowercase();
+    let name: Vec<String> = name.split_whitespace().map(String::from).collect();
+    let length = name.len().max(1);
+    let says = move |window: &[(String, usize)]| {
+        let last = length - 1;
+        window
+            .iter()
+            .zip(&name)
+            .enumerate()
+            .all(|(at, ((word, _), name))| {
+                word == name || (at == last && word.strip_suffix('s') == Some(name))
+            })
+    };
+    let ends: Vec<usize> = words
+        .windows(length)
+        .filter(|window| says(window))
+        .map(|window| window[length - 1].1)
+        .collect();
+    ends.into_iter()
+}
+
+/// The class of the tag whose box is the region's.
+pub fn class_of<'a>(region: &Region, image: &'a Image) -> Option<&'a str> {
+    let (width, height) = (image.size.0 as f32, image.size.1 as f32);
+    let relative = region.relative.filter(|_| width > 0.0 && height > 0.0)?;
+    let [x1, y1, x2, y2] = relative;
+    let own = [x1 * width, y1 * height, x2 * width, y2 * height];
+    let overlap = |tag: &&Tag| tag.box_px.map_or(0.0, |other| shared(own, other));
+    let best = image
+        .tags
+        .iter()
+        .max_by(|a, b| overlap(a).total_cmp(&overlap(b)))?;
+    (overlap(&best) >= SAME_BOX).then_some(&*best.class)
+}
+
+/// Intersection over union.
+fn shared(a: [f32; 4], b: [f32; 4]) -> f32 {
+    let side = |low: usize, high: usize| (a[high].min(b[high]) - a[low].max(b[low])).max(0.0);
+    let area = |c: [f32; 4]| (c[2] - c[0]).max(0.0) * (c[3] - c[1]).max(0.0);
+    let both = side(0, 2) * side(1, 3);
+    both / (area(a) + area(b) - both).max(f32::EPSILON)
+}
+
+/// The most frequent classes of regions, in order of their names, and some points of each.
+fn chosen(found: Vec<Found<'_>>) -> (Vec<String>, Vec<Found<'_>>) {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for region in found.iter().filter(|found| found.kind == Kind::Region) {
+        *counts.entry(&region.class).or_default() += 1;
+    }
+    let mut classes: Vec<(&str, usize)> = counts.into_iter().collect();
+    classes.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    classes.truncate(CLASSES);
+    let mut classes: Vec<String> = classes.into_iter().map(|(class, _)| class.into()).collect();
+    classes.sort_unstable();
+    let mut taken: BTreeMap<(String, Kind), usize> = BTreeMap::new();
+    let kept = found.into_iter().filter(|found| {
+        let count = taken.entry((found.class.clone(), found.kind)).or_default();
+        *count += 1;
+        *count <= MOST && classes.contains(&found.class)
+    });
+    let kept = kept.collect();
+    (classes, kept)
+}
+
+/// t-SNE by cosine, started from a fixed place.
+fn place(found: &[Found<'_>]) -> Result<Vec<[f32; 2]>> {
+    let states: Vec<Vec<f32>> = found.iter().map(|found| unit(found.state)).collect();
+    let perplexity = PERPLEXITY.min((states.len() - 1) as f32 / 3.0 - 1.0);
+    let mut map = bhtsne::tSNE::<f32, Vec<f32>, 2>::new(&states);
+    // A sunflower: evenly over a small disc, the same for everyone.
+    let seeds = (0..states.len()).flat_map(|at| {
+        let (angle, radius) = (at as f32 * 2.399_963, 1e-4 * (at as f32).sqrt());
+        [radius * angle.cos(), radius * angle.sin()]
+    });
+    map.perplexity(perplexity)
+        .epochs(EPOCHS)
+        .initial_embedding(seeds.collect::<Vec<_>>())
+        .exact(|a, b| (1.0 - dot(a, b)).max(0.0));
+    let flat = map.embedding();
+    let side = |axis: usize| {
+        let values = flat.iter().skip(axis).step_by(2).copied();
+        let low = values.clone().fold(f32::INFINITY, f32::min);
+        let high = values.fold(f32::NEG_INFINITY, f32::max);
+        (low, (high - low).max(f32::EPSILON))
+    };
+    let sides = [side(0), side(1)];
+    let within =
+        |at: &[f32]| std::array::from_fn(|axis| (at[axis] - sides[axis].0) / sides[axis].1);
+    let places: Vec<[f32; 2]> = flat.chunks_exact(2).map(within).collect();
+    anyhow::ensure!(
+        places.iter().flatten().all(|value| value.is_finite()),
+        "the states of the last layer have no finite distances"
+    );
+    Ok(places)
+}
+
+/// Mean cosine of `kind` with regions of the same class, and of other classes.
+fn likeness(found: &[Found<'_>], kind: Kind) -> Option<(Kind, f32, f32)> {
+    let units: Vec<Vec<f32>> = found.iter().map(|found| unit(found.state)).collect();
+    let of = |kind| (0..found.len()).filter(move |at| found[*at].kind == kind);
+    let (mut own, mut other) = ((0.0, 0), (0.0, 0));
+    for a in of(kind) {
+        for b in of(Kind::Region) {
+            let sum = match found[a].class == found[b].class {
+                true => &mut own,
+                false => &mut other,
+            };
+            sum.0 += dot(&units[a], &units[b]);
+            sum.1 += 1;
+        }
+    }
+    let mean = |(sum, count): (f32, usize)| (count > 0).then(|| sum / count as f32);
+    Some((kind, mean(own)?, mean(other)?))
+}
+
+fn unit(values: &[f32]) -> Vec<f32> {
+    let norm = dot(values, values).sqrt().max(f32::EPSILON);
+    values.iter().map(|value| value / norm).collect()
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(text: &str) -> Vec<Token> {
+        let part = |text: &str| match text.starts_with('[') {
+            true => Part::Special,
+            false => Part::Text,
+        };
+        text.split(' ')
+            .map(|text| Token {
+                text: text.into(),
+                part: part(text),
+                masked: None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn classes_are_found_in_words_and_word_pieces_and_not_across_gaps() {
+        let find = |text: &str, name: &str| -> Vec<usize> {
+            let tokens = tokens(text);
+            named(&tokens, name, Part::Text).collect()
+        };
+        assert_eq!(find("[CLS] a dog and two dogs [SEP]", "dog"), [2, 5]);
+        assert_eq!(find("two blue triangles", "blue triangle"), [2]);
+        assert_eq!(find("a sky ##scraper", "skyscraper"), [2]);
+        assert_eq!(find("a sky ##scraper", "sky"), Vec::<usize>::new());
+        assert_eq!(
+            find("blue [SEP] triangle", "blue triangle"),
+            Vec::<usize>::new()
+        );
+        assert_eq!(find("a hot dog", "hot dog"), [2]);
+        assert_eq!(find("dog", "a very long name"), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn boxes_share_what_they_share() {
+        assert_eq!(shared([0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 2.0, 2.0]), 1.0);
+        assert_eq!(
+            shared([0.0, 0.0, 2.0, 2.0], [1.0, 0.0, 3.0, 2.0]),
+            2.0 / 6.0
+        );
+        assert_eq!(shared([0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 2.0, 2.0]), 0.0);
+        assert_eq!(shared([0.0; 4], [0.0; 4]), 0.0);
+    }
+
+    #[test]
+    fn two_clusters_stay_apart_and_the_map_is_the_same_again() {
+        let states: Vec<Vec<f32>> = (0..40)
+            .map(|at| {
+                let (side, off) = (at % 2, (at / 2) as f32 * 0.01);
+                vec![1.0 - side as f32, side as f32, off]
+            })
+            .collect();
+        let found = |state| Found {
+            class: String::new(),
+            kind: Kind::Word,
+            state,
+        };
+        let found: Vec<Found> = states.iter().map(|state| found(&state[..])).collect();
+        let places = place(&found).expect("a map");
+        assert_eq!(places, place(&found).expect("a map"));
+        let mean = |side: usize| {
+            let own = places.iter().skip(side).step_by(2);
+            let sum = own.fold([0.0, 0.0], |sum, at| [sum[0] + at[0], sum[1] + at[1]]);
+            sum.map(|sum| sum / 20.0)
+        };
+        let (a, b) = (mean(0), mean(1));
+        let apart = |at: &[f32; 2], from: [f32; 2]| (at[0] - from[0]).hypot(at[1] - from[1]);
+        let nearer = places.iter().enumerate().filter(|(index, at)| {
+            let (own, other) = if index % 2 == 0 { (a, b) } else { (b, a) };
+            apart(at, own) < apart(at, other)
+        });
+        assert_eq!(nearer.count(), 40);
+    }
+}

@@ -1,0 +1,126 @@
+//! Captions with masked words as a pre-trained model sees them beside their images.
+
+use std::path::Path;
+
+use burn::tensor::{Tensor, activation};
+use oscar_core::input::{EncodedPair, EncodedSequence, ExampleSeed, InputError, ProbeTargets};
+use oscar_core::ops::OscarBackend;
+use oscar_train::exhibit::{Choice, Exhibit, Token, look};
+
+use crate::config::{PretrainConfig, PretrainError};
+use crate::held_out::{HeldOut, load};
+use crate::task::PretrainingTask;
+
+/// Captions of the held-out corpus of `config` with words masked, and what the weights in
+/// `directory` guess; the words are those that grounding is measured on.
+///
+/// # Errors
+///
+/// If the weights or the corpus cannot be read, or a row cannot be encoded.
+pub fn exhibit<B: OscarBackend>(
+    config: &PretrainConfig,
+    directory: &Path,
+    choice: &Choice,
+    device: &B::Device,
+) -> Result<Vec<Exhibit>, PretrainError> {
+    let held_out = HeldOut::open(config, directory)?;
+    let viewer = Viewer {
+        task: load::<B>(&held_out.model, directory, device)?,
+        targets: config.grounding.targets(held_out.encoder.tokenizer())?,
+        seed: ExampleSeed {
+            seed: config.train.seed,
+            epoch: 0,
+        },
+        top: choice.top,
+        held_out,
+        device,
+    };
+    let rows = choice.rows(viewer.held_out.corpus.len());
+    Ok(rows
+        .map(|(row, attention)| viewer.view(row, attention))
+        .collect::<Result<_, InputError>>()?)
+}
+
+struct Viewer<'a, B: OscarBackend> {
+    task: PretrainingTask<B>,
+    held_out: HeldOut,
+    targets: ProbeTargets,
+    seed: ExampleSeed,
+    top: usize,
+    device: &'a B::Device,
+}
+
+impl<B: OscarBackend> Viewer<'_, B> {
+    fn view(&self, row: usize, attention: bool) -> Result<Exhibit, InputError> {
+        let HeldOut {
+            corpus,
+            encoder,
+            batcher,
+            ..
+        } = &self.held_out;
+        let of_row = |source| InputError::Row { row, source };
+        let example = corpus.get(row).map_err(of_row)?;
+        let mut rng = self.seed.rng(row);
+        let pair = encoder.encode_probe(&example, &self.targets, &mut rng, None)?;
+        let batch = batcher.try_batch::<B>(vec![pair.clone()], self.device)?;
+        let sequence = [sequence(&pair)];
+        let seen = (&sequence[..], &**encoder.tokenizer());
+        let model = self.task.model();
+        let looked = look(model.backbone(), batch.input, seen, attention);
+        let (encoded, mut sights) = looked.map_err(of_row)?;
+
+        let guesses = rows(model.predict_tokens(&encoded, batch.masked_positions));
+        // Masked words stand in order; what follows the last is padding.
+        for (token, probabilities) in pair.masked.iter().zip(&guesses) {
+            let name = |id| {
+                encoder
+                    .tokenizer()
+                    .token(id)
+                    .unwrap_or_default()
+                    .to_string()
+            };
+            let best = self.best(probabilities, |id| name(id as u32));
+            if let Some(sight) = sights.first_mut() {
+                let shown: &mut Token = &mut sight.tokens[token.position as usize];
+                shown.masked = Some((name(token.label), best));
+            }
+        }
+        let relation = rows(model.predict_relation(&encoded)).remove(0);
+        let names: &[&str] = match relation.len() {
+            2 => &["matched", "polluted"],
+            _ => &["matched", "polluted tags", "polluted caption"],
+        };
+        Ok(Exhibit {
+            origin: pair.origin,
+            sights,
+            truth: vec!["matched".into()],
+            answers: self.best(&relation, |class| names[class.min(2)].to_string()),
+        })
+    }
+
+    /// The likeliest, by name.
+    fn best(&self, probabilities: &[f32], name: impl Fn(usize) -> String) -> Vec<(String, f32)> {
+        let mut order: Vec<usize> = (0..probabilities.len()).collect();
+        order.sort_by(|a, b| probabilities[*b].total_cmp(&probabilities[*a]));
+        order.truncate(self.top);
+        let named = order.into_iter().map(|at| (name(at), probabilities[at]));
+        named.collect()
+    }
+}
+
+fn sequence(pair: &EncodedPair) -> EncodedSequence {
+    EncodedSequence {
+        origin: pair.origin.clone(),
+        input_ids: pair.input_ids.clone(),
+        token_type_ids: pair.token_type_ids.clone(),
+        regions: vec![(pair.regions.clone(), pair.num_regions)],
+    }
+}
+
+/// Probabilities of each row of `logits` `[rows, classes]`.
+fn rows<B: OscarBackend>(logits: Tensor<B, 2>) -> Vec<Vec<f32>> {
+    let [_, classes] = logits.dims();
+    let probabilities = activation::softmax(logits, 1).into_data();
+    let values: Vec<f32> = probabilities.iter::<f32>().collect();
+    values.chunks_exact(classes).map(<[f32]>::to_vec).collect()
+}

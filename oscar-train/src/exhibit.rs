@@ -1,0 +1,221 @@
+//! Single examples as a model sees them: what a report shows of a run.
+
+use oscar_core::input::{EncodedSequence, OscarInput, SourceError, Tokenizer};
+use oscar_core::model::{Backbone, BackboneOutput, Inspect};
+use oscar_core::ops::OscarBackend;
+
+/// Values at the end of a region: x1/W, y1/H, x2/W, y2/H, w/W, h/H.
+const GEOMETRY: usize = 6;
+
+/// Which examples of a split are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// How many, evenly from all over the split.
+    pub examples: usize,
+    /// The first so many with all that was attended to, which takes memory.
+    pub attended: usize,
+    /// Answers of each, the best first.
+    pub top: usize,
+}
+
+impl Choice {
+    /// The rows of a split of `len`, and whether attention is kept.
+    pub fn rows(&self, len: usize) -> impl Iterator<Item = (usize, bool)> + use<> {
+        let (examples, attended) = (self.examples.min(len), self.attended.min(len));
+        // Those with attention come first, and are from all over the split as well.
+        let spread = move |at: usize, of: usize| at * len / of.max(1);
+        let first = (0..attended).map(move |at| spread(at, attended));
+        let firsts: Vec<usize> = first.clone().collect();
+        let others = (0..examples)
+            .map(move |at| spread(at, examples))
+            .filter(move |row| !firsts.contains(row))
+            .take(examples.saturating_sub(attended));
+        let first = first.map(|row| (row, true));
+        first.chain(others.map(|row| (row, false)))
+    }
+}
+
+/// An example, and what a model makes of it.
+#[derive(Clone, Debug, Default)]
+pub struct Exhibit {
+    /// Where its row stands.
+    pub origin: String,
+    /// Its sequences: one, or those of a pair.
+    pub sights: Vec<Sight>,
+    /// What is right; empty if nobody said.
+    pub truth: Vec<String>,
+    /// Answers and their probabilities, the best first.
+    pub answers: Vec<(String, f32)>,
+}
+
+/// A sequence. Its positions are the tokens, then the regions.
+#[derive(Clone, Debug, Default)]
+pub struct Sight {
+    /// Words and tags.
+    pub tokens: Vec<Token>,
+    /// Regions of its images.
+    pub regions: Vec<Region>,
+    /// How much each position attends to each, `[positions, positions]` by layer, the mean of the
+    /// heads; empty if it was not kept.
+    pub attention: Vec<Vec<f32>>,
+    /// What the last layer makes of each position, `[positions][hidden]`.
+    pub states: Vec<Vec<f32>>,
+}
+
+/// A token of a text.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// As the vocabulary has it.
+    pub text: String,
+    /// What it belongs to.
+    pub part: Part,
+    /// What stood there before it was masked, and the guesses with their probabilities.
+    pub masked: Option<(String, Vec<(String, f32)>)>,
+}
+
+/// What a token belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// `[CLS]`, `[SEP]`, `[MASK]`.
+    Special,
+    /// Caption, question, statement.
+    Text,
+    /// Object tags, or answers in their place.
+    Tags,
+}
+
+/// A region of an image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Region {
+    /// Key of the image.
+    pub image: String,
+    /// x1/W, y1/H, x2/W, y2/H; `None` where regions have no geometry.
+    pub relative: Option<[f32; 4]>,
+}
+
+impl Sight {
+    /// Positions: tokens and regions.
+    pub fn len(&self) -> usize {
+        self.tokens.len() + self.regions.len()
+    }
+
+    /// Whether it has no position.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Runs `backbone` over `input`, the batch of `rows`, and keeps what it saw of each; `attention` says
+/// whether what was attended to is kept.
+///
+/// # Errors
+///
+/// If regions cannot be read.
+pub fn look<B: OscarBackend>(
+    backbone: &Backbone<B>,
+    input: OscarInput<B>,
+    (rows, tokenizer): (&[EncodedSequence], &Tokenizer),
+    attention: bool,
+) -> Result<(BackboneOutput<B>, Vec<Sight>), SourceError> {
+    let [_, text] = input.input_ids.dims();
+    let inspect = Inspect {
+        attentions: attention,
+        ..Inspect::default()
+    };
+    let output = backbone.forward_with(input, &inspect);
+    let [_, seq, hidden] = output.sequence.dims();
+    let floats = |data: burn::tensor::TensorData| data.iter::<f32>().collect::<Vec<f32>>();
+    let states = floats(output.sequence.clone().into_data());
+    let layers = output.attentions.iter();
+    let layers: Vec<Vec<f32>> = layers
+        .map(|heads| floats(heads.clone().mean_dim(1).into_data()))
+        .collect();
+
+    let mut sights = Vec::with_capacity(rows.len());
+    for (at, row) in rows.iter().enumerate() {
+        let regions = regions(row)?;
+        // Padding stands after the text, and after the regions.
+        let positions = (0..row.input_ids.len()).chain(text..text + regions.len());
+        let places: Vec<usize> = positions.map(|position| at * seq + position).collect();
+        let of_layer = |layer: &Vec<f32>| {
+            let from = |query: &usize| {
+                let row = &layer[query * seq..(query + 1) * seq];
+                places.iter().map(|key| row[key - at * seq])
+            };
+            places.iter().flat_map(from).collect()
+        };
+        sights.push(Sight {
+            tokens: tokens(row, tokenizer),
+            attention: layers.iter().map(of_layer).collect(),
+            states: places
+                .iter()
+                .map(|place| states[place * hidden..(place + 1) * hidden].to_vec())
+                .collect(),
+            regions,
+        });
+    }
+    Ok((output, sights))
+}
+
+fn tokens(row: &EncodedSequence, tokenizer: &Tokenizer) -> Vec<Token> {
+    let ids = row.input_ids.iter().zip(&row.token_type_ids);
+    ids.map(|(&id, &kind)| Token {
+        text: tokenizer.token(id).unwrap_or_default().to_string(),
+        part: match (tokenizer.special().contains(id), kind) {
+            (true, _) => Part::Special,
+            (false, 0) => Part::Text,
+            (false, _) => Part::Tags,
+        },
+        masked: None,
+    })
+    .collect()
+}
+
+fn regions(row: &EncodedSequence) -> Result<Vec<Region>, SourceError> {
+    let mut regions = Vec::new();
+    for (handle, count) in &row.regions {
+        let dim = handle.dim();
+        let mut values = vec![0.0; count * dim];
+        handle.copy_into(&mut values)?;
+        let image = handle.image_key();
+        regions.extend(values.chunks_exact(dim.max(1)).map(|values| Region {
+            image: image.clone(),
+            relative:
+                (dim > GEOMETRY).then(|| std::array::from_fn(|side| values[dim - GEOMETRY + side])),
+        }));
+    }
+    Ok(regions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_from_all_over_the_split_and_none_twice() {
+        let choice = |examples, attended| Choice {
+            examples,
+            attended,
+            top: 1,
+        };
+        let rows: Vec<_> = choice(6, 2).rows(12).collect();
+        let attended = |row| (row, true);
+        let plain = |row| (row, false);
+        assert_eq!(
+            rows,
+            [
+                attended(0),
+                attended(6),
+                plain(2),
+                plain(4),
+                plain(8),
+                plain(10)
+            ]
+        );
+        // More than there are.
+        let mut all: Vec<_> = choice(99, 2).rows(5).map(|(row, _)| row).collect();
+        all.sort_unstable();
+        assert_eq!(all, [0, 1, 2, 3, 4]);
+        assert_eq!(choice(8, 2).rows(0).count(), 0);
+    }
+}
