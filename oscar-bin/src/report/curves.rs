@@ -56,11 +56,6 @@ pub fn read(run: &Path) -> Result<Vec<Curve>> {
 }
 
 impl Curve {
-    /// The newest value of the training.
-    pub fn last(&self) -> Option<f64> {
-        self.train.last().map(|(_, value)| *value)
-    }
-
     /// The middle one of the values of the training.
     pub fn median(&self) -> Option<f64> {
         let mut values: Vec<f64> = self.train.iter().map(|(_, value)| *value).collect();

@@ -1,0 +1,80 @@
+//! What the program says, word for word. After a change look at the new text, then accept it:
+//! `INSTA_UPDATE=always cargo test --release -p oscar-bin --test help`.
+
+// Other backends add their names.
+#![cfg(not(any(feature = "cuda", feature = "tch", feature = "wgpu")))]
+
+mod support;
+
+use rstest::rstest;
+use support::{Workplace, stderr, stdout};
+
+#[rstest]
+#[case::main("")]
+#[case::train("train")]
+#[case::probe("probe")]
+#[case::finetune("finetune")]
+#[case::evaluate("evaluate")]
+#[case::predict("predict")]
+#[case::score("score captions")]
+#[case::build_regions("data build regions")]
+#[case::build_nlvr1("data build nlvr1")]
+#[case::build_answers("data build answers")]
+#[case::build_tasks("data build tasks")]
+#[case::check("data check")]
+#[case::inspect("data inspect")]
+#[case::import("model import")]
+#[case::export("model export")]
+#[case::look("model inspect")]
+#[case::devices("devices")]
+#[case::bench("bench")]
+#[case::recipes("recipes")]
+#[case::report("report")]
+#[case::runs("runs")]
+#[case::completions("completions")]
+#[case::manual("manual")]
+fn help_reads_well(#[case] command: &str) {
+    let mut args: Vec<&str> = command.split_whitespace().collect();
+    args.push("--help");
+    let output = Workplace::new().run(&args);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let help = stdout(&output);
+    let wide = help.lines().find(|line| line.chars().count() > 100);
+    assert_eq!(wide, None, "no line is wider than 100 columns");
+    let name = match command {
+        "" => "help".into(),
+        command => format!("help {command}").replace(' ', "_"),
+    };
+    insta::assert_snapshot!(name, help);
+}
+
+/// Wrong usage and its answer: exit code, then what is said.
+#[rstest]
+#[case::nothing("nothing", &[])]
+#[case::command("unknown_command", &["trian"])]
+#[case::flag("unknown_flag", &["train", "--step", "3"])]
+#[case::key("unknown_key", &["train", "--set", "trian.steps=3"])]
+#[case::value("wrong_value", &["train", "--set", "train.steps=many"])]
+#[case::task("unknown_task", &["finetune", "--task", "vqq"])]
+#[case::recipe("unknown_recipe", &["train", "--config", "oscar-bse"])]
+#[case::run("no_run", &["report", "runs/none"])]
+#[case::resume("nothing_to_resume", &["train", "--resume"])]
+#[case::file("no_file", &["model", "inspect", "none.safetensors"])]
+fn wrong_usage_is_explained(#[case] name: &str, #[case] args: &[&str]) {
+    let output = Workplace::new().run(args);
+    assert_eq!(stdout(&output), "", "results alone go to standard output");
+    let code = output.status.code().expect("it ends by itself");
+    insta::assert_snapshot!(name, format!("exit {code}\n{}", stderr(&output)));
+}
+
+#[test]
+fn without_colours_where_nobody_sees_them_or_wants_them() {
+    let place = Workplace::new();
+    let mut plain = place.program();
+    plain
+        .args(["train", "--set", "train.steps=0"])
+        .env("NO_COLOR", "1");
+    let output = plain.output().expect("the program starts");
+    assert!(!output.status.success());
+    assert!(!stderr(&output).contains('\u{1b}'), "{}", stderr(&output));
+}
