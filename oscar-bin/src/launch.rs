@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use oscar_core::ops::TrainBackend;
-use oscar_train::{Interrupter, Outcome, RunDir, RunOptions, share_among};
+use oscar_train::{Interrupter, NON_FINITE_FILE, Outcome, RunDir, RunOptions, share_among};
 
 use crate::backend::{self, OnBackend, dispatch};
 use crate::cli::{DeviceArgs, Global};
@@ -98,6 +98,22 @@ pub trait Training {
     /// # Errors
     /// If it cannot be written.
     fn print(report: &Self::Report, json: bool) -> Result<()>;
+}
+
+/// Says how many steps were left out, if any.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn say_skipped(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
+    if outcome.skipped.total > 0 {
+        let (skipped, steps) = (outcome.skipped.total, outcome.step);
+        writeln!(
+            out,
+            "Left out {skipped} of {steps} steps, whose loss or gradients were not finite: \
+             {NON_FINITE_FILE} of the run names their examples"
+        )?;
+    }
+    Ok(())
 }
 
 /// Resolves the recipe, makes or finds the run, trains, and prints.

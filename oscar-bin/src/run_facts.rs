@@ -127,8 +127,7 @@ fn newest_state(run: &Path) -> Result<Option<TrainState>> {
         return Ok(None);
     };
     let what = || format!("the state of the checkpoint of step {step} cannot be read");
-    let text = fs::read_to_string(path.join("state.json")).with_context(what)?;
-    Ok(Some(serde_json::from_str(&text).with_context(what)?))
+    TrainState::read(&path, step).map(Some).with_context(what)
 }
 
 /// Whether a process trains in the directory.
