@@ -210,10 +210,18 @@ fn resolve<C: Configuration>(source: &Source, args: &RunArgs) -> Result<C> {
     Ok(recipe)
 }
 
-/// The run's own configuration if it has one, else the recipe; then the flags.
+/// The run's own configuration if it has one, else the recipe that was named; then the flags.
 fn resume<C: Configuration>(source: &Source, args: &RunArgs, directory: &Path) -> Result<C> {
     let own = directory.join(CONFIG_FILE);
     if !own.exists() {
+        // Never the default recipe in the place of the one that this run was started with.
+        if args.config.is_none() {
+            bail!(
+                "{} has no {CONFIG_FILE}, so there is no run to resume: start it without --resume, \
+                 or name its recipe by --config",
+                directory.display()
+            );
+        }
         return resolve(source, args);
     }
     if args.config.is_some() {

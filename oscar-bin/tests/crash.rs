@@ -8,7 +8,7 @@ mod support;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rstest::rstest;
@@ -88,12 +88,20 @@ fn wait(child: &mut Child, run: &Path, time: Option<Duration>) -> Option<()> {
     }
 }
 
+/// The program on one thread: several would wait for each other longer than they compute.
+fn program(place: &Workplace) -> Command {
+    let mut program = place.program();
+    program.env("RAYON_NUM_THREADS", "1");
+    program
+}
+
 /// Starts runs, kills them so often, resumes them to their ends, and compares these with an
 /// uninterrupted run.
 fn survive(command: &[&str], kills: usize, seed: u64) {
     let place = toy::workplace(|_| false);
     let started = Instant::now();
-    let whole = place.run(&[command, &["--name", "whole"]].concat());
+    let run = |args: &[&str]| program(&place).args(args).output().expect("it starts");
+    let whole = run(&[command, &["--name", "whole"]].concat());
     let longest = started.elapsed();
     assert!(whole.status.success(), "{}", stderr(&whole));
     let expected = result(&place.path("runs/whole"));
@@ -104,10 +112,10 @@ fn survive(command: &[&str], kills: usize, seed: u64) {
     while killed < kills {
         runs += 1;
         let name = format!("killed-{runs}");
-        let run = place.path("runs").join(&name);
+        let directory = place.path("runs").join(&name);
         let mut kills_of_run = 0;
         while killed < kills {
-            let mut child = start(&place, command, &name, kills_of_run > 0);
+            let mut child = start(&place, command, &name, &directory);
             let time = match random.below(2) {
                 0 => None,
                 _ => Some(longest.mul_f64(random.below(1000) as f64 / 1000.0)),
@@ -115,9 +123,9 @@ fn survive(command: &[&str], kills: usize, seed: u64) {
             // Not always the first thing that is written.
             let skipped = Duration::from_micros(random.below(longest.as_micros() as u64 / 2));
             let waited = match time {
-                None => wait(&mut child, &run, Some(skipped))
-                    .and_then(|()| wait(&mut child, &run, None)),
-                time => wait(&mut child, &run, time),
+                None => wait(&mut child, &directory, Some(skipped))
+                    .and_then(|()| wait(&mut child, &directory, None)),
+                time => wait(&mut child, &directory, time),
             };
             if waited.is_none() {
                 break;
@@ -125,26 +133,16 @@ fn survive(command: &[&str], kills: usize, seed: u64) {
             child.kill().expect("SIGKILL");
             child.wait().expect("its end");
             (killed, kills_of_run) = (killed + 1, kills_of_run + 1);
-            if let Some(name) = unfinished(&run) {
+            if let Some(name) = unfinished(&directory) {
                 writing += 1;
                 let kind = name.trim_start_matches('.').split(['-', '.']).next();
                 *seen.entry(kind.unwrap_or_default().into()).or_default() += 1;
             }
         }
-        let rest = place.run(
-            &[
-                &command[..command.len() - 2],
-                &["--name", &name, "--resume"],
-            ]
-            .concat(),
-        );
-        assert!(
-            rest.status.success(),
-            "after {killed} kills: {}",
-            stderr(&rest)
-        );
-        assert!(!run.join(".best.tmp").exists() && !run.join(".best.old").exists());
-        let (files, log) = result(&run);
+        let rest = start(&place, command, &name, &directory).wait();
+        assert!(rest.expect("its end").success(), "after {killed} kills");
+        assert!(!directory.join(".best.tmp").exists() && !directory.join(".best.old").exists());
+        let (files, log) = result(&directory);
         assert_eq!(log, expected.1, "{name}, after {kills_of_run} kills");
         assert!(
             files == expected.0,
@@ -161,9 +159,10 @@ fn survive(command: &[&str], kills: usize, seed: u64) {
     assert!(writing > 0, "no kill met a file that was being written");
 }
 
-fn start(place: &Workplace, command: &[&str], name: &str, resume: bool) -> Child {
-    let mut program = place.program();
-    match resume {
+/// Starts the run, or goes on with it once it has a configuration.
+fn start(place: &Workplace, command: &[&str], name: &str, directory: &Path) -> Child {
+    let mut program = program(place);
+    match directory.join("config.toml").exists() {
         false => program.args(command),
         true => program.args(&command[..command.len() - 2]).arg("--resume"),
     };

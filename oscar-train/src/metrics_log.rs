@@ -10,8 +10,7 @@ use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use burn_train::logger::MetricLogger;
 use burn_train::metric::store::{EpochSummary, MetricsUpdate, Split};
@@ -51,9 +50,6 @@ struct Lines {
     failure: Option<(std::io::ErrorKind, String)>,
 }
 
-/// How long a checkpoint waits for the log, which is milliseconds behind.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 impl Written {
     fn count(&self, written: std::io::Result<()>) {
         let mut lines = lock(&self.lines.0);
@@ -69,21 +65,23 @@ impl Written {
     ///
     /// # Errors
     ///
-    /// If a line could not be written.
+    /// If a line could not be written, or nobody writes any more.
     pub(crate) fn wait(&self, number: usize) -> Result<(), TrainError> {
-        let behind = |lines: &mut Lines| lines.number < number;
-        let waited = self
-            .lines
-            .1
-            .wait_timeout_while(lock(&self.lines.0), PATIENCE, behind);
-        let failure = match waited {
-            Ok((lines, _)) => lines.failure.clone(),
-            Err(poisoned) => poisoned.into_inner().0.failure.clone(),
-        };
-        match failure {
+        let behind = |lines: &mut Lines| lines.number < number && lines.failure.is_none();
+        let waited = self.lines.1.wait_while(lock(&self.lines.0), behind);
+        let lines = waited.unwrap_or_else(PoisonError::into_inner);
+        match lines.failure.clone() {
             Some((kind, text)) => Err(io("write", &self.path)(std::io::Error::new(kind, text))),
             None => sync_file(&self.path),
         }
+    }
+}
+
+impl Drop for MetricsLog {
+    /// A thread that ends early, by a panic, leaves nobody waiting for it.
+    fn drop(&mut self) {
+        let ended = std::io::Error::other("the thread that writes it has ended");
+        self.written.count(Err(ended));
     }
 }
 

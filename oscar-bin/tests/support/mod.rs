@@ -22,6 +22,17 @@ impl Workplace {
         }
     }
 
+    /// An empty one in memory, where there is such a place: for tests that write much.
+    pub fn in_memory() -> Self {
+        let directory = match Path::new("/dev/shm").is_dir() {
+            true => tempfile::tempdir_in("/dev/shm"),
+            false => tempfile::tempdir(),
+        };
+        Self {
+            directory: directory.expect("a temporary directory"),
+        }
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }

@@ -64,7 +64,7 @@ validation = { pairs = "dev.jsonl", regions = "regions" }
 /// A workplace with `train.toml` and `matching.toml`; the features of `broken` images are so large
 /// that sums over them overflow.
 pub fn workplace(broken: fn(usize) -> bool) -> Workplace {
-    let place = Workplace::new();
+    let place = Workplace::in_memory();
     write_store(&place.path("regions"), broken);
     let (train, dev) = (0..IMAGES * 2 / 3, IMAGES * 2 / 3..IMAGES);
     for (file, images) in [("train.jsonl", train), ("dev.jsonl", dev)] {
