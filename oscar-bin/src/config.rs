@@ -410,19 +410,25 @@ pub fn from_toml<C: DeserializeOwned>(text: &str) -> Result<C> {
 /// Start of the first line of a run's configuration.
 const RECIPE: &str = "# Recipe: ";
 
+/// Start of the second line.
+const COMMAND: &str = "# Command: ";
+
 /// The name of the recipe that a run's configuration was made from, if it says so.
 pub fn recipe_of(config: &str) -> Option<&str> {
     config.lines().next()?.strip_prefix(RECIPE)
 }
 
+/// The command that a run's configuration is for, `finetune --task vqa`, if it says so.
+pub fn command_of(config: &str) -> Option<&str> {
+    config.lines().nth(1)?.strip_prefix(COMMAND)
+}
+
 /// Writes the resolved configuration: enough to repeat the run. A process that is killed meanwhile
 /// leaves the file before or after, never half of it.
-pub fn write(path: &Path, config: &impl Serialize, recipe: Option<&str>) -> Result<()> {
+pub fn write(path: &Path, config: &impl Serialize, recipe: &str, command: &str) -> Result<()> {
     let aside = path.with_extension("toml.tmp");
-    let mut text = to_toml(config)?;
-    if let Some(recipe) = recipe {
-        text.insert_str(0, &format!("{RECIPE}{}\n", recipe.escape_debug()));
-    }
+    let recipe = recipe.escape_debug();
+    let text = format!("{RECIPE}{recipe}\n{COMMAND}{command}\n{}", to_toml(config)?);
     let write = || {
         let mut file = std::fs::File::create(&aside)?;
         file.write_all(text.as_bytes())?;

@@ -125,7 +125,8 @@ pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Resu
         false => (resolve::<T::Recipe>(&source, args)?, None),
         true => {
             let directory = runs::existing_run(&args.runs_dir, args.name.as_deref())?;
-            (resume(&source, args, &directory)?, Some(directory))
+            let recipe = resume(&source, args, &directory, &training.command())?;
+            (recipe, Some(directory))
         }
     };
     let unusable = "the configuration cannot be used";
@@ -211,7 +212,12 @@ fn resolve<C: Configuration>(source: &Source, args: &RunArgs) -> Result<C> {
 }
 
 /// The run's own configuration if it has one, else the recipe that was named; then the flags.
-fn resume<C: Configuration>(source: &Source, args: &RunArgs, directory: &Path) -> Result<C> {
+fn resume<C: Configuration>(
+    source: &Source,
+    args: &RunArgs,
+    directory: &Path,
+    command: &str,
+) -> Result<C> {
     let own = directory.join(CONFIG_FILE);
     if !own.exists() {
         // Never the default recipe in the place of the one that this run was started with.
@@ -228,6 +234,15 @@ fn resume<C: Configuration>(source: &Source, args: &RunArgs, directory: &Path) -
         tracing::warn!(
             "--config is not read again: the run goes on with {}",
             own.display()
+        );
+    }
+    let text = std::fs::read_to_string(&own)
+        .with_context(|| format!("cannot read the configuration {}", own.display()))?;
+    if let Some(other) = config::command_of(&text).filter(|other| *other != command) {
+        bail!(
+            "{} was started by `oscar-bin {other}`, this is `oscar-bin {command}`; resume it by \
+             the command it was started with",
+            directory.display()
         );
     }
     let own = Source::file(&own)?;
@@ -255,10 +270,10 @@ fn run<T: Training>(
             let path = directory.join(CONFIG_FILE);
             let own = args.resume.then(|| std::fs::read_to_string(&path));
             let name = match &own {
-                Some(Ok(own)) => config::recipe_of(own),
-                _ => Some(name),
+                Some(Ok(own)) => config::recipe_of(own).unwrap_or("unknown"),
+                _ => name,
             };
-            config::write(&path, &recipe, name)?;
+            config::write(&path, &recipe, name, &training.command())?;
             tracing::info!("run {}", directory.display());
             run
         }

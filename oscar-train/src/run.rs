@@ -258,6 +258,11 @@ impl RunDir {
         require_same(&path, &state.settings, settings)?;
         let (model, _) = checkpoint::load(model, path.join(MODEL_FILE), &RandomInit::Refuse)?;
         let moments = checkpoint::read_tensors(path.join(OPTIMIZER_FILE))?;
+        if moments.is_empty() && state.step > state.skipped.total {
+            return Err(TrainError::OptimizerState {
+                reason: format!("it is empty after {} steps", state.step),
+            });
+        }
         Ok((model, optimizer.load_state(moments, device)?, Some(state)))
     }
 }
