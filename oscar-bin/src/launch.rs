@@ -13,7 +13,7 @@ use crate::cli::{DeviceArgs, Global};
 use crate::config::{self, Configuration, Source};
 use crate::processes::{self, Processes};
 use crate::runs::{self, CONFIG_FILE, LOG_FILE};
-use crate::{Ending, logging, sample, session};
+use crate::{Ending, logging, run_config, sample, session};
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -238,7 +238,7 @@ fn resume<C: Configuration>(
     }
     let text = std::fs::read_to_string(&own)
         .with_context(|| format!("cannot read the configuration {}", own.display()))?;
-    if let Some(other) = config::command_of(&text).filter(|other| *other != command) {
+    if let Some(other) = run_config::command_of(&text).filter(|other| *other != command) {
         bail!(
             "{} was started by `oscar-bin {other}`, this is `oscar-bin {command}`; resume it by \
              the command it was started with",
@@ -270,10 +270,10 @@ fn run<T: Training>(
             let path = directory.join(CONFIG_FILE);
             let own = args.resume.then(|| std::fs::read_to_string(&path));
             let name = match &own {
-                Some(Ok(own)) => config::recipe_of(own).unwrap_or("unknown"),
+                Some(Ok(own)) => run_config::recipe_of(own).unwrap_or("unknown"),
                 _ => name,
             };
-            config::write(&path, &recipe, name, &training.command())?;
+            run_config::write(&path, &recipe, name, &training.command())?;
             tracing::info!("run {}", directory.display());
             run
         }

@@ -15,6 +15,8 @@ mod data_regions;
 mod devices;
 mod evaluate;
 mod finetune;
+#[cfg(test)]
+mod fuzz;
 mod launch;
 mod logging;
 mod miniature;
@@ -22,6 +24,7 @@ mod model;
 mod probe;
 mod processes;
 mod recipes;
+mod run_config;
 mod run_facts;
 mod runs;
 mod runs_list;

@@ -10,7 +10,7 @@ use oscar_train::{Best, METRICS_FILE, TrainState, checkpoints};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-use crate::config::recipe_of;
+use crate::run_config::recipe_of;
 use crate::runs::CONFIG_FILE;
 
 /// The speed of a run is the median of so many of its newest steps.

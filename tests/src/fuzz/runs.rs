@@ -78,7 +78,7 @@ fn checkpoint_files() -> Files {
 pub(super) fn read_checkpoint(input: &[u8]) {
     static ORIGINAL: OnceLock<Files> = OnceLock::new();
     let original = ORIGINAL.get_or_init(checkpoint_files);
-    let Some(directory) = change("run", original, input) else {
+    let Some((directory, _)) = change("run", original, input) else {
         return;
     };
     let (model, optimizer) = start();
@@ -134,7 +134,7 @@ fn weight_files() -> Files {
 pub(super) fn read_task_checkpoint(input: &[u8]) {
     static ORIGINAL: OnceLock<Files> = OnceLock::new();
     let original = ORIGINAL.get_or_init(weight_files);
-    if let Some(directory) = change("weights", original, input) {
+    if let Some((directory, _)) = change("weights", original, input) {
         let _ = open_checkpoint::<Matching>(&directory.join("matching"));
         let _ = open_checkpoint::<Vqa>(&directory.join("vqa"));
     }

@@ -1,6 +1,6 @@
 //! The targets.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use oscar_caption_metrics::{Candidates, DocumentFrequencies, References, ptb};
@@ -221,15 +221,16 @@ fn read_tsv(input: &[u8]) {
     }
 }
 
-/// One of the files of a directory, chosen by the input's first byte, is the rest of the input.
+/// One of the files of a directory, chosen by the input's first byte, is the rest of the input: the
+/// directory, and the file's name.
 pub(super) fn change<'a>(
     name: &str,
     original: &'a [(String, Vec<u8>)],
-    input: &'a [u8],
-) -> Option<std::path::PathBuf> {
+    input: &[u8],
+) -> Option<(PathBuf, &'a str)> {
     let (which, content) = input.split_first()?;
     let (file, _) = &original[*which as usize % original.len()];
-    Some(files::changed_copy(name, original, (file, content)))
+    Some((files::changed_copy(name, original, (file, content)), file))
 }
 
 /// An image source is asked for everything it has.
@@ -249,7 +250,7 @@ fn read_images(images: &dyn ImageSource) {
 fn read_features(input: &[u8]) {
     static ORIGINAL: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
     let original = ORIGINAL.get_or_init(seeds::feature_folder);
-    if let Some(directory) = change("features", original, input)
+    if let Some((directory, _)) = change("features", original, input)
         && let Ok(images) = open_images(&directory)
     {
         read_images(&*images);
@@ -259,7 +260,7 @@ fn read_features(input: &[u8]) {
 fn read_region_store(input: &[u8]) {
     static ORIGINAL: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
     let original = ORIGINAL.get_or_init(seeds::store_files);
-    if let Some(directory) = change("store", original, input)
+    if let Some((directory, _)) = change("store", original, input)
         && let Ok(store) = RegionStore::open(&directory)
     {
         read_images(&*store);
@@ -280,7 +281,7 @@ fn read_jsonl(input: &[u8]) {
 fn read_official(input: &[u8]) {
     static ORIGINAL: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
     let original = ORIGINAL.get_or_init(seeds::official_files);
-    let Some(directory) = change("official", original, input) else {
+    let Some((directory, _)) = change("official", original, input) else {
         return;
     };
     let (path, data) = (directory.join("corpus.yaml"), directory.join("data"));

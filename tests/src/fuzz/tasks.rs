@@ -128,34 +128,44 @@ fn question_files() -> Files {
     files
 }
 
-/// A changed copy of `original`, made once.
+/// A copy of the files with one changed, and which.
 macro_rules! changed {
     ($name:literal, $files:expr, $input:expr) => {{
         static ORIGINAL: OnceLock<Files> = OnceLock::new();
         match change($name, ORIGINAL.get_or_init($files), $input) {
-            Some(directory) => directory,
+            Some(changed) => changed,
             None => return,
         }
     }};
 }
 
-const QUESTIONS: [(&str, &str); 4] = [
-    ("published.json", "list.json"),
-    ("plain.jsonl", "labels.json"),
-    ("official.json", "list.pkl"),
-    ("plain.jsonl", "labels.pkl"),
+/// Questions, answers and annotations of a split; the last may be missing.
+const QUESTIONS: [[&str; 3]; 4] = [
+    ["published.json", "list.json", "annotations.json"],
+    ["plain.jsonl", "labels.json", ""],
+    ["official.json", "list.pkl", ""],
+    ["plain.jsonl", "labels.pkl", ""],
 ];
 
+/// The splits that read the file that was changed.
+fn concerned<const N: usize>(
+    splits: &[[&'static str; N]],
+    changed: &str,
+) -> Vec<[&'static str; N]> {
+    let splits = splits.iter().filter(|split| split.contains(&changed));
+    splits.copied().collect()
+}
+
 pub(super) fn read_vqa_split(input: &[u8]) {
-    let place = changed!("vqa", question_files, input);
-    for (questions, answers) in QUESTIONS {
+    let (place, changed) = changed!("vqa", question_files, input);
+    for [questions, answers, annotations] in concerned(&QUESTIONS, changed) {
         let task = Vqa {
             answers: place.join(answers),
             ..Vqa::default()
         };
         exercise(&task, place.join(questions), |split| {
-            if questions == "published.json" {
-                split.add_annotations(place.join("annotations.json"));
+            if !annotations.is_empty() {
+                split.add_annotations(place.join(annotations));
             }
         });
     }
@@ -166,8 +176,8 @@ pub(super) fn vqa_splits() -> Vec<Vec<u8>> {
 }
 
 pub(super) fn read_gqa_split(input: &[u8]) {
-    let place = changed!("gqa", question_files, input);
-    for (questions, answers) in &QUESTIONS[1..] {
+    let (place, changed) = changed!("gqa", question_files, input);
+    for [questions, answers, _] in concerned(&QUESTIONS[1..], changed) {
         let task = Gqa {
             answers: place.join(answers),
             ..Gqa::default()
@@ -214,14 +224,12 @@ fn statement_files() -> Files {
 }
 
 pub(super) fn read_nlvr2_split(input: &[u8]) {
-    let place = changed!("nlvr2", statement_files, input);
-    for (file, images) in [
-        ("plain.jsonl", Arrangement::Pair),
-        ("one.jsonl", Arrangement::Joined),
-        ("official.json", Arrangement::Pair),
-    ] {
-        exercise(&Nlvr2 { images }, place.join(file), |_| {});
-    }
+    let (place, changed) = changed!("nlvr2", statement_files, input);
+    let images = match changed {
+        "one.jsonl" => Arrangement::Joined,
+        _ => Arrangement::Pair,
+    };
+    exercise(&Nlvr2 { images }, place.join(changed), |_| {});
 }
 
 pub(super) fn nlvr2_splits() -> Vec<Vec<u8>> {
@@ -273,22 +281,22 @@ fn retrieval_files() -> Files {
 }
 
 pub(super) fn read_retrieval_split(input: &[u8]) {
-    let place = changed!("retrieval", retrieval_files, input);
+    let (place, changed) = changed!("retrieval", retrieval_files, input);
     let task = Retrieval::default();
-    for (captions, keys) in [
-        ("captions.jsonl", ""),
-        ("captions.pt", "keys.tsv"),
-        ("coco.json", "keys.tsv"),
-    ] {
-        for candidates in ["", "candidates.pt"] {
-            exercise(&task, place.join(captions), |split| {
-                let given = |name: &str| match name {
-                    "" => PathBuf::new(),
-                    name => place.join(name),
-                };
-                (split.image_keys, split.candidates) = (given(keys), given(candidates));
-            });
-        }
+    let splits = [
+        ["captions.jsonl", "", ""],
+        ["captions.jsonl", "keys.tsv", "candidates.pt"],
+        ["captions.pt", "", ""],
+        ["coco.json", "keys.tsv", ""],
+    ];
+    for [captions, keys, candidates] in concerned(&splits, changed) {
+        exercise(&task, place.join(captions), |split| {
+            let given = |name: &str| match name {
+                "" => PathBuf::new(),
+                name => place.join(name),
+            };
+            (split.image_keys, split.candidates) = (given(keys), given(candidates));
+        });
     }
 }
 
@@ -334,7 +342,7 @@ fn constraints_in(place: &Path, official: bool) -> Option<Constraints> {
 }
 
 pub(super) fn read_constraints(input: &[u8]) {
-    let place = changed!("constraints", constraint_files, input);
+    let (place, _) = changed!("constraints", constraint_files, input);
     for official in [false, true] {
         if let Some(constraints) = constraints_in(&place, official) {
             ask(&constraints);
@@ -367,15 +375,17 @@ fn captioning_files() -> Files {
 }
 
 pub(super) fn read_captioning_split(input: &[u8]) {
-    let place = changed!("captioning", captioning_files, input);
-    for captions in ["rows.jsonl", "official.json", "split.yaml"] {
-        let split = oscar_captioning::Split::new(place.join(captions), regions());
-        let mut task = Captioning::default();
-        task.constraints.enabled = captions == "split.yaml";
-        for role in ROLES {
-            if let Ok(data) = CaptionData::open(&split, role, &task, encoder()) {
-                describe(&data);
-            }
+    let (place, changed) = changed!("captioning", captioning_files, input);
+    let captions = match changed {
+        "rows.jsonl" | "official.json" => changed,
+        _ => "split.yaml",
+    };
+    let split = oscar_captioning::Split::new(place.join(captions), regions());
+    let mut task = Captioning::default();
+    task.constraints.enabled = captions == "split.yaml";
+    for role in ROLES {
+        if let Ok(data) = CaptionData::open(&split, role, &task, encoder()) {
+            describe(&data);
         }
     }
 }
