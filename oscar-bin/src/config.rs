@@ -3,7 +3,6 @@
 //! Later layers win. Every key of every layer is checked against the keys there are, so that a
 //! misspelt one is an error that names the nearest, never a setting without effect.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -156,6 +155,9 @@ impl<T: AnyTask> Configuration for FinetuneConfig<T> {
 /// Prefix of environment variables that set keys: `OSCAR__TRAIN__BATCH_SIZE=16`.
 const ENV_PREFIX: &str = "OSCAR__";
 
+/// Most parts of a dotted key.
+const MAX_DEPTH: usize = 16;
+
 /// A recipe and where it comes from.
 pub struct Source {
     /// For messages and for the name of the run.
@@ -185,6 +187,17 @@ impl Source {
             );
         }
         Self::file(path)
+    }
+
+    /// A text that stands in no file.
+    #[cfg(test)]
+    pub fn of_text(toml: &str) -> Self {
+        let name = String::from("text");
+        Self {
+            origin: name.clone(),
+            toml: toml.into(),
+            name,
+        }
     }
 
     /// A TOML file.
@@ -383,6 +396,12 @@ fn parse_set(set: &str) -> Result<(String, Value)> {
     if key.is_empty() {
         bail!("--set {set}: expected KEY=VALUE");
     }
+    if key.split('.').count() > MAX_DEPTH {
+        bail!(
+            "--set: a key of {} parts; no key is that deep",
+            key.split('.').count()
+        );
+    }
     let parsed: Result<Dict, _> = toml::from_str(&format!("value = {value}"));
     let value = match parsed {
         Ok(mut table) => table.remove("value").unwrap_or_else(|| Value::from(value)),
@@ -405,29 +424,4 @@ pub fn to_toml(config: &impl Serialize) -> Result<String> {
 /// Reads what [`to_toml`] wrote.
 pub fn from_toml<C: DeserializeOwned>(text: &str) -> Result<C> {
     toml::from_str(text).context("cannot read the configuration as TOML")
-}
-
-/// Start of the first line of a run's configuration.
-const RECIPE: &str = "# Recipe: ";
-
-/// The name of the recipe that a run's configuration was made from, if it says so.
-pub fn recipe_of(config: &str) -> Option<&str> {
-    config.lines().next()?.strip_prefix(RECIPE)
-}
-
-/// Writes the resolved configuration: enough to repeat the run. A process that is killed meanwhile
-/// leaves the file before or after, never half of it.
-pub fn write(path: &Path, config: &impl Serialize, recipe: Option<&str>) -> Result<()> {
-    let aside = path.with_extension("toml.tmp");
-    let mut text = to_toml(config)?;
-    if let Some(recipe) = recipe {
-        text.insert_str(0, &format!("{RECIPE}{}\n", recipe.escape_debug()));
-    }
-    let write = || {
-        let mut file = std::fs::File::create(&aside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&aside, path)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
 }

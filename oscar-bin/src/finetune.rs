@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::cli::Global;
 use crate::config::{self, Source};
-use crate::launch::{RunArgs, Training, launch};
+use crate::launch::{self, RunArgs, Training, launch};
 use crate::tasks::{OnTask, on_task};
 use crate::{Ending, scores};
 
@@ -141,6 +141,7 @@ fn print(report: &FinetuneReport) -> Result<()> {
             bytes(peak)
         )),
     )?;
+    launch::say_skipped(&mut out, &report.outcome)?;
     writeln!(out, "The run lies in {}", report.directory.display())?;
     Ok(())
 }
@@ -152,6 +153,7 @@ fn print_json<T: AnyTask>(report: &FinetuneReport) -> Result<()> {
         "steps": report.outcome.step,
         "parameters": report.parameters,
         "best": report.outcome.best,
+        "skipped_steps": report.outcome.skipped.total,
         "evaluation": report.evaluation.as_ref().map(scores::json),
         "predictions": report.predictions,
         "seconds": report.time.as_secs_f64(),

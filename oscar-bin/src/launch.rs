@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use oscar_core::ops::TrainBackend;
-use oscar_train::{Interrupter, Outcome, RunDir, RunOptions, share_among};
+use oscar_train::{Interrupter, NON_FINITE_FILE, Outcome, RunDir, RunOptions, share_among};
 
 use crate::backend::{self, OnBackend, dispatch};
 use crate::cli::{DeviceArgs, Global};
 use crate::config::{self, Configuration, Source};
 use crate::processes::{self, Processes};
 use crate::runs::{self, CONFIG_FILE, LOG_FILE};
-use crate::{Ending, logging, sample, session};
+use crate::{Ending, logging, run_config, sample, session};
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -100,6 +100,22 @@ pub trait Training {
     fn print(report: &Self::Report, json: bool) -> Result<()>;
 }
 
+/// Says how many steps were left out, if any.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn say_skipped(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
+    if outcome.skipped.total > 0 {
+        let (skipped, steps) = (outcome.skipped.total, outcome.step);
+        writeln!(
+            out,
+            "Left out {skipped} of {steps} steps, whose loss or gradients were not finite: \
+             {NON_FINITE_FILE} of the run names their examples"
+        )?;
+    }
+    Ok(())
+}
+
 /// Resolves the recipe, makes or finds the run, trains, and prints.
 pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Result<Ending> {
     let default = training.default_recipe();
@@ -109,7 +125,8 @@ pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Resu
         false => (resolve::<T::Recipe>(&source, args)?, None),
         true => {
             let directory = runs::existing_run(&args.runs_dir, args.name.as_deref())?;
-            (resume(&source, args, &directory)?, Some(directory))
+            let recipe = resume(&source, args, &directory, &training.command())?;
+            (recipe, Some(directory))
         }
     };
     let unusable = "the configuration cannot be used";
@@ -194,16 +211,38 @@ fn resolve<C: Configuration>(source: &Source, args: &RunArgs) -> Result<C> {
     Ok(recipe)
 }
 
-/// The run's own configuration if it has one, else the recipe; then the flags.
-fn resume<C: Configuration>(source: &Source, args: &RunArgs, directory: &Path) -> Result<C> {
+/// The run's own configuration if it has one, else the recipe that was named; then the flags.
+fn resume<C: Configuration>(
+    source: &Source,
+    args: &RunArgs,
+    directory: &Path,
+    command: &str,
+) -> Result<C> {
     let own = directory.join(CONFIG_FILE);
     if !own.exists() {
+        // Never the default recipe in the place of the one that this run was started with.
+        if args.config.is_none() {
+            bail!(
+                "{} has no {CONFIG_FILE}, so there is no run to resume: start it without --resume, \
+                 or name its recipe by --config",
+                directory.display()
+            );
+        }
         return resolve(source, args);
     }
     if args.config.is_some() {
         tracing::warn!(
             "--config is not read again: the run goes on with {}",
             own.display()
+        );
+    }
+    let text = std::fs::read_to_string(&own)
+        .with_context(|| format!("cannot read the configuration {}", own.display()))?;
+    if let Some(other) = run_config::command_of(&text).filter(|other| *other != command) {
+        bail!(
+            "{} was started by `oscar-bin {other}`, this is `oscar-bin {command}`; resume it by \
+             the command it was started with",
+            directory.display()
         );
     }
     let own = Source::file(&own)?;
@@ -231,10 +270,10 @@ fn run<T: Training>(
             let path = directory.join(CONFIG_FILE);
             let own = args.resume.then(|| std::fs::read_to_string(&path));
             let name = match &own {
-                Some(Ok(own)) => config::recipe_of(own),
-                _ => Some(name),
+                Some(Ok(own)) => run_config::recipe_of(own).unwrap_or("unknown"),
+                _ => name,
             };
-            config::write(&path, &recipe, name)?;
+            run_config::write(&path, &recipe, name, &training.command())?;
             tracing::info!("run {}", directory.display());
             run
         }

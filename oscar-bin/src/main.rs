@@ -15,6 +15,8 @@ mod data_regions;
 mod devices;
 mod evaluate;
 mod finetune;
+#[cfg(test)]
+mod fuzz;
 mod launch;
 mod logging;
 mod miniature;
@@ -23,6 +25,7 @@ mod probe;
 mod processes;
 mod recipes;
 mod report;
+mod run_config;
 mod run_facts;
 mod runs;
 mod runs_list;

@@ -10,7 +10,7 @@ use oscar_train::{Best, METRICS_FILE, TrainState, checkpoints};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-use crate::config::recipe_of;
+use crate::run_config::recipe_of;
 use crate::runs::CONFIG_FILE;
 
 /// The speed of a run is the median of so many of its newest steps.
@@ -127,8 +127,7 @@ fn newest_state(run: &Path) -> Result<Option<TrainState>> {
         return Ok(None);
     };
     let what = || format!("the state of the checkpoint of step {step} cannot be read");
-    let text = fs::read_to_string(path.join("state.json")).with_context(what)?;
-    Ok(Some(serde_json::from_str(&text).with_context(what)?))
+    TrainState::read(&path, step).map(Some).with_context(what)
 }
 
 /// Whether a process trains in the directory.

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use oscar_train::METRICS_FILE;
+use oscar_train::{METRICS_FILE, NON_FINITE_FILE};
 use serde::Serialize;
 use serde_json::Value as Json;
 
@@ -89,7 +89,7 @@ pub fn existing_run(runs: &Path, name: Option<&str>) -> Result<PathBuf> {
 pub fn remove_unused(run: &Path) {
     let metrics = run.join(METRICS_FILE);
     let started = metrics.metadata().is_ok_and(|metadata| metadata.len() > 0)
-        || ["checkpoint", "best", "last"]
+        || ["checkpoint", "best", "last", NON_FINITE_FILE]
             .iter()
             .any(|part| run.join(part).exists());
     if started {

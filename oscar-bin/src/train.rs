@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::Ending;
 use crate::cli::{Global, TrainArgs};
-use crate::launch::{Training, launch};
+use crate::launch::{self, Training, launch};
 
 /// Pre-trains, prints what was learned and where the run lies.
 pub fn run(global: &Global, args: &TrainArgs) -> Result<Ending> {
@@ -97,6 +97,7 @@ fn print(report: &PretrainReport) -> Result<()> {
             bytes(peak)
         )),
     )?;
+    launch::say_skipped(&mut out, &report.outcome)?;
     writeln!(out, "The run lies in {}", report.directory.display())?;
     Ok(())
 }
@@ -117,6 +118,7 @@ fn print_json(report: &PretrainReport) -> Result<()> {
         "contrastive_chance": 1.0 / report.contrast_classes as f64,
         "grounding": report.grounding,
         "best": report.outcome.best,
+        "skipped_steps": report.outcome.skipped.total,
         "seconds": report.time.as_secs_f64(),
         "samples_per_second": report.examples as f64 / report.time.as_secs_f64().max(1e-9),
         "peak_memory_bytes": report.peak_memory,

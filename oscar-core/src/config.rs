@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+/// Each layer is made before any weight is read: a number beyond this is a slip, or damage.
+const MAX_LAYERS: usize = 1000;
+
 /// Sizes and switches of an Oscar model, under the keys of an official `config.json`.
 ///
 /// Every key may be absent; the defaults are those of Oscar base. Keys that belong to other tools
@@ -240,6 +243,12 @@ impl ModelConfig {
         for (key, value) in positive {
             require(value > 0, key, value, "must be at least 1")?;
         }
+        require(
+            self.num_hidden_layers <= MAX_LAYERS,
+            "num_hidden_layers",
+            self.num_hidden_layers,
+            &format!("must be at most {MAX_LAYERS}"),
+        )?;
         require(
             self.img_feature_dim > 6,
             "img_feature_dim",

@@ -98,14 +98,22 @@ pub enum TrainError {
     /// The computation of a step panicked.
     #[error("the computation of a step stopped: {0}")]
     Panicked(String),
-    /// The loss is NaN or infinite.
+    /// The loss or the gradients of a step are NaN or infinite. The step was not made.
     #[error(
-        "the loss is not a finite number at step {step}; the newest checkpoint is from before it. \
-         Lower optimizer.learning_rate, lengthen optimizer.warmup_steps, \
-         or set optimizer.max_grad_norm, and resume"
+        "the {what} is not a finite number at step {step}, whose examples ({examples}) are in {}. \
+         The newest checkpoint is from before it. If nothing is wrong with the examples, lower \
+         optimizer.learning_rate, lengthen optimizer.warmup_steps, or set \
+         optimizer.max_grad_norm, and resume; train.non_finite=skip leaves out single steps",
+        file.display()
     )]
-    NonFiniteLoss {
+    NonFinite {
+        /// Loss or gradients.
+        what: &'static str,
         /// Optimiser step, from 1.
         step: usize,
+        /// Some of its examples.
+        examples: String,
+        /// Where all of them are named.
+        file: PathBuf,
     },
 }

@@ -1,7 +1,6 @@
 //! One call that trains a model: Burn's learner set up for Oscar.
 
 use std::io::Write;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,10 +14,11 @@ use oscar_core::ops::TrainBackend;
 use crate::dashboard::Dashboard;
 use crate::error::TrainError;
 use crate::loader::{BatchSource, Corpus, Failure, Order, Share, StepLoader, Weighted, lock};
-use crate::metrics_log::MetricsLog;
+use crate::metrics_log::{MetricsLog, keep_until};
+use crate::non_finite::{NON_FINITE_FILE, NonFinite, SKIPPED};
 use crate::optim::AdamW;
 use crate::order::Shuffle;
-use crate::parallel::{Numbers, Team, Worker, Workers, fork, share_among, share_start};
+use crate::parallel::{Done, Numbers, Team, Worker, Workers, fork, share_among, share_start};
 use crate::renderer::LineRenderer;
 use crate::run::{Best, FixedSettings, METRICS_FILE, RunDir};
 use crate::schedule::LinearSchedule;
@@ -113,20 +113,22 @@ where
     };
     B::seed(&fit.device, fit.train.seed);
     initialize::<B, M>(&model);
-    let (step, best): (usize, Option<Best>) =
-        state.map_or((0, None), |state| (state.step, state.best));
+    let (done, best): (Done, Option<Best>) = state.map_or_else(Default::default, |state| {
+        let (step, skipped) = (state.step, state.skipped);
+        (Done { step, skipped }, state.best)
+    });
     if fit.options.resume && team.rank() == 0 {
-        announce_resume(step, fit.train.steps);
+        announce_resume(done.step, fit.train.steps);
     }
-    let (model, optimizer, step) = match world > 1 && crew.others.is_empty() {
+    let (model, optimizer, done) = match world > 1 && crew.others.is_empty() {
         true => share_start(
             &mut team,
             &numbers.settings,
-            step,
+            done,
             (model, optimizer),
             &fit.device,
         )?,
-        false => (model, optimizer, step),
+        false => (model, optimizer, done),
     };
 
     let rows = fit
@@ -139,7 +141,7 @@ where
     let order = Order {
         micro_batch: fit.train.batch_size / fit.train.accumulation,
         accumulation: fit.train.accumulation,
-        first_step: step,
+        first_step: done.step,
         end_step: fit.train.steps,
         shuffle: Some(Shuffle {
             seed: fit.train.seed,
@@ -152,6 +154,7 @@ where
         },
     };
     let loader = StepLoader::new(fit.corpora, order, fit.device.clone(), failure.clone())?;
+    let loader = Arc::new(loader);
     let others = crew
         .others
         .into_iter()
@@ -159,7 +162,7 @@ where
             let replica = fork(&model, &optimizer, &device)?;
             let failure = Failure::default();
             let loader = loader.of_worker(team.rank(), device.clone(), failure.clone());
-            let worker = Worker::new(numbers.clone(), replica, device, failure, team, step);
+            let worker = Worker::new(numbers.clone(), replica, device, failure, team, done);
             Ok((worker, Arc::new(loader)))
         })
         .collect::<Result<Vec<_>, _>>()?;
@@ -170,17 +173,18 @@ where
         fit.device.clone(),
         failure.clone(),
         team,
-        step,
+        done,
     );
     if rank > 0 {
         drop((model, optimizer));
-        lead.follow(&loader)?;
+        lead.follow(&*loader)?;
         let outcome = Outcome {
-            step: lead.step,
-            interrupted: lead.step < fit.train.steps,
+            step: lead.done.step,
+            interrupted: lead.done.step < fit.train.steps,
             leads: false,
             validation: None,
             best: None,
+            skipped: lead.done.skipped,
         };
         return Ok((lead.model().valid(), outcome));
     }
@@ -194,9 +198,10 @@ where
         fit.device,
         failure,
     )?;
-    let diverged = Arc::new(AtomicBool::new(false));
     let directory = fit.options.run.path().to_path_buf();
-    let metrics_path = directory.join(METRICS_FILE);
+    let log = MetricsLog::open(&directory.join(METRICS_FILE), done.step)?;
+    keep_until(&directory.join(NON_FINITE_FILE), done.step)?;
+    let named = loader.clone();
     let session = Session {
         run: fit.options.run,
         pace: Pace {
@@ -209,7 +214,8 @@ where
         others,
         describe: fit.describe,
         judged_by: fit.judged_by,
-        diverged: diverged.clone(),
+        names: Arc::new(move |step| named.names(step)),
+        written: log.written(),
     };
     let outcome = Arc::new(Mutex::new(None));
     let strategy = StepStrategy {
@@ -219,15 +225,15 @@ where
 
     let mut training = SupervisedTraining::<Components<B, M>>::new(
         directory,
-        Arc::new(loader) as Arc<dyn DataLoader<B, Weighted<T>>>,
+        loader as Arc<dyn DataLoader<B, Weighted<T>>>,
         Arc::new(valid_loader) as Arc<dyn DataLoader<B::InnerBackend, Weighted<V>>>,
     )
     .with_training_strategy(TrainingStrategy::Custom(Arc::new(strategy)))
     .with_interrupter(fit.options.interrupter.clone())
     // The program has its own tracing subscriber.
     .with_application_logger(None)
-    .with_metric_logger(MetricsLog::open(&metrics_path, step)?)
-    .metric_train_numeric(StatMetric::new(LOSS, false).watching(diverged))
+    .with_metric_logger(log)
+    .metric_train_numeric(StatMetric::new(LOSS, false))
     .metric_valid_numeric(StatMetric::new(LOSS, false).cumulative())
     .metric_train_numeric(LearningRateMetric::default())
     .metric_train_numeric(ThroughputMetric::samples())
@@ -235,7 +241,12 @@ where
     let order_of_metrics = std::iter::once(LOSS)
         .chain(fit.metrics.iter().map(|(name, _)| *name))
         .chain(fit.validation_metrics.iter().map(|(name, _)| *name))
-        .chain([LEARNING_RATE, SAMPLES_PER_SECOND, TOKENS_PER_SECOND])
+        .chain([
+            SKIPPED,
+            LEARNING_RATE,
+            SAMPLES_PER_SECOND,
+            TOKENS_PER_SECOND,
+        ])
         .map(String::from)
         .collect();
     for (name, higher_is_better) in fit.metrics {
@@ -248,11 +259,14 @@ where
         let metric = StatMetric::new(name, higher_is_better);
         training = training.metric_valid_numeric(metric.cumulative());
     }
+    if fit.train.non_finite == NonFinite::Skip {
+        training = training.metric_train_numeric(StatMetric::new(SKIPPED, false));
+    }
     training = match fit.options.dashboard {
         true => training.renderer(Dashboard::start(
             fit.options.interrupter,
             order_of_metrics,
-            step,
+            done.step,
             fit.train.steps,
         )),
         false => training.renderer(LineRenderer::new(
@@ -317,6 +331,7 @@ fn numbers<B: TrainBackend, T: Send + 'static>(
         .with_decay(optimizer.decay),
         max_grad_norm: optimizer.max_grad_norm,
         clip_at: optimizer.clip_at,
+        non_finite: train.non_finite,
     }
 }
 

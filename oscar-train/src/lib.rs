@@ -8,11 +8,13 @@ mod dashboard;
 mod error;
 mod events;
 pub mod exhibit;
+mod files;
 pub mod finetune;
 mod fit;
 mod loader;
 mod memory;
 mod metrics_log;
+mod non_finite;
 mod optim;
 mod order;
 mod parallel;
@@ -28,20 +30,19 @@ mod terminal;
 
 pub use burn_train::Interrupter;
 pub use error::TrainError;
+pub use files::{write_directory, write_file, write_json};
 pub use fit::{Fit, RunOptions, fit};
 pub use loader::{BatchSource, Corpus, Failure, Order, Share, StepLoader, Weighted};
 pub use memory::peak_memory;
-pub use metrics_log::MetricsLog;
-pub use optim::{AdamW, AdamWConfig, MomentsRecord, clip_grad_norm};
+pub use metrics_log::{MetricsLog, Written};
+pub use non_finite::{MOST_SKIPPED_IN_A_ROW, NON_FINITE_FILE, NonFinite, Skipped};
+pub use optim::{AdamW, AdamWConfig, MomentsRecord, clip_grad_norm, grad_norm};
 pub use order::{Pick, Portion, Sequence, Shuffle};
 #[cfg(feature = "mpi")]
 pub use parallel::Processes;
 pub use parallel::{Group, Lost, Workers, share_among};
 pub use renderer::{LineRenderer, bytes, duration};
-pub use run::{
-    Best, FixedSettings, METRICS_FILE, MODEL_FILE, RunDir, TrainState, checkpoints,
-    write_directory, write_file, write_json,
-};
+pub use run::{Best, FixedSettings, METRICS_FILE, MODEL_FILE, RunDir, TrainState, checkpoints};
 pub use schedule::{Decay, LinearSchedule, ScheduleOrder};
 pub use settings::{OptimizerConfig, TrainConfig};
 pub use start::{InitConfig, open_vocabulary, start_weights};

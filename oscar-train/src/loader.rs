@@ -44,6 +44,12 @@ pub trait BatchSource<B: Backend>: Send + Sync {
         }]
     }
 
+    /// What people find this example by: file and row, and the key of its image. Asked for when
+    /// something is wrong with it, not for each example.
+    fn name(&self, pick: Pick) -> String {
+        format!("row {}", pick.index + 1)
+    }
+
     /// The batch of these examples, each as it is in its epoch (masks and pollution change).
     ///
     /// # Errors
@@ -207,6 +213,23 @@ impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
             device,
             failure,
         )
+    }
+}
+
+impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
+    /// What the examples of optimiser step `step`, counted from 0, are called: those of all workers,
+    /// in the order of the batches.
+    pub fn names(&self, step: usize) -> Vec<String> {
+        let corpora = &self.plan.corpora;
+        let per_step = self.plan.order.accumulation * corpora.len();
+        let batches = step * per_step..(step + 1) * per_step;
+        let names = |n: usize| {
+            let which = n % corpora.len();
+            let picks = self.plan.picks(which, n / corpora.len());
+            let source = &corpora[which].source;
+            picks.into_iter().map(|pick| source.name(pick))
+        };
+        batches.flat_map(names).collect()
     }
 }
 

@@ -1,14 +1,16 @@
 //! `metrics.jsonl`: one line per optimiser step and per validation.
 //!
 //! Burn's own file logger keeps a file per metric and epoch, starts it anew when a run resumes and
-//! panics when the disk is full. This one appends, forgets what a resumed run does again, and
-//! leaves a full disk to the next checkpoint, whose error can be returned. What it writes also goes
-//! into an event file for TensorBoard.
+//! panics when the disk is full. This one appends, and forgets what a resumed run does again. Burn
+//! calls it on a thread of its own, some steps late; a checkpoint waits for the lines before it
+//! ([`Written`]), and returns the error of a full disk. What is written also goes into an event file
+//! for TensorBoard.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use burn_train::logger::MetricLogger;
 use burn_train::metric::store::{EpochSummary, MetricsUpdate, Split};
@@ -17,19 +19,70 @@ use serde_json::{Map, Value, json};
 
 use crate::error::TrainError;
 use crate::events::EventFile;
-use crate::run::io;
+use crate::files::{io, sync_file, write_file};
+use crate::loader::lock;
 
 /// Writes `{"step":12,"split":"train","Loss":3.21,…}` lines and answers Burn's event store.
 pub struct MetricsLog {
     path: PathBuf,
     file: Option<File>,
     events: Option<EventFile>,
+    written: Written,
     names: HashMap<MetricId, String>,
     /// Optimiser steps seen, those before a resume included.
     step: usize,
     valid: Values,
     /// Values by metric, split and round, for early stopping.
     history: HashMap<(String, Split, usize), Vec<NumericEntry>>,
+}
+
+/// How many lines of a log are written.
+#[derive(Clone, Debug)]
+pub struct Written {
+    path: PathBuf,
+    lines: Arc<(Mutex<Lines>, Condvar)>,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    number: usize,
+    /// Why the first line that is missing could not be written.
+    failure: Option<(std::io::ErrorKind, String)>,
+}
+
+impl Written {
+    fn count(&self, written: std::io::Result<()>) {
+        let mut lines = lock(&self.lines.0);
+        lines.number += 1;
+        if let Err(error) = written {
+            let failure = (error.kind(), error.to_string());
+            lines.failure.get_or_insert(failure);
+        }
+        self.lines.1.notify_all();
+    }
+
+    /// Waits until `number` lines are written since the log was opened, and makes them durable.
+    ///
+    /// # Errors
+    ///
+    /// If a line could not be written, or nobody writes any more.
+    pub(crate) fn wait(&self, number: usize) -> Result<(), TrainError> {
+        let behind = |lines: &mut Lines| lines.number < number && lines.failure.is_none();
+        let waited = self.lines.1.wait_while(lock(&self.lines.0), behind);
+        let lines = waited.unwrap_or_else(PoisonError::into_inner);
+        match lines.failure.clone() {
+            Some((kind, text)) => Err(io("write", &self.path)(std::io::Error::new(kind, text))),
+            None => sync_file(&self.path),
+        }
+    }
+}
+
+impl Drop for MetricsLog {
+    /// A thread that ends early, by a panic, leaves nobody waiting for it.
+    fn drop(&mut self) {
+        let ended = std::io::Error::other("the thread that writes it has ended");
+        self.written.count(Err(ended));
+    }
 }
 
 /// The newest values, in the order they first came in.
@@ -72,11 +125,20 @@ impl MetricsLog {
             path: path.into(),
             file: Some(file),
             events: path.parent().map(|run| EventFile::after(run, step)),
+            written: Written {
+                path: path.into(),
+                lines: Arc::default(),
+            },
             names: HashMap::new(),
             step,
             valid: Values::default(),
             history: HashMap::new(),
         })
+    }
+
+    /// How far it is written.
+    pub fn written(&self) -> Written {
+        self.written.clone()
     }
 
     fn write(&mut self, split: &Split, metrics: Map<String, Value>) {
@@ -94,19 +156,29 @@ impl MetricsLog {
             ("split".to_string(), json!(split.to_string())),
         ]);
         line.extend(metrics);
-        let Some(file) = &mut self.file else { return };
-        if let Err(error) = writeln!(file, "{}", Value::from(line)) {
+        let Some(file) = &mut self.file else {
+            // The failure that closed it is known.
+            return self.written.count(Ok(()));
+        };
+        // In one piece, so that a kill leaves whole lines.
+        let written = file.write_all(format!("{}\n", Value::from(line)).as_bytes());
+        if let Err(error) = &written {
             tracing::warn!(
-                "cannot write {}: {error}; metrics are no longer logged",
+                "cannot write {}: {error}; the run ends at the next checkpoint",
                 self.path.display()
             );
             self.file = None;
         }
+        self.written.count(written);
     }
 }
 
-/// Rewrites the log without what lies after `step`.
-fn keep_until(path: &Path, step: usize) -> Result<(), TrainError> {
+/// Rewrites a file of lines with steps without what lies after `step`.
+///
+/// # Errors
+///
+/// If the file cannot be read or written.
+pub(crate) fn keep_until(path: &Path, step: usize) -> Result<(), TrainError> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -120,9 +192,10 @@ fn keep_until(path: &Path, step: usize) -> Result<(), TrainError> {
             line.ends_with('\n') && line_step.is_some_and(|line_step| line_step as usize <= step)
         })
         .collect();
-    let aside = path.with_extension("jsonl.tmp");
-    fs::write(&aside, kept).map_err(io("write", &aside))?;
-    fs::rename(&aside, path).map_err(io("move", &aside))
+    match kept == text {
+        true => Ok(()),
+        false => write_file(path, kept.as_bytes()),
+    }
 }
 
 impl MetricLogger for MetricsLog {

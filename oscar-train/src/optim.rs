@@ -139,7 +139,7 @@ impl<B: AutodiffBackend> AdamW<B> {
     ///
     /// # Errors
     ///
-    /// If a parameter has only part of its state, or state of another size.
+    /// If a parameter has only part of its state, or state of another size, or a tensor is of none.
     pub fn load_state(
         mut self,
         tensors: Vec<NamedTensor>,
@@ -168,6 +168,11 @@ impl<B: AutodiffBackend> AdamW<B> {
                 take("step", 1)?,
             ) {
                 (Some(exp_avg), Some(exp_avg_sq), Some(step)) => {
+                    if !(step[0] >= 1.0 && step[0].fract() == 0.0) {
+                        return Err(TrainError::OptimizerState {
+                            reason: format!("step.{} is {}", parameter.name, step[0]),
+                        });
+                    }
                     let tensor = |data| Tensor::from_data(TensorData::new(data, [len]), device);
                     self.moments.insert(
                         parameter.id,
@@ -186,7 +191,12 @@ impl<B: AutodiffBackend> AdamW<B> {
                 }
             }
         }
-        Ok(self)
+        match by_name.keys().min() {
+            None => Ok(self),
+            Some(name) => Err(TrainError::OptimizerState {
+                reason: format!("{name} is of no parameter of the model"),
+            }),
+        }
     }
 }
 
@@ -339,15 +349,7 @@ pub fn clip_grad_norm<B: AutodiffBackend, M: AutodiffModule<B>>(
     max_norm: f64,
     device: &B::Device,
 ) -> Tensor<B::InnerBackend, 1> {
-    let mut squares = SumOfSquares::<B> {
-        grads,
-        sums: Vec::new(),
-    };
-    module.visit(&mut squares);
-    let norm = match squares.sums.is_empty() {
-        true => Tensor::zeros([1], device),
-        false => Tensor::cat(squares.sums, 0).sum().sqrt(),
-    };
+    let norm = grad_norm::<B, M>(module, grads, device);
     let factor = norm
         .clone()
         .add_scalar(CLIP_EPSILON)
@@ -356,6 +358,23 @@ pub fn clip_grad_norm<B: AutodiffBackend, M: AutodiffModule<B>>(
         .clamp_max(1.0);
     module.visit(&mut Scale::<B> { grads, factor });
     norm
+}
+
+/// The joint L2 norm of all gradients of `module`, `[1]`. Nothing is read back from the device.
+pub fn grad_norm<B: AutodiffBackend, M: AutodiffModule<B>>(
+    module: &M,
+    grads: &GradientsParams,
+    device: &B::Device,
+) -> Tensor<B::InnerBackend, 1> {
+    let mut squares = SumOfSquares::<B> {
+        grads,
+        sums: Vec::new(),
+    };
+    module.visit(&mut squares);
+    match squares.sums.is_empty() {
+        true => Tensor::zeros([1], device),
+        false => Tensor::cat(squares.sums, 0).sum().sqrt(),
+    }
 }
 
 struct SumOfSquares<'a, B: AutodiffBackend> {

@@ -11,6 +11,7 @@ use burn_train::renderer::{
 };
 
 use crate::memory::peak_memory;
+use crate::non_finite::SKIPPED;
 
 /// Writes `step 50/600  Loss 3.21  …  312 samples/s  ETA 2m10s` every few steps, and a line after
 /// each validation.
@@ -38,6 +39,10 @@ fn is_rate(name: &str) -> bool {
 impl Means {
     fn add(&mut self, name: &str, value: f64) {
         let (sum, count) = self.0.entry(name.into()).or_default();
+        // A step that was left out spoils no mean; without any other the mean is NaN.
+        if !value.is_finite() {
+            return;
+        }
         *sum += if is_rate(name) { value.recip() } else { value };
         *count += 1;
     }
@@ -94,12 +99,11 @@ impl LineRenderer {
         let Some(name) = self.names.get(&entry.metric_id) else {
             return;
         };
-        match valid {
-            // A validation metric is the mean so far: the last one counts.
-            true => {
-                self.valid.0.insert(name.clone(), (value.current(), 1));
-            }
-            false => self.train.add(name, value.current()),
+        match (valid, name.as_str()) {
+            // A validation metric is the mean so far, and this one a number: the last one counts.
+            (true, _) => drop(self.valid.0.insert(name.clone(), (value.current(), 1))),
+            (_, SKIPPED) => drop(self.train.0.insert(name.clone(), (value.current(), 1))),
+            _ => self.train.add(name, value.current()),
         }
     }
 

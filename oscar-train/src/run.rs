@@ -9,7 +9,6 @@
 //! A checkpoint is written aside, synced and renamed: a directory called `step-…` is complete.
 
 use std::fs::{self, File, TryLockError};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use burn::module::AutodiffModule;
@@ -18,6 +17,9 @@ use oscar_core::checkpoint::{self, Checkpointed, RandomInit};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
+pub(crate) use crate::files::io;
+use crate::files::{put_right, remove_directory, remove_leftovers, write_directory, write_json};
+use crate::non_finite::Skipped;
 use crate::optim::AdamW;
 use crate::order::Portion;
 
@@ -53,6 +55,9 @@ pub struct TrainState {
     pub settings: FixedSettings,
     /// Best validation so far.
     pub best: Option<Best>,
+    /// Steps that were left out.
+    #[serde(default)]
+    pub skipped: Skipped,
 }
 
 /// Settings that decide which examples a step sees.
@@ -103,12 +108,50 @@ impl TrainState {
             step,
             settings,
             best,
+            skipped: Skipped::default(),
         }
+    }
+
+    /// Reads that of the checkpoint `path` of step `step`.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, is of another version, or contradicts itself or the checkpoint's name.
+    pub fn read(path: &Path, step: usize) -> Result<Self, TrainError> {
+        let path = path.join(STATE_FILE);
+        let text = fs::read(&path).map_err(io("read", &path))?;
+        Self::parse(&text, step).map_err(|reason| TrainError::State { path, reason })
+    }
+
+    fn parse(text: &[u8], step: usize) -> Result<Self, String> {
+        // First the version alone, so that another one's file is not taken for a damaged one.
+        let value: serde_json::Value =
+            serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        match &value["version"] {
+            version if *version == VERSION => {}
+            serde_json::Value::Null => return Err("it has no `version`".into()),
+            version => return Err(format!("its version is {version}, this is {VERSION}")),
+        }
+        let state: Self = serde_json::from_value(value).map_err(|error| error.to_string())?;
+        if state.step != step {
+            return Err(format!(
+                "it is of step {}, but its directory of step {step}",
+                state.step
+            ));
+        }
+        if state.step > state.settings.steps || state.skipped.total > state.step {
+            return Err(format!(
+                "step {} with {} skipped, of a run of {}",
+                state.step, state.skipped.total, state.settings.steps
+            ));
+        }
+        Ok(state)
     }
 }
 
 impl RunDir {
-    /// Creates the directory if needed and locks it.
+    /// Creates the directory if needed and locks it. What a killed process left half done in it is
+    /// put right.
     ///
     /// # Errors
     ///
@@ -119,10 +162,16 @@ impl RunDir {
         let lock_path = path.join(".lock");
         let lock = File::create(&lock_path).map_err(io("create", &lock_path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self {
-                path,
-                _lock: Some(lock),
-            }),
+            Ok(()) => {
+                for name in ["best", "last"] {
+                    put_right(&path.join(name))?;
+                }
+                remove_leftovers(&path.join(CHECKPOINTS))?;
+                Ok(Self {
+                    path,
+                    _lock: Some(lock),
+                })
+            }
             Err(TryLockError::WouldBlock) => Err(TrainError::Locked { path }),
             Err(TryLockError::Error(source)) => Err(io("lock", &lock_path)(source)),
         }
@@ -181,10 +230,9 @@ impl RunDir {
         })?;
         let checkpoints = self.list()?;
         let old = checkpoints.len().saturating_sub(keep.max(1));
-        for (_, path) in &checkpoints[..old] {
-            fs::remove_dir_all(path).map_err(io("delete", path))?;
-        }
-        Ok(())
+        checkpoints[..old]
+            .iter()
+            .try_for_each(|(_, path)| remove_directory(path))
     }
 
     /// Loads the newest checkpoint into `model` and `optimizer`, if there is one.
@@ -203,13 +251,18 @@ impl RunDir {
         B: AutodiffBackend,
         M: AutodiffModule<B> + Checkpointed<B>,
     {
-        let Some((_, path)) = self.list()?.pop() else {
+        let Some((step, path)) = self.list()?.pop() else {
             return Ok((model, optimizer, None));
         };
-        let state = read_state(&path.join(STATE_FILE))?;
+        let state = TrainState::read(&path, step)?;
         require_same(&path, &state.settings, settings)?;
         let (model, _) = checkpoint::load(model, path.join(MODEL_FILE), &RandomInit::Refuse)?;
         let moments = checkpoint::read_tensors(path.join(OPTIMIZER_FILE))?;
+        if moments.is_empty() && state.step > state.skipped.total {
+            return Err(TrainError::OptimizerState {
+                reason: format!("it is empty after {} steps", state.step),
+            });
+        }
         Ok((model, optimizer.load_state(moments, device)?, Some(state)))
     }
 }
@@ -240,88 +293,6 @@ pub fn checkpoints(run: &Path) -> Result<Vec<(usize, PathBuf)>, TrainError> {
     }
     found.sort();
     Ok(found)
-}
-
-/// Fills a new directory beside `target`, syncs it and puts it in the place of `target`.
-///
-/// # Errors
-///
-/// If it cannot be filled; `target` is untouched then.
-pub fn write_directory(
-    target: &Path,
-    fill: impl FnOnce(&Path) -> Result<(), TrainError>,
-) -> Result<(), TrainError> {
-    let parent = target.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(io("create", parent))?;
-    let aside = sibling(target, "tmp");
-    remove(&aside)?;
-    fs::create_dir(&aside).map_err(io("create", &aside))?;
-    let filled = fill(&aside).and_then(|()| sync_directory(&aside));
-    if let Err(error) = filled {
-        let _ = fs::remove_dir_all(&aside);
-        return Err(error);
-    }
-    // Two renames, since none replaces a directory that is not empty.
-    let old = sibling(target, "old");
-    remove(&old)?;
-    if target.exists() {
-        fs::rename(target, &old).map_err(io("move", target))?;
-    }
-    fs::rename(&aside, target).map_err(io("move", &aside))?;
-    sync_directory(parent)?;
-    remove(&old)
-}
-
-/// Writes `value` as JSON and syncs it.
-///
-/// # Errors
-///
-/// If the file cannot be written.
-pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), TrainError> {
-    let write = || -> std::io::Result<()> {
-        let file = File::create(path)?;
-        serde_json::to_writer_pretty(&file, value)?;
-        file.sync_all()
-    };
-    write().map_err(io("write", path))
-}
-
-/// Writes a file beside `path`, syncs it and renames it: it appears whole or not at all.
-///
-/// # Errors
-///
-/// If the file cannot be written.
-pub fn write_file(path: &Path, content: &[u8]) -> Result<(), TrainError> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".tmp");
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&aside)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&aside, path)
-    };
-    write().map_err(|error| {
-        // Nothing to add to the first error if this fails too.
-        let _ = fs::remove_file(&aside);
-        io("write", path)(error)
-    })
-}
-
-fn read_state(path: &Path) -> Result<TrainState, TrainError> {
-    let text = fs::read_to_string(path).map_err(io("read", path))?;
-    let failed = |reason| TrainError::State {
-        path: path.into(),
-        reason,
-    };
-    let state: TrainState =
-        serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
-    if state.version != VERSION {
-        return Err(failed(format!(
-            "its version is {}, this is {VERSION}",
-            state.version
-        )));
-    }
-    Ok(state)
 }
 
 fn require_same(
@@ -373,43 +344,5 @@ fn require_same(
             found,
             expected,
         }),
-    }
-}
-
-fn sibling(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".");
-    name.push(suffix);
-    path.with_file_name(name)
-}
-
-fn remove(path: &Path) -> Result<(), TrainError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(io("delete", path)(error))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Makes the names in a directory durable, where the system can.
-fn sync_directory(path: &Path) -> Result<(), TrainError> {
-    match cfg!(unix) {
-        true => File::open(path)
-            .and_then(|file| file.sync_all())
-            .map_err(io("sync", path)),
-        false => Ok(()),
-    }
-}
-
-pub(crate) fn io(
-    action: &'static str,
-    path: &Path,
-) -> impl FnOnce(std::io::Error) -> TrainError + use<> {
-    let path = path.to_path_buf();
-    move |source| TrainError::Io {
-        action,
-        path,
-        source,
     }
 }

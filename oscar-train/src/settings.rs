@@ -4,6 +4,7 @@ use oscar_core::config::{ConfigError, require};
 use oscar_core::ops::Precision;
 use serde::{Deserialize, Serialize};
 
+use crate::non_finite::NonFinite;
 use crate::optim::AdamWConfig;
 use crate::schedule::{Decay, ScheduleOrder};
 use crate::strategy::ClipAt;
@@ -84,6 +85,9 @@ pub struct TrainConfig {
     /// What matrices are multiplied in, `f32` or `bf16`; weights, optimiser state, LayerNorms,
     /// softmaxes and losses are f32 in either.
     pub precision: Precision,
+    /// What to do about a step whose loss or gradients are not finite: `stop` ends the run, `skip`
+    /// leaves the step out, up to ten in a row. Either names the examples in `non-finite.jsonl`.
+    pub non_finite: NonFinite,
     /// Examples that are shuffled together; 0 shuffles whole epochs. Set it where the regions are
     /// larger than memory, to as many examples as memory holds the regions of: files are then read
     /// in long stretches, each once per epoch.
@@ -104,6 +108,7 @@ impl Default for TrainConfig {
             log_every: 100,
             workers: 2,
             precision: Precision::default(),
+            non_finite: NonFinite::default(),
             peer_timeout_seconds: 600,
             shuffle_window: 0,
             seed: 42,

@@ -4,7 +4,6 @@
 //! thread. One metric type serves every column, so a task adds a metric by adding a name.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use burn::tensor::{Tensor, backend::Backend};
@@ -80,31 +79,50 @@ impl<B: Backend> From<StepStats> for StepOutput<B> {
     }
 }
 
+impl<B: Backend> StepOutput<B> {
+    /// Reads the statistics, and `more` values `[1]` with them, while waiting for the device once.
+    pub(crate) fn read_with(self, more: Vec<Tensor<B, 1>>) -> (StepStats, Vec<f64>) {
+        let on_device = self.parts.iter().filter_map(|part| match part {
+            Part::Device { values, .. } => Some(values.clone()),
+            Part::Host(_) => None,
+        });
+        let tensors: Vec<_> = on_device.chain(more).collect();
+        let values: Vec<f64> = match tensors.is_empty() {
+            true => Vec::new(),
+            false => Tensor::cat(tensors, 0).into_data().iter().collect(),
+        };
+        let mut rest = values.as_slice();
+        let mut sum = StepStats::default();
+        for part in self.parts {
+            sum.add(&part.stats(&mut rest));
+        }
+        (sum, rest.to_vec())
+    }
+}
+
 impl<B: Backend> ItemLazy for StepOutput<B> {
     type ItemSync = StepStats;
 
     fn sync(self) -> StepStats {
-        let mut sum = StepStats::default();
-        for part in self.parts {
-            sum.add(&part.read());
-        }
-        sum
+        self.read_with(Vec::new()).0
     }
 }
 
 impl<B: Backend> Part<B> {
-    fn read(self) -> StepStats {
-        let (names, values, examples, tokens) = match self {
+    /// Takes its values, if they were on the device, from the front of `values`.
+    fn stats(self, values: &mut &[f64]) -> StepStats {
+        let (names, examples, tokens) = match self {
             Self::Host(stats) => return stats,
             Self::Device {
                 names,
-                values,
                 examples,
                 tokens,
-            } => (names, values, examples, tokens),
+                ..
+            } => (names, examples, tokens),
         };
-        let values: Vec<f64> = values.into_data().iter::<f64>().collect();
-        let (sums, weights) = values.split_at(names.len());
+        let (own, rest) = values.split_at(2 * names.len());
+        *values = rest;
+        let (sums, weights) = own.split_at(names.len());
         let entries = names
             .iter()
             .zip(sums.iter().zip(weights))
@@ -230,7 +248,6 @@ pub struct StatMetric {
     state: Running,
     /// Whether the value shown is the mean so far, not the newest.
     cumulative: bool,
-    diverged: Option<Arc<AtomicBool>>,
 }
 
 impl StatMetric {
@@ -241,22 +258,12 @@ impl StatMetric {
             higher_is_better,
             state: Running::default(),
             cumulative: false,
-            diverged: None,
         }
     }
 
     /// Shows the mean since the last `clear`: what a validation is asked for.
     pub fn cumulative(mut self) -> Self {
         self.cumulative = true;
-        self
-    }
-
-    /// Sets `diverged` when the statistic is NaN or infinite.
-    ///
-    /// Reading the loss on the training thread would wait for the device at every step; here it is
-    /// read anyway, and the loop looks at the flag.
-    pub fn watching(mut self, diverged: Arc<AtomicBool>) -> Self {
-        self.diverged = Some(diverged);
         self
     }
 }
@@ -281,12 +288,10 @@ impl Metric for StatMetric {
             && entry.weight > 0.0
         {
             self.state.newest = entry.sum / entry.weight;
-            self.state.sum += entry.sum;
-            self.state.weight += entry.weight;
-            if let Some(diverged) = &self.diverged
-                && !entry.sum.is_finite()
-            {
-                diverged.store(true, Ordering::Relaxed);
+            // A step that was left out is shown, and spoils no mean.
+            if entry.sum.is_finite() {
+                self.state.sum += entry.sum;
+                self.state.weight += entry.weight;
             }
         }
         match self.cumulative {

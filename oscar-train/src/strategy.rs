@@ -8,7 +8,6 @@
 //! The steps themselves are those of the first [`Worker`](crate::parallel). This loop is the lead:
 //! what is reported, validated and saved, and when.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -24,12 +23,15 @@ use oscar_core::ops::{Precision, TrainBackend};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
+use crate::files::write_directory;
 use crate::loader::lock;
+use crate::metrics_log::Written;
+use crate::non_finite::{Broken, NonFinite, SKIPPED, Skipped};
 use crate::optim::AdamW;
 use crate::parallel::Worker;
-use crate::run::{Best, RunDir, TrainState, write_directory};
+use crate::run::{Best, RunDir, TrainState};
 use crate::schedule::LinearSchedule;
-use crate::stats::{LOSS, StepOutput, StepStats};
+use crate::stats::{LOSS, Statistic, StepOutput, StepStats};
 
 /// When gradients are clipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +78,8 @@ pub struct Outcome {
     pub validation: Option<StepStats>,
     /// The best validation.
     pub best: Option<Best>,
+    /// Steps that were left out because their loss or gradients were not finite.
+    pub skipped: Skipped,
 }
 
 /// A model that this engine trains.
@@ -105,6 +109,9 @@ type Events<B, M> = SupervisedTrainingEventProcessor<Components<B, M>>;
 /// Writes what describes a saved model (configuration, vocabulary) beside its weights.
 pub type Describe = Arc<dyn Fn(&std::path::Path) -> Result<(), TrainError> + Send + Sync>;
 
+/// What the examples of an optimiser step, counted from 0, are called.
+pub(crate) type Names = Arc<dyn Fn(usize) -> Vec<String> + Send + Sync>;
+
 /// Everything the loop needs beside what Burn hands it.
 pub(crate) struct Session<B: TrainBackend, M: TrainStep> {
     pub run: RunDir,
@@ -117,8 +124,9 @@ pub(crate) struct Session<B: TrainBackend, M: TrainStep> {
     pub others: Vec<Follower<B, M>>,
     pub describe: Describe,
     pub judged_by: JudgedBy,
-    /// Set by the event thread when it reads a loss that is not finite.
-    pub diverged: Arc<AtomicBool>,
+    pub names: Names,
+    /// How far the log is written, which is done on another thread.
+    pub written: Written,
 }
 
 /// A worker beside the lead, and what it learns from.
@@ -155,7 +163,7 @@ where
         drop(learner);
         let threads = session.others.into_iter().map(follow).collect();
         let mut training = Loop {
-            first_step: session.lead.step,
+            first_step: session.lead.done.step,
             worker: session.lead,
             threads,
             run: session.run,
@@ -163,7 +171,9 @@ where
             best: session.best,
             describe: session.describe,
             judged_by: session.judged_by,
-            diverged: session.diverged,
+            names: session.names,
+            written: session.written,
+            reported: 0,
             validation: None,
             components,
         };
@@ -205,7 +215,10 @@ where
     best: Option<Best>,
     describe: Describe,
     judged_by: JudgedBy,
-    diverged: Arc<AtomicBool>,
+    names: Names,
+    written: Written,
+    /// Lines of the log that were given to the event thread.
+    reported: usize,
     /// Optimiser steps done when the run started or went on.
     first_step: usize,
     validation: Option<StepStats>,
@@ -247,11 +260,13 @@ where
         let total = self.total();
         let mut batches = train.iter();
         let mut early = false;
-        while self.worker.step < total && self.worker.team.goes_on(early)? {
-            let output = self.worker.train_step(&mut *batches)?;
-            self.report(output);
-            self.require_finite()?;
-            let step = self.worker.step;
+        while self.worker.done.step < total && self.worker.team.goes_on(early)? {
+            let made = self.worker.train_step(&mut *batches)?;
+            self.report(made.stats);
+            if let Some(broken) = made.broken {
+                self.leave_out(broken)?;
+            }
+            let step = self.worker.done.step;
             let last = step == total;
             if last || step.is_multiple_of(self.pace.validate_every) {
                 self.validate(valid)?;
@@ -269,28 +284,42 @@ where
         self.worker.numbers.settings.steps
     }
 
-    fn require_finite(&self) -> Result<(), TrainError> {
-        // Several workers look at each step's loss together.
-        match self.worker.team.world() == 1 && self.diverged.load(Ordering::Relaxed) {
-            false => Ok(()),
-            true => Err(TrainError::NonFiniteLoss {
-                step: self.worker.step,
-            }),
+    /// Names the examples of the last step, whose update was not made.
+    fn leave_out(&self, broken: Broken) -> Result<(), TrainError> {
+        let (run, step) = (self.run.path(), self.worker.done.step);
+        let names = (self.names)(step - 1);
+        if let Err(error) = broken.record(run, step, &names) {
+            tracing::warn!("{error}");
         }
+        let error = broken.error(step, &names, run);
+        if self.worker.gives_up() {
+            return Err(error);
+        }
+        let Skipped { total, in_a_row } = self.worker.done.skipped;
+        tracing::warn!("left out, {in_a_row} in a row, {total} in all: {error}");
+        Ok(())
     }
 
-    fn report(&mut self, output: StepOutput<B::InnerBackend>) {
-        let step = self.worker.step;
+    fn report(&mut self, mut stats: StepStats) {
+        let done = self.worker.done;
+        if self.worker.numbers.non_finite == NonFinite::Skip {
+            stats.entries.push(Statistic {
+                name: SKIPPED,
+                sum: done.skipped.total as f64,
+                weight: 1.0,
+            });
+        }
         let item = TrainingItem::new(
-            output,
-            Progress::new(step, self.total()),
-            self.round(step - 1),
-            Some(step),
-            Some(self.worker.numbers.schedule.at(step - 1)),
+            stats.into(),
+            Progress::new(done.step, self.total()),
+            self.round(done.step - 1),
+            Some(done.step),
+            Some(self.worker.numbers.schedule.at(done.step - 1)),
         );
         self.components
             .event_processor
             .process_train(LearnerEvent::ProcessedItem(item));
+        self.reported += 1;
     }
 
     /// The round that step `step`, counted from 0, belongs to, from 1.
@@ -301,7 +330,7 @@ where
 
     fn validate(&mut self, valid: &ValidLoader<Components<B, M>>) -> Result<(), TrainError> {
         let model = self.worker.model().valid();
-        let round = self.round(self.worker.step - 1);
+        let round = self.round(self.worker.done.step - 1);
         let mut stats = StepStats::default();
         let mut batches = valid.iter();
         let mut number = 0;
@@ -321,6 +350,7 @@ where
         let events = &mut self.components.event_processor;
         events.process_valid(LearnerEvent::EndEpoch(round.items_processed));
         events.process_train(LearnerEvent::EndEpoch(round.items_processed));
+        self.reported += 1;
         self.keep_if_best(&stats)?;
         self.validation = Some(stats);
         Ok(())
@@ -342,7 +372,7 @@ where
             return Ok(());
         }
         self.best = Some(Best {
-            step: self.worker.step,
+            step: self.worker.done.step,
             loss,
             score,
         });
@@ -351,10 +381,15 @@ where
 
     /// Early stopping that was registered with the learner.
     fn stops_early(&mut self) -> bool {
-        if !self.worker.step.is_multiple_of(self.pace.validate_every) {
+        if !self
+            .worker
+            .done
+            .step
+            .is_multiple_of(self.pace.validate_every)
+        {
             return false;
         }
-        let round = self.round(self.worker.step - 1).items_processed;
+        let round = self.round(self.worker.done.step - 1).items_processed;
         let store = &self.components.event_store;
         self.components
             .early_stopping
@@ -365,7 +400,10 @@ where
     fn save(&self) -> Result<(), TrainError> {
         let worker = &self.worker;
         let settings = worker.numbers.settings.clone();
-        let state = TrainState::new(worker.step, settings, self.best);
+        let mut state = TrainState::new(worker.done.step, settings, self.best);
+        state.skipped = worker.done.skipped;
+        // A run that goes on from here does not write the lines before it again.
+        self.written.wait(self.reported)?;
         let keep = self.pace.keep;
         self.run
             .save(&state, worker.model(), &worker.optimizer, keep)
@@ -385,19 +423,20 @@ where
         self.save()?;
         self.export("last")?;
         Ok(Outcome {
-            step: self.worker.step,
-            interrupted: self.worker.step < self.total(),
+            step: self.worker.done.step,
+            interrupted: self.worker.done.step < self.total(),
             leads: true,
             validation: self.validation.take(),
             best: self.best,
+            skipped: self.worker.done.skipped,
         })
     }
 
     /// Keeps the last whole step of a run that failed, and gives back why it did.
     fn fail(&self, error: TrainError) -> TrainError {
         // Weights that led to such a loss are no place to go on from.
-        let diverged = matches!(error, TrainError::NonFiniteLoss { .. });
-        let step = self.worker.step;
+        let diverged = matches!(error, TrainError::NonFinite { .. });
+        let step = self.worker.done.step;
         if diverged || step == self.first_step {
             return error;
         }

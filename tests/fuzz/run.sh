@@ -10,7 +10,7 @@ cd "$(dirname "$0")"
 seconds=$1
 shift
 if [ $# -eq 0 ]; then
-    set -- $(sed -n 's/.*name: "\([a-z0-9_]*\)".*/\1/p' ../src/fuzz/targets.rs)
+    set -- $(sed -n 's/.*Target::new("\([a-z0-9_]*\)".*/\1/p' ../src/fuzz/targets.rs)
 fi
 cargo fuzz build --release --sanitizer none --fuzz-dir . reader
 program=$(ls target/*/release/reader)

@@ -1,6 +1,7 @@
 //! Readers never panic, and never take memory out of proportion: seeds, kept inputs, mutations.
 //!
-//! `OSCAR_FUZZ=N` runs N mutations of each target instead of a few hundred.
+//! `OSCAR_FUZZ=N` runs N mutations of each target instead of a few hundred, `OSCAR_FUZZ_TARGET=NAME`
+//! those of one target alone.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
@@ -131,7 +132,9 @@ fn readers_survive_what_they_are_given() {
         Ok(number) => number.parse().expect("OSCAR_FUZZ is a number"),
         Err(_) => 400,
     };
-    for target in TARGETS {
+    let only = std::env::var("OSCAR_FUZZ_TARGET").ok();
+    let wanted = |target: &&Target| only.as_ref().is_none_or(|only| only == target.name);
+    for target in TARGETS.iter().filter(wanted) {
         let mut inputs = (target.seeds)();
         assert!(!inputs.is_empty(), "{} has no seed", target.name);
         inputs.extend(kept(target));

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this module")]
 
+pub mod toy;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -17,6 +19,17 @@ impl Workplace {
     pub fn new() -> Self {
         Self {
             directory: tempfile::tempdir().expect("a temporary directory"),
+        }
+    }
+
+    /// An empty one in memory, where there is such a place: for tests that write much.
+    pub fn in_memory() -> Self {
+        let directory = match Path::new("/dev/shm").is_dir() {
+            true => tempfile::tempdir_in("/dev/shm"),
+            false => tempfile::tempdir(),
+        };
+        Self {
+            directory: directory.expect("a temporary directory"),
         }
     }
 

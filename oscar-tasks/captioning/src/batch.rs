@@ -65,6 +65,14 @@ impl<B: Backend> BatchSource<B> for CaptionSource {
         self.data.num_examples()
     }
 
+    fn name(&self, pick: Pick) -> String {
+        let index = pick.index as usize;
+        match self.data.by_image() {
+            true => self.data.image_name(index),
+            false => self.data.caption_name(index),
+        }
+    }
+
     fn batch(&self, picks: &[Pick], device: &B::Device) -> Result<Batch<B>, SourceError> {
         let data = &self.data;
         let indices = || picks.iter().map(|pick| pick.index as usize);

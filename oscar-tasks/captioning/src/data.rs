@@ -252,6 +252,22 @@ impl CaptionData {
         self.masked(image, 0, &mut rng).map(Some)
     }
 
+    /// What people find caption `index` by.
+    pub(crate) fn caption_name(&self, index: usize) -> String {
+        let (image, number) = self.captions[index];
+        self.origin(image as usize, number as usize)
+    }
+
+    /// What people find image `image` by.
+    pub(crate) fn image_name(&self, image: usize) -> String {
+        format!("{}: image {}", self.path.display(), self.images[image].key)
+    }
+
+    fn origin(&self, image: usize, number: usize) -> String {
+        let (path, image) = (self.path.display(), &self.images[image].key);
+        format!("{path}: caption {} of image {image}", number + 1)
+    }
+
     fn masked(
         &self,
         image: usize,
@@ -259,13 +275,8 @@ impl CaptionData {
         rng: &mut impl rand::Rng,
     ) -> Result<EncodedCaption, SourceError> {
         let regions = self.regions(image)?;
+        let origin = self.origin(image, number);
         let image = &self.images[image];
-        let origin = format!(
-            "{}: caption {} of image {}",
-            self.path.display(),
-            number + 1,
-            image.key
-        );
         let ids = &image.captions[number].ids;
         Ok(self
             .encoder
@@ -279,8 +290,8 @@ impl CaptionData {
     /// If the image cannot be read.
     pub fn context(&self, image: usize) -> Result<EncodedSequence, SourceError> {
         let regions = self.regions(image)?;
+        let origin = self.image_name(image);
         let image = &self.images[image];
-        let origin = format!("{}: image {}", self.path.display(), image.key);
         Ok(self.encoder.encode_context(origin, &image.tags, &regions))
     }
 }

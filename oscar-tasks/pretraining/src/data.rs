@@ -71,6 +71,14 @@ impl<B: Backend> BatchSource<B> for PretrainSource {
         self.portions.clone()
     }
 
+    fn name(&self, pick: Pick) -> String {
+        let image = self.corpus.get(pick.index as usize).map(|row| row.image);
+        match (self.encode(pick), image) {
+            (Ok(pair), Ok(image)) => format!("{}, image {image}", pair.origin),
+            _ => format!("row {}", pick.index + 1),
+        }
+    }
+
     fn batch(
         &self,
         picks: &[Pick],

@@ -1,7 +1,7 @@
 //! The official files of a retrieval split: captions and candidates in `.pt`, keys in `.tsv`.
 
 use std::collections::HashMap;
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::path::Path;
 
 use oscar_core::input::SourceError;
@@ -91,17 +91,24 @@ pub(crate) fn candidates(path: &Path) -> Result<HashMap<String, Vec<(String, u64
 /// `test_img_keys.tsv`: one image id per line, with its line.
 pub(crate) fn image_keys(path: &Path) -> Result<Vec<(usize, String)>, SourceError> {
     /// Longer lines are no ids.
-    const MAX_LINE: usize = 4096;
+    const MAX_LINE: u64 = 4096;
     let mut keys = Vec::new();
-    for (index, line) in rows::open(path)?.lines().enumerate() {
-        let line = line.map_err(RetrievalError::io("read", path))?;
-        let key = line.split('\t').next().unwrap_or_default().trim();
-        if key.len() > MAX_LINE {
-            let found = format!("line {}: {} bytes", index + 1, key.len());
-            return Err(RetrievalError::wrong(path, found, "give one image id a line").into());
+    let (mut file, mut line) = (rows::open(path)?, String::new());
+    for number in 1.. {
+        line.clear();
+        // A packed file may hold lines far larger than itself.
+        let read = (&mut file).take(MAX_LINE + 1).read_line(&mut line);
+        match read.map_err(RetrievalError::io("read", path))? as u64 {
+            0 => break,
+            1..=MAX_LINE => {}
+            _ => {
+                let found = format!("line {number}: more than {MAX_LINE} bytes");
+                return Err(RetrievalError::wrong(path, found, "give one image id a line").into());
+            }
         }
+        let key = line.split('\t').next().unwrap_or_default().trim();
         if !key.is_empty() {
-            keys.push((index + 1, key.to_string()));
+            keys.push((number, key.to_string()));
         }
     }
     if keys.is_empty() {

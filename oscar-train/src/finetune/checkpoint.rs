@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::run::FinetuneError;
 use super::{AnyTask, FinetuneConfig};
 use crate::error::TrainError;
-use crate::run::{MODEL_FILE, write_json};
+use crate::files::write_json;
+use crate::run::MODEL_FILE;
 use crate::strategy::Describe;
 
 const TASK_FILE: &str = "task.json";

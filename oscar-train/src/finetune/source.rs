@@ -52,6 +52,14 @@ impl<D: TaskData> FinetuneSource<D> {
             redraw,
         }
     }
+
+    fn example(&self, pick: Pick) -> Result<Vec<EncodedRow>, SourceError> {
+        let seed = ExampleSeed {
+            seed: self.seed,
+            epoch: if self.redraw { pick.epoch } else { 0 },
+        };
+        self.data.example(pick.index as usize, seed)
+    }
 }
 
 impl<B: Backend, D: TaskData> BatchSource<B> for FinetuneSource<D> {
@@ -65,14 +73,19 @@ impl<B: Backend, D: TaskData> BatchSource<B> for FinetuneSource<D> {
         self.data.rows_per_example()
     }
 
+    fn name(&self, pick: Pick) -> String {
+        let rows = self.example(pick).unwrap_or_default();
+        let mut names = rows.iter().flat_map(|row| &row.sequences);
+        match names.next() {
+            Some(sequence) if !sequence.origin.is_empty() => sequence.origin.clone(),
+            _ => format!("row {}", pick.index + 1),
+        }
+    }
+
     fn batch(&self, picks: &[Pick], device: &B::Device) -> Result<ClassBatch<B>, SourceError> {
         let mut rows = Vec::with_capacity(picks.len());
         for pick in picks {
-            let seed = ExampleSeed {
-                seed: self.seed,
-                epoch: if self.redraw { pick.epoch } else { 0 },
-            };
-            rows.extend(self.data.example(pick.index as usize, seed)?);
+            rows.extend(self.example(*pick)?);
         }
         let targets = targets(&rows, self.labels, device)?;
         let sequences: Vec<_> = rows.into_iter().flat_map(|row| row.sequences).collect();

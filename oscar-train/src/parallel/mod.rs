@@ -39,7 +39,7 @@ pub use mpi::Processes;
 pub(crate) use replica::{fork, share_start};
 pub use share::share_among;
 pub(crate) use team::Team;
-pub(crate) use worker::{Numbers, Worker};
+pub(crate) use worker::{Done, Numbers, Worker};
 
 /// The workers of a run, as one of them sees them.
 ///

@@ -8,7 +8,7 @@ use oscar_core::checkpoint::NamedTensor;
 use oscar_core::ops::TrainBackend;
 use serde::{Deserialize, Serialize};
 
-use super::Team;
+use super::{Done, Team};
 use crate::error::TrainError;
 use crate::optim::AdamW;
 use crate::run::FixedSettings;
@@ -34,8 +34,7 @@ pub(crate) fn fork<B: TrainBackend, M: AutodiffModule<B>>(
 #[derive(Serialize, Deserialize)]
 struct Start {
     settings: FixedSettings,
-    /// Steps done.
-    step: usize,
+    done: Done,
     /// State of the optimiser: names and lengths.
     state: Vec<(String, usize)>,
 }
@@ -48,15 +47,15 @@ struct Start {
 pub(crate) fn share_start<B: TrainBackend, M: AutodiffModule<B>>(
     team: &mut Team,
     settings: &FixedSettings,
-    step: usize,
+    done: Done,
     (model, optimizer): (M, AdamW<B>),
     device: &B::Device,
-) -> Result<(M, AdamW<B>, usize), TrainError> {
+) -> Result<(M, AdamW<B>, Done), TrainError> {
     let leads = team.rank() == 0;
     let state = optimizer.state();
     let own = Start {
         settings: settings.clone(),
-        step,
+        done,
         state: state
             .iter()
             .map(|tensor| (tensor.name.clone(), tensor.data.len()))
@@ -97,7 +96,7 @@ pub(crate) fn share_start<B: TrainBackend, M: AutodiffModule<B>>(
         true => optimizer,
         false => optimizer.load_state(shared, device)?,
     };
-    Ok((model, optimizer, lead.step))
+    Ok((model, optimizer, lead.done))
 }
 
 /// The model on `device`, with the values that `through` makes of its own, in the order of its

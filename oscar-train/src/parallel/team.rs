@@ -157,7 +157,7 @@ impl Team {
     pub fn tell(&mut self, error: &TrainError) {
         let known = matches!(
             error,
-            TrainError::Peer { .. } | TrainError::Lost(_) | TrainError::NonFiniteLoss { .. }
+            TrainError::Peer { .. } | TrainError::Lost(_) | TrainError::NonFinite { .. }
         );
         if !known && self.world() > 1 {
             // They hear it, or are gone: neither changes what this worker does.

@@ -1,20 +1,25 @@
 //! One of the workers of a run: its replica, and its share of each step.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use burn::data::dataloader::{DataLoader, DataLoaderIterator};
 use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
+use burn::tensor::Tensor;
+use burn::tensor::backend::AutodiffBackend;
 use burn_train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use oscar_core::ops::{TrainBackend, mix};
+use serde::{Deserialize, Serialize};
 
 use super::Team;
 use super::buckets::Buckets;
 use crate::error::TrainError;
 use crate::loader::{Failure, lock};
-use crate::optim::{AdamW, clip_grad_norm};
+use crate::non_finite::{Broken, MOST_SKIPPED_IN_A_ROW, NonFinite, Skipped};
+use crate::optim::{AdamW, clip_grad_norm, grad_norm};
 use crate::run::FixedSettings;
 use crate::schedule::LinearSchedule;
-use crate::stats::StepOutput;
+use crate::stats::{StepOutput, StepStats};
 use crate::strategy::{ClipAt, Trainable};
 
 /// What every worker of a run has alike.
@@ -26,6 +31,25 @@ pub(crate) struct Numbers {
     pub max_grad_norm: f64,
     /// When to clip.
     pub clip_at: ClipAt,
+    /// What to do about a step that is not finite.
+    pub non_finite: NonFinite,
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Done {
+    /// Optimiser steps done.
+    pub step: usize,
+    /// Those of them that were left out.
+    pub skipped: Skipped,
+}
+
+/// A step that was made, or left out.
+pub(crate) struct Step {
+    /// Statistics of the whole step.
+    pub stats: StepStats,
+    /// Why it was left out.
+    pub broken: Option<Broken>,
 }
 
 /// A worker. Alone it is the whole run.
@@ -38,13 +62,18 @@ pub(crate) struct Worker<B: TrainBackend, M> {
     /// Where its loader puts an error.
     pub failure: Failure,
     pub team: Team,
-    /// Optimiser steps done.
-    pub step: usize,
+    pub done: Done,
     buckets: Buckets,
 }
 
 /// The statistics of a step, or of a part of it.
-type Output<B> = StepOutput<<B as burn::tensor::backend::AutodiffBackend>::InnerBackend>;
+type Output<B> = StepOutput<<B as AutodiffBackend>::InnerBackend>;
+
+/// The norm of gradients, `[1]`, still on the device.
+type Norm<B> = Tensor<<B as AutodiffBackend>::InnerBackend, 1>;
+
+/// Gradients and statistics of a worker's batches, and the norms by which it has clipped so far.
+type Computed<B> = (GradientsParams, Output<B>, Vec<Norm<B>>);
 
 impl<B: TrainBackend, M: Trainable<B>> Worker<B, M>
 where
@@ -56,7 +85,7 @@ where
         device: B::Device,
         failure: Failure,
         team: Team,
-        step: usize,
+        done: Done,
     ) -> Self {
         Self {
             numbers,
@@ -66,7 +95,7 @@ where
             device,
             failure,
             team,
-            step,
+            done,
         }
     }
 
@@ -93,40 +122,61 @@ where
         train: &dyn DataLoader<B, <M as TrainStep>::Input>,
     ) -> Result<(), TrainError> {
         let mut batches = train.iter();
-        while self.step < self.numbers.settings.steps && self.team.goes_on(false)? {
-            self.train_step(&mut *batches)?;
+        while self.done.step < self.numbers.settings.steps && self.team.goes_on(false)? {
+            let step = self.train_step(&mut *batches)?;
+            if let Some(broken) = step.broken
+                && self.gives_up()
+            {
+                // The lead names the examples.
+                return Err(broken.error(self.done.step, &[], Path::new("")));
+            }
         }
         Ok(())
     }
 
+    /// Whether the run ends where a step was left out. All workers see the same numbers.
+    pub fn gives_up(&self) -> bool {
+        match self.numbers.non_finite {
+            NonFinite::Stop => true,
+            NonFinite::Skip => self.done.skipped.in_a_row >= MOST_SKIPPED_IN_A_ROW,
+        }
+    }
+
     /// One optimiser step: forward and backward of this worker's batches, sum over the workers,
-    /// clip, update. Gives the statistics of the whole step.
+    /// clip, update. Loss and norm of the gradients are looked at before the update, which is left
+    /// out if they are not finite.
     pub fn train_step(
         &mut self,
         batches: &mut dyn DataLoaderIterator<<M as TrainStep>::Input>,
-    ) -> Result<Output<B>, TrainError> {
+    ) -> Result<Step, TrainError> {
         let computed = catch_unwind(AssertUnwindSafe(|| self.compute(batches)));
-        let (grads, output) = computed.unwrap_or_else(|panic| Err(panicked(&*panic)))?;
+        let (grads, output, mut norms) = computed.unwrap_or_else(|panic| Err(panicked(&*panic)))?;
         let (mut grads, output) = match self.team.world() {
             1 => (grads, output),
             _ => self.join(grads, output)?,
         };
-        self.clip(&mut grads);
-        let lr = self.numbers.schedule.at(self.step);
-        let model = self.model.take().expect("no update is under way");
-        self.model = Some(self.optimizer.step(lr, model, grads));
-        self.step += 1;
-        Ok(output)
+        norms.push(self.clip(&mut grads));
+        let (stats, norms) = output.read_with(norms);
+        let broken = Broken::find(&stats, &norms);
+        if broken.is_none() {
+            let lr = self.numbers.schedule.at(self.done.step);
+            let model = self.model.take().expect("no update is under way");
+            self.model = Some(self.optimizer.step(lr, model, grads));
+        }
+        self.done.step += 1;
+        self.done.skipped.count(broken.is_some());
+        Ok(Step { stats, broken })
     }
 
     /// Forward and backward of this worker's batches.
     fn compute(
         &self,
         batches: &mut dyn DataLoaderIterator<<M as TrainStep>::Input>,
-    ) -> Result<(GradientsParams, Output<B>), TrainError> {
+    ) -> Result<Computed<B>, TrainError> {
         let model = self.model();
         let mut sum = GradientsAccumulator::new();
         let mut outputs: Option<Output<B>> = None;
+        let mut norms = Vec::new();
         let parts = self.numbers.settings.parts();
         let own = (self.team.rank()..parts).step_by(self.team.world());
         for part in own.clone() {
@@ -142,17 +192,17 @@ where
             }
             if own.len() == 1 {
                 let output = outputs.ok_or(TrainError::Worker)?;
-                return Ok((grads, output));
+                return Ok((grads, output, norms));
             }
             sum.accumulate(model, grads);
             if self.numbers.clip_at == ClipAt::Batch && part + 1 < parts {
                 let mut clipped = sum.grads();
-                self.clip(&mut clipped);
+                norms.push(self.clip(&mut clipped));
                 sum.accumulate(model, clipped);
             }
         }
         let output = outputs.ok_or(TrainError::Worker)?;
-        Ok((sum.grads(), output))
+        Ok((sum.grads(), output, norms))
     }
 
     /// Gradients and statistics of all workers together.
@@ -164,12 +214,6 @@ where
         let model = self.model.as_ref().expect("no update is under way");
         let flat = self.buckets.flatten::<B, M>(model, grads);
         let (stats, anybody) = self.team.add(output.sync(), self.buckets.present(&flat))?;
-        // All see the same sum, so all stop here.
-        if !stats.has_finite_loss() {
-            return Err(TrainError::NonFiniteLoss {
-                step: self.step + 1,
-            });
-        }
         let team = &mut self.team;
         let grads = self
             .buckets
@@ -179,14 +223,18 @@ where
 
     /// Dropout of a step depends on the seed and the step alone, so that a resumed run repeats it.
     fn seed(&self, part: u64) {
-        let seed = mix(self.numbers.settings.seed, self.step as u64);
+        let seed = mix(self.numbers.settings.seed, self.done.step as u64);
         oscar_core::ops::seed::<B>(&self.device, mix(seed, part));
     }
 
-    fn clip(&self, grads: &mut GradientsParams) {
-        let max_norm = self.numbers.max_grad_norm;
-        if max_norm > 0.0 {
-            clip_grad_norm::<B, M>(self.model(), grads, max_norm, &self.device);
+    /// Clips the gradients if the recipe says so; gives their norm before. Replicas have the same
+    /// gradients here, and so the same norm.
+    fn clip(&self, grads: &mut GradientsParams) -> Norm<B> {
+        match self.numbers.max_grad_norm {
+            max_norm if max_norm > 0.0 => {
+                clip_grad_norm::<B, M>(self.model(), grads, max_norm, &self.device)
+            }
+            _ => grad_norm::<B, M>(self.model(), grads, &self.device),
         }
     }
 }

@@ -1,12 +1,15 @@
 //! Files for readers that open paths: in memory where there is such a place.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
 thread_local! {
     static PLACE: RefCell<Option<TempDir>> = const { RefCell::new(None) };
+    /// The file that the last input changed, by directory.
+    static CHANGED: RefCell<HashMap<String, String>> = RefCell::default();
 }
 
 /// A directory of this thread's own, kept from one input to the next.
@@ -45,10 +48,15 @@ pub fn file(name: &str, content: &[u8]) -> PathBuf {
 }
 
 /// Copies a directory once per thread and name, with `changed` (path within it, content) in the
-/// place of one file.
+/// place of one file. What the last call changed is as it was.
 pub fn changed_copy(name: &str, original: &[(String, Vec<u8>)], changed: (&str, &[u8])) -> PathBuf {
+    let last = CHANGED.with_borrow_mut(|all| all.insert(name.into(), changed.0.into()));
     let files: Vec<(&str, &[u8])> = original
         .iter()
+        .filter(|(file, _)| {
+            let touched = file == changed.0 || last.as_ref() == Some(file);
+            touched || last.is_none()
+        })
         .map(|(file, content)| match file == changed.0 {
             true => (file.as_str(), changed.1),
             false => (file.as_str(), content.as_slice()),

@@ -6,8 +6,10 @@
 //! mutations of each target's seeds, on every run.
 
 mod files;
+mod runs;
 mod seeds;
 mod targets;
+mod tasks;
 
 pub use targets::{TARGETS, Target};
 

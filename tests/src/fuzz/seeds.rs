@@ -11,7 +11,7 @@ use serde_json::json;
 use super::files::collect;
 use super::targets::{FEATURE_DIM, SEPARATOR};
 
-type Files = Vec<(String, Vec<u8>)>;
+pub(super) type Files = Vec<(String, Vec<u8>)>;
 
 /// Pickles of several protocols, as Python writes them.
 pub(super) fn pickles() -> Vec<Vec<u8>> {
@@ -208,7 +208,7 @@ pub(super) fn tsv() -> Vec<Vec<u8>> {
 }
 
 /// Each file of a directory as an input: its number, then its content.
-fn numbered(files: Files) -> Vec<Vec<u8>> {
+pub(super) fn numbered(files: Files) -> Vec<Vec<u8>> {
     let numbered = files.into_iter().enumerate();
     numbered
         .map(|(number, (_, content))| [vec![number as u8], content].concat())
@@ -254,7 +254,7 @@ pub(super) fn features() -> Vec<Vec<u8>> {
 }
 
 /// A store of the images `a` and `b`.
-fn write_store(directory: &Path) {
+pub(super) fn write_store(directory: &Path) {
     let mut writer =
         StoreWriter::create(directory, StoreOptions::new(FEATURE_DIM)).expect("a store");
     for (key, regions) in [("a", 1), ("b", 2)] {

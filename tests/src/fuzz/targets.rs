@@ -1,6 +1,6 @@
 //! The targets.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use oscar_caption_metrics::{Candidates, DocumentFrequencies, References, ptb};
@@ -21,7 +21,7 @@ use oscar_datasets::{
     ImageSource, JsonlCorpus, OfficialCorpus, OfficialCorpusOptions, RegionStore, Rows, open_images,
 };
 
-use super::{files, seeds};
+use super::{files, runs, seeds, tasks};
 
 /// Appearance values per region of the small inputs.
 pub(super) const FEATURE_DIM: usize = 4;
@@ -36,128 +36,74 @@ pub struct Target {
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
+impl Target {
+    const fn new(name: &'static str, run: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>>) -> Self {
+        Self { name, run, seeds }
+    }
+}
+
 /// All of them.
 pub const TARGETS: &[Target] = &[
-    Target {
-        name: "pickle",
-        run: read_pickle,
-        seeds: seeds::pickles,
-    },
-    Target {
-        name: "torch_file",
-        run: read_torch_file,
-        seeds: seeds::torch_files,
-    },
-    Target {
-        name: "weights",
-        run: read_weights,
-        seeds: seeds::weights,
-    },
-    Target {
-        name: "npy",
-        run: read_npy,
-        seeds: seeds::npy,
-    },
-    Target {
-        name: "npz",
-        run: read_npz,
-        seeds: seeds::npz,
-    },
-    Target {
-        name: "feature_row",
-        run: read_feature_row,
-        seeds: seeds::feature_rows,
-    },
-    Target {
-        name: "labels",
-        run: read_labels,
-        seeds: seeds::labels,
-    },
-    Target {
-        name: "vinvl",
-        run: read_vinvl,
-        seeds: seeds::vinvl,
-    },
-    Target {
-        name: "lxmert",
-        run: read_lxmert,
-        seeds: seeds::lxmert,
-    },
-    Target {
-        name: "key_map",
-        run: read_key_map,
-        seeds: seeds::key_maps,
-    },
-    Target {
-        name: "image_tensors",
-        run: read_image_tensors,
-        seeds: seeds::image_tensors,
-    },
-    Target {
-        name: "tsv",
-        run: read_tsv,
-        seeds: seeds::tsv,
-    },
-    Target {
-        name: "features",
-        run: read_features,
-        seeds: seeds::features,
-    },
-    Target {
-        name: "region_store",
-        run: read_region_store,
-        seeds: seeds::region_store,
-    },
-    Target {
-        name: "jsonl",
-        run: read_jsonl,
-        seeds: seeds::jsonl,
-    },
-    Target {
-        name: "official",
-        run: read_official,
-        seeds: seeds::official,
-    },
-    Target {
-        name: "vqa",
-        run: read_vqa,
-        seeds: seeds::vqa,
-    },
-    Target {
-        name: "nlvr2",
-        run: read_nlvr2,
-        seeds: seeds::nlvr2,
-    },
-    Target {
-        name: "captions",
-        run: read_captions,
-        seeds: seeds::captions,
-    },
-    Target {
-        name: "document_frequencies",
-        run: read_document_frequencies,
-        seeds: seeds::document_frequencies,
-    },
-    Target {
-        name: "caption_tokens",
-        run: read_caption_tokens,
-        seeds: seeds::sentences,
-    },
-    Target {
-        name: "rows",
-        run: read_rows,
-        seeds: seeds::rows,
-    },
-    Target {
-        name: "model_config",
-        run: read_model_config,
-        seeds: seeds::model_configs,
-    },
-    Target {
-        name: "vocabulary",
-        run: read_vocabulary,
-        seeds: seeds::vocabularies,
-    },
+    Target::new("pickle", read_pickle, seeds::pickles),
+    Target::new("torch_file", read_torch_file, seeds::torch_files),
+    Target::new("weights", read_weights, seeds::weights),
+    Target::new("npy", read_npy, seeds::npy),
+    Target::new("npz", read_npz, seeds::npz),
+    Target::new("feature_row", read_feature_row, seeds::feature_rows),
+    Target::new("labels", read_labels, seeds::labels),
+    Target::new("vinvl", read_vinvl, seeds::vinvl),
+    Target::new("lxmert", read_lxmert, seeds::lxmert),
+    Target::new("key_map", read_key_map, seeds::key_maps),
+    Target::new("image_tensors", read_image_tensors, seeds::image_tensors),
+    Target::new("tsv", read_tsv, seeds::tsv),
+    Target::new("features", read_features, seeds::features),
+    Target::new("region_store", read_region_store, seeds::region_store),
+    Target::new("jsonl", read_jsonl, seeds::jsonl),
+    Target::new("official", read_official, seeds::official),
+    Target::new("vqa", read_vqa, seeds::vqa),
+    Target::new("nlvr2", read_nlvr2, seeds::nlvr2),
+    Target::new("captions", read_captions, seeds::captions),
+    Target::new(
+        "document_frequencies",
+        read_document_frequencies,
+        seeds::document_frequencies,
+    ),
+    Target::new("caption_tokens", read_caption_tokens, seeds::sentences),
+    Target::new("rows", read_rows, seeds::rows),
+    Target::new("model_config", read_model_config, seeds::model_configs),
+    Target::new("vocabulary", read_vocabulary, seeds::vocabularies),
+    Target::new("vqa_split", tasks::read_vqa_split, tasks::vqa_splits),
+    Target::new("gqa_split", tasks::read_gqa_split, tasks::gqa_splits),
+    Target::new("nlvr2_split", tasks::read_nlvr2_split, tasks::nlvr2_splits),
+    Target::new(
+        "matching_split",
+        tasks::read_matching_split,
+        tasks::matching_splits,
+    ),
+    Target::new(
+        "retrieval_split",
+        tasks::read_retrieval_split,
+        tasks::retrieval_splits,
+    ),
+    Target::new(
+        "captioning_split",
+        tasks::read_captioning_split,
+        tasks::captioning_splits,
+    ),
+    Target::new(
+        "answer_counts",
+        tasks::read_answer_counts,
+        tasks::answer_counts,
+    ),
+    Target::new("score_cache", tasks::read_score_cache, tasks::score_caches),
+    Target::new("constraints", tasks::read_constraints, tasks::constraints),
+    Target::new("checkpoint", runs::read_checkpoint, runs::checkpoints),
+    Target::new("metrics_log", runs::read_metrics_log, runs::metrics_logs),
+    Target::new(
+        "task_checkpoint",
+        runs::read_task_checkpoint,
+        runs::task_checkpoints,
+    ),
 ];
 
 fn read_pickle(input: &[u8]) {
@@ -275,15 +221,16 @@ fn read_tsv(input: &[u8]) {
     }
 }
 
-/// One of the files of a directory, chosen by the input's first byte, is the rest of the input.
-fn change<'a>(
+/// One of the files of a directory, chosen by the input's first byte, is the rest of the input: the
+/// directory, and the file's name.
+pub(super) fn change<'a>(
     name: &str,
     original: &'a [(String, Vec<u8>)],
-    input: &'a [u8],
-) -> Option<std::path::PathBuf> {
+    input: &[u8],
+) -> Option<(PathBuf, &'a str)> {
     let (which, content) = input.split_first()?;
     let (file, _) = &original[*which as usize % original.len()];
-    Some(files::changed_copy(name, original, (file, content)))
+    Some((files::changed_copy(name, original, (file, content)), file))
 }
 
 /// An image source is asked for everything it has.
@@ -303,7 +250,7 @@ fn read_images(images: &dyn ImageSource) {
 fn read_features(input: &[u8]) {
     static ORIGINAL: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
     let original = ORIGINAL.get_or_init(seeds::feature_folder);
-    if let Some(directory) = change("features", original, input)
+    if let Some((directory, _)) = change("features", original, input)
         && let Ok(images) = open_images(&directory)
     {
         read_images(&*images);
@@ -313,7 +260,7 @@ fn read_features(input: &[u8]) {
 fn read_region_store(input: &[u8]) {
     static ORIGINAL: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
     let original = ORIGINAL.get_or_init(seeds::store_files);
-    if let Some(directory) = change("store", original, input)
+    if let Some((directory, _)) = change("store", original, input)
         && let Ok(store) = RegionStore::open(&directory)
     {
         read_images(&*store);
@@ -334,7 +281,7 @@ fn read_jsonl(input: &[u8]) {
 fn read_official(input: &[u8]) {
     static ORIGINAL: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
     let original = ORIGINAL.get_or_init(seeds::official_files);
-    let Some(directory) = change("official", original, input) else {
+    let Some((directory, _)) = change("official", original, input) else {
         return;
     };
     let (path, data) = (directory.join("corpus.yaml"), directory.join("data"));

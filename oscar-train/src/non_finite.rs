@@ -1,0 +1,149 @@
+//! Steps whose loss or gradients are no finite numbers: found before the optimiser uses them.
+//!
+//! A step reads one vector from the device, its statistics and the norms of its gradients. If one of
+//! them is NaN or infinite, the weights and the optimiser stay as they were.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::error::TrainError;
+use crate::run::io;
+use crate::stats::{LOSS, StepStats};
+
+/// Where a run says which steps were not finite: a line each, with the examples of the step.
+pub const NON_FINITE_FILE: &str = "non-finite.jsonl";
+
+/// Steps left out in a row after which a run that skips them ends all the same: by then it is not
+/// a matter of single examples, and going on would only spend time.
+pub const MOST_SKIPPED_IN_A_ROW: usize = 10;
+
+/// The name under which the number of skipped steps is shown.
+pub const SKIPPED: &str = "Skipped steps";
+
+/// Examples that a message names; the file has all of them.
+const NAMED: usize = 4;
+
+/// What to do about a step whose loss or gradients are not finite.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NonFinite {
+    /// End the run.
+    #[default]
+    Stop,
+    /// Leave the step out, up to [`MOST_SKIPPED_IN_A_ROW`] in a row.
+    Skip,
+}
+
+/// Steps that were left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// In the whole run.
+    pub total: usize,
+    /// Directly before the next step.
+    pub in_a_row: usize,
+}
+
+impl Skipped {
+    /// Counts a step.
+    pub(crate) fn count(&mut self, skipped: bool) {
+        self.total += usize::from(skipped);
+        self.in_a_row = if skipped { self.in_a_row + 1 } else { 0 };
+    }
+}
+
+/// What a step that is not finite measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Broken {
+    loss: Option<f64>,
+    grad_norm: f64,
+}
+
+impl Broken {
+    /// Whether the loss, or one of the `norms` of the gradients, is not finite.
+    pub fn find(stats: &StepStats, norms: &[f64]) -> Option<Self> {
+        let finite = stats.has_finite_loss() && norms.iter().all(|norm| norm.is_finite());
+        let not_finite = norms.iter().find(|norm| !norm.is_finite());
+        (!finite).then(|| Self {
+            loss: stats.mean(LOSS),
+            grad_norm: not_finite.or(norms.last()).copied().unwrap_or_default(),
+        })
+    }
+
+    fn what(&self) -> &'static str {
+        match self.loss.is_some_and(|loss| !loss.is_finite()) {
+            true => "loss",
+            false => "norm of the gradients",
+        }
+    }
+
+    /// Adds step `step`, whose examples are `names`, to the file in `run`.
+    pub fn record(&self, run: &Path, step: usize, names: &[String]) -> Result<(), TrainError> {
+        let line = json!({
+            "step": step,
+            "what": self.what(),
+            "loss": self.loss.map(number),
+            "grad_norm": number(self.grad_norm),
+            "examples": names,
+        });
+        let path = run.join(NON_FINITE_FILE);
+        let append = || {
+            let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+            file.write_all(format!("{line}\n").as_bytes())?;
+            file.sync_all()
+        };
+        append().map_err(io("write", &path))
+    }
+
+    /// The error of step `step`, whose examples are `names`.
+    pub fn error(&self, step: usize, names: &[String], run: &Path) -> TrainError {
+        let mut examples = names[..names.len().min(NAMED)].join("; ");
+        if names.len() > NAMED {
+            examples += &format!("; and {} more", names.len() - NAMED);
+        }
+        TrainError::NonFinite {
+            what: self.what(),
+            step,
+            examples,
+            file: run.join(NON_FINITE_FILE),
+        }
+    }
+}
+
+/// JSON has no word for what is not finite.
+fn number(value: f64) -> Value {
+    match value.is_finite() {
+        true => json!(value),
+        false => json!(value.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::Statistic;
+
+    fn loss(sum: f64) -> StepStats {
+        StepStats {
+            entries: vec![Statistic {
+                name: LOSS,
+                sum,
+                weight: 2.0,
+            }],
+            ..StepStats::default()
+        }
+    }
+
+    #[test]
+    fn either_of_them_is_found() {
+        assert_eq!(Broken::find(&loss(1.0), &[0.5, 2.0]), None);
+        let found = |sum, norms: &[f64]| Broken::find(&loss(sum), norms).expect("broken").what();
+        assert_eq!(found(f64::NAN, &[1.0]), "loss");
+        assert_eq!(found(f64::NEG_INFINITY, &[f64::NAN]), "loss");
+        assert_eq!(found(1.0, &[f64::INFINITY, 1.0]), "norm of the gradients");
+        assert_eq!(found(1.0, &[1.0, f64::NAN]), "norm of the gradients");
+    }
+}
