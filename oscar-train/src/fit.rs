@@ -317,6 +317,7 @@ fn numbers<B: TrainBackend, T: Send + 'static>(
         .with_decay(optimizer.decay),
         max_grad_norm: optimizer.max_grad_norm,
         clip_at: optimizer.clip_at,
+        gradient_checkpointing: train.gradient_checkpointing,
     }
 }
 

@@ -84,6 +84,9 @@ pub struct TrainConfig {
     /// What matrices are multiplied in, `f32` or `bf16`; weights, optimiser state, LayerNorms,
     /// softmaxes and losses are f32 in either.
     pub precision: Precision,
+    /// Whether layers keep their inputs alone and are computed again for their gradients: less
+    /// memory for a third more work, and the same weights.
+    pub gradient_checkpointing: bool,
     /// Examples that are shuffled together; 0 shuffles whole epochs. Set it where the regions are
     /// larger than memory, to as many examples as memory holds the regions of: files are then read
     /// in long stretches, each once per epoch.
@@ -104,6 +107,7 @@ impl Default for TrainConfig {
             log_every: 100,
             workers: 2,
             precision: Precision::default(),
+            gradient_checkpointing: false,
             peer_timeout_seconds: 600,
             shuffle_window: 0,
             seed: 42,

@@ -6,6 +6,7 @@ mod captioning;
 mod classification;
 mod heads;
 mod pretraining;
+pub mod recompute;
 
 pub use backbone::{Backbone, BackboneOutput, CaptionCache, ContextCache, Inspect};
 pub use caption_steps::{CaptionSteps, Stepping};

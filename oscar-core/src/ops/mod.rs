@@ -15,7 +15,7 @@ mod inference;
 mod libtorch;
 pub mod plain;
 mod precision;
-mod random;
+pub(crate) mod random;
 #[cfg(test)]
 mod tests;
 

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use burn::data::dataloader::{DataLoader, DataLoaderIterator};
 use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
 use burn_train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
+use oscar_core::model::recompute;
 use oscar_core::ops::{TrainBackend, mix};
 
 use super::Team;
@@ -26,6 +27,8 @@ pub(crate) struct Numbers {
     pub max_grad_norm: f64,
     /// When to clip.
     pub clip_at: ClipAt,
+    /// Whether layers are computed again for their gradients.
+    pub gradient_checkpointing: bool,
 }
 
 /// A worker. Alone it is the whole run.
@@ -135,7 +138,10 @@ where
                 return Err(failure.unwrap_or(TrainError::Worker));
             };
             self.seed(part as u64);
-            let TrainOutput { grads, item } = TrainStep::step(model, batch);
+            let TrainOutput { grads, item } =
+                recompute::scope(self.numbers.gradient_checkpointing, || {
+                    TrainStep::step(model, batch)
+                });
             match &mut outputs {
                 None => outputs = Some(item),
                 Some(outputs) => outputs.append(item),
