@@ -266,6 +266,9 @@ pub struct BenchArgs {
     /// Steps before the timed ones
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub warmup: usize,
+    /// Train as with train.gradient_checkpointing = true
+    #[arg(long)]
+    pub gradient_checkpointing: bool,
     #[command(flatten)]
     pub device: DeviceArgs,
     /// Print the results as one JSON document on standard output

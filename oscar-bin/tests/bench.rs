@@ -82,6 +82,18 @@ fn each_work_gives_a_document(
 }
 
 #[test]
+fn gradient_checkpointing_is_measured() {
+    let [plain, recomputed] = [&[][..], &["--gradient-checkpointing"]].map(|more| {
+        let document = bench(&[&["--work", "pretrain", "--batch-size", "2"], more].concat());
+        document["results"][0].clone()
+    });
+    assert_eq!(plain["gradient_checkpointing"], false);
+    assert_eq!(recomputed["gradient_checkpointing"], true);
+    // The work is counted once, however often it is done.
+    assert_eq!(recomputed["step_flops"], plain["step_flops"]);
+}
+
+#[test]
 fn lists_measure_each_work_at_each_batch_size() {
     let document = bench(&[
         "--work",

@@ -332,6 +332,7 @@ fn numbers<B: TrainBackend, T: Send + 'static>(
         max_grad_norm: optimizer.max_grad_norm,
         clip_at: optimizer.clip_at,
         non_finite: train.non_finite,
+        gradient_checkpointing: train.gradient_checkpointing,
     }
 }
 

@@ -88,6 +88,9 @@ pub struct TrainConfig {
     /// What to do about a step whose loss or gradients are not finite: `stop` ends the run, `skip`
     /// leaves the step out, up to ten in a row. Either names the examples in `non-finite.jsonl`.
     pub non_finite: NonFinite,
+    /// Whether layers keep their inputs alone and are computed again for their gradients: less
+    /// memory for a third more work, and the same weights.
+    pub gradient_checkpointing: bool,
     /// Examples that are shuffled together; 0 shuffles whole epochs. Set it where the regions are
     /// larger than memory, to as many examples as memory holds the regions of: files are then read
     /// in long stretches, each once per epoch.
@@ -109,6 +112,7 @@ impl Default for TrainConfig {
             workers: 2,
             precision: Precision::default(),
             non_finite: NonFinite::default(),
+            gradient_checkpointing: false,
             peer_timeout_seconds: 600,
             shuffle_window: 0,
             seed: 42,

@@ -54,7 +54,7 @@ pub fn run<B: OscarBackend>(plan: &Plan, device: &B::Device) -> Result<Run> {
     let mut contexts = contexts.map_err(|error| anyhow!("cannot make images: {error}"))?;
     contexts[plan.warmup * plan.batch_size..].sort_by_key(EncodedSequence::len);
 
-    let model = OscarForCaptioning::<B>::new(config, device);
+    let model = OscarForCaptioning::<B>::new(config, device).ready();
     let count = Flops::new(config);
     let mut steps = Vec::with_capacity(plan.steps);
     for (number, batch) in contexts.chunks(plan.batch_size).enumerate() {

@@ -68,6 +68,7 @@ struct Plan {
     warmup: usize,
     steps: usize,
     seed: u64,
+    gradient_checkpointing: bool,
 }
 
 impl Plan {
@@ -101,6 +102,7 @@ pub fn run(args: &BenchArgs) -> Result<Ending> {
 
 struct Bench {
     preset: String,
+    gradient_checkpointing: bool,
     plans: Vec<(Work, Plan)>,
 }
 
@@ -125,11 +127,13 @@ impl Bench {
                 warmup: args.warmup,
                 steps: args.steps,
                 seed: 42,
+                gradient_checkpointing: args.gradient_checkpointing,
             };
             plans.extend(args.batch_size.iter().map(|size| (*work, plan(size))));
         }
         Ok(Self {
             preset: args.preset.clone(),
+            gradient_checkpointing: args.gradient_checkpointing,
             plans,
         })
     }
@@ -201,6 +205,7 @@ impl OnBackend for Bench {
             device: device::name::<Inner<B>>(&device),
             backend: <Inner<B> as burn::tensor::backend::Backend>::name(&device),
             dtype: Precision::current().name(),
+            gradient_checkpointing: self.gradient_checkpointing,
             peak_flops,
             results,
         })

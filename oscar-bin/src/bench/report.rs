@@ -50,6 +50,8 @@ pub struct Report {
     pub device: String,
     pub backend: String,
     pub dtype: &'static str,
+    /// Whether layers were computed again for their gradients.
+    pub gradient_checkpointing: bool,
     /// Floating-point operations per second of the best product of two matrices.
     pub peak_flops: f64,
     pub results: Vec<Measured>,
@@ -99,11 +101,15 @@ impl Report {
     pub fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
         writeln!(
             out,
-            "{} on {}, {}, {}; products of matrices: {:.1} GFLOP/s",
+            "{} on {}, {}, {}{}; products of matrices: {:.1} GFLOP/s",
             self.preset,
             self.backend,
             self.dtype,
             self.device,
+            match self.gradient_checkpointing {
+                true => ", gradient checkpointing",
+                false => "",
+            },
             self.peak_flops / 1e9
         )?;
         writeln!(
@@ -160,6 +166,7 @@ impl Report {
             "parameters": run.parameters,
             "backend": self.backend,
             "dtype": self.dtype,
+            "gradient_checkpointing": self.gradient_checkpointing,
             "batch_size": measured.batch_size,
             "samples_per_s": run.rate(|step| step.samples as f64),
             "tokens_per_s": run.rate(|step| step.tokens as f64),

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow};
 use burn::module::Module;
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{SequenceConfig, SequenceEncoder, SourceError, Tokenizer, Truncation};
-use oscar_core::model::OscarForSequenceClassification;
+use oscar_core::model::{OscarForSequenceClassification, ready};
 use oscar_core::ops::OscarBackend;
 use oscar_datasets::{Boxes, ImageRegions, StoreDtype, StoreOptions, StoreWriter};
 use oscar_retrieval::{Retrieval, Split, score_pairs};
@@ -61,7 +61,7 @@ pub fn run<B: OscarBackend>(plan: &Plan, device: &B::Device) -> Result<Run> {
         captions_per_image: 0,
         ..Retrieval::default()
     };
-    let model = OscarForSequenceClassification::<B>::new(&config, device);
+    let model = ready(OscarForSequenceClassification::<B>::new(&config, device));
     let count = Flops::new(&config);
     let mut steps = Vec::with_capacity(plan.steps);
     for (number, group) in groups.iter().enumerate() {

@@ -9,6 +9,7 @@ use burn::optim::Optimizer;
 use burn::tensor::backend::Backend;
 use burn_train::{InferenceStep, TrainStep};
 use oscar_core::input::OscarInput;
+use oscar_core::model::recompute;
 use oscar_core::ops::TrainBackend;
 use oscar_train::{
     AdamW, AdamWConfig, BatchSource, Failure, StepLoader, StepOutput, Trainable, Weighted,
@@ -84,7 +85,7 @@ where
             error.map_or_else(|| anyhow!("the batches ended early"), Into::into)
         })?;
         let ((samples, tokens), padded) = (batch.batch.real(), batch.batch.padded());
-        let mut grads = model.step(batch).grads;
+        let mut grads = recompute::scope(plan.gradient_checkpointing, || model.step(batch)).grads;
         if clip > 0.0 {
             clip_grad_norm::<B, M>(&model, &mut grads, clip, device);
         }

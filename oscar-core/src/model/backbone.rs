@@ -13,6 +13,7 @@ use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, Linear};
 use burn::tensor::{Bool, Int, Tensor, activation, backend::Backend, module::embedding};
 
+use super::recompute;
 use crate::checkpoint::Checkpointed;
 use crate::config::{Activation, ModelConfig};
 use crate::input::{AttentionMask, OscarInput, Packing};
@@ -161,15 +162,20 @@ impl<B: OscarBackend> Backbone<B> {
                 let [_, heads] = mask.dims();
                 mask.clone().narrow(0, index, 1).reshape([1, heads, 1, 1])
             });
-            let look = match inspect.attentions || head_mask.is_some() {
-                true => Look::At { head_mask },
-                false => Look::Away,
+            hidden = match inspect.attentions || head_mask.is_some() {
+                true => {
+                    let look = Look::At { head_mask };
+                    let (output, looked_at) = layer.forward(hidden, &layout, mask.clone(), look);
+                    attentions.extend(looked_at.filter(|_| inspect.attentions));
+                    output
+                }
+                false => {
+                    let (layout, mask) = (layout.clone(), mask.clone());
+                    recompute::segment(layer, hidden, move |layer, hidden| {
+                        layer.forward(hidden, &layout, mask.clone(), Look::Away).0
+                    })
+                }
             };
-            let (output, probabilities) = layer.forward(hidden, &layout, mask.clone(), look);
-            if inspect.attentions {
-                attentions.extend(probabilities);
-            }
-            hidden = output;
         }
         let sequence = layout.unpack(hidden);
         if inspect.hidden_states {
@@ -359,6 +365,7 @@ enum Look<B: Backend> {
 }
 
 /// How positions `[batch, seq]` are rows of a matrix: all of them, or those that are no padding.
+#[derive(Clone)]
 struct Layout<B: Backend> {
     batch: usize,
     seq: usize,

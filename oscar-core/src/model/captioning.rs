@@ -49,6 +49,14 @@ impl<B: OscarBackend> OscarForCaptioning<B> {
         &self.bert
     }
 
+    /// As [`ready`](super::ready) makes any model, and with a copy of the output matrix that is read
+    /// faster word by word.
+    pub fn ready(mut self) -> Self {
+        let words = self.bert.word_embeddings();
+        self.cls.predictions = self.cls.predictions.ready(words);
+        super::ready(self)
+    }
+
     /// Vocabulary logits `[positions, vocab]` at `positions` `[positions]` of the flattened
     /// `[batch * seq]` sequence.
     pub fn forward(&self, input: OscarInput<B>, positions: Tensor<B, 1, Int>) -> Tensor<B, 2> {

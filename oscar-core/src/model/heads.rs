@@ -50,6 +50,20 @@ impl<B: OscarBackend> MlmHead<B> {
         }
     }
 
+    /// For inference: with an output matrix of its own, in the type that it is multiplied in, and in
+    /// memory in the order in which a product of few rows reads it.
+    pub(super) fn ready(mut self, word_embeddings: Tensor<B, 2>) -> Self {
+        let decoder = self.decoder.map(|decoder| decoder.weight.val());
+        let matrix = ops::operand(decoder.unwrap_or(word_embeddings));
+        let [vocab, hidden] = matrix.dims();
+        let turned = matrix.transpose().reshape([hidden * vocab]);
+        let turned = turned.reshape([hidden, vocab]).transpose();
+        self.decoder = Some(Decoder {
+            weight: Param::from_tensor(turned),
+        });
+        self
+    }
+
     /// Logits over the vocabulary.
     ///
     /// # Shapes

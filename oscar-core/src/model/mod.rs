@@ -6,6 +6,8 @@ mod captioning;
 mod classification;
 mod heads;
 mod pretraining;
+mod ready;
+pub mod recompute;
 
 pub use backbone::{Backbone, BackboneOutput, CaptionCache, ContextCache, Inspect};
 pub use caption_steps::{CaptionSteps, Stepping};
@@ -16,6 +18,7 @@ pub use classification::{
 };
 pub use heads::{ClassifierHead, MlmHead};
 pub use pretraining::{OscarForPretraining, PretrainOutput};
+pub use ready::ready;
 
 /// A tied output matrix: no parameter of its own, but a name in every official file.
 const TIED_DECODER: &[(&str, &str)] = &[(

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor, TensorData};
 
+use super::cached::{self, KeyValue, Reading};
+
 /// A backend that Oscar runs on.
 ///
 /// Implemented for every backend that has the [`FusedOps`](super::FusedOps), and for `Autodiff` on
@@ -63,6 +65,18 @@ pub trait OscarBackend: Backend {
     ) -> Tensor<Self, 4> {
         let scores = query.matmul(key.swap_dims(2, 3));
         Self::attention_probabilities(scores, mask, scale, dropout).matmul(value)
+    }
+
+    /// What the newest tokens of captions read, `[rows, tokens, heads * size]` like `query`: of keys
+    /// and values that the captions of an image share, and of their own; narrow.
+    ///
+    /// Each image of the shared ones has the same number of rows, one after the other.
+    fn read(
+        query: Tensor<Self, 3>,
+        keys: [&KeyValue<Self>; 2],
+        reading: &Reading<Self>,
+    ) -> Tensor<Self, 3> {
+        cached::read(query, keys, reading)
     }
 
     /// `LayerNorm(residual + dropout(x W + b))`: how each half of a layer ends.

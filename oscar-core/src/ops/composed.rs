@@ -10,6 +10,7 @@ use burn::tensor::{Distribution, Int, Tensor, activation};
 use super::backend::{RowIndex, TopK};
 use super::fused::{Dropped, NormGrads, NormOutput, NormParts, SavedNorm};
 use super::precision::{to, wide};
+use super::random;
 
 /// A mask by Burn's generator.
 pub(super) fn draw<B: Backend, const D: usize>(
@@ -20,6 +21,7 @@ pub(super) fn draw<B: Backend, const D: usize>(
     if probability == 0.0 {
         return Dropped::None;
     }
+    let _turn = random::turn::<B>(device);
     let kept = Tensor::random(shape, Distribution::Bernoulli(1.0 - probability), device);
     Dropped::Mask(kept.mul_scalar(1.0 / (1.0 - probability)))
 }

@@ -4,16 +4,20 @@ use burn::tensor::{Shape, Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice, FlexTensor};
 
 use super::backend::{AdamWStep, RowIndex, TopK};
+use super::cached::{KeyValue, Reading};
 use super::fused::{Dropped, FusedOps, NormGrads, NormOutput, NormParts, SavedNorm};
 use super::host::{self, Element, HostBackend};
 use super::plain;
 
 impl HostBackend for Flex {
-    fn dense(tensor: FlexTensor) -> FlexTensor {
-        let whole = tensor.is_contiguous()
+    fn is_dense(tensor: &FlexTensor) -> bool {
+        tensor.is_contiguous()
             && tensor.layout().start_offset() == 0
-            && tensor.bytes().len() == tensor.layout().num_elements() * tensor.dtype().size();
-        match whole {
+            && tensor.bytes().len() == tensor.layout().num_elements() * tensor.dtype().size()
+    }
+
+    fn dense(tensor: FlexTensor) -> FlexTensor {
+        match Self::is_dense(&tensor) {
             true => tensor,
             false => FlexTensor::from_data(tensor.into_data()),
         }
@@ -34,6 +38,10 @@ impl HostBackend for Flex {
 }
 
 impl FusedOps for Flex {
+    fn product(x: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        host::product::<f32, Self>(x, weight)
+    }
+
     fn draw<const D: usize>(_: [usize; D], probability: f64, _: &FlexDevice) -> Dropped<Self, D> {
         host::draw(probability)
     }
@@ -77,6 +85,14 @@ impl FusedOps for Flex {
         scale: f64,
     ) -> Tensor<Self, 4> {
         host::softmax::<f32, Self>(scores, mask, scale)
+    }
+
+    fn read(
+        query: Tensor<Self, 3>,
+        keys: [&KeyValue<Self>; 2],
+        reading: &Reading<Self>,
+    ) -> Tensor<Self, 3> {
+        host::read::<f32, Self>(query, keys, reading)
     }
 
     fn masked_softmax_backward(

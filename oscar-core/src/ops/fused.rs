@@ -5,16 +5,23 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::backend::{AdamWStep, RowIndex, TopK};
+use super::cached::{self, KeyValue, Reading};
 use super::{composed, plain};
 
 /// What a backend may do better than by composing Burn's operations.
 ///
 /// Each step has a body of Burn's own operations, so a backend that fuses nothing says only
-/// `impl FusedOps for B {}`. Matrix products are no part of it: every backend has its own.
+/// `impl FusedOps for B {}`. Matrix products are no part of it, as every backend has its own, but for
+/// those of few rows.
 ///
 /// Tensors called *narrow* may be bf16, and what is returned in their place is in the same type;
 /// all others are f32, and so is everything computed in between.
 pub trait FusedOps: Backend {
+    /// `x weight`, `[rows, d_input]` by `[d_input, d_output]`, narrow, where no gradient is computed.
+    fn product(x: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        x.matmul(weight)
+    }
+
     /// Which elements of a tensor of this shape are to be dropped with `probability`.
     fn draw<const D: usize>(
         shape: [usize; D],
@@ -76,6 +83,16 @@ pub trait FusedOps: Backend {
     ) -> Tensor<Self, 4> {
         let scores = query.matmul(key.swap_dims(2, 3));
         Self::masked_softmax(scores, mask, scale).matmul(value)
+    }
+
+    /// What the newest tokens of captions read, narrow, where no gradient is computed; see
+    /// [`OscarBackend::read`](super::OscarBackend::read).
+    fn read(
+        query: Tensor<Self, 3>,
+        keys: [&KeyValue<Self>; 2],
+        reading: &Reading<Self>,
+    ) -> Tensor<Self, 3> {
+        cached::read(query, keys, reading)
     }
 
     /// Gradient by the scores from the one by the dropped probabilities, narrow.

@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 
 use super::backend::{OscarBackend, ResidualNorm, RowIndex, TopK};
+use super::cached::{KeyValue, Reading};
 use super::fused::{Dropped, FusedOps, NormParts};
 use super::plain;
 use super::precision::operand;
@@ -13,7 +14,7 @@ impl<B: FusedOps> OscarBackend for B {
         weight: Tensor<Self, 2>,
         bias: Tensor<Self, 1>,
     ) -> Tensor<Self, 2> {
-        B::add_bias(operand(x).matmul(operand(weight)), bias)
+        B::add_bias(B::product(operand(x), operand(weight)), bias)
     }
 
     fn linear_gelu(
@@ -21,7 +22,7 @@ impl<B: FusedOps> OscarBackend for B {
         weight: Tensor<Self, 2>,
         bias: Tensor<Self, 1>,
     ) -> Tensor<Self, 2> {
-        B::bias_gelu(operand(x).matmul(operand(weight)), bias)
+        B::bias_gelu(B::product(operand(x), operand(weight)), bias)
     }
 
     fn split_heads(x: Tensor<Self, 3>, heads: usize) -> Tensor<Self, 4> {
@@ -50,12 +51,20 @@ impl<B: FusedOps> OscarBackend for B {
         <B as FusedOps>::attend(inputs, mask, scale)
     }
 
+    fn read(
+        query: Tensor<Self, 3>,
+        keys: [&KeyValue<Self>; 2],
+        reading: &Reading<Self>,
+    ) -> Tensor<Self, 3> {
+        <B as FusedOps>::read(query, keys, reading)
+    }
+
     fn linear_residual_norm(
         x: Tensor<Self, 2>,
         weights: ResidualNorm<Self>,
         residual: Tensor<Self, 2>,
     ) -> Tensor<Self, 2> {
-        let product = operand(x).matmul(operand(weights.weight));
+        let product = B::product(operand(x), operand(weights.weight));
         let parts = NormParts {
             bias: weights.bias,
             gamma: weights.gamma,

@@ -9,14 +9,19 @@ use half::bf16;
 use tch::{Device, Kind};
 
 use super::backend::{AdamWStep, RowIndex, TopK};
+use super::cached::{self, KeyValue, Reading};
 use super::fused::{Dropped, FusedOps, NormGrads, NormOutput, NormParts, SavedNorm};
 use super::host::{self, Element, HostBackend};
 use super::precision::{to, wide};
 use super::{composed, plain};
 
 impl HostBackend for LibTorch {
+    fn is_dense(tensor: &TchTensor) -> bool {
+        tensor.tensor.is_contiguous()
+    }
+
     fn dense(tensor: TchTensor) -> TchTensor {
-        match tensor.tensor.is_contiguous() {
+        match Self::is_dense(&tensor) {
             true => tensor,
             false => TchTensor::new(tensor.tensor.contiguous()),
         }
@@ -86,6 +91,14 @@ macro_rules! step {
 }
 
 impl FusedOps for LibTorch {
+    fn product(x: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        match place(&x) {
+            On::Wide => host::product::<f32, Self>(x, weight),
+            On::Narrow => host::product::<bf16, Self>(x, weight),
+            On::Elsewhere => x.matmul(weight),
+        }
+    }
+
     fn draw<const D: usize>(
         shape: [usize; D],
         probability: f64,
@@ -156,6 +169,18 @@ impl FusedOps for LibTorch {
             false,
         );
         Tensor::from_primitive(TensorPrimitive::Float(TchTensor::new(read)))
+    }
+
+    fn read(
+        query: Tensor<Self, 3>,
+        keys: [&KeyValue<Self>; 2],
+        reading: &Reading<Self>,
+    ) -> Tensor<Self, 3> {
+        match place(&query) {
+            On::Wide => host::read::<f32, Self>(query, keys, reading),
+            On::Narrow => host::read::<bf16, Self>(query, keys, reading),
+            On::Elsewhere => cached::read(query, keys, reading),
+        }
     }
 
     fn masked_softmax_backward(

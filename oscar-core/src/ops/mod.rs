@@ -6,6 +6,7 @@
 
 mod autodiff;
 mod backend;
+mod cached;
 mod composed;
 mod flex;
 mod fused;
@@ -15,14 +16,15 @@ mod inference;
 mod libtorch;
 pub mod plain;
 mod precision;
-mod random;
+pub(crate) mod random;
 #[cfg(test)]
 mod tests;
 
 pub use backend::{AdamWStep, OscarBackend, ResidualNorm, RowIndex, TopK, TrainBackend};
+pub use cached::{KeyValue, Reading};
 pub use fused::{Dropped, FusedOps, KeyedDropout, NormGrads, NormOutput, NormParts, SavedNorm};
 pub use precision::Precision;
-pub(crate) use precision::wide;
+pub(crate) use precision::{operand, wide};
 pub use random::{mix, seed};
 
 #[cfg(feature = "cuda")]

@@ -66,7 +66,7 @@ impl std::str::FromStr for Precision {
 }
 
 /// `x` as an operand of a product.
-pub(super) fn operand<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+pub(crate) fn operand<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
     match CURRENT.get() {
         Precision::F32 => x,
         Precision::Bf16 => to(x, DType::BF16),

@@ -5,27 +5,76 @@
 //! thread instead.
 
 use std::cell::Cell;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::backend::Backend;
 
 thread_local! {
-    /// The seed, and how many keys were drawn since.
-    static STATE: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+    static KEYS: Cell<Keys> = const { Cell::new(Keys { seed: 0, drawn: 0 }) };
+    /// Whether what this thread draws must be drawn again from the same [`Keys`].
+    static REPEATABLE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Where a thread's generator stands.
+#[derive(Clone, Copy)]
+pub(crate) struct Keys {
+    seed: u64,
+    /// Keys since then.
+    drawn: u64,
 }
 
 /// Seeds everything random that this thread computes on `device`: Burn's generator, and the keys of
 /// dropout.
 pub fn seed<B: Backend>(device: &B::Device, seed: u64) {
     B::seed(device, seed);
-    STATE.set((seed, 0));
+    KEYS.set(Keys { seed, drawn: 0 });
+}
+
+/// Where this thread's generator stands.
+pub(crate) fn keys() -> Keys {
+    KEYS.get()
+}
+
+/// Puts this thread's generator where it stood.
+pub(crate) fn restore(keys: Keys) {
+    KEYS.set(keys);
+}
+
+/// Runs `work`; if `on`, dropout in it is a function of this thread's [`keys`] on every backend.
+pub(crate) fn repeatable<T>(on: bool, work: impl FnOnce() -> T) -> T {
+    /// Puts the old setting back, also when `work` panics.
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            REPEATABLE.set(self.0);
+        }
+    }
+    let _restore = Restore(REPEATABLE.replace(on));
+    work()
 }
 
 /// The next key of this thread.
 pub(super) fn next_key() -> [u32; 2] {
-    let (seed, drawn) = STATE.get();
-    STATE.set((seed, drawn.wrapping_add(1)));
+    let Keys { seed, drawn } = KEYS.get();
+    KEYS.set(Keys {
+        seed,
+        drawn: drawn.wrapping_add(1),
+    });
     let z = mix(seed, drawn);
     [(z >> 32) as u32, z as u32]
+}
+
+/// Makes Burn's generator go on from this thread's next key, where that must be repeatable. No other
+/// thread that needs it so has its turn before the guard is dropped.
+pub(super) fn turn<B: Backend>(device: &B::Device) -> Option<MutexGuard<'static, ()>> {
+    static TURN: Mutex<()> = Mutex::new(());
+    if !REPEATABLE.get() {
+        return None;
+    }
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let [high, low] = next_key();
+    B::seed(device, u64::from(high) << 32 | u64::from(low));
+    Some(turn)
 }
 
 /// Number `number` of the generator SplitMix64 that starts at `seed`; also a good seed from two

@@ -152,7 +152,8 @@ pub(crate) fn load<B: OscarBackend>(
     checkpoint: &TaskCheckpoint<Captioning>,
     device: &B::Device,
 ) -> Result<OscarForCaptioning<B>, FinetuneError> {
-    checkpoint.load(OscarForCaptioning::new(&checkpoint.model, device))
+    let model = checkpoint.load(OscarForCaptioning::new(&checkpoint.model, device))?;
+    Ok(model.ready())
 }
 
 /// The best captions of one image.

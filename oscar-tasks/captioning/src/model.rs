@@ -10,7 +10,7 @@ use burn_train::{InferenceStep, TrainOutput, TrainStep};
 use oscar_core::checkpoint::Checkpointed;
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{CaptionBatch, Tokenizer};
-use oscar_core::model::{CaptionLoss, CaptionSteps, OscarForCaptioning, Stepping};
+use oscar_core::model::{CaptionLoss, CaptionSteps, OscarForCaptioning, Stepping, recompute};
 use oscar_core::ops::{OscarBackend, TrainBackend};
 use oscar_train::{LOSS, StepOutput, Weighted};
 
@@ -159,7 +159,10 @@ impl<B: TrainBackend> TrainStep for CaptionModel<B> {
             weight => loss.mul_scalar(weight),
         };
         let output = StepOutput::new(statistics, size.0, size.1);
-        TrainOutput::new(self, loss.backward(), output)
+        TrainOutput {
+            grads: recompute::backward(loss, self),
+            item: output,
+        }
     }
 }
 

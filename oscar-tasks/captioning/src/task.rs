@@ -200,6 +200,12 @@ impl AnyTask for Captioning {
             self.validation_beams,
             "must be from 1 to 64",
         )?;
+        require(
+            !(self.scst.enabled && config.train.gradient_checkpointing),
+            "train.gradient_checkpointing",
+            true,
+            "must be false with task.scst.enabled = true: captions are drawn word by word",
+        )?;
         self.scst.validate()
     }
 

@@ -7,7 +7,7 @@ use burn_train::{InferenceStep, TrainOutput, TrainStep};
 use oscar_core::checkpoint::Checkpointed;
 use oscar_core::config::ModelConfig;
 use oscar_core::input::PretrainBatch;
-use oscar_core::model::{OscarForPretraining, PretrainOutput};
+use oscar_core::model::{OscarForPretraining, PretrainOutput, recompute};
 use oscar_core::ops::{OscarBackend, TrainBackend};
 use oscar_train::{LOSS, StepOutput, Weighted};
 
@@ -57,7 +57,10 @@ impl<B: TrainBackend> TrainStep for PretrainingTask<B> {
             1.0 => output.loss,
             weight => output.loss.mul_scalar(weight),
         };
-        TrainOutput::new(self, loss.backward(), statistics)
+        TrainOutput {
+            grads: recompute::backward(loss, self),
+            item: statistics,
+        }
     }
 }
 

@@ -134,7 +134,7 @@ pub fn open_checkpoint<T: AnyTask>(path: &Path) -> Result<TaskCheckpoint<T>, Fin
 }
 
 impl<T: AnyTask> TaskCheckpoint<T> {
-    /// Loads the weights into `model`; every one must be there.
+    /// Loads the weights into `model`, every one of which must be there, to score with them.
     ///
     /// # Errors
     ///
@@ -143,6 +143,6 @@ impl<T: AnyTask> TaskCheckpoint<T> {
         let weights = self.path.join(MODEL_FILE);
         let (model, _) = checkpoint::load(model, weights, &RandomInit::Refuse)
             .map_err(|error| FinetuneError::Train(error.into()))?;
-        Ok(model)
+        Ok(oscar_core::model::ready(model))
     }
 }

@@ -8,6 +8,7 @@ use oscar_core::checkpoint::Checkpointed;
 use oscar_core::config::ModelConfig;
 use oscar_core::model::{
     ClassTargets, OscarClassifier, OscarForMultipleChoice, OscarForSequenceClassification,
+    recompute,
 };
 use oscar_core::ops::{OscarBackend, TrainBackend};
 
@@ -68,7 +69,10 @@ impl<B: TrainBackend> TrainStep for FinetuneModel<B> {
             1.0 => loss,
             weight => loss.mul_scalar(weight),
         };
-        TrainOutput::new(self, loss.backward(), statistics)
+        TrainOutput {
+            grads: recompute::backward(loss, self),
+            item: statistics,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use burn_train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
+use oscar_core::model::recompute;
 use oscar_core::ops::{TrainBackend, mix};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,8 @@ pub(crate) struct Numbers {
     pub clip_at: ClipAt,
     /// What to do about a step that is not finite.
     pub non_finite: NonFinite,
+    /// Whether layers are computed again for their gradients.
+    pub gradient_checkpointing: bool,
 }
 
 /// How far a run is.
@@ -185,7 +188,10 @@ where
                 return Err(failure.unwrap_or(TrainError::Worker));
             };
             self.seed(part as u64);
-            let TrainOutput { grads, item } = TrainStep::step(model, batch);
+            let TrainOutput { grads, item } =
+                recompute::scope(self.numbers.gradient_checkpointing, || {
+                    TrainStep::step(model, batch)
+                });
             match &mut outputs {
                 None => outputs = Some(item),
                 Some(outputs) => outputs.append(item),

@@ -14,14 +14,7 @@ use burn::tensor::{Int, Tensor, backend::Backend};
 
 use super::{Backbone, Layer, MASKED_SCORE, SelfAttention, additive_mask};
 use crate::input::{AttentionMask, OscarInput};
-use crate::ops::{self, OscarBackend};
-
-/// Keys and values of some positions in one layer, each `[rows, heads, positions, size]`.
-#[derive(Clone, Debug)]
-struct KeyValue<B: Backend> {
-    key: Tensor<B, 4>,
-    value: Tensor<B, 4>,
-}
+use crate::ops::{self, KeyValue, OscarBackend, Reading};
 
 /// Keys and values of the tags and regions of some images, in every layer.
 #[derive(Clone, Debug)]
@@ -45,31 +38,6 @@ impl<B: Backend> Default for CaptionCache<B> {
         Self {
             layers: Vec::new(),
             len: 0,
-        }
-    }
-}
-
-impl<B: Backend> KeyValue<B> {
-    fn select(&self, rows: &Tensor<B, 1, Int>) -> Self {
-        Self {
-            key: self.key.clone().select(0, rows.clone()),
-            value: self.value.clone().select(0, rows.clone()),
-        }
-    }
-
-    /// These positions, then `next`.
-    fn then(&self, next: Self) -> Self {
-        Self {
-            key: Tensor::cat(vec![self.key.clone(), next.key], 2),
-            value: Tensor::cat(vec![self.value.clone(), next.value], 2),
-        }
-    }
-
-    /// `len` positions from `start`.
-    fn narrow(&self, start: usize, len: usize) -> Self {
-        Self {
-            key: self.key.clone().narrow(2, start, len),
-            value: self.value.clone().narrow(2, start, len),
         }
     }
 }
@@ -152,11 +120,11 @@ impl<B: OscarBackend> Backbone<B> {
             layers.push(own.clone());
             // Nobody reads what the last layer makes of tags and regions.
             if index + 1 < self.encoder.layer.len() {
-                let query = attention.all_heads(&attention.query, hidden.clone());
-                let scores = query.matmul(own.key.swap_dims(2, 3));
-                let context = attention
-                    .probabilities(scores, mask.clone())
-                    .matmul(own.value);
+                let query = attention.project(&attention.query, hidden.clone());
+                let heads = [query, own.key, own.value]
+                    .map(|part| B::split_heads(part, attention.num_heads));
+                let (scale, dropout) = (attention.scale(), attention.dropout);
+                let context = B::attend(heads, mask.clone(), scale, dropout);
                 hidden = layer.finish_all(B::merge_heads(context), hidden);
             }
         }
@@ -203,8 +171,7 @@ impl<B: OscarBackend> Backbone<B> {
                 hidden = hidden.narrow(1, new - 1, 1);
                 mask = mask.narrow(2, new - 1, 1);
             }
-            let shared = &context.layers[index];
-            let read = attention.read(hidden.clone(), shared, &own, mask);
+            let read = attention.read(hidden.clone(), [&context.layers[index], &own], mask);
             hidden = layer.finish_all(read, hidden);
         }
         caption.layers = kept;
@@ -277,70 +244,34 @@ impl<B: OscarBackend> Layer<B> {
 }
 
 impl<B: OscarBackend> SelfAttention<B> {
-    /// One of the three projections, `[batch, seq, width]` to `[batch, heads, seq, size]`.
-    fn all_heads(&self, layer: &Linear<B>, hidden: Tensor<B, 3>) -> Tensor<B, 4> {
+    /// One of the three projections, `[batch, seq, width]` to the same.
+    fn project(&self, layer: &Linear<B>, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
         let [batch, seq, _] = hidden.dims();
         let projected = ops::linear_narrow(layer, ops::fold(hidden));
-        B::split_heads(ops::unfold(projected, batch, seq), self.num_heads)
+        ops::unfold(projected, batch, seq)
     }
 
     fn key_value(&self, hidden: Tensor<B, 3>) -> KeyValue<B> {
         KeyValue {
-            key: self.all_heads(&self.key, hidden.clone()),
-            value: self.all_heads(&self.value, hidden),
+            key: self.project(&self.key, hidden.clone()),
+            value: self.project(&self.value, hidden),
         }
     }
 
     /// What `hidden` `[rows, tokens, width]` reads of its image and of its caption, the same shape.
-    ///
-    /// The rows of an image are queries to the same keys: one product for all of them, without a
-    /// copy of the keys for each.
     fn read(
         &self,
         hidden: Tensor<B, 3>,
-        shared: &KeyValue<B>,
-        own: &KeyValue<B>,
+        keys: [&KeyValue<B>; 2],
         mask: Tensor<B, 4>,
     ) -> Tensor<B, 3> {
-        let [images, _, positions, _] = shared.key.dims();
-        let query = self.all_heads(&self.query, hidden);
-        let of_image = by_image(query.clone(), images).matmul(shared.key.clone().swap_dims(2, 3));
-        let of_caption = query.matmul(own.key.clone().swap_dims(2, 3));
-        let [rows, _, _, words] = of_caption.dims();
-        let scores = Tensor::cat(vec![by_row(of_image, rows), of_caption], 3);
-        let probabilities = self.probabilities(scores, mask);
-        let of_image = probabilities.clone().narrow(3, 0, positions);
-        let of_caption = probabilities.narrow(3, positions, words);
-        let read = by_row(
-            by_image(of_image, images).matmul(shared.value.clone()),
-            rows,
-        ) + of_caption.matmul(own.value.clone());
-        B::merge_heads(read)
-    }
-}
-
-/// `[images * width, heads, tokens, size]` to `[images, heads, width * tokens, size]`.
-fn by_image<B: Backend>(x: Tensor<B, 4>, images: usize) -> Tensor<B, 4> {
-    let [rows, heads, tokens, size] = x.dims();
-    let width = rows / images;
-    match width {
-        1 => x,
-        _ => x
-            .reshape([images, width, heads, tokens, size])
-            .swap_dims(1, 2)
-            .reshape([images, heads, width * tokens, size]),
-    }
-}
-
-/// The way back from [`by_image`].
-fn by_row<B: Backend>(x: Tensor<B, 4>, rows: usize) -> Tensor<B, 4> {
-    let [images, heads, queries, size] = x.dims();
-    let width = rows / images;
-    match width {
-        1 => x,
-        _ => x
-            .reshape([images, heads, width, queries / width, size])
-            .swap_dims(1, 2)
-            .reshape([rows, heads, queries / width, size]),
+        let query = self.project(&self.query, hidden);
+        let reading = Reading {
+            mask,
+            heads: self.num_heads,
+            scale: self.scale(),
+            dropout: self.dropout,
+        };
+        B::read(query, keys, &reading)
     }
 }

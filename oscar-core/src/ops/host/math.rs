@@ -1,5 +1,7 @@
 //! Functions of one number that compilers turn into vector instructions: no branch, no call.
 
+use super::element::Element;
+
 /// `e^x` for `x <= 0`, within 2 units in the last place; 0 below -87.3.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
@@ -117,18 +119,18 @@ pub(super) fn sum(values: &[f32]) -> f32 {
 
 /// Sum of products, in an order that vector instructions can follow.
 #[inline(always)]
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn dot<T: Element>(a: &[f32], b: &[T]) -> f32 {
     let mut lanes = [0.0_f32; LANES];
     let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
     let rest: f32 = a_chunks
         .remainder()
         .iter()
         .zip(b_chunks.remainder())
-        .map(|(a, b)| a * b)
+        .map(|(a, b)| a * b.wide())
         .sum();
     for (a, b) in a_chunks.zip(b_chunks) {
         for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += a * b;
+            *lane += a * b.wide();
         }
     }
     lanes.iter().sum::<f32>() + rest

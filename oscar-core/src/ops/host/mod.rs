@@ -1,6 +1,8 @@
 //! The fused steps on tensors in this process's memory: rows over threads.
 
+mod cached;
 mod element;
+mod few;
 mod kernels;
 mod math;
 mod select;
@@ -13,14 +15,19 @@ use rayon::prelude::*;
 use super::backend::AdamWStep;
 use super::fused::{Dropped, KeyedDropout, NormGrads, NormOutput, NormParts, SavedNorm};
 use super::random::next_key;
+pub(super) use cached::read;
 pub(super) use element::Element;
+pub(super) use few::product;
 use kernels::{BLOCK, NormGrad, NormInput, NormSums};
 pub(super) use select::top_k;
 
 /// A backend whose tensors lie in this process's memory. The caller names the type of a tensor's
 /// elements.
 pub(super) trait HostBackend: Backend {
-    /// The tensor in row-major order, from the start of a buffer of exactly its size.
+    /// Whether the tensor lies in row-major order, from the start of a buffer of exactly its size.
+    fn is_dense(tensor: &FloatTensor<Self>) -> bool;
+
+    /// The tensor so, copied if it must be.
     fn dense(tensor: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// The values of a [`dense`](Self::dense) tensor.

@@ -5,6 +5,7 @@ use burn::tensor::{DType, Distribution, Tensor};
 use burn_flex::{Flex, FlexDevice};
 
 use crate::ops::fused::{Dropped, NormParts, SavedNorm};
+use crate::ops::random::{keys, repeatable, restore};
 use crate::ops::{FusedOps, composed};
 
 fn random<const D: usize>(shape: [usize; D]) -> Tensor<Flex, D> {
@@ -95,4 +96,19 @@ fn a_mask_drops_its_share_and_scales_the_rest() {
     assert_close("kept", dropped, (x * 1.25).mask_fill(zero, 0.0));
     let none = composed::draw::<Flex, 2>([3, 5], 0.0, &FlexDevice);
     assert!(matches!(none, Dropped::None));
+}
+
+#[test]
+fn a_mask_can_be_drawn_again() {
+    let draw = || match composed::draw::<Flex, 2>([30, 50], 0.2, &FlexDevice) {
+        Dropped::Mask(mask) => mask.into_data(),
+        _ => panic!("a mask is drawn"),
+    };
+    repeatable(true, || {
+        let start = keys();
+        let masks = [draw(), draw()];
+        assert_ne!(masks[0], masks[1]);
+        restore(start);
+        assert_eq!(masks, [draw(), draw()]);
+    });
 }

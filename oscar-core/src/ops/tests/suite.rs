@@ -78,6 +78,28 @@ fn linear_is_linear() {
 }
 
 #[test]
+fn products_of_few_rows_are_products() {
+    for rows in [1, 5, 24, 25] {
+        for (inner, width) in [(3, 5), (8, 64), (100, 130), (70, 1200)] {
+            let (x, weight) = (
+                random([rows, inner]).inner(),
+                random([inner, width]).inner(),
+            );
+            let name = format!("{rows}, {inner}, {width}");
+            let expected = x.clone().matmul(weight.clone());
+            assert_close(
+                &name,
+                Inner::product(x.clone(), weight.clone()),
+                expected.clone(),
+            );
+            let turned = weight.transpose().reshape([inner * width]);
+            let turned = turned.reshape([width, inner]).transpose();
+            assert_close(&name, Inner::product(x, turned), expected);
+        }
+    }
+}
+
+#[test]
 fn linear_gelu_is_gelu_of_linear() {
     for (rows, from, to) in SIZES {
         compare(

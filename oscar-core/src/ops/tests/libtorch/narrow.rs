@@ -6,7 +6,10 @@ use burn::tensor::{DType, Distribution, Tensor};
 use burn_tch::LibTorch;
 
 use super::DEVICE;
-use crate::ops::{OscarBackend, Precision, ResidualNorm};
+use crate::config::ModelConfig;
+use crate::input::{AttentionMask, OscarInput};
+use crate::model::{OscarForCaptioning, ready};
+use crate::ops::{FusedOps, OscarBackend, Precision, ResidualNorm};
 
 type B = Autodiff<LibTorch>;
 
@@ -89,4 +92,46 @@ fn attention_is_near_f32() {
         let error = norm(got.cast(DType::F32) - expected.clone()) / norm(expected);
         assert!(error > 0.0 && error < 0.02, "{error}");
     }
+}
+
+#[test]
+fn products_of_few_rows_round_as_others() {
+    let [x, weight] = [random([10, 100]), random([100, 200])];
+    let [x, weight] = [x, weight].map(|x| x.inner().cast(DType::BF16));
+    let got = LibTorch::product(x.clone(), weight.clone());
+    assert_eq!(got.dtype(), DType::BF16);
+    let [x, weight, got] = [x, weight, got].map(|x| x.cast(DType::F32));
+    let expected = x.matmul(weight);
+    let error: f32 = (got - expected.clone()).abs().max().into_scalar();
+    let largest: f32 = expected.abs().max().into_scalar();
+    assert!(error <= largest / 256.0, "off by {error} of {largest}");
+}
+
+#[test]
+fn a_model_made_ready_computes_the_same() {
+    let config = ModelConfig {
+        vocab_size: 40,
+        tie_weights: true,
+        ..ModelConfig::tiny()
+    };
+    let model = OscarForCaptioning::<LibTorch>::new(&config, &DEVICE);
+    let input = OscarInput {
+        input_ids: Tensor::ones([8, 6], &DEVICE),
+        token_type_ids: Tensor::zeros([8, 6], &DEVICE),
+        position_ids: None,
+        attention_mask: AttentionMask::Padding(Tensor::ones([8, 6], &DEVICE)),
+        region_features: None,
+        packing: None,
+    };
+    let logits = |model: &OscarForCaptioning<LibTorch>| {
+        let rows = Tensor::arange(0..48, &DEVICE);
+        model.forward(input.clone(), rows).into_data()
+    };
+    let wide = logits(&model);
+    Precision::Bf16.scope(|| {
+        let expected = logits(&model);
+        assert_ne!(wide, expected);
+        assert_eq!(logits(&ready(model.clone())), expected);
+        assert_eq!(logits(&model.ready()), expected);
+    });
 }
