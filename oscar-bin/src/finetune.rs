@@ -142,7 +142,8 @@ fn print(report: &FinetuneReport) -> Result<()> {
         )),
     )?;
     launch::say_skipped(&mut out, &report.outcome)?;
-    writeln!(out, "The run lies in {}", report.directory.display())?;
+    let run = report.directory.display();
+    writeln!(out, "The run lies in {run}; look at it by: oscar-bin report {run}")?;
     Ok(())
 }
 

@@ -98,7 +98,8 @@ fn print(report: &PretrainReport) -> Result<()> {
         )),
     )?;
     launch::say_skipped(&mut out, &report.outcome)?;
-    writeln!(out, "The run lies in {}", report.directory.display())?;
+    let run = report.directory.display();
+    writeln!(out, "The run lies in {run}; look at it by: oscar-bin report {run}")?;
     Ok(())
 }
 

@@ -30,6 +30,15 @@ pub enum Decay {
 }
 
 /// Linear warm-up over `warmup` steps to `peak`, then by default linear decay to 0 at `total`.
+///
+/// ```
+/// use oscar_train::{LinearSchedule, ScheduleOrder};
+///
+/// let schedule = LinearSchedule::new(5e-5, 10, 110, ScheduleOrder::ScheduleFirst);
+/// assert_eq!(schedule.at(9), 5e-5);
+/// assert_eq!(schedule.at(59), 2.5e-5);
+/// assert_eq!(schedule.at(109), 0.0);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinearSchedule {
     /// Highest learning rate.

@@ -88,6 +88,31 @@ impl Boxes<'_> {
 ///
 /// Features stream to disk. Memory holds the index (some 40 bytes and two keys an image) and the
 /// boxes of one shard.
+///
+/// ```
+/// use oscar_datasets::{Boxes, ImageRegions, RegionStore, StoreOptions, StoreWriter};
+///
+/// let place = tempfile::tempdir()?;
+/// let regions = place.path().join("regions");
+/// let mut writer = StoreWriter::create(&regions, StoreOptions::new(2))?;
+/// writer.push(ImageRegions {
+///     key: "58350",
+///     width: 640,
+///     height: 480,
+///     features: &[0.5, 1.0],
+///     boxes: Boxes::Pixels(&[[0.0, 0.0, 320.0, 240.0]]),
+///     tags: &[],
+/// })?;
+/// writer.finish()?;
+///
+/// let store = RegionStore::open(&regions)?;
+/// let row = store.find("58350").expect("it is there");
+/// // Two values, then x1/W, y1/H, x2/W, y2/H, w/W, h/H.
+/// let mut region = [0.0; 8];
+/// store.copy_regions(row, &mut region);
+/// assert_eq!(region, [0.5, 1.0, 0.0, 0.0, 0.5, 0.5, 0.5, 0.5]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct StoreWriter {
     staged: StagedDir,
     options: StoreOptions,

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
+use oscar_train::LOSS;
 use plotters::prelude::*;
 use serde_json::{Map, Value as Json};
 
@@ -24,7 +25,7 @@ pub struct Curve {
     pub valid: Vec<(f64, f64)>,
 }
 
-/// Reads the curves of a run, in the order in which the log has them.
+/// Reads the curves of a run: the loss, other losses, then the rest, by name.
 pub fn read(run: &Path) -> Result<Vec<Curve>> {
     let mut curves: Vec<Curve> = Vec::new();
     read_log(run, |line| {
@@ -52,6 +53,8 @@ pub fn read(run: &Path) -> Result<Vec<Curve>> {
         }
         Ok(())
     })?;
+    let rank = |name: &str| (name != LOSS, !name.to_lowercase().contains("loss"));
+    curves.sort_by(|a, b| (rank(&a.name), &a.name).cmp(&(rank(&b.name), &b.name)));
     Ok(curves)
 }
 

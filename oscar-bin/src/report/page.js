@@ -19,6 +19,7 @@
       part.style.removeProperty("--at");
       part.classList.remove("from", "strong");
     }
+    sight.classList.remove("shaded");
   }
 
   function shade(part) {
@@ -29,6 +30,7 @@
     const layer = Math.min(Number(layerChoice.value), layers - 1);
     const start = (layer * positions + Number(part.dataset.at)) * positions;
     const { bytes, parts } = unpack(sight);
+    sight.classList.add("shaded");
     for (const other of parts) {
       const weight = bytes[start + Number(other.dataset.at)] / 255;
       other.style.setProperty("--at", weight.toFixed(3));

@@ -207,7 +207,7 @@ fn map(map: &Map) -> Markup {
                     @for point in &map.points {
                         @let [x, y] = point.at.map(|at| at * 700.0);
                         @let color = format!("--hue:{}", hue(point.class));
-                        g.point.(name(point.kind)) style=(color) {
+                        g.point.{ "of-" (name(point.kind)) } style=(color) {
                             title { (map.classes[point.class]) ", " (name(point.kind)) }
                             @match point.kind {
                                 Kind::Region => rect x=(x - 4.0) y=(y - 4.0) width="8" height="8" {},

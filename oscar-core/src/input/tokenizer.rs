@@ -89,6 +89,15 @@ impl SpecialIds {
 const BERT_BASE_UNCASED: &str = include_str!("../../../config/bert-base-uncased-vocab.txt");
 
 /// An uncased WordPiece tokenizer. Immutable: share one among all threads.
+///
+/// ```
+/// use oscar_core::input::Tokenizer;
+///
+/// let tokenizer = Tokenizer::bert_base_uncased()?;
+/// assert_eq!(tokenizer.tokens("An unaffable dog"), ["an", "una", "##ffa", "##ble", "dog"]);
+/// assert_eq!(tokenizer.decode(&tokenizer.encode("An unaffable dog")), "an unaffable dog");
+/// # Ok::<(), oscar_core::input::InputError>(())
+/// ```
 pub struct Tokenizer {
     pipeline: Pipeline,
     vocab: Vec<String>,

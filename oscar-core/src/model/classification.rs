@@ -10,6 +10,28 @@ use crate::input::OscarInput;
 use crate::ops::{self, OscarBackend};
 
 /// VQA, GQA and retrieval (official `ImageBertForSequenceClassification`).
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use burn_flex::{Flex, FlexDevice};
+/// use oscar_core::config::ModelConfig;
+/// use oscar_core::input::{PaddingConfig, SequenceConfig, SequenceEncoder, Tokenizer};
+/// use oscar_core::model::OscarForSequenceClassification;
+///
+/// let tokenizer = Arc::new(Tokenizer::bert_base_uncased()?);
+/// let encoder =
+///     SequenceEncoder::new(tokenizer, SequenceConfig::default(), PaddingConfig::default())?;
+/// // A question, the tags of its image, and no regions.
+/// let question = encoder.encode("here".into(), "is it red?", "car street", &[])?;
+///
+/// let tiny = ModelConfig::preset("tiny").expect("there is one");
+/// let config = ModelConfig { num_labels: 2, ..tiny };
+/// let model = OscarForSequenceClassification::<Flex>::new(&config, &FlexDevice);
+/// let logits = model.forward(encoder.batch(&[question], &FlexDevice)?);
+/// assert_eq!(logits.dims(), [1, 2]);
+/// # Ok::<(), oscar_core::input::InputError>(())
+/// ```
 #[derive(Module, Debug)]
 pub struct OscarForSequenceClassification<B: Backend> {
     bert: Backbone<B>,
