@@ -246,7 +246,13 @@ pub fn resolve<C: Configuration>(source: &Source, sets: &[String]) -> Result<C> 
     let mut config: C = Figment::from(Serialized::defaults(C::defaults(preset)))
         .merge(layers)
         .extract()
-        .map_err(|error| anyhow!("in {}: {}", source.origin, describe(&error)))?;
+        .map_err(|error| {
+            anyhow!(
+                "in {}: {}",
+                place(&error, sets, &source.origin),
+                describe(&error)
+            )
+        })?;
     config.model().extra.remove("preset");
     config.settle();
     Ok(config)
@@ -293,6 +299,18 @@ fn model_of_start(layers: &Figment) -> Result<Option<ModelConfig>> {
         true => Ok(Some(ModelConfig::from_file(path)?)),
         false => Ok(None),
     }
+}
+
+/// Where the value that is wrong was given: by one of `sets`, else in `origin`.
+fn place(error: &figment::Error, sets: &[String], origin: &str) -> String {
+    let path = error.path.join(".");
+    let gives = |set: &&String| {
+        let key = set.split_once('=').map_or("", |(key, _)| key.trim());
+        path.strip_prefix(key)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let set = sets.iter().rev().find(gives);
+    set.map_or(origin.into(), |set| format!("--set {set}"))
 }
 
 /// `key: what is wrong` of the first error.

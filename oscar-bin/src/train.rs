@@ -99,7 +99,10 @@ fn print(report: &PretrainReport) -> Result<()> {
     )?;
     launch::say_skipped(&mut out, &report.outcome)?;
     let run = report.directory.display();
-    writeln!(out, "The run lies in {run}; look at it by: oscar-bin report {run}")?;
+    writeln!(
+        out,
+        "The run lies in {run}; look at it by: oscar-bin report {run}"
+    )?;
     Ok(())
 }
 

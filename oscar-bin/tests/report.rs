@@ -36,6 +36,8 @@ fn a_pre_training_run_is_shown_with_pictures_guesses_and_a_map() {
         "--set",
         "train.validate_every=6",
         "--set",
+        "optimizer.warmup_steps=2",
+        "--set",
         "grounding.examples=0",
     ]);
     assert!(trained.status.success(), "{}", stderr(&trained));
@@ -71,7 +73,7 @@ fn a_pre_training_run_is_shown_with_pictures_guesses_and_a_map() {
         );
     }
     assert!(
-        !table.contains("model.") && !table.contains("optimizer."),
+        !table.contains("model.") && !table.contains("data."),
         "{table}"
     );
 
@@ -113,6 +115,8 @@ fn fine_tuned_answers_are_shown_beside_what_is_right() {
             "epochs=0",
             "--set",
             "train.steps=4",
+            "--set",
+            "optimizer.warmup_steps=0",
             "--set",
             "train.validate_every=4",
             "--set",
