@@ -37,8 +37,11 @@ impl Random {
     }
 }
 
-/// What a finished run has to show: files that must be the same, and the log without its times.
-fn result(run: &Path) -> (Vec<Vec<u8>>, Vec<(u64, String, String)>) {
+/// A line of the log without its times: step, split, loss.
+type Line = (u64, String, String);
+
+/// What a finished run has to show: files that must be the same, and the log.
+fn result(run: &Path) -> (Vec<Vec<u8>>, Vec<Line>) {
     let mut files = vec!["best/model.safetensors", "last/model.safetensors"];
     files.push("last/task.json");
     if run.join("predictions").exists() {

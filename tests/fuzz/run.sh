@@ -1,30 +1,50 @@
 #!/bin/sh
-# Fuzzes readers, each for SECONDS; new inputs that reach new code are kept in corpus/READER.
+# Fuzzes readers, each for SECONDS; the smallest inputs that reach new code are kept in corpus/READER.
 #
 #   tests/fuzz/run.sh SECONDS [READER ...]
 #
 # Needs cargo-fuzz (cargo install cargo-fuzz). Works with a stable compiler: without sanitizers,
 # a panic, an abort, a hang of ten seconds or a gigabyte of memory is what is looked for.
+# OSCAR_FUZZ_BUILD=DIR compiles there instead of in target/.
 set -eu
 cd "$(dirname "$0")"
+# A corpus is replayed by every run of the tests.
+most_files=50
+most_bytes=200000
 seconds=$1
 shift
 if [ $# -eq 0 ]; then
     set -- $(sed -n 's/.*Target::new("\([a-z0-9_]*\)".*/\1/p' ../src/fuzz/targets.rs)
 fi
-cargo fuzz build --release --sanitizer none --fuzz-dir . reader
-program=$(ls target/*/release/reader)
+build=${OSCAR_FUZZ_BUILD:-target}
+[ -e Cargo.lock ] || cp ../../Cargo.lock Cargo.lock
+cargo fuzz build --release --sanitizer none --fuzz-dir . --target-dir "$build" reader
+program=$(ls "$build"/*/release/reader)
+work=$(mktemp -d)
+# Seeds are written by the readers' own tests.
+OSCAR_FUZZ_SEEDS="$work/seeds" cargo test --quiet --release --manifest-path ../../Cargo.toml \
+    --workspace --test fuzz write_seeds -- --ignored >/dev/null
 for reader in "$@"; do
-    work=$(mktemp -d)
-    mkdir -p "corpus/$reader"
-    # Seeds are written by the readers' own tests.
-    OSCAR_FUZZ_SEEDS="$work" cargo test --quiet --release --manifest-path ../../Cargo.toml \
-        --workspace --test fuzz write_seeds -- --ignored >/dev/null
     echo "$reader"
-    OSCAR_FUZZ_TARGET=$reader "$program" "$work/new" "$work/$reader" "corpus/$reader" \
+    mkdir -p "corpus/$reader" "$work/new" "$work/all"
+    cp "$work/seeds/$reader"/* "$work/all"
+    cp "corpus/$reader"/* "$work/all" 2>/dev/null || true
+    ls "$work/all" >"$work/before"
+    export OSCAR_FUZZ_TARGET="$reader"
+    "$program" "$work/new" "$work/all" \
         -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -max_len=4096 \
         -artifact_prefix="$work/crash-" -print_final_stats=1 2>&1 |
         grep -E 'stat::number_of_executed_units|ERROR|panicked|SUMMARY|Test unit' || true
     ls "$work"/crash-* 2>/dev/null && echo "see $work" && exit 1
-    rm -rf "$work"
+    "$program" -set_cover_merge=1 "$work/all" "$work/new" >/dev/null 2>&1
+    ls -Sr "$work/all" | grep -vxFf "$work/before" | while read -r input; do
+        files=$(ls "corpus/$reader" | wc -l)
+        bytes=$(cat "corpus/$reader"/* "$work/all/$input" 2>/dev/null | wc -c)
+        [ "$files" -lt $most_files ] && [ "$bytes" -le $most_bytes ] || break
+        cp "$work/all/$input" "corpus/$reader"
+    done
+    echo "  kept $(ls "corpus/$reader" | wc -l) inputs"
+    rmdir "corpus/$reader" 2>/dev/null || true
+    rm -rf "$work/new" "$work/all"
 done
+rm -rf "$work"
