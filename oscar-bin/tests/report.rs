@@ -48,7 +48,9 @@ fn a_pre_training_run_is_shown_with_pictures_guesses_and_a_map() {
     assert_eq!(document["report"], "runs/first/report.html");
 
     // Self-contained: nothing but what it links to inside of itself.
-    assert!(!page.contains("http://www.") && !page.contains("https://"));
+    for fetched in ["href=\"http", "src=", "url(", "@import", "<link"] {
+        assert!(!page.contains(fetched), "{fetched}");
+    }
     assert_eq!(count(&page, "data:image/png;base64,"), 3);
     assert_eq!(count(&page, "<article class=\"exhibit\">"), 3);
     assert!(count(&page, "class=\"token masked\"") >= 3);
