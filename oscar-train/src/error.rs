@@ -101,7 +101,7 @@ pub enum TrainError {
     /// The loss or the gradients of a step are NaN or infinite. The step was not made.
     #[error(
         "the {what} is not a finite number at step {step}, whose examples ({examples}) are in {}. \
-         The newest checkpoint is from before it. If nothing is wrong with the examples, lower \
+         The step was not made, and checkpoints are from before it. If nothing is wrong with the examples, lower \
          optimizer.learning_rate, lengthen optimizer.warmup_steps, or set \
          optimizer.max_grad_norm, and resume; train.non_finite=skip leaves out single steps",
         file.display()

@@ -9,7 +9,7 @@
 set -eu
 cd "$(dirname "$0")"
 # A corpus is replayed by every run of the tests.
-most_files=50
+most_files=40
 most_bytes=200000
 seconds=$1
 shift
