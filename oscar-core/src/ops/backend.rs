@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData, activation};
 
 use super::cached::{self, KeyValue, Reading};
 
@@ -102,6 +102,11 @@ pub trait OscarBackend: Backend {
         index: &RowIndex<Self>,
         back: &RowIndex<Self>,
     ) -> Tensor<Self, 2>;
+
+    /// Logarithms of the softmax of each row.
+    fn log_softmax(x: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        activation::log_softmax(x, 1)
+    }
 
     /// The `k` largest values of each row, read to the host; at most as many as there are columns.
     fn top_k(x: Tensor<Self, 2>, k: usize) -> TopK;

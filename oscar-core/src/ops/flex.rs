@@ -120,6 +120,10 @@ impl FusedOps for Flex {
         host::gather_rows::<f32, Self>(x, &index.host)
     }
 
+    fn log_softmax(x: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        host::log_softmax(x)
+    }
+
     fn top_k(x: Tensor<Self, 2>, k: usize) -> TopK {
         host::top_k(x, k)
     }

@@ -1,8 +1,8 @@
 //! The steps between two matrix products, forward and backward, that a backend may do in one pass
 //! over memory.
 
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, activation};
 
 use super::backend::{AdamWStep, RowIndex, TopK};
 use super::cached::{self, KeyValue, Reading};
@@ -123,6 +123,11 @@ pub trait FusedOps: Backend {
     /// narrow.
     fn gather_rows(x: Tensor<Self, 2>, index: &RowIndex<Self>) -> Tensor<Self, 2> {
         composed::gather_rows(x, index)
+    }
+
+    /// Logarithms of the softmax of each row, where no gradient is computed.
+    fn log_softmax(x: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        activation::log_softmax(x, 1)
     }
 
     /// The `k` largest values of each row, read to the host; of equal ones the first.

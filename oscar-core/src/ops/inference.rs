@@ -87,6 +87,10 @@ impl<B: FusedOps> OscarBackend for B {
         <B as FusedOps>::gather_rows(x, index)
     }
 
+    fn log_softmax(x: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        <B as FusedOps>::log_softmax(x)
+    }
+
     fn top_k(x: Tensor<Self, 2>, k: usize) -> TopK {
         <B as FusedOps>::top_k(x, k)
     }

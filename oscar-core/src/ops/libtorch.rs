@@ -3,7 +3,7 @@
 //! LibTorch multiplies the matrices. Its own steps between them are no faster than ours, and their
 //! dropout draws and keeps a mask.
 
-use burn::tensor::{DType, Shape, Tensor, TensorMetadata, TensorPrimitive};
+use burn::tensor::{DType, Shape, Tensor, TensorMetadata, TensorPrimitive, activation};
 use burn_tch::{LibTorch, LibTorchDevice, TchTensor};
 use half::bf16;
 use tch::{Device, Kind};
@@ -213,6 +213,13 @@ impl FusedOps for LibTorch {
             On::Wide => host::gather_rows::<f32, Self>(x, &index.host),
             On::Narrow => host::gather_rows::<bf16, Self>(x, &index.host),
             On::Elsewhere => composed::gather_rows(x, index),
+        }
+    }
+
+    fn log_softmax(x: Tensor<Self, 2>) -> Tensor<Self, 2> {
+        match place(&x) {
+            On::Wide => host::log_softmax(x),
+            On::Narrow | On::Elsewhere => activation::log_softmax(x, 1),
         }
     }
 

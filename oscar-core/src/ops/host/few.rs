@@ -111,6 +111,9 @@ fn add_rows<T: Element>(
                     }
                 }
             }
+            for row in 0..PANEL {
+                ask_for(matrix, ((number + 1) * PANEL + row) * width + start);
+            }
             for (row, x) in x.iter().enumerate() {
                 let (x, sums) = (&x[number], &mut sums[row * stride + start..][..STRIP]);
                 for (column, sum) in sums.iter_mut().enumerate() {
@@ -124,6 +127,20 @@ fn add_rows<T: Element>(
                     *sum = value;
                 }
             }
+        }
+    }
+}
+
+/// Has memory bring the strip that begins `at`, which is read soon.
+#[inline(always)]
+fn ask_for<T: Element>(matrix: &[T], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(strip) = matrix.get(at..at + STRIP) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        const LINE: usize = 64;
+        for value in strip.iter().step_by(LINE / size_of::<T>()) {
+            // SAFETY: the instruction is in every x86-64 processor, and reads nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast()) };
         }
     }
 }

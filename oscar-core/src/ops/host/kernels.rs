@@ -280,6 +280,29 @@ pub(super) fn masked_softmax<T: Element>(
     }
 }
 
+/// The logarithms of the softmax of a row, in its place.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma",
+    "x86_64+avx2+fma"
+))]
+pub(super) fn log_softmax(row: &mut [f32]) {
+    /// Values whose exponentials are added up at once.
+    const PIECE: usize = 256;
+    let greatest = max(row);
+    let mut total = 0.0;
+    for piece in row.chunks(PIECE) {
+        let mut exponentials = [0.0; PIECE];
+        for (exponential, value) in exponentials.iter_mut().zip(piece) {
+            *exponential = exp(*value - greatest);
+        }
+        total += sum(&exponentials);
+    }
+    let shift = greatest + total.ln();
+    for value in row {
+        *value -= shift;
+    }
+}
+
 /// `out = dropout(values)`; `first` is the index of the first value in the whole tensor.
 #[multiversion(targets(
     "x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma",

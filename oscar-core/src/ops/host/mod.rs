@@ -229,6 +229,15 @@ pub(super) fn softmax<T: Element, H: HostBackend>(
     wrap(scores)
 }
 
+pub(super) fn log_softmax<H: HostBackend>(x: Tensor<H, 2>) -> Tensor<H, 2> {
+    let mut x = dense(x);
+    let width = width::<H>(&x).max(1);
+    H::values_mut::<f32>(&mut x)
+        .par_chunks_mut(width)
+        .for_each(kernels::log_softmax);
+    wrap(x)
+}
+
 /// Writes the gradient by the scores in the place of the one by the (dropped) probabilities.
 pub(super) fn softmax_backward<T: Element, H: HostBackend>(
     grad: Tensor<H, 4>,

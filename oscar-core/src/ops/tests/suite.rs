@@ -5,7 +5,7 @@ use burn::tensor::{Distribution, Tensor, activation, backend::Backend};
 
 use super::{DEVICE, Inner};
 use crate::ops::backend::{AdamWStep, OscarBackend, ResidualNorm};
-use crate::ops::{FusedOps, composed, plain};
+use crate::ops::{FusedOps, KeyValue, Reading, cached, composed, plain};
 
 type B = Autodiff<Inner>;
 
@@ -96,6 +96,38 @@ fn products_of_few_rows_are_products() {
             let turned = turned.reshape([width, inner]).transpose();
             assert_close(&name, Inner::product(x, turned), expected);
         }
+    }
+}
+
+#[test]
+fn kept_keys_are_read_as_by_products() {
+    // Two images with three captions each.
+    let (heads, size) = (3, 20);
+    for (tokens, positions, words) in [(1, 5, 1), (2, 37, 4)] {
+        let keys = |rows: usize, len: usize| KeyValue {
+            key: random([rows, len, heads * size]).inner(),
+            value: random([rows, len, heads * size]).inner(),
+        };
+        let (shared, own) = (keys(2, positions), keys(6, words));
+        let query = random([6, tokens, heads * size]).inner();
+        let reading = Reading {
+            mask: random([6, 1, tokens, positions + words]).inner(),
+            heads,
+            scale: 0.3,
+            dropout: 0.0,
+        };
+        let got = <Inner as FusedOps>::read(query.clone(), [&shared, &own], &reading);
+        let expected = cached::read(query, [&shared, &own], &reading);
+        assert_close("what is read", got, expected);
+    }
+}
+
+#[test]
+fn log_softmax_is_the_logarithm_of_softmax() {
+    for (rows, width) in [(1, 1), (5, 300), (2, 1000)] {
+        let x = random([rows, width]).inner() * 5.0;
+        let expected = activation::log_softmax(x.clone(), 1);
+        assert_close("rows", <Inner as FusedOps>::log_softmax(x), expected);
     }
 }
 

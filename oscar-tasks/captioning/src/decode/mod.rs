@@ -12,9 +12,10 @@ mod greedy;
 mod sample;
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData, activation};
+use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 use oscar_core::config::{ConfigError, require};
 use oscar_core::input::SpecialIds;
+use oscar_core::ops::OscarBackend;
 use serde::{Deserialize, Serialize};
 
 pub use automaton::Automaton;
@@ -113,12 +114,12 @@ impl GenerationConfig {
 }
 
 /// Log-probabilities `[rows, vocab]` of logits, after a penalty on the words that a caption has.
-fn log_probs<B: Backend>(
+fn log_probs<B: OscarBackend>(
     logits: Tensor<B, 2>,
     captions: &[&[u32]],
     repetition_penalty: f64,
 ) -> Tensor<B, 2> {
-    activation::log_softmax(penalise(logits, captions, repetition_penalty), 1)
+    <B as OscarBackend>::log_softmax(penalise(logits, captions, repetition_penalty))
 }
 
 /// Divides the positive logits of words that a caption has already, and multiplies negative ones.
