@@ -1,5 +1,6 @@
 #!/bin/sh
-# Fuzzes readers, each for SECONDS; the smallest inputs that reach new code are kept in corpus/READER.
+# Fuzzes readers, each for SECONDS; inputs that reach new code are kept in corpus/READER, the largest
+# first, since each of them reaches more.
 #
 #   tests/fuzz/run.sh SECONDS [READER ...]
 #
@@ -37,7 +38,7 @@ for reader in "$@"; do
         grep -E 'stat::number_of_executed_units|ERROR|panicked|SUMMARY|Test unit' || true
     ls "$work"/crash-* 2>/dev/null && echo "see $work" && exit 1
     "$program" -set_cover_merge=1 "$work/all" "$work/new" >/dev/null 2>&1
-    ls -Sr "$work/all" | grep -vxFf "$work/before" | while read -r input; do
+    ls -S "$work/all" | grep -vxFf "$work/before" | while read -r input; do
         files=$(ls "corpus/$reader" | wc -l)
         bytes=$(cat "corpus/$reader"/* "$work/all/$input" 2>/dev/null | wc -c)
         [ "$files" -lt $most_files ] && [ "$bytes" -le $most_bytes ] || break

@@ -182,10 +182,12 @@ fn wrong_captions_are_named() {
 fn wrong_keys_are_named() {
     let place = Place::new(2);
     let mut split = place.split(&place.rows(2));
+    let long = format!("1\n{}\n", "2".repeat(5000));
     for (keys, wanted) in [
         ("1\n7\n", "keys.tsv: line 2: image 7 has no captions"),
         ("1\n2\n1\n", "keys.tsv: line 3: image 1 again"),
         ("\n", "keys.tsv: no key"),
+        (&long, "keys.tsv: line 2: more than 4096 bytes"),
     ] {
         split.image_keys = place.write("keys.tsv", keys);
         let found = refusal(&split, Role::Evaluate);
