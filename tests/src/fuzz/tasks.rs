@@ -171,7 +171,7 @@ pub(super) fn read_vqa_split(input: &[u8]) {
     }
 }
 
-pub(super) fn vqa_splits() -> Vec<Vec<u8>> {
+pub(super) fn question_splits() -> Vec<Vec<u8>> {
     numbered(question_files())
 }
 
@@ -184,10 +184,6 @@ pub(super) fn read_gqa_split(input: &[u8]) {
         };
         exercise(&task, place.join(questions), |_| {});
     }
-}
-
-pub(super) fn gqa_splits() -> Vec<Vec<u8>> {
-    numbered(question_files())
 }
 
 pub(super) fn read_answer_counts(input: &[u8]) {
