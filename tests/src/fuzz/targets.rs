@@ -72,8 +72,8 @@ pub const TARGETS: &[Target] = &[
     Target::new("rows", read_rows, seeds::rows),
     Target::new("model_config", read_model_config, seeds::model_configs),
     Target::new("vocabulary", read_vocabulary, seeds::vocabularies),
-    Target::new("vqa_split", tasks::read_vqa_split, tasks::vqa_splits),
-    Target::new("gqa_split", tasks::read_gqa_split, tasks::gqa_splits),
+    Target::new("vqa_split", tasks::read_vqa_split, tasks::question_splits),
+    Target::new("gqa_split", tasks::read_gqa_split, tasks::question_splits),
     Target::new("nlvr2_split", tasks::read_nlvr2_split, tasks::nlvr2_splits),
     Target::new(
         "matching_split",

@@ -171,7 +171,7 @@ pub(super) fn read_vqa_split(input: &[u8]) {
     }
 }
 
-pub(super) fn vqa_splits() -> Vec<Vec<u8>> {
+pub(super) fn question_splits() -> Vec<Vec<u8>> {
     numbered(question_files())
 }
 
@@ -184,10 +184,6 @@ pub(super) fn read_gqa_split(input: &[u8]) {
         };
         exercise(&task, place.join(questions), |_| {});
     }
-}
-
-pub(super) fn gqa_splits() -> Vec<Vec<u8>> {
-    numbered(question_files())
 }
 
 pub(super) fn read_answer_counts(input: &[u8]) {
@@ -374,17 +370,25 @@ fn captioning_files() -> Files {
     files
 }
 
+/// Opens captions as a short captioner reads them.
+fn open_captions(file: PathBuf, role: Role) -> Option<CaptionData> {
+    let mut task = Captioning {
+        max_caption_length: 12,
+        ..Captioning::default()
+    };
+    task.constraints.enabled = file.ends_with("split.yaml");
+    let split = oscar_captioning::Split::new(file, regions());
+    CaptionData::open(&split, role, &task, encoder()).ok()
+}
+
 pub(super) fn read_captioning_split(input: &[u8]) {
     let (place, changed) = changed!("captioning", captioning_files, input);
     let captions = match changed {
         "rows.jsonl" | "official.json" => changed,
         _ => "split.yaml",
     };
-    let split = oscar_captioning::Split::new(place.join(captions), regions());
-    let mut task = Captioning::default();
-    task.constraints.enabled = captions == "split.yaml";
     for role in ROLES {
-        if let Ok(data) = CaptionData::open(&split, role, &task, encoder()) {
+        if let Some(data) = open_captions(place.join(captions), role) {
             describe(&data);
         }
     }
@@ -403,7 +407,13 @@ fn describe(data: &CaptionData) {
 }
 
 pub(super) fn captioning_splits() -> Vec<Vec<u8>> {
-    numbered(captioning_files())
+    let files = captioning_files();
+    let place = files::changed_copy("whole", &files, (&files[0].0, &files[0].1));
+    for captions in ["rows.jsonl", "official.json", "split.yaml"] {
+        let opened = open_captions(place.join(captions), Role::Evaluate);
+        assert!(opened.is_some(), "{captions} is refused");
+    }
+    numbered(files)
 }
 
 /// Scores that a file is asked for.
