@@ -42,7 +42,11 @@ fn describe<B: OscarBackend>(
     let tokenizer = encoder.sequences().tokenizer();
     let image = &data.images()[index];
     let context = data.context(index)?;
-    let input = encoder.batch_contexts(&[context.clone()], generation.max_length, device)?;
+    let input = encoder.batch_contexts(
+        std::slice::from_ref(&context),
+        generation.max_length,
+        device,
+    )?;
     let found = search(model, input, generation, encoder);
     let captions = found.into_iter().next().unwrap_or_default();
 
