@@ -1,13 +1,22 @@
 //! What the program says, word for word. After a change look at the new text, then accept it:
-//! `INSTA_UPDATE=always cargo test --release -p oscar-bin --test help`.
+//! `INSTA_UPDATE=always cargo test --release --workspace --test help`.
 
 // Other backends add their names.
 #![cfg(not(any(feature = "cuda", feature = "tch", feature = "wgpu")))]
 
 mod support;
 
+use std::process::Output;
+
 use rstest::rstest;
 use support::{Workplace, stderr, stdout};
+
+/// What the program says, as wide as where the width is not known.
+fn said(args: &[&str]) -> Output {
+    let place = Workplace::new();
+    let output = place.program().args(args).env("COLUMNS", "100").output();
+    output.expect("the program starts")
+}
 
 #[rstest]
 #[case::main("")]
@@ -36,7 +45,7 @@ use support::{Workplace, stderr, stdout};
 fn help_reads_well(#[case] command: &str) {
     let mut args: Vec<&str> = command.split_whitespace().collect();
     args.push("--help");
-    let output = Workplace::new().run(&args);
+    let output = said(&args);
     assert!(output.status.success(), "{}", stderr(&output));
     let help = stdout(&output);
     let wide = help.lines().find(|line| line.chars().count() > 100);
@@ -61,7 +70,7 @@ fn help_reads_well(#[case] command: &str) {
 #[case::resume("nothing_to_resume", &["train", "--resume"])]
 #[case::file("no_file", &["model", "inspect", "none.safetensors"])]
 fn wrong_usage_is_explained(#[case] name: &str, #[case] args: &[&str]) {
-    let output = Workplace::new().run(args);
+    let output = said(args);
     assert_eq!(stdout(&output), "", "results alone go to standard output");
     let code = output.status.code().expect("it ends by itself");
     insta::assert_snapshot!(name, format!("exit {code}\n{}", stderr(&output)));

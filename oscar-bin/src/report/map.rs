@@ -208,17 +208,22 @@ fn chosen(found: Vec<Found<'_>>) -> (Vec<String>, Vec<Found<'_>>) {
 fn place(found: &[Found<'_>]) -> Result<Vec<[f32; 2]>> {
     let states: Vec<Vec<f32>> = found.iter().map(|found| unit(found.state)).collect();
     let perplexity = PERPLEXITY.min((states.len() - 1) as f32 / 3.0 - 1.0);
-    let mut map = bhtsne::tSNE::<f32, Vec<f32>, 2>::new(&states);
     // A sunflower: evenly over a small disc, the same for everyone.
     let seeds = (0..states.len()).flat_map(|at| {
         let (angle, radius) = (at as f32 * 2.399_963, 1e-4 * (at as f32).sqrt());
         [radius * angle.cos(), radius * angle.sin()]
     });
-    map.perplexity(perplexity)
-        .epochs(EPOCHS)
-        .initial_embedding(seeds.collect::<Vec<_>>())
-        .exact(|a, b| (1.0 - dot(a, b)).max(0.0));
-    let flat = map.embedding();
+    let seeds: Vec<f32> = seeds.collect();
+    // Sums over threads come in another order each time, and t-SNE makes much of little.
+    let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
+    let flat = alone.install(|| {
+        let mut map = bhtsne::tSNE::<f32, Vec<f32>, 2>::new(&states);
+        map.perplexity(perplexity)
+            .epochs(EPOCHS)
+            .initial_embedding(seeds)
+            .exact(|a, b| (1.0 - dot(a, b)).max(0.0));
+        map.embedding()
+    });
     let side = |axis: usize| {
         let values = flat.iter().skip(axis).step_by(2).copied();
         let low = values.clone().fold(f32::INFINITY, f32::min);
