@@ -7,12 +7,12 @@ use anyhow::{Result, anyhow};
 use clap::Args;
 use oscar_core::ops::TrainBackend;
 use oscar_train::finetune::{AnyTask, FinetuneConfig, FinetuneReport, finetune};
-use oscar_train::{Outcome, RunOptions, bytes, duration};
+use oscar_train::{Outcome, RunOptions};
 use serde_json::json;
 
 use crate::cli::Global;
 use crate::config::{self, Source};
-use crate::launch::{self, RunArgs, Training, launch};
+use crate::launch::{Closing, RunArgs, Training, launch};
 use crate::tasks::{OnTask, on_task};
 use crate::{Ending, scores};
 
@@ -129,25 +129,15 @@ fn print(report: &FinetuneReport) -> Result<()> {
     if let Some(predictions) = &report.predictions {
         writeln!(out, "Predictions: {}", predictions.display())?;
     }
-    writeln!(
-        out,
-        "Trained {} parameters for {} steps in {} ({:.1} samples/s{})",
-        report.parameters,
-        report.outcome.step,
-        duration(report.time),
-        report.examples as f64 / report.time.as_secs_f64().max(1e-9),
-        report.peak_memory.map_or(String::new(), |peak| format!(
-            ", peak memory {}",
-            bytes(peak)
-        )),
-    )?;
-    launch::say_skipped(&mut out, &report.outcome)?;
-    let run = report.directory.display();
-    writeln!(
-        out,
-        "The run lies in {run}; look at it by: oscar-bin report {run}"
-    )?;
-    Ok(())
+    Closing {
+        parameters: report.parameters,
+        examples: report.examples,
+        time: report.time,
+        peak_memory: report.peak_memory,
+        outcome: &report.outcome,
+        directory: &report.directory,
+    }
+    .print(&mut out)
 }
 
 fn print_json<T: AnyTask>(report: &FinetuneReport) -> Result<()> {

@@ -1,9 +1,9 @@
 //! The configuration that a run directory keeps: what it was made from, then all keys.
 
-use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use oscar_train::write_file;
 use serde::Serialize;
 
 use crate::config::to_toml;
@@ -27,14 +27,7 @@ pub fn command_of(config: &str) -> Option<&str> {
 /// Writes the resolved configuration: enough to repeat the run. A process that is killed meanwhile
 /// leaves the file before or after, never half of it.
 pub fn write(path: &Path, config: &impl Serialize, recipe: &str, command: &str) -> Result<()> {
-    let aside = path.with_extension("toml.tmp");
     let recipe = recipe.escape_debug();
     let text = format!("{RECIPE}{recipe}\n{COMMAND}{command}\n{}", to_toml(config)?);
-    let write = || {
-        let mut file = std::fs::File::create(&aside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&aside, path)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    Ok(write_file(path, text.as_bytes())?)
 }

@@ -29,6 +29,8 @@ pub struct Facts {
     pub log: Log,
     /// The configuration by dotted keys.
     pub config: Map<String, Json>,
+    /// The same as its file has it.
+    pub config_text: String,
 }
 
 /// How far a run came.
@@ -93,6 +95,7 @@ impl Facts {
         };
         Ok(Self {
             recipe: recipe_of(&text).map(String::from),
+            config_text: text,
             state,
             step,
             steps,

@@ -7,12 +7,12 @@ use oscar_core::ops::TrainBackend;
 use oscar_pretraining::{
     CONTRASTIVE_ACCURACY, MLM_ACCURACY, PretrainConfig, PretrainReport, pretrain,
 };
-use oscar_train::{Outcome, RunOptions, bytes, duration};
+use oscar_train::{Outcome, RunOptions};
 use serde_json::json;
 
 use crate::Ending;
 use crate::cli::{Global, TrainArgs};
-use crate::launch::{self, Training, launch};
+use crate::launch::{Closing, Training, launch};
 
 /// Pre-trains, prints what was learned and where the run lies.
 pub fn run(global: &Global, args: &TrainArgs) -> Result<Ending> {
@@ -84,26 +84,15 @@ fn print(report: &PretrainReport) -> Result<()> {
             grounding.own_image - grounding.other_image,
         )?;
     }
-    let seconds = report.time.as_secs_f64().max(1e-9);
-    writeln!(
-        out,
-        "Trained {} parameters for {} steps in {} ({:.1} samples/s{})",
-        report.parameters,
-        report.outcome.step,
-        duration(report.time),
-        report.examples as f64 / seconds,
-        report.peak_memory.map_or(String::new(), |peak| format!(
-            ", peak memory {}",
-            bytes(peak)
-        )),
-    )?;
-    launch::say_skipped(&mut out, &report.outcome)?;
-    let run = report.directory.display();
-    writeln!(
-        out,
-        "The run lies in {run}; look at it by: oscar-bin report {run}"
-    )?;
-    Ok(())
+    Closing {
+        parameters: report.parameters,
+        examples: report.examples,
+        time: report.time,
+        peak_memory: report.peak_memory,
+        outcome: &report.outcome,
+        directory: &report.directory,
+    }
+    .print(&mut out)
 }
 
 fn print_json(report: &PretrainReport) -> Result<()> {

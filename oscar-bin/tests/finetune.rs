@@ -2,62 +2,22 @@
 
 mod support;
 
-use std::io::Write;
-use std::path::Path;
-
-use oscar_datasets::{Boxes, ImageRegions, StoreOptions, StoreWriter, Tag};
-use serde_json::{Value, json};
-use support::{Workplace, assert_fails, stderr};
-
-const CLASSES: [&str; 4] = ["dog", "cat", "car", "tree"];
-
-/// Images of one object each, whose first feature values tell its class.
-fn write_store(directory: &Path, images: usize) {
-    let mut writer = StoreWriter::create(directory, StoreOptions::new(10)).expect("a store");
-    for image in 0..images {
-        let class = image % CLASSES.len();
-        let mut features = [0.1; 10];
-        features[class] = 3.0;
-        let tag = Tag {
-            class: CLASSES[class].into(),
-            score: 1.0,
-            box_px: Some([0.0, 0.0, 50.0, 50.0]),
-            attributes: Vec::new(),
-        };
-        let image = ImageRegions {
-            key: &format!("image-{image}"),
-            width: 100,
-            height: 100,
-            features: &features,
-            boxes: Boxes::Pixels(&[[0.0, 0.0, 50.0, 50.0]]),
-            tags: &[tag],
-        };
-        writer.push(image).expect("an image");
-    }
-    writer.finish().expect("a store");
-}
-
-/// Pairs: each image with its class, and with another.
-fn write_pairs(path: &Path, images: std::ops::Range<usize>) {
-    let mut file = std::fs::File::create(path).expect("a file");
-    for image in images {
-        for (offset, label) in [(0, true), (1 + image % 3, false)] {
-            let class = CLASSES[(image + offset) % CLASSES.len()];
-            let row = json!({
-                "image": format!("image-{image}"),
-                "text": format!("there is a {class}"),
-                "label": label,
-            });
-            writeln!(file, "{row}").expect("it writes");
-        }
-    }
-}
+use oscar_datasets::StoreOptions;
+use serde_json::Value;
+use support::{Workplace, assert_fails, stderr, toy, write};
 
 fn workplace() -> Workplace {
     let place = Workplace::new();
-    write_store(&place.path("regions"), 48);
-    write_pairs(&place.path("train.jsonl"), 0..32);
-    write_pairs(&place.path("dev.jsonl"), 32..48);
+    let options = StoreOptions::new(toy::DIM);
+    toy::write_store(&place.path("regions"), options, 48, |image| toy::Image {
+        key: format!("image-{image}"),
+        broken: false,
+    });
+    for (file, images) in [("train.jsonl", 0..32), ("dev.jsonl", 32..48)] {
+        // Each image with its class, and with another.
+        let pairs: String = images.flat_map(toy::rows).collect();
+        write(&place.path(file), &pairs);
+    }
     let vocab = [
         "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "there", "is", "a", "dog", "cat", "car",
         "tree",

@@ -4,41 +4,16 @@ mod support;
 
 use std::path::Path;
 
-use oscar_datasets::{Boxes, ImageRegions, StoreOptions, StoreWriter, Tag};
+use oscar_datasets::StoreOptions;
 use rstest::rstest;
 use serde_json::{Value, json};
-use support::{Workplace, assert_fails, stderr, write};
+use support::toy::CLASSES;
+use support::{Workplace, assert_fails, stderr, toy, write};
 
-const CLASSES: [&str; 4] = ["dog", "cat", "car", "tree"];
 const IMAGES: usize = 32;
 
 fn class(image: usize) -> &'static str {
     CLASSES[image % CLASSES.len()]
-}
-
-/// Images of one object each.
-fn write_store(directory: &Path) {
-    let mut writer = StoreWriter::create(directory, StoreOptions::new(10)).expect("a store");
-    for image in 0..IMAGES {
-        let mut features = [0.1; 10];
-        features[image % CLASSES.len()] = 3.0;
-        let tag = Tag {
-            class: class(image).into(),
-            score: 1.0,
-            box_px: Some([0.0, 0.0, 50.0, 50.0]),
-            attributes: Vec::new(),
-        };
-        let image = ImageRegions {
-            key: &image.to_string(),
-            width: 100,
-            height: 100,
-            features: &features,
-            boxes: Boxes::Pixels(&[[0.0, 0.0, 50.0, 50.0]]),
-            tags: &[tag],
-        };
-        writer.push(image).expect("an image");
-    }
-    writer.finish().expect("a store");
 }
 
 const RECIPE: &str = r#"
@@ -95,7 +70,13 @@ fn plain(images: std::ops::Range<usize>, answer: fn(usize) -> Value) -> String {
 
 fn workplace(answer: fn(usize) -> Value) -> Workplace {
     let place = Workplace::new();
-    write_store(&place.path("regions"));
+    let options = StoreOptions::new(toy::DIM);
+    toy::write_store(&place.path("regions"), options, IMAGES, |image| {
+        toy::Image {
+            key: image.to_string(),
+            broken: false,
+        }
+    });
     write(&place.path("recipe.toml"), RECIPE);
     write(&place.path("vocab.txt"), VOCAB);
     write(&place.path("train.jsonl"), &plain(0..24, answer));

@@ -1,5 +1,6 @@
 //! Single examples as a model sees them: what a report shows of a run.
 
+use burn::tensor::{Tensor, TensorData, activation};
 use oscar_core::input::{EncodedSequence, OscarInput, SourceError, Tokenizer};
 use oscar_core::model::{Backbone, BackboneOutput, Inspect};
 use oscar_core::ops::OscarBackend;
@@ -93,6 +94,15 @@ pub struct Region {
     pub relative: Option<[f32; 4]>,
 }
 
+impl Region {
+    /// x1, y1, x2, y2 in pixels of an image of this width and height.
+    pub fn in_pixels(&self, (width, height): (u32, u32)) -> Option<[f32; 4]> {
+        let [x1, y1, x2, y2] = self.relative?;
+        let (width, height) = (width as f32, height as f32);
+        Some([x1 * width, y1 * height, x2 * width, y2 * height])
+    }
+}
+
 impl Sight {
     /// Positions: tokens and regions.
     pub fn len(&self) -> usize {
@@ -124,7 +134,6 @@ pub fn look<B: OscarBackend>(
     };
     let output = backbone.forward_with(input, &inspect);
     let [_, seq, hidden] = output.sequence.dims();
-    let floats = |data: burn::tensor::TensorData| data.iter::<f32>().collect::<Vec<f32>>();
     let states = floats(output.sequence.clone().into_data());
     let layers = output.attentions.iter();
     let layers: Vec<Vec<f32>> = layers
@@ -155,6 +164,21 @@ pub fn look<B: OscarBackend>(
         });
     }
     Ok((output, sights))
+}
+
+/// The probabilities of each row of `logits` `[rows, classes]`; a single class is the score itself.
+pub fn probabilities<B: OscarBackend>(logits: Tensor<B, 2>) -> Vec<Vec<f32>> {
+    let [_, classes] = logits.dims();
+    let probabilities = match classes {
+        1 => logits,
+        _ => activation::softmax(logits, 1),
+    };
+    let values = floats(probabilities.into_data());
+    values.chunks_exact(classes).map(<[f32]>::to_vec).collect()
+}
+
+fn floats(data: TensorData) -> Vec<f32> {
+    data.iter::<f32>().collect()
 }
 
 fn tokens(row: &EncodedSequence, tokenizer: &Tokenizer) -> Vec<Token> {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::TrainError;
-use crate::run::io;
+use crate::files::io;
 use crate::stats::{LOSS, StepStats};
 
 /// Where a run says which steps were not finite: a line each, with the examples of the step.

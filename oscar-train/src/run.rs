@@ -17,8 +17,9 @@ use oscar_core::checkpoint::{self, Checkpointed, RandomInit};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
-pub(crate) use crate::files::io;
-use crate::files::{put_right, remove_directory, remove_leftovers, write_directory, write_json};
+use crate::files::{
+    io, put_right, remove_directory, remove_leftovers, write_directory, write_json,
+};
 use crate::non_finite::Skipped;
 use crate::optim::AdamW;
 use crate::order::Portion;

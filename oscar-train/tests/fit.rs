@@ -1,5 +1,7 @@
 //! The training loop on a model small enough to do its steps by hand.
 
+mod support;
+
 use std::sync::{Arc, Mutex};
 
 use burn::backend::Autodiff;
@@ -13,6 +15,7 @@ use oscar_train::{
     BatchSource, ClipAt, Corpus, Fit, Interrupter, LOSS, LinearSchedule, OptimizerConfig, Outcome,
     Pick, RunDir, RunOptions, ScheduleOrder, StepOutput, TrainConfig, Weighted, Workers, fit,
 };
+use support::{output, train_step};
 
 /// `y = scale * x`, with one parameter that decays and one that does not.
 #[derive(Module, Debug)]
@@ -48,19 +51,12 @@ impl<B: Backend> Line<B> {
 
 impl<B: Backend> Checkpointed<B> for Line<B> {}
 
-fn output<B: Backend>(loss: Tensor<B, 1>, rows: usize) -> StepOutput<B> {
-    let weight = Tensor::full([1], rows as f32, &loss.device());
-    StepOutput::new(vec![(LOSS, loss * weight.clone(), weight)], rows, rows)
-}
-
 impl<B: AutodiffBackend> TrainStep for Line<B> {
     type Input = Weighted<Tensor<B, 2>>;
     type Output = StepOutput<B::InnerBackend>;
 
     fn step(&self, input: Self::Input) -> TrainOutput<Self::Output> {
-        let loss = self.loss(&input.batch);
-        let statistics = output(loss.clone().inner(), input.batch.dims()[0]);
-        TrainOutput::new(self, (loss * input.loss_weight).backward(), statistics)
+        train_step(self, input, 1, Self::loss)
     }
 }
 
@@ -69,7 +65,7 @@ impl<B: Backend> InferenceStep for Line<B> {
     type Output = StepOutput<B>;
 
     fn step(&self, input: Self::Input) -> Self::Output {
-        output(self.loss(&input.batch), input.batch.dims()[0])
+        output(self.loss(&input.batch), input.batch.dims()[0], 1)
     }
 }
 

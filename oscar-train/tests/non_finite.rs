@@ -1,5 +1,7 @@
 //! Steps whose loss or gradients are not finite leave weights and optimiser as they are.
 
+mod support;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -12,13 +14,14 @@ use burn_flex::{Flex, FlexDevice};
 use burn_train::{InferenceStep, TrainOutput, TrainStep};
 use oscar_core::checkpoint::Checkpointed;
 use oscar_train::{
-    AdamW, AdamWConfig, BatchSource, Corpus, Fit, Interrupter, JudgedBy, LOSS, LinearSchedule,
+    AdamW, AdamWConfig, BatchSource, Corpus, Fit, Interrupter, JudgedBy, LinearSchedule,
     MOST_SKIPPED_IN_A_ROW, NON_FINITE_FILE, NonFinite, OptimizerConfig, Outcome, Pick, RunDir,
     RunOptions, ScheduleOrder, StepOutput, TrainConfig, TrainError, Weighted, Workers,
     clip_grad_norm, fit,
 };
 use rstest::rstest;
 use serde_json::Value;
+use support::{output, train_step};
 
 type B = Autodiff<Flex>;
 
@@ -56,19 +59,12 @@ impl<B: Backend> Line<B> {
 
 impl<B: Backend> Checkpointed<B> for Line<B> {}
 
-fn output<B: Backend>(loss: Tensor<B, 1>, rows: usize) -> StepOutput<B> {
-    let weight = Tensor::full([1], rows as f32, &loss.device());
-    StepOutput::new(vec![(LOSS, loss * weight.clone(), weight)], rows, rows)
-}
-
 impl<B: AutodiffBackend> TrainStep for Line<B> {
     type Input = Weighted<Tensor<B, 2>>;
     type Output = StepOutput<B::InnerBackend>;
 
     fn step(&self, input: Self::Input) -> TrainOutput<Self::Output> {
-        let loss = self.loss(&input.batch);
-        let statistics = output(loss.clone().inner(), input.batch.dims()[0]);
-        TrainOutput::new(self, (loss * input.loss_weight).backward(), statistics)
+        train_step(self, input, 1, Self::loss)
     }
 }
 
@@ -77,7 +73,7 @@ impl<B: Backend> InferenceStep for Line<B> {
     type Output = StepOutput<B>;
 
     fn step(&self, input: Self::Input) -> Self::Output {
-        output(self.loss(&input.batch), input.batch.dims()[0])
+        output(self.loss(&input.batch), input.batch.dims()[0], 1)
     }
 }
 

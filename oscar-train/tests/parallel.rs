@@ -1,5 +1,7 @@
 //! Several workers compute what one device computes with accumulation, and none waits for ever.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -17,6 +19,7 @@ use oscar_train::{
     BatchSource, ClipAt, Corpus, Fit, Interrupter, JudgedBy, LOSS, OptimizerConfig, Outcome, Pick,
     RunDir, RunOptions, StepOutput, TrainConfig, TrainError, Weighted, Workers, checkpoints, fit,
 };
+use support::{output, train_step};
 
 type B = Autodiff<Flex>;
 
@@ -70,11 +73,6 @@ impl<B: OscarBackend> Net<B> {
 
 impl<B: Backend> Checkpointed<B> for Net<B> {}
 
-fn output<B: Backend>(loss: Tensor<B, 1>, rows: usize) -> StepOutput<B> {
-    let weight = Tensor::full([1], rows as f32, &loss.device());
-    StepOutput::new(vec![(LOSS, loss * weight.clone(), weight)], rows, 2 * rows)
-}
-
 impl<B: TrainBackend> TrainStep for Net<B> {
     type Input = Weighted<Tensor<B, 2>>;
     type Output = StepOutput<B::InnerBackend>;
@@ -88,9 +86,7 @@ impl<B: TrainBackend> TrainStep for Net<B> {
             .into_scalar()
             .elem();
         assert!(!first.is_nan(), "a point that is none");
-        let loss = self.loss(&input.batch);
-        let statistics = output(loss.clone().inner(), input.batch.dims()[0]);
-        TrainOutput::new(self, (loss * input.loss_weight).backward(), statistics)
+        train_step(self, input, 2, Self::loss)
     }
 }
 
@@ -99,7 +95,7 @@ impl<B: OscarBackend> InferenceStep for Net<B> {
     type Output = StepOutput<B>;
 
     fn step(&self, input: Self::Input) -> Self::Output {
-        output(self.loss(&input.batch), input.batch.dims()[0])
+        output(self.loss(&input.batch), input.batch.dims()[0], 2)
     }
 }
 

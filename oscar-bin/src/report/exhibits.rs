@@ -130,36 +130,27 @@ fn picture(key: &str, regions: &[(usize, &Region)], gallery: &mut Gallery) -> Re
     classes.sort_unstable();
     classes.dedup();
     let of_class = |name| classes.binary_search(&name).map_or(UNNAMED, color);
-    let boxes = regions.iter().filter_map(|(at, region)| {
-        let [x1, y1, x2, y2] = region.relative?;
+    let mut boxes: Vec<(f32, Markup)> = Vec::new();
+    for (at, region) in regions {
+        let Some([x1, y1, x2, y2]) = region.in_pixels((width, height)) else {
+            continue;
+        };
         let name = class(region);
         let [r, g, b] = name.map_or(UNNAMED, of_class);
-        Some(html! {
+        let drawn = html! {
             g.region data-at=(at) style=(format!("color:rgb({r},{g},{b})")) {
                 title { "region " (at) " " (name.unwrap_or_default()) }
-                rect x=(x1 * width as f32) y=(y1 * height as f32)
-                    width=((x2 - x1).max(0.0) * width as f32)
-                    height=((y2 - y1).max(0.0) * height as f32) stroke-width=(2.0 * scale) {}
+                rect x=(x1) y=(y1) width=((x2 - x1).max(0.0)) height=((y2 - y1).max(0.0))
+                    stroke-width=(2.0 * scale) {}
                 @if let Some(name) = name {
-                    text x=(x1 * width as f32 + 2.0 * scale) y=(y1 * height as f32 - 3.0 * scale)
-                        font-size=(11.0 * scale) { (name) }
+                    text x=(x1 + 2.0 * scale) y=(y1 - 3.0 * scale) font-size=(11.0 * scale) { (name) }
                 }
             }
-        })
-    });
+        };
+        boxes.push(((x2 - x1) * (y2 - y1), drawn));
+    }
     // Small boxes over large ones, so that each can be pointed at.
-    let area = |region: &Region| {
-        region
-            .relative
-            .map_or(0.0, |b| (b[2] - b[0]) * (b[3] - b[1]))
-    };
-    let mut drawn: Vec<(f32, Markup)> = regions
-        .iter()
-        .filter(|(_, region)| region.relative.is_some())
-        .map(|(_, region)| area(region))
-        .zip(boxes)
-        .collect();
-    drawn.sort_by(|a, b| b.0.total_cmp(&a.0));
+    boxes.sort_by(|a, b| b.0.total_cmp(&a.0));
     let many = regions.len() > NAMED;
     Ok(html! {
         figure {
@@ -172,7 +163,7 @@ fn picture(key: &str, regions: &[(usize, &Region)], gallery: &mut Gallery) -> Re
                     }
                     None => { rect.blank width=(width) height=(height) {} }
                 }
-                @for (_, drawn) in drawn { (drawn) }
+                @for (_, drawn) in boxes { (drawn) }
             }
             figcaption { (key) @if picture.is_none() { " (no picture at hand)" } }
         }

@@ -54,7 +54,7 @@ struct Found<'a> {
 }
 
 /// The map of some examples; `None` if they hold too few words or regions whose class is known.
-pub fn draw(exhibits: &[Exhibit], gallery: &mut Gallery) -> Result<Option<Map>> {
+pub fn draw(exhibits: &[Exhibit], gallery: &Gallery) -> Result<Option<Map>> {
     let mut found = Vec::new();
     for sight in exhibits.iter().flat_map(|exhibit| &exhibit.sights) {
         collect(sight, gallery, &mut found)?;
@@ -65,7 +65,8 @@ pub fn draw(exhibits: &[Exhibit], gallery: &mut Gallery) -> Result<Option<Map>> 
     if found.len() < FEWEST || !both.into_iter().all(has) {
         return Ok(None);
     }
-    let places = place(&found).context("cannot draw the map of words and regions")?;
+    let units: Vec<Vec<f32>> = found.iter().map(|found| unit(found.state)).collect();
+    let places = place(&units).context("cannot draw the map of words and regions")?;
     let class = |found: &Found| classes.iter().position(|class| *class == found.class);
     let points = found.iter().zip(places).filter_map(|(found, at)| {
         Some(Point {
@@ -78,7 +79,7 @@ pub fn draw(exhibits: &[Exhibit], gallery: &mut Gallery) -> Result<Option<Map>> 
         points: points.collect(),
         likeness: [Kind::Word, Kind::Tag]
             .into_iter()
-            .filter_map(|kind| likeness(&found, kind))
+            .filter_map(|kind| likeness(&found, &units, kind))
             .collect(),
         classes,
     }))
@@ -100,7 +101,8 @@ fn collect<'a>(sight: &'a Sight, gallery: &Gallery, found: &mut Vec<Found<'a>>) 
     names.dedup();
     for name in names {
         for (part, kind) in [(Part::Text, Kind::Word), (Part::Tags, Kind::Tag)] {
-            found.extend(named(&sight.tokens, name, part).map(|position| Found {
+            let positions = named(&sight.tokens, name, part).into_iter();
+            found.extend(positions.map(|position| Found {
                 class: name.to_string(),
                 kind,
                 state: &sight.states[position],
@@ -122,11 +124,7 @@ fn collect<'a>(sight: &'a Sight, gallery: &Gallery, found: &mut Vec<Found<'a>>) 
 
 /// Positions of the last token of each place where a part of the text says `name`, in the singular
 /// or with an s.
-fn named<'a>(
-    tokens: &'a [Token],
-    name: &'a str,
-    part: Part,
-) -> impl Iterator<Item = usize> + use<'a> {
+fn named(tokens: &[Token], name: &str, part: Part) -> Vec<usize> {
     // Word pieces of one word.
     let mut words: Vec<(String, usize)> = Vec::new();
     for (at, token) in tokens.iter().enumerate() {
@@ -143,7 +141,7 @@ fn named<'a>(
     let name = name.to_lowercase();
     let name: Vec<String> = name.split_whitespace().map(String::from).collect();
     let length = name.len().max(1);
-    let says = move |window: &[(String, usize)]| {
+    let says = |window: &[(String, usize)]| {
         let last = length - 1;
         window
             .iter()
@@ -153,20 +151,16 @@ fn named<'a>(
                 word == name || (at == last && word.strip_suffix('s') == Some(name))
             })
     };
-    let ends: Vec<usize> = words
+    words
         .windows(length)
         .filter(|window| says(window))
         .map(|window| window[length - 1].1)
-        .collect();
-    ends.into_iter()
+        .collect()
 }
 
 /// The class of the tag whose box is the region's.
 pub fn class_of<'a>(region: &Region, image: &'a Image) -> Option<&'a str> {
-    let (width, height) = (image.size.0 as f32, image.size.1 as f32);
-    let relative = region.relative.filter(|_| width > 0.0 && height > 0.0)?;
-    let [x1, y1, x2, y2] = relative;
-    let own = [x1 * width, y1 * height, x2 * width, y2 * height];
+    let own = region.in_pixels(image.size)?;
     let overlap = |tag: &&Tag| tag.box_px.map_or(0.0, |other| shared(own, other));
     let best = image
         .tags
@@ -205,11 +199,10 @@ fn chosen(found: Vec<Found<'_>>) -> (Vec<String>, Vec<Found<'_>>) {
 }
 
 /// t-SNE by cosine, started from a fixed place.
-fn place(found: &[Found<'_>]) -> Result<Vec<[f32; 2]>> {
-    let states: Vec<Vec<f32>> = found.iter().map(|found| unit(found.state)).collect();
-    let perplexity = PERPLEXITY.min((states.len() - 1) as f32 / 3.0 - 1.0);
+fn place(units: &[Vec<f32>]) -> Result<Vec<[f32; 2]>> {
+    let perplexity = PERPLEXITY.min((units.len() - 1) as f32 / 3.0 - 1.0);
     // A sunflower: evenly over a small disc, the same for everyone.
-    let seeds = (0..states.len()).flat_map(|at| {
+    let seeds = (0..units.len()).flat_map(|at| {
         let (angle, radius) = (at as f32 * 2.399_963, 1e-4 * (at as f32).sqrt());
         [radius * angle.cos(), radius * angle.sin()]
     });
@@ -217,7 +210,7 @@ fn place(found: &[Found<'_>]) -> Result<Vec<[f32; 2]>> {
     // Sums over threads come in another order each time, and t-SNE makes much of little.
     let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
     let flat = alone.install(|| {
-        let mut map = bhtsne::tSNE::<f32, Vec<f32>, 2>::new(&states);
+        let mut map = bhtsne::tSNE::<f32, Vec<f32>, 2>::new(units);
         map.perplexity(perplexity)
             .epochs(EPOCHS)
             .initial_embedding(seeds)
@@ -242,8 +235,7 @@ fn place(found: &[Found<'_>]) -> Result<Vec<[f32; 2]>> {
 }
 
 /// Mean cosine of `kind` with regions of the same class, and of other classes.
-fn likeness(found: &[Found<'_>], kind: Kind) -> Option<(Kind, f32, f32)> {
-    let units: Vec<Vec<f32>> = found.iter().map(|found| unit(found.state)).collect();
+fn likeness(found: &[Found<'_>], units: &[Vec<f32>], kind: Kind) -> Option<(Kind, f32, f32)> {
     let of = |kind| (0..found.len()).filter(move |at| found[*at].kind == kind);
     let (mut own, mut other) = ((0.0, 0), (0.0, 0));
     for a in of(kind) {
@@ -291,7 +283,7 @@ mod tests {
     fn classes_are_found_in_words_and_word_pieces_and_not_across_gaps() {
         let find = |text: &str, name: &str| -> Vec<usize> {
             let tokens = tokens(text);
-            named(&tokens, name, Part::Text).collect()
+            named(&tokens, name, Part::Text)
         };
         assert_eq!(find("[CLS] a dog and two dogs [SEP]", "dog"), [2, 5]);
         assert_eq!(find("two blue triangles", "blue triangle"), [2]);
@@ -324,14 +316,9 @@ mod tests {
                 vec![1.0 - side as f32, side as f32, off]
             })
             .collect();
-        let found = |state| Found {
-            class: String::new(),
-            kind: Kind::Word,
-            state,
-        };
-        let found: Vec<Found> = states.iter().map(|state| found(&state[..])).collect();
-        let places = place(&found).expect("a map");
-        assert_eq!(places, place(&found).expect("a map"));
+        let units: Vec<Vec<f32>> = states.iter().map(|state| unit(state)).collect();
+        let places = place(&units).expect("a map");
+        assert_eq!(places, place(&units).expect("a map"));
         let mean = |side: usize| {
             let own = places.iter().skip(side).step_by(2);
             let sum = own.fold([0.0, 0.0], |sum, at| [sum[0] + at[0], sum[1] + at[1]]);

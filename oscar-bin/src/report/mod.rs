@@ -28,7 +28,6 @@ use self::page::Report;
 use crate::Ending;
 use crate::cli::{DeviceArgs, Global};
 use crate::run_facts::Facts;
-use crate::runs::CONFIG_FILE;
 
 /// The page in a run directory.
 const PAGE: &str = "report.html";
@@ -75,7 +74,6 @@ pub fn run(global: &Global, args: &ReportArgs) -> Result<Ending> {
     let name = name_of(run)?;
     let facts = Facts::read(run).with_context(|| format!("cannot report on {}", run.display()))?;
     let curves = curves::read(run)?;
-    let config = std::fs::read_to_string(run.join(CONFIG_FILE))?;
     let weights = weights(run);
     let task = weights.as_deref().map(task_of).transpose()?;
     let choice = Choice {
@@ -107,8 +105,7 @@ pub fn run(global: &Global, args: &ReportArgs) -> Result<Ending> {
         differences: recipe::differences(&facts, task.as_deref())?,
         facts: &facts,
         curves: &curves,
-        config: &config,
-        map: map::draw(exhibits, &mut gallery)?,
+        map: map::draw(exhibits, &gallery)?,
         exhibits: &exhibits[..exhibits.len().min(args.examples)],
     };
     let html = report.render(&mut gallery)?;

@@ -19,7 +19,7 @@ const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
 /// Statistics of the machine rather than of the model.
-const OF_THE_MACHINE: &[&str] = &["Samples/s", "Tokens/s", "Memory"];
+const OF_THE_MACHINE: &[&str] = &["Samples/s", "Tokens/s"];
 
 /// What a page tells.
 pub struct Report<'a> {
@@ -31,7 +31,6 @@ pub struct Report<'a> {
     pub differences: Option<Vec<Difference>>,
     pub facts: &'a Facts,
     pub curves: &'a [Curve],
-    pub config: &'a str,
     pub exhibits: &'a [Exhibit],
     pub map: Option<Map>,
 }
@@ -62,7 +61,7 @@ impl Report<'_> {
                         (drawings("Curves", &curves, false))
                         @if !exhibits.is_empty() { (self.gallery(&exhibits, layers)) }
                         @if let Some(map) = &self.map { (self::map(map)) }
-                        (drawings("Speed and memory", &curves, true))
+                        (drawings("Speed", &curves, true))
                         (self.configuration())
                     }
                     script { (PreEscaped(SCRIPT)) }
@@ -148,7 +147,7 @@ impl Report<'_> {
                         }
                     }
                 }
-                details { summary { "config.toml, whole" } pre { (self.config) } }
+                details { summary { "config.toml, whole" } pre { (self.facts.config_text) } }
             }
         }
     }
@@ -165,12 +164,7 @@ fn value(value: &Option<Json>) -> String {
 }
 
 fn drawings(title: &str, curves: &[(&Curve, String)], of_the_machine: bool) -> Markup {
-    let of_this = |curve: &Curve| {
-        let name = OF_THE_MACHINE
-            .iter()
-            .any(|name| curve.name.starts_with(name));
-        name == of_the_machine
-    };
+    let of_this = |curve: &Curve| OF_THE_MACHINE.contains(&&*curve.name) == of_the_machine;
     let shown: Vec<_> = curves.iter().filter(|(curve, _)| of_this(curve)).collect();
     html! {
         @if !shown.is_empty() {

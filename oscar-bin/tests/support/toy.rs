@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Workplace, write};
 
-const CLASSES: [&str; 4] = ["dog", "cat", "car", "tree"];
+pub const CLASSES: [&str; 4] = ["dog", "cat", "car", "tree"];
 
 /// Images in all, of which the last third is validated on.
 const IMAGES: usize = 36;
@@ -65,7 +65,15 @@ validation = { pairs = "dev.jsonl", regions = "regions" }
 /// that sums over them overflow.
 pub fn workplace(broken: fn(usize) -> bool) -> Workplace {
     let place = Workplace::in_memory();
-    write_store(&place.path("regions"), broken);
+    let options = StoreOptions {
+        // F16 has no values so large.
+        dtype: StoreDtype::F32,
+        ..StoreOptions::new(DIM)
+    };
+    write_store(&place.path("regions"), options, IMAGES, |image| Image {
+        key: format!("image-{image}"),
+        broken: broken(image),
+    });
     let (train, dev) = (0..IMAGES * 2 / 3, IMAGES * 2 / 3..IMAGES);
     for (file, images) in [("train.jsonl", train), ("dev.jsonl", dev)] {
         write(
@@ -85,7 +93,7 @@ pub fn workplace(broken: fn(usize) -> bool) -> Workplace {
 }
 
 /// Rows that both tasks read: of the image's class, and of another.
-fn rows(image: usize) -> [String; 2] {
+pub fn rows(image: usize) -> [String; 2] {
     [(0, true), (1 + image % 3, false)].map(|(offset, label)| {
         let class = CLASSES[(image + offset) % CLASSES.len()];
         let row = json!({
@@ -97,18 +105,31 @@ fn rows(image: usize) -> [String; 2] {
     })
 }
 
-fn write_store(directory: &Path, broken: fn(usize) -> bool) {
-    let options = StoreOptions {
-        dtype: StoreDtype::F32,
-        ..StoreOptions::new(10)
-    };
+/// Appearance values per region.
+pub const DIM: usize = 10;
+
+/// How an image is written.
+pub struct Image {
+    pub key: String,
+    /// Whether its features are so large that sums over them overflow.
+    pub broken: bool,
+}
+
+/// Images of one object each, whose first feature values tell its class.
+pub fn write_store(
+    directory: &Path,
+    options: StoreOptions,
+    images: usize,
+    image: impl Fn(usize) -> Image,
+) {
     let mut writer = StoreWriter::create(directory, options).expect("a store");
-    for image in 0..IMAGES {
-        let class = image % CLASSES.len();
-        let mut features = [0.1; 10];
+    for number in 0..images {
+        let Image { key, broken } = image(number);
+        let class = number % CLASSES.len();
+        let mut features = [0.1; DIM];
         features[class] = 3.0;
-        if broken(image) {
-            features = [f32::MAX; 10];
+        if broken {
+            features = [f32::MAX; DIM];
         }
         let tag = Tag {
             class: CLASSES[class].into(),
@@ -117,7 +138,7 @@ fn write_store(directory: &Path, broken: fn(usize) -> bool) {
             attributes: Vec::new(),
         };
         let image = ImageRegions {
-            key: &format!("image-{image}"),
+            key: &key,
             width: 100,
             height: 100,
             features: &features,

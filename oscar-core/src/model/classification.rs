@@ -69,7 +69,11 @@ impl<B: OscarBackend> OscarForSequenceClassification<B> {
 
     /// Logits `[batch, labels]`.
     pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
-        let pooled = self.bert.forward(input).pooled;
+        self.classify(self.bert.forward(input).pooled)
+    }
+
+    /// Logits `[batch, labels]` of pooled vectors `[batch, hidden]`.
+    fn classify(&self, pooled: Tensor<B, 2>) -> Tensor<B, 2> {
         self.classifier.forward(B::dropout(pooled, self.dropout))
     }
 
@@ -80,7 +84,7 @@ impl<B: OscarBackend> OscarForSequenceClassification<B> {
             .bert
             .forward_projected(input, &Inspect::default())
             .pooled;
-        self.classifier.forward(B::dropout(pooled, self.dropout))
+        self.classify(pooled)
     }
 
     /// Region features `[batch, regions, dim]` to `[batch, regions, hidden]`.
@@ -163,7 +167,12 @@ impl<B: OscarBackend> OscarForMultipleChoice<B> {
     /// Logits `[batch, labels]` of an input whose rows are `[batch * choices]`, the choices of one
     /// statement side by side.
     pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
-        let pooled = B::dropout(self.bert.forward(input).pooled, self.dropout);
+        self.classify(self.bert.forward(input).pooled)
+    }
+
+    /// Logits `[batch, labels]` of pooled vectors `[batch * choices, hidden]`.
+    fn classify(&self, pooled: Tensor<B, 2>) -> Tensor<B, 2> {
+        let pooled = B::dropout(pooled, self.dropout);
         let [rows, hidden] = pooled.dims();
         let joined = pooled.reshape([rows / self.num_choice, hidden * self.num_choice]);
         self.classifier.forward(joined)
@@ -240,6 +249,14 @@ impl<B: OscarBackend> OscarClassifier<B> {
         match self {
             Self::Sequence(model) => model.forward(input),
             Self::Pair(model) => model.forward(input),
+        }
+    }
+
+    /// As [`forward`](Self::forward), of the pooled vectors that the [backbone](Self::backbone) gave.
+    pub fn classify(&self, pooled: Tensor<B, 2>) -> Tensor<B, 2> {
+        match self {
+            Self::Sequence(model) => model.classify(pooled),
+            Self::Pair(model) => model.classify(pooled),
         }
     }
 

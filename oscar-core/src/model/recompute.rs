@@ -15,6 +15,7 @@ use burn::module::{AutodiffModule, Module, ModuleVisitor, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use scopeguard::guard;
 
 use crate::ops::random;
 
@@ -50,14 +51,8 @@ type Pending<B> = (
 ///
 /// If a loss was computed in it and its gradients were not asked for.
 pub fn scope<T>(on: bool, work: impl FnOnce() -> T) -> T {
-    /// Puts the old tape back, also when `work` panics.
-    struct Restore(Option<Vec<Box<dyn Any>>>);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            TAPE.set(self.0.take());
-        }
-    }
-    let _restore = Restore(TAPE.replace(on.then(Vec::new)));
+    // Also when `work` panics.
+    let _restore = guard(TAPE.replace(on.then(Vec::new)), |old| TAPE.set(old));
     let result = random::repeatable(on, work);
     TAPE.with_borrow(|tape| {
         let left = tape.as_ref().map_or(0, Vec::len);

@@ -8,6 +8,7 @@ use std::cell::Cell;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
+use scopeguard::guard;
 use serde::{Deserialize, Serialize};
 
 /// What matrix products are computed in.
@@ -41,14 +42,8 @@ impl Precision {
 
     /// Runs `work` with this thread's products in this precision.
     pub fn scope<T>(self, work: impl FnOnce() -> T) -> T {
-        /// Puts the old precision back, also when `work` panics.
-        struct Restore(Precision);
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                CURRENT.set(self.0);
-            }
-        }
-        let _restore = Restore(CURRENT.replace(self));
+        // Also when `work` panics.
+        let _restore = guard(CURRENT.replace(self), |old| CURRENT.set(old));
         work()
     }
 }

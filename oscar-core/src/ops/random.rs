@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::backend::Backend;
+use scopeguard::guard;
 
 thread_local! {
     static KEYS: Cell<Keys> = const { Cell::new(Keys { seed: 0, drawn: 0 }) };
@@ -42,14 +43,8 @@ pub(crate) fn restore(keys: Keys) {
 
 /// Runs `work`; if `on`, dropout in it is a function of this thread's [`keys`] on every backend.
 pub(crate) fn repeatable<T>(on: bool, work: impl FnOnce() -> T) -> T {
-    /// Puts the old setting back, also when `work` panics.
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            REPEATABLE.set(self.0);
-        }
-    }
-    let _restore = Restore(REPEATABLE.replace(on));
+    // Also when `work` panics.
+    let _restore = guard(REPEATABLE.replace(on), |old| REPEATABLE.set(old));
     work()
 }
 

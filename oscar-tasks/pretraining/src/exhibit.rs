@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use burn::tensor::{Tensor, activation};
 use oscar_core::input::{EncodedPair, EncodedSequence, ExampleSeed, InputError, ProbeTargets};
 use oscar_core::ops::OscarBackend;
-use oscar_train::exhibit::{Choice, Exhibit, Token, look};
+use oscar_train::exhibit::{Choice, Exhibit, Token, look, probabilities};
 
 use crate::config::{PretrainConfig, PretrainError};
 use crate::held_out::{HeldOut, load};
@@ -69,7 +68,7 @@ impl<B: OscarBackend> Viewer<'_, B> {
         let looked = look(model.backbone(), batch.input, seen, attention);
         let (encoded, mut sights) = looked.map_err(of_row)?;
 
-        let guesses = rows(model.predict_tokens(&encoded, batch.masked_positions));
+        let guesses = probabilities(model.predict_tokens(&encoded, batch.masked_positions));
         // Masked words stand in order; what follows the last is padding.
         for (token, probabilities) in pair.masked.iter().zip(&guesses) {
             let name = |id| {
@@ -85,7 +84,7 @@ impl<B: OscarBackend> Viewer<'_, B> {
                 shown.masked = Some((name(token.label), best));
             }
         }
-        let relation = rows(model.predict_relation(&encoded)).remove(0);
+        let relation = probabilities(model.predict_relation(&encoded)).remove(0);
         let names: &[&str] = match relation.len() {
             2 => &["matched", "polluted"],
             _ => &["matched", "polluted tags", "polluted caption"],
@@ -115,12 +114,4 @@ fn sequence(pair: &EncodedPair) -> EncodedSequence {
         token_type_ids: pair.token_type_ids.clone(),
         regions: vec![(pair.regions.clone(), pair.num_regions)],
     }
-}
-
-/// Probabilities of each row of `logits` `[rows, classes]`.
-fn rows<B: OscarBackend>(logits: Tensor<B, 2>) -> Vec<Vec<f32>> {
-    let [_, classes] = logits.dims();
-    let probabilities = activation::softmax(logits, 1).into_data();
-    let values: Vec<f32> = probabilities.iter::<f32>().collect();
-    values.chunks_exact(classes).map(<[f32]>::to_vec).collect()
 }

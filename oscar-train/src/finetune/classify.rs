@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use burn::tensor::{Tensor, activation};
 use oscar_core::config::{ConfigError, ModelConfig};
 use oscar_core::input::{ExampleSeed, SequenceEncoder, SourceError};
 use oscar_core::ops::{OscarBackend, TrainBackend};
@@ -14,7 +13,7 @@ use super::{
     ACCURACY, AnyTask, EncodedRow, EvaluateOptions, Evaluation, FinetuneConfig, FinetuneError,
     FinetuneModel, FinetuneSource, Question, Role, Target, Task, TaskCheckpoint, TaskData,
 };
-use crate::exhibit::{Choice, Exhibit, look};
+use crate::exhibit::{Choice, Exhibit, look, probabilities};
 
 /// Part of every classifier that its start weights lack, and that may start random.
 const HEAD: &str = "classifier";
@@ -151,16 +150,17 @@ impl<T: Task> AnyTask for T {
             let sequences = rows.iter().flat_map(|row| row.sequences.iter().cloned());
             let sequences: Vec<_> = sequences.collect();
             let input = checkpoint.encoder.batch(&sequences, device)?;
-            let probabilities = probabilities(model.model().forward(input));
+            let seen = (&sequences[..], &**checkpoint.encoder.tokenizer());
+            let (encoded, sights) = look(model.model().backbone(), input, seen, attention)?;
+            let probabilities = probabilities(model.model().classify(encoded.pooled));
             let judged = Judged::new(&rows, probabilities, &names, &checkpoint.encoder);
-            let shown = &rows[judged.best].sequences;
-            let input = checkpoint.encoder.batch(shown, device)?;
-            let tokenizer = checkpoint.encoder.tokenizer();
-            let backbone = model.model().backbone();
-            let (_, sights) = look(backbone, input, (shown, tokenizer), attention)?;
+            let each = sequences.len() / rows.len().max(1);
+            let first = judged.best * each;
             Ok(Exhibit {
-                origin: shown.first().map_or(String::new(), |s| s.origin.clone()),
-                sights,
+                origin: sequences
+                    .get(first)
+                    .map_or(String::new(), |s| s.origin.clone()),
+                sights: sights.into_iter().skip(first).take(each).collect(),
                 truth: judged.truth,
                 answers: judged.answers.into_iter().take(choice.top).collect(),
             })
@@ -231,17 +231,6 @@ fn ranked(names: impl Iterator<Item = (String, f32)>, top: usize) -> Vec<(String
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
     ranked.truncate(top);
     ranked
-}
-
-/// Of `logits` `[decisions, labels]`; a single label is the score itself.
-fn probabilities<B: OscarBackend>(logits: Tensor<B, 2>) -> Vec<Vec<f32>> {
-    let [_, labels] = logits.dims();
-    let probabilities = match labels {
-        1 => logits,
-        _ => activation::softmax(logits, 1),
-    };
-    let values: Vec<f32> = probabilities.into_data().iter::<f32>().collect();
-    values.chunks_exact(labels).map(<[f32]>::to_vec).collect()
 }
 
 fn load<B: OscarBackend, T: Task>(
