@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use burn::data::dataloader::DataLoader;
-use burn::module::Module;
 use burn_train::{
     InferenceStep, Interrupter, Learner, SupervisedTraining, TrainStep, TrainingStrategy,
 };
+use oscar_core::model::initialize;
 use oscar_core::ops::TrainBackend;
 
 use crate::dashboard::Dashboard;
@@ -111,8 +111,7 @@ where
         }
         false => (fit.model, optimizer, None),
     };
-    B::seed(&fit.device, fit.train.seed);
-    initialize::<B, M>(&model);
+    initialize(&model, &fit.device, fit.train.seed);
     let (done, best): (Done, Option<Best>) = state.map_or_else(Default::default, |state| {
         let (step, skipped) = (state.step, state.skipped);
         (Done { step, skipped }, state.best)
@@ -334,21 +333,6 @@ fn numbers<B: TrainBackend, T: Send + 'static>(
         non_finite: train.non_finite,
         gradient_checkpointing: train.gradient_checkpointing,
     }
-}
-
-/// Draws the parameters that no file gave, in the order of the fields. Burn draws a parameter when it
-/// is first used, which is another order in another model.
-fn initialize<B: TrainBackend, M: Module<B>>(model: &M) {
-    struct Touch;
-    impl<B: burn::tensor::backend::Backend> burn::module::ModuleVisitor<B> for Touch {
-        fn visit_float<const D: usize>(
-            &mut self,
-            param: &burn::module::Param<burn::tensor::Tensor<B, D>>,
-        ) {
-            let _ = param.val();
-        }
-    }
-    model.visit(&mut Touch);
 }
 
 fn announce_resume(step: usize, steps: usize) {

@@ -4,6 +4,7 @@ mod backbone;
 mod caption_steps;
 mod captioning;
 mod classification;
+mod draw;
 mod heads;
 mod pretraining;
 mod ready;
@@ -16,6 +17,7 @@ pub use classification::{
     ClassTargets, OscarClassifier, OscarForEachChoice, OscarForMultipleChoice,
     OscarForSequenceClassification,
 };
+pub use draw::initialize;
 pub use heads::{ClassifierHead, MlmHead};
 pub use pretraining::{OscarForPretraining, PretrainOutput};
 pub use ready::ready;

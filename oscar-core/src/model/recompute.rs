@@ -11,12 +11,13 @@
 use std::any::Any;
 use std::cell::RefCell;
 
-use burn::module::{AutodiffModule, Module, ModuleVisitor, Param};
+use burn::module::{AutodiffModule, Module};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use scopeguard::guard;
 
+use super::draw::draw;
 use crate::ops::random;
 
 thread_local! {
@@ -71,7 +72,7 @@ pub(super) fn segment<B: Backend, M: Module<B> + 'static>(
         return forward(module, input);
     }
     // Clones of weights that are not drawn yet would each draw their own.
-    module.visit(&mut Draw);
+    draw(module);
     let module = module.clone();
     let keys = random::keys();
     let untracked = input.clone().set_require_grad(false);
@@ -131,13 +132,4 @@ fn take<B: Backend>() -> Vec<Segment<B>> {
         .into_iter()
         .map(of_backend)
         .collect()
-}
-
-/// Draws weights that were not used yet.
-struct Draw;
-
-impl<B: Backend> ModuleVisitor<B> for Draw {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        let _ = param.val();
-    }
 }

@@ -59,17 +59,21 @@ pub(super) fn next_key() -> [u32; 2] {
     [(z >> 32) as u32, z as u32]
 }
 
-/// Makes Burn's generator go on from this thread's next key, where that must be repeatable. No other
-/// thread that needs it so has its turn before the guard is dropped.
+/// Makes Burn's generator go on from this thread's next key, where that must be repeatable, as
+/// [`alone`] does.
 pub(super) fn turn<B: Backend>(device: &B::Device) -> Option<MutexGuard<'static, ()>> {
+    REPEATABLE.get().then(|| {
+        let [high, low] = next_key();
+        alone::<B>(device, u64::from(high) << 32 | u64::from(low))
+    })
+}
+
+/// Seeds Burn's generator. No other thread that asks for it has its turn before the guard is dropped.
+pub(crate) fn alone<B: Backend>(device: &B::Device, seed: u64) -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
-    if !REPEATABLE.get() {
-        return None;
-    }
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let [high, low] = next_key();
-    B::seed(device, u64::from(high) << 32 | u64::from(low));
-    Some(turn)
+    B::seed(device, seed);
+    turn
 }
 
 /// Number `number` of the generator SplitMix64 that starts at `seed`; also a good seed from two

@@ -7,13 +7,12 @@
 use std::io::Write;
 use std::time::Instant;
 
-use burn::tensor::backend::Backend;
 use burn::tensor::{Distribution, Int, Tensor};
 use burn_flex::{Flex, FlexDevice};
 use oscar_captioning::decode::{GenerationConfig, beam_search};
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{AttentionMask, OscarInput, SpecialIds};
-use oscar_core::model::{CaptionSteps, OscarForCaptioning, Stepping};
+use oscar_core::model::{CaptionSteps, OscarForCaptioning, Stepping, initialize};
 
 const TAGS: usize = 30;
 const REGIONS: usize = 50;
@@ -37,8 +36,8 @@ fn main() {
         Some(_) => ModelConfig::tiny(),
     };
     let device = FlexDevice;
-    Flex::seed(&device, 1);
     let model = OscarForCaptioning::<Flex>::new(&config, &device);
+    initialize(&model, &device, 1);
     let generation = GenerationConfig::default();
     let time = |images, way| {
         let context = context(&config, images);

@@ -8,14 +8,13 @@ use burn::backend::Autodiff;
 use burn::module::AutodiffModule;
 use burn::optim::{GradientsParams, Optimizer, SgdConfig};
 use burn::tensor::Tensor;
-use burn::tensor::backend::Backend;
 use burn_flex::{Flex, FlexDevice};
 use common::{Place, config, sequences, special, task, tokenizer};
 use oscar_caption_metrics::{DocumentFrequencies, scst_text};
 use oscar_captioning::scst::{self, Baseline, Reward, ScstSection};
 use oscar_captioning::{Batch, CaptionData, CaptionSource, Captioning};
 use oscar_core::config::ModelConfig;
-use oscar_core::model::OscarForCaptioning;
+use oscar_core::model::{OscarForCaptioning, initialize};
 use oscar_train::finetune::{AnyTask, Role};
 use oscar_train::{BatchSource, Pick};
 use rstest::rstest;
@@ -60,7 +59,6 @@ fn what_is_worth_more_becomes_likelier(#[case] baseline: Baseline) {
     assert!(data.by_image());
     let reward = reward(&data);
     let device = FlexDevice;
-    Trained::seed(&device, 1);
     let config = ModelConfig {
         hidden_dropout_prob: 0.0,
         attention_probs_dropout_prob: 0.0,
@@ -68,6 +66,7 @@ fn what_is_worth_more_becomes_likelier(#[case] baseline: Baseline) {
         ..config()
     };
     let mut model = OscarForCaptioning::<Trained>::new(&config, &device);
+    initialize(&model, &device, 1);
     let mut optimizer = SgdConfig::new().init::<Trained, OscarForCaptioning<Trained>>();
     let mut rewards = Vec::new();
     for step in 0..40 {

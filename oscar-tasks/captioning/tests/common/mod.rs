@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burn::tensor::backend::Backend;
 use burn_flex::{Flex, FlexDevice};
 use oscar_captioning::{CaptionData, Captioning, Split};
 use oscar_core::config::ModelConfig;
@@ -12,7 +11,7 @@ use oscar_core::input::{
     CaptionEncoder, OscarInput, PaddingConfig, SequenceConfig, SequenceEncoder, SourceError,
     SpecialIds, Tokenizer,
 };
-use oscar_core::model::OscarForCaptioning;
+use oscar_core::model::{OscarForCaptioning, initialize};
 use oscar_datasets::{Boxes, ImageRegions, StoreOptions, StoreWriter, Tag};
 use oscar_train::finetune::{AnyTask, Role};
 use tempfile::TempDir;
@@ -161,8 +160,9 @@ pub fn config() -> ModelConfig {
 /// A captioner that has learned nothing.
 pub fn model(seed: u64) -> OscarForCaptioning<Flex> {
     let device = FlexDevice;
-    Flex::seed(&device, seed);
-    OscarForCaptioning::new(&config(), &device)
+    let model = OscarForCaptioning::new(&config(), &device);
+    initialize(&model, &device, seed);
+    model
 }
 
 /// Images to describe in up to 10 tokens.
