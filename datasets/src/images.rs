@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use oscar_core::input::RegionSource;
+use oscar_core::input::{RegionHandle, RegionSource, SourceError};
 
 use crate::error::{DatasetError, Result};
 use crate::official::{OfficialFiles, OfficialImages, OfficialOptions};
@@ -69,4 +69,17 @@ pub fn open_images(path: &Path) -> Result<SharedImages> {
     }
     // Says what is missing.
     Ok(RegionStore::open(path)?)
+}
+
+/// The object tags and the regions of the image with this key.
+///
+/// # Errors
+/// If there is none, or it cannot be read.
+pub fn look_up(images: &SharedImages, key: &str) -> Result<(String, RegionHandle), SourceError> {
+    let row = images.find(key).ok_or_else(|| {
+        let place = images.path().display();
+        format!("image `{key}` is not among those of {place}")
+    })?;
+    let tags = images.tag_text(row)?;
+    Ok((tags, RegionHandle::new(images.clone(), row)?))
 }

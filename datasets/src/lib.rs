@@ -51,6 +51,6 @@ pub use corpus::{
 };
 pub use defect::Defect;
 pub use error::{DatasetError, Result};
-pub use images::{ImageSource, SharedImages, open_images};
+pub use images::{ImageSource, SharedImages, look_up, open_images};
 pub use rows::Rows;
 pub use store::{Boxes, ImageRegions, RegionStore, StoreDtype, StoreOptions, StoreWriter, Tag};

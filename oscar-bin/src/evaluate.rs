@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use oscar_core::input::RegionHandle;
 use oscar_core::ops::TrainBackend;
-use oscar_datasets::open_images;
+use oscar_datasets::{look_up, open_images};
 use oscar_train::finetune::{
     AnyTask, EvaluateOptions, Evaluation, Question, Role, Split, open_checkpoint, write_predictions,
 };
@@ -260,14 +260,8 @@ fn show(args: &PredictArgs, region_dim: usize) -> Result<Vec<(String, RegionHand
     let images = open_images(store)?;
     require_dim(images.region_dim(), region_dim)?;
     let show = |key: &String| {
-        let missing = || format!("image `{key}` is not among those of {}", store.display());
-        let row = images.find(key).with_context(missing)?;
-        let tags = match &args.tags {
-            Some(tags) => tags.clone(),
-            None => images.tag_text(row)?,
-        };
-        let regions = RegionHandle::new(images.clone(), row).map_err(|error| anyhow!(error))?;
-        Ok((tags, regions))
+        let (tags, regions) = look_up(&images, key).map_err(|error| anyhow!(error))?;
+        Ok((args.tags.clone().unwrap_or(tags), regions))
     };
     args.image.iter().map(show).collect()
 }

@@ -16,6 +16,7 @@ use burn_train::renderer::{
     MetricsRendererTraining, ProgressType, TrainingProgress,
 };
 
+use crate::stats::SAMPLES_PER_SECOND;
 use crate::terminal::{self, Remembered};
 
 /// The dashboard of a run.
@@ -36,13 +37,17 @@ pub(crate) struct Dashboard {
 }
 
 impl Dashboard {
-    /// Takes the terminal, until dropped.
+    /// Takes the terminal, until dropped. Metrics are shown in `order`, but for the speed: a low
+    /// terminal shows the first few only, and it is among them.
     pub fn start(
         interrupter: Interrupter,
-        order: Vec<String>,
+        mut order: Vec<String>,
         first_step: usize,
         total_steps: usize,
     ) -> Self {
+        if let Some(speed) = order.iter().position(|name| name == SAMPLES_PER_SECOND) {
+            order[1..=speed].rotate_right(1);
+        }
         terminal::exit_when_killed();
         let remembered = Remembered::now();
         // The starting step is ours to count, so Burn gets none.

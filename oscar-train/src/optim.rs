@@ -343,7 +343,7 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Collect<'_, B> {
 
 /// Scales all gradients of `module` by one factor so that their joint L2 norm is at most
 /// `max_norm`, and returns the norm before, `[1]`. Nothing is read back from the device.
-pub fn clip_grad_norm<B: AutodiffBackend, M: AutodiffModule<B>>(
+pub fn clip_grad_norm<B: TrainBackend, M: AutodiffModule<B>>(
     module: &M,
     grads: &mut GradientsParams,
     max_norm: f64,
@@ -361,7 +361,7 @@ pub fn clip_grad_norm<B: AutodiffBackend, M: AutodiffModule<B>>(
 }
 
 /// The joint L2 norm of all gradients of `module`, `[1]`. Nothing is read back from the device.
-pub fn grad_norm<B: AutodiffBackend, M: AutodiffModule<B>>(
+pub fn grad_norm<B: TrainBackend, M: AutodiffModule<B>>(
     module: &M,
     grads: &GradientsParams,
     device: &B::Device,
@@ -377,29 +377,35 @@ pub fn grad_norm<B: AutodiffBackend, M: AutodiffModule<B>>(
     }
 }
 
-struct SumOfSquares<'a, B: AutodiffBackend> {
+fn flat<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, 1> {
+    let len = tensor.shape().num_elements();
+    tensor.reshape([len])
+}
+
+struct SumOfSquares<'a, B: TrainBackend> {
     grads: &'a GradientsParams,
     sums: Vec<Tensor<B::InnerBackend, 1>>,
 }
 
-impl<B: AutodiffBackend> ModuleVisitor<B> for SumOfSquares<'_, B> {
+impl<B: TrainBackend> ModuleVisitor<B> for SumOfSquares<'_, B> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         if let Some(grad) = self.grads.get::<B::InnerBackend, D>(param.id) {
-            self.sums.push((grad.clone() * grad).sum());
+            self.sums.push(B::InnerBackend::sum_of_squares(flat(grad)));
         }
     }
 }
 
-struct Scale<'a, B: AutodiffBackend> {
+struct Scale<'a, B: TrainBackend> {
     grads: &'a mut GradientsParams,
     factor: Tensor<B::InnerBackend, 1>,
 }
 
-impl<B: AutodiffBackend> ModuleVisitor<B> for Scale<'_, B> {
+impl<B: TrainBackend> ModuleVisitor<B> for Scale<'_, B> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         if let Some(grad) = self.grads.remove::<B::InnerBackend, D>(param.id) {
-            self.grads
-                .register(param.id, grad * self.factor.clone().unsqueeze());
+            let dims = grad.dims();
+            let scaled = B::InnerBackend::scale(flat(grad), self.factor.clone());
+            self.grads.register(param.id, scaled.reshape(dims));
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 use burn::optim::Optimizer;
+use burn::tensor::ElementConversion;
 use burn::tensor::backend::Backend;
 use burn_train::{InferenceStep, TrainStep};
 use oscar_core::input::OscarInput;
@@ -13,7 +14,7 @@ use oscar_core::model::recompute;
 use oscar_core::ops::TrainBackend;
 use oscar_train::{
     AdamW, AdamWConfig, BatchSource, Failure, StepLoader, StepOutput, Trainable, Weighted,
-    clip_grad_norm,
+    clip_grad_norm, grad_norm,
 };
 
 use burn::data::dataloader::DataLoader;
@@ -86,9 +87,13 @@ where
         })?;
         let ((samples, tokens), padded) = (batch.batch.real(), batch.batch.padded());
         let mut grads = recompute::scope(plan.gradient_checkpointing, || model.step(batch)).grads;
-        if clip > 0.0 {
-            clip_grad_norm::<B, M>(&model, &mut grads, clip, device);
-        }
+        let norm = match clip > 0.0 {
+            true => clip_grad_norm::<B, M>(&model, &mut grads, clip, device),
+            false => grad_norm::<B, M>(&model, &grads, device),
+        };
+        // A run reads it before each update, to stop at what is not finite.
+        let norm: f32 = norm.into_scalar().elem();
+        anyhow::ensure!(norm.is_finite(), "step {number}: the gradient is {norm}");
         sync::<B>(device)?;
         let middle = start.elapsed().as_secs_f64();
         model = optimizer.step(LEARNING_RATE, model, grads);

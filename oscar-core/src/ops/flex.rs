@@ -128,6 +128,14 @@ impl FusedOps for Flex {
         host::top_k(x, k)
     }
 
+    fn sum_of_squares(x: Tensor<Self, 1>) -> Tensor<Self, 1> {
+        host::sum_of_squares(x)
+    }
+
+    fn scale(x: Tensor<Self, 1>, factor: Tensor<Self, 1>) -> Tensor<Self, 1> {
+        host::scale(x, factor)
+    }
+
     fn adamw(
         step: AdamWStep,
         parameter: Tensor<Self, 1>,

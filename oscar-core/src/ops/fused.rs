@@ -135,6 +135,16 @@ pub trait FusedOps: Backend {
         composed::top_k(x, k)
     }
 
+    /// The sum of the squares of `x` `[len]`: `[1]`.
+    fn sum_of_squares(x: Tensor<Self, 1>) -> Tensor<Self, 1> {
+        (x.clone() * x).sum()
+    }
+
+    /// `x` `[len]` times `factor` `[1]`.
+    fn scale(x: Tensor<Self, 1>, factor: Tensor<Self, 1>) -> Tensor<Self, 1> {
+        x * factor
+    }
+
     /// One AdamW step on flattened tensors: parameter, gradient, first and second moment, each
     /// `[len]`. Returns parameter and moments.
     fn adamw(

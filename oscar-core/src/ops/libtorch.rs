@@ -230,6 +230,20 @@ impl FusedOps for LibTorch {
         }
     }
 
+    fn sum_of_squares(x: Tensor<Self, 1>) -> Tensor<Self, 1> {
+        match place(&x) {
+            On::Wide => host::sum_of_squares(x),
+            On::Narrow | On::Elsewhere => (x.clone() * x).sum(),
+        }
+    }
+
+    fn scale(x: Tensor<Self, 1>, factor: Tensor<Self, 1>) -> Tensor<Self, 1> {
+        match place(&x) {
+            On::Wide => host::scale(x, factor),
+            On::Narrow | On::Elsewhere => x * factor,
+        }
+    }
+
     fn adamw(
         step: AdamWStep,
         parameter: Tensor<Self, 1>,

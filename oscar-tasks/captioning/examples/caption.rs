@@ -7,13 +7,12 @@
 //! ```
 
 use std::error::Error;
-use std::io::Write;
+use std::io::{Write, stdout};
 use std::path::Path;
 
 use burn_flex::{Flex, FlexDevice};
 use oscar_captioning::Captioning;
-use oscar_core::input::RegionHandle;
-use oscar_datasets::open_images;
+use oscar_datasets::{look_up, open_images};
 use oscar_train::finetune::{AnyTask, Question, open_checkpoint};
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
@@ -22,23 +21,16 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         return Err("usage: caption CHECKPOINT REGION_STORE IMAGE".into());
     };
     let checkpoint = open_checkpoint::<Captioning>(Path::new(checkpoint))?;
-
     // The names of the objects in the image, and the features of its regions.
-    let images = open_images(Path::new(store))?;
-    let row = images
-        .find(key)
-        .ok_or_else(|| format!("{store} has no image {key}"))?;
-    let image = (images.tag_text(row)?, RegionHandle::new(images, row)?);
-
+    let image = look_up(&open_images(Path::new(store))?, key)?;
     // No text: captions are searched for as the run's `[task.generation]` says.
     let question = Question {
         images: vec![image],
         top: 3,
         ..Question::default()
     };
-    let mut out = std::io::stdout();
     for (caption, probability) in Captioning::answer::<Flex>(&checkpoint, &question, &FlexDevice)? {
-        writeln!(out, "{probability:.4}  {caption}")?;
+        writeln!(stdout(), "{probability:.4}  {caption}")?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! How likely texts belong to an image, by the weights of a run: the model itself, step by step.
+//! How likely texts belong to an image, by the weights of a run.
 //!
 //! ```text
 //! oscar-bin finetune --task matching
@@ -8,13 +8,12 @@
 //! ```
 
 use std::error::Error;
-use std::io::Write;
+use std::io::{Write, stdout};
 use std::path::Path;
 
 use burn::tensor::activation::softmax;
 use burn_flex::{Flex, FlexDevice};
-use oscar_core::input::RegionHandle;
-use oscar_datasets::open_images;
+use oscar_datasets::{look_up, open_images};
 use oscar_matching::Matching;
 use oscar_train::finetune::{FinetuneModel, open_checkpoint};
 
@@ -24,31 +23,21 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         return Err("usage: match_pair CHECKPOINT REGION_STORE IMAGE TEXT...".into());
     };
     let checkpoint = open_checkpoint::<Matching>(Path::new(checkpoint))?;
-    let one_text = FinetuneModel::<Flex>::new(&checkpoint.model, false, &FlexDevice);
-    let model = checkpoint.load(one_text)?;
-
-    // The names of the objects in the image, and the features of its regions.
-    let images = open_images(Path::new(store))?;
-    let row = images
-        .find(key)
-        .ok_or_else(|| format!("{store} has no image {key}"))?;
-    let tags = images.tag_text(row)?;
-    let regions = [RegionHandle::new(images, row)?];
-
-    let mut out = std::io::stdout();
+    let model = FinetuneModel::<Flex>::new(&checkpoint.model, false, &FlexDevice);
+    let model = checkpoint.load(model)?;
+    let (tags, regions) = look_up(&open_images(Path::new(store))?, key)?;
     for text in texts {
+        // The model itself, step by step: words and regions, tensors, logits `[1, 2]` of the two classes.
         let encoder = &checkpoint.encoder;
-        let sequence = encoder.encode("the text".into(), text, &tags, &regions)?;
-        let input = encoder.batch(&[sequence], &FlexDevice)?;
-        // [1, 2]: that they do not belong together, that they do.
-        let [_, probability] = softmax(model.model().forward(input), 1)
-            .into_data()
-            .to_vec::<f32>()
-            .map_err(|error| format!("{error:?}"))?[..]
-        else {
-            return Err("the head has not two classes".into());
-        };
-        writeln!(out, "{probability:.4}  {text}")?;
+        let pair = encoder.encode(
+            "the text".into(),
+            text,
+            &tags,
+            std::slice::from_ref(&regions),
+        )?;
+        let logits = model.model().forward(encoder.batch(&[pair], &FlexDevice)?);
+        let matched: f32 = softmax(logits, 1).narrow(1, 1, 1).into_scalar();
+        writeln!(stdout(), "{matched:.4}  {text}")?;
     }
     Ok(())
 }

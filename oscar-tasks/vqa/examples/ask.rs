@@ -7,12 +7,11 @@
 //! ```
 
 use std::error::Error;
-use std::io::Write;
+use std::io::{Write, stdout};
 use std::path::Path;
 
 use burn_flex::{Flex, FlexDevice};
-use oscar_core::input::RegionHandle;
-use oscar_datasets::open_images;
+use oscar_datasets::{look_up, open_images};
 use oscar_train::finetune::{AnyTask, Question, open_checkpoint};
 use oscar_vqa::Vqa;
 
@@ -22,23 +21,16 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         return Err("usage: ask CHECKPOINT REGION_STORE IMAGE QUESTION".into());
     };
     let checkpoint = open_checkpoint::<Vqa>(Path::new(checkpoint))?;
-
     // The names of the objects in the image, and the features of its regions.
-    let images = open_images(Path::new(store))?;
-    let row = images
-        .find(key)
-        .ok_or_else(|| format!("{store} has no image {key}"))?;
-    let image = (images.tag_text(row)?, RegionHandle::new(images, row)?);
-
+    let image = look_up(&open_images(Path::new(store))?, key)?;
     let question = Question {
         text: Some(question.clone()),
         images: vec![image],
         top: 3,
         ..Question::default()
     };
-    let mut out = std::io::stdout();
     for (answer, probability) in Vqa::answer::<Flex>(&checkpoint, &question, &FlexDevice)? {
-        writeln!(out, "{probability:.4}  {answer}")?;
+        writeln!(stdout(), "{probability:.4}  {answer}")?;
     }
     Ok(())
 }

@@ -376,14 +376,37 @@ pub(super) fn residual_norm_backward<T: Element, H: HostBackend>(
     }
 }
 
+/// Values that one thread takes at a time, where there are no rows.
+const CHUNK: usize = 1 << 16;
+
+pub(super) fn sum_of_squares<H: HostBackend>(x: Tensor<H, 1>) -> Tensor<H, 1> {
+    let x = dense(x);
+    let partial: Vec<f32> = H::values(&x)
+        .par_chunks(CHUNK)
+        .map(kernels::sum_of_squares)
+        .collect();
+    let mut total = H::any::<f32>(Shape::from([1]));
+    let sum: f64 = partial.into_iter().map(f64::from).sum();
+    H::values_mut(&mut total)[0] = sum as f32;
+    wrap(total)
+}
+
+/// In place where nobody else holds the tensor.
+pub(super) fn scale<H: HostBackend>(x: Tensor<H, 1>, factor: Tensor<H, 1>) -> Tensor<H, 1> {
+    let (mut x, factor) = (dense(x), dense(factor));
+    let factor: f32 = H::values(&factor)[0];
+    H::values_mut(&mut x)
+        .par_chunks_mut(CHUNK)
+        .for_each(|values| kernels::scale(values, factor));
+    wrap(x)
+}
+
 /// Parameter and moments after a step, in place where nobody else holds them.
 pub(super) fn adamw<H: HostBackend>(
     step: AdamWStep,
     updated: [Tensor<H, 1>; 3],
     grad: Tensor<H, 1>,
 ) -> [Tensor<H, 1>; 3] {
-    /// Values that one thread takes at a time.
-    const CHUNK: usize = 1 << 16;
     let grad = dense(grad);
     let [mut parameter, mut exp_avg, mut exp_avg_sq] = updated.map(dense);
     H::values_mut(&mut parameter)

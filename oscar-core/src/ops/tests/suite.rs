@@ -273,6 +273,24 @@ fn inputs_that_are_views_are_read_rightly() {
 }
 
 #[test]
+fn gradients_are_summed_and_scaled() {
+    for len in [1, 17, 200_000] {
+        let x: Tensor<Inner, 1> = Tensor::random([len], Distribution::Normal(0.0, 1.0), &DEVICE);
+        let factor = Tensor::from_floats([0.3], &DEVICE);
+        let squares = x.clone().powi_scalar(2).mean();
+        let got = Inner::sum_of_squares(x.clone()) / len as f64;
+        assert_close("sum of squares", got, squares);
+        let kept = x.clone();
+        let scaled = Inner::scale(x.clone(), factor);
+        assert_close("scaled", scaled, x.clone() * 0.3);
+        assert_close("the original", x, kept);
+    }
+    let broken = Tensor::<Inner, 1>::from_floats([1.0, f32::NAN, 2.0], &DEVICE);
+    let squares = Inner::sum_of_squares(broken).into_scalar();
+    assert!(squares.is_nan(), "{squares}");
+}
+
+#[test]
 fn adamw_is_adamw() {
     let random = |len: usize| -> Tensor<Inner, 1> {
         Tensor::random([len], Distribution::Normal(0.0, 1.0), &DEVICE)
