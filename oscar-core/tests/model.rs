@@ -94,6 +94,50 @@ proptest! {
 
 #[test]
 fn packing_gives_the_same_gradients_and_zeros_for_padding() {
+    let padded = Padded::new(&sample(), 6, 14, 0.5);
+    let [plain, packed] = [padded.input(), padded.packed()];
+    assert!(packed.packing.is_some());
+    let AttentionMask::Padding(real) = plain.attention_mask.clone() else {
+        unreachable!()
+    };
+    assert_same_of([plain, packed], &values(real));
+}
+
+#[rstest]
+fn what_is_asked_for_is_the_same_as_of_all(
+    #[values(0, 1, 3)] every: usize,
+    #[values(false, true)] packed: bool,
+    #[values(false, true)] full: bool,
+) {
+    let padded = Padded::new(&sample(), 6, 14, 0.5);
+    let mut input = match packed {
+        true => padded.packed(),
+        false => padded.input(),
+    };
+    let AttentionMask::Padding(mask) = input.attention_mask.clone() else {
+        unreachable!()
+    };
+    let [rows, seq] = mask.dims();
+    let real = values(mask.clone());
+    if full {
+        let mask = mask.unsqueeze_dim::<3>(1).expand([rows, seq, seq]);
+        input.attention_mask = AttentionMask::Full(mask);
+    }
+    // None, all, or some of those that are no padding; and the first ones.
+    let wanted = |place: &usize| real[*place] > 0.0 && every > 0 && place % every == 0;
+    let places: Vec<usize> = (0..rows * seq).filter(wanted).collect();
+    let mut counts = vec![0.0; rows * seq];
+    for place in (0..rows).map(|row| row * seq).chain(places.clone()) {
+        counts[place] = 1.0;
+    }
+    let asked = input.clone().ask(places);
+    assert!(asked.asked.is_some());
+    assert_same_of([input, asked], &counts);
+}
+
+/// The second of two inputs gives the same as the first where `counts` is 1, also gradients, and zeros
+/// where it is 0.
+fn assert_same_of(inputs: [OscarInput<Autodiff<Flex>>; 2], counts: &[f32]) {
     type B = Autodiff<Flex>;
     let config = ModelConfig {
         hidden_dropout_prob: 0.0,
@@ -101,13 +145,11 @@ fn packing_gives_the_same_gradients_and_zeros_for_padding() {
         ..config()
     };
     let model = Backbone::<B>::new(&config, &FlexDevice);
-    let padded = Padded::new(&sample(), 6, 14, 0.5);
-    let [plain, packed] = [padded.input::<B>(), padded.packed()];
-    assert!(packed.packing.is_some());
-    let AttentionMask::Padding(mask) = plain.attention_mask.clone() else {
-        unreachable!()
-    };
-    let real = mask.unsqueeze_dim::<3>(2);
+    let [batch, seq] = inputs[0].dims();
+    let counts = Tensor::from_data(
+        TensorData::new(counts.to_vec(), [batch, seq, 1]),
+        &FlexDevice,
+    );
     let all = |input| {
         let output = model.forward(input);
         let sequence = output.sequence;
@@ -116,11 +158,17 @@ fn packing_gives_the_same_gradients_and_zeros_for_padding() {
                 .float()
                 .sin()
                 .reshape(sequence.shape());
-        // Padding has no say in the loss.
-        let loss = (sequence.clone() * weights * real.clone()).sum() + output.pooled.sum();
-        (sequence, Gradients::of(&model, &loss.backward()))
+        // What does not count has no say in the loss.
+        let counted = sequence.clone() * counts.clone();
+        let loss = (counted.clone() * weights).sum() + output.pooled.sum();
+        (
+            [sequence, counted].map(values),
+            Gradients::of(&model, &loss.backward()),
+        )
     };
-    let ((_, expected), (sequence, got)) = (all(plain), all(packed));
+    let [([_, wanted], expected), ([sequence, counted], got)] = inputs.map(all);
+    close(&wanted, &counted);
+    assert_eq!(sequence, counted);
     assert_eq!(got.0.len(), expected.0.len());
     for ((name, got), (_, expected)) in got.0.iter().zip(&expected.0) {
         let scale = expected.iter().fold(1.0_f32, |a, b| a.max(b.abs()));
@@ -131,8 +179,6 @@ fn packing_gives_the_same_gradients_and_zeros_for_padding() {
             );
         }
     }
-    let padding = sequence * (real.neg() + 1.0);
-    assert!(values(padding).iter().all(|value| *value == 0.0));
 }
 
 #[test]
@@ -325,6 +371,7 @@ impl Padded {
         OscarInput {
             input_ids: ints(ids, [batch, self.text]),
             token_type_ids: ints(segments, [batch, self.text]),
+            asked: None,
             packing: None,
             position_ids: None,
             attention_mask: AttentionMask::Padding(floats(mask, [batch, self.text + self.regions])),

@@ -63,6 +63,7 @@ fn input(packed: bool) -> OscarInput<B> {
             &FlexDevice,
         )),
         region_features: Some(Tensor::from_data(regions, &FlexDevice)),
+        asked: None,
         packing: match packed {
             true => Packing::new(&real, &FlexDevice),
             false => None,

@@ -132,6 +132,11 @@ pub fn look<B: OscarBackend>(
         attentions: attention,
         ..Inspect::default()
     };
+    // Every position is shown, whatever the batch asks for.
+    let input = OscarInput {
+        asked: None,
+        ..input
+    };
     let output = backbone.forward_with(input, &inspect);
     let [_, seq, hidden] = output.sequence.dims();
     let states = floats(output.sequence.clone().into_data());

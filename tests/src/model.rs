@@ -68,6 +68,7 @@ pub fn input<B: OscarBackend>(
     let mut input = OscarInput {
         input_ids: ids.ints([rows, text], device),
         token_type_ids,
+        asked: None,
         packing: None,
         position_ids: None,
         attention_mask,

@@ -3,7 +3,7 @@
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use oscar_core::config::ModelConfig;
-use oscar_core::input::PretrainBatch;
+use oscar_core::input::{OscarInput, PretrainBatch};
 use oscar_core::model::OscarForPretraining;
 use oscar_core::ops::{OscarBackend, TrainBackend};
 
@@ -56,7 +56,7 @@ fn pretrain_batch<B: OscarBackend>(
     let len = positions.len();
     let rows = labels.leading(1);
     Ok(PretrainBatch {
-        input,
+        input: input.ask(masked),
         masked_positions: ints(positions, [len], device),
         masked_labels: ints(targets, [len], device),
         masked_weights: HostTensor {
@@ -91,7 +91,11 @@ pub fn check<B: TrainBackend>(
     let model = model::load::<B, _>(model, set, &mut checks)?;
     let batch = pretrain_batch::<B>(&inputs, fault, device)?;
 
-    let encoded = model.backbone().forward(batch.input.clone());
+    let everywhere = OscarInput {
+        asked: None,
+        ..batch.input.clone()
+    };
+    let encoded = model.backbone().forward(everywhere);
     backbone::compare("", &batch.input, &encoded, &mut checks);
     check_scores(&model, &encoded, &mut checks);
 

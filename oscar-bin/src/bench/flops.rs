@@ -1,14 +1,15 @@
 //! Floating-point operations of a model, by count: the useful ones.
 //!
 //! A product of matrices `[m, k] x [k, n]` is `2 m k n` operations; nothing else is counted. Positions
-//! of padding count nothing, and vocabulary logits only where a token is asked for, so that the same
-//! work is the same number whoever does it and however wastefully.
+//! of padding count nothing, and vocabulary logits and the last layer only where something is asked
+//! for, so that the same work is the same number whoever does it and however wastefully.
 //!
 //! With H hidden, I intermediate, L layers, V words, D values per region:
 //!
 //! | part | operations |
 //! |---|---|
 //! | layers, for each of n positions that reads k | `2 L (4 H² + 2 H I + 2 k H)` |
+//! | the last of them, for a position that is only read | `4 H²` |
 //! | projection of a region | `2 D H` |
 //! | pooler, per row | `2 H²` |
 //! | words, per token asked for | `2 H (H + V)` |
@@ -46,8 +47,20 @@ impl Flops {
 
     /// All layers on `positions` that read `keys` positions each.
     pub fn layers(&self, positions: f64, keys: f64) -> f64 {
-        let products = 4.0 * self.hidden * self.hidden + 2.0 * self.hidden * self.inner;
-        2.0 * self.layers * positions * (products + 2.0 * keys * self.hidden)
+        self.layers * self.layer(positions, positions, keys)
+    }
+
+    /// All layers on `positions` that read each other, the last one for those that are `asked` for.
+    fn layers_asked(&self, positions: f64, asked: f64) -> f64 {
+        (self.layers - 1.0) * self.layer(positions, positions, positions)
+            + self.layer(asked, positions, positions)
+    }
+
+    /// A layer's `queries`, which read `keys` positions each, and the keys and values of `positions`.
+    fn layer(&self, queries: f64, positions: f64, keys: f64) -> f64 {
+        let square = self.hidden * self.hidden;
+        let query = 2.0 * square + 2.0 * self.hidden * self.inner + 2.0 * keys * self.hidden;
+        2.0 * (queries * query + positions * 2.0 * square)
     }
 
     /// The projection of `regions`.
@@ -68,15 +81,14 @@ impl Flops {
     /// A forward pass over a row whose positions all read each other, up to the classifier; regions
     /// are projected already.
     pub fn classify(&self, text: usize, regions: usize, labels: usize) -> f64 {
-        let positions = (text + regions) as f64;
-        self.layers(positions, positions) + self.class(labels)
+        self.layers_asked((text + regions) as f64, 1.0) + self.class(labels)
     }
 
     /// A training step's share of a row of pre-training.
     pub fn pretrain(&self, text: usize, regions: usize, relations: usize) -> f64 {
         let masked = MASKED_SHARE * (text - 3) as f64;
-        3.0 * (self.classify(text, regions, relations) + self.words(masked))
-            + 2.0 * self.regions(regions)
+        let layers = self.layers_asked((text + regions) as f64, 1.0 + masked);
+        3.0 * (layers + self.class(relations) + self.words(masked)) + 2.0 * self.regions(regions)
     }
 
     /// A training step's share of a row of classification.
@@ -124,10 +136,16 @@ mod tests {
         assert_eq!(model.words(1.0), 2.0 * (4.0 + 10.0));
         // A 2 x 2 pooler, then 3 labels.
         assert_eq!(model.class(3), 2.0 * (4.0 + 6.0));
+        // Keys and values of four positions, the rest of one: 2 x (4 x 2 x 2); 2 x (2 x 2), 2 x (4 x 2)
+        // and 2 x (2 x 3).
+        assert_eq!(
+            model.layers_asked(4.0, 1.0),
+            2.0 * (32.0 + 8.0 + 16.0 + 12.0)
+        );
         // Three times all but the regions, and these twice.
         assert_eq!(
             model.train_classifier(3, 1, 3),
-            3.0 * (352.0 + 20.0) + 2.0 * 28.0
+            3.0 * (136.0 + 20.0) + 2.0 * 28.0
         );
         // Two positions of context; one beam reads 4 positions, then two read 5.
         let layers = |positions: f64, keys: f64| 2.0 * positions * (16.0 + 12.0 + 4.0 * keys);

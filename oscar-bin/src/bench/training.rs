@@ -41,9 +41,8 @@ pub fn positions<B: Backend>(input: &OscarInput<B>) -> usize {
     if let Some(packing) = &input.packing {
         return packing.places.host.len();
     }
-    let [rows, text] = input.input_ids.dims();
-    let regions = input.region_features.as_ref();
-    rows * (text + regions.map_or(0, |regions| regions.dims()[1]))
+    let [rows, positions] = input.dims();
+    rows * positions
 }
 
 /// Times steps of `model` on the batches of `source` in order. `flops` is the work of each step;

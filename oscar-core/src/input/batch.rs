@@ -33,31 +33,59 @@ pub struct OscarInput<B: Backend> {
     /// Where the positions stand that are no padding. With it the encoder computes nothing of the
     /// others and gives zeros for them; without it, they are computed like all.
     pub packing: Option<Packing<B>>,
+    /// Where the last hidden state is asked for. With it the last layer computes nothing of the other
+    /// positions, which are still attended to, and gives zeros for them; without it, they are computed
+    /// as in every layer.
+    pub asked: Option<Packing<B>>,
 }
 
-/// The positions of a batch that are no padding, as rows of one matrix.
+impl<B: Backend> OscarInput<B> {
+    /// Rows, and positions of each: text and then regions.
+    pub fn dims(&self) -> [usize; 2] {
+        let [rows, text] = self.input_ids.dims();
+        let regions = self.region_features.as_ref();
+        [rows, text + regions.map_or(0, |regions| regions.dims()[1])]
+    }
+
+    /// Asks for the first position of each row, which is what is pooled, and for `places` of the
+    /// flattened `[batch * seq]`.
+    pub fn ask(self, places: impl IntoIterator<Item = usize>) -> Self {
+        let [rows, seq] = self.dims();
+        let mut asked = vec![false; rows * seq];
+        for place in (0..rows).map(|row| row * seq).chain(places) {
+            asked[place] = true;
+        }
+        let device = self.input_ids.device();
+        Self {
+            asked: Packing::new(&asked, &device),
+            ..self
+        }
+    }
+}
+
+/// Some positions of a batch, such as those that are no padding, as rows of one matrix.
 #[derive(Clone, Debug)]
 pub struct Packing<B: Backend> {
     /// Of each packed row its place in the flattened `[batch * seq]`; the number of places for the
     /// last ones, which fill up.
     pub places: RowIndex<B>,
-    /// Of each place its packed row; their number where it is padding.
+    /// Of each place its packed row; their number where it has none.
     pub rows: RowIndex<B>,
 }
 
 impl<B: Backend> Packing<B> {
-    /// The packing of the places that are `real`; `None` if they are all.
-    pub fn new(real: &[bool], device: &B::Device) -> Option<Self> {
-        let mut places: Vec<u32> = (0..real.len() as u32)
-            .filter(|place| real[*place as usize])
+    /// The packing of the places that are `wanted`; `None` if they are all.
+    pub fn new(wanted: &[bool], device: &B::Device) -> Option<Self> {
+        let mut places: Vec<u32> = (0..wanted.len() as u32)
+            .filter(|place| wanted[*place as usize])
             .collect();
         let packed = places.len().next_multiple_of(PACKED_MULTIPLE);
-        if packed >= real.len() {
+        if packed >= wanted.len() {
             return None;
         }
-        places.resize(packed, real.len() as u32);
+        places.resize(packed, wanted.len() as u32);
         let mut next = 0;
-        let rows = real.iter().map(|real| match real {
+        let rows = wanted.iter().map(|wanted| match wanted {
             true => {
                 next += 1;
                 next - 1
@@ -199,7 +227,7 @@ impl PretrainBatcher {
         )?;
         let targets = self.targets(&rows, shape);
         Ok(PretrainBatch {
-            input,
+            input: input.ask(targets.positions.iter().map(|place| *place as usize)),
             masked_positions: ints(targets.positions, [targets.len], device),
             masked_labels: ints(targets.labels, [targets.len], device),
             masked_weights: floats(targets.weights, [targets.len], device),
@@ -335,6 +363,7 @@ pub(super) fn pad_inputs<B: Backend, R: InputRow>(
         input_ids: ints(ids, [shape.rows, shape.text], device),
         token_type_ids: ints(types, [shape.rows, shape.text], device),
         position_ids: None,
+        asked: None,
         packing: Packing::new(
             &attended
                 .iter()

@@ -220,12 +220,7 @@ impl CaptionEncoder {
     ) -> Result<CaptionBatch<B>, InputError> {
         let sequences: Vec<EncodedSequence> = rows.iter().map(|row| row.sequence.clone()).collect();
         let mut input = self.sequences.batch::<B>(&sequences, device)?;
-        let [_, text] = input.input_ids.dims();
-        let regions = input
-            .region_features
-            .as_ref()
-            .map_or(0, |regions| regions.dims()[1]);
-        let seq = text + regions;
+        let ([_, text], [_, seq]) = (input.input_ids.dims(), input.dims());
         input.position_ids =
             Some(self.positions(&sequences, text, self.max_caption_length, device));
         input.attention_mask = AttentionMask::Full(mask(&sequences, text, seq, device));
@@ -242,7 +237,7 @@ impl CaptionEncoder {
         positions.resize(padded, 0);
         labels.resize(padded, 0);
         Ok(CaptionBatch {
-            input,
+            input: input.ask(positions.iter().map(|place| *place as usize)),
             masked_positions: ints(positions, [padded], device),
             masked_labels: ints(labels, [padded], device),
             num_masked,

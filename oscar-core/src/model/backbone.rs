@@ -44,7 +44,7 @@ pub struct Backbone<B: Backend> {
 /// What the backbone computed.
 #[derive(Clone, Debug)]
 pub struct BackboneOutput<B: Backend> {
-    /// Last hidden state, `[batch, text + regions, hidden]`.
+    /// Last hidden state, `[batch, text + regions, hidden]`; zeros where it was not asked for.
     pub sequence: Tensor<B, 3>,
     /// Pooled first position, `[batch, hidden]`.
     pub pooled: Tensor<B, 2>,
@@ -135,8 +135,20 @@ impl<B: OscarBackend> Backbone<B> {
         input: OscarInput<B>,
         inspect: &Inspect<B>,
     ) -> BackboneOutput<B> {
+        let [batch, seq] = input.dims();
+        let layout = |packing| Layout {
+            batch,
+            seq,
+            packing,
+        };
+        // What is looked at is looked at as a whole.
+        let whole = inspect.hidden_states || inspect.attentions || inspect.head_mask.is_some();
+        let asked = input.asked.filter(|_| !whole);
+        let (layout, asked) = (
+            layout(input.packing),
+            asked.map(|asked| layout(Some(asked))),
+        );
         let mask = additive_mask(input.attention_mask);
-        let packing = input.packing;
         let text =
             self.embeddings
                 .forward(input.input_ids, input.token_type_ids, input.position_ids);
@@ -144,16 +156,11 @@ impl<B: OscarBackend> Backbone<B> {
             Some(regions) => Tensor::cat(vec![text, regions], 1),
             None => text,
         };
-        let [batch, seq, _] = embedded.dims();
-        let layout = Layout {
-            batch,
-            seq,
-            packing,
-        };
         let mut hidden = layout.pack(embedded);
 
         let mut hidden_states = Vec::new();
         let mut attentions = Vec::new();
+        let count = self.encoder.layer.len();
         for (index, layer) in self.encoder.layer.iter().enumerate() {
             if inspect.hidden_states {
                 hidden_states.push(layout.unpack(hidden.clone()));
@@ -165,19 +172,22 @@ impl<B: OscarBackend> Backbone<B> {
             hidden = match inspect.attentions || head_mask.is_some() {
                 true => {
                     let look = Look::At { head_mask };
-                    let (output, looked_at) = layer.forward(hidden, &layout, mask.clone(), look);
+                    let (output, looked_at) =
+                        layer.forward(hidden, (&layout, None), mask.clone(), look);
                     attentions.extend(looked_at.filter(|_| inspect.attentions));
                     output
                 }
                 false => {
                     let (layout, mask) = (layout.clone(), mask.clone());
+                    let asked = asked.clone().filter(|_| index + 1 == count);
                     recompute::segment(layer, hidden, move |layer, hidden| {
-                        layer.forward(hidden, &layout, mask.clone(), Look::Away).0
+                        let layouts = (&layout, asked.as_ref());
+                        layer.forward(hidden, layouts, mask.clone(), Look::Away).0
                     })
                 }
             };
         }
-        let sequence = layout.unpack(hidden);
+        let sequence = asked.unwrap_or(layout).unpack(hidden);
         if inspect.hidden_states {
             hidden_states.push(sequence.clone());
         }
@@ -344,17 +354,23 @@ impl<B: Backend> Layer<B> {
 }
 
 impl<B: OscarBackend> Layer<B> {
-    /// Rows `[rows, hidden]` to the same, and the attention probabilities if they are looked at.
+    /// Rows `[rows, hidden]` to the same, or to the rows of the positions that are `asked` for; and
+    /// the attention probabilities if they are looked at.
     fn forward(
         &self,
         hidden: Tensor<B, 2>,
-        layout: &Layout<B>,
+        (layout, asked): (&Layout<B>, Option<&Layout<B>>),
         mask: Tensor<B, 4>,
         look: Look<B>,
     ) -> (Tensor<B, 2>, Option<Tensor<B, 4>>) {
+        let queries = match asked {
+            Some(asked) => asked.pack(layout.unpack(hidden.clone())),
+            None => hidden.clone(),
+        };
         let attention = &self.attention.self_attention;
-        let (context, probabilities) = attention.forward(hidden.clone(), layout, mask, look);
-        (self.finish(context, hidden), probabilities)
+        let rows = [(queries.clone(), asked.unwrap_or(layout)), (hidden, layout)];
+        let (context, probabilities) = attention.forward(rows, mask, look);
+        (self.finish(context, queries), probabilities)
     }
 }
 
@@ -364,7 +380,7 @@ enum Look<B: Backend> {
     At { head_mask: Option<Tensor<B, 4>> },
 }
 
-/// How positions `[batch, seq]` are rows of a matrix: all of them, or those that are no padding.
+/// How positions `[batch, seq]` are rows of a matrix: all of them, or some.
 #[derive(Clone)]
 struct Layout<B: Backend> {
     batch: usize,
@@ -460,15 +476,16 @@ impl<B: Backend> SelfAttention<B> {
 }
 
 impl<B: OscarBackend> SelfAttention<B> {
+    /// What `queries` read of `rows`, and the probabilities.
     fn forward(
         &self,
-        hidden: Tensor<B, 2>,
-        layout: &Layout<B>,
+        [(queries, asked), (rows, layout)]: [(Tensor<B, 2>, &Layout<B>); 2],
         mask: Tensor<B, 4>,
         look: Look<B>,
     ) -> (Tensor<B, 2>, Option<Tensor<B, 4>>) {
-        let [query, key, value] = [&self.query, &self.key, &self.value]
-            .map(|layer| self.heads(layer, hidden.clone(), layout));
+        let query = self.heads(&self.query, queries, asked);
+        let key = self.heads(&self.key, rows.clone(), layout);
+        let value = self.heads(&self.value, rows, layout);
         let (context, probabilities) = match look {
             Look::Away => {
                 let read = B::attend([query, key, value], mask, self.scale(), self.dropout);
@@ -483,7 +500,7 @@ impl<B: OscarBackend> SelfAttention<B> {
                 (probabilities.clone().matmul(value), Some(probabilities))
             }
         };
-        (layout.pack(B::merge_heads(context)), probabilities)
+        (asked.pack(B::merge_heads(context)), probabilities)
     }
 
     /// One of the three projections, rows to `[batch, heads, seq, size]`.

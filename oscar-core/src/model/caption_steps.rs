@@ -245,6 +245,7 @@ impl<B: OscarBackend> HostContext<B> {
                 device,
             )),
             region_features: regions,
+            asked: None,
             packing: None,
         };
         let masks = (0..rows).map(|row| (row * seq + last) as i32).collect();

@@ -69,7 +69,7 @@ impl<B: OscarBackend> OscarForSequenceClassification<B> {
 
     /// Logits `[batch, labels]`.
     pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
-        self.classify(self.bert.forward(input).pooled)
+        self.classify(self.bert.forward(input.ask([])).pooled)
     }
 
     /// Logits `[batch, labels]` of pooled vectors `[batch, hidden]`.
@@ -82,7 +82,7 @@ impl<B: OscarBackend> OscarForSequenceClassification<B> {
     pub fn forward_projected(&self, input: OscarInput<B>) -> Tensor<B, 2> {
         let pooled = self
             .bert
-            .forward_projected(input, &Inspect::default())
+            .forward_projected(input.ask([]), &Inspect::default())
             .pooled;
         self.classify(pooled)
     }
@@ -167,7 +167,7 @@ impl<B: OscarBackend> OscarForMultipleChoice<B> {
     /// Logits `[batch, labels]` of an input whose rows are `[batch * choices]`, the choices of one
     /// statement side by side.
     pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
-        self.classify(self.bert.forward(input).pooled)
+        self.classify(self.bert.forward(input.ask([])).pooled)
     }
 
     /// Logits `[batch, labels]` of pooled vectors `[batch * choices, hidden]`.
@@ -212,7 +212,7 @@ impl<B: OscarBackend> OscarForEachChoice<B> {
     /// Logits `[batch * choices, 2]`, the second one for right, of an input whose rows are
     /// `[batch * choices]`.
     pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
-        let pooled = self.bert.forward(input).pooled;
+        let pooled = self.bert.forward(input.ask([])).pooled;
         self.classifier.forward(B::dropout(pooled, self.dropout))
     }
 

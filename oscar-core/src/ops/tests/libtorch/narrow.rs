@@ -121,6 +121,7 @@ fn a_model_made_ready_computes_the_same() {
         position_ids: None,
         attention_mask: AttentionMask::Padding(Tensor::ones([8, 6], &DEVICE)),
         region_features: None,
+        asked: None,
         packing: None,
     };
     let logits = |model: &OscarForCaptioning<LibTorch>| {
