@@ -8,9 +8,16 @@ class Flops:
         self.c = config
 
     def layers(self, positions, keys):
-        c = self.c
-        products = 4 * c.hidden**2 + 2 * c.hidden * c.inner
-        return 2.0 * c.layers * positions * (products + 2 * keys * c.hidden)
+        return self.c.layers * self.layer(positions, positions, keys)
+
+    def layers_asked(self, positions, asked):
+        before = (self.c.layers - 1) * self.layer(positions, positions, positions)
+        return before + self.layer(asked, positions, positions)
+
+    def layer(self, queries, positions, keys):
+        square = self.c.hidden**2
+        query = 2 * square + 2 * self.c.hidden * self.c.inner + 2 * keys * self.c.hidden
+        return 2.0 * (queries * query + positions * 2 * square)
 
     def regions(self, regions):
         return 2.0 * regions * self.c.region_dim * self.c.hidden
@@ -18,15 +25,16 @@ class Flops:
     def words(self, tokens):
         return 2.0 * tokens * self.c.hidden * (self.c.hidden + self.c.vocab)
 
+    def head(self, labels):
+        return 2.0 * self.c.hidden * (self.c.hidden + labels)
+
     def classify(self, text, regions, labels):
-        positions = text + regions
-        head = 2.0 * self.c.hidden * (self.c.hidden + labels)
-        return self.layers(positions, positions) + head
+        return self.layers_asked(text + regions, 1) + self.head(labels)
 
     def pretrain(self, text, regions, relations):
         masked = MASKED_SHARE * (text - 3)
-        forward = self.classify(text, regions, relations) + self.words(masked)
-        return 3.0 * forward + 2.0 * self.regions(regions)
+        layers = self.layers_asked(text + regions, 1 + masked)
+        return 3.0 * (layers + self.head(relations) + self.words(masked)) + 2.0 * self.regions(regions)
 
     def train_classifier(self, text, regions, labels):
         return 3.0 * self.classify(text, regions, labels) + 2.0 * self.regions(regions)

@@ -10,7 +10,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow};
 use burn::module::Module;
 use oscar_core::config::ModelConfig;
-use oscar_core::input::{SequenceConfig, SequenceEncoder, SourceError, Tokenizer, Truncation};
+use oscar_core::input::{
+    SequenceConfig, SequenceEncoder, SourceError, Tokenizer, Truncation, packed_len,
+};
 use oscar_core::model::{OscarForSequenceClassification, ready};
 use oscar_core::ops::OscarBackend;
 use oscar_datasets::{Boxes, ImageRegions, StoreDtype, StoreOptions, StoreWriter};
@@ -119,7 +121,7 @@ fn pairs(group: &[Captioned], longest: usize) -> Vec<(usize, usize)> {
     group.iter().flat_map(with_image).collect()
 }
 
-/// Positions of the batches of these pairs, padding included: they are sorted by regions, then text.
+/// Positions that are computed of the batches of these pairs, which are sorted by regions, then text.
 fn padded(
     mut pairs: Vec<(usize, usize)>,
     batch_size: usize,
@@ -130,7 +132,8 @@ fn padded(
     let positions = |batch: &[(usize, usize)]| {
         let longest = batch.iter().map(|pair| pair.0).max().unwrap_or(0);
         let most = batch.iter().map(|pair| pair.1).max().unwrap_or(0);
-        batch.len() * (up(longest, text) + up(most, regions))
+        let real = batch.iter().map(|pair| pair.0 + pair.1).sum();
+        packed_len(real, batch.len() * (up(longest, text) + up(most, regions)))
     };
     pairs.chunks(batch_size).map(positions).sum()
 }
@@ -182,9 +185,10 @@ mod tests {
 
     #[test]
     fn padding_is_that_of_sorted_batches() {
-        // Sorted: (9, 10), (20, 10) | (12, 30), (13, 48).
-        let pairs = vec![(20, 10), (13, 48), (9, 10), (12, 30)];
+        // Sorted: (9, 10), (20, 10) | (13, 47), (15, 48).
+        let pairs = vec![(20, 10), (15, 48), (9, 10), (13, 47)];
         let found = padded(pairs, 2, (22, 50, 8));
-        assert_eq!(found, 2 * (22 + 16) + 2 * (16 + 48));
+        // 49 and 123 positions, in sixteens.
+        assert_eq!(found, 64 + 128);
     }
 }

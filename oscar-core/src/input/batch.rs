@@ -17,6 +17,12 @@ use crate::ops::RowIndex;
 /// Multiple of packed rows, so that few different shapes occur.
 const PACKED_MULTIPLE: usize = 16;
 
+/// Positions that are computed of `all` ones, if `wanted` of them are wanted: some more, so that few
+/// different shapes occur.
+pub fn packed_len(wanted: usize, all: usize) -> usize {
+    wanted.next_multiple_of(PACKED_MULTIPLE).min(all)
+}
+
 /// What the backbone reads.
 #[derive(Clone, Debug)]
 pub struct OscarInput<B: Backend> {
@@ -79,8 +85,8 @@ impl<B: Backend> Packing<B> {
         let mut places: Vec<u32> = (0..wanted.len() as u32)
             .filter(|place| wanted[*place as usize])
             .collect();
-        let packed = places.len().next_multiple_of(PACKED_MULTIPLE);
-        if packed >= wanted.len() {
+        let packed = packed_len(places.len(), wanted.len());
+        if packed == wanted.len() {
             return None;
         }
         places.resize(packed, wanted.len() as u32);

@@ -18,7 +18,7 @@ mod tokenizer;
 mod vocabulary;
 
 pub use batch::{
-    AttentionMask, OscarInput, Packing, PaddingConfig, PretrainBatch, PretrainBatcher,
+    AttentionMask, OscarInput, Packing, PaddingConfig, PretrainBatch, PretrainBatcher, packed_len,
 };
 pub use caption::{CaptionBatch, CaptionEncoder, CaptionMasking, EncodedCaption};
 pub use error::InputError;

@@ -26,17 +26,15 @@ impl<B: FusedOps, C: CheckpointStrategy> OscarBackend for Autodiff<B, C> {
         weight: Tensor<Self, 2>,
         bias: Tensor<Self, 1>,
     ) -> Tensor<Self, 2> {
-        let [x, weight, bias] = [tracked(x), tracked(weight), tracked(bias)];
-        let node = Linear
-            .prepare::<C>([x.node.clone(), weight.node.clone(), bias.node.clone()])
-            .compute_bound()
-            .stateful();
-        let (product, saved) = multiply::<B>(x.primitive, weight.primitive);
-        let output = primitive(B::add_bias(product, tensor(bias.primitive)));
-        wrap::<B, C, 2>(match node {
-            OpsKind::Tracked(prep) => prep.finish(saved, output),
-            OpsKind::UnTracked(prep) => prep.finish(output),
-        })
+        linear([x, weight], Order::InputFirst, bias)
+    }
+
+    fn score(
+        x: Tensor<Self, 2>,
+        matrix: Tensor<Self, 2>,
+        bias: Tensor<Self, 1>,
+    ) -> Tensor<Self, 2> {
+        linear([x, matrix], Order::OutputFirst, bias)
     }
 
     fn linear_gelu(
@@ -49,7 +47,7 @@ impl<B: FusedOps, C: CheckpointStrategy> OscarBackend for Autodiff<B, C> {
             .prepare::<C>([x.node.clone(), weight.node.clone(), bias.node.clone()])
             .compute_bound()
             .stateful();
-        let (product, operands) = multiply::<B>(x.primitive, weight.primitive);
+        let (product, operands) = multiply::<B>(x.primitive, weight.primitive, Order::InputFirst);
         let bias = tensor::<B, 1>(bias.primitive);
         let output = primitive(B::bias_gelu(product.clone(), bias.clone()));
         wrap::<B, C, 2>(match node {
@@ -130,7 +128,7 @@ impl<B: FusedOps, C: CheckpointStrategy> OscarBackend for Autodiff<B, C> {
             .prepare::<C>(nodes)
             .compute_bound()
             .stateful();
-        let (product, operands) = multiply::<B>(x.primitive, weight.primitive);
+        let (product, operands) = multiply::<B>(x.primitive, weight.primitive, Order::InputFirst);
         let product_dtype = product.dtype();
         let parts = NormParts {
             bias: tensor(bias.primitive),
@@ -201,27 +199,73 @@ impl<B: FusedOps, C: CheckpointStrategy> OscarBackend for Autodiff<B, C> {
 struct Operands<B: Backend> {
     x: Tensor<B, 2>,
     weight: Tensor<B, 2>,
+    order: Order,
     dtypes: (DType, DType),
 }
 
+/// Which axis of a weight comes first.
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    InputFirst,
+    OutputFirst,
+}
+
 /// The product of `x` and `weight` in the precision of the thread.
-fn multiply<B: Backend>(x: FloatTensor<B>, weight: FloatTensor<B>) -> (Tensor<B, 2>, Operands<B>) {
+fn multiply<B: Backend>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    order: Order,
+) -> (Tensor<B, 2>, Operands<B>) {
     let (x, weight) = (tensor::<B, 2>(x), tensor::<B, 2>(weight));
     let dtypes = (x.dtype(), weight.dtype());
     let (x, weight) = (operand(x), operand(weight));
-    let product = x.clone().matmul(weight.clone());
-    (product, Operands { x, weight, dtypes })
+    let product = x.clone().matmul(match order {
+        Order::InputFirst => weight.clone(),
+        Order::OutputFirst => weight.clone().transpose(),
+    });
+    let operands = Operands {
+        x,
+        weight,
+        order,
+        dtypes,
+    };
+    (product, operands)
+}
+
+/// `x weight + bias`.
+fn linear<B: FusedOps, C: CheckpointStrategy>(
+    [x, weight]: [Tensor<Autodiff<B, C>, 2>; 2],
+    order: Order,
+    bias: Tensor<Autodiff<B, C>, 1>,
+) -> Tensor<Autodiff<B, C>, 2> {
+    let [x, weight, bias] = [tracked(x), tracked(weight), tracked(bias)];
+    let node = Linear
+        .prepare::<C>([x.node.clone(), weight.node.clone(), bias.node.clone()])
+        .compute_bound()
+        .stateful();
+    let (product, saved) = multiply::<B>(x.primitive, weight.primitive, order);
+    let output = primitive(B::add_bias(product, tensor(bias.primitive)));
+    wrap::<B, C, 2>(match node {
+        OpsKind::Tracked(prep) => prep.finish(saved, output),
+        OpsKind::UnTracked(prep) => prep.finish(output),
+    })
 }
 
 impl<B: Backend> Operands<B> {
     /// Gives both operands their gradients from the one by the product.
     fn register(self, grads: &mut Gradients, [x, weight]: [Option<NodeId>; 2], grad: Tensor<B, 2>) {
         if let Some(node) = weight {
-            let product = self.x.transpose().matmul(grad.clone());
+            let product = match self.order {
+                Order::InputFirst => self.x.transpose().matmul(grad.clone()),
+                Order::OutputFirst => grad.clone().transpose().matmul(self.x),
+            };
             grads.register::<B>(node, primitive(to(product, self.dtypes.1)));
         }
         if let Some(node) = x {
-            let product = grad.matmul(self.weight.transpose());
+            let product = grad.matmul(match self.order {
+                Order::InputFirst => self.weight.transpose(),
+                Order::OutputFirst => self.weight,
+            });
             grads.register::<B>(node, primitive(to(product, self.dtypes.0)));
         }
     }

@@ -24,6 +24,11 @@ pub trait OscarBackend: Backend {
         bias: Tensor<Self, 1>,
     ) -> Tensor<Self, 2>;
 
+    /// `x Mᵀ + b`, `[rows, d_input]` to `[rows, d_output]`, narrow; `matrix` is `[d_output, d_input]`, as
+    /// an embedding is, and has its gradient in that order in memory.
+    fn score(x: Tensor<Self, 2>, matrix: Tensor<Self, 2>, bias: Tensor<Self, 1>)
+    -> Tensor<Self, 2>;
+
     /// `gelu(x W + b)`, exact (erf); `[rows, d_input]` to `[rows, d_output]`, narrow.
     fn linear_gelu(
         x: Tensor<Self, 2>,

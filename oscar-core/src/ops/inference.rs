@@ -17,6 +17,14 @@ impl<B: FusedOps> OscarBackend for B {
         B::add_bias(B::product(operand(x), operand(weight)), bias)
     }
 
+    fn score(
+        x: Tensor<Self, 2>,
+        matrix: Tensor<Self, 2>,
+        bias: Tensor<Self, 1>,
+    ) -> Tensor<Self, 2> {
+        Self::linear_bias(x, matrix.transpose(), bias)
+    }
+
     fn linear_gelu(
         x: Tensor<Self, 2>,
         weight: Tensor<Self, 2>,

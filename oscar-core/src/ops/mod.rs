@@ -98,7 +98,7 @@ pub fn score<B: OscarBackend>(
     matrix: Tensor<B, 2>,
     bias: Tensor<B, 1>,
 ) -> Tensor<B, 2> {
-    wide(B::linear_bias(input, matrix.transpose(), bias))
+    wide(B::score(input, matrix, bias))
 }
 
 /// As [`linear`], but the result may be as narrow as the thread's [`Precision`].

@@ -74,6 +74,15 @@ fn linear_is_linear() {
             |[x], v| B::linear_bias(x, v[1].clone().reshape([from, to]), v[0].clone()),
             |[x], v| plain::linear(x, v[1].clone().reshape([from, to]), v[0].clone()),
         );
+        compare(
+            [random([rows, from])],
+            vec![random([to]), random([from * to])],
+            |[x], v| B::score(x, v[1].clone().reshape([to, from]), v[0].clone()),
+            |[x], v| {
+                let matrix = v[1].clone().reshape([to, from]);
+                plain::linear(x, matrix.transpose(), v[0].clone())
+            },
+        );
     }
 }
 
