@@ -14,9 +14,6 @@ most_files=40
 most_bytes=200000
 seconds=$1
 shift
-if [ $# -eq 0 ]; then
-    set -- $(sed -n 's/.*Target::new("\([a-z0-9_]*\)".*/\1/p' ../src/fuzz/targets.rs)
-fi
 build=${OSCAR_FUZZ_BUILD:-target}
 [ -e Cargo.lock ] || cp ../../Cargo.lock Cargo.lock
 cargo fuzz build --release --sanitizer none --fuzz-dir . --target-dir "$build" reader
@@ -25,6 +22,7 @@ work=$(mktemp -d)
 # Seeds are written by the readers' own tests.
 OSCAR_FUZZ_SEEDS="$work/seeds" cargo test --quiet --release --manifest-path ../../Cargo.toml \
     --workspace --test fuzz write_seeds -- --ignored >/dev/null
+[ $# -gt 0 ] || set -- $(ls "$work/seeds")
 for reader in "$@"; do
     echo "$reader"
     mkdir -p "corpus/$reader" "$work/new" "$work/all"
