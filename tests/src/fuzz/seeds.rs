@@ -253,11 +253,11 @@ pub(super) fn features() -> Vec<Vec<u8>> {
     numbered(feature_folder())
 }
 
-/// A store of the images `a` and `b`.
+/// A store of the images `a`, `b` and `7`.
 pub(super) fn write_store(directory: &Path) {
     let mut writer =
         StoreWriter::create(directory, StoreOptions::new(FEATURE_DIM)).expect("a store");
-    for (key, regions) in [("a", 1), ("b", 2)] {
+    for (key, regions) in [("a", 1), ("b", 2), ("7", 1)] {
         let tag = Tag {
             class: "dog".into(),
             score: 0.5,

@@ -1,6 +1,7 @@
 //! The files that tasks read: annotations of every form, vocabularies, candidates, constraints,
 //! kept scores. An input is one file of a split, after the number of the file; the others stay.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -26,7 +27,7 @@ const SEED: ExampleSeed = ExampleSeed { seed: 0, epoch: 0 };
 
 const ROLES: [Role; 3] = [Role::Train, Role::Validate, Role::Evaluate];
 
-/// The images `a` and `b`, which no input changes.
+/// The images `a`, `b` and `7`, which no input changes.
 fn regions() -> PathBuf {
     static PLACE: OnceLock<TempDir> = OnceLock::new();
     let place = PLACE.get_or_init(|| {
@@ -56,12 +57,23 @@ fn encoder() -> SequenceEncoder {
     SequenceEncoder::new(tokenizer(), config, PaddingConfig::default()).expect("an encoder")
 }
 
+thread_local! {
+    /// Splits that this thread has tried to open, and those that it has opened.
+    static OPENED: Cell<[usize; 2]> = const { Cell::new([0, 0]) };
+}
+
+fn count<T, E>(opened: Result<T, E>) -> Option<T> {
+    let [tried, before] = OPENED.get();
+    OPENED.set([tried + 1, before + usize::from(opened.is_ok())]);
+    opened.ok()
+}
+
 /// Opens a split for everything it can be opened for, reads its examples and judges answers.
 fn exercise<T: Task>(task: &T, data: PathBuf, more: impl Fn(&mut T::Split)) {
     let mut split = T::Split::new(data, regions());
     more(&mut split);
     for role in ROLES {
-        let Ok(data) = task.open(&split, role, &encoder()) else {
+        let Some(data) = count(task.open(&split, role, &encoder())) else {
             continue;
         };
         for index in 0..data.len().min(16) {
@@ -103,10 +115,10 @@ fn question_files() -> Files {
         .map(|id| json!({"answer": "yes", "answer_confidence": "maybe", "answer_id": id}))
         .collect();
     let published = json!({"info": {}, "questions": [
-        {"question_id": 10, "image_id": "a", "question": "is it a dog?"},
+        {"question_id": 10, "image_id": 7, "question": "is it a dog?"},
     ]});
     let annotations = json!({"annotations": [{
-        "question_id": 10, "image_id": "a", "question_type": "is", "answer_type": "yes/no",
+        "question_id": 10, "image_id": 7, "question_type": "is", "answer_type": "yes/no",
         "multiple_choice_answer": "yes", "answers": people,
     }]});
     let plain = lines(&[
@@ -378,7 +390,7 @@ fn open_captions(file: PathBuf, role: Role) -> Option<CaptionData> {
     };
     task.constraints.enabled = file.ends_with("split.yaml");
     let split = oscar_captioning::Split::new(file, regions());
-    CaptionData::open(&split, role, &task, encoder()).ok()
+    count(CaptionData::open(&split, role, &task, encoder()))
 }
 
 pub(super) fn read_captioning_split(input: &[u8]) {
@@ -407,13 +419,7 @@ fn describe(data: &CaptionData) {
 }
 
 pub(super) fn captioning_splits() -> Vec<Vec<u8>> {
-    let files = captioning_files();
-    let place = files::changed_copy("whole", &files, (&files[0].0, &files[0].1));
-    for captions in ["rows.jsonl", "official.json", "split.yaml"] {
-        let opened = open_captions(place.join(captions), Role::Evaluate);
-        assert!(opened.is_some(), "{captions} is refused");
-    }
-    numbered(files)
+    numbered(captioning_files())
 }
 
 /// Scores that a file is asked for.
@@ -447,4 +453,34 @@ pub(super) fn score_caches() -> Vec<Vec<u8>> {
         cache.append(scores).expect("it is written");
     }
     vec![std::fs::read(cache.path()).expect("a file")]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzz::TARGETS;
+
+    /// What refuses everything at opening reads nothing of what is changed.
+    #[test]
+    fn splits_are_opened_unless_damaged() {
+        let splits = TARGETS.iter().filter(|one| one.name.ends_with("_split"));
+        let mut seen = 0;
+        for target in splits {
+            let mut opened = 0;
+            for (number, seed) in (target.seeds)().iter().enumerate() {
+                OPENED.set([0, 0]);
+                (target.run)(seed);
+                let [tried, now] = OPENED.get();
+                assert!(
+                    tried == 0 || now > 0,
+                    "{}: {number} is refused",
+                    target.name
+                );
+                opened += now;
+            }
+            assert!(opened > 0, "{}: nothing is opened", target.name);
+            seen += 1;
+        }
+        assert_eq!(seen, 6);
+    }
 }
