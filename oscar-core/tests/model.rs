@@ -124,7 +124,7 @@ fn what_is_asked_for_is_the_same_as_of_all(
         input.attention_mask = AttentionMask::Full(mask);
     }
     // None, all, or some of those that are no padding; and the first ones.
-    let wanted = |place: &usize| real[*place] > 0.0 && every > 0 && place % every == 0;
+    let wanted = |place: &usize| real[*place] > 0.0 && every > 0 && place.is_multiple_of(every);
     let places: Vec<usize> = (0..rows * seq).filter(wanted).collect();
     let mut counts = vec![0.0; rows * seq];
     for place in (0..rows).map(|row| row * seq).chain(places.clone()) {
