@@ -16,7 +16,7 @@ const IMAGES: usize = 36;
 const COMMON: &str = r#"
 [model]
 preset = "tiny"
-num_hidden_layers = 1
+num_hidden_layers = 2
 hidden_size = 32
 intermediate_size = 64
 hidden_dropout_prob = 0.1
