@@ -1,5 +1,6 @@
 //! Pairs per second of a cross-image evaluation: the task's way beside the straightforward one, which
-//! tokenises each pair, copies and projects its regions, and pads it to the limits of the recipe.
+//! tokenises each pair, copies and projects its regions, pads it to the limits of the recipe, and computes
+//! what is padding like the rest.
 //!
 //! `cargo bench --bench pairs -- [PRESET] [IMAGES] [BATCH]`, by default `tiny 24 64`; the images have 5
 //! captions each, of the lengths of COCO's, and 10 to 50 regions of 2054 values.
@@ -11,7 +12,7 @@ use std::time::Instant;
 use burn_flex::{Flex, FlexDevice};
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{
-    PaddingConfig, RegionHandle, SequenceConfig, SequenceEncoder, Tokenizer, Truncation,
+    OscarInput, PaddingConfig, RegionHandle, SequenceConfig, SequenceEncoder, Tokenizer, Truncation,
 };
 use oscar_core::model::OscarForSequenceClassification;
 use oscar_datasets::{Boxes, ImageRegions, StoreOptions, StoreWriter, Tag, open_images};
@@ -186,9 +187,11 @@ fn straightforward(
             Ok(encoder.encode(String::new(), caption, &tags, &regions)?)
         });
         let rows = rows.collect::<Result<Vec<_>, Error>>()?;
-        scores.extend(match_scores(
-            model.forward(encoder.batch(&rows, &FlexDevice)?),
-        ));
+        let padded = OscarInput {
+            packing: None,
+            ..encoder.batch(&rows, &FlexDevice)?
+        };
+        scores.extend(match_scores(model.forward(padded)));
     }
     Ok(scores)
 }
