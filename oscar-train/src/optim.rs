@@ -280,9 +280,7 @@ impl<B: TrainBackend> AdamW<B> {
             weight_decay,
         } = self.config;
         let shape = tensor.shape();
-        let len = shape.num_elements();
-        let tensor = tensor.reshape([len]);
-        let grad = grad.reshape([len]);
+        let (tensor, grad) = (flat(tensor), flat(grad));
 
         // Taken out, so that each tensor is owned once and may be updated in place.
         let (step, exp_avg, exp_avg_sq) = match self.moments.remove(&id) {

@@ -232,7 +232,7 @@ fn multiply<B: Backend>(
     (product, operands)
 }
 
-/// `x weight + bias`.
+/// `x W + b`, where the axes of `weight` are in this order.
 fn linear<B: FusedOps, C: CheckpointStrategy>(
     [x, weight]: [Tensor<Autodiff<B, C>, 2>; 2],
     order: Order,

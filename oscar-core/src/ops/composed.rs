@@ -174,3 +174,11 @@ pub(super) fn top_k<B: Backend>(x: Tensor<B, 2>, k: usize) -> TopK {
         entries: entries.collect(),
     }
 }
+
+pub(super) fn sum_of_squares<B: Backend>(x: Tensor<B, 1>) -> Tensor<B, 1> {
+    (x.clone() * x).sum()
+}
+
+pub(super) fn scale<B: Backend>(x: Tensor<B, 1>, factor: Tensor<B, 1>) -> Tensor<B, 1> {
+    x * factor
+}

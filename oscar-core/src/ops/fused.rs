@@ -137,12 +137,12 @@ pub trait FusedOps: Backend {
 
     /// The sum of the squares of `x` `[len]`: `[1]`.
     fn sum_of_squares(x: Tensor<Self, 1>) -> Tensor<Self, 1> {
-        (x.clone() * x).sum()
+        composed::sum_of_squares(x)
     }
 
     /// `x` `[len]` times `factor` `[1]`.
     fn scale(x: Tensor<Self, 1>, factor: Tensor<Self, 1>) -> Tensor<Self, 1> {
-        x * factor
+        composed::scale(x, factor)
     }
 
     /// One AdamW step on flattened tensors: parameter, gradient, first and second moment, each

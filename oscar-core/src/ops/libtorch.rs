@@ -233,14 +233,14 @@ impl FusedOps for LibTorch {
     fn sum_of_squares(x: Tensor<Self, 1>) -> Tensor<Self, 1> {
         match place(&x) {
             On::Wide => host::sum_of_squares(x),
-            On::Narrow | On::Elsewhere => (x.clone() * x).sum(),
+            On::Narrow | On::Elsewhere => composed::sum_of_squares(x),
         }
     }
 
     fn scale(x: Tensor<Self, 1>, factor: Tensor<Self, 1>) -> Tensor<Self, 1> {
         match place(&x) {
             On::Wide => host::scale(x, factor),
-            On::Narrow | On::Elsewhere => x * factor,
+            On::Narrow | On::Elsewhere => composed::scale(x, factor),
         }
     }
 
