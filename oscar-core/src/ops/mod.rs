@@ -8,6 +8,8 @@ mod autodiff;
 mod backend;
 mod cached;
 mod composed;
+#[cfg(feature = "kernels")]
+mod cube;
 mod flex;
 mod fused;
 mod host;
@@ -26,11 +28,6 @@ pub use fused::{Dropped, FusedOps, KeyedDropout, NormGrads, NormOutput, NormPart
 pub use precision::Precision;
 pub(crate) use precision::{operand, wide};
 pub use random::{mix, seed};
-
-#[cfg(feature = "cuda")]
-impl FusedOps for burn_cuda::Cuda {}
-#[cfg(feature = "wgpu")]
-impl FusedOps for burn_wgpu::Wgpu {}
 
 use burn::module::{Initializer, Param};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};

@@ -4,3 +4,5 @@ mod composed;
 mod flex;
 #[cfg(feature = "tch")]
 mod libtorch;
+#[cfg(feature = "wgpu")]
+mod vulkan;

@@ -26,6 +26,12 @@ fn assert_close<T: Backend, const D: usize>(name: &str, got: Tensor<T, D>, expec
     }
 }
 
+/// With the gradient that follows from it; Burn's own is that of an approximation on some backends.
+fn gelu(x: Tensor<B, 2>) -> Tensor<B, 2> {
+    let erf = x.clone().mul_scalar(std::f64::consts::FRAC_1_SQRT_2).erf();
+    (erf + 1.0) * x * 0.5
+}
+
 /// Compares outputs, and gradients of `<output, projection>` by every input.
 fn compare<const N: usize, const D: usize, const O: usize>(
     inputs: [Tensor<B, D>; N],
@@ -149,7 +155,7 @@ fn linear_gelu_is_gelu_of_linear() {
             |[x], v| B::linear_gelu(x, v[1].clone().reshape([from, to]), v[0].clone()),
             |[x], v| {
                 let weight = v[1].clone().reshape([from, to]);
-                activation::gelu(plain::linear(x, weight, v[0].clone()))
+                gelu(plain::linear(x, weight, v[0].clone()))
             },
         );
     }
@@ -272,7 +278,7 @@ fn inputs_that_are_views_are_read_rightly() {
         },
         |[x], v| {
             let x = x.swap_dims(0, 1).narrow(1, 0, 24);
-            activation::gelu(plain::linear(
+            gelu(plain::linear(
                 x,
                 weight.clone().narrow(0, 8, 24),
                 v[0].clone(),
@@ -286,9 +292,12 @@ fn gradients_are_summed_and_scaled() {
     for len in [1, 17, 200_000] {
         let x: Tensor<Inner, 1> = Tensor::random([len], Distribution::Normal(0.0, 1.0), &DEVICE);
         let factor = Tensor::from_floats([0.3], &DEVICE);
-        let squares = x.clone().powi_scalar(2).mean();
+        let values = x.to_data();
+        let squares = values.iter::<f64>().map(|value| value * value);
+        let mean = (squares.sum::<f64>() / len as f64) as f32;
         let got = Inner::sum_of_squares(x.clone()) / len as f64;
-        assert_close("sum of squares", got, squares);
+        let mean = Tensor::<Inner, 1>::from_floats([mean], &DEVICE);
+        assert_close("sum of squares", got, mean);
         let kept = x.clone();
         let scaled = Inner::scale(x.clone(), factor);
         assert_close("scaled", scaled, x.clone() * 0.3);

@@ -1,0 +1,544 @@
+//! The kernels. A *row* kernel gives each row a cube, whose units share the row's columns out among
+//! them; a *column* kernel gives each unit one column of a few rows.
+//!
+//! Arrays are dense and row-major. `N` is the type of narrow tensors; all sums are f32.
+
+use burn_cubecl::cubecl;
+use cubecl::prelude::*;
+
+/// Units of a column kernel's cube.
+pub(super) const COLUMNS: u32 = 128;
+/// Rows of a column kernel's cube.
+pub(super) const ROWS: usize = 32;
+
+/// How elements are dropped: [`KeyedDropout`](crate::ops::KeyedDropout) on the device.
+#[derive(CubeLaunch, CubeType, Clone, Copy)]
+pub(super) struct DropKey {
+    key_high: u32,
+    key_low: u32,
+    /// Elements whose random number is below are dropped.
+    threshold: u32,
+    scale: f32,
+}
+
+/// What becomes of element `index` of value `x`.
+#[cube]
+fn drop_one(x: f32, index: usize, dropout: &DropKey) -> f32 {
+    let mut hash = (index as u32) * 0x9e37_79b9u32 ^ dropout.key_high;
+    hash ^= hash >> 16u32;
+    hash = hash * 0x85eb_ca6bu32 + dropout.key_low;
+    hash ^= hash >> 13u32;
+    hash *= 0xc2b2_ae35u32;
+    hash ^= hash >> 16u32;
+    if hash < dropout.threshold {
+        0.0f32.runtime()
+    } else {
+        x * dropout.scale
+    }
+}
+
+/// The sum of what the units of a cube hold; `units` is a power of two.
+#[cube]
+fn sum_units(value: f32, shared: &mut SharedMemory<f32>, #[comptime] units: u32) -> f32 {
+    let unit = UNIT_POS;
+    shared[unit as usize] = value;
+    sync_cube();
+    let mut half = (units / 2).runtime();
+    while half > 0u32 {
+        if unit < half {
+            let other = shared[(unit + half) as usize];
+            shared[unit as usize] += other;
+        }
+        sync_cube();
+        half /= 2u32;
+    }
+    let total = shared[0];
+    // Nobody writes again before all have read.
+    sync_cube();
+    total
+}
+
+/// The largest of what the units of a cube hold.
+#[cube]
+fn max_units(value: f32, shared: &mut SharedMemory<f32>, #[comptime] units: u32) -> f32 {
+    let unit = UNIT_POS;
+    shared[unit as usize] = value;
+    sync_cube();
+    let mut half = (units / 2).runtime();
+    while half > 0u32 {
+        if unit < half {
+            let other = shared[(unit + half) as usize];
+            shared[unit as usize] = max(shared[unit as usize], other);
+        }
+        sync_cube();
+        half /= 2u32;
+    }
+    let largest = shared[0];
+    sync_cube();
+    largest
+}
+
+#[cube]
+fn normal_cdf(x: f32) -> f32 {
+    0.5f32 + 0.5f32 * Erf::erf(x * 0.707_106_78f32)
+}
+
+#[cube(launch_unchecked, address_type = "dynamic")]
+pub(super) fn drop_out<N: Float>(
+    x: &Array<N>,
+    out: &mut Array<N>,
+    len: usize,
+    dropout: DropKey,
+    #[define(N)] _dtype: StorageType,
+) {
+    let index = ABSOLUTE_POS;
+    if index >= len {
+        terminate!();
+    }
+    out[index] = N::cast_from(drop_one(f32::cast_from(x[index]), index, &dropout));
+}
+
+#[cube(launch_unchecked, address_type = "dynamic")]
+pub(super) fn bias_gelu<N: Float>(
+    product: &Array<N>,
+    bias: &Array<f32>,
+    out: &mut Array<N>,
+    len: usize,
+    width: usize,
+    #[define(N)] _dtype: StorageType,
+) {
+    let index = ABSOLUTE_POS;
+    if index >= len {
+        terminate!();
+    }
+    let x = f32::cast_from(product[index]) + bias[index % width];
+    out[index] = N::cast_from(x * normal_cdf(x));
+}
+
+/// Gradients by the product and, summed over [`ROWS`] rows, by the bias.
+#[cube(launch_unchecked, address_type = "dynamic")]
+pub(super) fn bias_gelu_backward<N: Float>(
+    product: &Array<N>,
+    bias: &Array<f32>,
+    grad: &Array<N>,
+    out: &mut Array<N>,
+    bias_sums: &mut Array<f32>,
+    rows: usize,
+    width: usize,
+    #[define(N)] _dtype: StorageType,
+) {
+    let column = ABSOLUTE_POS_X as usize;
+    if column >= width {
+        terminate!();
+    }
+    let block = CUBE_POS_Y as usize;
+    let first = block * ROWS;
+    let end = min(first + ROWS, rows);
+    let bias_value = bias[column];
+    let mut sum = 0.0f32.runtime();
+    for row in first..end {
+        let index = row * width + column;
+        let x = f32::cast_from(product[index]) + bias_value;
+        // 1 / sqrt(2 pi)
+        let density = 0.398_942_28f32 * (x * x * -0.5f32).exp();
+        let grad = f32::cast_from(grad[index]) * (normal_cdf(x) + x * density);
+        out[index] = N::cast_from(grad);
+        sum += grad;
+    }
+    bias_sums[block * width + column] = sum;
+}
+
+/// Which row of the mask a row of the scores has.
+#[derive(CubeLaunch, CubeType, Clone, Copy)]
+pub(super) struct MaskRows {
+    /// Rows of the scores per row of the batch.
+    per_batch: usize,
+    queries: usize,
+    /// 1 or `queries`.
+    mask_queries: usize,
+}
+
+#[cube(launch_unchecked, address_type = "dynamic")]
+pub(super) fn masked_softmax<N: Float>(
+    scores: &Array<N>,
+    mask: &Array<f32>,
+    out: &mut Array<N>,
+    rows: usize,
+    keys: usize,
+    mask_rows: MaskRows,
+    scale: f32,
+    #[comptime] units: u32,
+    #[define(N)] _dtype: StorageType,
+) {
+    let row = CUBE_POS;
+    if row >= rows {
+        terminate!();
+    }
+    let mut shared = SharedMemory::<f32>::new(units as usize);
+    let start = row * keys;
+    let query = (row % mask_rows.queries) % mask_rows.mask_queries;
+    let mask_start = (row / mask_rows.per_batch * mask_rows.mask_queries + query) * keys;
+    let unit = UNIT_POS as usize;
+    let step = units as usize;
+
+    let mut largest = f32::cast_from(scores[start]) * scale + mask[mask_start];
+    let mut key = unit;
+    while key < keys {
+        let score = f32::cast_from(scores[start + key]) * scale + mask[mask_start + key];
+        largest = max(largest, score);
+        key += step;
+    }
+    let largest = max_units(largest, &mut shared, units);
+
+    let mut sum = 0.0f32.runtime();
+    let mut key = unit;
+    while key < keys {
+        let score = f32::cast_from(scores[start + key]) * scale + mask[mask_start + key];
+        sum += (score - largest).exp();
+        key += step;
+    }
+    let sum = sum_units(sum, &mut shared, units);
+
+    let mut key = unit;
+    while key < keys {
+        let score = f32::cast_from(scores[start + key]) * scale + mask[mask_start + key];
+        out[start + key] = N::cast_from((score - largest).exp() / sum);
+        key += step;
+    }
+}
+
+#[cube(launch_unchecked, address_type = "dynamic")]
+pub(super) fn masked_softmax_backward<N: Float>(
+    grad: &Array<N>,
+    probabilities: &Array<N>,
+    out: &mut Array<N>,
+    rows: usize,
+    keys: usize,
+    scale: f32,
+    dropout: DropKey,
+    #[comptime] units: u32,
+    #[define(N)] _dtype: StorageType,
+) {
+    let row = CUBE_POS;
+    if row >= rows {
+        terminate!();
+    }
+    let mut shared = SharedMemory::<f32>::new(units as usize);
+    let start = row * keys;
+    let step = units as usize;
+
+    let mut mean = 0.0f32.runtime();
+    let mut index = start + UNIT_POS as usize;
+    while index < start + keys {
+        let grad = drop_one(f32::cast_from(grad[index]), index, &dropout);
+        mean += grad * f32::cast_from(probabilities[index]);
+        index += step;
+    }
+    let mean = sum_units(mean, &mut shared, units);
+
+    let mut index = start + UNIT_POS as usize;
+    while index < start + keys {
+        let grad = drop_one(f32::cast_from(grad[index]), index, &dropout);
+        out[index] = N::cast_from((grad - mean) * f32::cast_from(probabilities[index]) * scale);
+        index += step;
+    }
+}
+
+#[cube(launch_unchecked, address_type = "dynamic")]
+pub(super) fn residual_norm<N: Float>(
+    product: &Array<N>,
+    residual: &Array<f32>,
+    bias: &Array<f32>,
+    gamma: &Array<f32>,
+    beta: &Array<f32>,
+    out: &mut Array<f32>,
+    normalized: &mut Array<f32>,
+    inverse_std: &mut Array<f32>,
+    rows: usize,
+    width: usize,
+    epsilon: f32,
+    dropout: DropKey,
+    #[comptime] units: u32,
+    #[define(N)] _dtype: StorageType,
+) {
+    let row = CUBE_POS;
+    if row >= rows {
+        terminate!();
+    }
+    let mut shared = SharedMemory::<f32>::new(units as usize);
+    let start = row * width;
+    let unit = UNIT_POS as usize;
+    let step = units as usize;
+
+    // Each unit reads again only what it wrote itself.
+    let mut sum = 0.0f32.runtime();
+    let mut column = unit;
+    while column < width {
+        let index = start + column;
+        let branch = f32::cast_from(product[index]) + bias[column];
+        let x = drop_one(branch, index, &dropout) + residual[index];
+        normalized[index] = x;
+        sum += x;
+        column += step;
+    }
+    let mean = sum_units(sum, &mut shared, units) / f32::cast_from(width as u32);
+
+    let mut squares = 0.0f32.runtime();
+    let mut column = unit;
+    while column < width {
+        let centred = normalized[start + column] - mean;
+        squares += centred * centred;
+        column += step;
+    }
+    let variance = sum_units(squares, &mut shared, units) / f32::cast_from(width as u32);
+    let inverse = 1.0f32 / (variance + epsilon).sqrt();
+
+    let mut column = unit;
+    while column < width {
+        let index = start + column;
+        let value = (normalized[index] - mean) * inverse;
+        normalized[index] = value;
+        out[index] = value * gamma[column] + beta[column];
+        column += step;
+    }
+    if unit == 0 {
+        inverse_std[row] = inverse;
+    }
+}
+
+/// Gradients by the residual and, unless it is the same tensor, by the branch.
+#[cube(launch_unchecked, address_type = "dynamic")]
+pub(super) fn residual_norm_backward<N: Float>(
+    grad: &Array<f32>,
+    normalized: &Array<f32>,
+    inverse_std: &Array<f32>,
+    gamma: &Array<f32>,
+    residual: &mut Array<f32>,
+    branch: &mut Array<N>,
+    rows: usize,
+    width: usize,
+    dropout: DropKey,
+    #[comptime] units: u32,
+    #[define(N)] _dtype: StorageType,
+) {
+    let row = CUBE_POS;
+    if row >= rows {
+        terminate!();
+    }
+    let mut shared = SharedMemory::<f32>::new(units as usize);
+    let start = row * width;
+    let unit = UNIT_POS as usize;
+    let step = units as usize;
+
+    let mut mean = 0.0f32.runtime();
+    let mut slope = 0.0f32.runtime();
+    let mut column = unit;
+    while column < width {
+        let scaled = grad[start + column] * gamma[column];
+        mean += scaled;
+        slope += scaled * normalized[start + column];
+        column += step;
+    }
+    let mean = sum_units(mean, &mut shared, units) / f32::cast_from(width as u32);
+    let slope = sum_units(slope, &mut shared, units) / f32::cast_from(width as u32);
+    let inverse = inverse_std[row];
+
+    let mut column = unit;
+    while column < width {
+        let index = start + column;
+        let scaled = grad[index] * gamma[column];
+        let value = (scaled - mean - normalized[index] * slope) * inverse;
+        residual[index] = value;
+        branch[index] = N::cast_from(drop_one(value, index, &dropout));
+        column += step;
+    }
+}
+
+/// Sums over [`ROWS`] rows of the gradients by bias, gamma and beta: `[blocks, 3, width]`.
+#[cube(launch_unchecked, address_type = "dynamic")]
+pub(super) fn norm_column_sums(
+    grad: &Array<f32>,
+    normalized: &Array<f32>,
+    residual: &Array<f32>,
+    sums: &mut Array<f32>,
+    rows: usize,
+    width: usize,
+    dropout: DropKey,
+) {
+    let column = ABSOLUTE_POS_X as usize;
+    if column >= width {
+        terminate!();
+    }
+    let block = CUBE_POS_Y as usize;
+    let first = block * ROWS;
+    let end = min(first + ROWS, rows);
+    let mut bias = 0.0f32.runtime();
+    let mut gamma = 0.0f32.runtime();
+    let mut beta = 0.0f32.runtime();
+    for row in first..end {
+        let index = row * width + column;
+        let value = grad[index];
+        bias += drop_one(residual[index], index, &dropout);
+        gamma += value * normalized[index];
+        beta += value;
+    }
+    let start = block * 3 * width + column;
+    sums[start] = bias;
+    sums[start + width] = gamma;
+    sums[start + 2 * width] = beta;
+}
+
+/// The sum of the squares of each `share` of the values.
+#[cube(launch_unchecked, address_type = "dynamic")]
+pub(super) fn sum_of_squares(
+    x: &Array<f32>,
+    sums: &mut Array<f32>,
+    len: usize,
+    share: usize,
+    #[comptime] units: u32,
+) {
+    let part = CUBE_POS;
+    let start = part * share;
+    if start >= len {
+        terminate!();
+    }
+    let mut shared = SharedMemory::<f32>::new(units as usize);
+    let end = min(start + share, len);
+    let mut sum = 0.0f32.runtime();
+    let mut index = start + UNIT_POS as usize;
+    while index < end {
+        sum += x[index] * x[index];
+        index += units as usize;
+    }
+    let sum = sum_units(sum, &mut shared, units);
+    if UNIT_POS == 0u32 {
+        sums[part] = sum;
+    }
+}
+
+#[cube(launch_unchecked, address_type = "dynamic")]
+pub(super) fn gather_rows<N: Float, I: Int>(
+    x: &Array<N>,
+    index: &Array<I>,
+    out: &mut Array<N>,
+    len: usize,
+    rows: usize,
+    width: usize,
+    #[define(N, I)] _dtypes: [StorageType; 2],
+) {
+    let position = ABSOLUTE_POS;
+    if position >= len {
+        terminate!();
+    }
+    let row = u32::cast_from(index[position / width]) as usize;
+    let mut value = N::cast_from(0.0f32);
+    if row < rows {
+        value = x[row * width + position % width];
+    }
+    out[position] = value;
+}
+
+/// The `k` largest values of each row after their columns: `[rows, 2, k]`. Each round finds the
+/// largest of those that come after the one before, by value and then by column.
+#[cube(launch_unchecked, address_type = "dynamic")]
+pub(super) fn top_k(
+    x: &Array<f32>,
+    out: &mut Array<f32>,
+    rows: usize,
+    width: usize,
+    k: usize,
+    #[comptime] units: u32,
+) {
+    let row = CUBE_POS;
+    if row >= rows {
+        terminate!();
+    }
+    let mut values = SharedMemory::<f32>::new(units as usize);
+    let mut columns = SharedMemory::<u32>::new(units as usize);
+    let unit = UNIT_POS;
+    let none = width as u32;
+    let mut last_value = 0.0f32.runtime();
+    let mut last_column = none;
+
+    for round in 0..k {
+        let mut best_value = 0.0f32.runtime();
+        let mut best_column = none;
+        let mut column = unit;
+        while column < none {
+            let value = x[row * width + column as usize];
+            let after = value < last_value || (value == last_value && column > last_column);
+            // Not NaN.
+            let candidate = value == value && (round == 0 || after);
+            if candidate && (best_column == none || value > best_value) {
+                best_value = value;
+                best_column = column;
+            }
+            column += units;
+        }
+        values[unit as usize] = best_value;
+        columns[unit as usize] = best_column;
+        sync_cube();
+        let mut half = (units / 2).runtime();
+        while half > 0u32 {
+            if unit < half {
+                let mine = columns[unit as usize];
+                let other = columns[(unit + half) as usize];
+                let value = values[unit as usize];
+                let other_value = values[(unit + half) as usize];
+                let better =
+                    other_value > value || (other_value == value && other < mine) || mine == none;
+                if other != none && better {
+                    values[unit as usize] = other_value;
+                    columns[unit as usize] = other;
+                }
+            }
+            sync_cube();
+            half /= 2u32;
+        }
+        // Only where nothing compares, as NaN does not, is there none.
+        last_column = min(columns[0], none - 1u32);
+        last_value = x[row * width + last_column as usize];
+        sync_cube();
+        if unit == 0u32 {
+            let start = row * 2 * k + round;
+            out[start] = f32::cast_from(last_column);
+            out[start + k] = last_value;
+        }
+    }
+}
+
+/// Parameter and moments after a step, in place.
+#[cube(launch_unchecked, address_type = "dynamic")]
+pub(super) fn adamw(
+    parameter: &mut Array<f32>,
+    grad: &Array<f32>,
+    exp_avg: &mut Array<f32>,
+    exp_avg_sq: &mut Array<f32>,
+    len: usize,
+    step: AdamWNumbers,
+) {
+    let index = ABSOLUTE_POS;
+    if index >= len {
+        terminate!();
+    }
+    let grad = grad[index];
+    let first = exp_avg[index] * step.beta1 + grad * step.rest1;
+    let second = exp_avg_sq[index] * step.beta2 + grad * grad * step.rest2;
+    exp_avg[index] = first;
+    exp_avg_sq[index] = second;
+    let change = first / (second.sqrt() + step.epsilon) * step.step_size;
+    parameter[index] = (parameter[index] - change) * step.decay;
+}
+
+/// [`AdamWStep`](crate::ops::AdamWStep) on the device.
+#[derive(CubeLaunch, CubeType, Clone, Copy)]
+pub(super) struct AdamWNumbers {
+    pub(super) beta1: f32,
+    /// 1 - beta1, rounded once.
+    pub(super) rest1: f32,
+    pub(super) beta2: f32,
+    pub(super) rest2: f32,
+    pub(super) epsilon: f32,
+    pub(super) step_size: f32,
+    pub(super) decay: f32,
+}
