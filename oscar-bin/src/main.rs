@@ -21,6 +21,7 @@ mod launch;
 mod logging;
 mod miniature;
 mod model;
+mod openmp;
 mod probe;
 mod processes;
 mod recipes;
@@ -54,6 +55,7 @@ pub enum Ending {
 fn main() -> ExitCode {
     allocator::keep_freed_memory();
     let mut cli = Cli::parse();
+    openmp::rest_between_operations();
     // Of several processes that train together one speaks.
     cli.global.quiet |= processes::is_follower();
     logging::init(&cli.global);

@@ -147,20 +147,16 @@ impl<'a, B: OscarBackend> CaptionSteps<'a, B> {
         }
         self.rows = rows.len();
         self.images = images.map_or(self.images, <[usize]>::len);
-        let index = |indices: &[usize]| -> Tensor<B, 1, Int> {
-            let indices: Vec<i32> = indices.iter().map(|index| *index as i32).collect();
-            let len = indices.len();
-            ints(indices, [len], &self.device)
-        };
         match &mut self.known {
             Known::Cached { context, captions } => {
                 if let Some(images) = images {
-                    context.select(index(images));
+                    let indices = images.iter().map(|image| *image as i32).collect();
+                    context.select(ints(indices, [images.len()], &self.device));
                 }
                 // Rows keep their number where only the newest word moves.
                 match newest && captions.len() > 1 {
-                    true => captions.select_newest(index(rows)),
-                    false => captions.select(index(rows)),
+                    true => captions.select_newest(rows),
+                    false => captions.select(rows),
                 }
             }
             Known::Uncached { context, captions } => {

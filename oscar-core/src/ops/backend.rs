@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor, TensorData, activation};
 
-use super::cached::{self, KeyValue, Reading};
+use super::cached::{self, CaptionKeys, KeyValue, Reading};
 
 /// A backend that Oscar runs on.
 ///
@@ -78,10 +78,11 @@ pub trait OscarBackend: Backend {
     /// Each image of the shared ones has the same number of rows, one after the other.
     fn read(
         query: Tensor<Self, 3>,
-        keys: [&KeyValue<Self>; 2],
+        shared: &KeyValue<Self>,
+        own: CaptionKeys<'_, Self>,
         reading: &Reading<Self>,
     ) -> Tensor<Self, 3> {
-        cached::read(query, keys, reading)
+        cached::read(query, shared, own, reading)
     }
 
     /// `LayerNorm(residual + dropout(x W + b))`: how each half of a layer ends.

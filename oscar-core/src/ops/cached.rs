@@ -1,7 +1,7 @@
 //! What the newest tokens of captions read: of their image what all captions of it share, and of
 //! their caption what is its own.
 
-use burn::tensor::{Int, Tensor, backend::Backend};
+use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 
 use super::backend::OscarBackend;
 
@@ -12,6 +12,71 @@ pub struct KeyValue<B: Backend> {
     pub key: Tensor<B, 3>,
     /// What is read of it.
     pub value: Tensor<B, 3>,
+}
+
+/// Keys and values of the words of captions in one layer. They stay where they were computed, step by
+/// step; captions that change places, or go on in several ways, change which of them are theirs.
+#[derive(Clone, Copy, Debug)]
+pub struct CaptionKeys<'a, B: Backend> {
+    /// Of each step, those of its rows and tokens.
+    pub steps: &'a [KeyValue<B>],
+    /// Which of them each row has.
+    pub places: &'a Places<B>,
+}
+
+/// Where the words of captions are among the steps that computed them.
+#[derive(Clone, Debug)]
+pub struct Places<B: Backend> {
+    /// Of each row.
+    pub words: usize,
+    /// Step, and position in it, of each word of each row: `[rows * words]`.
+    pub host: Vec<(u32, u32)>,
+    /// Position among those of all steps, one after the other; `[rows * words]`.
+    pub device: Tensor<B, 1, Int>,
+}
+
+impl<B: Backend> Places<B> {
+    /// `places` as [`host`](Self::host) has them, in steps of these numbers of positions.
+    pub fn new(
+        words: usize,
+        places: Vec<(u32, u32)>,
+        positions: impl IntoIterator<Item = usize>,
+        device: &B::Device,
+    ) -> Self {
+        let mut starts = vec![0];
+        for positions in positions {
+            starts.push(starts[starts.len() - 1] + positions as i32);
+        }
+        let of_all = |(step, at): &(u32, u32)| starts[*step as usize] + *at as i32;
+        let numbers: Vec<i32> = places.iter().map(of_all).collect();
+        let shape = [numbers.len()];
+        Self {
+            words,
+            host: places,
+            device: Tensor::from_data(TensorData::new(numbers, shape), device),
+        }
+    }
+}
+
+impl<B: Backend> CaptionKeys<'_, B> {
+    /// Those of each row, side by side.
+    fn gather(&self) -> KeyValue<B> {
+        let rows = self.places.host.len() / self.places.words.max(1);
+        let part = |of: fn(&KeyValue<B>) -> &Tensor<B, 3>| {
+            let steps = self.steps.iter().map(|step| {
+                let [rows, tokens, width] = of(step).dims();
+                of(step).clone().reshape([rows * tokens, width])
+            });
+            let all: Tensor<B, 2> = Tensor::cat(steps.collect(), 0);
+            let [_, width] = all.dims();
+            let own = all.select(0, self.places.device.clone());
+            own.reshape([rows, self.places.words, width])
+        };
+        KeyValue {
+            key: part(|step| &step.key),
+            value: part(|step| &step.value),
+        }
+    }
 }
 
 /// How keys and values are read.
@@ -31,26 +96,9 @@ pub struct Reading<B: Backend> {
 impl<B: Backend> KeyValue<B> {
     /// These rows, in this order.
     pub fn select(&self, rows: &Tensor<B, 1, Int>) -> Self {
-        self.each(|part| part.select(0, rows.clone()))
-    }
-
-    /// These positions, then `next`.
-    pub fn then(&self, next: Self) -> Self {
         Self {
-            key: Tensor::cat(vec![self.key.clone(), next.key], 1),
-            value: Tensor::cat(vec![self.value.clone(), next.value], 1),
-        }
-    }
-
-    /// `len` positions from `start`.
-    pub fn narrow(&self, start: usize, len: usize) -> Self {
-        self.each(|part| part.narrow(1, start, len))
-    }
-
-    fn each(&self, change: impl Fn(Tensor<B, 3>) -> Tensor<B, 3>) -> Self {
-        Self {
-            key: change(self.key.clone()),
-            value: change(self.value.clone()),
+            key: self.key.clone().select(0, rows.clone()),
+            value: self.value.clone().select(0, rows.clone()),
         }
     }
 }
@@ -61,9 +109,11 @@ impl<B: Backend> KeyValue<B> {
 /// the keys for each.
 pub(super) fn read<B: OscarBackend>(
     query: Tensor<B, 3>,
-    [shared, own]: [&KeyValue<B>; 2],
+    shared: &KeyValue<B>,
+    own: CaptionKeys<'_, B>,
     reading: &Reading<B>,
 ) -> Tensor<B, 3> {
+    let own = own.gather();
     let split = |x: &Tensor<B, 3>| B::split_heads(x.clone(), reading.heads);
     let [images, positions, _] = shared.key.dims();
     let query = split(&query);

@@ -4,7 +4,7 @@ use burn::tensor::{Shape, Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice, FlexTensor};
 
 use super::backend::{AdamWStep, RowIndex, TopK};
-use super::cached::{KeyValue, Reading};
+use super::cached::{CaptionKeys, KeyValue, Reading};
 use super::fused::{Dropped, FusedOps, NormGrads, NormOutput, NormParts, SavedNorm};
 use super::host::{self, Element, HostBackend};
 use super::plain;
@@ -89,10 +89,11 @@ impl FusedOps for Flex {
 
     fn read(
         query: Tensor<Self, 3>,
-        keys: [&KeyValue<Self>; 2],
+        shared: &KeyValue<Self>,
+        own: CaptionKeys<'_, Self>,
         reading: &Reading<Self>,
     ) -> Tensor<Self, 3> {
-        host::read::<f32, Self>(query, keys, reading)
+        host::read::<f32, Self>(query, shared, own, reading)
     }
 
     fn masked_softmax_backward(

@@ -5,7 +5,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, activation};
 
 use super::backend::{AdamWStep, RowIndex, TopK};
-use super::cached::{self, KeyValue, Reading};
+use super::cached::{self, CaptionKeys, KeyValue, Reading};
 use super::{composed, plain};
 
 /// What a backend may do better than by composing Burn's operations.
@@ -89,10 +89,11 @@ pub trait FusedOps: Backend {
     /// [`OscarBackend::read`](super::OscarBackend::read).
     fn read(
         query: Tensor<Self, 3>,
-        keys: [&KeyValue<Self>; 2],
+        shared: &KeyValue<Self>,
+        own: CaptionKeys<'_, Self>,
         reading: &Reading<Self>,
     ) -> Tensor<Self, 3> {
-        cached::read(query, keys, reading)
+        cached::read(query, shared, own, reading)
     }
 
     /// Gradient by the scores from the one by the dropped probabilities, narrow.

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 
 use super::backend::{OscarBackend, ResidualNorm, RowIndex, TopK};
-use super::cached::{KeyValue, Reading};
+use super::cached::{CaptionKeys, KeyValue, Reading};
 use super::fused::{Dropped, FusedOps, NormParts};
 use super::plain;
 use super::precision::operand;
@@ -61,10 +61,11 @@ impl<B: FusedOps> OscarBackend for B {
 
     fn read(
         query: Tensor<Self, 3>,
-        keys: [&KeyValue<Self>; 2],
+        shared: &KeyValue<Self>,
+        own: CaptionKeys<'_, Self>,
         reading: &Reading<Self>,
     ) -> Tensor<Self, 3> {
-        <B as FusedOps>::read(query, keys, reading)
+        <B as FusedOps>::read(query, shared, own, reading)
     }
 
     fn linear_residual_norm(

@@ -9,7 +9,7 @@ use half::bf16;
 use tch::{Device, Kind};
 
 use super::backend::{AdamWStep, RowIndex, TopK};
-use super::cached::{self, KeyValue, Reading};
+use super::cached::{self, CaptionKeys, KeyValue, Reading};
 use super::fused::{Dropped, FusedOps, NormGrads, NormOutput, NormParts, SavedNorm};
 use super::host::{self, Element, HostBackend};
 use super::precision::{to, wide};
@@ -139,6 +139,11 @@ impl FusedOps for LibTorch {
     }
 
     fn merge_heads(x: Tensor<Self, 4>) -> Tensor<Self, 3> {
+        // Already in the order wanted, as LibTorch's attention leaves it.
+        let merged = x.clone().swap_dims(1, 2).into_primitive().tensor();
+        if Self::is_dense(&merged) {
+            return plain::merge_heads(x);
+        }
         match place(&x) {
             On::Wide => host::merge_heads::<f32, Self>(x),
             On::Narrow => host::merge_heads::<bf16, Self>(x),
@@ -173,13 +178,14 @@ impl FusedOps for LibTorch {
 
     fn read(
         query: Tensor<Self, 3>,
-        keys: [&KeyValue<Self>; 2],
+        shared: &KeyValue<Self>,
+        own: CaptionKeys<'_, Self>,
         reading: &Reading<Self>,
     ) -> Tensor<Self, 3> {
         match place(&query) {
-            On::Wide => host::read::<f32, Self>(query, keys, reading),
-            On::Narrow => host::read::<bf16, Self>(query, keys, reading),
-            On::Elsewhere => cached::read(query, keys, reading),
+            On::Wide => host::read::<f32, Self>(query, shared, own, reading),
+            On::Narrow => host::read::<bf16, Self>(query, shared, own, reading),
+            On::Elsewhere => cached::read(query, shared, own, reading),
         }
     }
 

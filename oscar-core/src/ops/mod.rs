@@ -23,7 +23,7 @@ pub(crate) mod random;
 mod tests;
 
 pub use backend::{AdamWStep, OscarBackend, ResidualNorm, RowIndex, TopK, TrainBackend};
-pub use cached::{KeyValue, Reading};
+pub use cached::{CaptionKeys, KeyValue, Places, Reading};
 pub use fused::{Dropped, FusedOps, KeyedDropout, NormGrads, NormOutput, NormParts, SavedNorm};
 pub use precision::Precision;
 pub(crate) use precision::{operand, wide};

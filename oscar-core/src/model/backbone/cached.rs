@@ -14,7 +14,7 @@ use burn::tensor::{Int, Tensor, backend::Backend};
 
 use super::{Backbone, Layer, MASKED_SCORE, SelfAttention, additive_mask};
 use crate::input::{AttentionMask, OscarInput};
-use crate::ops::{self, KeyValue, OscarBackend, Reading};
+use crate::ops::{self, CaptionKeys, KeyValue, OscarBackend, Places, Reading};
 
 /// Keys and values of the tags and regions of some images, in every layer.
 #[derive(Clone, Debug)]
@@ -27,17 +27,31 @@ pub struct ContextCache<B: Backend> {
 /// Keys and values of the words of some captions so far, in every layer.
 #[derive(Clone, Debug)]
 pub struct CaptionCache<B: Backend> {
-    /// Empty before the first step.
-    layers: Vec<KeyValue<B>>,
-    /// Words.
-    len: usize,
+    /// Of each layer, those of every step's tokens. Empty before the first step.
+    layers: Vec<Vec<KeyValue<B>>>,
+    words: Vec<Word>,
+}
+
+/// Where the captions' words at one position are.
+#[derive(Clone, Debug)]
+struct Word {
+    /// The step that computed them.
+    step: u32,
+    /// Of each row, its place in that step.
+    at: Vec<u32>,
+}
+
+impl Word {
+    fn select(&mut self, rows: &[usize]) {
+        self.at = rows.iter().map(|row| self.at[*row]).collect();
+    }
 }
 
 impl<B: Backend> Default for CaptionCache<B> {
     fn default() -> Self {
         Self {
             layers: Vec::new(),
-            len: 0,
+            words: Vec::new(),
         }
     }
 }
@@ -65,33 +79,56 @@ impl<B: Backend> ContextCache<B> {
 impl<B: Backend> CaptionCache<B> {
     /// Words so far.
     pub fn len(&self) -> usize {
-        self.len
+        self.words.len()
     }
 
     /// Whether there is no word yet.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.words.is_empty()
     }
 
-    /// The captions with these indices, in this order; one may be taken several times.
-    pub fn select(&mut self, rows: Tensor<B, 1, Int>) {
-        for layer in &mut self.layers {
-            *layer = layer.select(&rows);
+    /// The captions with these indices, in this order; one may be taken several times. Nothing is
+    /// copied.
+    pub fn select(&mut self, rows: &[usize]) {
+        for word in &mut self.words {
+            word.select(rows);
         }
     }
 
     /// As [`select`](Self::select), but of the newest word alone: all words before stay with the
     /// row they were in. The official code does so when it searches with several beams and a cache,
     /// which makes its captions differ from those without; this is for comparing with it.
-    pub fn select_newest(&mut self, rows: Tensor<B, 1, Int>) {
-        let before = self.len.saturating_sub(1);
-        for layer in &mut self.layers {
-            let newest = layer.narrow(before, 1).select(&rows);
-            *layer = match before {
-                0 => newest,
-                _ => layer.narrow(0, before).then(newest),
-            };
+    pub fn select_newest(&mut self, rows: &[usize]) {
+        if let Some(word) = self.words.last_mut() {
+            word.select(rows);
         }
+    }
+
+    /// Where the words of each of `rows` are, those of the next step of `new` tokens included.
+    fn places(&self, rows: usize, new: usize, device: &B::Device) -> Places<B> {
+        let steps = self.layers.first().map_or(&[][..], |steps| &steps[..]);
+        let positions = steps.iter().map(|step| {
+            let [rows, tokens, _] = step.key.dims();
+            rows * tokens
+        });
+        let next = steps.len() as u32;
+        let of_row = |row: usize| {
+            let known = self.words.iter().map(move |word| (word.step, word.at[row]));
+            known.chain((0..new).map(move |token| (next, (row * new + token) as u32)))
+        };
+        let places = (0..rows).flat_map(of_row).collect();
+        let words = self.len() + new;
+        Places::new(words, places, positions.chain([rows * new]), device)
+    }
+
+    /// Adds the words of a step of `new` tokens, all but the last.
+    fn add_words(&mut self, rows: usize, new: usize) {
+        let step = self.layers.first().map_or(0, |steps| steps.len() - 1) as u32;
+        let word = |token| Word {
+            step,
+            at: (0..rows).map(|row| (row * new + token) as u32).collect(),
+        };
+        self.words.extend((0..new - 1).map(word));
     }
 }
 
@@ -146,7 +183,7 @@ impl<B: OscarBackend> Backbone<B> {
     ) -> Tensor<B, 2> {
         let [rows, new] = input_ids.dims();
         let device = input_ids.device();
-        let known = caption.len;
+        let known = caption.len();
         let positions = Tensor::arange(known as i64..(known + new) as i64, &device)
             .unsqueeze::<2>()
             .expand([rows, new]);
@@ -156,26 +193,28 @@ impl<B: OscarBackend> Backbone<B> {
             .forward(input_ids, segments, Some(positions));
         let mask = step_mask(context, rows, known, new);
 
+        let places = caption.places(rows, new, &device);
+
         let layers = self.encoder.layer.len();
-        let mut kept = Vec::with_capacity(layers);
+        caption.layers.resize_with(layers, Vec::new);
         for (index, layer) in self.encoder.layer.iter().enumerate() {
             let attention = &layer.attention.self_attention;
-            let mut own = attention.key_value(hidden.clone());
-            if let Some(before) = caption.layers.get(index) {
-                own = before.then(own);
-            }
-            kept.push(own.narrow(0, known + new - 1));
+            let steps = &mut caption.layers[index];
+            steps.push(attention.key_value(hidden.clone()));
             let mut mask = mask.clone();
             if index + 1 == layers {
                 // Of the last layer, only the last token is read.
                 hidden = hidden.narrow(1, new - 1, 1);
                 mask = mask.narrow(2, new - 1, 1);
             }
-            let read = attention.read(hidden.clone(), [&context.layers[index], &own], mask);
+            let own = CaptionKeys {
+                steps,
+                places: &places,
+            };
+            let read = attention.read(hidden.clone(), &context.layers[index], own, mask);
             hidden = layer.finish_all(read, hidden);
         }
-        caption.layers = kept;
-        caption.len = known + new - 1;
+        caption.add_words(rows, new);
         let [_, _, width] = hidden.dims();
         hidden.reshape([rows, width])
     }
@@ -262,7 +301,8 @@ impl<B: OscarBackend> SelfAttention<B> {
     fn read(
         &self,
         hidden: Tensor<B, 3>,
-        keys: [&KeyValue<B>; 2],
+        image: &KeyValue<B>,
+        caption: CaptionKeys<'_, B>,
         mask: Tensor<B, 4>,
     ) -> Tensor<B, 3> {
         let query = self.project(&self.query, hidden);
@@ -272,6 +312,6 @@ impl<B: OscarBackend> SelfAttention<B> {
             scale: self.scale(),
             dropout: self.dropout,
         };
-        B::read(query, keys, &reading)
+        B::read(query, image, caption, &reading)
     }
 }

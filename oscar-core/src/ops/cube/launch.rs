@@ -362,10 +362,7 @@ pub(super) fn sums_of_squares<R: CubeRuntime>(x: CubeTensor<R>) -> CubeTensor<R>
     sums
 }
 
-pub(super) fn gather_rows<R: CubeRuntime>(
-    x: CubeTensor<R>,
-    index: CubeTensor<R>,
-) -> CubeTensor<R> {
+pub(super) fn gather_rows<R: CubeRuntime>(x: CubeTensor<R>, index: CubeTensor<R>) -> CubeTensor<R> {
     let [x, index] = [x, index].map(into_contiguous);
     let (client, width, dtype) = (x.client.clone(), last(&x), x.dtype);
     let index_dtype = index.dtype;

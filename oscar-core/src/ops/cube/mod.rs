@@ -144,9 +144,12 @@ impl<B: CubeOps> FusedOps for B {
     fn masked_softmax(scores: Tensor<B, 4>, mask: Tensor<B, 4>, scale: f64) -> Tensor<B, 4> {
         let inputs = [primitive(scores), primitive(mask)];
         let out = [like::<B>(&inputs[0])];
-        let [out] = B::run("oscar_masked_softmax", inputs, out, move |[scores, mask]| {
-            [launch::masked_softmax(scores, mask, scale as f32)]
-        });
+        let [out] = B::run(
+            "oscar_masked_softmax",
+            inputs,
+            out,
+            move |[scores, mask]| [launch::masked_softmax(scores, mask, scale as f32)],
+        );
         wrap(out)
     }
 
@@ -204,11 +207,7 @@ impl<B: CubeOps> FusedOps for B {
         ];
         let (shape, wide) = like::<B>(&inputs[0]);
         let sums = Shape::from([launch::blocks(rows), 3 * width]);
-        let outputs = [
-            (shape.clone(), wide),
-            (shape, dtype),
-            (sums, DType::F32),
-        ];
+        let outputs = [(shape.clone(), wide), (shape, dtype), (sums, DType::F32)];
         let name = "oscar_residual_norm_backward";
         let [residual, branch, sums] = B::run(name, inputs, outputs, move |inputs| {
             launch::residual_norm_backward(inputs, dropout, dtype)
@@ -249,7 +248,10 @@ impl<B: CubeOps> FusedOps for B {
         let found: Vec<f32> = wrap::<B, 3>(out).into_data().iter::<f32>().collect();
         let entries = found.chunks_exact((2 * k).max(1)).flat_map(|row| {
             let (columns, values) = row.split_at(k);
-            columns.iter().map(|column| *column as u32).zip(values.iter().copied())
+            columns
+                .iter()
+                .map(|column| *column as u32)
+                .zip(values.iter().copied())
         });
         TopK {
             k,

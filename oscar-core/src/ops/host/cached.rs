@@ -1,6 +1,8 @@
 //! Attention of a few tokens to keys and values that are kept, head by head and without a copy: at
 //! this size every operation that only rearranges costs as much as one that computes.
 
+use std::ops::Range;
+
 use burn::tensor::{Shape, Tensor};
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -8,21 +10,31 @@ use rayon::prelude::*;
 use super::element::Element;
 use super::math::{dot, exp, max, sum};
 use super::{HostBackend, dense, wrap};
-use crate::ops::cached::{KeyValue, Reading};
+use crate::ops::cached::{CaptionKeys, KeyValue, Reading};
 
 /// See `OscarBackend::read`.
 pub(in crate::ops) fn read<T: Element, H: HostBackend>(
     query: Tensor<H, 3>,
-    [shared, own]: [&KeyValue<H>; 2],
+    shared: &KeyValue<H>,
+    own: CaptionKeys<'_, H>,
     reading: &Reading<H>,
 ) -> Tensor<H, 3> {
     let ([rows, tokens, width], [images, positions, _]) = (query.dims(), shared.key.dims());
-    let [_, words, _] = own.key.dims();
+    let words = own.places.words;
     let (heads, size, keys) = (reading.heads, width / reading.heads, positions + words);
-    let [query, shared_key, shared_value, own_key, own_value] =
-        [&query, &shared.key, &shared.value, &own.key, &own.value].map(|x| dense(x.clone()));
-    let [query, shared_key, shared_value, own_key, own_value] =
-        [&query, &shared_key, &shared_value, &own_key, &own_value].map(|x| H::values::<T>(x));
+    let [query, shared_key, shared_value] =
+        [&query, &shared.key, &shared.value].map(|x| dense(x.clone()));
+    let [query, shared_key, shared_value] =
+        [&query, &shared_key, &shared_value].map(|x| H::values::<T>(x));
+    let steps = |of: fn(&KeyValue<H>) -> &Tensor<H, 3>| -> Vec<_> {
+        own.steps
+            .iter()
+            .map(|step| dense(of(step).clone()))
+            .collect()
+    };
+    let (own_keys, own_values) = (steps(|step| &step.key), steps(|step| &step.value));
+    let own_keys: Vec<&[T]> = own_keys.iter().map(|step| H::values(step)).collect();
+    let own_values: Vec<&[T]> = own_values.iter().map(|step| H::values(step)).collect();
     let mask = dense(reading.mask.clone());
     let mask = H::values::<f32>(&mask);
 
@@ -31,22 +43,17 @@ pub(in crate::ops) fn read<T: Element, H: HostBackend>(
     outputs.for_each(|(at, out)| {
         let (row, head) = (at / heads, at % heads);
         let image = row / (rows / images).max(1);
-        let part = |values, row, len| Part {
-            values,
-            start: row * len * width + head * size,
-            len,
+        let places = &own.places.host[row * words..(row + 1) * words];
+        let share = Share {
             width,
+            start: head * size,
         };
+        let of_image = image * positions..(image + 1) * positions;
         let head = Head {
-            query: part(query, row, tokens),
-            keys: [
-                part(shared_key, image, positions),
-                part(own_key, row, words),
-            ],
-            values: [
-                part(shared_value, image, positions),
-                part(own_value, row, words),
-            ],
+            query: share.of(query, row * tokens),
+            width,
+            keys: share.of_row(shared_key, of_image.clone(), &own_keys, places),
+            values: share.of_row(shared_value, of_image, &own_values, places),
             mask: &mask[row * tokens * keys..(row + 1) * tokens * keys],
             scale: reading.scale as f32,
         };
@@ -67,29 +74,70 @@ pub(in crate::ops) fn read<T: Element, H: HostBackend>(
     wrap(out)
 }
 
-/// A head's share of some positions.
+/// Which numbers of a position a head has.
 #[derive(Clone, Copy)]
-struct Part<'a, T> {
-    values: &'a [T],
-    /// Where it begins.
-    start: usize,
-    len: usize,
-    /// From one position to the next.
+struct Share {
+    /// Numbers of a position.
     width: usize,
+    /// Where the head's begin.
+    start: usize,
 }
 
-impl<'a, T: Element> Part<'a, T> {
+impl Share {
+    fn of<T>(self, values: &[T], position: usize) -> Slot<'_, T> {
+        Slot {
+            values,
+            start: position * self.width + self.start,
+        }
+    }
+
+    /// Those of an image, then those of a caption.
+    fn of_row<'a, T>(
+        self,
+        shared: &'a [T],
+        of_image: Range<usize>,
+        steps: &[&'a [T]],
+        places: &[(u32, u32)],
+    ) -> Vec<Slot<'a, T>> {
+        let of_caption = places
+            .iter()
+            .map(|&(step, at)| self.of(steps[step as usize], at as usize));
+        of_image
+            .map(|at| self.of(shared, at))
+            .chain(of_caption)
+            .collect()
+    }
+}
+
+/// A head's share of a position.
+#[derive(Clone, Copy)]
+struct Slot<'a, T> {
+    values: &'a [T],
+    start: usize,
+}
+
+impl<'a, T: Element> Slot<'a, T> {
     #[inline(always)]
-    fn position(&self, at: usize, size: usize) -> &'a [T] {
-        &self.values[self.start + at * self.width..][..size]
+    fn read(&self, size: usize) -> &'a [T] {
+        &self.values[self.start..][..size]
+    }
+
+    /// The same share, `positions` further.
+    #[inline(always)]
+    fn after(self, positions: usize, width: usize) -> Self {
+        let start = self.start + positions * width;
+        Self { start, ..self }
     }
 }
 
 /// What a head of a row reads.
 struct Head<'a, T> {
-    query: Part<'a, T>,
-    keys: [Part<'a, T>; 2],
-    values: [Part<'a, T>; 2],
+    /// Of the first token.
+    query: Slot<'a, T>,
+    /// From one token to the next.
+    width: usize,
+    keys: Vec<Slot<'a, T>>,
+    values: Vec<Slot<'a, T>>,
     mask: &'a [f32],
     scale: f32,
 }
@@ -100,35 +148,27 @@ struct Head<'a, T> {
     "x86_64+avx2+fma"
 ))]
 fn read_head<T: Element>(head: &Head<'_, T>, size: usize, out: &mut [f32]) {
-    let count = head.keys[0].len + head.keys[1].len;
+    let count = head.keys.len();
     let mut query = vec![0.0_f32; size];
     let mut scores = vec![0.0_f32; count];
     let masks = head.mask.chunks_exact(count);
     for (token, (out, mask)) in out.chunks_exact_mut(size).zip(masks).enumerate() {
-        for (wide, value) in query.iter_mut().zip(head.query.position(token, size)) {
+        let own = head.query.after(token, head.width).read(size);
+        for (wide, value) in query.iter_mut().zip(own) {
             *wide = value.wide();
         }
-        let mut at = 0;
-        for keys in &head.keys {
-            for position in 0..keys.len {
-                let score = dot(&query, keys.position(position, size));
-                scores[at] = score * head.scale + mask[at];
-                at += 1;
-            }
+        for ((score, key), mask) in scores.iter_mut().zip(&head.keys).zip(mask) {
+            *score = dot(&query, key.read(size)) * head.scale + mask;
         }
         let greatest = max(&scores);
         for score in &mut scores {
             *score = exp(*score - greatest);
         }
         let factor = 1.0 / sum(&scores);
-        let mut at = 0;
-        for values in &head.values {
-            for position in 0..values.len {
-                let share = scores[at] * factor;
-                for (out, value) in out.iter_mut().zip(values.position(position, size)) {
-                    *out += share * value.wide();
-                }
-                at += 1;
+        for (score, value) in scores.iter().zip(&head.values) {
+            let share = score * factor;
+            for (out, value) in out.iter_mut().zip(value.read(size)) {
+                *out += share * value.wide();
             }
         }
     }

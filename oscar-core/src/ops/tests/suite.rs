@@ -5,7 +5,7 @@ use burn::tensor::{Distribution, Tensor, activation, backend::Backend};
 
 use super::{DEVICE, Inner};
 use crate::ops::backend::{AdamWStep, OscarBackend, ResidualNorm};
-use crate::ops::{FusedOps, KeyValue, Reading, cached, composed, plain};
+use crate::ops::{CaptionKeys, FusedOps, KeyValue, Places, Reading, cached, composed, plain};
 
 type B = Autodiff<Inner>;
 
@@ -116,14 +116,28 @@ fn products_of_few_rows_are_products() {
 
 #[test]
 fn kept_keys_are_read_as_by_products() {
-    // Two images with three captions each.
+    // Two images with three captions each, after steps of one caption and of three.
     let (heads, size) = (3, 20);
-    for (tokens, positions, words) in [(1, 5, 1), (2, 37, 4)] {
-        let keys = |rows: usize, len: usize| KeyValue {
-            key: random([rows, len, heads * size]).inner(),
-            value: random([rows, len, heads * size]).inner(),
+    let keys = |rows: usize, len: usize| KeyValue {
+        key: random([rows, len, heads * size]).inner(),
+        value: random([rows, len, heads * size]).inner(),
+    };
+    for (tokens, positions) in [(1, 5), (2, 37)] {
+        let shared = keys(2, positions);
+        let steps = [keys(2, 2), keys(6, 1), keys(6, tokens)];
+        let words = 2 + tokens;
+        let of_row = |row: u32| {
+            let newest = (0..tokens as u32).map(move |token| (2, row * tokens as u32 + token));
+            [(0, row / 3 * 2), (1, (row + 2) % 6)]
+                .into_iter()
+                .chain(newest)
         };
-        let (shared, own) = (keys(2, positions), keys(6, words));
+        let places = (0..6).flat_map(of_row).collect();
+        let places = Places::new(words, places, [4, 6, 6 * tokens], &DEVICE);
+        let own = CaptionKeys {
+            steps: &steps,
+            places: &places,
+        };
         let query = random([6, tokens, heads * size]).inner();
         let reading = Reading {
             mask: random([6, 1, tokens, positions + words]).inner(),
@@ -131,8 +145,33 @@ fn kept_keys_are_read_as_by_products() {
             scale: 0.3,
             dropout: 0.0,
         };
-        let got = <Inner as FusedOps>::read(query.clone(), [&shared, &own], &reading);
-        let expected = cached::read(query, [&shared, &own], &reading);
+        let got = <Inner as FusedOps>::read(query.clone(), &shared, own, &reading);
+        let gathered = cached::read(query.clone(), &shared, own, &reading);
+        assert_close("what is gathered", gathered, got.clone());
+
+        // The same with what is each row's own side by side, and nothing elsewhere.
+        let side_by_side = |of: fn(&KeyValue<Inner>) -> &Tensor<Inner, 3>| {
+            let rows = (0..6).map(|row| {
+                let of_row = of_row(row).map(|(step, at)| {
+                    let step = of(&steps[step as usize]).clone();
+                    let [rows, tokens, width] = step.dims();
+                    step.reshape([1, rows * tokens, width])
+                        .narrow(1, at as usize, 1)
+                });
+                Tensor::cat(of_row.collect(), 1)
+            });
+            Tensor::cat(rows.collect(), 0)
+        };
+        let together = [KeyValue {
+            key: side_by_side(|step| &step.key),
+            value: side_by_side(|step| &step.value),
+        }];
+        let in_order = (0..6 * words as u32).map(|at| (0, at)).collect();
+        let own = CaptionKeys {
+            steps: &together,
+            places: &Places::new(words, in_order, [6 * words], &DEVICE),
+        };
+        let expected = cached::read(query, &shared, own, &reading);
         assert_close("what is read", got, expected);
     }
 }
