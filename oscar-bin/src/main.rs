@@ -80,6 +80,7 @@ fn main() -> ExitCode {
         Ok(Ending::Done) => ExitCode::SUCCESS,
         Ok(Ending::Interrupted) => ExitCode::from(130),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if processes::is_follower() && is_of_all(&error) => ExitCode::FAILURE,
         Err(error) => {
             // The whole chain: what was being done, then why it failed.
             let text = chain(&error);
@@ -107,6 +108,14 @@ fn chain(error: &anyhow::Error) -> String {
         }
     }
     text
+}
+
+/// Whether every process of a run fails with this, and the one that speaks knows more of it.
+fn is_of_all(error: &anyhow::Error) -> bool {
+    error.chain().any(|error| {
+        let error = error.downcast_ref::<oscar_train::TrainError>();
+        matches!(error, Some(oscar_train::TrainError::NonFinite { .. }))
+    })
 }
 
 /// Whoever read our output has seen enough.

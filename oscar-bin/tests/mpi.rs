@@ -111,6 +111,27 @@ fn a_process_that_is_killed_ends_the_run_after_a_checkpoint() {
     assert_same_losses(&place, "two", "one");
 }
 
+#[test]
+#[cfg_attr(not(feature = "mpi"), ignore = "needs --features oscar-bin/mpi")]
+fn a_step_that_is_not_finite_stops_all_and_is_told_once() {
+    let place = Workplace::small();
+    let diverges = [
+        "--set",
+        "optimizer.learning_rate=1e30",
+        "--set",
+        "optimizer.warmup_steps=0",
+    ];
+    let Some(mut two) = two_processes(&place, &args("two", &diverges)) else {
+        return;
+    };
+    let output = two.output().expect("mpirun starts");
+    assert!(!output.status.success());
+    let said = stderr(&output);
+    let told = said.matches("is not a finite number at step").count();
+    assert_eq!(told, 1, "{said}");
+    assert!(said.contains("runs/two/non-finite.jsonl"), "{said}");
+}
+
 fn wait_until(mut done: impl FnMut() -> bool) {
     let started = Instant::now();
     while !done() {

@@ -1,16 +1,16 @@
 //! Fused operations beside what they mean in Burn's own, at Oscar base's sizes, forward and
-//! backward, in turn: `cargo bench -p oscar-core --bench ops`.
+//! backward, in turn: `cargo bench -p oscar-core --bench ops`. With the features `tch`, `wgpu` and
+//! `cuda` on their first devices, too.
 
 #![allow(clippy::print_stdout, reason = "the table is what this program is for")]
 
 use std::time::Instant;
 
 use burn::backend::Autodiff;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Distribution, Tensor, activation};
 use burn_flex::{Flex, FlexDevice};
 use oscar_core::ops::{AdamWStep, FusedOps, OscarBackend, ResidualNorm, plain};
-
-type B = Autodiff<Flex>;
 
 const BATCH: usize = 8;
 const SEQ: usize = 85;
@@ -19,23 +19,35 @@ const HEADS: usize = 12;
 const INNER: usize = 3072;
 const ROUNDS: usize = 15;
 
-fn random<const D: usize>(shape: [usize; D]) -> Tensor<B, D> {
-    Tensor::random(shape, Distribution::Normal(0.0, 0.02), &FlexDevice).require_grad()
+fn random<B: Backend, const D: usize>(shape: [usize; D], device: &B::Device) -> Tensor<B, D> {
+    Tensor::random(shape, Distribution::Normal(0.0, 0.02), device).require_grad()
+}
+
+fn wait<B: Backend>(device: &B::Device) {
+    B::sync(device).expect("the device works");
 }
 
 /// Seconds of a forward and backward pass.
-fn pass<const D: usize>(operation: &dyn Fn() -> Tensor<B, D>) -> f64 {
+fn pass<B: AutodiffBackend, const D: usize>(
+    operation: &dyn Fn() -> Tensor<B, D>,
+    device: &B::Device,
+) -> f64 {
+    wait::<B>(device);
     let start = Instant::now();
     let _ = operation().sum().backward();
+    wait::<B>(device);
     start.elapsed().as_secs_f64()
 }
 
-fn compare<const D: usize>(
+fn compare<B: AutodiffBackend, const D: usize>(
     name: &str,
+    device: &B::Device,
     plain: &dyn Fn() -> Tensor<B, D>,
     fused: &dyn Fn() -> Tensor<B, D>,
 ) {
-    report(name, &mut || pass(plain), &mut || pass(fused));
+    report(name, &mut || pass(plain, device), &mut || {
+        pass(fused, device)
+    });
 }
 
 /// Times both in turn and prints medians and the median of the ratios.
@@ -60,32 +72,59 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn main() {
+    table::<Flex>("flex", &FlexDevice);
+    #[cfg(feature = "tch")]
+    if let Some(found) = oscar_core::devices::libtorch::devices().first() {
+        table::<burn_tch::LibTorch>(&format!("tch, {}", found.name), &found.device);
+    }
+    #[cfg(feature = "wgpu")]
+    match oscar_core::devices::vulkan::devices() {
+        Ok(found) => {
+            table::<burn_wgpu::Wgpu>(&format!("wgpu, {}", found[0].name), &found[0].device);
+        }
+        Err(missing) => println!("{missing}"),
+    }
+    #[cfg(feature = "cuda")]
+    match oscar_core::devices::cuda::devices() {
+        Ok(found) => {
+            table::<burn_cuda::Cuda>(&format!("cuda, {}", found[0].name), &found[0].device);
+        }
+        Err(missing) => println!("{missing}"),
+    }
+}
+
+fn table<I: FusedOps>(name: &str, device: &I::Device) {
     let rows = BATCH * SEQ;
-    println!(
-        "{:<28} {:>12} {:>12} {:>7}",
-        "forward and backward", "plain", "fused", "ratio"
-    );
+    println!("{name:<28} {:>12} {:>12} {:>7}", "plain", "fused", "ratio");
 
     let (x, weight, bias) = (
-        random([rows, HIDDEN]),
-        random([HIDDEN, HIDDEN]),
-        random([HIDDEN]),
+        random::<Autodiff<I>, _>([rows, HIDDEN], device),
+        random::<Autodiff<I>, _>([HIDDEN, HIDDEN], device),
+        random::<Autodiff<I>, _>([HIDDEN], device),
     );
     compare(
         "linear",
+        device,
         &|| plain::linear(x.clone(), weight.clone(), bias.clone()),
-        &|| B::linear_bias(x.clone(), weight.clone(), bias.clone()),
+        &|| Autodiff::<I>::linear_bias(x.clone(), weight.clone(), bias.clone()),
     );
 
-    let (up, up_bias) = (random([HIDDEN, INNER]), random([INNER]));
+    let (up, up_bias) = (
+        random::<Autodiff<I>, _>([HIDDEN, INNER], device),
+        random::<Autodiff<I>, _>([INNER], device),
+    );
     compare(
         "linear, GELU",
+        device,
         &|| activation::gelu(plain::linear(x.clone(), up.clone(), up_bias.clone())),
-        &|| B::linear_gelu(x.clone(), up.clone(), up_bias.clone()),
+        &|| Autodiff::<I>::linear_gelu(x.clone(), up.clone(), up_bias.clone()),
     );
 
-    let residual = random([rows, HIDDEN]);
-    let (gamma, beta) = (random([HIDDEN]), random([HIDDEN]));
+    let residual = random::<Autodiff<I>, _>([rows, HIDDEN], device);
+    let (gamma, beta) = (
+        random::<Autodiff<I>, _>([HIDDEN], device),
+        random::<Autodiff<I>, _>([HIDDEN], device),
+    );
     let norm = || ResidualNorm {
         weight: weight.clone(),
         bias: bias.clone(),
@@ -96,29 +135,36 @@ fn main() {
     };
     compare(
         "linear, dropout, residual, norm",
+        device,
         &|| plain::linear_residual_norm(x.clone(), norm(), residual.clone()),
-        &|| B::linear_residual_norm(x.clone(), norm(), residual.clone()),
+        &|| Autodiff::<I>::linear_residual_norm(x.clone(), norm(), residual.clone()),
     );
 
-    let scores = random([BATCH, HEADS, SEQ, SEQ]);
-    let mask = Tensor::<B, 4>::zeros([BATCH, 1, 1, SEQ], &FlexDevice);
+    let scores = random::<Autodiff<I>, _>([BATCH, HEADS, SEQ, SEQ], device);
+    let mask = Tensor::<Autodiff<I>, 4>::zeros([BATCH, 1, 1, SEQ], device);
     compare(
         "masked softmax, dropout",
+        device,
         &|| plain::attention_probabilities(scores.clone(), mask.clone(), 0.125, 0.1),
-        &|| B::attention_probabilities(scores.clone(), mask.clone(), 0.125, 0.1),
+        &|| Autodiff::<I>::attention_probabilities(scores.clone(), mask.clone(), 0.125, 0.1),
     );
 
-    let heads = random([BATCH, HEADS, SEQ, HIDDEN / HEADS]);
+    let heads = random::<Autodiff<I>, _>([BATCH, HEADS, SEQ, HIDDEN / HEADS], device);
     compare(
         "merge heads",
+        device,
         &|| plain::merge_heads(heads.clone()),
-        &|| B::merge_heads(heads.clone()),
+        &|| Autodiff::<I>::merge_heads(heads.clone()),
     );
 
-    adamw(HIDDEN * INNER);
+    adamw::<I>(HIDDEN * INNER, device);
+    println!();
 }
 
-fn adamw(len: usize) {
+/// A step of the optimiser on parameter, gradient and moments.
+type Update<I> = fn(AdamWStep, [Tensor<I, 1>; 4]) -> [Tensor<I, 1>; 3];
+
+fn adamw<I: FusedOps>(len: usize, device: &I::Device) {
     let step = AdamWStep {
         beta1: 0.9,
         beta2: 0.999,
@@ -126,19 +172,20 @@ fn adamw(len: usize) {
         step_size: 1e-5,
         decay: 0.999,
     };
-    type Update = fn(AdamWStep, [Tensor<Flex, 1>; 4]) -> [Tensor<Flex, 1>; 3];
-    let timed = |update: Update| {
-        let values = || Tensor::<Flex, 1>::ones([len], &FlexDevice);
+    let timed = |update: Update<I>| {
+        let values = || Tensor::<I, 1>::ones([len], device);
         let mut state = Some([values(), values(), values()]);
         let grad = values();
         move || {
             let [parameter, first, second] = state.take().expect("put back below");
+            wait::<I>(device);
             let start = Instant::now();
             state = Some(update(step, [parameter, grad.clone(), first, second]));
+            wait::<I>(device);
             start.elapsed().as_secs_f64()
         }
     };
     let mut plain = timed(|step, [p, g, m, v]| plain::adamw(step, p, g, m, v));
-    let mut fused = timed(|step, [p, g, m, v]| Flex::adamw(step, p, g, m, v));
+    let mut fused = timed(|step, [p, g, m, v]| I::adamw(step, p, g, m, v));
     report("AdamW step, 2.4 M values", &mut plain, &mut fused);
 }

@@ -79,7 +79,7 @@ pub trait OscarBackend: Backend {
     fn read(
         query: Tensor<Self, 3>,
         shared: &KeyValue<Self>,
-        own: CaptionKeys<'_, Self>,
+        own: &CaptionKeys<'_, Self>,
         reading: &Reading<Self>,
     ) -> Tensor<Self, 3> {
         cached::read(query, shared, own, reading)

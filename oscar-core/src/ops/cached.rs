@@ -16,7 +16,7 @@ pub struct KeyValue<B: Backend> {
 
 /// Keys and values of the words of captions in one layer. They stay where they were computed, step by
 /// step; captions that change places, or go on in several ways, change which of them are theirs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct CaptionKeys<'a, B: Backend> {
     /// Of each step, those of its rows and tokens.
     pub steps: &'a [KeyValue<B>],
@@ -110,7 +110,7 @@ impl<B: Backend> KeyValue<B> {
 pub(super) fn read<B: OscarBackend>(
     query: Tensor<B, 3>,
     shared: &KeyValue<B>,
-    own: CaptionKeys<'_, B>,
+    own: &CaptionKeys<'_, B>,
     reading: &Reading<B>,
 ) -> Tensor<B, 3> {
     let own = own.gather();

@@ -90,7 +90,7 @@ impl FusedOps for Flex {
     fn read(
         query: Tensor<Self, 3>,
         shared: &KeyValue<Self>,
-        own: CaptionKeys<'_, Self>,
+        own: &CaptionKeys<'_, Self>,
         reading: &Reading<Self>,
     ) -> Tensor<Self, 3> {
         host::read::<f32, Self>(query, shared, own, reading)

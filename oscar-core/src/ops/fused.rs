@@ -90,7 +90,7 @@ pub trait FusedOps: Backend {
     fn read(
         query: Tensor<Self, 3>,
         shared: &KeyValue<Self>,
-        own: CaptionKeys<'_, Self>,
+        own: &CaptionKeys<'_, Self>,
         reading: &Reading<Self>,
     ) -> Tensor<Self, 3> {
         cached::read(query, shared, own, reading)

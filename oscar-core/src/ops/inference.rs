@@ -62,7 +62,7 @@ impl<B: FusedOps> OscarBackend for B {
     fn read(
         query: Tensor<Self, 3>,
         shared: &KeyValue<Self>,
-        own: CaptionKeys<'_, Self>,
+        own: &CaptionKeys<'_, Self>,
         reading: &Reading<Self>,
     ) -> Tensor<Self, 3> {
         <B as FusedOps>::read(query, shared, own, reading)

@@ -179,7 +179,7 @@ impl FusedOps for LibTorch {
     fn read(
         query: Tensor<Self, 3>,
         shared: &KeyValue<Self>,
-        own: CaptionKeys<'_, Self>,
+        own: &CaptionKeys<'_, Self>,
         reading: &Reading<Self>,
     ) -> Tensor<Self, 3> {
         match place(&query) {

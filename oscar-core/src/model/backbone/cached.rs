@@ -211,7 +211,7 @@ impl<B: OscarBackend> Backbone<B> {
                 steps,
                 places: &places,
             };
-            let read = attention.read(hidden.clone(), &context.layers[index], own, mask);
+            let read = attention.read(hidden.clone(), &context.layers[index], &own, mask);
             hidden = layer.finish_all(read, hidden);
         }
         caption.add_words(rows, new);
@@ -302,7 +302,7 @@ impl<B: OscarBackend> SelfAttention<B> {
         &self,
         hidden: Tensor<B, 3>,
         image: &KeyValue<B>,
-        caption: CaptionKeys<'_, B>,
+        caption: &CaptionKeys<'_, B>,
         mask: Tensor<B, 4>,
     ) -> Tensor<B, 3> {
         let query = self.project(&self.query, hidden);

@@ -3,6 +3,8 @@
 //!
 //! Arrays are dense and row-major. `N` is the type of narrow tensors; all sums are f32.
 
+use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+
 use burn_cubecl::cubecl;
 use cubecl::prelude::*;
 
@@ -10,6 +12,9 @@ use cubecl::prelude::*;
 pub(super) const COLUMNS: u32 = 128;
 /// Rows of a column kernel's cube.
 pub(super) const ROWS: usize = 32;
+
+/// 1 / sqrt(2 pi)
+const DENSITY: f32 = 0.5 * FRAC_1_SQRT_2 * FRAC_2_SQRT_PI;
 
 /// How elements are dropped: [`KeyedDropout`](crate::ops::KeyedDropout) on the device.
 #[derive(CubeLaunch, CubeType, Clone, Copy)]
@@ -24,7 +29,7 @@ pub(super) struct DropKey {
 /// What becomes of element `index` of value `x`.
 #[cube]
 fn drop_one(x: f32, index: usize, dropout: &DropKey) -> f32 {
-    let mut hash = (index as u32) * 0x9e37_79b9u32 ^ dropout.key_high;
+    let mut hash = ((index as u32) * 0x9e37_79b9u32) ^ dropout.key_high;
     hash ^= hash >> 16u32;
     hash = hash * 0x85eb_ca6bu32 + dropout.key_low;
     hash ^= hash >> 13u32;
@@ -80,7 +85,7 @@ fn max_units(value: f32, shared: &mut SharedMemory<f32>, #[comptime] units: u32)
 
 #[cube]
 fn normal_cdf(x: f32) -> f32 {
-    0.5f32 + 0.5f32 * Erf::erf(x * 0.707_106_78f32)
+    0.5f32 + 0.5f32 * Erf::erf(x * FRAC_1_SQRT_2)
 }
 
 #[cube(launch_unchecked, address_type = "dynamic")]
@@ -139,8 +144,7 @@ pub(super) fn bias_gelu_backward<N: Float>(
     for row in first..end {
         let index = row * width + column;
         let x = f32::cast_from(product[index]) + bias_value;
-        // 1 / sqrt(2 pi)
-        let density = 0.398_942_28f32 * (x * x * -0.5f32).exp();
+        let density = DENSITY * (x * x * -0.5f32).exp();
         let grad = f32::cast_from(grad[index]) * (normal_cdf(x) + x * density);
         out[index] = N::cast_from(grad);
         sum += grad;
@@ -467,8 +471,7 @@ pub(super) fn top_k(
         while column < none {
             let value = x[row * width + column as usize];
             let after = value < last_value || (value == last_value && column > last_column);
-            // Not NaN.
-            let candidate = value == value && (round == 0 || after);
+            let candidate = !value.is_nan() && (round == 0 || after);
             if candidate && (best_column == none || value > best_value) {
                 best_value = value;
                 best_column = column;

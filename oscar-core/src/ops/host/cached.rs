@@ -16,7 +16,7 @@ use crate::ops::cached::{CaptionKeys, KeyValue, Reading};
 pub(in crate::ops) fn read<T: Element, H: HostBackend>(
     query: Tensor<H, 3>,
     shared: &KeyValue<H>,
-    own: CaptionKeys<'_, H>,
+    own: &CaptionKeys<'_, H>,
     reading: &Reading<H>,
 ) -> Tensor<H, 3> {
     let ([rows, tokens, width], [images, positions, _]) = (query.dims(), shared.key.dims());

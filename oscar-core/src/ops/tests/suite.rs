@@ -145,8 +145,8 @@ fn kept_keys_are_read_as_by_products() {
             scale: 0.3,
             dropout: 0.0,
         };
-        let got = <Inner as FusedOps>::read(query.clone(), &shared, own, &reading);
-        let gathered = cached::read(query.clone(), &shared, own, &reading);
+        let got = <Inner as FusedOps>::read(query.clone(), &shared, &own, &reading);
+        let gathered = cached::read(query.clone(), &shared, &own, &reading);
         assert_close("what is gathered", gathered, got.clone());
 
         // The same with what is each row's own side by side, and nothing elsewhere.
@@ -171,7 +171,7 @@ fn kept_keys_are_read_as_by_products() {
             steps: &together,
             places: &Places::new(words, in_order, [6 * words], &DEVICE),
         };
-        let expected = cached::read(query, &shared, own, &reading);
+        let expected = cached::read(query, &shared, &own, &reading);
         assert_close("what is read", got, expected);
     }
 }
