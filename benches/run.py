@@ -23,7 +23,7 @@ WORKS = ("pretrain", "vqa", "retrieval", "caption")
 # What oscar-bin tells glibc (oscar-bin/src/allocator.rs): freed memory is kept for the next step.
 KEEP_FREED_MEMORY = {
     "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 62),
     "MALLOC_TOP_PAD_": str(64 << 20),
 }
 

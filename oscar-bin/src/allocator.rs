@@ -4,15 +4,15 @@
 //! back to the system at once, and the system clears each page when it is touched again: a fifth
 //! of the time of a small model's step on the CPU.
 
-/// Tells glibc to serve large blocks from its heap and to keep up to 1 GiB of it when free.
+/// Tells glibc to serve large blocks from its heap and to keep it when free.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn keep_freed_memory() {
-    const KEEP: libc::c_int = 1 << 30;
+    const ALL: libc::c_int = -1;
     const GROW: libc::c_int = 64 << 20;
     // SAFETY: mallopt only sets numbers of the allocator; no other thread runs yet.
     unsafe {
         libc::mallopt(libc::M_MMAP_MAX, 0);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, KEEP);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, ALL);
         libc::mallopt(libc::M_TOP_PAD, GROW);
     }
 }
