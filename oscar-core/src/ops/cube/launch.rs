@@ -16,6 +16,10 @@ use crate::ops::fused::KeyedDropout;
 /// Units of a cube where each takes elements by itself.
 const UNITS: u32 = 256;
 
+/// Columns of a row that each unit of its cube has, where there are enough: units that add up what they
+/// hold wait for each other, the more often the more they are.
+const EACH: u32 = 4;
+
 /// Blocks of rows that a column kernel sums by itself.
 pub(super) fn blocks(rows: usize) -> usize {
     rows.div_ceil(ROWS)
@@ -64,7 +68,7 @@ fn row_cubes<R: CubeRuntime>(
     width: usize,
 ) -> (CubeCount, CubeDim, u32) {
     let most = UNITS.min(client.properties().hardware.max_units_per_cube);
-    let units = (width as u32).next_power_of_two().clamp(32, most);
+    let units = (width as u32 / EACH).next_power_of_two().clamp(32, most);
     let dim = CubeDim::new_1d(units);
     let count = calculate_cube_count_elemwise(client, rows * units as usize, dim);
     (count, dim, units)
