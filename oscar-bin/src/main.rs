@@ -41,6 +41,9 @@ mod train;
 use std::process::ExitCode;
 
 use clap::Parser;
+use oscar_pretraining::PretrainError;
+use oscar_train::TrainError;
+use oscar_train::finetune::FinetuneError;
 
 use cli::{Cli, Command, LogFormat};
 
@@ -112,10 +115,18 @@ fn chain(error: &anyhow::Error) -> String {
 
 /// Whether every process of a run fails with this, and the one that speaks knows more of it.
 fn is_of_all(error: &anyhow::Error) -> bool {
-    error.chain().any(|error| {
-        let error = error.downcast_ref::<oscar_train::TrainError>();
-        matches!(error, Some(oscar_train::TrainError::NonFinite { .. }))
-    })
+    let of_pretraining = match error.downcast_ref() {
+        Some(PretrainError::Train(error)) => Some(error),
+        _ => None,
+    };
+    let of_task = match error.downcast_ref() {
+        Some(FinetuneError::Train(error)) => Some(error),
+        _ => None,
+    };
+    matches!(
+        of_pretraining.or(of_task),
+        Some(TrainError::NonFinite { .. })
+    )
 }
 
 /// Whoever read our output has seen enough.
