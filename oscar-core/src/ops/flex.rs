@@ -7,7 +7,6 @@ use super::backend::{AdamWStep, RowIndex, TopK};
 use super::cached::{CaptionKeys, KeyValue, Reading};
 use super::fused::{Dropped, FusedOps, NormGrads, NormOutput, NormParts, SavedNorm};
 use super::host::{self, Element, HostBackend};
-use super::plain;
 
 impl HostBackend for Flex {
     fn is_dense(tensor: &FlexTensor) -> bool {
@@ -43,7 +42,7 @@ impl FusedOps for Flex {
     }
 
     fn draw<const D: usize>(_: [usize; D], probability: f64, _: &FlexDevice) -> Dropped<Self, D> {
-        host::draw(probability)
+        Dropped::by_key(probability)
     }
 
     fn drop_out<const D: usize>(x: Tensor<Self, D>, dropped: &Dropped<Self, D>) -> Tensor<Self, D> {
@@ -71,12 +70,7 @@ impl FusedOps for Flex {
     }
 
     fn merge_heads(x: Tensor<Self, 4>) -> Tensor<Self, 3> {
-        // Already in the order wanted, as a gradient of split heads may be.
-        let merged = x.clone().swap_dims(1, 2).into_primitive().tensor();
-        match merged.is_contiguous() {
-            true => plain::merge_heads(x),
-            false => host::merge_heads::<f32, Self>(x),
-        }
+        host::merge_heads::<f32, Self>(x)
     }
 
     fn masked_softmax(

@@ -6,6 +6,7 @@ use burn::tensor::{Tensor, activation};
 
 use super::backend::{AdamWStep, RowIndex, TopK};
 use super::cached::{self, CaptionKeys, KeyValue, Reading};
+use super::random::next_key;
 use super::{composed, plain};
 
 /// What a backend may do better than by composing Burn's operations.
@@ -168,6 +169,24 @@ pub enum Dropped<B: Backend, const D: usize> {
     Key(KeyedDropout),
     /// Those where this is 0; elsewhere it is what the others are multiplied by.
     Mask(Tensor<B, D>),
+}
+
+impl<B: Backend, const D: usize> Dropped<B, D> {
+    /// By a key from the thread's generator.
+    pub(super) fn by_key(probability: f64) -> Self {
+        match probability == 0.0 {
+            true => Self::None,
+            false => Self::Key(KeyedDropout::new(probability, next_key())),
+        }
+    }
+
+    /// The key, of a backend that draws nothing else.
+    pub(super) fn key(&self) -> KeyedDropout {
+        match self {
+            Self::Key(key) => *key,
+            Self::None | Self::Mask(_) => KeyedDropout::new(0.0, [0, 0]),
+        }
+    }
 }
 
 /// Which elements survive a dropout: a function of the key and of the element's index, so that the

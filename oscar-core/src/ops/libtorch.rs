@@ -105,7 +105,7 @@ impl FusedOps for LibTorch {
         device: &LibTorchDevice,
     ) -> Dropped<Self, D> {
         match device {
-            LibTorchDevice::Cpu => host::draw(probability),
+            LibTorchDevice::Cpu => Dropped::by_key(probability),
             device => composed::draw(shape, probability, device),
         }
     }
@@ -139,11 +139,6 @@ impl FusedOps for LibTorch {
     }
 
     fn merge_heads(x: Tensor<Self, 4>) -> Tensor<Self, 3> {
-        // Already in the order wanted, as LibTorch's attention leaves it.
-        let merged = x.clone().swap_dims(1, 2).into_primitive().tensor();
-        if Self::is_dense(&merged) {
-            return plain::merge_heads(x);
-        }
         match place(&x) {
             On::Wide => host::merge_heads::<f32, Self>(x),
             On::Narrow => host::merge_heads::<bf16, Self>(x),

@@ -15,9 +15,8 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 
 use super::backend::{AdamWStep, RowIndex, TopK};
-use super::fused::{Dropped, FusedOps, KeyedDropout, NormGrads, NormOutput, NormParts, SavedNorm};
+use super::fused::{Dropped, FusedOps, NormGrads, NormOutput, NormParts, SavedNorm};
 use super::precision::wide;
-use super::random::next_key;
 use super::{composed, plain};
 
 /// A backend that can run kernels of this crate.
@@ -83,20 +82,9 @@ fn like<B: Backend>(tensor: &FloatTensor<B>) -> (Shape, DType) {
     (tensor.shape(), tensor.dtype())
 }
 
-fn key<B: Backend, const D: usize>(dropped: &Dropped<B, D>) -> KeyedDropout {
-    match dropped {
-        Dropped::Key(key) => *key,
-        // These backends draw nothing but keys.
-        Dropped::None | Dropped::Mask(_) => KeyedDropout::new(0.0, [0, 0]),
-    }
-}
-
 impl<B: CubeOps> FusedOps for B {
     fn draw<const D: usize>(_: [usize; D], probability: f64, _: &B::Device) -> Dropped<B, D> {
-        match probability == 0.0 {
-            true => Dropped::None,
-            false => Dropped::Key(KeyedDropout::new(probability, next_key())),
-        }
+        Dropped::by_key(probability)
     }
 
     fn drop_out<const D: usize>(x: Tensor<B, D>, dropped: &Dropped<B, D>) -> Tensor<B, D> {
@@ -159,7 +147,7 @@ impl<B: CubeOps> FusedOps for B {
         scale: f64,
         dropped: &Dropped<B, 4>,
     ) -> Tensor<B, 4> {
-        let dropout = key(dropped);
+        let dropout = dropped.key();
         let inputs = [primitive(grad), primitive(probabilities)];
         let out = [like::<B>(&inputs[0])];
         let name = "oscar_masked_softmax_backward";
@@ -178,7 +166,7 @@ impl<B: CubeOps> FusedOps for B {
         residual: Tensor<B, 2>,
         parts: &NormParts<B>,
     ) -> NormOutput<B> {
-        let (epsilon, dropout) = (parts.epsilon as f32, key(&parts.dropped));
+        let (epsilon, dropout) = (parts.epsilon as f32, parts.dropped.key());
         let [rows, _] = residual.dims();
         let vectors = [&parts.bias, &parts.gamma, &parts.beta];
         let [bias, gamma, beta] = vectors.map(|vector| primitive(vector.clone()));
@@ -197,7 +185,7 @@ impl<B: CubeOps> FusedOps for B {
     }
 
     fn residual_norm_backward(grad: Tensor<B, 2>, saved: &SavedNorm<B>) -> NormGrads<B> {
-        let (dropout, dtype) = (key(&saved.dropped), saved.product_dtype);
+        let (dropout, dtype) = (saved.dropped.key(), saved.product_dtype);
         let [rows, width] = grad.dims();
         let inputs = [
             primitive(grad),

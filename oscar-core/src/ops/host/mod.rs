@@ -13,8 +13,8 @@ use burn::tensor::{DType, Shape, Tensor, TensorMetadata, TensorPrimitive};
 use rayon::prelude::*;
 
 use super::backend::AdamWStep;
-use super::fused::{Dropped, KeyedDropout, NormGrads, NormOutput, NormParts, SavedNorm};
-use super::random::next_key;
+use super::fused::{Dropped, NormGrads, NormOutput, NormParts, SavedNorm};
+use super::plain;
 pub(super) use cached::read;
 pub(super) use element::Element;
 pub(super) use few::product;
@@ -53,27 +53,11 @@ fn width<H: HostBackend>(tensor: &FloatTensor<H>) -> usize {
     tensor.shape().last().copied().unwrap_or(1)
 }
 
-/// The key of a dropout, from the thread's generator.
-pub(super) fn draw<B: Backend, const D: usize>(probability: f64) -> Dropped<B, D> {
-    match probability == 0.0 {
-        true => Dropped::None,
-        false => Dropped::Key(KeyedDropout::new(probability, next_key())),
-    }
-}
-
-fn key<B: Backend, const D: usize>(dropped: &Dropped<B, D>) -> KeyedDropout {
-    match dropped {
-        Dropped::Key(key) => *key,
-        // Host backends draw nothing but keys.
-        Dropped::None | Dropped::Mask(_) => KeyedDropout::new(0.0, [0, 0]),
-    }
-}
-
 pub(super) fn drop_out<T: Element, H: HostBackend, const D: usize>(
     x: Tensor<H, D>,
     dropped: &Dropped<H, D>,
 ) -> Tensor<H, D> {
-    let dropout = key(dropped);
+    let dropout = dropped.key();
     if !dropout.is_active() {
         return x;
     }
@@ -165,6 +149,10 @@ pub(super) fn bias_gelu_backward<T: Element, H: HostBackend>(
 }
 
 pub(super) fn merge_heads<T: Element, H: HostBackend>(x: Tensor<H, 4>) -> Tensor<H, 3> {
+    // Already in the order wanted, as a gradient of split heads or LibTorch's attention may be.
+    if H::is_dense(&x.clone().swap_dims(1, 2).into_primitive().tensor()) {
+        return plain::merge_heads(x);
+    }
     let [batch, heads, seq, size] = x.dims();
     let x = dense(x);
     let mut out = H::any::<T>(Shape::from([batch, seq, heads * size]));
@@ -245,7 +233,7 @@ pub(super) fn softmax_backward<T: Element, H: HostBackend>(
     scale: f64,
     dropped: &Dropped<H, 4>,
 ) -> Tensor<H, 4> {
-    let dropout = key(dropped);
+    let dropout = dropped.key();
     let (mut grad, probabilities) = (dense(grad), dense(probabilities));
     let width = width::<H>(&grad);
     let block = BLOCK * width;
@@ -268,7 +256,7 @@ pub(super) fn residual_norm<T: Element, H: HostBackend>(
     let [rows, width] = product.dims();
     let [product, residual] = [product, residual].map(dense);
     let [bias, gamma, beta] = [&parts.bias, &parts.gamma, &parts.beta].map(|t| dense(t.clone()));
-    let dropout = key(&parts.dropped);
+    let dropout = parts.dropped.key();
     let (mut out, mut normalized) = (
         H::any::<f32>(product.shape()),
         H::any::<f32>(product.shape()),
@@ -313,7 +301,7 @@ pub(super) fn residual_norm_backward<T: Element, H: HostBackend>(
     let [_, width] = grad.dims();
     let [grad, normalized] = [grad, saved.normalized.clone()].map(dense);
     let [inverse_std, gamma] = [&saved.inverse_std, &saved.gamma].map(|t| dense(t.clone()));
-    let dropout = key(&saved.dropped);
+    let dropout = saved.dropped.key();
     let block = BLOCK * width;
     let mut residual = H::any::<f32>(grad.shape());
     // Without dropout and in the same type both gradients are the same.
