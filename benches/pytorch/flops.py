@@ -1,4 +1,4 @@
-"""Useful floating-point operations: oscar-bin/src/bench/flops.rs in Python. Change both."""
+"""Useful floating-point operations: oscar-bin/src/commands/bench/flops.rs in Python. Change both."""
 
 MASKED_SHARE = 0.15
 

@@ -1,4 +1,4 @@
-"""How long the rows of a benchmark are: oscar-bin/src/bench/lengths.rs in Python. Change both.
+"""How long the rows of a benchmark are: oscar-bin/src/commands/bench/lengths.rs in Python. Change both.
 
 `benches/run.py` refuses to compare contenders whose rows differ.
 """

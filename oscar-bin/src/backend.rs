@@ -2,31 +2,10 @@
 
 use anyhow::{Result, bail};
 use burn::backend::Autodiff;
-use clap::ValueEnum;
 use oscar_core::devices::Found;
 use oscar_core::ops::{Precision, TrainBackend};
 
-use crate::cli::DeviceArgs;
-
-/// A backend by name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum BackendChoice {
-    /// The fastest that is compiled in and has a device
-    #[default]
-    Auto,
-    /// Pure-Rust CPU
-    #[cfg(feature = "flex")]
-    Flex,
-    /// LibTorch, CPU or CUDA
-    #[cfg(feature = "tch")]
-    Tch,
-    /// GPUs through Vulkan or Metal
-    #[cfg(feature = "wgpu")]
-    Wgpu,
-    /// NVIDIA GPUs
-    #[cfg(feature = "cuda")]
-    Cuda,
-}
+use crate::args::{BackendChoice, DeviceArgs};
 
 /// A computation that is the same on every backend.
 pub trait OnBackend {

@@ -1,27 +1,25 @@
-//! Commands and flags.
+//! The command line: all commands, and the flags that each of them has.
 
-use std::path::PathBuf;
+use anyhow::Result;
+use clap::{CommandFactory, Parser, Subcommand};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use oscar_core::ops::Precision;
-
-use crate::backend::BackendChoice;
-use crate::bench::Work;
-use crate::data_answers::AnswersArgs;
-use crate::data_check::CheckArgs;
-use crate::data_inspect::InspectArgs;
-use crate::data_regions::RegionsArgs;
-use crate::devices::DevicesArgs;
-use crate::evaluate::{EvaluateArgs, PredictArgs};
-use crate::finetune::FinetuneArgs;
-use crate::launch::RunArgs;
-use crate::miniature::TasksArgs;
-use crate::model::ModelArgs;
-use crate::probe::ProbeArgs;
-use crate::report::ReportArgs;
-use crate::runs_list::RunsArgs;
-use crate::score::ScoreArgs;
-use crate::shell::{CompletionsArgs, ManualArgs};
+use crate::args::Global;
+use crate::commands::bench::{self, BenchArgs};
+use crate::commands::completions::{self, CompletionsArgs};
+use crate::commands::data::{self, DataArgs};
+use crate::commands::devices::{self, DevicesArgs};
+use crate::commands::evaluate::{self, EvaluateArgs};
+use crate::commands::finetune::{self, FinetuneArgs};
+use crate::commands::manual::{self, ManualArgs};
+use crate::commands::model::{self, ModelArgs};
+use crate::commands::predict::{self, PredictArgs};
+use crate::commands::probe::{self, ProbeArgs};
+use crate::commands::recipes::{self, RecipesArgs};
+use crate::commands::report::{self, ReportArgs};
+use crate::commands::runs::{self, RunsArgs};
+use crate::commands::score::{self, ScoreArgs};
+use crate::commands::train::{self, TrainArgs};
+use crate::ending::Ending;
 
 /// Vision-language pre-training with object tags (Oscar, Oscar+), in Rust on Burn.
 #[derive(Debug, Parser)]
@@ -31,35 +29,6 @@ pub struct Cli {
     pub command: Command,
     #[command(flatten)]
     pub global: Global,
-}
-
-/// Flags of every command.
-#[derive(Debug, Args)]
-pub struct Global {
-    /// Say more (-v debug, -vv trace)
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub verbose: u8,
-    /// Say nothing but warnings, errors and results
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
-    pub quiet: bool,
-    /// Form of the messages on standard error
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        default_value_t,
-        value_name = "FORMAT"
-    )]
-    pub log_format: LogFormat,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people
-    #[default]
-    Text,
-    /// One JSON object a line
-    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -96,198 +65,26 @@ pub enum Command {
     Manual(ManualArgs),
 }
 
-/// Pre-trains on masked tokens and the image-text relation. Without --config it runs the
-/// quickstart: a small model on the shipped sample, in minutes on a CPU.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    oscar-bin train\n  \
-    oscar-bin train --set train.steps=2000 --name longer\n  \
-    oscar-bin train --name longer --resume\n  \
-    oscar-bin train --config oscar-base --set data.train.corpus=corpus.jsonl \\\n    \
-        --set data.train.regions=regions --init bert/model.safetensors \\\n    \
-        --init-random bert.img_embedding --init-random cls.seq_relationship")]
-pub struct TrainArgs {
-    #[command(flatten)]
-    pub run: RunArgs,
-}
-
-#[derive(Clone, Debug, Args)]
-pub struct DeviceArgs {
-    /// What computes
-    #[arg(short, long, value_enum, default_value_t, env = "OSCAR_BACKEND")]
-    pub backend: BackendChoice,
-    /// Devices of the backend, by number: one computes, several train together
-    #[arg(long, value_delimiter = ',', default_value = "0", value_name = "N,...")]
-    pub devices: Vec<usize>,
-    /// What matrices are multiplied in, f32 or bf16; the rest is always f32 [default: the recipe's,
-    /// else f32]
-    #[arg(long, value_name = "PRECISION")]
-    pub precision: Option<Precision>,
-}
-
-#[derive(Debug, Args)]
-pub struct DataArgs {
-    #[command(subcommand)]
-    pub command: DataCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum DataCommand {
-    /// Build a region store and its corpora
-    #[command(subcommand)]
-    Build(BuildCommand),
-    /// Read files whole and list what is wrong with them, line by line
-    Check(CheckArgs),
-    /// Show an image of a region store: regions and tags as tables, and drawn on its picture
-    Inspect(InspectArgs),
-    /// Make the sample that ships with the repository from the whole of NLVR v1
-    Sample(SampleArgs),
-    /// Make the start weights that ship with the sample from a run of the quickstart
-    SampleWeights(SampleWeightsArgs),
-}
-
-#[derive(Debug, Subcommand)]
-pub enum BuildCommand {
-    /// NLVR v1: described boxes and human statements from the drawings' pixels
-    Nlvr1(Nlvr1Args),
-    /// Region features that exist already: official tables, VinVL, LXMERT, .npz, .npy, .pt
-    Regions(RegionsArgs),
-    /// An answer vocabulary of what people answered
-    Answers(AnswersArgs),
-    /// A miniature of every fine-tuning task, on described boxes
-    Tasks(TasksArgs),
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  \
-    oscar-bin data build nlvr1 --images dev_images.zip --annotations dev.jsonl.gz --out data/dev")]
-pub struct Nlvr1Args {
-    /// Zip archive or directory of PNG files
-    #[arg(long, value_name = "ZIP_OR_DIR")]
-    pub images: PathBuf,
-    /// Annotations, JSON lines, plain or gzip
-    #[arg(long, value_name = "FILE")]
-    pub annotations: PathBuf,
-    /// Directory to make
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
-    /// Replace a data set that is there already
-    #[arg(long)]
-    pub overwrite: bool,
-    /// Only images whose names begin with this split's name
-    #[arg(long, value_name = "NAME")]
-    pub split: Option<String>,
-    /// Leave out the first N sentence groups
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub skip: usize,
-    /// Take at most N sentence groups
-    #[arg(long, value_name = "N")]
-    pub limit: Option<usize>,
-    /// Leave out boxes that look exactly like one of this data set (the training split)
-    #[arg(long, value_name = "DIR")]
-    pub held_out_from: Option<PathBuf>,
-    /// Print what was built as one JSON document on standard output
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct SampleArgs {
-    /// Training images: zip archive or directory
-    #[arg(long)]
-    pub train_images: PathBuf,
-    /// Their annotations
-    #[arg(long)]
-    pub train_annotations: PathBuf,
-    /// Held-out images
-    #[arg(long)]
-    pub dev_images: PathBuf,
-    /// Their annotations
-    #[arg(long)]
-    pub dev_annotations: PathBuf,
-    /// Directory to make
-    #[arg(long)]
-    pub out: PathBuf,
-    /// Replace a sample that is there already
-    #[arg(long)]
-    pub overwrite: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  \
-    oscar-bin data sample-weights --from runs/quickstart/best --out datasets/sample/weights")]
-pub struct SampleWeightsArgs {
-    /// The `best` directory of the run
-    #[arg(long, value_name = "DIR")]
-    pub from: PathBuf,
-    /// Directory to make
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
-    /// Replace weights that are there already
-    #[arg(long)]
-    pub overwrite: bool,
-}
-
-/// Measures how fast the device trains, scores and captions, on made-up data: pre-training and VQA
-/// steps, pairs of image and caption, captions by beam search.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    oscar-bin bench\n  \
-    oscar-bin bench --work pretrain,vqa,retrieval,caption --lengths real\n  \
-    oscar-bin bench --batch-size 1,2,4,8 --text 20 --regions 37 --json")]
-pub struct BenchArgs {
-    /// What to measure
-    #[arg(
-        long,
-        value_enum,
-        value_delimiter = ',',
-        default_value = "pretrain",
-        value_name = "WORK,..."
-    )]
-    pub work: Vec<Work>,
-    /// Size of the model: tiny, base or large
-    #[arg(long, default_value = "base")]
-    pub preset: String,
-    /// Examples, pairs or images at once; a list measures each
-    #[arg(long, value_delimiter = ',', default_value = "8", value_name = "N,...")]
-    pub batch_size: Vec<usize>,
-    /// Whether all rows are alike, or as long as those of real data
-    #[arg(long, value_enum, default_value_t)]
-    pub lengths: LengthsChoice,
-    /// Text positions of rows that are all alike [default: 35; captions: 30 of tags]
-    #[arg(long, value_name = "N")]
-    pub text: Option<usize>,
-    /// Regions of rows that are all alike [default: 50]
-    #[arg(long, value_name = "N")]
-    pub regions: Option<usize>,
-    /// Timed steps
-    #[arg(long, default_value_t = 5, value_name = "N")]
-    pub steps: usize,
-    /// Steps before the timed ones
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub warmup: usize,
-    /// Train as with train.gradient_checkpointing = true
-    #[arg(long)]
-    pub gradient_checkpointing: bool,
-    #[command(flatten)]
-    pub device: DeviceArgs,
-    /// Print the results as one JSON document on standard output
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// How long the rows of a benchmark are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LengthsChoice {
-    /// All of --text and --regions
-    #[default]
-    Fixed,
-    /// As COCO, VQA and Visual Genome have them
-    Real,
-}
-
-#[derive(Debug, Args)]
-pub struct RecipesArgs {
-    /// Recipe to print
-    pub name: Option<String>,
+impl Cli {
+    /// Runs the command.
+    pub fn run(&self) -> Result<Ending> {
+        let global = &self.global;
+        match &self.command {
+            Command::Train(args) => train::run(global, args),
+            Command::Probe(args) => probe::run(global, args),
+            Command::Finetune(args) => finetune::run(global, args),
+            Command::Evaluate(args) => evaluate::run(global, args),
+            Command::Predict(args) => predict::run(args),
+            Command::Score(args) => score::run(args),
+            Command::Data(args) => data::run(global, args),
+            Command::Model(args) => model::run(args),
+            Command::Devices(args) => devices::run(args),
+            Command::Bench(args) => bench::run(args),
+            Command::Recipes(args) => recipes::run(args),
+            Command::Report(args) => report::run(global, args),
+            Command::Runs(args) => runs::run(args),
+            Command::Completions(args) => completions::run(args, Self::command()),
+            Command::Manual(args) => manual::run(args, Self::command()),
+        }
+    }
 }

@@ -10,7 +10,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
-use crate::cli::{Global, LogFormat};
+use crate::args::{Global, LogFormat};
 
 /// Where messages go instead of standard error.
 static FILE: Mutex<Option<File>> = Mutex::new(None);

@@ -1,0 +1,271 @@
+//! `oscar-bin bench`: how fast the device trains, scores and captions, through the code that a run
+//! uses, on made-up data of given lengths.
+
+mod caption;
+mod device;
+mod flops;
+mod lengths;
+mod memory;
+mod pretrain;
+mod report;
+mod retrieval;
+mod synthetic;
+mod training;
+mod vqa;
+
+use std::io::Write;
+
+use anyhow::{Context, Result, ensure};
+use burn::tensor::backend::AutodiffBackend;
+use clap::{Args, ValueEnum};
+use oscar_core::config::ModelConfig;
+use oscar_core::ops::{Precision, TrainBackend};
+use oscar_train::peak_memory;
+
+use crate::args::DeviceArgs;
+use crate::backend::{OnBackend, dispatch};
+use crate::ending::Ending;
+
+use lengths::{Lengths, Row};
+use report::{Measured, Report, Run};
+
+/// Text positions, tags and regions of rows that are all alike: where pre-training cuts.
+const TEXT: usize = 35;
+const TAGS: usize = 30;
+const REGIONS: usize = 50;
+
+/// Measures how fast the device trains, scores and captions, on made-up data: pre-training and VQA
+/// steps, pairs of image and caption, captions by beam search.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    oscar-bin bench\n  \
+    oscar-bin bench --work pretrain,vqa,retrieval,caption --lengths real\n  \
+    oscar-bin bench --batch-size 1,2,4,8 --text 20 --regions 37 --json")]
+pub struct BenchArgs {
+    /// What to measure
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "pretrain",
+        value_name = "WORK,..."
+    )]
+    pub work: Vec<Work>,
+    /// Size of the model: tiny, base or large
+    #[arg(long, default_value = "base")]
+    pub preset: String,
+    /// Examples, pairs or images at once; a list measures each
+    #[arg(long, value_delimiter = ',', default_value = "8", value_name = "N,...")]
+    pub batch_size: Vec<usize>,
+    /// Whether all rows are alike, or as long as those of real data
+    #[arg(long, value_enum, default_value_t)]
+    pub lengths: LengthsChoice,
+    /// Text positions of rows that are all alike [default: 35; captions: 30 of tags]
+    #[arg(long, value_name = "N")]
+    pub text: Option<usize>,
+    /// Regions of rows that are all alike [default: 50]
+    #[arg(long, value_name = "N")]
+    pub regions: Option<usize>,
+    /// Timed steps
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub steps: usize,
+    /// Steps before the timed ones
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub warmup: usize,
+    /// Train as with train.gradient_checkpointing = true
+    #[arg(long)]
+    pub gradient_checkpointing: bool,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Print the results as one JSON document on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How long the rows of a benchmark are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LengthsChoice {
+    /// All of --text and --regions
+    #[default]
+    Fixed,
+    /// As COCO, VQA and Visual Genome have them
+    Real,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Work {
+    /// Training steps of masked tokens and relation
+    Pretrain,
+    /// Training steps of VQA: 3,129 answers, binary cross entropy
+    Vqa,
+    /// Scoring pairs of image and caption
+    Retrieval,
+    /// Captions by beam search: 5 beams, 20 tokens
+    Caption,
+}
+
+impl Work {
+    /// As it is written on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pretrain => "pretrain",
+            Self::Vqa => "vqa",
+            Self::Retrieval => "retrieval",
+            Self::Caption => "caption",
+        }
+    }
+}
+
+/// One measurement.
+#[derive(Clone, Debug)]
+struct Plan {
+    model: ModelConfig,
+    lengths: Lengths,
+    batch_size: usize,
+    warmup: usize,
+    steps: usize,
+    seed: u64,
+    gradient_checkpointing: bool,
+}
+
+impl Plan {
+    /// Rows of all steps.
+    fn rows(&self) -> usize {
+        (self.warmup + self.steps) * self.batch_size
+    }
+
+    /// The sum of a number over the rows of each step.
+    fn per_step(&self, rows: &[Row], of: impl Fn(&Row) -> f64) -> Vec<f64> {
+        let batches = rows.chunks(self.batch_size);
+        batches.map(|batch| batch.iter().map(&of).sum()).collect()
+    }
+}
+
+/// Measures and prints.
+///
+/// # Errors
+///
+/// If a flag's value is out of range or the device fails.
+pub fn run(args: &BenchArgs) -> Result<Ending> {
+    let bench = Bench::new(args)?;
+    let report = dispatch(&args.device, bench)?;
+    let mut out = std::io::stdout().lock();
+    match args.json {
+        true => writeln!(out, "{:#}", report.json())?,
+        false => report.print(&mut out)?,
+    }
+    Ok(Ending::Done)
+}
+
+struct Bench {
+    preset: String,
+    gradient_checkpointing: bool,
+    plans: Vec<(Work, Plan)>,
+}
+
+impl Bench {
+    fn new(args: &BenchArgs) -> Result<Self> {
+        let model = ModelConfig::preset(&args.preset)
+            .with_context(|| format!("--preset {:?}: must be tiny, base or large", args.preset))?;
+        ensure!(args.steps > 0, "--steps must be at least 1");
+        for batch_size in &args.batch_size {
+            ensure!(*batch_size > 0, "--batch-size must be at least 1");
+        }
+        let mut plans = Vec::new();
+        for work in &args.work {
+            let lengths = match args.lengths {
+                LengthsChoice::Real => real(args)?,
+                LengthsChoice::Fixed => fixed(*work, args, &model)?,
+            };
+            let plan = |batch_size: &usize| Plan {
+                model: model.clone(),
+                lengths,
+                batch_size: *batch_size,
+                warmup: args.warmup,
+                steps: args.steps,
+                seed: 42,
+                gradient_checkpointing: args.gradient_checkpointing,
+            };
+            plans.extend(args.batch_size.iter().map(|size| (*work, plan(size))));
+        }
+        Ok(Self {
+            preset: args.preset.clone(),
+            gradient_checkpointing: args.gradient_checkpointing,
+            plans,
+        })
+    }
+}
+
+/// Lengths of real data.
+fn real(args: &BenchArgs) -> Result<Lengths> {
+    for (flag, value) in [("--text", args.text), ("--regions", args.regions)] {
+        ensure!(
+            value.is_none(),
+            "{flag} is for rows that are all alike: leave it or --lengths real out"
+        );
+    }
+    Ok(Lengths::Real)
+}
+
+/// Lengths of rows that are all alike.
+fn fixed(work: Work, args: &BenchArgs, model: &ModelConfig) -> Result<Lengths> {
+    let (before, default) = match work {
+        Work::Caption => (caption::CAPTION_LENGTH, TAGS),
+        _ => (0, TEXT),
+    };
+    let text = args.text.unwrap_or(default);
+    let most = model.max_position_embeddings - before;
+    ensure!(
+        (5..=most).contains(&text),
+        "--text {text}: must be from 5 to {most} for {}",
+        work.name()
+    );
+    let regions = args.regions.unwrap_or(REGIONS);
+    ensure!(regions > 0, "--regions must be at least 1");
+    Ok(Lengths::Fixed { text, regions })
+}
+
+impl OnBackend for Bench {
+    type Output = Report;
+
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Report> {
+        type Inner<B> = <B as AutodiffBackend>::InnerBackend;
+        let peak_flops = device::peak_flops::<Inner<B>>(&device)?;
+        let mut results = Vec::with_capacity(self.plans.len());
+        for (work, plan) in &self.plans {
+            tracing::info!("{}, batch {}", work.name(), plan.batch_size);
+            memory::forget_peak();
+            B::seed(&device, plan.seed);
+            let run: Run = match work {
+                Work::Pretrain => pretrain::run::<B>(plan, &device)?,
+                Work::Vqa => vqa::run::<B>(plan, &device)?,
+                Work::Retrieval => retrieval::run::<Inner<B>>(plan, &device)?,
+                Work::Caption => caption::run::<Inner<B>>(plan, &device)?,
+            };
+            let peak_memory = peak_memory();
+            let optimizer_floor = match work {
+                Work::Pretrain | Work::Vqa => {
+                    Some(device::adamw_floor::<Inner<B>>(run.parameters, &device)?)
+                }
+                Work::Retrieval | Work::Caption => None,
+            };
+            results.push(Measured {
+                work: *work,
+                batch_size: plan.batch_size,
+                run,
+                peak_memory,
+                optimizer_floor,
+            });
+        }
+        Ok(Report {
+            preset: self.preset,
+            device: device::name::<Inner<B>>(&device),
+            backend: <Inner<B> as burn::tensor::backend::Backend>::name(&device),
+            dtype: Precision::current().name(),
+            gradient_checkpointing: self.gradient_checkpointing,
+            peak_flops,
+            results,
+        })
+    }
+}

@@ -1,0 +1,177 @@
+//! `oscar-bin evaluate`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Result, anyhow, bail};
+use clap::Args;
+use oscar_core::ops::TrainBackend;
+use oscar_train::finetune::{
+    AnyTask, EvaluateOptions, Evaluation, Role, Split, open_checkpoint, write_predictions,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::args::{DeviceArgs, Global};
+use crate::backend::{OnBackend, dispatch};
+use crate::config;
+use crate::ending::Ending;
+use crate::output;
+use crate::tasks::{OnTask, on_task};
+
+/// Scores fine-tuned weights on a data set, as the official evaluators do.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    oscar-bin evaluate --task nlvr2 --checkpoint runs/nlvr2-mini/best \\\n    \
+        --data test.json --store regions --out predictions")]
+pub struct EvaluateArgs {
+    /// The task
+    #[arg(short, long)]
+    pub task: String,
+    /// The `best` or `last` directory of a fine-tuning run
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint: PathBuf,
+    /// Annotations
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// People's answers to the questions in --data, where they are published in a file of their own
+    #[arg(long, value_name = "FILE")]
+    pub annotations: Option<PathBuf>,
+    /// Region store with the images they name; without one the texts alone are read
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Show the model another image than the one that is asked about, drawn by SEED: what it still
+    /// gets right it did not take from the image
+    #[arg(long, value_name = "SEED", requires = "store")]
+    pub swap_images: Option<u64>,
+    /// Override a key of the data (data.KEY) or of the task (task.KEY); may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// Where the prediction file is written
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Where a scoring that takes hours keeps what is done, so that a killed one goes on when it is
+    /// started again [default: OUT/cache]
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Examples per batch
+    #[arg(long, default_value_t = 64)]
+    pub batch_size: usize,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Print the scores as one JSON document on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Scores a data set.
+pub fn run(global: &Global, args: &EvaluateArgs) -> Result<Ending> {
+    on_task(&args.task, Evaluate { global, args })
+}
+
+struct Evaluate<'a> {
+    global: &'a Global,
+    args: &'a EvaluateArgs,
+}
+
+impl OnTask for Evaluate<'_> {
+    type Output = Ending;
+
+    fn run<T: AnyTask>(self) -> Result<Ending> {
+        let Self { global, args } = self;
+        let computation = Scoring::<T> {
+            args,
+            scored: output::bar(global),
+            task: std::marker::PhantomData,
+        };
+        let evaluation = dispatch(&args.device, computation)?;
+        let predictions = match &args.out {
+            None => None,
+            Some(out) => write_predictions(out, T::NAME, &evaluation)?,
+        };
+        let mut out = std::io::stdout().lock();
+        match args.json {
+            true => {
+                let mut document = output::json(&evaluation);
+                document["task"] = json!(T::NAME);
+                document["predictions"] = json!(predictions);
+                writeln!(out, "{document:#}")?;
+            }
+            false => {
+                output::print(&mut out, &evaluation)?;
+                if let Some(predictions) = predictions {
+                    writeln!(out, "Predictions: {}", predictions.display())?;
+                }
+            }
+        }
+        Ok(Ending::Done)
+    }
+}
+
+struct Scoring<'a, T> {
+    args: &'a EvaluateArgs,
+    scored: Box<dyn Fn(usize, usize) + Send + Sync>,
+    task: std::marker::PhantomData<T>,
+}
+
+/// What `--set` may change.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "T: AnyTask")]
+struct Scored<T: AnyTask> {
+    data: T::Split,
+    task: T,
+}
+
+impl<T: AnyTask> OnBackend for Scoring<'_, T> {
+    type Output = Evaluation;
+
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Evaluation> {
+        let args = self.args;
+        let checkpoint = open_checkpoint::<T>(&args.checkpoint)?;
+        let mut store = args.store.clone().unwrap_or_default();
+        if let Some(seed) = args.swap_images {
+            store.as_mut_os_string().push(format!("?swap={seed}"));
+        }
+        let mut split = T::Split::new(args.data.clone(), store);
+        if let Some(annotations) = &args.annotations
+            && !split.add_annotations(annotations.clone())
+        {
+            bail!(
+                "--annotations: the data of {} is one file; give --data alone",
+                T::NAME
+            );
+        }
+        let Scored { data, task } = config::overridden(
+            Scored {
+                data: split,
+                task: checkpoint.task.clone(),
+            },
+            &args.sets,
+        )?;
+        let data = task
+            .open(&data, Role::Evaluate, &checkpoint.encoder)
+            .map_err(|error| anyhow!(error))?;
+        require_dim(T::size(&data).1, checkpoint.model.img_feature_dim)?;
+        let in_out = args.out.as_ref().map(|out| out.join("cache"));
+        let options = EvaluateOptions {
+            encoder: &checkpoint.encoder,
+            batch_size: args.batch_size.max(1),
+            progress: &|done, total| (self.scored)(done, total),
+            model: &checkpoint.model,
+            cache: args.cache.as_deref().or(in_out.as_deref()),
+        };
+        task.judge::<B::InnerBackend>(&checkpoint, &data, &options, &device)
+            .map_err(|error| anyhow!(error))
+    }
+}
+
+/// Texts alone, of dimension 0, suit any model.
+pub fn require_dim(found: usize, expected: usize) -> Result<()> {
+    match found == 0 || found == expected {
+        true => Ok(()),
+        false => bail!(
+            "the regions have {found} values, the model reads {expected}: \
+             it was trained on other features"
+        ),
+    }
+}

@@ -1,0 +1,46 @@
+//! `oscar-bin manual`: manual pages.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Args, Command};
+use clap_mangen::Man;
+use oscar_train::write_file;
+
+use crate::ending::Ending;
+
+/// Prints the manual page of the program, or writes one for it and for each of its commands.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    oscar-bin manual | man -l -\n  \
+    oscar-bin manual ~/.local/share/man/man1")]
+pub struct ManualArgs {
+    /// Where the pages are written; without it the program's is printed
+    #[arg(value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+}
+
+/// Prints a page, or writes them all.
+pub fn run(args: &ManualArgs, command: Command) -> Result<Ending> {
+    let mut command = command.disable_help_subcommand(true);
+    command.build();
+    let mut out = std::io::stdout().lock();
+    let Some(directory) = &args.directory else {
+        Man::new(command).render(&mut out)?;
+        return Ok(Ending::Done);
+    };
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("cannot create {}", directory.display()))?;
+    let mut commands = vec![command];
+    while let Some(command) = commands.pop() {
+        commands.extend(command.get_subcommands().cloned());
+        let page = Man::new(command);
+        let mut text = Vec::new();
+        page.render(&mut text)?;
+        let path = directory.join(page.get_filename());
+        write_file(&path, &text)?;
+        writeln!(out, "{}", path.display())?;
+    }
+    Ok(Ending::Done)
+}

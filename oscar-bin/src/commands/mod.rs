@@ -1,0 +1,17 @@
+//! The commands, each with its arguments.
+
+pub mod bench;
+pub mod completions;
+pub mod data;
+pub mod devices;
+pub mod evaluate;
+pub mod finetune;
+pub mod manual;
+pub mod model;
+pub mod predict;
+pub mod probe;
+pub mod recipes;
+pub mod report;
+pub mod runs;
+pub mod score;
+pub mod train;

@@ -1,0 +1,102 @@
+//! `oscar-bin model import`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use oscar_core::checkpoint::{self, ImportOptions, Imported, TrainingArgs};
+
+use super::summary::print_summary;
+use crate::output::print_json;
+
+/// Writes DIR/model.safetensors, DIR/config.json and, if it lies beside the weights, vocab.txt.
+///
+/// Files of PyTorch are read without executing anything in them. Names become the official ones:
+/// those of the captioning code of 2020, of HuggingFace and of DataParallel are known. The
+/// configuration is held against the weights; what it lacks is filled in from them.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    oscar-bin model import checkpoints/base-vg-labels/ep_67_588997 --out models/oscar-base\n  \
+    oscar-bin model import pytorch_model.bin --model-config config.json --out models/bert")]
+pub struct ImportArgs {
+    /// Weights: a PyTorch or safetensors file, or a directory with one
+    #[arg(value_name = "SRC")]
+    pub source: PathBuf,
+    /// Directory to write
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Configuration of the model [default: config.json beside the weights]
+    #[arg(long, value_name = "FILE")]
+    pub model_config: Option<PathBuf>,
+    /// Replace a model that is in DIR already
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Print what was done as one JSON document on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Imports the checkpoint and prints what was done.
+pub fn run(args: &ImportArgs) -> Result<()> {
+    let options = ImportOptions {
+        model_config: args.model_config.clone(),
+        overwrite: args.overwrite,
+    };
+    let imported = checkpoint::import(&args.source, &args.out, &options)
+        .with_context(|| format!("cannot import {}", args.source.display()))?;
+    match args.json {
+        true => print_json(&serde_json::to_value(&imported)?),
+        false => print_import(&imported),
+    }
+}
+
+fn print_import(imported: &Imported) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    let source = &imported.source;
+    writeln!(out, "{}", source.file.display())?;
+    print_summary(&mut out, source)?;
+    for (key, value) in &imported.filled {
+        writeln!(
+            out,
+            "{} lacked {key}; {value} is filled in from the weights",
+            imported.config.display()
+        )?;
+    }
+    if let Some(settings) = &imported.training_args {
+        writeln!(out, "{}: {}", settings.file.display(), told(settings))?;
+    }
+    for note in &imported.notes {
+        writeln!(out, "note: {note}")?;
+    }
+    let vocab = if imported.vocab { ", vocab.txt" } else { "" };
+    writeln!(
+        out,
+        "{}: model.safetensors, config.json{vocab}",
+        imported.directory.display()
+    )?;
+    Ok(())
+}
+
+/// The settings that matter to a reader of the model, and how many others there are.
+fn told(settings: &TrainingArgs) -> String {
+    const TOLD: [&str; 9] = [
+        "do_lower_case",
+        "model_name_or_path",
+        "max_seq_length",
+        "max_img_seq_length",
+        "learning_rate",
+        "num_train_epochs",
+        "scst",
+        "loss_type",
+        "seed",
+    ];
+    let shown: Vec<_> = TOLD
+        .iter()
+        .filter_map(|key| Some(format!("{key} = {}", settings.fields.get(*key)?)))
+        .collect();
+    match settings.fields.len() - shown.len() {
+        0 => shown.join(", "),
+        others => format!("{} ({others} others with --json)", shown.join(", ")),
+    }
+}

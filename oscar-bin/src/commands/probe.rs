@@ -1,0 +1,120 @@
+//! `oscar-bin probe`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Args;
+use oscar_core::ops::TrainBackend;
+use oscar_pretraining::{PretrainConfig, Probed, Share, probe};
+use serde_json::json;
+
+use crate::args::{DeviceArgs, Global};
+use crate::backend::{OnBackend, dispatch};
+use crate::config::{self, Source, sample};
+use crate::ending::Ending;
+use crate::output;
+use crate::run_dir::CONFIG_FILE;
+
+/// Measures what a pre-trained run reads from images: masked words beside the image's own regions
+/// and tags, and beside another image's.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    oscar-bin probe runs/quickstart\n  \
+    oscar-bin probe runs/quickstart --every --json\n  \
+    oscar-bin probe runs/quickstart --set data.validation.corpus=test.jsonl \\\n    \
+        --set data.validation.regions=test/regions")]
+pub struct ProbeArgs {
+    /// The run
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Measure every checkpoint that the run kept (see train.keep_checkpoints), not the last
+    /// weights alone
+    #[arg(long)]
+    pub every: bool,
+    /// Override a key of the run's configuration; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Print the results as one JSON document on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Measures, and prints a table.
+pub fn run(global: &Global, args: &ProbeArgs) -> Result<Ending> {
+    let config = args.run.join(CONFIG_FILE);
+    if !config.exists() {
+        bail!(
+            "{} is no run of `oscar-bin train`: it has no {CONFIG_FILE}",
+            args.run.display()
+        );
+    }
+    let mut recipe: PretrainConfig = config::resolve(&Source::file(&config)?, &args.sets)?;
+    recipe
+        .validate()
+        .context("the configuration cannot be used")?;
+    let runs = args.run.parent().unwrap_or(Path::new("."));
+    sample::provide(&mut recipe, runs)?;
+    let probed = dispatch(
+        &args.device,
+        Probe {
+            recipe,
+            args,
+            bar: output::bar(global),
+        },
+    )?;
+    let mut out = std::io::stdout().lock();
+    match args.json {
+        true => {
+            let document = json!({"run": args.run, "checkpoints": probed});
+            writeln!(out, "{document:#}")?;
+        }
+        false => print(&mut out, &probed)?,
+    }
+    Ok(Ending::Done)
+}
+
+struct Probe<'a> {
+    recipe: PretrainConfig,
+    args: &'a ProbeArgs,
+    bar: Box<dyn Fn(usize, usize) + Send + Sync>,
+}
+
+impl OnBackend for Probe<'_> {
+    type Output = Vec<Probed>;
+
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Vec<Probed>> {
+        let Self { recipe, args, bar } = self;
+        probe::<B::InnerBackend>(&recipe, &args.run, args.every, &*bar, &device)
+            .map_err(|error| anyhow!(error))
+    }
+}
+
+fn print(out: &mut dyn Write, probed: &[Probed]) -> Result<()> {
+    for probed in probed {
+        writeln!(
+            out,
+            "Step {}: masked words read from the image ({} words of {} captions)",
+            probed.step, probed.own_image.of, probed.own_image.groups
+        )?;
+        let mut line = |name: &str, share: Option<Share>| match share {
+            None => Ok(()),
+            Some(Share {
+                share,
+                interval: [low, high],
+                ..
+            }) => writeln!(out, "  {name:<40} {share:.3}  [{low:.3}, {high:.3}]"),
+        };
+        line("own regions and tags", Some(probed.own_image))?;
+        line("another image's", Some(probed.other_image))?;
+        line("another image's regions, own tags", probed.other_regions)?;
+        line("own regions, another image's tags", probed.other_tags)?;
+        line(
+            "matched and polluted pairs told apart",
+            Some(probed.relation),
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! Held-out examples as the weights of a run see them.
+
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use oscar_core::ops::TrainBackend;
+use oscar_pretraining::{PretrainConfig, exhibit};
+use oscar_train::exhibit::{Choice, Exhibit};
+use oscar_train::finetune::{AnyTask, FinetuneConfig, Role, Split, open_checkpoint};
+
+use crate::args::DeviceArgs;
+use crate::backend::{OnBackend, dispatch};
+use crate::config::{self, Configuration, sample};
+use crate::run_dir::CONFIG_FILE;
+use crate::tasks::{OnTask, on_task};
+
+/// What `task.json` calls pre-training.
+pub const PRETRAINING: &str = "pretraining";
+
+/// What to take examples from.
+pub struct Source<'a> {
+    pub run: &'a Path,
+    pub weights: &'a Path,
+    pub choice: Choice,
+    pub quiet: bool,
+}
+
+/// Examples, and where their images may be.
+pub struct Samples {
+    pub exhibits: Vec<Exhibit>,
+    pub stores: Vec<PathBuf>,
+}
+
+/// Runs the weights over examples of the run's validation data.
+pub fn take(task: &str, source: &Source<'_>, device: &DeviceArgs) -> Result<Samples> {
+    let bar = indicatif::ProgressBar::new_spinner().with_message("looking at held-out examples");
+    match source.quiet {
+        true => bar.set_draw_target(indicatif::ProgressDrawTarget::hidden()),
+        false => bar.enable_steady_tick(std::time::Duration::from_millis(200)),
+    }
+    let taken = match task {
+        PRETRAINING => {
+            let mut recipe: PretrainConfig = resolved(source)?;
+            let stores = recipe.data_paths().into_iter().map(|path| path.clone());
+            let stores = stores.collect();
+            let exhibits = dispatch(device, Pretraining { recipe, source })?;
+            Ok(Samples { exhibits, stores })
+        }
+        task => on_task(task, Finetuning { source, device }),
+    };
+    bar.finish_and_clear();
+    taken
+}
+
+/// The run's configuration, with the sample where it lies.
+fn resolved<C: Configuration>(source: &Source<'_>) -> Result<C> {
+    let file = source.run.join(CONFIG_FILE);
+    let mut recipe: C = config::resolve(&config::Source::file(&file)?, &[])?;
+    recipe
+        .validate()
+        .context("the configuration cannot be used")?;
+    let runs = source.run.parent().filter(|parent| parent.is_dir());
+    sample::provide(&mut recipe, runs.unwrap_or(Path::new(".")))?;
+    Ok(recipe)
+}
+
+struct Pretraining<'a> {
+    recipe: PretrainConfig,
+    source: &'a Source<'a>,
+}
+
+impl OnBackend for Pretraining<'_> {
+    type Output = Vec<Exhibit>;
+
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Vec<Exhibit>> {
+        let Source {
+            weights, choice, ..
+        } = self.source;
+        exhibit::<B::InnerBackend>(&self.recipe, weights, choice, &device)
+            .map_err(|error| anyhow!(error))
+    }
+}
+
+struct Finetuning<'a> {
+    source: &'a Source<'a>,
+    device: &'a DeviceArgs,
+}
+
+impl OnTask for Finetuning<'_> {
+    type Output = Samples;
+
+    fn run<T: AnyTask>(self) -> Result<Samples> {
+        let recipe: FinetuneConfig<T> = resolved(self.source)?;
+        let validation = recipe.data.validation;
+        let mut split = validation.context("data.validation is not set: no examples to show")?;
+        let stores = split.paths().into_iter().map(|path| path.clone());
+        let stores = stores.collect();
+        let looking = Looking::<T> {
+            split,
+            source: self.source,
+            task: PhantomData,
+        };
+        let exhibits = dispatch(self.device, looking)?;
+        Ok(Samples { exhibits, stores })
+    }
+}
+
+struct Looking<'a, T: AnyTask> {
+    split: T::Split,
+    source: &'a Source<'a>,
+    task: PhantomData<T>,
+}
+
+impl<T: AnyTask> OnBackend for Looking<'_, T> {
+    type Output = Vec<Exhibit>;
+
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Vec<Exhibit>> {
+        let checkpoint = open_checkpoint::<T>(self.source.weights)?;
+        let encoder = &checkpoint.encoder;
+        let data = checkpoint.task.open(&self.split, Role::Validate, encoder);
+        let data = data.map_err(|error| anyhow!(error).context("data.validation"))?;
+        T::exhibit::<B::InnerBackend>(&checkpoint, &data, &self.source.choice, &device)
+            .map_err(|error| anyhow!(error))
+    }
+}

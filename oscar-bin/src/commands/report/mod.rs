@@ -1,0 +1,158 @@
+//! `oscar-bin report`: one self-contained HTML page of a run.
+//!
+//! ```text
+//! facts, metrics.jsonl, config.toml ─┐
+//! best weights ─ exhibits ───────────┼─▶ Report ─ page ─▶ report.html
+//! region stores, pictures ───────────┘
+//! ```
+
+mod collect;
+mod curves;
+mod differences;
+mod example;
+mod gallery;
+mod map;
+mod page;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use oscar_train::exhibit::Choice;
+use oscar_train::write_file;
+use serde_json::json;
+
+use self::gallery::Gallery;
+use self::page::Report;
+use crate::args::{DeviceArgs, Global};
+use crate::ending::Ending;
+use crate::run_dir::Facts;
+
+/// The page in a run directory.
+const PAGE: &str = "report.html";
+
+/// Answers and guesses shown of an example.
+const TOP: usize = 5;
+
+/// Writes one self-contained HTML page of a run: curves, configuration and what differs from the
+/// recipe, speed, and held-out examples as the best weights see them: pictures with regions and
+/// tags, words, guesses, attention.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    oscar-bin report runs/quickstart\n  \
+    oscar-bin report runs/vqa-mini --examples 24 --out vqa.html\n  \
+    oscar-bin report runs/mine --images coco/val2014\n  \
+    oscar-bin report runs/mine --examples 0      # without running the model")]
+pub struct ReportArgs {
+    /// The run
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Where to write the page [default: RUN/report.html]
+    #[arg(short, long, value_name = "FILE.html")]
+    pub out: Option<PathBuf>,
+    /// Held-out examples to show; 0 leaves out all that takes the model
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    pub examples: usize,
+    /// Held-out examples whose words and regions are put on the map
+    #[arg(long, default_value_t = 200, value_name = "N")]
+    pub mapped: usize,
+    /// Where pictures are: a directory, a zip archive, or a table of key and base64 [default: found
+    /// where the data set says that pictures are]
+    #[arg(long, value_name = "DIR_OR_ZIP")]
+    pub images: Option<PathBuf>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Print what was written as one JSON document on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Writes the page.
+pub fn run(global: &Global, args: &ReportArgs) -> Result<Ending> {
+    let run = &args.run;
+    let name = name_of(run)?;
+    let facts = Facts::read(run).with_context(|| format!("cannot report on {}", run.display()))?;
+    let curves = curves::read(run)?;
+    let weights = weights(run);
+    let task = weights.as_deref().map(task_of).transpose()?;
+    let choice = Choice {
+        examples: args.examples.max(args.mapped),
+        attended: args.examples,
+        top: TOP,
+    };
+    let shown = match (&weights, &task) {
+        (Some(weights), Some(task)) if args.examples > 0 => {
+            let source = collect::Source {
+                run,
+                weights,
+                choice,
+                quiet: global.quiet,
+            };
+            Some(collect::take(task, &source, &args.device)?)
+        }
+        _ => None,
+    };
+    let mut gallery = match &shown {
+        None => Gallery::default(),
+        Some(shown) => Gallery::open(&shown.stores, args.images.as_deref())?,
+    };
+    let exhibits = shown.as_ref().map_or(&[][..], |shown| &shown.exhibits);
+    let report = Report {
+        name: &name,
+        task: task.as_deref(),
+        weights: weights.as_deref(),
+        differences: differences::differences(&facts, task.as_deref())?,
+        facts: &facts,
+        curves: &curves,
+        map: map::draw(exhibits, &gallery)?,
+        exhibits: &exhibits[..exhibits.len().min(args.examples)],
+    };
+    let html = report.render(&mut gallery)?;
+    let out = args.out.clone().unwrap_or_else(|| run.join(PAGE));
+    write_file(&out, html.as_bytes())?;
+    tracing::info!(
+        "report: {} ({} KiB)",
+        out.display(),
+        html.len().div_ceil(1024)
+    );
+    if args.json {
+        let document = json!({
+            "run": run,
+            "report": out,
+            "task": task,
+            "examples": report.exhibits.len(),
+            "pictures": gallery.pictures_found(),
+            "bytes": html.len(),
+        });
+        writeln!(std::io::stdout().lock(), "{document:#}")?;
+    }
+    Ok(Ending::Done)
+}
+
+/// The last part of the path, also of `.` and `runs/x/..`.
+fn name_of(run: &Path) -> Result<String> {
+    let whole = run.canonicalize();
+    let whole = whole.with_context(|| format!("cannot find the run {}", run.display()))?;
+    let name = whole.file_name().unwrap_or(whole.as_os_str());
+    Ok(name.to_string_lossy().into_owned())
+}
+
+/// The weights of a run that are looked at: the best, else the last.
+fn weights(run: &Path) -> Option<PathBuf> {
+    let parts = ["best", "last"].map(|part| run.join(part));
+    parts.into_iter().find(|path| path.is_dir())
+}
+
+/// What the weights in `directory` were trained for.
+fn task_of(directory: &Path) -> Result<String> {
+    let file = directory.join("task.json");
+    let text = std::fs::read_to_string(&file)
+        .with_context(|| format!("cannot read what the weights are for: {}", file.display()))?;
+    let document: serde_json::Value =
+        serde_json::from_str(&text).with_context(|| format!("{} is no JSON", file.display()))?;
+    match document["task"].as_str() {
+        Some(task) => Ok(task.into()),
+        None => bail!("{} names no task", file.display()),
+    }
+}

@@ -1,0 +1,227 @@
+//! The page: everything in one file, nothing fetched.
+
+use std::path::Path;
+
+use anyhow::Result;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use oscar_train::exhibit::Exhibit;
+use serde_json::Value as Json;
+
+use super::collect::PRETRAINING;
+use super::curves::{Curve, number};
+use super::differences::Difference;
+use super::example::exhibit;
+use super::gallery::Gallery;
+use super::map::{Kind, Map};
+use crate::run_dir::{Facts, State};
+
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// Statistics of the machine rather than of the model.
+const OF_THE_MACHINE: &[&str] = &["Samples/s", "Tokens/s"];
+
+/// What a page tells.
+pub struct Report<'a> {
+    pub name: &'a str,
+    pub task: Option<&'a str>,
+    /// What was looked at.
+    pub weights: Option<&'a Path>,
+    /// `None` if the recipe is not known.
+    pub differences: Option<Vec<Difference>>,
+    pub facts: &'a Facts,
+    pub curves: &'a [Curve],
+    pub exhibits: &'a [Exhibit],
+    pub map: Option<Map>,
+}
+
+impl Report<'_> {
+    pub fn render(&self, gallery: &mut Gallery) -> Result<String> {
+        let exhibits = self.exhibits.iter().map(|shown| exhibit(shown, gallery));
+        let exhibits = exhibits.collect::<Result<Vec<_>>>()?;
+        let curves = self.curves.iter().map(|curve| Ok((curve, curve.draw()?)));
+        let curves = curves.collect::<Result<Vec<_>>>()?;
+        let layers = self.exhibits.iter().flat_map(|exhibit| &exhibit.sights);
+        let layers = layers.map(|sight| sight.attention.len()).max().unwrap_or(0);
+        let page = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    title { (self.name) " · Oscar-rs" }
+                    style { (PreEscaped(STYLE)) }
+                }
+                body {
+                    header {
+                        h1 { (self.name) }
+                        (self.summary())
+                    }
+                    main {
+                        (drawings("Curves", &curves, false))
+                        @if !exhibits.is_empty() { (self.gallery(&exhibits, layers)) }
+                        @if let Some(map) = &self.map { (self::map(map)) }
+                        (drawings("Speed", &curves, true))
+                        (self.configuration())
+                    }
+                    script { (PreEscaped(SCRIPT)) }
+                }
+            }
+        };
+        Ok(page.into_string())
+    }
+
+    fn summary(&self) -> Markup {
+        let facts = self.facts;
+        let state = match facts.state {
+            State::Done => "done",
+            State::Running => "running",
+            State::Stopped => "stopped",
+        };
+        let of = facts
+            .steps
+            .map_or(String::new(), |all| format!(" of {all}"));
+        let curve = |name: &str| self.curves.iter().find(|curve| curve.name == name);
+        let speed = |name| curve(name).and_then(Curve::median).map(number);
+        let best = facts.best.zip(facts.best());
+        html! {
+            table.summary {
+                (row("task", self.task))
+                (row("recipe", facts.recipe.as_deref()))
+                (row("state", Some(format!("{state}, step {}{of}", facts.step))))
+                (row("training loss", facts.log.loss.map(|loss| format!("{loss:.4}"))))
+                (row("best", best.map(|(best, (by, value))| format!("{by} {value:.4} at step {}", best.step))))
+                @for (name, value) in &facts.log.best {
+                    (row(&format!("— {name}"), value.as_f64().map(|value| format!("{value:.4}"))))
+                }
+                (row("samples/s, median", speed("Samples/s")))
+                (row("tokens/s, median", speed("Tokens/s")))
+                (row("weights looked at", self.weights.map(|path| path.display().to_string())))
+            }
+        }
+    }
+
+    fn gallery(&self, exhibits: &[Markup], layers: usize) -> Markup {
+        let masked = self.task == Some(PRETRAINING);
+        html! {
+            section id="examples" {
+                h2 { "Held-out examples" }
+                p.note {
+                    "Point at a word or a region: the others are shaded by how much it attends to each, \
+                     relative to the strongest, mean of the heads. Click to keep it."
+                    @if masked {
+                        " Masked words show the best guess, green if it is right; point at one for the others."
+                    }
+                }
+                @if layers > 0 {
+                    label { "layer "
+                        select id="layer" {
+                            @for layer in 0..layers {
+                                option value=(layer) selected[layer + 1 == layers] { (layer + 1) }
+                            }
+                        }
+                    }
+                }
+                div.exhibits { @for exhibit in exhibits { (exhibit) } }
+            }
+        }
+    }
+
+    fn configuration(&self) -> Markup {
+        html! {
+            section id="configuration" {
+                h2 { "Configuration" }
+                @match &self.differences {
+                    None => { p.note { "The recipe of this run is not known here, so there is nothing to compare with." } }
+                    Some(none) if none.is_empty() => { p.note { "As the recipe." } }
+                    Some(differences) => {
+                        table.differences {
+                            tr { th { "what differs from the recipe" } th { "recipe" } th { "this run" } }
+                            @for difference in differences {
+                                tr {
+                                    td { (difference.key) }
+                                    td { (value(&difference.recipe)) }
+                                    td { (value(&difference.run)) }
+                                }
+                            }
+                        }
+                    }
+                }
+                details { summary { "config.toml, whole" } pre { (self.facts.config_text) } }
+            }
+        }
+    }
+}
+
+fn row(name: &str, value: Option<impl AsRef<str>>) -> Markup {
+    html! {
+        @if let Some(value) = value { tr { th { (name) } td { (value.as_ref()) } } }
+    }
+}
+
+fn value(value: &Option<Json>) -> String {
+    value.as_ref().map_or("–".into(), Json::to_string)
+}
+
+fn drawings(title: &str, curves: &[(&Curve, String)], of_the_machine: bool) -> Markup {
+    let of_this = |curve: &Curve| OF_THE_MACHINE.contains(&&*curve.name) == of_the_machine;
+    let shown: Vec<_> = curves.iter().filter(|(curve, _)| of_this(curve)).collect();
+    html! {
+        @if !shown.is_empty() {
+            section {
+                h2 { (title) }
+                p.note { span.train { "training" } " " span.valid { "validation" } ", by step" }
+                div.curves {
+                    @for (curve, svg) in shown {
+                        figure { figcaption { (curve.name) } (PreEscaped(svg)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn map(map: &Map) -> Markup {
+    let hue = |class: usize| class * 360 / map.classes.len().max(1);
+    let name = |kind| match kind {
+        Kind::Word => "word",
+        Kind::Tag => "tag",
+        Kind::Region => "region",
+    };
+    html! {
+        section id="map" {
+            h2 { "Words and regions" }
+            p.note {
+                "What the last layer makes of regions (squares), of the words of the text that name their \
+                 class (discs) and of tags (rings), in two dimensions by t-SNE of cosines. Where a class \
+                 has words and regions in one place, they are aligned."
+            }
+            div.map {
+                svg viewBox="-20 -20 740 740" {
+                    @for point in &map.points {
+                        @let [x, y] = point.at.map(|at| at * 700.0);
+                        @let color = format!("--hue:{}", hue(point.class));
+                        g.point.{ "of-" (name(point.kind)) } style=(color) {
+                            title { (map.classes[point.class]) ", " (name(point.kind)) }
+                            @match point.kind {
+                                Kind::Region => rect x=(x - 4.0) y=(y - 4.0) width="8" height="8" {},
+                                _ => circle cx=(x) cy=(y) r="5" {},
+                            }
+                        }
+                    }
+                }
+                ul.legend {
+                    @for (class, name) in map.classes.iter().enumerate() {
+                        li { span style=(format!("--hue:{}", hue(class))) {} (name) }
+                    }
+                }
+            }
+            table.summary {
+                @for (kind, own, other) in &map.likeness {
+                    (row(&format!("cosine of a {} with regions of its class", name(*kind)), Some(format!("{own:.3}"))))
+                    (row("— with regions of other classes", Some(format!("{other:.3}"))))
+                }
+            }
+        }
+    }
+}

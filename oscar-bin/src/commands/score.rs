@@ -1,0 +1,160 @@
+//! `oscar-bin score`: files of predictions against what people wrote, without a model.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use oscar_caption_metrics::jars::{self, JarOptions};
+use oscar_caption_metrics::{
+    Candidates, Captions, DocumentFrequencies, References, Scores, Unmatched, score,
+};
+
+use crate::ending::Ending;
+
+/// Scores files of predictions.
+#[derive(Debug, Args)]
+pub struct ScoreArgs {
+    #[command(subcommand)]
+    pub command: ScoreCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ScoreCommand {
+    /// Captions, as the COCO caption evaluation scores them
+    Captions(CaptionsArgs),
+}
+
+/// BLEU-1 to BLEU-4, ROUGE-L and CIDEr as the COCO caption evaluation computes them, its tokeniser
+/// included. METEOR and SPICE are computed by their official jars, with Java, if they are given.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    oscar-bin score captions --candidates results.json --references captions_val2014.json\n  \
+    oscar-bin score captions --candidates pred.tsv --references test_caption_coco_format.json \\\n    \
+        --meteor-jar pycocoevalcap/meteor/meteor-1.5.jar --json")]
+pub struct CaptionsArgs {
+    /// Captions to score: COCO's results, or the official code's prediction TSV; plain or gzip
+    #[arg(long, value_name = "FILE")]
+    pub candidates: PathBuf,
+    /// COCO's annotations: images and what people wrote about them; plain or gzip
+    #[arg(long, value_name = "FILE")]
+    pub references: PathBuf,
+    /// Leave out images without a caption; otherwise they are an error
+    #[arg(long)]
+    pub subset: bool,
+    /// Also CIDEr-D, the reward of training, with the document frequencies of FILE (pickle or JSON)
+    #[arg(long, value_name = "FILE")]
+    pub cider_df: Option<PathBuf>,
+    /// Also METEOR, by meteor-1.5.jar with its data beside it (the Python package pycocoevalcap has
+    /// both)
+    #[arg(long, value_name = "JAR")]
+    pub meteor_jar: Option<PathBuf>,
+    /// Also SPICE, by spice-1.0.jar in DIR with Stanford CoreNLP 3.6.0 in DIR/lib
+    #[arg(long, value_name = "DIR")]
+    pub spice_dir: Option<PathBuf>,
+    /// How long to wait for the next answer of METEOR, and for all of SPICE
+    #[arg(long, value_name = "SECONDS", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(1..))]
+    pub jar_timeout: u64,
+    /// Write the scores of each image to FILE, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    pub per_image: Option<PathBuf>,
+    /// Print the scores as one JSON document on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Scores and prints.
+pub fn run(args: &ScoreArgs) -> Result<Ending> {
+    match &args.command {
+        ScoreCommand::Captions(args) => captions(args)?,
+    }
+    Ok(Ending::Done)
+}
+
+fn captions(args: &CaptionsArgs) -> Result<()> {
+    let candidates = Candidates::read(&args.candidates)?;
+    let references = References::read(&args.references)?;
+    let unmatched = match args.subset {
+        true => Unmatched::LeaveOut,
+        false => Unmatched::Refuse,
+    };
+    let captions = Captions::join(candidates, references, unmatched)?;
+    // What can be wrong with the other files shows before anything is computed.
+    let frequencies = args.cider_df.as_deref().map(DocumentFrequencies::read);
+    let frequencies = frequencies.transpose()?;
+
+    let tokenized = captions.tokenized();
+    let mut scores = score(&tokenized);
+    if let Some(frequencies) = frequencies {
+        let file = args.cider_df.as_deref().unwrap_or(Path::new(""));
+        let by_image = captions.cider_d(frequencies);
+        scores.set_cider_d(&by_image.with_context(|| file.display().to_string())?);
+    }
+    let options = JarOptions {
+        patience: Duration::from_secs(args.jar_timeout),
+        ..JarOptions::default()
+    };
+    if let Some(jar) = &args.meteor_jar {
+        let (corpus, by_image) = jars::meteor(jar, &tokenized, &options)?;
+        scores.set_meteor(corpus, &by_image);
+    }
+    if let Some(directory) = &args.spice_dir {
+        scores.set_spice(&jars::spice(directory, &tokenized, &options)?);
+    }
+    if let Some(path) = &args.per_image {
+        let write = || -> Result<()> {
+            let mut file = BufWriter::new(File::create(path)?);
+            for image in &scores.images {
+                writeln!(file, "{}", image.to_json())?;
+            }
+            Ok(file.flush()?)
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let mut out = BufWriter::new(io::stdout().lock());
+    match args.json {
+        true => writeln!(out, "{:#}", scores.to_json())?,
+        false => print(&scores, &mut out)?,
+    }
+    Ok(out.flush()?)
+}
+
+fn print(scores: &Scores, out: &mut impl Write) -> Result<()> {
+    for (score, n) in scores.bleu.iter().zip(1..) {
+        writeln!(out, "  BLEU-{n}   {score:.4}")?;
+    }
+    for (name, score, missing) in [
+        (
+            "METEOR",
+            scores.meteor,
+            "not computed (give --meteor-jar and have Java)",
+        ),
+        ("ROUGE-L", Some(scores.rouge_l), ""),
+        ("CIDEr", Some(scores.cider), ""),
+        (
+            "SPICE",
+            scores.spice,
+            "not computed (give --spice-dir and have Java)",
+        ),
+    ] {
+        match score {
+            Some(score) => writeln!(out, "  {name:<8} {score:.4}")?,
+            None => writeln!(out, "  {name:<8} {missing}")?,
+        }
+    }
+    if let Some(score) = scores.cider_d {
+        writeln!(out, "  CIDEr-D  {score:.4}")?;
+    }
+    let counts = &scores.counts;
+    writeln!(
+        out,
+        "  {} images, {} words against {} of the closest references, n-grams found {:?}",
+        scores.images.len(),
+        counts.candidate_length,
+        counts.reference_length,
+        counts.matches
+    )?;
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! The keys that a configuration has, and the nearest to a misspelt one.
+
+use anyhow::{Result, bail};
+use serde_json::Value as Json;
+
+use super::configuration::Configuration;
+
+/// A JSON tree with every key there is; of a list of tables, with those of one table.
+pub fn known_keys<C: Configuration>() -> Json {
+    let mut known = serde_json::to_value(C::complete()).unwrap_or_default();
+    known["model"]["preset"] = Json::Null;
+    known
+}
+
+/// Refuses the first key of `layer` that is not in `known`.
+pub fn check_keys(known: &Json, layer: &Json, origin: &str) -> Result<()> {
+    let Some(unknown) = find_unknown(known, layer, "") else {
+        return Ok(());
+    };
+    let mut keys = Vec::new();
+    list_keys(known, "", &mut keys);
+    let hint = nearest(&unknown, keys.iter().map(String::as_str)).map_or(String::new(), |key| {
+        format!("; the nearest known key is {key}")
+    });
+    bail!("unknown key {unknown} in {origin}{hint}")
+}
+
+fn find_unknown(known: &Json, layer: &Json, path: &str) -> Option<String> {
+    if let (Some([known]), Json::Array(layer)) = (known.as_array().map(Vec::as_slice), layer) {
+        let mut items = layer.iter().enumerate();
+        return items.find_map(|(at, item)| find_unknown(known, item, &format!("{path}[{at}]")));
+    }
+    let layer = layer.as_object()?;
+    // A leaf that is no table has no keys to check; a wrong type is reported when it is read.
+    let known = known.as_object()?;
+    layer.iter().find_map(|(key, value)| {
+        let path = join(path, key);
+        match known.get(key) {
+            None => Some(only_leaf(path, value)),
+            Some(known) => find_unknown(known, value, &path),
+        }
+    })
+}
+
+/// The whole key, if there is but one below the unknown part: `trian.steps`, not `trian`.
+fn only_leaf(path: String, value: &Json) -> String {
+    match value
+        .as_object()
+        .map(|table| (table.len(), table.iter().next()))
+    {
+        Some((1, Some((key, value)))) => only_leaf(join(&path, key), value),
+        _ => path,
+    }
+}
+
+fn list_keys(known: &Json, path: &str, keys: &mut Vec<String>) {
+    if let Some([item]) = known.as_array().map(Vec::as_slice) {
+        list_keys(item, &format!("{path}[0]"), keys);
+    }
+    for (key, value) in known.as_object().into_iter().flatten() {
+        let path = join(path, key);
+        list_keys(value, &path, keys);
+        keys.push(path);
+    }
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() {
+        key.into()
+    } else {
+        format!("{path}.{key}")
+    }
+}
+
+/// The candidate most like `word`.
+pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    candidates.max_by(|a, b| {
+        let likeness = |candidate: &str| strsim::normalized_damerau_levenshtein(word, candidate);
+        likeness(a).total_cmp(&likeness(b))
+    })
+}

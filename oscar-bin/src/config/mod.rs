@@ -1,0 +1,14 @@
+//! Configurations: built-in recipes, files, `--set`, and the shipped sample they may name.
+
+mod builtin;
+mod configuration;
+mod keys;
+mod resolve;
+pub mod sample;
+mod source;
+
+pub use self::builtin::{RECIPES, Recipe};
+pub use self::configuration::Configuration;
+pub use self::keys::nearest;
+pub use self::resolve::{from_toml, overridden, resolve, resolve_alone, to_toml};
+pub use self::source::Source;

@@ -1,0 +1,98 @@
+//! `oscar-bin`: train, fine-tune and inspect Oscar from the command line.
+//!
+//! ```text
+//! main ─▶ cli ─▶ commands ─▶ training, config, run_dir, output, backend, tasks ─▶ args
+//! ```
+
+mod allocator;
+mod args;
+mod backend;
+mod cli;
+mod commands;
+mod config;
+mod ending;
+mod logging;
+mod openmp;
+mod output;
+mod run_dir;
+mod tasks;
+#[cfg(test)]
+mod tests;
+mod training;
+
+use clap::Parser;
+use oscar_pretraining::PretrainError;
+use oscar_train::TrainError;
+use oscar_train::finetune::FinetuneError;
+
+use self::args::LogFormat;
+use self::cli::Cli;
+pub use self::ending::Ending;
+use self::training::processes;
+
+/// Runs the command that the arguments of the process name, and prints the error if it fails.
+///
+/// Wrong usage ends the process with exit code 2.
+pub fn run() -> Ending {
+    allocator::keep_freed_memory();
+    let mut cli = Cli::parse();
+    openmp::rest_between_operations();
+    // Of several processes that train together only the first prints.
+    cli.global.quiet |= processes::is_follower();
+    logging::init(&cli.global);
+    match cli.run() {
+        Ok(ending) => ending,
+        Err(error) if is_broken_pipe(&error) => Ending::Done,
+        Err(error) if processes::is_follower() && is_of_all(&error) => Ending::Failed,
+        Err(error) => {
+            let text = chain(&error);
+            logging::say(
+                cli.global.log_format,
+                &match cli.global.log_format {
+                    LogFormat::Text => format!("error: {text}"),
+                    LogFormat::Json => text,
+                },
+            );
+            Ending::Failed
+        }
+    }
+}
+
+/// `a: b: c`, without a cause that its error has already quoted.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+/// Whether every process of a run fails with this, and the one that speaks knows more of it.
+fn is_of_all(error: &anyhow::Error) -> bool {
+    let of_pretraining = match error.downcast_ref() {
+        Some(PretrainError::Train(error)) => Some(error),
+        _ => None,
+    };
+    let of_task = match error.downcast_ref() {
+        Some(FinetuneError::Train(error)) => Some(error),
+        _ => None,
+    };
+    matches!(
+        of_pretraining.or(of_task),
+        Some(TrainError::NonFinite { .. })
+    )
+}
+
+/// Whoever read our output has seen enough.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}

@@ -1,0 +1,16 @@
+//! The directory of a run: its name, its files and what they say.
+
+pub mod header;
+mod naming;
+mod resume;
+mod summary;
+
+pub use self::naming::{existing_run, new_run, remove_unused};
+pub use self::resume::require_same;
+pub use self::summary::{Facts, State, flatten, read_log};
+
+/// The resolved configuration in a run directory.
+pub const CONFIG_FILE: &str = "config.toml";
+
+/// Messages of a run, while a dashboard has the screen.
+pub const LOG_FILE: &str = "oscar.log";

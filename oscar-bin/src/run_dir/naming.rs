@@ -1,0 +1,106 @@
+//! Names and places of runs.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use oscar_train::{METRICS_FILE, NON_FINITE_FILE};
+
+use super::{CONFIG_FILE, LOG_FILE};
+
+/// The directory of a new run: NAME, which must be free, or the first free of
+/// `stem`, `stem-2`, `stem-3`, …, which is made, so that no other process takes it.
+pub fn new_run(runs: &Path, name: Option<&str>, stem: &str) -> Result<PathBuf> {
+    if runs.exists() && !runs.is_dir() {
+        bail!(
+            "{} is not a directory; runs need one, named by --runs-dir",
+            runs.display()
+        );
+    }
+    if let Some(name) = name {
+        let path = named(runs, name)?;
+        // A run that failed before it learned anything may be started again under its name.
+        if ["checkpoint", "best", "last"]
+            .iter()
+            .any(|part| path.join(part).exists())
+        {
+            bail!(
+                "{} exists; go on with it by --resume, or choose another --name",
+                path.display()
+            );
+        }
+        return Ok(path);
+    }
+    std::fs::create_dir_all(runs).with_context(|| format!("cannot create {}", runs.display()))?;
+    for number in 1_usize.. {
+        let path = match number {
+            1 => runs.join(stem),
+            number => runs.join(format!("{stem}-{number}")),
+        };
+        match std::fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot create {}", path.display()));
+            }
+        }
+    }
+    bail!(
+        "{} has no free name left for the run; give it a --name",
+        runs.display()
+    )
+}
+
+/// The directory of the run to resume: NAME, or the run whose configuration is the newest.
+pub fn existing_run(runs: &Path, name: Option<&str>) -> Result<PathBuf> {
+    if let Some(name) = name {
+        return named(runs, name);
+    }
+    let nothing = || {
+        format!(
+            "no run in {} to resume; start one without --resume",
+            runs.display()
+        )
+    };
+    let entries = match std::fs::read_dir(runs) {
+        Err(error) if error.kind() == ErrorKind::NotFound => bail!(nothing()),
+        entries => {
+            entries.with_context(|| format!("cannot list the runs in {}", runs.display()))?
+        }
+    };
+    let newest = entries
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let modified = path.join(CONFIG_FILE).metadata().ok()?.modified().ok()?;
+            Some((modified, path))
+        })
+        .max();
+    newest.map(|(_, path)| path).with_context(nothing)
+}
+
+/// Removes the directory of a run that failed before its first step, so that its name is free.
+/// What it does not know stays, and the directory with it.
+pub fn remove_unused(run: &Path) {
+    let metrics = run.join(METRICS_FILE);
+    let started = metrics.metadata().is_ok_and(|metadata| metadata.len() > 0)
+        || ["checkpoint", "best", "last", NON_FINITE_FILE]
+            .iter()
+            .any(|part| run.join(part).exists());
+    if started {
+        return;
+    }
+    let _ = std::fs::remove_file(metrics);
+    for name in [CONFIG_FILE, LOG_FILE, ".lock"] {
+        let _ = std::fs::remove_file(run.join(name));
+    }
+    let _ = std::fs::remove_dir(run);
+}
+
+/// A name is one directory, not a path.
+fn named(runs: &Path, name: &str) -> Result<PathBuf> {
+    let plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\']);
+    match plain {
+        true => Ok(runs.join(name)),
+        false => bail!("--name {name:?}: must be the name of a directory, without / and leading ."),
+    }
+}

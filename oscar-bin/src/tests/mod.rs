@@ -1,0 +1,3 @@
+//! Tests that need the insides of the program.
+
+mod fuzz;

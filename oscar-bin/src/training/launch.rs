@@ -1,0 +1,302 @@
+//! From a recipe to a run and its result: what the commands that train have in common.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use oscar_core::ops::TrainBackend;
+use oscar_train::{Interrupter, Outcome, RunDir, RunOptions, share_among};
+
+use super::args::RunArgs;
+use super::processes::{self, Processes};
+use super::signals;
+use crate::args::{DeviceArgs, Global};
+use crate::backend::{self, OnBackend, dispatch};
+use crate::config::{self, Configuration, Source, sample};
+use crate::ending::Ending;
+use crate::logging;
+use crate::run_dir::{self, CONFIG_FILE, LOG_FILE, header};
+
+/// A command that trains.
+pub trait Training {
+    /// Its recipe.
+    type Recipe: Configuration;
+    /// What comes of it.
+    type Report;
+
+    /// As it is typed: `finetune --task vqa`.
+    fn command(&self) -> String;
+
+    /// The built-in recipe that runs without `--config`.
+    fn default_recipe(&self) -> String;
+
+    /// Says what the user should know before the run starts.
+    ///
+    /// # Errors
+    /// What keeps it from starting.
+    fn announce(&self, _source: &Source, _recipe: &Self::Recipe) -> Result<()> {
+        Ok(())
+    }
+
+    /// Trains on one backend.
+    ///
+    /// # Errors
+    /// Whatever ends the training.
+    fn train<B: TrainBackend>(
+        self,
+        recipe: Self::Recipe,
+        options: RunOptions,
+        device: B::Device,
+    ) -> Result<Self::Report>;
+
+    /// How the training ended.
+    fn outcome(report: &Self::Report) -> &Outcome;
+
+    /// Prints what came of it, for people or as JSON.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    fn print(report: &Self::Report, json: bool) -> Result<()>;
+}
+
+/// Resolves the recipe, makes or finds the run, trains, and prints.
+pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Result<Ending> {
+    let default = training.default_recipe();
+    let source = Source::open(args.config.as_deref().unwrap_or(&default))?;
+    let mut processes = Processes::join()?;
+    let (mut recipe, directory) = match args.resume {
+        false => (resolve::<T::Recipe>(&source, args)?, None),
+        true => {
+            let directory = run_dir::existing_run(&args.runs_dir, args.name.as_deref())?;
+            let recipe = resume(&source, args, &directory, &training.command())?;
+            (recipe, Some(directory))
+        }
+    };
+    let unusable = "the configuration cannot be used";
+    Configuration::validate(&recipe).context(unusable)?;
+    divide(
+        &mut recipe,
+        processes.world(&args.device),
+        directory.as_deref(),
+    )
+    .context(unusable)?;
+    backend::check(&as_trained(args.device.clone(), &mut recipe))?;
+    if args.print_config {
+        if processes.leads() {
+            write!(std::io::stdout(), "{}", config::to_toml(&recipe)?)?;
+        }
+        processes.leave();
+        return Ok(Ending::Done);
+    }
+    training.announce(&source, &recipe)?;
+    let directory = match directory {
+        Some(directory) => directory,
+        None if processes.leads() => {
+            run_dir::new_run(&args.runs_dir, args.name.as_deref(), &source.name)?
+        }
+        None => PathBuf::new(),
+    };
+    let (recipe, directory) = processes.share((config::to_toml(&recipe)?, directory))?;
+    let recipe = config::from_toml(&recipe)?;
+    let recipe = (source.name.as_str(), recipe);
+    let ending = run(global, args, training, recipe, &directory, &mut processes)?;
+    processes.leave();
+    Ok(ending)
+}
+
+/// The devices, in the precision of the recipe, where the flag has been merged.
+fn as_trained<C: Configuration>(device: DeviceArgs, recipe: &mut C) -> DeviceArgs {
+    DeviceArgs {
+        precision: Some(recipe.training().0.precision),
+        ..device
+    }
+}
+
+/// Divides the steps of the recipe among `world` workers.
+fn divide<C: Configuration>(recipe: &mut C, world: usize, resumed: Option<&Path>) -> Result<()> {
+    let (train, optimizer) = recipe.training();
+    let before = train.accumulation;
+    share_among(world, train, optimizer)?;
+    let started = resumed.filter(|directory| directory.join("checkpoint").exists());
+    if let Some(directory) = started
+        && train.accumulation != before
+    {
+        bail!(
+            "{} was started with train.accumulation = {before}, which {world} devices cannot \
+             share: resume it with as many devices as divide {before}",
+            directory.display()
+        );
+    }
+    Ok(())
+}
+
+/// The recipe with the flags, which are shorthands for keys.
+fn resolve<C: Configuration>(source: &Source, args: &RunArgs) -> Result<C> {
+    let mut sets = args.sets.clone();
+    if let Some(checkpoint) = &args.init {
+        // Before the layers are merged: the model's sizes may be those beside the weights.
+        let path = toml::Value::String(checkpoint.display().to_string());
+        sets.push(format!("init.checkpoint={path}"));
+    }
+    if let Some(seed) = args.seed {
+        sets.push(format!("train.seed={seed}"));
+    }
+    if let Some(precision) = args.device.precision {
+        sets.push(format!("train.precision=\"{}\"", precision.name()));
+    }
+    let mut recipe: C = config::resolve(source, &sets)?;
+    let random = &mut recipe.init().random;
+    for part in &args.init_random {
+        if !random.contains(part) {
+            random.push(part.clone());
+        }
+    }
+    Ok(recipe)
+}
+
+/// The run's own configuration if it has one, else the recipe that was named; then the flags.
+fn resume<C: Configuration>(
+    source: &Source,
+    args: &RunArgs,
+    directory: &Path,
+    command: &str,
+) -> Result<C> {
+    let own = directory.join(CONFIG_FILE);
+    if !own.exists() {
+        // Never the default recipe in the place of the one that this run was started with.
+        if args.config.is_none() {
+            bail!(
+                "{} has no {CONFIG_FILE}, so there is no run to resume: start it without --resume, \
+                 or name its recipe by --config",
+                directory.display()
+            );
+        }
+        return resolve(source, args);
+    }
+    if args.config.is_some() {
+        tracing::warn!(
+            "--config is not read again: the run goes on with {}",
+            own.display()
+        );
+    }
+    let text = std::fs::read_to_string(&own)
+        .with_context(|| format!("cannot read the configuration {}", own.display()))?;
+    if let Some(other) = header::command_of(&text).filter(|other| *other != command) {
+        bail!(
+            "{} was started by `oscar-bin {other}`, this is `oscar-bin {command}`; resume it by \
+             the command it was started with",
+            directory.display()
+        );
+    }
+    let own = Source::file(&own)?;
+    let recipe: C = resolve(&own, args)?;
+    if directory.join("checkpoint").exists() {
+        let as_started: C = config::resolve(&own, &[])?;
+        run_dir::require_same(directory, &as_started, &recipe)?;
+    }
+    Ok(recipe)
+}
+
+fn run<T: Training>(
+    global: &Global,
+    args: &RunArgs,
+    training: T,
+    (name, mut recipe): (&str, T::Recipe),
+    directory: &Path,
+    group: &mut Processes,
+) -> Result<Ending> {
+    let leads = group.leads();
+    let run = match leads {
+        false => RunDir::led_by_another(directory),
+        true => {
+            let run = RunDir::lock(directory)?;
+            let path = directory.join(CONFIG_FILE);
+            let own = args.resume.then(|| std::fs::read_to_string(&path));
+            let name = match &own {
+                Some(Ok(own)) => header::recipe_of(own).unwrap_or("unknown"),
+                _ => name,
+            };
+            header::write(&path, &recipe, name, &training.command())?;
+            tracing::info!("run {}", directory.display());
+            run
+        }
+    };
+
+    let interrupter = Interrupter::new();
+    signals::stop_on_signal(interrupter.clone())?;
+    let device = as_trained(group.own_device(&args.device)?, &mut recipe);
+    let options = RunOptions {
+        run,
+        resume: args.resume,
+        workers: group.workers(&device, &interrupter),
+        interrupter,
+        // Launchers of several processes pass lines on, but no keys.
+        dashboard: !processes::are_several() && !global.quiet && signals::has_dashboard(),
+        progress: logging::progress(global),
+    };
+    let command = training.command();
+    let trained = provide(&mut recipe, args, group).and_then(|()| {
+        if options.dashboard {
+            logging::to_file(&directory.join(LOG_FILE))?;
+        }
+        let computation = Computation {
+            training,
+            recipe,
+            options,
+        };
+        dispatch(&device, computation)
+    });
+    logging::to_screen();
+    let report = trained.inspect_err(|_| {
+        if leads && !args.resume {
+            run_dir::remove_unused(directory);
+        }
+    })?;
+    if !leads {
+        return Ok(Ending::Done);
+    }
+    let outcome = T::outcome(&report);
+    if outcome.interrupted {
+        return Ok(signals::interrupted(
+            global,
+            &command,
+            outcome.step,
+            directory,
+            &args.runs_dir,
+        ));
+    }
+    T::print(&report, args.json)?;
+    Ok(Ending::Done)
+}
+
+/// The sample, if the recipe uses it; expanded by the lead alone.
+fn provide<C: Configuration>(
+    recipe: &mut C,
+    args: &RunArgs,
+    processes: &mut Processes,
+) -> Result<()> {
+    if processes.leads() {
+        sample::provide(recipe, &args.runs_dir)?;
+    }
+    processes.meet()?;
+    match processes.leads() {
+        true => Ok(()),
+        false => sample::provide(recipe, &args.runs_dir),
+    }
+}
+
+struct Computation<T: Training> {
+    training: T,
+    recipe: T::Recipe,
+    options: RunOptions,
+}
+
+impl<T: Training> OnBackend for Computation<T> {
+    type Output = T::Report;
+
+    const SEVERAL: bool = true;
+
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<T::Report> {
+        self.training.train::<B>(self.recipe, self.options, device)
+    }
+}
