@@ -37,7 +37,9 @@ fn is_learned_from_its_images(task: &str, steps: usize, score: &str, floor: f64,
     let evaluate = ["evaluate", "--task", task, "--checkpoint", &checkpoint];
     let regions = "runs/.sample/dev/regions";
     let swapped = ["--data", &data, "--store", regions, "--swap-images", "1"];
-    let other = number(&json(place.run(&[&evaluate[..], &swapped, &["--json"]].concat())));
+    let other = number(&json(
+        place.run(&[&evaluate[..], &swapped, &["--json"]].concat()),
+    ));
     assert!(
         own - other >= margin,
         "{task}: {score} {own}, swapped {other}"
