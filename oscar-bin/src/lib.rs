@@ -22,8 +22,8 @@ mod training;
 
 use clap::Parser;
 use oscar_pretraining::PretrainError;
+use oscar_task::FinetuneError;
 use oscar_train::TrainError;
-use oscar_train::finetune::FinetuneError;
 
 use self::args::LogFormat;
 use self::cli::Cli;

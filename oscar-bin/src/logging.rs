@@ -26,7 +26,7 @@ pub fn init(global: &Global) {
     // Burn's own messages repeat what the progress shows.
     let default = format!(
         "warn,oscar={level},oscar_bin={level},oscar_core={level},\
-         oscar_train={level},oscar_datasets={level},oscar_pretraining={level}"
+         oscar_task={level},oscar_train={level},oscar_datasets={level},oscar_pretraining={level}"
     );
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let colour = io::stderr().is_terminal()

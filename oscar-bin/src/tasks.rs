@@ -1,7 +1,7 @@
 //! The fine-tuning tasks there are: the one place that names them all.
 
 use anyhow::{Result, bail};
-use oscar_train::finetune::AnyTask;
+use oscar_task::AnyTask;
 
 use crate::config::nearest;
 

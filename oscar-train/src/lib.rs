@@ -7,9 +7,7 @@
 mod dashboard;
 mod error;
 mod events;
-pub mod exhibit;
 mod files;
-pub mod finetune;
 mod fit;
 mod loader;
 mod memory;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use oscar_core::ops::TrainBackend;
-use oscar_train::finetune::{
+use oscar_task::{
     AnyTask, EvaluateOptions, Evaluation, Role, Split, open_checkpoint, write_predictions,
 };
 use serde::{Deserialize, Serialize};

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use anyhow::{Result, anyhow};
 use clap::Args;
 use oscar_core::ops::TrainBackend;
-use oscar_train::finetune::{AnyTask, FinetuneConfig, FinetuneReport, finetune};
+use oscar_task::{AnyTask, FinetuneConfig, FinetuneReport, finetune};
 use oscar_train::{Outcome, RunOptions};
 use serde_json::json;
 

@@ -8,7 +8,7 @@ use clap::Args;
 use oscar_core::input::RegionHandle;
 use oscar_core::ops::TrainBackend;
 use oscar_datasets::{look_up, open_images};
-use oscar_train::finetune::{AnyTask, Question, open_checkpoint};
+use oscar_task::{AnyTask, Question, open_checkpoint};
 use serde_json::json;
 
 use super::evaluate::require_dim;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow};
 use oscar_core::config::ModelConfig;
 use oscar_pretraining::{CorpusConfig, ExtraConfig, MixConfig, PretrainConfig};
-use oscar_train::finetune::{AnyTask, FinetuneConfig, Split};
+use oscar_task::{AnyTask, FinetuneConfig, Split};
 use oscar_train::{InitConfig, OptimizerConfig, TrainConfig};
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
-use oscar_train::finetune::Evaluation;
+use oscar_task::Evaluation;
 use serde_json::{Value, json};
 
 use crate::args::Global;

@@ -8,7 +8,7 @@ use std::path::Path;
 use oscar_captioning::Captioning;
 use oscar_pretraining::PretrainConfig;
 use oscar_retrieval::Retrieval;
-use oscar_train::finetune::FinetuneConfig;
+use oscar_task::FinetuneConfig;
 use oscar_vqa::Vqa;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};

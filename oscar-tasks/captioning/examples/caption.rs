@@ -13,7 +13,7 @@ use std::path::Path;
 use burn_flex::{Flex, FlexDevice};
 use oscar_captioning::Captioning;
 use oscar_datasets::{look_up, open_images};
-use oscar_train::finetune::{AnyTask, Question, open_checkpoint};
+use oscar_task::{AnyTask, Question, open_checkpoint};
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let args: Vec<String> = std::env::args().skip(1).collect();

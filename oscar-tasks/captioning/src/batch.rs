@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::backend::Backend;
 use oscar_core::input::{CaptionBatch, EncodedSequence, ExampleSeed, OscarInput, SourceError};
-use oscar_train::finetune::Role;
+use oscar_task::Role;
 use oscar_train::{BatchSource, Pick};
 
 use crate::data::CaptionData;

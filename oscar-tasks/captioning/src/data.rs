@@ -10,7 +10,7 @@ use oscar_core::input::{
 };
 use oscar_datasets::annotations::captions::CaptionedImage;
 use oscar_datasets::{SharedImages, open_images};
-use oscar_train::finetune::Role;
+use oscar_task::Role;
 use rayon::prelude::*;
 
 use crate::constraints::{ConstraintFiles, Constraints};

@@ -3,8 +3,8 @@
 use oscar_core::input::{EncodedCaption, EncodedSequence, ExampleSeed, SourceError};
 use oscar_core::model::OscarForCaptioning;
 use oscar_core::ops::OscarBackend;
-use oscar_train::exhibit::{Choice, Exhibit, look};
-use oscar_train::finetune::{FinetuneError, TaskCheckpoint};
+use oscar_task::exhibit::{Choice, Exhibit, look};
+use oscar_task::{FinetuneError, TaskCheckpoint};
 
 use crate::data::CaptionData;
 use crate::decode::GenerationConfig;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use oscar_core::input::{CaptionEncoder, EncodedSequence, OscarInput, SourceError};
 use oscar_core::model::{CaptionSteps, OscarForCaptioning, Stepping};
 use oscar_core::ops::OscarBackend;
-use oscar_train::finetune::{FinetuneError, Question, TaskCheckpoint, Throughput};
+use oscar_task::{FinetuneError, Question, TaskCheckpoint, Throughput};
 
 use crate::data::CaptionData;
 use crate::decode::{

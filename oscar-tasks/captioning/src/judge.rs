@@ -2,7 +2,7 @@
 
 use oscar_core::input::SourceError;
 use oscar_core::ops::OscarBackend;
-use oscar_train::finetune::{Evaluation, ScoreTable};
+use oscar_task::{Evaluation, ScoreTable};
 
 use crate::data::CaptionData;
 use crate::generate::{Generator, Said};

@@ -1,7 +1,7 @@
 //! The official files of predictions.
 
 use oscar_core::input::SourceError;
-use oscar_train::finetune::Predictions;
+use oscar_task::Predictions;
 use serde::Serialize;
 use serde_json::{Value, json};
 

@@ -7,8 +7,8 @@ use oscar_core::config::{ConfigError, ModelConfig, require};
 use oscar_core::input::{CaptionMasking, SequenceEncoder, SourceError};
 use oscar_core::model::CaptionLoss;
 use oscar_core::ops::{OscarBackend, TrainBackend};
-use oscar_train::exhibit::{Choice, Exhibit};
-use oscar_train::finetune::{
+use oscar_task::exhibit::{Choice, Exhibit};
+use oscar_task::{
     AnyTask, EvaluateOptions, Evaluation, FinetuneConfig, FinetuneError, Job, Parts, Question,
     Role, TaskCheckpoint, Trained,
 };
@@ -133,7 +133,7 @@ pub struct Split {
     pub constraint_forms: PathBuf,
 }
 
-impl oscar_train::finetune::Split for Split {
+impl oscar_task::Split for Split {
     fn new(data: PathBuf, store: PathBuf) -> Self {
         Self {
             captions: data,

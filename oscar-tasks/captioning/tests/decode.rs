@@ -11,7 +11,7 @@ use oscar_captioning::decode::{
 };
 use oscar_core::input::{ExampleSeed, SpecialIds};
 use oscar_core::model::{CaptionSteps, OscarForCaptioning, Stepping};
-use oscar_train::finetune::Role;
+use oscar_task::Role;
 
 const IMAGES: usize = 8;
 

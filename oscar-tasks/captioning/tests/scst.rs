@@ -15,7 +15,7 @@ use oscar_captioning::scst::{self, Baseline, Reward, ScstSection};
 use oscar_captioning::{Batch, CaptionData, CaptionSource, Captioning};
 use oscar_core::config::ModelConfig;
 use oscar_core::model::{OscarForCaptioning, initialize};
-use oscar_train::finetune::{AnyTask, Role};
+use oscar_task::{AnyTask, Role};
 use oscar_train::{BatchSource, Pick};
 use rstest::rstest;
 

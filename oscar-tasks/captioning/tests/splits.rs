@@ -7,7 +7,7 @@ use oscar_captioning::decode::{GenerationConfig, greedy};
 use oscar_captioning::{Captioning, ConstraintSection, Split};
 use oscar_core::input::ExampleSeed;
 use oscar_core::model::{CaptionSteps, Stepping};
-use oscar_train::finetune::{AnyTask, Role};
+use oscar_task::{AnyTask, Role};
 
 /// A row of an official feature table: one region of 2054 zeros.
 fn feature_row(key: &str) -> String {

@@ -3,9 +3,7 @@
 use oscar_core::input::{ExampleSeed, SequenceEncoder, SourceError};
 use oscar_datasets::answers::AnswerVocabulary;
 use oscar_datasets::questions::{Question, QuestionSet};
-use oscar_train::finetune::{
-    EncodedRow, Evaluation, Logits, Predictions, Role, ScoreTable, Target, TaskData,
-};
+use oscar_task::{EncodedRow, Evaluation, Logits, Predictions, Role, ScoreTable, Target, TaskData};
 use serde::Serialize;
 
 use crate::{Split, given};

@@ -15,7 +15,7 @@ use burn::tensor::activation::softmax;
 use burn_flex::{Flex, FlexDevice};
 use oscar_datasets::{look_up, open_images};
 use oscar_matching::Matching;
-use oscar_train::finetune::{FinetuneModel, open_checkpoint};
+use oscar_task::{FinetuneModel, open_checkpoint};
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use oscar_core::input::{ExampleSeed, RegionHandle, SequenceEncoder, SourceError};
 use oscar_datasets::{Rows, SharedImages, open_images};
-use oscar_train::finetune::{EncodedRow, Evaluation, Logits, Predictions, Role, Target, TaskData};
+use oscar_task::{EncodedRow, Evaluation, Logits, Predictions, Role, Target, TaskData};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 

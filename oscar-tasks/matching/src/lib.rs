@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use oscar_core::config::{ConfigError, ModelConfig};
 use oscar_core::input::{SequenceEncoder, SourceError};
-use oscar_train::finetune::{FinetuneConfig, Role, Task};
+use oscar_task::{FinetuneConfig, Role, Task};
 use serde::{Deserialize, Serialize};
 
 pub use data::MatchingData;
@@ -28,7 +28,7 @@ pub use metrics::{average_precision, roc_auc};
 #[serde(default, deny_unknown_fields)]
 pub struct Matching {}
 
-impl oscar_train::finetune::Split for Split {
+impl oscar_task::Split for Split {
     fn new(data: PathBuf, store: PathBuf) -> Self {
         Self {
             pairs: data,

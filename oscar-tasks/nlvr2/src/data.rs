@@ -5,9 +5,7 @@ use std::path::Path;
 
 use oscar_core::input::{ExampleSeed, RegionHandle, SequenceEncoder, SourceError};
 use oscar_datasets::{DatasetError, ImageSource, Rows, SharedImages, open_images};
-use oscar_train::finetune::{
-    EncodedRow, Evaluation, Logits, Predictions, Role, ScoreTable, Target, TaskData,
-};
+use oscar_task::{EncodedRow, Evaluation, Logits, Predictions, Role, ScoreTable, Target, TaskData};
 use serde::Serialize;
 
 use crate::row::{Identifier, Statement};

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 
 use oscar_core::config::{ConfigError, ModelConfig, require};
 use oscar_core::input::{SequenceEncoder, SourceError};
-use oscar_train::finetune::{FinetuneConfig, Role, Task};
+use oscar_task::{FinetuneConfig, Role, Task};
 use serde::{Deserialize, Serialize};
 
 pub use data::Nlvr2Data;
@@ -59,7 +59,7 @@ pub struct Split {
     pub regions: PathBuf,
 }
 
-impl oscar_train::finetune::Split for Split {
+impl oscar_task::Split for Split {
     fn new(data: PathBuf, store: PathBuf) -> Self {
         Self {
             statements: data,

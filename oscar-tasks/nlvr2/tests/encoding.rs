@@ -5,7 +5,7 @@ mod common;
 use common::Place;
 use oscar_core::input::{EncodedSequence, ExampleSeed};
 use oscar_nlvr2::{Arrangement, Nlvr2Data, Split};
-use oscar_train::finetune::{Role, Target, TaskData};
+use oscar_task::{Role, Target, TaskData};
 
 const ROW: &str = r#"{"left": "b", "right": "a", "statement": "there is a cat", "label": true}"#;
 

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Place, gzip};
 use oscar_nlvr2::Arrangement;
-use oscar_train::finetune::Role;
+use oscar_task::Role;
 use rstest::rstest;
 
 const GOOD: &str = r#"{"left": "a", "right": "b", "statement": "both show a cat", "label": true}"#;

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Place, gzip};
 use oscar_nlvr2::{Arrangement, Statement};
-use oscar_train::finetune::Role;
+use oscar_task::Role;
 use rstest::rstest;
 
 fn statement(images: &[&str], tags: Option<&[&str]>, label: Option<bool>) -> Statement {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use oscar_core::input::{EncodedPair, EncodedSequence, ExampleSeed, InputError, ProbeTargets};
 use oscar_core::ops::OscarBackend;
-use oscar_train::exhibit::{Choice, Exhibit, Token, look, probabilities};
+use oscar_task::exhibit::{Choice, Exhibit, Token, look, probabilities};
 
 use crate::config::{PretrainConfig, PretrainError};
 use crate::held_out::{HeldOut, load};

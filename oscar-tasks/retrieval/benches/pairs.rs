@@ -17,7 +17,7 @@ use oscar_core::input::{
 use oscar_core::model::OscarForSequenceClassification;
 use oscar_datasets::{Boxes, ImageRegions, StoreOptions, StoreWriter, Tag, open_images};
 use oscar_retrieval::{Retrieval, Split, match_scores, score_pairs};
-use oscar_train::finetune::{Role, Task};
+use oscar_task::{Role, Task};
 use rand::{Rng, SeedableRng};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;

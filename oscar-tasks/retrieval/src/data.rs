@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use oscar_core::input::{EncodedSequence, ExampleSeed, RegionHandle, SequenceEncoder, SourceError};
 use oscar_datasets::annotations::captions::CaptionedImage;
 use oscar_datasets::{SharedImages, open_images};
-use oscar_train::finetune::{EncodedRow, Evaluation, Logits, Role, Target, TaskData};
+use oscar_task::{EncodedRow, Evaluation, Logits, Role, Target, TaskData};
 use rand::Rng;
 use rayon::prelude::*;
 

@@ -30,7 +30,7 @@ use oscar_core::config::{ConfigError, ModelConfig, require};
 use oscar_core::input::{SequenceEncoder, SourceError};
 use oscar_core::model::OscarClassifier;
 use oscar_core::ops::OscarBackend;
-use oscar_train::finetune::{EvaluateOptions, Evaluation, FinetuneConfig, RECALL_AT_1, Role, Task};
+use oscar_task::{EvaluateOptions, Evaluation, FinetuneConfig, RECALL_AT_1, Role, Task};
 use serde::{Deserialize, Serialize};
 
 pub use cache::{Fingerprint, ScoreCache};
@@ -78,7 +78,7 @@ pub struct Split {
     pub candidates: PathBuf,
 }
 
-impl oscar_train::finetune::Split for Split {
+impl oscar_task::Split for Split {
     fn new(data: PathBuf, store: PathBuf) -> Self {
         Self {
             captions: data,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use oscar_core::input::SourceError;
-use oscar_train::finetune::{Evaluation, Predictions};
+use oscar_task::{Evaluation, Predictions};
 use serde::Serialize;
 
 use crate::data::RetrievalData;

@@ -12,7 +12,7 @@ use burn::tensor::{Tensor, TensorData};
 use oscar_core::input::{EncodedSequence, RegionHandle, RegionSource, SourceError};
 use oscar_core::model::OscarForSequenceClassification;
 use oscar_core::ops::OscarBackend;
-use oscar_train::finetune::{EvaluateOptions, Throughput};
+use oscar_task::{EvaluateOptions, Throughput};
 use rayon::prelude::*;
 
 use crate::cache::{Fingerprint, ScoreCache};

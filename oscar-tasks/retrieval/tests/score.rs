@@ -11,7 +11,7 @@ use oscar_core::config::ModelConfig;
 use oscar_core::input::{AttentionRestriction, SequenceEncoder};
 use oscar_core::model::{OscarClassifier, OscarForSequenceClassification};
 use oscar_retrieval::{Retrieval, RetrievalData, match_scores, score_pairs};
-use oscar_train::finetune::{EvaluateOptions, Evaluation, Role, Target, Task, TaskData};
+use oscar_task::{EvaluateOptions, Evaluation, Role, Target, Task, TaskData};
 
 fn config() -> ModelConfig {
     ModelConfig {

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use common::{Place, Python, encoder, open, pairs, pickle, refusal, texts};
 use oscar_core::input::{AttentionRestriction, ExampleSeed};
 use oscar_retrieval::{Retrieval, RetrievalData};
-use oscar_train::finetune::{FinetuneConfig, Role, Target, Task, TaskData};
+use oscar_task::{FinetuneConfig, Role, Target, Task, TaskData};
 
 /// Ids, classes and regions of the rows of an example.
 fn rows(data: &RetrievalData, index: usize, seed: u64) -> Vec<(Vec<u32>, usize, Target)> {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use oscar_core::config::{Classifier, ConfigError, ModelConfig, require};
 use oscar_core::input::{SequenceEncoder, SourceError};
 use oscar_datasets::answers::AnswerVocabulary;
-use oscar_train::finetune::{FinetuneConfig, Role, Task};
+use oscar_task::{FinetuneConfig, Role, Task};
 use serde::{Deserialize, Serialize};
 
 pub use accuracy::{leave_one_out, vqa_accuracy};
@@ -70,7 +70,7 @@ pub struct Split {
     pub regions: PathBuf,
 }
 
-impl oscar_train::finetune::Split for Split {
+impl oscar_task::Split for Split {
     fn new(data: PathBuf, store: PathBuf) -> Self {
         Self {
             questions: data,

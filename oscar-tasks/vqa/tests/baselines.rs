@@ -12,7 +12,7 @@ use std::sync::Arc;
 use oscar_core::input::{PaddingConfig, SequenceConfig, SequenceEncoder, Tokenizer};
 use oscar_datasets::annotations::vqa::{Annotation, VqaFile};
 use oscar_datasets::answers::AnswerVocabulary;
-use oscar_train::finetune::{Logits, Role, TaskData};
+use oscar_task::{Logits, Role, TaskData};
 use oscar_vqa::{Loss, Split, VqaData, leave_one_out};
 
 #[test]

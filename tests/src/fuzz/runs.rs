@@ -12,7 +12,7 @@ use oscar_core::checkpoint::Checkpointed;
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{PaddingConfig, SequenceConfig};
 use oscar_matching::Matching;
-use oscar_train::finetune::open_checkpoint;
+use oscar_task::open_checkpoint;
 use oscar_train::{AdamW, AdamWConfig, Best, FixedSettings, MetricsLog, RunDir, TrainState};
 use oscar_vqa::Vqa;
 use serde_json::json;

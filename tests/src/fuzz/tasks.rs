@@ -14,7 +14,7 @@ use oscar_gqa::Gqa;
 use oscar_matching::Matching;
 use oscar_nlvr2::{Arrangement, Nlvr2};
 use oscar_retrieval::{Fingerprint, Retrieval, ScoreCache};
-use oscar_train::finetune::{Logits, Role, Split, Task, TaskData};
+use oscar_task::{Logits, Role, Split, Task, TaskData};
 use oscar_vqa::Vqa;
 use serde_json::json;
 use tempfile::TempDir;

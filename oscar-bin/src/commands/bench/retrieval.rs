@@ -17,7 +17,7 @@ use oscar_core::model::{OscarForSequenceClassification, ready};
 use oscar_core::ops::OscarBackend;
 use oscar_datasets::{Boxes, ImageRegions, StoreDtype, StoreOptions, StoreWriter};
 use oscar_retrieval::{Retrieval, Split, score_pairs};
-use oscar_train::finetune::{Role, Task};
+use oscar_task::{Role, Task};
 
 use super::device::sync;
 use super::flops::Flops;

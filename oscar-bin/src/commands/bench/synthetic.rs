@@ -6,7 +6,7 @@ use oscar_core::input::{
     EncodedSequence, Example, ExampleSeed, ExampleSource, RegionHandle, RegionSource,
     SequenceEncoder, SourceError, TextB,
 };
-use oscar_train::finetune::{EncodedRow, Evaluation, Logits, Target, TaskData};
+use oscar_task::{EncodedRow, Evaluation, Logits, Target, TaskData};
 
 use super::lengths::Row;
 

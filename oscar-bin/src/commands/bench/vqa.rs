@@ -8,7 +8,7 @@ use burn::tensor::backend::Backend;
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{SequenceConfig, SequenceEncoder, Tokenizer};
 use oscar_core::ops::TrainBackend;
-use oscar_train::finetune::{ClassBatch, FinetuneModel, FinetuneSource};
+use oscar_task::{ClassBatch, FinetuneModel, FinetuneSource};
 
 use super::flops::Flops;
 use super::report::Run;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use oscar_core::ops::TrainBackend;
 use oscar_pretraining::{PretrainConfig, exhibit};
-use oscar_train::exhibit::{Choice, Exhibit};
-use oscar_train::finetune::{AnyTask, FinetuneConfig, Role, Split, open_checkpoint};
+use oscar_task::exhibit::{Choice, Exhibit};
+use oscar_task::{AnyTask, FinetuneConfig, Role, Split, open_checkpoint};
 
 use crate::args::DeviceArgs;
 use crate::backend::{OnBackend, dispatch};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use oscar_pretraining::PretrainConfig;
-use oscar_train::finetune::{AnyTask, FinetuneConfig};
+use oscar_task::{AnyTask, FinetuneConfig};
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use maud::{Markup, html};
 use oscar_datasets::draw::color;
-use oscar_train::exhibit::{Exhibit, Part, Region, Sight, Token};
+use oscar_task::exhibit::{Exhibit, Part, Region, Sight, Token};
 
 use super::gallery::Gallery;
 use super::map::class_of;

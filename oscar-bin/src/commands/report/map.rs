@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use oscar_datasets::store::Tag;
-use oscar_train::exhibit::{Exhibit, Part, Region, Sight, Token};
+use oscar_task::exhibit::{Exhibit, Part, Region, Sight, Token};
 
 use super::gallery::{Gallery, Image};
 

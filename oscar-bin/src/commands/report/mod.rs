@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use oscar_train::exhibit::Choice;
+use oscar_task::exhibit::Choice;
 use oscar_train::write_file;
 use serde_json::json;
 

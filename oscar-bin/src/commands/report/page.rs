@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use oscar_train::exhibit::Exhibit;
+use oscar_task::exhibit::Exhibit;
 use serde_json::Value as Json;
 
 use super::collect::PRETRAINING;

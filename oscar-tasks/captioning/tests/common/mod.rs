@@ -13,7 +13,7 @@ use oscar_core::input::{
 };
 use oscar_core::model::{OscarForCaptioning, initialize};
 use oscar_datasets::{Boxes, ImageRegions, StoreOptions, StoreWriter, Tag};
-use oscar_train::finetune::{AnyTask, Role};
+use oscar_task::{AnyTask, Role};
 use tempfile::TempDir;
 
 /// Appearance values per region.

@@ -9,7 +9,7 @@ use flate2::{Compression, write::GzEncoder};
 use oscar_core::input::{PaddingConfig, SequenceConfig, SequenceEncoder, SourceError, Tokenizer};
 use oscar_datasets::{Boxes, ImageRegions, StoreOptions, StoreWriter, Tag};
 use oscar_nlvr2::{Arrangement, Nlvr2Data, Split};
-use oscar_train::finetune::Role;
+use oscar_task::Role;
 use tempfile::TempDir;
 
 /// A vocabulary of whole words.

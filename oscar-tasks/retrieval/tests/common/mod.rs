@@ -10,7 +10,7 @@ use oscar_core::input::{
 };
 use oscar_datasets::{Boxes, ImageRegions, StoreOptions, StoreWriter, Tag};
 use oscar_retrieval::{Retrieval, RetrievalData, Split};
-use oscar_train::finetune::{Role, Task};
+use oscar_task::{Role, Task};
 use tempfile::TempDir;
 
 /// Appearance values per region.

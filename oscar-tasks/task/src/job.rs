@@ -8,14 +8,14 @@ use oscar_core::checkpoint::{self, Parameter};
 use oscar_core::input::{SequenceEncoder, Tokenizer};
 use oscar_core::ops::TrainBackend;
 
-use super::checkpoint::describe;
-use super::{AnyTask, FinetuneConfig, FinetuneError};
-use crate::error::TrainError;
-use crate::fit::{Fit, RunOptions, fit};
-use crate::loader::{BatchSource, Corpus, Weighted};
-use crate::start::start_weights;
-use crate::stats::StepOutput;
-use crate::strategy::{JudgedBy, Outcome, Trainable};
+use crate::checkpoint::describe;
+use crate::{AnyTask, FinetuneConfig, FinetuneError};
+use oscar_train::StepOutput;
+use oscar_train::TrainError;
+use oscar_train::start_weights;
+use oscar_train::{BatchSource, Corpus, Weighted};
+use oscar_train::{Fit, RunOptions, fit};
+use oscar_train::{JudgedBy, Outcome, Trainable};
 
 /// Opened data, the resolved recipe, and where the run goes.
 pub struct Job<B: TrainBackend, T: AnyTask> {
@@ -31,8 +31,8 @@ pub struct Job<B: TrainBackend, T: AnyTask> {
     pub device: B::Device,
     /// Steps that were done before an interruption; 0 for a new run.
     pub done_before: usize,
-    pub(super) tokenizer: Arc<Tokenizer>,
-    pub(super) options: RunOptions,
+    pub(crate) tokenizer: Arc<Tokenizer>,
+    pub(crate) options: RunOptions,
 }
 
 /// A task's model and its batches.

@@ -5,10 +5,10 @@ use oscar_core::input::{PaddingConfig, SequenceConfig};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::AnyTask;
-use super::run::FinetuneError;
-use crate::settings::{OptimizerConfig, TrainConfig};
-use crate::start::InitConfig;
+use crate::AnyTask;
+use crate::run::FinetuneError;
+use oscar_train::InitConfig;
+use oscar_train::{OptimizerConfig, TrainConfig};
 
 /// Everything that decides a fine-tuning run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -8,15 +8,15 @@ use oscar_core::ops::{OscarBackend, TrainBackend};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::job::{Job, Trained};
-use super::{
+use crate::exhibit::{Choice, Exhibit};
+use crate::job::{Job, Trained};
+use crate::{
     EvaluateOptions, Evaluation, FinetuneConfig, FinetuneError, Role, Split, TaskCheckpoint,
 };
-use crate::exhibit::{Choice, Exhibit};
 
 /// A task that can be fine-tuned, and its section of the recipe, `[task]`.
 ///
-/// Tasks whose model is a classifier implement [`Task`](super::Task), which is all of this for them.
+/// Tasks whose model is a classifier implement [`Task`](crate::Task), which is all of this for them.
 /// Others (captioning, which generates) say themselves how their model is trained and judged.
 pub trait AnyTask:
     Clone + Default + std::fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static
@@ -62,7 +62,7 @@ pub trait AnyTask:
     /// If what they depend on (an answer vocabulary) cannot be read.
     fn shape(&self, model: &mut ModelConfig) -> Result<(), SourceError>;
 
-    /// Files that the section names: see [`Task::files`](super::Task::files).
+    /// Files that the section names: see [`Task::files`](crate::Task::files).
     fn files(&mut self) -> Vec<&mut PathBuf>;
 
     /// Trains; [`Job::fit`] does all but making the model and its batches.

@@ -10,7 +10,7 @@ use oscar_core::ops::OscarBackend;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::{EncodedRow, TaskData};
+use crate::{EncodedRow, TaskData};
 
 /// Batches whose examples are sorted by length together.
 const BATCHES_SORTED: usize = 32;
@@ -65,7 +65,7 @@ impl Logits {
 }
 
 /// Where the largest value stands; of equal ones the first.
-pub(super) fn argmax(values: &[f32]) -> usize {
+pub(crate) fn argmax(values: &[f32]) -> usize {
     let mut best = 0;
     for (index, value) in values.iter().enumerate() {
         if *value > values[best] {

@@ -15,6 +15,7 @@ mod checkpoint;
 mod classify;
 mod config;
 mod evaluate;
+pub mod exhibit;
 mod job;
 mod model;
 mod run;

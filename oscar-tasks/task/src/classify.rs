@@ -7,13 +7,13 @@ use oscar_core::config::{ConfigError, ModelConfig};
 use oscar_core::input::{ExampleSeed, SequenceEncoder, SourceError};
 use oscar_core::ops::{OscarBackend, TrainBackend};
 
-use super::evaluate::argmax;
-use super::job::{Job, Parts, Trained};
-use super::{
+use crate::evaluate::argmax;
+use crate::exhibit::{Choice, Exhibit, look, probabilities};
+use crate::job::{Job, Parts, Trained};
+use crate::{
     ACCURACY, AnyTask, EncodedRow, EvaluateOptions, Evaluation, FinetuneConfig, FinetuneError,
     FinetuneModel, FinetuneSource, Question, Role, Target, Task, TaskCheckpoint, TaskData,
 };
-use crate::exhibit::{Choice, Exhibit, look, probabilities};
 
 /// Part of every classifier that its start weights lack, and that may start random.
 const HEAD: &str = "classifier";

@@ -10,12 +10,12 @@ use oscar_core::input::{PaddingConfig, SequenceConfig, SequenceEncoder, Tokenize
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::run::FinetuneError;
-use super::{AnyTask, FinetuneConfig};
-use crate::error::TrainError;
-use crate::files::write_json;
-use crate::run::MODEL_FILE;
-use crate::strategy::Describe;
+use crate::run::FinetuneError;
+use crate::{AnyTask, FinetuneConfig};
+use oscar_train::Describe;
+use oscar_train::MODEL_FILE;
+use oscar_train::TrainError;
+use oscar_train::write_json;
 
 const TASK_FILE: &str = "task.json";
 const CONFIG_FILE: &str = "config.json";
@@ -45,7 +45,7 @@ pub struct TaskCheckpoint<T> {
 }
 
 /// Writes what describes the model beside its weights.
-pub(super) fn describe<T: AnyTask>(
+pub(crate) fn describe<T: AnyTask>(
     config: &FinetuneConfig<T>,
     tokenizer: &Arc<Tokenizer>,
 ) -> Describe {

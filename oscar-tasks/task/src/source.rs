@@ -7,9 +7,9 @@ use burn::tensor::{Tensor, TensorData};
 use oscar_core::input::{ExampleSeed, OscarInput, SequenceEncoder, SourceError};
 use oscar_core::model::ClassTargets;
 
-use super::{EncodedRow, Target, TaskData};
-use crate::loader::BatchSource;
-use crate::order::Pick;
+use crate::{EncodedRow, Target, TaskData};
+use oscar_train::BatchSource;
+use oscar_train::Pick;
 
 /// A batch of decisions.
 #[derive(Clone, Debug)]

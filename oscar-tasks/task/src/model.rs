@@ -12,9 +12,9 @@ use oscar_core::model::{
 };
 use oscar_core::ops::{OscarBackend, TrainBackend};
 
-use super::source::ClassBatch;
-use crate::loader::Weighted;
-use crate::stats::{LOSS, StepOutput};
+use crate::source::ClassBatch;
+use oscar_train::Weighted;
+use oscar_train::{LOSS, StepOutput};
 
 /// Mean score of the best class: 1 or 0 where one class is right, a soft score otherwise.
 pub const ACCURACY: &str = "Accuracy";

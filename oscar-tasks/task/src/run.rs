@@ -8,15 +8,15 @@ use oscar_core::config::ConfigError;
 use oscar_core::input::{InputError, SequenceEncoder, SourceError};
 use oscar_core::ops::{OscarBackend, TrainBackend};
 
-use super::checkpoint::open_checkpoint;
-use super::{AnyTask, EvaluateOptions, Evaluation, FinetuneConfig, Job, Role};
-use crate::error::TrainError;
-use crate::files::write_json;
-use crate::memory::peak_memory;
-use crate::parallel::share_among;
-use crate::start::open_vocabulary;
-use crate::strategy::Outcome;
-use crate::{RunOptions, write_file};
+use crate::checkpoint::open_checkpoint;
+use crate::{AnyTask, EvaluateOptions, Evaluation, FinetuneConfig, Job, Role};
+use oscar_train::Outcome;
+use oscar_train::TrainError;
+use oscar_train::open_vocabulary;
+use oscar_train::peak_memory;
+use oscar_train::share_among;
+use oscar_train::write_json;
+use oscar_train::{RunOptions, write_file};
 
 /// Directory in a run where what is slow to score is kept.
 const CACHE: &str = "cache";
