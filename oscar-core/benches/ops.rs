@@ -10,7 +10,7 @@ use burn::backend::Autodiff;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Distribution, Tensor, activation};
 use burn_flex::{Flex, FlexDevice};
-use oscar_core::ops::{AdamWStep, FusedOps, OscarBackend, ResidualNorm, plain};
+use oscar_core::ops::{AdamWStep, Kernels, OscarBackend, ResidualNorm, plain};
 
 const BATCH: usize = 8;
 const SEQ: usize = 85;
@@ -93,7 +93,7 @@ fn main() {
     }
 }
 
-fn table<I: FusedOps>(name: &str, device: &I::Device) {
+fn table<I: Kernels>(name: &str, device: &I::Device) {
     let rows = BATCH * SEQ;
     println!("{name:<28} {:>12} {:>12} {:>7}", "plain", "fused", "ratio");
 
@@ -164,7 +164,7 @@ fn table<I: FusedOps>(name: &str, device: &I::Device) {
 /// A step of the optimiser on parameter, gradient and moments.
 type Update<I> = fn(AdamWStep, [Tensor<I, 1>; 4]) -> [Tensor<I, 1>; 3];
 
-fn adamw<I: FusedOps>(len: usize, device: &I::Device) {
+fn adamw<I: Kernels>(len: usize, device: &I::Device) {
     let step = AdamWStep {
         beta1: 0.9,
         beta2: 0.999,

@@ -15,7 +15,7 @@ fn input<B: Backend<Device = FlexDevice>>() -> OscarInput<B> {
         position_ids: None,
         attention_mask: AttentionMask::Padding(Tensor::ones([2, 6], &FlexDevice)),
         region_features: Some(Tensor::ones([2, 2, 10], &FlexDevice)),
-        asked: None,
+        query_positions: None,
         packing: None,
     }
 }

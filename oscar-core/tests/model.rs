@@ -130,9 +130,9 @@ fn what_is_asked_for_is_the_same_as_of_all(
     for place in (0..rows).map(|row| row * seq).chain(places.clone()) {
         counts[place] = 1.0;
     }
-    let asked = input.clone().ask(places);
-    assert!(asked.asked.is_some());
-    assert_same_of([input, asked], &counts);
+    let some = input.clone().with_query_positions(places);
+    assert!(some.query_positions.is_some());
+    assert_same_of([input, some], &counts);
 }
 
 /// The second of two inputs gives the same as the first where `counts` is 1, also gradients, and zeros
@@ -371,7 +371,7 @@ impl Padded {
         OscarInput {
             input_ids: ints(ids, [batch, self.text]),
             token_type_ids: ints(segments, [batch, self.text]),
-            asked: None,
+            query_positions: None,
             packing: None,
             position_ids: None,
             attention_mask: AttentionMask::Padding(floats(mask, [batch, self.text + self.regions])),

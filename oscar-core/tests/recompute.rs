@@ -63,7 +63,7 @@ fn input(packed: bool) -> OscarInput<B> {
             &FlexDevice,
         )),
         region_features: Some(Tensor::from_data(regions, &FlexDevice)),
-        asked: None,
+        query_positions: None,
         packing: match packed {
             true => Packing::new(&real, &FlexDevice),
             false => None,
@@ -81,7 +81,7 @@ fn assert_same<M: AutodiffModule<B>>(model: &M, loss: impl Fn() -> Tensor<B, 1>)
             let grads = recompute::backward(loss, model);
             // What is drawn after the step does not depend on how it was computed either.
             let ones = Tensor::<B, 1>::ones([64], &FlexDevice);
-            let next = <B as ops::OscarBackend>::dropout(ones, 0.5);
+            let next = ops::dropout(ones, 0.5);
             ((value, grads), next.into_data().to_vec::<f32>())
         });
         (loss, values(model, grads), next.expect("f32"))

@@ -19,7 +19,7 @@ use burn::record::Record;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 use oscar_core::checkpoint::{NamedTensor, Parameter, parameters};
-use oscar_core::ops::{AdamWStep, FusedOps, TrainBackend};
+use oscar_core::ops::{AdamWStep, Kernels, TrainBackend};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;

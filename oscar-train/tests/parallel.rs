@@ -14,7 +14,7 @@ use burn::tensor::{ElementConversion, Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice};
 use burn_train::{InferenceStep, TrainOutput, TrainStep};
 use oscar_core::checkpoint::Checkpointed;
-use oscar_core::ops::{OscarBackend, TrainBackend};
+use oscar_core::ops::{self, OscarBackend, TrainBackend};
 use oscar_train::{
     BatchSource, ClipAt, Corpus, Fit, Interrupter, JudgedBy, LOSS, OptimizerConfig, Outcome, Pick,
     RunDir, RunOptions, StepOutput, TrainConfig, TrainError, Weighted, Workers, checkpoints, fit,
@@ -60,7 +60,7 @@ impl<B: OscarBackend> Net<B> {
             true => x - 200.0,
             false => x,
         };
-        let hidden = B::dropout(x.matmul(self.first.val()).tanh(), 0.2);
+        let hidden = ops::dropout(x.matmul(self.first.val()).tanh(), 0.2);
         let mut out = (hidden * self.last.val().unsqueeze())
             .sum_dim(1)
             .reshape([rows]);

@@ -211,7 +211,7 @@ impl<'a, B: TrainBackend> Generation<'a, B> {
                 position_ids: Some(ints(positions.collect(), [images, tags], device)),
                 attention_mask: AttentionMask::Padding(mask),
                 region_features: input.region_features,
-                asked: None,
+                query_positions: None,
                 packing: None,
             },
             special,

@@ -68,7 +68,7 @@ pub fn input<B: OscarBackend>(
     let mut input = OscarInput {
         input_ids: ids.ints([rows, text], device),
         token_type_ids,
-        asked: None,
+        query_positions: None,
         packing: None,
         position_ids: None,
         attention_mask,

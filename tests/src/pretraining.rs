@@ -56,7 +56,7 @@ fn pretrain_batch<B: OscarBackend>(
     let len = positions.len();
     let rows = labels.leading(1);
     Ok(PretrainBatch {
-        input: input.ask(masked),
+        input: input.with_query_positions(masked),
         masked_positions: ints(positions, [len], device),
         masked_labels: ints(targets, [len], device),
         masked_weights: HostTensor {
@@ -92,7 +92,7 @@ pub fn check<B: TrainBackend>(
     let batch = pretrain_batch::<B>(&inputs, fault, device)?;
 
     let everywhere = OscarInput {
-        asked: None,
+        query_positions: None,
         ..batch.input.clone()
     };
     let encoded = model.backbone().forward(everywhere);

@@ -39,10 +39,10 @@ pub struct OscarInput<B: Backend> {
     /// Where the positions stand that are no padding. With it the encoder computes nothing of the
     /// others and gives zeros for them; without it, they are computed like all.
     pub packing: Option<Packing<B>>,
-    /// Where the last hidden state is asked for. With it the last layer computes nothing of the other
-    /// positions, which are still attended to, and gives zeros for them; without it, they are computed
-    /// as in every layer.
-    pub asked: Option<Packing<B>>,
+    /// Positions whose last hidden state is needed. With it the last layer computes only these as
+    /// queries; the others are still attended to, and their output is zeros. Without it, all are
+    /// computed as in every layer.
+    pub query_positions: Option<Packing<B>>,
 }
 
 impl<B: Backend> OscarInput<B> {
@@ -53,17 +53,17 @@ impl<B: Backend> OscarInput<B> {
         [rows, text + regions.map_or(0, |regions| regions.dims()[1])]
     }
 
-    /// Asks for the first position of each row, which is what is pooled, and for `places` of the
-    /// flattened `[batch * seq]`.
-    pub fn ask(self, places: impl IntoIterator<Item = usize>) -> Self {
+    /// Sets [`query_positions`](Self::query_positions) to the first position of each row, which is
+    /// pooled, and to `positions` of the flattened `[batch * seq]`.
+    pub fn with_query_positions(self, positions: impl IntoIterator<Item = usize>) -> Self {
         let [rows, seq] = self.dims();
-        let mut asked = vec![false; rows * seq];
-        for place in (0..rows).map(|row| row * seq).chain(places) {
-            asked[place] = true;
+        let mut needed = vec![false; rows * seq];
+        for position in (0..rows).map(|row| row * seq).chain(positions) {
+            needed[position] = true;
         }
         let device = self.input_ids.device();
         Self {
-            asked: Packing::new(&asked, &device),
+            query_positions: Packing::new(&needed, &device),
             ..self
         }
     }
@@ -233,7 +233,8 @@ impl PretrainBatcher {
         )?;
         let targets = self.targets(&rows, shape);
         Ok(PretrainBatch {
-            input: input.ask(targets.positions.iter().map(|place| *place as usize)),
+            input: input
+                .with_query_positions(targets.positions.iter().map(|place| *place as usize)),
             masked_positions: ints(targets.positions, [targets.len], device),
             masked_labels: ints(targets.labels, [targets.len], device),
             masked_weights: floats(targets.weights, [targets.len], device),
@@ -369,7 +370,7 @@ pub(super) fn pad_inputs<B: Backend, R: InputRow>(
         input_ids: ints(ids, [shape.rows, shape.text], device),
         token_type_ids: ints(types, [shape.rows, shape.text], device),
         position_ids: None,
-        asked: None,
+        query_positions: None,
         packing: Packing::new(
             &attended
                 .iter()

@@ -237,7 +237,7 @@ impl CaptionEncoder {
         positions.resize(padded, 0);
         labels.resize(padded, 0);
         Ok(CaptionBatch {
-            input: input.ask(positions.iter().map(|place| *place as usize)),
+            input: input.with_query_positions(positions.iter().map(|place| *place as usize)),
             masked_positions: ints(positions, [padded], device),
             masked_labels: ints(labels, [padded], device),
             num_masked,

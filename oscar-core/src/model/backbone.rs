@@ -13,7 +13,7 @@ use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, Linear};
 use burn::tensor::{Bool, Int, Tensor, activation, backend::Backend, module::embedding};
 
-use super::recompute;
+use super::{init, recompute};
 use crate::checkpoint::Checkpointed;
 use crate::config::{Activation, ModelConfig};
 use crate::input::{AttentionMask, OscarInput, Packing};
@@ -82,17 +82,17 @@ impl<B: Backend> Backbone<B> {
         let hidden = config.hidden_size;
         Self {
             embeddings: Embeddings::new(config, device),
-            img_embedding: ops::init_linear(config.img_feature_dim, hidden, std, device),
+            img_embedding: init::linear(config.img_feature_dim, hidden, std, device),
             layer_norm: config
                 .use_img_layernorm
-                .then(|| ops::init_layer_norm(hidden, config.img_layer_norm_eps, device)),
+                .then(|| init::layer_norm(hidden, config.img_layer_norm_eps, device)),
             encoder: Encoder {
                 layer: (0..config.num_hidden_layers)
                     .map(|_| Layer::new(config, device))
                     .collect(),
             },
             pooler: Pooler {
-                dense: ops::init_linear(hidden, hidden, std, device),
+                dense: init::linear(hidden, hidden, std, device),
             },
             dropout: config.hidden_dropout_prob,
         }
@@ -143,7 +143,7 @@ impl<B: OscarBackend> Backbone<B> {
         };
         // What is looked at is looked at as a whole.
         let whole = inspect.hidden_states || inspect.attentions || inspect.head_mask.is_some();
-        let asked = input.asked.filter(|_| !whole);
+        let asked = input.query_positions.filter(|_| !whole);
         let (layout, asked) = (
             layout(input.packing),
             asked.map(|asked| layout(Some(asked))),
@@ -205,13 +205,13 @@ impl<B: OscarBackend> Backbone<B> {
     /// of an image.
     pub fn project_regions(&self, regions: Tensor<B, 3>) -> Tensor<B, 3> {
         let [batch, count, _] = regions.dims();
-        let projected = ops::linear(&self.img_embedding, ops::fold(regions));
-        let projected = ops::unfold(projected, batch, count);
+        let projected = ops::linear(&self.img_embedding, ops::flatten(regions));
+        let projected = ops::unflatten(projected, batch, count);
         let normed = match &self.layer_norm {
             Some(layer_norm) => layer_norm.forward(projected),
             None => projected,
         };
-        B::dropout(normed, self.dropout)
+        ops::dropout(normed, self.dropout)
     }
 }
 
@@ -241,7 +241,7 @@ struct EmbeddingTable<B: Backend> {
 
 impl<B: Backend> EmbeddingTable<B> {
     fn new(entries: usize, config: &ModelConfig, device: &B::Device) -> Self {
-        let weight = ops::init_embedding(
+        let weight = init::embedding(
             entries,
             config.hidden_size,
             config.initializer_range,
@@ -274,7 +274,7 @@ impl<B: Backend> Embeddings<B> {
             word_embeddings: table(config.vocab_size),
             position_embeddings: table(config.max_position_embeddings),
             token_type_embeddings: table(config.type_vocab_size),
-            layer_norm: ops::init_layer_norm(config.hidden_size, config.layer_norm_eps, device),
+            layer_norm: init::layer_norm(config.hidden_size, config.layer_norm_eps, device),
             dropout: config.hidden_dropout_prob,
             frozen_words: config.freeze_embedding,
         }
@@ -302,7 +302,7 @@ impl<B: OscarBackend> Embeddings<B> {
         };
         let segments = self.token_type_embeddings.forward(token_type_ids);
         let normed = self.layer_norm.forward(words + positions + segments);
-        B::dropout(normed, self.dropout)
+        ops::dropout(normed, self.dropout)
     }
 
     /// Looks the words up; padding gets its embedding but gives it no gradient.
@@ -345,7 +345,7 @@ impl<B: Backend> Layer<B> {
                 output: ResidualOutput::new(hidden, config, device),
             },
             intermediate: Dense {
-                dense: ops::init_linear(hidden, inner, config.initializer_range, device),
+                dense: init::linear(hidden, inner, config.initializer_range, device),
             },
             output: ResidualOutput::new(inner, config, device),
             activation: config.hidden_act,
@@ -391,9 +391,9 @@ struct Layout<B: Backend> {
 impl<B: OscarBackend> Layout<B> {
     /// `[batch, seq, width]` to `[rows, width]`.
     fn pack(&self, x: Tensor<B, 3>) -> Tensor<B, 2> {
-        let x = ops::fold(x);
+        let x = ops::flatten(x);
         match &self.packing {
-            Some(packing) => B::gather_rows(x, &packing.places, &packing.rows),
+            Some(packing) => ops::gather_rows(x, &packing.places, &packing.rows),
             None => x,
         }
     }
@@ -401,10 +401,10 @@ impl<B: OscarBackend> Layout<B> {
     /// `[rows, width]` to `[batch, seq, width]`, with zeros where nothing was computed.
     fn unpack(&self, x: Tensor<B, 2>) -> Tensor<B, 3> {
         let x = match &self.packing {
-            Some(packing) => B::gather_rows(x, &packing.rows, &packing.places),
+            Some(packing) => ops::gather_rows(x, &packing.rows, &packing.places),
             None => x,
         };
-        ops::unfold(x, self.batch, self.seq)
+        ops::unflatten(x, self.batch, self.seq)
     }
 }
 
@@ -432,8 +432,8 @@ impl<B: Backend> ResidualOutput<B> {
     fn new(d_input: usize, config: &ModelConfig, device: &B::Device) -> Self {
         let hidden = config.hidden_size;
         Self {
-            dense: ops::init_linear(d_input, hidden, config.initializer_range, device),
-            layer_norm: ops::init_layer_norm(hidden, config.layer_norm_eps, device),
+            dense: init::linear(d_input, hidden, config.initializer_range, device),
+            layer_norm: init::layer_norm(hidden, config.layer_norm_eps, device),
             epsilon: config.layer_norm_eps,
             dropout: config.hidden_dropout_prob,
         }
@@ -464,7 +464,7 @@ struct SelfAttention<B: Backend> {
 impl<B: Backend> SelfAttention<B> {
     fn new(config: &ModelConfig, device: &B::Device) -> Self {
         let hidden = config.hidden_size;
-        let linear = || ops::init_linear(hidden, hidden, config.initializer_range, device);
+        let linear = || init::linear(hidden, hidden, config.initializer_range, device);
         Self {
             query: linear(),
             key: linear(),
@@ -488,7 +488,7 @@ impl<B: OscarBackend> SelfAttention<B> {
         let value = self.heads(&self.value, rows, layout);
         let (context, probabilities) = match look {
             Look::Away => {
-                let read = B::attend([query, key, value], mask, self.scale(), self.dropout);
+                let read = ops::attention([query, key, value], mask, self.scale(), self.dropout);
                 (read, None)
             }
             Look::At { head_mask } => {
@@ -500,13 +500,13 @@ impl<B: OscarBackend> SelfAttention<B> {
                 (probabilities.clone().matmul(value), Some(probabilities))
             }
         };
-        (asked.pack(B::merge_heads(context)), probabilities)
+        (asked.pack(ops::merge_heads(context)), probabilities)
     }
 
     /// One of the three projections, rows to `[batch, heads, seq, size]`.
     fn heads(&self, layer: &Linear<B>, hidden: Tensor<B, 2>, layout: &Layout<B>) -> Tensor<B, 4> {
-        let projected = ops::linear_narrow(layer, hidden);
-        B::split_heads(layout.unpack(projected), self.num_heads)
+        let projected = ops::linear_low_precision(layer, hidden);
+        ops::split_heads(layout.unpack(projected), self.num_heads)
     }
 
     /// Of the scores: 1 / sqrt(size of a head).
@@ -516,7 +516,7 @@ impl<B: OscarBackend> SelfAttention<B> {
     }
 
     fn probabilities(&self, scores: Tensor<B, 4>, mask: Tensor<B, 4>) -> Tensor<B, 4> {
-        B::attention_probabilities(scores, mask, self.scale(), self.dropout)
+        ops::attention_probabilities(scores, mask, self.scale(), self.dropout)
     }
 }
 

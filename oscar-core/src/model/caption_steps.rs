@@ -241,7 +241,7 @@ impl<B: OscarBackend> HostContext<B> {
                 device,
             )),
             region_features: regions,
-            asked: None,
+            query_positions: None,
             packing: None,
         };
         let masks = (0..rows).map(|row| (row * seq + last) as i32).collect();

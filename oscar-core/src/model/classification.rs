@@ -69,12 +69,12 @@ impl<B: OscarBackend> OscarForSequenceClassification<B> {
 
     /// Logits `[batch, labels]`.
     pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
-        self.classify(self.bert.forward(input.ask([])).pooled)
+        self.classify(self.bert.forward(input.with_query_positions([])).pooled)
     }
 
     /// Logits `[batch, labels]` of pooled vectors `[batch, hidden]`.
     fn classify(&self, pooled: Tensor<B, 2>) -> Tensor<B, 2> {
-        self.classifier.forward(B::dropout(pooled, self.dropout))
+        self.classifier.forward(ops::dropout(pooled, self.dropout))
     }
 
     /// As [`forward`](Self::forward), of region features that
@@ -82,7 +82,7 @@ impl<B: OscarBackend> OscarForSequenceClassification<B> {
     pub fn forward_projected(&self, input: OscarInput<B>) -> Tensor<B, 2> {
         let pooled = self
             .bert
-            .forward_projected(input.ask([]), &Inspect::default())
+            .forward_projected(input.with_query_positions([]), &Inspect::default())
             .pooled;
         self.classify(pooled)
     }
@@ -167,12 +167,12 @@ impl<B: OscarBackend> OscarForMultipleChoice<B> {
     /// Logits `[batch, labels]` of an input whose rows are `[batch * choices]`, the choices of one
     /// statement side by side.
     pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
-        self.classify(self.bert.forward(input.ask([])).pooled)
+        self.classify(self.bert.forward(input.with_query_positions([])).pooled)
     }
 
     /// Logits `[batch, labels]` of pooled vectors `[batch * choices, hidden]`.
     fn classify(&self, pooled: Tensor<B, 2>) -> Tensor<B, 2> {
-        let pooled = B::dropout(pooled, self.dropout);
+        let pooled = ops::dropout(pooled, self.dropout);
         let [rows, hidden] = pooled.dims();
         let joined = pooled.reshape([rows / self.num_choice, hidden * self.num_choice]);
         self.classifier.forward(joined)
@@ -212,8 +212,8 @@ impl<B: OscarBackend> OscarForEachChoice<B> {
     /// Logits `[batch * choices, 2]`, the second one for right, of an input whose rows are
     /// `[batch * choices]`.
     pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
-        let pooled = self.bert.forward(input.ask([])).pooled;
-        self.classifier.forward(B::dropout(pooled, self.dropout))
+        let pooled = self.bert.forward(input.with_query_positions([])).pooled;
+        self.classifier.forward(ops::dropout(pooled, self.dropout))
     }
 
     /// The loss the configuration names, `[1]`, over all choices (`bxe` is cross entropy); see

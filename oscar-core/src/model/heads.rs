@@ -4,6 +4,7 @@ use burn::module::{Initializer, Module, Param};
 use burn::nn::{LayerNorm, Linear};
 use burn::tensor::{Tensor, activation, backend::Backend};
 
+use super::init;
 use crate::config::{Activation, Classifier, ModelConfig};
 use crate::ops::{self, OscarBackend};
 
@@ -39,12 +40,12 @@ impl<B: OscarBackend> MlmHead<B> {
         let (hidden, std) = (config.hidden_size, config.initializer_range);
         Self {
             transform: MlmTransform {
-                dense: ops::init_linear(hidden, hidden, std, device),
-                layer_norm: ops::init_layer_norm(hidden, config.layer_norm_eps, device),
+                dense: init::linear(hidden, hidden, std, device),
+                layer_norm: init::layer_norm(hidden, config.layer_norm_eps, device),
                 activation: config.hidden_act,
             },
             decoder: (!tied).then(|| Decoder {
-                weight: ops::init_embedding(config.vocab_size, hidden, std, device),
+                weight: init::embedding(config.vocab_size, hidden, std, device),
             }),
             bias: Initializer::Zeros.init([config.vocab_size], device),
         }
@@ -74,12 +75,12 @@ impl<B: OscarBackend> MlmHead<B> {
     pub fn forward(&self, hidden: Tensor<B, 2>, word_embeddings: Tensor<B, 2>) -> Tensor<B, 2> {
         let transform = &self.transform;
         let hidden = ops::linear_activate(&transform.dense, transform.activation, hidden);
-        let hidden = transform.layer_norm.forward(ops::wide(hidden));
+        let hidden = transform.layer_norm.forward(ops::to_f32(hidden));
         let decoder = match &self.decoder {
             Some(decoder) => decoder.weight.val(),
             None => word_embeddings,
         };
-        ops::score(hidden, decoder, self.bias.val())
+        ops::tied_linear(hidden, decoder, self.bias.val())
     }
 }
 
@@ -119,7 +120,7 @@ impl<B: OscarBackend> ClassifierHead<B> {
         norm: bool,
         device: &B::Device,
     ) -> Self {
-        let linear = |from, to| ops::init_linear(from, to, config.initializer_range, device);
+        let linear = |from, to| init::linear(from, to, config.initializer_range, device);
         let inner = config.hidden_size * config.cls_hidden_scale;
         match (config.classifier, norm) {
             (Classifier::Linear, _) => Self::Linear(linear(d_input, labels)),
@@ -129,7 +130,7 @@ impl<B: OscarBackend> ClassifierHead<B> {
             }),
             (Classifier::Mlp, true) => Self::NormMlp(NormMlpClassifier {
                 first: linear(d_input, inner),
-                norm: ops::init_layer_norm(inner, config.layer_norm_eps, device),
+                norm: init::layer_norm(inner, config.layer_norm_eps, device),
                 last: linear(inner, labels),
             }),
         }

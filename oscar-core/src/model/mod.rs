@@ -4,8 +4,8 @@ mod backbone;
 mod caption_steps;
 mod captioning;
 mod classification;
-mod draw;
 mod heads;
+mod init;
 mod pretraining;
 mod ready;
 pub mod recompute;
@@ -17,8 +17,8 @@ pub use classification::{
     ClassTargets, OscarClassifier, OscarForEachChoice, OscarForMultipleChoice,
     OscarForSequenceClassification,
 };
-pub use draw::initialize;
 pub use heads::{ClassifierHead, MlmHead};
+pub use init::initialize;
 pub use pretraining::{OscarForPretraining, PretrainOutput};
 pub use ready::ready;
 

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::{Int, Tensor, backend::Backend};
 
-use super::{Backbone, BackboneOutput, MlmHead};
+use super::{Backbone, BackboneOutput, MlmHead, init};
 use crate::checkpoint::Checkpointed;
 use crate::config::ModelConfig;
 use crate::input::PretrainBatch;
@@ -46,7 +46,7 @@ impl<B: OscarBackend> OscarForPretraining<B> {
             bert: Backbone::new(config, device),
             cls: PretrainingHeads {
                 predictions: MlmHead::new(config, true, device),
-                seq_relationship: ops::init_linear(
+                seq_relationship: init::linear(
                     config.hidden_size,
                     config.num_contrast_classes,
                     config.initializer_range,

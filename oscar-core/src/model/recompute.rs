@@ -17,7 +17,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use scopeguard::guard;
 
-use super::draw::draw;
+use super::init::init_weights;
 use crate::ops::random;
 
 thread_local! {
@@ -71,8 +71,8 @@ pub(super) fn segment<B: Backend, M: Module<B> + 'static>(
     if TAPE.with_borrow(Option::is_none) || !B::ad_enabled(&input.device()) {
         return forward(module, input);
     }
-    // Clones of weights that are not drawn yet would each draw their own.
-    draw(module);
+    // Clones of weights that have no value yet would each be initialised differently.
+    init_weights(module);
     let module = module.clone();
     let keys = random::keys();
     let untracked = input.clone().set_require_grad(false);

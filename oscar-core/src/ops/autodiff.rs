@@ -14,13 +14,13 @@ use burn::tensor::ops::FloatTensor;
 use burn::tensor::{DType, Tensor, TensorPrimitive};
 
 use super::backend::{OscarBackend, ResidualNorm, RowIndex, TopK};
-use super::fused::{Dropped, FusedOps, NormParts, SavedNorm};
+use super::fused::{Dropped, Kernels, NormParts, SavedNorm};
 use super::plain;
 use super::precision::{operand, to};
 
 type Tracked<B, C> = FloatTensor<Autodiff<B, C>>;
 
-impl<B: FusedOps, C: CheckpointStrategy> OscarBackend for Autodiff<B, C> {
+impl<B: Kernels, C: CheckpointStrategy> OscarBackend for Autodiff<B, C> {
     fn linear_bias(
         x: Tensor<Self, 2>,
         weight: Tensor<Self, 2>,
@@ -29,7 +29,7 @@ impl<B: FusedOps, C: CheckpointStrategy> OscarBackend for Autodiff<B, C> {
         linear([x, weight], Order::InputFirst, bias)
     }
 
-    fn score(
+    fn tied_linear(
         x: Tensor<Self, 2>,
         matrix: Tensor<Self, 2>,
         bias: Tensor<Self, 1>,
@@ -77,7 +77,7 @@ impl<B: FusedOps, C: CheckpointStrategy> OscarBackend for Autodiff<B, C> {
             .prepare::<C>([x.node.clone()])
             .compute_bound()
             .stateful();
-        let output = primitive(<B as FusedOps>::merge_heads(tensor(x.primitive)));
+        let output = primitive(<B as Kernels>::merge_heads(tensor(x.primitive)));
         wrap::<B, C, 3>(match node {
             OpsKind::Tracked(prep) => prep.finish(heads, output),
             OpsKind::UnTracked(prep) => prep.finish(output),
@@ -181,7 +181,7 @@ impl<B: FusedOps, C: CheckpointStrategy> OscarBackend for Autodiff<B, C> {
             .prepare::<C>([x.node.clone()])
             .compute_bound()
             .stateful();
-        let output = <B as FusedOps>::gather_rows(tensor(x.primitive), &index.inner());
+        let output = <B as Kernels>::gather_rows(tensor(x.primitive), &index.inner());
         let output = primitive(output);
         wrap::<B, C, 2>(match node {
             OpsKind::Tracked(prep) => prep.finish(back.inner(), output),
@@ -190,7 +190,7 @@ impl<B: FusedOps, C: CheckpointStrategy> OscarBackend for Autodiff<B, C> {
     }
 
     fn top_k(x: Tensor<Self, 2>, k: usize) -> TopK {
-        <B as FusedOps>::top_k(tensor(tracked(x).primitive), k)
+        <B as Kernels>::top_k(tensor(tracked(x).primitive), k)
     }
 }
 
@@ -233,7 +233,7 @@ fn multiply<B: Backend>(
 }
 
 /// `x W + b`, where the axes of `weight` are in this order.
-fn linear<B: FusedOps, C: CheckpointStrategy>(
+fn linear<B: Kernels, C: CheckpointStrategy>(
     [x, weight]: [Tensor<Autodiff<B, C>, 2>; 2],
     order: Order,
     bias: Tensor<Autodiff<B, C>, 1>,
@@ -274,7 +274,7 @@ impl<B: Backend> Operands<B> {
 #[derive(Debug)]
 struct Linear;
 
-impl<B: FusedOps> Backward<B, 3> for Linear {
+impl<B: Kernels> Backward<B, 3> for Linear {
     type State = Operands<B>;
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -297,7 +297,7 @@ struct SavedGelu<B: Backend> {
 #[derive(Debug)]
 struct LinearGelu;
 
-impl<B: FusedOps> Backward<B, 3> for LinearGelu {
+impl<B: Kernels> Backward<B, 3> for LinearGelu {
     type State = SavedGelu<B>;
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -315,13 +315,13 @@ impl<B: FusedOps> Backward<B, 3> for LinearGelu {
 #[derive(Debug)]
 struct SplitHeads;
 
-impl<B: FusedOps> Backward<B, 1> for SplitHeads {
+impl<B: Kernels> Backward<B, 1> for SplitHeads {
     type State = ();
 
     fn backward(self, ops: Ops<(), 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = tensor::<B, 4>(grads.consume::<B>(&ops.node));
         if let [Some(node)] = ops.parents {
-            grads.register::<B>(node.id, primitive(<B as FusedOps>::merge_heads(grad)));
+            grads.register::<B>(node.id, primitive(<B as Kernels>::merge_heads(grad)));
         }
     }
 }
@@ -329,7 +329,7 @@ impl<B: FusedOps> Backward<B, 1> for SplitHeads {
 #[derive(Debug)]
 struct MergeHeads;
 
-impl<B: FusedOps> Backward<B, 1> for MergeHeads {
+impl<B: Kernels> Backward<B, 1> for MergeHeads {
     /// Number of heads.
     type State = usize;
 
@@ -344,14 +344,14 @@ impl<B: FusedOps> Backward<B, 1> for MergeHeads {
 #[derive(Debug)]
 struct GatherRows;
 
-impl<B: FusedOps> Backward<B, 1> for GatherRows {
+impl<B: Kernels> Backward<B, 1> for GatherRows {
     /// The way back.
     type State = RowIndex<B>;
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = tensor::<B, 2>(grads.consume::<B>(&ops.node));
         if let [Some(node)] = ops.parents {
-            let grad = <B as FusedOps>::gather_rows(grad, &ops.state);
+            let grad = <B as Kernels>::gather_rows(grad, &ops.state);
             grads.register::<B>(node.id, primitive(grad));
         }
     }
@@ -367,7 +367,7 @@ struct SavedAttention<B: Backend> {
 #[derive(Debug)]
 struct Attention;
 
-impl<B: FusedOps> Backward<B, 1> for Attention {
+impl<B: Kernels> Backward<B, 1> for Attention {
     type State = SavedAttention<B>;
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -386,7 +386,7 @@ impl<B: FusedOps> Backward<B, 1> for Attention {
 #[derive(Debug)]
 struct LinearResidualNorm;
 
-impl<B: FusedOps> Backward<B, 6> for LinearResidualNorm {
+impl<B: Kernels> Backward<B, 6> for LinearResidualNorm {
     type State = (Operands<B>, SavedNorm<B>);
 
     fn backward(self, ops: Ops<Self::State, 6>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -410,7 +410,7 @@ impl<B: FusedOps> Backward<B, 6> for LinearResidualNorm {
 #[derive(Debug)]
 struct DropOut<const D: usize>;
 
-impl<B: FusedOps, const D: usize> Backward<B, 1> for DropOut<D> {
+impl<B: Kernels, const D: usize> Backward<B, 1> for DropOut<D> {
     type State = Dropped<B, D>;
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {

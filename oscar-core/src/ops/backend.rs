@@ -5,11 +5,11 @@ use std::sync::Arc;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor, TensorData, activation};
 
-use super::cached::{self, CaptionKeys, KeyValue, Reading};
+use super::cached::{self, AttentionParams, CaptionKeyValues, KeyValue};
 
 /// A backend that Oscar runs on.
 ///
-/// Implemented for every backend that has the [`FusedOps`](super::FusedOps), and for `Autodiff` on
+/// Implemented for every backend that has the [`Kernels`](super::Kernels), and for `Autodiff` on
 /// top of it, where each operation is one node of the graph with a gradient written by hand. What
 /// the operations mean is in [`plain`](super::plain), which they are tested against.
 ///
@@ -26,8 +26,11 @@ pub trait OscarBackend: Backend {
 
     /// `x Mᵀ + b`, `[rows, d_input]` to `[rows, d_output]`, narrow; `matrix` is `[d_output, d_input]`, as
     /// an embedding is, and has its gradient in that order in memory.
-    fn score(x: Tensor<Self, 2>, matrix: Tensor<Self, 2>, bias: Tensor<Self, 1>)
-    -> Tensor<Self, 2>;
+    fn tied_linear(
+        x: Tensor<Self, 2>,
+        matrix: Tensor<Self, 2>,
+        bias: Tensor<Self, 1>,
+    ) -> Tensor<Self, 2>;
 
     /// `gelu(x W + b)`, exact (erf); `[rows, d_input]` to `[rows, d_output]`, narrow.
     fn linear_gelu(
@@ -62,7 +65,7 @@ pub trait OscarBackend: Backend {
     /// - query, output: `[batch, heads, queries, size]`
     /// - key, value: `[batch, heads, keys, size]`
     /// - mask: `[batch, 1, 1 or queries, keys]`; gets no gradient
-    fn attend(
+    fn attention(
         [query, key, value]: [Tensor<Self, 4>; 3],
         mask: Tensor<Self, 4>,
         scale: f64,
@@ -76,13 +79,13 @@ pub trait OscarBackend: Backend {
     /// and values that the captions of an image share, and of their own; narrow.
     ///
     /// Each image of the shared ones has the same number of rows, one after the other.
-    fn read(
+    fn cached_attention(
         query: Tensor<Self, 3>,
         shared: &KeyValue<Self>,
-        own: &CaptionKeys<'_, Self>,
-        reading: &Reading<Self>,
+        own: &CaptionKeyValues<'_, Self>,
+        reading: &AttentionParams<Self>,
     ) -> Tensor<Self, 3> {
-        cached::read(query, shared, own, reading)
+        cached::cached_attention(query, shared, own, reading)
     }
 
     /// `LayerNorm(residual + dropout(x W + b))`: how each half of a layer ends.
@@ -120,12 +123,12 @@ pub trait OscarBackend: Backend {
 
 /// A backend that Oscar trains on.
 pub trait TrainBackend:
-    AutodiffBackend<InnerBackend: OscarBackend + super::FusedOps> + OscarBackend
+    AutodiffBackend<InnerBackend: OscarBackend + super::Kernels> + OscarBackend
 {
 }
 
 impl<B> TrainBackend for B where
-    B: AutodiffBackend<InnerBackend: OscarBackend + super::FusedOps> + OscarBackend
+    B: AutodiffBackend<InnerBackend: OscarBackend + super::Kernels> + OscarBackend
 {
 }
 

@@ -17,16 +17,16 @@ pub struct KeyValue<B: Backend> {
 /// Keys and values of the words of captions in one layer. They stay where they were computed, step by
 /// step; captions that change places, or go on in several ways, change which of them are theirs.
 #[derive(Debug)]
-pub struct CaptionKeys<'a, B: Backend> {
+pub struct CaptionKeyValues<'a, B: Backend> {
     /// Of each step, those of its rows and tokens.
     pub steps: &'a [KeyValue<B>],
     /// Which of them each row has.
-    pub places: &'a Places<B>,
+    pub places: &'a WordPositions<B>,
 }
 
 /// Where the words of captions are among the steps that computed them.
 #[derive(Clone, Debug)]
-pub struct Places<B: Backend> {
+pub struct WordPositions<B: Backend> {
     /// Of each row.
     pub words: usize,
     /// Step, and position in it, of each word of each row: `[rows * words]`.
@@ -35,7 +35,7 @@ pub struct Places<B: Backend> {
     pub device: Tensor<B, 1, Int>,
 }
 
-impl<B: Backend> Places<B> {
+impl<B: Backend> WordPositions<B> {
     /// `places` as [`host`](Self::host) has them, in steps of these numbers of positions.
     pub fn new(
         words: usize,
@@ -58,7 +58,7 @@ impl<B: Backend> Places<B> {
     }
 }
 
-impl<B: Backend> CaptionKeys<'_, B> {
+impl<B: Backend> CaptionKeyValues<'_, B> {
     /// Those of each row, side by side.
     fn gather(&self) -> KeyValue<B> {
         let rows = self.places.host.len() / self.places.words.max(1);
@@ -81,7 +81,7 @@ impl<B: Backend> CaptionKeys<'_, B> {
 
 /// How keys and values are read.
 #[derive(Clone, Debug)]
-pub struct Reading<B: Backend> {
+pub struct AttentionParams<B: Backend> {
     /// Term to add to the scores, `[rows, 1, tokens, positions]`, those of the image before those of
     /// the caption.
     pub mask: Tensor<B, 4>,
@@ -103,15 +103,15 @@ impl<B: Backend> KeyValue<B> {
     }
 }
 
-/// [`OscarBackend::read`] in products of matrices.
+/// [`OscarBackend::cached_attention`] in products of matrices.
 ///
 /// The rows of an image are queries to the same keys: one product for all of them, without a copy of
 /// the keys for each.
-pub(super) fn read<B: OscarBackend>(
+pub(super) fn cached_attention<B: OscarBackend>(
     query: Tensor<B, 3>,
     shared: &KeyValue<B>,
-    own: &CaptionKeys<'_, B>,
-    reading: &Reading<B>,
+    own: &CaptionKeyValues<'_, B>,
+    reading: &AttentionParams<B>,
 ) -> Tensor<B, 3> {
     let own = own.gather();
     let split = |x: &Tensor<B, 3>| B::split_heads(x.clone(), reading.heads);

@@ -1,4 +1,4 @@
-//! The bodies of [`FusedOps`](super::FusedOps) for backends that do no better: Burn's own operations.
+//! The bodies of [`Kernels`](super::Kernels) for backends that do no better: Burn's own operations.
 //!
 //! Gradients are written by hand, which keeps less than the graph of the composed operations would,
 //! and is exact where Burn's are not (its GELU has the gradient of the tanh approximation on some
@@ -9,7 +9,7 @@ use burn::tensor::{Distribution, Int, Tensor, activation};
 
 use super::backend::{RowIndex, TopK};
 use super::fused::{Dropped, NormGrads, NormOutput, NormParts, SavedNorm};
-use super::precision::{to, wide};
+use super::precision::{to, to_f32};
 use super::random;
 
 /// A mask by Burn's generator.
@@ -33,7 +33,7 @@ pub(super) fn drop_out<B: Backend, const D: usize>(
     match dropped {
         Dropped::Mask(mask) => {
             let dtype = x.dtype();
-            to(wide(x) * mask.clone(), dtype)
+            to(to_f32(x) * mask.clone(), dtype)
         }
         // Keys are drawn by the backends that read them.
         Dropped::None | Dropped::Key(_) => x,
@@ -42,17 +42,17 @@ pub(super) fn drop_out<B: Backend, const D: usize>(
 
 pub(super) fn add_bias<B: Backend>(x: Tensor<B, 2>, bias: Tensor<B, 1>) -> Tensor<B, 2> {
     let dtype = x.dtype();
-    to(wide(x) + bias.unsqueeze(), dtype)
+    to(to_f32(x) + bias.unsqueeze(), dtype)
 }
 
 pub(super) fn column_sums<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 1> {
     let [_, width] = x.dims();
-    wide(x).sum_dim(0).reshape([width])
+    to_f32(x).sum_dim(0).reshape([width])
 }
 
 pub(super) fn bias_gelu<B: Backend>(product: Tensor<B, 2>, bias: Tensor<B, 1>) -> Tensor<B, 2> {
     let dtype = product.dtype();
-    to(activation::gelu(wide(product) + bias.unsqueeze()), dtype)
+    to(activation::gelu(to_f32(product) + bias.unsqueeze()), dtype)
 }
 
 pub(super) fn bias_gelu_backward<B: Backend>(
@@ -63,7 +63,7 @@ pub(super) fn bias_gelu_backward<B: Backend>(
     // 1 / sqrt(2 pi)
     const DENSITY: f64 = 0.398_942_280_401_432_7;
     let dtype = grad.dtype();
-    let x = wide(product) + bias.unsqueeze();
+    let x = to_f32(product) + bias.unsqueeze();
     let cdf = x
         .clone()
         .mul_scalar(std::f64::consts::FRAC_1_SQRT_2)
@@ -74,7 +74,7 @@ pub(super) fn bias_gelu_backward<B: Backend>(
         .mul_scalar(-0.5)
         .exp()
         .mul_scalar(DENSITY);
-    let grad = wide(grad) * (cdf + x * density);
+    let grad = to_f32(grad) * (cdf + x * density);
     let bias_grad = column_sums(grad.clone());
     (to(grad, dtype), bias_grad)
 }
@@ -85,7 +85,7 @@ pub(super) fn softmax<B: Backend>(
     scale: f64,
 ) -> Tensor<B, 4> {
     let dtype = scores.dtype();
-    let scores = wide(scores).mul_scalar(scale) + mask;
+    let scores = to_f32(scores).mul_scalar(scale) + mask;
     to(activation::softmax(scores, 3), dtype)
 }
 
@@ -96,8 +96,8 @@ pub(super) fn softmax_backward<B: Backend>(
     dropped: &Dropped<B, 4>,
 ) -> Tensor<B, 4> {
     let dtype = grad.dtype();
-    let grad = drop_out(wide(grad), dropped);
-    let probabilities = wide(probabilities);
+    let grad = drop_out(to_f32(grad), dropped);
+    let probabilities = to_f32(probabilities);
     let mean = (grad.clone() * probabilities.clone()).sum_dim(3);
     to(((grad - mean) * probabilities).mul_scalar(scale), dtype)
 }
@@ -108,7 +108,7 @@ pub(super) fn residual_norm<B: Backend>(
     parts: &NormParts<B>,
 ) -> NormOutput<B> {
     let [rows, _] = product.dims();
-    let branch = wide(product) + parts.bias.clone().unsqueeze();
+    let branch = to_f32(product) + parts.bias.clone().unsqueeze();
     let sum = drop_out(branch, &parts.dropped) + residual;
     let centred = sum.clone() - sum.mean_dim(1);
     let variance = (centred.clone() * centred.clone()).mean_dim(1);

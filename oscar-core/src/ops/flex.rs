@@ -4,8 +4,8 @@ use burn::tensor::{Shape, Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice, FlexTensor};
 
 use super::backend::{AdamWStep, RowIndex, TopK};
-use super::cached::{CaptionKeys, KeyValue, Reading};
-use super::fused::{Dropped, FusedOps, NormGrads, NormOutput, NormParts, SavedNorm};
+use super::cached::{AttentionParams, CaptionKeyValues, KeyValue};
+use super::fused::{Dropped, Kernels, NormGrads, NormOutput, NormParts, SavedNorm};
 use super::host::{self, Element, HostBackend};
 
 impl HostBackend for Flex {
@@ -36,7 +36,7 @@ impl HostBackend for Flex {
     }
 }
 
-impl FusedOps for Flex {
+impl Kernels for Flex {
     fn product(x: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
         host::product::<f32, Self>(x, weight)
     }
@@ -81,13 +81,13 @@ impl FusedOps for Flex {
         host::softmax::<f32, Self>(scores, mask, scale)
     }
 
-    fn read(
+    fn cached_attention(
         query: Tensor<Self, 3>,
         shared: &KeyValue<Self>,
-        own: &CaptionKeys<'_, Self>,
-        reading: &Reading<Self>,
+        own: &CaptionKeyValues<'_, Self>,
+        reading: &AttentionParams<Self>,
     ) -> Tensor<Self, 3> {
-        host::read::<f32, Self>(query, shared, own, reading)
+        host::cached_attention::<f32, Self>(query, shared, own, reading)
     }
 
     fn masked_softmax_backward(

@@ -5,19 +5,19 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, activation};
 
 use super::backend::{AdamWStep, RowIndex, TopK};
-use super::cached::{self, CaptionKeys, KeyValue, Reading};
+use super::cached::{self, AttentionParams, CaptionKeyValues, KeyValue};
 use super::random::next_key;
 use super::{composed, plain};
 
 /// What a backend may do better than by composing Burn's operations.
 ///
 /// Each step has a body of Burn's own operations, so a backend that fuses nothing says only
-/// `impl FusedOps for B {}`. Matrix products are no part of it, as every backend has its own, but for
+/// `impl Kernels for B {}`. Matrix products are no part of it, as every backend has its own, but for
 /// those of few rows.
 ///
 /// Tensors called *narrow* may be bf16, and what is returned in their place is in the same type;
 /// all others are f32, and so is everything computed in between.
-pub trait FusedOps: Backend {
+pub trait Kernels: Backend {
     /// `x weight`, `[rows, d_input]` by `[d_input, d_output]`, narrow, where no gradient is computed.
     fn product(x: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
         x.matmul(weight)
@@ -77,7 +77,7 @@ pub trait FusedOps: Backend {
     }
 
     /// `softmax(query keyᵀ * scale + mask) value`, narrow, where no gradient is computed.
-    fn attend(
+    fn attention(
         [query, key, value]: [Tensor<Self, 4>; 3],
         mask: Tensor<Self, 4>,
         scale: f64,
@@ -87,14 +87,14 @@ pub trait FusedOps: Backend {
     }
 
     /// What the newest tokens of captions read, narrow, where no gradient is computed; see
-    /// [`OscarBackend::read`](super::OscarBackend::read).
-    fn read(
+    /// [`OscarBackend::cached_attention`](super::OscarBackend::cached_attention).
+    fn cached_attention(
         query: Tensor<Self, 3>,
         shared: &KeyValue<Self>,
-        own: &CaptionKeys<'_, Self>,
-        reading: &Reading<Self>,
+        own: &CaptionKeyValues<'_, Self>,
+        reading: &AttentionParams<Self>,
     ) -> Tensor<Self, 3> {
-        cached::read(query, shared, own, reading)
+        cached::cached_attention(query, shared, own, reading)
     }
 
     /// Gradient by the scores from the one by the dropped probabilities, narrow.

@@ -3,12 +3,12 @@
 use burn::tensor::Tensor;
 
 use super::backend::{OscarBackend, ResidualNorm, RowIndex, TopK};
-use super::cached::{CaptionKeys, KeyValue, Reading};
-use super::fused::{Dropped, FusedOps, NormParts};
+use super::cached::{AttentionParams, CaptionKeyValues, KeyValue};
+use super::fused::{Dropped, Kernels, NormParts};
 use super::plain;
 use super::precision::operand;
 
-impl<B: FusedOps> OscarBackend for B {
+impl<B: Kernels> OscarBackend for B {
     fn linear_bias(
         x: Tensor<Self, 2>,
         weight: Tensor<Self, 2>,
@@ -17,7 +17,7 @@ impl<B: FusedOps> OscarBackend for B {
         B::add_bias(B::product(operand(x), operand(weight)), bias)
     }
 
-    fn score(
+    fn tied_linear(
         x: Tensor<Self, 2>,
         matrix: Tensor<Self, 2>,
         bias: Tensor<Self, 1>,
@@ -38,7 +38,7 @@ impl<B: FusedOps> OscarBackend for B {
     }
 
     fn merge_heads(x: Tensor<Self, 4>) -> Tensor<Self, 3> {
-        <B as FusedOps>::merge_heads(x)
+        <B as Kernels>::merge_heads(x)
     }
 
     fn attention_probabilities(
@@ -50,22 +50,22 @@ impl<B: FusedOps> OscarBackend for B {
         B::masked_softmax(scores, mask, scale)
     }
 
-    fn attend(
+    fn attention(
         inputs: [Tensor<Self, 4>; 3],
         mask: Tensor<Self, 4>,
         scale: f64,
         _dropout: f64,
     ) -> Tensor<Self, 4> {
-        <B as FusedOps>::attend(inputs, mask, scale)
+        <B as Kernels>::attention(inputs, mask, scale)
     }
 
-    fn read(
+    fn cached_attention(
         query: Tensor<Self, 3>,
         shared: &KeyValue<Self>,
-        own: &CaptionKeys<'_, Self>,
-        reading: &Reading<Self>,
+        own: &CaptionKeyValues<'_, Self>,
+        reading: &AttentionParams<Self>,
     ) -> Tensor<Self, 3> {
-        <B as FusedOps>::read(query, shared, own, reading)
+        <B as Kernels>::cached_attention(query, shared, own, reading)
     }
 
     fn linear_residual_norm(
@@ -93,14 +93,14 @@ impl<B: FusedOps> OscarBackend for B {
         index: &RowIndex<Self>,
         _back: &RowIndex<Self>,
     ) -> Tensor<Self, 2> {
-        <B as FusedOps>::gather_rows(x, index)
+        <B as Kernels>::gather_rows(x, index)
     }
 
     fn log_softmax(x: Tensor<Self, 2>) -> Tensor<Self, 2> {
-        <B as FusedOps>::log_softmax(x)
+        <B as Kernels>::log_softmax(x)
     }
 
     fn top_k(x: Tensor<Self, 2>, k: usize) -> TopK {
-        <B as FusedOps>::top_k(x, k)
+        <B as Kernels>::top_k(x, k)
     }
 }

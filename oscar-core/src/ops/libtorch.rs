@@ -9,10 +9,10 @@ use half::bf16;
 use tch::{Device, Kind};
 
 use super::backend::{AdamWStep, RowIndex, TopK};
-use super::cached::{self, CaptionKeys, KeyValue, Reading};
-use super::fused::{Dropped, FusedOps, NormGrads, NormOutput, NormParts, SavedNorm};
+use super::cached::{self, AttentionParams, CaptionKeyValues, KeyValue};
+use super::fused::{Dropped, Kernels, NormGrads, NormOutput, NormParts, SavedNorm};
 use super::host::{self, Element, HostBackend};
-use super::precision::{to, wide};
+use super::precision::{to, to_f32};
 use super::{composed, plain};
 
 impl HostBackend for LibTorch {
@@ -90,7 +90,7 @@ macro_rules! step {
     };
 }
 
-impl FusedOps for LibTorch {
+impl Kernels for LibTorch {
     fn product(x: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2> {
         match place(&x) {
             On::Wide => host::product::<f32, Self>(x, weight),
@@ -154,7 +154,11 @@ impl FusedOps for LibTorch {
         step!(scores, softmax(scores, mask, scale))
     }
 
-    fn attend(inputs: [Tensor<Self, 4>; 3], mask: Tensor<Self, 4>, scale: f64) -> Tensor<Self, 4> {
+    fn attention(
+        inputs: [Tensor<Self, 4>; 3],
+        mask: Tensor<Self, 4>,
+        scale: f64,
+    ) -> Tensor<Self, 4> {
         let mask = to(mask, inputs[0].dtype());
         let [query, key, value, mask] = [&inputs[0], &inputs[1], &inputs[2], &mask]
             .map(|tensor| tensor.clone().into_primitive().tensor().tensor);
@@ -171,16 +175,16 @@ impl FusedOps for LibTorch {
         Tensor::from_primitive(TensorPrimitive::Float(TchTensor::new(read)))
     }
 
-    fn read(
+    fn cached_attention(
         query: Tensor<Self, 3>,
         shared: &KeyValue<Self>,
-        own: &CaptionKeys<'_, Self>,
-        reading: &Reading<Self>,
+        own: &CaptionKeyValues<'_, Self>,
+        reading: &AttentionParams<Self>,
     ) -> Tensor<Self, 3> {
         match place(&query) {
-            On::Wide => host::read::<f32, Self>(query, shared, own, reading),
-            On::Narrow => host::read::<bf16, Self>(query, shared, own, reading),
-            On::Elsewhere => cached::read(query, shared, own, reading),
+            On::Wide => host::cached_attention::<f32, Self>(query, shared, own, reading),
+            On::Narrow => host::cached_attention::<bf16, Self>(query, shared, own, reading),
+            On::Elsewhere => cached::cached_attention(query, shared, own, reading),
         }
     }
 
@@ -226,7 +230,7 @@ impl FusedOps for LibTorch {
 
     fn top_k(x: Tensor<Self, 2>, k: usize) -> TopK {
         match place(&x) {
-            On::Wide | On::Narrow => host::top_k(wide(x), k),
+            On::Wide | On::Narrow => host::top_k(to_f32(x), k),
             On::Elsewhere => composed::top_k(x, k),
         }
     }

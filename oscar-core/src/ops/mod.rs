@@ -1,6 +1,6 @@
 //! The operations the model is made of, where Burn's own would cost more or mean something else.
 //!
-//! The model calls [`OscarBackend`]. Its operations are matrix products with [`FusedOps`] between
+//! The model calls [`OscarBackend`]. Its operations are matrix products with [`Kernels`] between
 //! them, without gradients (`inference`) and with (`autodiff`); a backend does each of those steps
 //! itself, or as `composed` of Burn's. `host` has them for tensors in this process's memory.
 
@@ -23,56 +23,21 @@ pub(crate) mod random;
 mod tests;
 
 pub use backend::{AdamWStep, OscarBackend, ResidualNorm, RowIndex, TopK, TrainBackend};
-pub use cached::{CaptionKeys, KeyValue, Places, Reading};
-pub use fused::{Dropped, FusedOps, KeyedDropout, NormGrads, NormOutput, NormParts, SavedNorm};
+pub use cached::{AttentionParams, CaptionKeyValues, KeyValue, WordPositions};
+pub use fused::{Dropped, Kernels, KeyedDropout, NormGrads, NormOutput, NormParts, SavedNorm};
 pub use precision::Precision;
-pub(crate) use precision::{operand, wide};
+pub(crate) use precision::{operand, to_f32};
 pub use random::{mix, seed};
 
-use burn::module::{Initializer, Param};
-use burn::nn::{LayerNorm, LayerNormConfig, Linear};
+use burn::nn::{LayerNorm, Linear};
 use burn::tensor::{Int, Tensor, activation, backend::Backend};
 
 use crate::config::Activation;
 
-/// A linear layer as the official code initialises it: weight ~ N(0, `std`), bias 0.
-pub(crate) fn init_linear<B: Backend>(
-    d_input: usize,
-    d_output: usize,
-    std: f64,
-    device: &B::Device,
-) -> Linear<B> {
-    Linear {
-        weight: Initializer::Normal { mean: 0.0, std }.init([d_input, d_output], device),
-        bias: Some(Initializer::Zeros.init([d_output], device)),
-    }
-}
-
-/// An embedding matrix `[entries, size]` ~ N(0, `std`). Row 0 is drawn like any other.
-pub(crate) fn init_embedding<B: Backend>(
-    entries: usize,
-    size: usize,
-    std: f64,
-    device: &B::Device,
-) -> Param<Tensor<B, 2>> {
-    Initializer::Normal { mean: 0.0, std }.init([entries, size], device)
-}
-
-/// A LayerNorm over the last axis of `size` values.
-pub(crate) fn init_layer_norm<B: Backend>(
-    size: usize,
-    epsilon: f64,
-    device: &B::Device,
-) -> LayerNorm<B> {
-    LayerNormConfig::new(size)
-        .with_epsilon(epsilon)
-        .init(device)
-}
-
 /// `x W + b` of rows, `[rows, d_input]` to `[rows, d_output]`.
 pub fn linear<B: OscarBackend>(layer: &Linear<B>, input: Tensor<B, 2>) -> Tensor<B, 2> {
     let (weight, bias) = parts(layer);
-    wide(B::linear_bias(input, weight, bias))
+    to_f32(B::linear_bias(input, weight, bias))
 }
 
 /// `activation(x W + b)` of rows; GELU is the exact one (erf). The result may be as narrow as the
@@ -85,21 +50,21 @@ pub fn linear_activate<B: OscarBackend>(
     let (weight, bias) = parts(layer);
     match activation {
         Activation::Gelu => B::linear_gelu(input, weight, bias),
-        other => activate(other, wide(B::linear_bias(input, weight, bias))),
+        other => activate(other, to_f32(B::linear_bias(input, weight, bias))),
     }
 }
 
 /// `x Mᵀ + b` of rows, where `M` is `[d_output, d_input]`, as an embedding matrix is.
-pub fn score<B: OscarBackend>(
+pub fn tied_linear<B: OscarBackend>(
     input: Tensor<B, 2>,
     matrix: Tensor<B, 2>,
     bias: Tensor<B, 1>,
 ) -> Tensor<B, 2> {
-    wide(B::score(input, matrix, bias))
+    to_f32(B::tied_linear(input, matrix, bias))
 }
 
 /// As [`linear`], but the result may be as narrow as the thread's [`Precision`].
-pub(crate) fn linear_narrow<B: OscarBackend>(
+pub(crate) fn linear_low_precision<B: OscarBackend>(
     layer: &Linear<B>,
     input: Tensor<B, 2>,
 ) -> Tensor<B, 2> {
@@ -143,15 +108,79 @@ fn parts<B: Backend>(layer: &Linear<B>) -> (Tensor<B, 2>, Tensor<B, 1>) {
     (weight, bias)
 }
 
+/// See [`OscarBackend::split_heads`].
+pub fn split_heads<B: OscarBackend>(x: Tensor<B, 3>, heads: usize) -> Tensor<B, 4> {
+    B::split_heads(x, heads)
+}
+
+/// See [`OscarBackend::merge_heads`].
+pub fn merge_heads<B: OscarBackend>(x: Tensor<B, 4>) -> Tensor<B, 3> {
+    B::merge_heads(x)
+}
+
+/// See [`OscarBackend::attention_probabilities`].
+pub fn attention_probabilities<B: OscarBackend>(
+    scores: Tensor<B, 4>,
+    mask: Tensor<B, 4>,
+    scale: f64,
+    dropout: f64,
+) -> Tensor<B, 4> {
+    B::attention_probabilities(scores, mask, scale, dropout)
+}
+
+/// See [`OscarBackend::attention`].
+pub fn attention<B: OscarBackend>(
+    query_key_value: [Tensor<B, 4>; 3],
+    mask: Tensor<B, 4>,
+    scale: f64,
+    dropout: f64,
+) -> Tensor<B, 4> {
+    <B as OscarBackend>::attention(query_key_value, mask, scale, dropout)
+}
+
+/// See [`OscarBackend::cached_attention`].
+pub fn cached_attention<B: OscarBackend>(
+    query: Tensor<B, 3>,
+    shared: &KeyValue<B>,
+    own: &CaptionKeyValues<'_, B>,
+    params: &AttentionParams<B>,
+) -> Tensor<B, 3> {
+    B::cached_attention(query, shared, own, params)
+}
+
+/// See [`OscarBackend::dropout`].
+pub fn dropout<B: OscarBackend, const D: usize>(x: Tensor<B, D>, probability: f64) -> Tensor<B, D> {
+    B::dropout(x, probability)
+}
+
+/// See [`OscarBackend::gather_rows`].
+pub fn gather_rows<B: OscarBackend>(
+    x: Tensor<B, 2>,
+    index: &RowIndex<B>,
+    back: &RowIndex<B>,
+) -> Tensor<B, 2> {
+    B::gather_rows(x, index, back)
+}
+
+/// See [`OscarBackend::log_softmax`].
+pub fn log_softmax<B: OscarBackend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
+    <B as OscarBackend>::log_softmax(x)
+}
+
+/// See [`OscarBackend::top_k`].
+pub fn top_k<B: OscarBackend>(x: Tensor<B, 2>, k: usize) -> TopK {
+    B::top_k(x, k)
+}
+
 /// The two leading axes as one: a product of two matrices has a matrix for its weight gradient,
 /// where a batched product would first materialise one weight gradient per row of the batch.
-pub(crate) fn fold<B: Backend>(x: Tensor<B, 3>) -> Tensor<B, 2> {
+pub(crate) fn flatten<B: Backend>(x: Tensor<B, 3>) -> Tensor<B, 2> {
     let [batch, seq, width] = x.dims();
     x.reshape([batch * seq, width])
 }
 
-/// The way back from [`fold`].
-pub(crate) fn unfold<B: Backend>(x: Tensor<B, 2>, batch: usize, seq: usize) -> Tensor<B, 3> {
+/// The way back from [`flatten`].
+pub(crate) fn unflatten<B: Backend>(x: Tensor<B, 2>, batch: usize, seq: usize) -> Tensor<B, 3> {
     let [_, width] = x.dims();
     x.reshape([batch, seq, width])
 }

@@ -77,6 +77,6 @@ pub(super) fn to<B: Backend, const D: usize>(x: Tensor<B, D>, dtype: DType) -> T
 }
 
 /// `x` in f32.
-pub(crate) fn wide<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+pub(crate) fn to_f32<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
     to(x, DType::F32)
 }

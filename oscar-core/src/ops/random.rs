@@ -60,16 +60,19 @@ pub(super) fn next_key() -> [u32; 2] {
 }
 
 /// Makes Burn's generator go on from this thread's next key, where that must be repeatable, as
-/// [`alone`] does.
+/// [`seed_exclusively`] does.
 pub(super) fn turn<B: Backend>(device: &B::Device) -> Option<MutexGuard<'static, ()>> {
     REPEATABLE.get().then(|| {
         let [high, low] = next_key();
-        alone::<B>(device, u64::from(high) << 32 | u64::from(low))
+        seed_exclusively::<B>(device, u64::from(high) << 32 | u64::from(low))
     })
 }
 
 /// Seeds Burn's generator. No other thread that asks for it has its turn before the guard is dropped.
-pub(crate) fn alone<B: Backend>(device: &B::Device, seed: u64) -> MutexGuard<'static, ()> {
+pub(crate) fn seed_exclusively<B: Backend>(
+    device: &B::Device,
+    seed: u64,
+) -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     B::seed(device, seed);

@@ -105,7 +105,7 @@ fn context(config: &ModelConfig, images: usize) -> OscarInput<Flex> {
     OscarInput {
         input_ids: ids.reshape([images, TAGS]) % config.vocab_size as i32,
         token_type_ids: Tensor::ones([images, TAGS], &device),
-        asked: None,
+        query_positions: None,
         packing: None,
         position_ids: Some(positions.unsqueeze::<2>().expand([images, TAGS])),
         attention_mask: AttentionMask::Padding(Tensor::ones([images, TAGS + REGIONS], &device)),

@@ -200,6 +200,6 @@ fn without_gradients<B: TrainBackend>(input: &OscarInput<B>) -> OscarInput<B::In
         },
         region_features: input.region_features.map(Tensor::inner),
         packing: input.packing.map(|packing| packing.inner()),
-        asked: input.asked.map(|asked| asked.inner()),
+        query_positions: input.query_positions.map(|packing| packing.inner()),
     }
 }

@@ -134,7 +134,7 @@ pub fn look<B: OscarBackend>(
     };
     // Every position is shown, whatever the batch asks for.
     let input = OscarInput {
-        asked: None,
+        query_positions: None,
         ..input
     };
     let output = backbone.forward_with(input, &inspect);

@@ -14,7 +14,7 @@ use burn::tensor::{Int, Tensor, backend::Backend};
 
 use super::{Backbone, Layer, MASKED_SCORE, SelfAttention, additive_mask};
 use crate::input::{AttentionMask, OscarInput};
-use crate::ops::{self, CaptionKeys, KeyValue, OscarBackend, Places, Reading};
+use crate::ops::{self, AttentionParams, CaptionKeyValues, KeyValue, OscarBackend, WordPositions};
 
 /// Keys and values of the tags and regions of some images, in every layer.
 #[derive(Clone, Debug)]
@@ -105,7 +105,7 @@ impl<B: Backend> CaptionCache<B> {
     }
 
     /// Where the words of each of `rows` are, those of the next step of `new` tokens included.
-    fn places(&self, rows: usize, new: usize, device: &B::Device) -> Places<B> {
+    fn places(&self, rows: usize, new: usize, device: &B::Device) -> WordPositions<B> {
         let steps = self.layers.first().map_or(&[][..], |steps| &steps[..]);
         let positions = steps.iter().map(|step| {
             let [rows, tokens, _] = step.key.dims();
@@ -118,7 +118,7 @@ impl<B: Backend> CaptionCache<B> {
         };
         let places = (0..rows).flat_map(of_row).collect();
         let words = self.len() + new;
-        Places::new(words, places, positions.chain([rows * new]), device)
+        WordPositions::new(words, places, positions.chain([rows * new]), device)
     }
 
     /// Adds the words of a step of `new` tokens, all but the last.
@@ -159,10 +159,10 @@ impl<B: OscarBackend> Backbone<B> {
             if index + 1 < self.encoder.layer.len() {
                 let query = attention.project(&attention.query, hidden.clone());
                 let heads = [query, own.key, own.value]
-                    .map(|part| B::split_heads(part, attention.num_heads));
+                    .map(|part| ops::split_heads(part, attention.num_heads));
                 let (scale, dropout) = (attention.scale(), attention.dropout);
-                let context = B::attend(heads, mask.clone(), scale, dropout);
-                hidden = layer.finish_all(B::merge_heads(context), hidden);
+                let context = ops::attention(heads, mask.clone(), scale, dropout);
+                hidden = layer.finish_all(ops::merge_heads(context), hidden);
             }
         }
         ContextCache { layers, mask }
@@ -207,7 +207,7 @@ impl<B: OscarBackend> Backbone<B> {
                 hidden = hidden.narrow(1, new - 1, 1);
                 mask = mask.narrow(2, new - 1, 1);
             }
-            let own = CaptionKeys {
+            let own = CaptionKeyValues {
                 steps,
                 places: &places,
             };
@@ -277,8 +277,8 @@ impl<B: OscarBackend> Layer<B> {
     /// As [`finish`](Self::finish), of `[batch, seq, hidden]`.
     fn finish_all(&self, context: Tensor<B, 3>, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
         let [batch, seq, _] = hidden.dims();
-        let rows = self.finish(ops::fold(context), ops::fold(hidden));
-        ops::unfold(rows, batch, seq)
+        let rows = self.finish(ops::flatten(context), ops::flatten(hidden));
+        ops::unflatten(rows, batch, seq)
     }
 }
 
@@ -286,8 +286,8 @@ impl<B: OscarBackend> SelfAttention<B> {
     /// One of the three projections, `[batch, seq, width]` to the same.
     fn project(&self, layer: &Linear<B>, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
         let [batch, seq, _] = hidden.dims();
-        let projected = ops::linear_narrow(layer, ops::fold(hidden));
-        ops::unfold(projected, batch, seq)
+        let projected = ops::linear_low_precision(layer, ops::flatten(hidden));
+        ops::unflatten(projected, batch, seq)
     }
 
     fn key_value(&self, hidden: Tensor<B, 3>) -> KeyValue<B> {
@@ -302,16 +302,16 @@ impl<B: OscarBackend> SelfAttention<B> {
         &self,
         hidden: Tensor<B, 3>,
         image: &KeyValue<B>,
-        caption: &CaptionKeys<'_, B>,
+        caption: &CaptionKeyValues<'_, B>,
         mask: Tensor<B, 4>,
     ) -> Tensor<B, 3> {
         let query = self.project(&self.query, hidden);
-        let reading = Reading {
+        let reading = AttentionParams {
             mask,
             heads: self.num_heads,
             scale: self.scale(),
             dropout: self.dropout,
         };
-        B::read(query, image, caption, &reading)
+        ops::cached_attention(query, image, caption, &reading)
     }
 }

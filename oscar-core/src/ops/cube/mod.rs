@@ -15,8 +15,8 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 
 use super::backend::{AdamWStep, RowIndex, TopK};
-use super::fused::{Dropped, FusedOps, NormGrads, NormOutput, NormParts, SavedNorm};
-use super::precision::wide;
+use super::fused::{Dropped, Kernels, NormGrads, NormOutput, NormParts, SavedNorm};
+use super::precision::to_f32;
 use super::{composed, plain};
 
 /// A backend that can run kernels of this crate.
@@ -82,7 +82,7 @@ fn like<B: Backend>(tensor: &FloatTensor<B>) -> (Shape, DType) {
     (tensor.shape(), tensor.dtype())
 }
 
-impl<B: CubeOps> FusedOps for B {
+impl<B: CubeOps> Kernels for B {
     fn draw<const D: usize>(_: [usize; D], probability: f64, _: &B::Device) -> Dropped<B, D> {
         Dropped::by_key(probability)
     }
@@ -230,7 +230,7 @@ impl<B: CubeOps> FusedOps for B {
         let [rows, columns] = x.dims();
         let k = k.min(columns);
         let out = [(Shape::from([rows, 2, k]), DType::F32)];
-        let [out] = B::run("oscar_top_k", [primitive(wide(x))], out, move |[x]| {
+        let [out] = B::run("oscar_top_k", [primitive(to_f32(x))], out, move |[x]| {
             [launch::top_k(x, k)]
         });
         let found: Vec<f32> = wrap::<B, 3>(out).into_data().iter::<f32>().collect();

@@ -10,14 +10,14 @@ use rayon::prelude::*;
 use super::element::Element;
 use super::math::{dot, exp, max, sum};
 use super::{HostBackend, dense, wrap};
-use crate::ops::cached::{CaptionKeys, KeyValue, Reading};
+use crate::ops::cached::{AttentionParams, CaptionKeyValues, KeyValue};
 
-/// See `OscarBackend::read`.
-pub(in crate::ops) fn read<T: Element, H: HostBackend>(
+/// See `OscarBackend::cached_attention`.
+pub(in crate::ops) fn cached_attention<T: Element, H: HostBackend>(
     query: Tensor<H, 3>,
     shared: &KeyValue<H>,
-    own: &CaptionKeys<'_, H>,
-    reading: &Reading<H>,
+    own: &CaptionKeyValues<'_, H>,
+    reading: &AttentionParams<H>,
 ) -> Tensor<H, 3> {
     let ([rows, tokens, width], [images, positions, _]) = (query.dims(), shared.key.dims());
     let words = own.places.words;

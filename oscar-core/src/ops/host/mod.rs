@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use super::backend::AdamWStep;
 use super::fused::{Dropped, NormGrads, NormOutput, NormParts, SavedNorm};
 use super::plain;
-pub(super) use cached::read;
+pub(super) use cached::cached_attention;
 pub(super) use element::Element;
 pub(super) use few::product;
 use kernels::{BLOCK, NormGrad, NormInput, NormSums};

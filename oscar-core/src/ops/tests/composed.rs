@@ -6,7 +6,7 @@ use burn_flex::{Flex, FlexDevice};
 
 use crate::ops::fused::{Dropped, NormParts, SavedNorm};
 use crate::ops::random::{keys, repeatable, restore};
-use crate::ops::{FusedOps, composed};
+use crate::ops::{Kernels, composed};
 
 fn random<const D: usize>(shape: [usize; D]) -> Tensor<Flex, D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), &FlexDevice)

@@ -5,7 +5,9 @@ use burn::tensor::{Distribution, Tensor, activation, backend::Backend};
 
 use super::{DEVICE, Inner};
 use crate::ops::backend::{AdamWStep, OscarBackend, ResidualNorm};
-use crate::ops::{CaptionKeys, FusedOps, KeyValue, Places, Reading, cached, composed, plain};
+use crate::ops::{
+    AttentionParams, CaptionKeyValues, Kernels, KeyValue, WordPositions, cached, composed, plain,
+};
 
 type B = Autodiff<Inner>;
 
@@ -83,7 +85,7 @@ fn linear_is_linear() {
         compare(
             [random([rows, from])],
             vec![random([to]), random([from * to])],
-            |[x], v| B::score(x, v[1].clone().reshape([to, from]), v[0].clone()),
+            |[x], v| B::tied_linear(x, v[1].clone().reshape([to, from]), v[0].clone()),
             |[x], v| {
                 let matrix = v[1].clone().reshape([to, from]);
                 plain::linear(x, matrix.transpose(), v[0].clone())
@@ -133,20 +135,20 @@ fn kept_keys_are_read_as_by_products() {
                 .chain(newest)
         };
         let places = (0..6).flat_map(of_row).collect();
-        let places = Places::new(words, places, [4, 6, 6 * tokens], &DEVICE);
-        let own = CaptionKeys {
+        let places = WordPositions::new(words, places, [4, 6, 6 * tokens], &DEVICE);
+        let own = CaptionKeyValues {
             steps: &steps,
             places: &places,
         };
         let query = random([6, tokens, heads * size]).inner();
-        let reading = Reading {
+        let reading = AttentionParams {
             mask: random([6, 1, tokens, positions + words]).inner(),
             heads,
             scale: 0.3,
             dropout: 0.0,
         };
-        let got = <Inner as FusedOps>::read(query.clone(), &shared, &own, &reading);
-        let gathered = cached::read(query.clone(), &shared, &own, &reading);
+        let got = <Inner as Kernels>::cached_attention(query.clone(), &shared, &own, &reading);
+        let gathered = cached::cached_attention(query.clone(), &shared, &own, &reading);
         assert_close("what is gathered", gathered, got.clone());
 
         // The same with what is each row's own side by side, and nothing elsewhere.
@@ -167,11 +169,11 @@ fn kept_keys_are_read_as_by_products() {
             value: side_by_side(|step| &step.value),
         }];
         let in_order = (0..6 * words as u32).map(|at| (0, at)).collect();
-        let own = CaptionKeys {
+        let own = CaptionKeyValues {
             steps: &together,
-            places: &Places::new(words, in_order, [6 * words], &DEVICE),
+            places: &WordPositions::new(words, in_order, [6 * words], &DEVICE),
         };
-        let expected = cached::read(query, &shared, &own, &reading);
+        let expected = cached::cached_attention(query, &shared, &own, &reading);
         assert_close("what is read", got, expected);
     }
 }
@@ -181,7 +183,7 @@ fn log_softmax_is_the_logarithm_of_softmax() {
     for (rows, width) in [(1, 1), (5, 300), (2, 1000)] {
         let x = random([rows, width]).inner() * 5.0;
         let expected = activation::log_softmax(x.clone(), 1);
-        assert_close("rows", <Inner as FusedOps>::log_softmax(x), expected);
+        assert_close("rows", <Inner as Kernels>::log_softmax(x), expected);
     }
 }
 
@@ -476,7 +478,7 @@ fn dropout_keeps_its_share_and_its_mask_in_the_gradient() {
 fn the_largest_of_each_row() {
     let x: Tensor<B, 2> = random([7, 61]);
     for k in [0, 1, 5, 61, 80] {
-        let got = <Inner as FusedOps>::top_k(x.clone().inner(), k);
+        let got = <Inner as Kernels>::top_k(x.clone().inner(), k);
         assert_eq!(got, composed::top_k(x.clone().inner(), k), "{k}");
         // Where gradients are computed, they are found in the same way.
         assert_eq!(got, B::top_k(x.clone(), k), "{k}");
@@ -484,7 +486,7 @@ fn the_largest_of_each_row() {
     }
     // Not only contiguous rows; of equal values the first.
     let x = Tensor::<Inner, 2>::from_floats([[1.0, 3.0], [3.0, 3.0], [2.0, 0.0]], &DEVICE);
-    let found = <Inner as FusedOps>::top_k(x.transpose(), 2);
+    let found = <Inner as Kernels>::top_k(x.transpose(), 2);
     let rows: Vec<_> = found.rows().collect();
     assert_eq!(rows, [&[(1, 3.0), (2, 2.0)], &[(0, 3.0), (1, 3.0)]]);
 }

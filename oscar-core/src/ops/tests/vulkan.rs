@@ -4,7 +4,7 @@ use burn::tensor::{Distribution, Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice};
 use burn_wgpu::{Wgpu as Inner, WgpuDevice};
 
-use crate::ops::FusedOps;
+use crate::ops::Kernels;
 use crate::ops::random::{keys, restore};
 
 const DEVICE: WgpuDevice = WgpuDevice::DefaultDevice;

@@ -10,7 +10,7 @@
 
 use oscar_core::input::SpecialIds;
 use oscar_core::model::CaptionSteps;
-use oscar_core::ops::OscarBackend;
+use oscar_core::ops::{self, OscarBackend};
 
 use super::{Active, Caption, GenerationConfig, ends, log_probs};
 
@@ -109,7 +109,7 @@ pub fn beam_search<B: OscarBackend>(
         let tokens: Vec<u32> = of_active.clone().map(newest).collect();
         let so_far: Vec<&[u32]> = of_active.map(|beam| &beam.ids[..]).collect();
         let scores = log_probs(steps.next(&tokens), &so_far, config.repetition_penalty);
-        let best = B::top_k(scores, 2 * config.num_beams);
+        let best = ops::top_k(scores, 2 * config.num_beams);
         let best: Vec<&[(u32, f32)]> = best.rows().collect();
 
         let width = best.len() / active.images.len();

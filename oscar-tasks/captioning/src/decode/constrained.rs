@@ -13,7 +13,7 @@
 use burn::tensor::{Int, Tensor, TensorData};
 use oscar_core::input::SpecialIds;
 use oscar_core::model::CaptionSteps;
-use oscar_core::ops::OscarBackend;
+use oscar_core::ops::{self, OscarBackend};
 use serde::{Deserialize, Serialize};
 
 use super::{Automaton, Caption, ends, log_probs};
@@ -106,7 +106,7 @@ pub fn constrained_search<B: OscarBackend>(
         }
         let scores = log_probs(logits, &[], 1.0);
         let asked = asked_words::<B>(&scores, &rows, &active, automata, width);
-        let best = B::top_k(scores, most);
+        let best = ops::top_k(scores, most);
         let best: Vec<&[(u32, f32)]> = best.rows().collect();
 
         for (place, image) in active.iter().enumerate() {

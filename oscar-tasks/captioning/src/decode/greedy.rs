@@ -2,7 +2,7 @@
 
 use oscar_core::input::SpecialIds;
 use oscar_core::model::CaptionSteps;
-use oscar_core::ops::OscarBackend;
+use oscar_core::ops::{self, OscarBackend};
 
 use super::{Active, Caption, GenerationConfig, ends, log_probs};
 
@@ -26,7 +26,7 @@ pub fn greedy<B: OscarBackend>(
         let tokens: Vec<u32> = active.images.iter().map(newest).collect();
         let so_far: Vec<&[u32]> = active.images.iter().map(|i| &captions[*i][..]).collect();
         let scores = log_probs(steps.next(&tokens), &so_far, config.repetition_penalty);
-        let best = B::top_k(scores, 1);
+        let best = ops::top_k(scores, 1);
         for (image, best) in active.images.iter().zip(best.rows()) {
             let (word, log_prob) = best[0];
             if done[*image] {

@@ -15,7 +15,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 use oscar_core::config::{ConfigError, require};
 use oscar_core::input::SpecialIds;
-use oscar_core::ops::OscarBackend;
+use oscar_core::ops::{self, OscarBackend};
 use serde::{Deserialize, Serialize};
 
 pub use automaton::Automaton;
@@ -119,7 +119,7 @@ fn log_probs<B: OscarBackend>(
     captions: &[&[u32]],
     repetition_penalty: f64,
 ) -> Tensor<B, 2> {
-    <B as OscarBackend>::log_softmax(penalise(logits, captions, repetition_penalty))
+    ops::log_softmax(penalise(logits, captions, repetition_penalty))
 }
 
 /// Divides the positive logits of words that a caption has already, and multiplies negative ones.

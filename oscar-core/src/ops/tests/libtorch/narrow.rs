@@ -9,7 +9,7 @@ use super::DEVICE;
 use crate::config::ModelConfig;
 use crate::input::{AttentionMask, OscarInput};
 use crate::model::{OscarForCaptioning, ready};
-use crate::ops::{FusedOps, OscarBackend, Precision, ResidualNorm};
+use crate::ops::{Kernels, OscarBackend, Precision, ResidualNorm};
 
 type B = Autodiff<LibTorch>;
 
@@ -121,7 +121,7 @@ fn a_model_made_ready_computes_the_same() {
         position_ids: None,
         attention_mask: AttentionMask::Padding(Tensor::ones([8, 6], &DEVICE)),
         region_features: None,
-        asked: None,
+        query_positions: None,
         packing: None,
     };
     let logits = |model: &OscarForCaptioning<LibTorch>| {
