@@ -151,7 +151,7 @@ pub enum DatasetError {
 
 impl DatasetError {
     /// Wraps a system error: `.map_err(DatasetError::io("open", path))`.
-    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io {
             action,
@@ -161,7 +161,7 @@ impl DatasetError {
     }
 
     /// A file whose content is wrong.
-    pub(crate) fn malformed(path: &Path, found: impl Into<String>, fix: &'static str) -> Self {
+    pub fn malformed(path: &Path, found: impl Into<String>, fix: &'static str) -> Self {
         Self::Malformed {
             path: path.to_path_buf(),
             found: found.into(),
@@ -189,7 +189,7 @@ impl fmt::Display for List<'_> {
 }
 
 /// The beginning of a text in quotes, for messages: texts from files may be very long.
-pub(crate) fn excerpt(text: &str) -> String {
+pub fn excerpt(text: &str) -> String {
     let mut start: String = text.chars().take(40).collect();
     if start.len() < text.len() {
         start.push('…');

@@ -14,8 +14,6 @@
 //!   vocabularies that answers are chosen from.
 //! - [`check`]: reads whole files of all these formats and lists what is wrong with them.
 //! - [`draw`]: boxes and names on pictures.
-//! - [`nlvr1`] and [`sample`]: builders that turn NLVR v1 images into a store and its corpora.
-//! - [`miniature`]: a small version of every fine-tuning task, on those images.
 //!
 //! Directories appear under their final name only once they are complete (written aside, synced,
 //! renamed), so an interrupted build never looks like a finished one.
@@ -34,14 +32,13 @@ pub mod draw;
 mod error;
 pub mod images;
 pub mod import;
-mod mapped;
-pub mod miniature;
-pub mod nlvr1;
+#[doc(hidden)]
+pub mod mapped;
 pub mod official;
 pub mod questions;
 pub mod rows;
-pub mod sample;
-mod staging;
+#[doc(hidden)]
+pub mod staging;
 pub mod store;
 pub mod tsv;
 pub mod view;
@@ -50,7 +47,8 @@ pub use corpus::{
     JoinedCorpus, JsonlCorpus, OfficialCorpus, OfficialCorpusOptions, OpenedCorpus, open_corpus,
 };
 pub use defect::Defect;
-pub use error::{DatasetError, Result};
+pub use draw::DATASET_FILE;
+pub use error::{DatasetError, Result, excerpt};
 pub use images::{ImageSource, SharedImages, look_up, open_images};
 pub use rows::Rows;
 pub use store::{Boxes, ImageRegions, RegionStore, StoreDtype, StoreOptions, StoreWriter, Tag};

@@ -21,7 +21,7 @@ const REBUILD: &str =
 ///
 /// # Errors
 /// [`DatasetError::Missing`] with `hint` if there is no such file, or the system's reason.
-pub(crate) fn map_file(path: &Path, hint: &'static str) -> Result<Arc<Mmap>> {
+pub fn map_file(path: &Path, hint: &'static str) -> Result<Arc<Mmap>> {
     let file = File::open(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => DatasetError::Missing {
             path: path.to_path_buf(),

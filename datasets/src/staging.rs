@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{DatasetError, Result};
 
 /// A sibling of the final directory that is renamed at the end, or removed when dropped before.
-pub(crate) struct StagedDir {
+pub struct StagedDir {
     target: PathBuf,
     temporary: PathBuf,
     marker: &'static str,
@@ -25,7 +25,7 @@ impl StagedDir {
     /// # Errors
     /// If `target` is there (an empty directory is fine) and may not be overwritten, or if the
     /// directory cannot be made.
-    pub(crate) fn create(target: &Path, marker: &'static str, overwrite: bool) -> Result<Self> {
+    pub fn create(target: &Path, marker: &'static str, overwrite: bool) -> Result<Self> {
         check_target(target, marker, overwrite)?;
         let name = target
             .file_name()
@@ -84,17 +84,17 @@ impl StagedDir {
     }
 
     /// Where to write.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.temporary
     }
 
     /// Whether [`commit`](Self::commit) may replace what stands there by then.
-    pub(crate) fn allow_overwrite(&mut self, overwrite: bool) {
+    pub fn allow_overwrite(&mut self, overwrite: bool) {
         self.overwrite = overwrite;
     }
 
     /// Gives the directory its final name.
-    pub(crate) fn commit(mut self) -> Result<()> {
+    pub fn commit(mut self) -> Result<()> {
         check_target(&self.target, self.marker, self.overwrite)?;
         sync_dir(&self.temporary)?;
         let old = self.temporary.with_extension("old");
@@ -177,7 +177,7 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
 }
 
 /// Writes a whole small file and makes it durable.
-pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<()> {
+pub fn write_file(path: &Path, content: &[u8]) -> Result<()> {
     use std::io::Write;
     let mut file = fs::File::create(path).map_err(DatasetError::io("create", path))?;
     file.write_all(content)

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use common::{drawing, image, message, save, square, store, tag, write_store};
 use oscar_datasets::check::{CheckOptions, Kind, Report, check, named};
-use oscar_datasets::nlvr1::{BuildOptions, build};
 use oscar_datasets::{ImageRegions, Result, StoreOptions, StoreWriter};
+use oscar_sample::nlvr1::{BuildOptions, build};
 use rstest::rstest;
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -11,8 +11,8 @@ use image::{Rgb, RgbImage};
 use oscar_datasets::draw::{
     Mark, Picture, Pictures, color, draw, find_image, marks, plain, recorded_pictures, write_png,
 };
-use oscar_datasets::nlvr1::{BuildOptions, build};
 use oscar_datasets::store::Tag;
+use oscar_sample::nlvr1::{BuildOptions, build};
 use rstest::rstest;
 
 const RED: [u8; 3] = [255, 26, 26];

@@ -7,6 +7,7 @@ use crate::args::Global;
 use crate::commands::bench::{self, BenchArgs};
 use crate::commands::completions::{self, CompletionsArgs};
 use crate::commands::data::{self, DataArgs};
+use crate::commands::dev::{self, DevArgs};
 use crate::commands::devices::{self, DevicesArgs};
 use crate::commands::evaluate::{self, EvaluateArgs};
 use crate::commands::finetune::{self, FinetuneArgs};
@@ -47,6 +48,9 @@ pub enum Command {
     Score(ScoreArgs),
     /// Build, check and look at data sets
     Data(DataArgs),
+    /// Make the shipped sample and small demonstration data sets
+    #[command(hide = true)]
+    Dev(DevArgs),
     /// Import, export and inspect weights
     Model(ModelArgs),
     /// List what can compute on this machine
@@ -77,6 +81,7 @@ impl Cli {
             Command::Predict(args) => predict::run(args),
             Command::Score(args) => score::run(args),
             Command::Data(args) => data::run(global, args),
+            Command::Dev(args) => dev::run(args),
             Command::Model(args) => model::run(args),
             Command::Devices(args) => devices::run(args),
             Command::Bench(args) => bench::run(args),

@@ -76,9 +76,7 @@ fn every_object_of_the_held_out_images_is_found() {
     assert!(stdout(&again).contains("of 5 groups"), "{}", stdout(&again));
 
     // The tasks on them.
-    let tasks = [
-        "data", "build", "tasks", "--from", "built", "--out", "tasks",
-    ];
+    let tasks = ["dev", "tasks", "--from", "built", "--out", "tasks"];
     let output = place.run(&[&tasks[..], &["--json"]].concat());
     assert!(output.status.success(), "{}", stderr(&output));
     let info: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
@@ -91,7 +89,7 @@ fn every_object_of_the_held_out_images_is_found() {
     }
     assert_fails(&place.run(&tasks), &["tasks", "already exists"]);
     assert_fails(
-        &place.run(&["data", "build", "tasks", "--from", "tasks", "--out", "more"]),
+        &place.run(&["dev", "tasks", "--from", "tasks", "--out", "more"]),
         &["tasks/dataset.json is missing", "data build nlvr1"],
     );
 

@@ -29,7 +29,7 @@ fn said(args: &[&str]) -> Output {
 #[case::build_regions("data build regions")]
 #[case::build_nlvr1("data build nlvr1")]
 #[case::build_answers("data build answers")]
-#[case::build_tasks("data build tasks")]
+#[case::dev_tasks("dev tasks")]
 #[case::check("data check")]
 #[case::inspect("data inspect")]
 #[case::import("model import")]

@@ -8,7 +8,7 @@ use super::corpus::{check_corpus, knows};
 use super::problem::{Finding, Kind, Problem};
 use super::region_store::check_store;
 use super::{Context, Counts, Format, Report, Sniff};
-use crate::nlvr1::DATASET_FILE;
+use crate::draw::DATASET_FILE;
 use crate::store::{INDEX_FILE, RegionStore};
 
 /// A data set may hold data sets, as the expanded sample holds two splits.

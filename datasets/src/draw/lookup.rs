@@ -8,8 +8,10 @@ use serde::Deserialize;
 
 use crate::check::stores;
 use crate::error::{DatasetError, Result};
-use crate::nlvr1::DATASET_FILE;
 use crate::store::{INDEX_FILE, RegionStore};
+
+/// The file in which a built data set describes itself.
+pub const DATASET_FILE: &str = "dataset.json";
 
 /// Keys that an error names as near.
 const NEAREST: usize = 5;

@@ -15,7 +15,7 @@ use self::place::place;
 
 pub(crate) use pictures::decode_base64;
 
-pub use lookup::{find_image, recorded_pictures};
+pub use lookup::{DATASET_FILE, find_image, recorded_pictures};
 pub use marks::marks;
 pub use palette::color;
 pub use pictures::{Picture, Pictures};

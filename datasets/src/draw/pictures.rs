@@ -6,12 +6,10 @@ use std::path::{Path, PathBuf};
 
 use base64_simd::STANDARD;
 use image::{ImageReader, RgbImage, imageops};
+use oscar_vision::drawings::{BOX_SIZE, BOX_X, HEIGHT, WIDTH, parse_box_key};
 use zip::ZipArchive;
 
 use crate::error::{DatasetError, Result};
-use crate::nlvr1::images::{HEIGHT, WIDTH};
-use crate::nlvr1::objects::{BOX_SIZE, BOX_X};
-use crate::nlvr1::parse_box_key;
 use crate::tsv::TsvFile;
 
 /// A larger file is no picture that anything was detected in.

@@ -2,16 +2,11 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use image::{Rgb, RgbImage};
 use oscar_datasets::{Boxes, ImageRegions, RegionStore, Result, StoreOptions, StoreWriter, Tag};
-
-/// The sample that ships with the repository.
-pub fn sample() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("sample")
-}
 
 /// A tag of this class, in a box that fits any image of 100 pixels.
 pub fn tag(class: &str) -> Tag {

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod completions;
 pub mod data;
+pub mod dev;
 pub mod devices;
 pub mod evaluate;
 pub mod finetune;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use oscar_datasets::sample::build_sample;
+use oscar_sample::build_sample;
 
 use super::configuration::Configuration;
 

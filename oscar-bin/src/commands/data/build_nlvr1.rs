@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use oscar_datasets::nlvr1::{BuildOptions, build};
+use oscar_sample::nlvr1::{BuildOptions, build};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  \

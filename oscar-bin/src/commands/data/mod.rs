@@ -3,10 +3,8 @@
 mod build_answers;
 mod build_nlvr1;
 mod build_regions;
-mod build_tasks;
 mod check;
 mod inspect;
-mod sample;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -14,10 +12,8 @@ use clap::{Args, Subcommand};
 use self::build_answers::AnswersArgs;
 use self::build_nlvr1::Nlvr1Args;
 use self::build_regions::RegionsArgs;
-use self::build_tasks::TasksArgs;
 use self::check::CheckArgs;
 use self::inspect::InspectArgs;
-use self::sample::{SampleArgs, SampleWeightsArgs};
 use crate::args::Global;
 use crate::ending::Ending;
 
@@ -36,10 +32,6 @@ pub enum DataCommand {
     Check(CheckArgs),
     /// Show an image of a region store: regions and tags as tables, and drawn on its picture
     Inspect(InspectArgs),
-    /// Make the sample that ships with the repository from the whole of NLVR v1
-    Sample(SampleArgs),
-    /// Make the start weights that ship with the sample from a run of the quickstart
-    SampleWeights(SampleWeightsArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -50,8 +42,6 @@ pub enum BuildCommand {
     Regions(RegionsArgs),
     /// An answer vocabulary of what people answered
     Answers(AnswersArgs),
-    /// A miniature of every fine-tuning task, on described boxes
-    Tasks(TasksArgs),
 }
 
 /// Runs the chosen subcommand.
@@ -60,11 +50,8 @@ pub fn run(global: &Global, args: &DataArgs) -> Result<Ending> {
         DataCommand::Build(BuildCommand::Nlvr1(args)) => build_nlvr1::run(args)?,
         DataCommand::Build(BuildCommand::Answers(args)) => build_answers::run(args)?,
         DataCommand::Build(BuildCommand::Regions(args)) => build_regions::run(args)?,
-        DataCommand::Build(BuildCommand::Tasks(args)) => build_tasks::run(args)?,
         DataCommand::Check(args) => check::run(global, args)?,
         DataCommand::Inspect(args) => inspect::run(args)?,
-        DataCommand::Sample(args) => sample::make_sample(args)?,
-        DataCommand::SampleWeights(args) => sample::make_weights(args)?,
     }
     Ok(Ending::Done)
 }

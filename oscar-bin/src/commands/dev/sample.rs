@@ -1,0 +1,79 @@
+//! `oscar-bin dev sample` and `oscar-bin dev sample-weights`: what ships with the repository.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use oscar_sample::{SampleSources, write_sample, write_weights};
+
+#[derive(Debug, Args)]
+pub struct SampleArgs {
+    /// Training images: zip archive or directory
+    #[arg(long)]
+    pub train_images: PathBuf,
+    /// Their annotations
+    #[arg(long)]
+    pub train_annotations: PathBuf,
+    /// Held-out images
+    #[arg(long)]
+    pub dev_images: PathBuf,
+    /// Their annotations
+    #[arg(long)]
+    pub dev_annotations: PathBuf,
+    /// Directory to make
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Replace a sample that is there already
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    oscar-bin dev sample-weights --from runs/quickstart/best --out datasets/sample/weights")]
+pub struct SampleWeightsArgs {
+    /// The `best` directory of the run
+    #[arg(long, value_name = "DIR")]
+    pub from: PathBuf,
+    /// Directory to make
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Replace weights that are there already
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// Writes the sample.
+pub fn make_sample(args: &SampleArgs) -> Result<()> {
+    let sources = SampleSources {
+        train_images: &args.train_images,
+        train_annotations: &args.train_annotations,
+        dev_images: &args.dev_images,
+        dev_annotations: &args.dev_annotations,
+    };
+    let counts = write_sample(&sources, &args.out, args.overwrite)
+        .with_context(|| format!("cannot make the sample {}", args.out.display()))?;
+    writeln!(
+        std::io::stdout(),
+        "{} training and {} held-out images, {:.2} MB in {}",
+        counts.train_images,
+        counts.dev_images,
+        counts.bytes as f64 / 1e6,
+        args.out.display()
+    )?;
+    Ok(())
+}
+
+/// Writes the start weights of the sample.
+pub fn make_weights(args: &SampleWeightsArgs) -> Result<()> {
+    let bytes = write_weights(&args.from, &args.out, args.overwrite)
+        .with_context(|| format!("cannot make the weights {}", args.out.display()))?;
+    writeln!(
+        std::io::stdout(),
+        "{:.2} MB in {}",
+        bytes as f64 / 1e6,
+        args.out.display()
+    )?;
+    Ok(())
+}

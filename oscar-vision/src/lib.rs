@@ -1,0 +1,3 @@
+//! Pictures to what a model reads: region extractors of Oscar-rs.
+
+pub mod drawings;
