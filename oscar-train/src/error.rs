@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use oscar_core::checkpoint::CheckpointError;
 use oscar_core::config::ConfigError;
 
-use crate::parallel::Lost;
+use crate::parallel::WorkerLost;
 
 /// An error of the training engine.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +94,7 @@ pub enum TrainError {
     },
     /// Another worker is gone.
     #[error("training cannot go on: {0}")]
-    Lost(#[from] Lost),
+    WorkerLost(#[from] WorkerLost),
     /// The computation of a step panicked.
     #[error("the computation of a step stopped: {0}")]
     Panicked(String),

@@ -13,12 +13,14 @@ use oscar_core::ops::TrainBackend;
 
 use crate::dashboard::Dashboard;
 use crate::error::TrainError;
-use crate::loader::{BatchSource, Corpus, Failure, Order, Share, StepLoader, Weighted, lock};
+use crate::loader::{BatchOrder, BatchSource, Corpus, Failure, Shard, StepLoader, Weighted, lock};
 use crate::metrics_log::{MetricsLog, keep_until};
 use crate::non_finite::{NON_FINITE_FILE, NonFinite, SKIPPED};
 use crate::optim::AdamW;
 use crate::order::Shuffle;
-use crate::parallel::{Done, Numbers, Team, Worker, Workers, fork, share_among, share_start};
+use crate::parallel::{
+    Done, Numbers, Team, Worker, Workers, divide_among_workers, fork, share_start,
+};
 use crate::renderer::LineRenderer;
 use crate::run::{Best, FixedSettings, METRICS_FILE, RunDir};
 use crate::schedule::LinearSchedule;
@@ -28,7 +30,8 @@ use crate::stats::{
     TOKENS_PER_SECOND, ThroughputMetric,
 };
 use crate::strategy::{
-    Components, Describe, Follower, JudgedBy, Outcome, Pace, Session, StepStrategy, Trainable,
+    Components, Describe, Follower, Outcome, Pace, SelectionMetric, Session, StepStrategy,
+    Trainable,
 };
 
 /// What a run needs beside its recipe.
@@ -68,7 +71,7 @@ pub struct Fit<B: TrainBackend, M, T, V> {
     /// The same of those that validations alone measure.
     pub validation_metrics: Vec<(&'static str, bool)>,
     /// By what the best weights are chosen.
-    pub judged_by: JudgedBy,
+    pub selection_metric: SelectionMetric,
     /// Writes what describes the model beside its weights.
     pub describe: Describe,
 }
@@ -89,7 +92,7 @@ where
     M::InnerModule: InferenceStep<Input = Weighted<V>, Output = StepOutput<B::InnerBackend>>,
 {
     let world = fit.options.workers.world();
-    share_among(world, &mut fit.train, &mut fit.optimizer)?;
+    divide_among_workers(world, &mut fit.train, &mut fit.optimizer)?;
     fit.train.validate()?;
     fit.optimizer.validate(fit.train.steps)?;
     let crew = Crew::<B>::assemble(&fit.device, &mut fit.options, &fit.train);
@@ -137,7 +140,7 @@ where
         .max()
         .unwrap_or(1);
     let failure = Failure::default();
-    let order = Order {
+    let order = BatchOrder {
         micro_batch: fit.train.batch_size / fit.train.accumulation,
         accumulation: fit.train.accumulation,
         first_step: done.step,
@@ -147,9 +150,9 @@ where
             window: fit.train.shuffle_window,
         }),
         workers: fit.train.workers,
-        share: Share {
-            number: team.rank(),
-            of: world,
+        shard: Shard {
+            index: team.rank(),
+            count: world,
         },
     };
     let loader = StepLoader::new(fit.corpora, order, fit.device.clone(), failure.clone())?;
@@ -212,7 +215,7 @@ where
         lead,
         others,
         describe: fit.describe,
-        judged_by: fit.judged_by,
+        selection_metric: fit.selection_metric,
         names: Arc::new(move |step| named.names(step)),
         written: log.written(),
     };

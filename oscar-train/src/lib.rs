@@ -30,15 +30,15 @@ pub use burn_train::Interrupter;
 pub use error::TrainError;
 pub use files::{write_directory, write_file, write_json};
 pub use fit::{Fit, RunOptions, fit};
-pub use loader::{BatchSource, Corpus, Failure, Order, Share, StepLoader, Weighted};
+pub use loader::{BatchOrder, BatchSource, Corpus, Failure, Shard, StepLoader, Weighted};
 pub use memory::peak_memory;
 pub use metrics_log::{MetricsLog, Written};
-pub use non_finite::{MOST_SKIPPED_IN_A_ROW, NON_FINITE_FILE, NonFinite, Skipped};
+pub use non_finite::{MAX_CONSECUTIVE_SKIPPED, NON_FINITE_FILE, NonFinite, Skipped};
 pub use optim::{AdamW, AdamWConfig, MomentsRecord, clip_grad_norm, grad_norm};
-pub use order::{Pick, Portion, Sequence, Shuffle};
+pub use order::{ExampleRef, Portion, Sequence, Shuffle};
 #[cfg(feature = "mpi")]
 pub use parallel::Processes;
-pub use parallel::{Group, Lost, Workers, share_among};
+pub use parallel::{Group, WorkerLost, Workers, divide_among_workers};
 pub use renderer::{LineRenderer, bytes, duration};
 pub use run::{Best, FixedSettings, METRICS_FILE, MODEL_FILE, RunDir, TrainState, checkpoints};
 pub use schedule::{Decay, LinearSchedule, ScheduleOrder};
@@ -47,5 +47,5 @@ pub use start::{InitConfig, open_vocabulary, start_weights};
 pub use stats::{
     LOSS, LearningRateMetric, StatMetric, Statistic, StepOutput, StepStats, ThroughputMetric,
 };
-pub use strategy::{ClipAt, Components, Describe, JudgedBy, Outcome, Trainable};
+pub use strategy::{ClipAt, Components, Describe, Outcome, SelectionMetric, Trainable};
 pub use terminal::release_terminal;

@@ -11,7 +11,7 @@ use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::tensor::backend::Backend;
 
 use crate::error::TrainError;
-use crate::order::{Lanes, Pick, Portion, Sequence, Shuffle};
+use crate::order::{ExampleRef, Lanes, Portion, Sequence, Shuffle};
 
 /// Batches that wait in each worker's queue.
 const PREFETCH: usize = 2;
@@ -46,8 +46,8 @@ pub trait BatchSource<B: Backend>: Send + Sync {
 
     /// What people find this example by: file and row, and the key of its image. Asked for when
     /// something is wrong with it, not for each example.
-    fn name(&self, pick: Pick) -> String {
-        format!("row {}", pick.index + 1)
+    fn name(&self, example: ExampleRef) -> String {
+        format!("row {}", example.index + 1)
     }
 
     /// The batch of these examples, each as it is in its epoch (masks and pollution change).
@@ -57,7 +57,7 @@ pub trait BatchSource<B: Backend>: Send + Sync {
     /// If an example cannot be read or encoded; the error names its file and row.
     fn batch(
         &self,
-        picks: &[Pick],
+        examples: &[ExampleRef],
         device: &B::Device,
     ) -> Result<Self::Batch, Box<dyn std::error::Error + Send + Sync>>;
 }
@@ -90,7 +90,7 @@ impl<B: Backend, T> Clone for Corpus<B, T> {
 
 /// How batches follow one another.
 #[derive(Clone, Copy, Debug)]
-pub struct Order {
+pub struct BatchOrder {
     /// Examples per batch.
     pub micro_batch: usize,
     /// Batches of each corpus per optimiser step.
@@ -104,21 +104,21 @@ pub struct Order {
     /// Threads that prepare batches.
     pub workers: usize,
     /// Which of the batches of each step are made.
-    pub share: Share,
+    pub shard: Shard,
 }
 
-/// The batches of one of several workers: every `of`-th of each step, from `number` on.
+/// The batches of one of several workers: every `count`-th of each step, from `index` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
+pub struct Shard {
     /// The worker, from 0.
-    pub number: usize,
-    /// How many share each step; they divide its batches.
-    pub of: usize,
+    pub index: usize,
+    /// Number of workers; it divides the batches of a step.
+    pub count: usize,
 }
 
-impl Share {
+impl Shard {
     /// All batches.
-    pub const WHOLE: Self = Self { number: 0, of: 1 };
+    pub const ALL: Self = Self { index: 0, count: 1 };
 }
 
 /// An ordered, prefetching, resumable loader: batch `n` depends on the seed and on `n` alone.
@@ -128,7 +128,7 @@ pub struct StepLoader<B: Backend, T> {
 
 struct Plan<B: Backend, T> {
     corpora: Vec<Corpus<B, T>>,
-    order: Order,
+    order: BatchOrder,
     device: B::Device,
     /// The order of each corpus; empty if they are not shuffled.
     sequences: Arc<Vec<Sequence>>,
@@ -146,7 +146,7 @@ impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
     /// If a corpus has fewer examples than one batch.
     pub fn new(
         corpora: Vec<Corpus<B, T>>,
-        order: Order,
+        order: BatchOrder,
         device: B::Device,
         failure: Failure,
     ) -> Result<Self, TrainError> {
@@ -195,14 +195,14 @@ impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
         device: B::Device,
         failure: Failure,
     ) -> Result<Self, TrainError> {
-        let order = Order {
+        let order = BatchOrder {
             micro_batch: batch_size,
             accumulation: 1,
             first_step: 0,
             end_step: source.len().div_ceil(batch_size),
             shuffle: None,
             workers,
-            share: Share::WHOLE,
+            shard: Shard::ALL,
         };
         Self::new(
             vec![Corpus {
@@ -225,9 +225,9 @@ impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
         let batches = step * per_step..(step + 1) * per_step;
         let names = |n: usize| {
             let which = n % corpora.len();
-            let picks = self.plan.picks(which, n / corpora.len());
+            let examples = self.plan.examples(which, n / corpora.len());
             let source = &corpora[which].source;
-            picks.into_iter().map(|pick| source.name(pick))
+            examples.into_iter().map(|example| source.name(example))
         };
         batches.flat_map(names).collect()
     }
@@ -237,19 +237,19 @@ impl<B: Backend, T: Send + 'static> Plan<B, T> {
     /// Numbers of the batches that are made.
     fn micro_batches(&self) -> impl ExactSizeIterator<Item = usize> + Clone + Send + use<B, T> {
         let per_step = self.order.accumulation * self.corpora.len();
-        let Share { number, of } = self.order.share;
+        let Shard { index, count } = self.order.shard;
         let all = self.order.first_step * per_step..self.order.end_step * per_step;
-        all.skip(number).step_by(of)
+        all.skip(index).step_by(count)
     }
 
     /// Batch `n` of the run: the corpora take turns.
     fn batch(&self, n: usize) -> Result<Weighted<T>, TrainError> {
         let which = n % self.corpora.len();
         let corpus = &self.corpora[which];
-        let picks = self.picks(which, n / self.corpora.len());
+        let examples = self.examples(which, n / self.corpora.len());
         let batch = corpus
             .source
-            .batch(&picks, &self.device)
+            .batch(&examples, &self.device)
             .map_err(TrainError::Data)?;
         Ok(Weighted {
             batch,
@@ -258,15 +258,15 @@ impl<B: Backend, T: Send + 'static> Plan<B, T> {
     }
 
     /// The examples of batch `n` of one corpus.
-    fn picks(&self, which: usize, n: usize) -> Vec<Pick> {
+    fn examples(&self, which: usize, n: usize) -> Vec<ExampleRef> {
         let size = self.order.micro_batch as u64;
         let start = n as u64 * size;
         match self.sequences.get(which) {
-            Some(sequence) => sequence.picks(start..start + size),
+            Some(sequence) => sequence.examples(start..start + size),
             None => {
                 let len = self.corpora[which].source.len() as u64;
                 (start..(start + size).min(len))
-                    .map(|index| Pick {
+                    .map(|index| ExampleRef {
                         epoch: 0,
                         index: index as u32,
                     })
@@ -316,7 +316,7 @@ impl<B: Backend, T: Send + 'static> DataLoader<B, Weighted<T>> for StepLoader<B,
         let per_step = order.micro_batch * order.accumulation * self.plan.corpora.len();
         let first_step = order.first_step + start / per_step;
         let end_step = (order.first_step + end / per_step).min(order.end_step);
-        let order = Order {
+        let order = BatchOrder {
             first_step,
             end_step,
             ..order
@@ -328,19 +328,19 @@ impl<B: Backend, T: Send + 'static> DataLoader<B, Weighted<T>> for StepLoader<B,
 
 impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
     /// The loader of another worker.
-    pub(crate) fn of_worker(&self, number: usize, device: B::Device, failure: Failure) -> Self {
-        let share = Share {
-            number,
-            ..self.plan.order.share
+    pub(crate) fn of_worker(&self, index: usize, device: B::Device, failure: Failure) -> Self {
+        let shard = Shard {
+            index,
+            ..self.plan.order.shard
         };
-        let order = Order {
-            share,
+        let order = BatchOrder {
+            shard,
             ..self.plan.order
         };
         self.with(order, device, failure)
     }
 
-    fn with(&self, order: Order, device: B::Device, failure: Failure) -> Self {
+    fn with(&self, order: BatchOrder, device: B::Device, failure: Failure) -> Self {
         let plan = Plan {
             corpora: self.plan.corpora.clone(),
             order,

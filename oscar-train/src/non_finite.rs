@@ -19,7 +19,7 @@ pub const NON_FINITE_FILE: &str = "non-finite.jsonl";
 
 /// Steps left out in a row after which a run that skips them ends all the same: by then it is not
 /// a matter of single examples, and going on would only spend time.
-pub const MOST_SKIPPED_IN_A_ROW: usize = 10;
+pub const MAX_CONSECUTIVE_SKIPPED: usize = 10;
 
 /// The name under which the number of skipped steps is shown.
 pub const SKIPPED: &str = "Skipped steps";
@@ -34,7 +34,7 @@ pub enum NonFinite {
     /// End the run.
     #[default]
     Stop,
-    /// Leave the step out, up to [`MOST_SKIPPED_IN_A_ROW`] in a row.
+    /// Leave the step out, up to [`MAX_CONSECUTIVE_SKIPPED`] in a row.
     Skip,
 }
 

@@ -35,7 +35,7 @@ impl Portion {
 
 /// An example in one of its epochs: each has masks and pollution of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Pick {
+pub struct ExampleRef {
     /// How often the example's portion has been gone through before.
     pub epoch: u64,
     /// The example.
@@ -127,7 +127,7 @@ impl Sequence {
     }
 
     /// The examples at `positions`, counted from the start of the run; empty if there is none.
-    pub fn picks(&self, positions: Range<u64>) -> Vec<Pick> {
+    pub fn examples(&self, positions: Range<u64>) -> Vec<ExampleRef> {
         if self.lanes.is_empty() {
             return Vec::new();
         }
@@ -144,7 +144,7 @@ impl Sequence {
                 };
                 let index = lane.first + window.row(place);
                 windows[number] = Some(window);
-                Pick { epoch, index }
+                ExampleRef { epoch, index }
             })
             .collect()
     }

@@ -57,7 +57,7 @@ pub(crate) struct Pace {
 
 /// By what the best weights of a run are chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum JudgedBy {
+pub enum SelectionMetric {
     /// The lowest validation loss.
     #[default]
     Loss,
@@ -123,7 +123,7 @@ pub(crate) struct Session<B: TrainBackend, M: TrainStep> {
     /// The other workers of this process, and their batches.
     pub others: Vec<Follower<B, M>>,
     pub describe: Describe,
-    pub judged_by: JudgedBy,
+    pub selection_metric: SelectionMetric,
     pub names: Names,
     /// How far the log is written, which is done on another thread.
     pub written: Written,
@@ -170,7 +170,7 @@ where
             pace: session.pace,
             best: session.best,
             describe: session.describe,
-            judged_by: session.judged_by,
+            selection_metric: session.selection_metric,
             names: session.names,
             written: session.written,
             reported: 0,
@@ -214,7 +214,7 @@ where
     pace: Pace,
     best: Option<Best>,
     describe: Describe,
-    judged_by: JudgedBy,
+    selection_metric: SelectionMetric,
     names: Names,
     written: Written,
     /// Lines of the log that were given to the event thread.
@@ -360,9 +360,9 @@ where
         let Some(loss) = stats.mean(LOSS).filter(|loss| loss.is_finite()) else {
             return Ok(());
         };
-        let score = match self.judged_by {
-            JudgedBy::Loss => None,
-            JudgedBy::Highest(name) => stats.mean(name),
+        let score = match self.selection_metric {
+            SelectionMetric::Loss => None,
+            SelectionMetric::Highest(name) => stats.mean(name),
         };
         let as_good = |best: Best| match (best.score, score) {
             (Some(best), Some(score)) => best >= score,

@@ -12,8 +12,9 @@ use burn_flex::{Flex, FlexDevice};
 use burn_train::{InferenceStep, TrainOutput, TrainStep};
 use oscar_core::checkpoint::Checkpointed;
 use oscar_train::{
-    BatchSource, ClipAt, Corpus, Fit, Interrupter, LOSS, LinearSchedule, OptimizerConfig, Outcome,
-    Pick, RunDir, RunOptions, ScheduleOrder, StepOutput, TrainConfig, Weighted, Workers, fit,
+    BatchSource, ClipAt, Corpus, ExampleRef, Fit, Interrupter, LOSS, LinearSchedule,
+    OptimizerConfig, Outcome, RunDir, RunOptions, ScheduleOrder, StepOutput, TrainConfig, Weighted,
+    Workers, fit,
 };
 use support::{output, train_step};
 
@@ -100,10 +101,10 @@ impl<B: Backend> BatchSource<B> for Points {
 
     fn batch(
         &self,
-        picks: &[Pick],
+        examples: &[ExampleRef],
         device: &B::Device,
     ) -> Result<Tensor<B, 2>, Box<dyn std::error::Error + Send + Sync>> {
-        let indices: Vec<u32> = picks.iter().map(|pick| pick.index).collect();
+        let indices: Vec<u32> = examples.iter().map(|example| example.index).collect();
         self.seen.lock().expect("no panic").push(indices.to_vec());
         let values: Vec<f32> = indices
             .iter()
@@ -176,7 +177,7 @@ fn train(setting: &Setting, sources: &[Arc<Points>]) -> ([f64; 2], Outcome) {
         },
         metrics: Vec::new(),
         validation_metrics: Vec::new(),
-        judged_by: oscar_train::JudgedBy::Loss,
+        selection_metric: oscar_train::SelectionMetric::Loss,
         describe: Arc::new(|_| Ok(())),
     })
     .expect("it trains");

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use burn::data::dataloader::DataLoader;
 use burn_flex::{Flex, FlexDevice};
 use oscar_train::{
-    BatchSource, Corpus, Failure, Order, Pick, Portion, Share, Shuffle, StepLoader, TrainError,
-    Weighted,
+    BatchOrder, BatchSource, Corpus, ExampleRef, Failure, Portion, Shard, Shuffle, StepLoader,
+    TrainError, Weighted,
 };
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -36,7 +36,7 @@ impl Numbers {
 }
 
 impl BatchSource<Flex> for Numbers {
-    type Batch = Vec<Pick>;
+    type Batch = Vec<ExampleRef>;
 
     fn len(&self) -> usize {
         self.portions.iter().map(|portion| portion.examples).sum()
@@ -46,12 +46,12 @@ impl BatchSource<Flex> for Numbers {
         self.portions.clone()
     }
 
-    fn batch(&self, picks: &[Pick], _: &FlexDevice) -> Result<Self::Batch, Error> {
+    fn batch(&self, examples: &[ExampleRef], _: &FlexDevice) -> Result<Self::Batch, Error> {
         match self.broken {
-            Some(row) if picks.iter().any(|pick| pick.index == row) => {
+            Some(row) if examples.iter().any(|example| example.index == row) => {
                 Err(format!("corpus.jsonl:{row}: bad").into())
             }
-            _ => Ok(picks.to_vec()),
+            _ => Ok(examples.to_vec()),
         }
     }
 }
@@ -60,9 +60,9 @@ fn shuffle(seed: u64, window: usize) -> Option<Shuffle> {
     Some(Shuffle { seed, window })
 }
 
-fn order() -> Order {
-    Order {
-        share: Share::WHOLE,
+fn order() -> BatchOrder {
+    BatchOrder {
+        shard: Shard::ALL,
         micro_batch: 4,
         accumulation: 2,
         first_step: 0,
@@ -72,14 +72,14 @@ fn order() -> Order {
     }
 }
 
-fn batches(sources: &[(usize, f64)], order: Order) -> Vec<Weighted<Vec<Pick>>> {
+fn batches(sources: &[(usize, f64)], order: BatchOrder) -> Vec<Weighted<Vec<ExampleRef>>> {
     let corpora = sources
         .iter()
         .map(|&(len, weight)| (Numbers::new(len), weight));
     run(corpora.collect(), order)
 }
 
-fn run(sources: Vec<(Numbers, f64)>, order: Order) -> Vec<Weighted<Vec<Pick>>> {
+fn run(sources: Vec<(Numbers, f64)>, order: BatchOrder) -> Vec<Weighted<Vec<ExampleRef>>> {
     let corpora = sources
         .into_iter()
         .map(|(source, weight)| Corpus::<Flex, _> {
@@ -95,12 +95,12 @@ fn run(sources: Vec<(Numbers, f64)>, order: Order) -> Vec<Weighted<Vec<Pick>>> {
 }
 
 /// The examples of each batch, which must all be of one epoch.
-fn rows(batches: &[Weighted<Vec<Pick>>]) -> Vec<(u64, Vec<u32>)> {
+fn rows(batches: &[Weighted<Vec<ExampleRef>>]) -> Vec<(u64, Vec<u32>)> {
     batches
         .iter()
         .map(|Weighted { batch, .. }| {
-            assert!(batch.iter().all(|pick| pick.epoch == batch[0].epoch));
-            let indices = batch.iter().map(|pick| pick.index).collect();
+            assert!(batch.iter().all(|example| example.epoch == batch[0].epoch));
+            let indices = batch.iter().map(|example| example.index).collect();
             (batch[0].epoch, indices)
         })
         .collect()
@@ -133,7 +133,7 @@ fn the_order_of_whole_epochs_never_changes() {
         two[..16],
         expected.map(|(epoch, rows)| (epoch, rows.to_vec()))
     );
-    let one = Order {
+    let one = BatchOrder {
         accumulation: 1,
         end_step: 5,
         ..order()
@@ -155,7 +155,7 @@ fn the_order_of_whole_epochs_never_changes() {
 fn the_number_of_workers_changes_nothing() {
     let one = batches(
         &[(30, 1.0)],
-        Order {
+        BatchOrder {
             workers: 1,
             ..order()
         },
@@ -163,7 +163,7 @@ fn the_number_of_workers_changes_nothing() {
     for workers in [2, 3, 8, 50] {
         assert_eq!(
             rows(&one),
-            rows(&batches(&[(30, 1.0)], Order { workers, ..order() }))
+            rows(&batches(&[(30, 1.0)], BatchOrder { workers, ..order() }))
         );
     }
     assert_eq!(one.len(), 18);
@@ -175,7 +175,7 @@ fn a_resumed_run_sees_what_is_left() {
     for step in [1, 4, 8] {
         let rest = batches(
             &[(30, 0.75), (11, 0.25)],
-            Order {
+            BatchOrder {
                 first_step: step,
                 ..order()
             },
@@ -187,7 +187,7 @@ fn a_resumed_run_sees_what_is_left() {
 #[test]
 fn a_resumed_run_of_windows_and_of_a_mix_sees_what_is_left() {
     for window in [0, 8] {
-        let order = Order {
+        let order = BatchOrder {
             shuffle: shuffle(7, window),
             ..order()
         };
@@ -197,13 +197,13 @@ fn a_resumed_run_of_windows_and_of_a_mix_sees_what_is_left() {
                 (Numbers::new(101), 0.25),
             ]
         };
-        let picks = |order| -> Vec<Vec<Pick>> {
+        let examples = |order| -> Vec<Vec<ExampleRef>> {
             let batches = run(sources(), order).into_iter();
             batches.map(|weighted| weighted.batch).collect()
         };
-        let whole = picks(order);
+        let whole = examples(order);
         for step in 1..9 {
-            let rest = picks(Order {
+            let rest = examples(BatchOrder {
                 first_step: step,
                 workers: step,
                 ..order
@@ -237,7 +237,7 @@ fn an_epoch_has_each_example_at_most_once_and_whole_batches_only() {
 fn another_seed_is_another_order() {
     let other = batches(
         &[(30, 1.0)],
-        Order {
+        BatchOrder {
             shuffle: shuffle(8, 0),
             ..order()
         },
@@ -258,7 +258,7 @@ fn two_corpora_take_turns_and_share_the_loss() {
         both.iter()
             .skip(1)
             .step_by(2)
-            .all(|b| b.batch.iter().all(|pick| pick.index < 11))
+            .all(|b| b.batch.iter().all(|example| example.index < 11))
     );
 }
 
@@ -295,7 +295,7 @@ fn a_bad_row_ends_the_loader_with_its_error() {
 #[test]
 fn too_few_examples_are_refused() {
     let corpora = vec![Corpus::<Flex, _> {
-        source: Arc::new(Numbers::new(3)) as Arc<dyn BatchSource<Flex, Batch = Vec<Pick>>>,
+        source: Arc::new(Numbers::new(3)) as Arc<dyn BatchSource<Flex, Batch = Vec<ExampleRef>>>,
         weight: 1.0,
     }];
     let error = StepLoader::new(corpora, order(), FlexDevice, Failure::default());

@@ -14,10 +14,10 @@ use burn_flex::{Flex, FlexDevice};
 use burn_train::{InferenceStep, TrainOutput, TrainStep};
 use oscar_core::checkpoint::Checkpointed;
 use oscar_train::{
-    AdamW, AdamWConfig, BatchSource, Corpus, Fit, Interrupter, JudgedBy, LinearSchedule,
-    MOST_SKIPPED_IN_A_ROW, NON_FINITE_FILE, NonFinite, OptimizerConfig, Outcome, Pick, RunDir,
-    RunOptions, ScheduleOrder, StepOutput, TrainConfig, TrainError, Weighted, Workers,
-    clip_grad_norm, fit,
+    AdamW, AdamWConfig, BatchSource, Corpus, ExampleRef, Fit, Interrupter, LinearSchedule,
+    MAX_CONSECUTIVE_SKIPPED, NON_FINITE_FILE, NonFinite, OptimizerConfig, Outcome, RunDir,
+    RunOptions, ScheduleOrder, SelectionMetric, StepOutput, TrainConfig, TrainError, Weighted,
+    Workers, clip_grad_norm, fit,
 };
 use rstest::rstest;
 use serde_json::Value;
@@ -126,16 +126,16 @@ impl<B: Backend> BatchSource<B> for Points {
         40
     }
 
-    fn name(&self, pick: Pick) -> String {
-        format!("points.jsonl:{}", pick.index + 1)
+    fn name(&self, example: ExampleRef) -> String {
+        format!("points.jsonl:{}", example.index + 1)
     }
 
     fn batch(
         &self,
-        picks: &[Pick],
+        examples: &[ExampleRef],
         device: &B::Device,
     ) -> Result<Tensor<B, 2>, Box<dyn std::error::Error + Send + Sync>> {
-        let indices: Vec<u32> = picks.iter().map(|pick| pick.index).collect();
+        let indices: Vec<u32> = examples.iter().map(|example| example.index).collect();
         let mut seen = self.seen.lock().expect("no panic");
         seen.extend(&indices);
         if let Some((after, interrupter)) = &self.interrupt
@@ -203,7 +203,7 @@ fn train(
         },
         metrics: Vec::new(),
         validation_metrics: Vec::new(),
-        judged_by: JudgedBy::Loss,
+        selection_metric: SelectionMetric::Loss,
         describe: Arc::new(|_| Ok(())),
     });
     let seen = points.seen.lock().expect("no panic").clone();
@@ -329,11 +329,11 @@ fn a_run_of_nothing_else_is_given_up() {
     let points = Points::new(|_| true, Fault::Loss);
     let (trained, _) = train(place.path(), points, (1, 1), (NonFinite::Skip, 0.0), false);
     let error = trained.expect_err("it gives up").to_string();
-    let expected = format!("at step {MOST_SKIPPED_IN_A_ROW}");
+    let expected = format!("at step {MAX_CONSECUTIVE_SKIPPED}");
     assert!(error.contains(&expected), "{error}");
     assert_eq!(
         lines(place.path(), NON_FINITE_FILE).len(),
-        MOST_SKIPPED_IN_A_ROW
+        MAX_CONSECUTIVE_SKIPPED
     );
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oscar_train::{Pick, Portion, Sequence, Shuffle};
+use oscar_train::{ExampleRef, Portion, Sequence, Shuffle};
 use proptest::prelude::*;
 
 fn portions(parts: &[(usize, u64)]) -> Vec<Portion> {
@@ -30,10 +30,10 @@ proptest! {
         seed: u64,
         epochs in 1u64..4,
     ) {
-        let picks = sequence(&[(rows, 1)], seed, window).picks(0..rows as u64 * epochs);
-        for (epoch, picks) in picks.chunks(rows).enumerate() {
-            prop_assert!(picks.iter().all(|pick| pick.epoch == epoch as u64));
-            let seen: BTreeSet<u32> = picks.iter().map(|pick| pick.index).collect();
+        let examples = sequence(&[(rows, 1)], seed, window).examples(0..rows as u64 * epochs);
+        for (epoch, examples) in examples.chunks(rows).enumerate() {
+            prop_assert!(examples.iter().all(|example| example.epoch == epoch as u64));
+            let seen: BTreeSet<u32> = examples.iter().map(|example| example.index).collect();
             prop_assert_eq!(seen.len(), rows);
             prop_assert_eq!(seen.last(), Some(&(rows as u32 - 1)));
         }
@@ -48,8 +48,8 @@ proptest! {
         start in 0u64..5000,
         len in 0u64..300,
     ) {
-        let whole = sequence(&parts, seed, window).picks(0..start + len);
-        let rest = sequence(&parts, seed, window).picks(start..start + len);
+        let whole = sequence(&parts, seed, window).examples(0..start + len);
+        let rest = sequence(&parts, seed, window).examples(start..start + len);
         prop_assert_eq!(&whole[start as usize..], rest);
     }
 
@@ -61,12 +61,12 @@ proptest! {
         window in 1usize..600,
         seed: u64,
     ) {
-        let picks = sequence(&[(rows, 1)], seed, window).picks(0..rows as u64);
+        let examples = sequence(&[(rows, 1)], seed, window).examples(0..rows as u64);
         let block = window.min(64);
         let mut used: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
-        for (place, pick) in picks.iter().enumerate() {
+        for (place, example) in examples.iter().enumerate() {
             let (_, last) = used
-                .entry(pick.index / block as u32)
+                .entry(example.index / block as u32)
                 .or_insert((place, place));
             *last = place;
         }
@@ -79,19 +79,19 @@ proptest! {
     /// before it, and its own examples in whole epochs.
     #[test]
     fn a_mix_keeps_its_shares(parts in parts(), seed: u64, drawn in 1usize..4000) {
-        let picks = sequence(&parts, seed, 0).picks(0..drawn as u64);
+        let examples = sequence(&parts, seed, 0).examples(0..drawn as u64);
         let total: u64 = parts.iter().map(|(_, weight)| weight).sum();
         let mut first = 0;
         for &(examples, weight) in &parts {
             let own = first..first + examples as u32;
             first = own.end;
-            let had: Vec<&Pick> = picks.iter().filter(|pick| own.contains(&pick.index)).collect();
+            let had: Vec<&ExampleRef> = examples.iter().filter(|example| own.contains(&example.index)).collect();
             let share = drawn as f64 * weight as f64 / total as f64;
             prop_assert!((had.len() as f64 - share).abs() < parts.len() as f64);
             let distinct: BTreeSet<_> = had.iter().collect();
             prop_assert_eq!(distinct.len(), had.len());
-            for (number, pick) in had.iter().enumerate() {
-                prop_assert_eq!(pick.epoch, (number / examples) as u64);
+            for (number, example) in had.iter().enumerate() {
+                prop_assert_eq!(example.epoch, (number / examples) as u64);
             }
         }
     }
@@ -101,10 +101,10 @@ proptest! {
     fn a_mix_by_size_ends_its_epochs_together(sizes in prop::collection::vec(1usize..500, 1..5)) {
         let parts: Vec<_> = sizes.iter().map(|&size| (size, size as u64)).collect();
         let rows: usize = sizes.iter().sum();
-        let picks = sequence(&parts, 3, 16).picks(0..2 * rows as u64);
-        for (epoch, picks) in picks.chunks(rows).enumerate() {
-            prop_assert!(picks.iter().all(|pick| pick.epoch == epoch as u64));
-            let seen: BTreeSet<u32> = picks.iter().map(|pick| pick.index).collect();
+        let examples = sequence(&parts, 3, 16).examples(0..2 * rows as u64);
+        for (epoch, examples) in examples.chunks(rows).enumerate() {
+            prop_assert!(examples.iter().all(|example| example.epoch == epoch as u64));
+            let seen: BTreeSet<u32> = examples.iter().map(|example| example.index).collect();
             prop_assert_eq!(seen.len(), rows);
         }
     }
@@ -114,8 +114,8 @@ proptest! {
 #[test]
 fn the_order_of_windows_never_changes() {
     let rows = |parts: &[(usize, u64)], window, range| -> Vec<u32> {
-        let picks = sequence(parts, 7, window).picks(range);
-        picks.iter().map(|pick| pick.index).collect()
+        let examples = sequence(parts, 7, window).examples(range);
+        examples.iter().map(|example| example.index).collect()
     };
     let start = [764, 623, 577, 704, 760, 747];
     assert_eq!(rows(&[(1000, 1)], 128, 0..6), start);
@@ -129,9 +129,12 @@ fn the_order_of_windows_never_changes() {
 fn each_epoch_and_each_seed_has_another_order() {
     for window in [0, 256] {
         let order = |seed, epoch: u64| {
-            let picks =
-                sequence(&[(2000, 1)], seed, window).picks(epoch * 2000..(epoch + 1) * 2000);
-            picks.into_iter().map(|pick| pick.index).collect::<Vec<_>>()
+            let examples =
+                sequence(&[(2000, 1)], seed, window).examples(epoch * 2000..(epoch + 1) * 2000);
+            examples
+                .into_iter()
+                .map(|example| example.index)
+                .collect::<Vec<_>>()
         };
         assert_ne!(order(1, 0), order(1, 1));
         assert_ne!(order(1, 0), order(2, 0));
@@ -142,8 +145,8 @@ fn each_epoch_and_each_seed_has_another_order() {
 /// over the corpus meet.
 #[test]
 fn a_window_is_shuffled_well() {
-    let picks = sequence(&[(64 * 1000, 1)], 5, 64 * 100).picks(0..64 * 100);
-    let rows: Vec<u32> = picks.iter().map(|pick| pick.index).collect();
+    let examples = sequence(&[(64 * 1000, 1)], 5, 64 * 100).examples(0..64 * 100);
+    let rows: Vec<u32> = examples.iter().map(|example| example.index).collect();
     let neighbours = rows.windows(2).filter(|two| two[0] + 1 == two[1]).count();
     assert!(neighbours < 10, "{neighbours} neighbours of 6400");
     let mut eighths = [0; 8];
@@ -158,10 +161,10 @@ fn far_positions_of_large_corpora_are_found_at_once() {
     let parts = [(6_500_000, 1), (9_000_000, 3), (4_000_000_000, 2)];
     let sequence = sequence(&parts, 1, 4096);
     let far = 1 << 40;
-    let picks = sequence.picks(far..far + 6);
-    let mut lanes: Vec<usize> = picks
+    let examples = sequence.examples(far..far + 6);
+    let mut lanes: Vec<usize> = examples
         .iter()
-        .map(|pick| match pick.index {
+        .map(|example| match example.index {
             ..6_500_000 => 0,
             6_500_000..15_500_000 => 1,
             _ => 2,
@@ -170,19 +173,19 @@ fn far_positions_of_large_corpora_are_found_at_once() {
     lanes.sort_unstable();
     assert_eq!(lanes, [0, 1, 1, 1, 2, 2]);
     assert!(
-        picks
+        examples
             .iter()
-            .all(|pick| pick.epoch > 100 || pick.index > 15_500_000)
+            .all(|example| example.epoch > 100 || example.index > 15_500_000)
     );
 }
 
 #[test]
 fn portions_without_examples_or_weight_are_left_out() {
-    let picks = sequence(&[(0, 5), (3, 0), (4, 1)], 1, 0).picks(0..4);
-    let mut rows: Vec<u32> = picks.iter().map(|pick| pick.index).collect();
+    let examples = sequence(&[(0, 5), (3, 0), (4, 1)], 1, 0).examples(0..4);
+    let mut rows: Vec<u32> = examples.iter().map(|example| example.index).collect();
     rows.sort_unstable();
     assert_eq!(rows, [3, 4, 5, 6]);
-    assert!(sequence(&[(0, 1)], 1, 0).picks(0..4).is_empty());
+    assert!(sequence(&[(0, 1)], 1, 0).examples(0..4).is_empty());
 }
 
 #[test]

@@ -16,8 +16,9 @@ use burn_train::{InferenceStep, TrainOutput, TrainStep};
 use oscar_core::checkpoint::Checkpointed;
 use oscar_core::ops::{self, OscarBackend, TrainBackend};
 use oscar_train::{
-    BatchSource, ClipAt, Corpus, Fit, Interrupter, JudgedBy, LOSS, OptimizerConfig, Outcome, Pick,
-    RunDir, RunOptions, StepOutput, TrainConfig, TrainError, Weighted, Workers, checkpoints, fit,
+    BatchSource, ClipAt, Corpus, ExampleRef, Fit, Interrupter, LOSS, OptimizerConfig, Outcome,
+    RunDir, RunOptions, SelectionMetric, StepOutput, TrainConfig, TrainError, Weighted, Workers,
+    checkpoints, fit,
 };
 use support::{output, train_step};
 
@@ -120,9 +121,9 @@ enum Fault {
 struct Points {
     offset: f32,
     len: usize,
-    seen: Mutex<Vec<Pick>>,
-    /// What goes wrong at which pick.
-    fault: Option<(Pick, Fault)>,
+    seen: Mutex<Vec<ExampleRef>>,
+    /// What goes wrong at which example.
+    fault: Option<(ExampleRef, Fault)>,
     interrupter: Interrupter,
 }
 
@@ -137,7 +138,7 @@ impl Points {
         }
     }
 
-    fn seen(&self) -> Vec<Pick> {
+    fn seen(&self) -> Vec<ExampleRef> {
         self.seen.lock().expect("no panic").clone()
     }
 }
@@ -151,19 +152,22 @@ impl<B: Backend> BatchSource<B> for Points {
 
     fn batch(
         &self,
-        picks: &[Pick],
+        examples: &[ExampleRef],
         device: &B::Device,
     ) -> Result<Tensor<B, 2>, Box<dyn std::error::Error + Send + Sync>> {
-        self.seen.lock().expect("no panic").extend(picks);
-        let mut values: Vec<f32> = picks
+        self.seen.lock().expect("no panic").extend(examples);
+        let mut values: Vec<f32> = examples
             .iter()
-            .flat_map(|pick| {
-                let x = (pick.index % 7) as f32 / 3.0 - 1.0;
-                [x + self.offset, x * x - 0.5 + (pick.index % 3) as f32 * 0.1]
+            .flat_map(|example| {
+                let x = (example.index % 7) as f32 / 3.0 - 1.0;
+                [
+                    x + self.offset,
+                    x * x - 0.5 + (example.index % 3) as f32 * 0.1,
+                ]
             })
             .collect();
-        if let Some((pick, fault)) = self.fault
-            && picks.contains(&pick)
+        if let Some((example, fault)) = self.fault
+            && examples.contains(&example)
         {
             match fault {
                 Fault::Unreadable => return Err("points.jsonl: line 7: no number".into()),
@@ -175,7 +179,7 @@ impl<B: Backend> BatchSource<B> for Points {
             }
         }
         Ok(Tensor::from_data(
-            TensorData::new(values, [picks.len(), 2]),
+            TensorData::new(values, [examples.len(), 2]),
             device,
         ))
     }
@@ -255,7 +259,7 @@ fn train(
         },
         metrics: Vec::new(),
         validation_metrics: Vec::new(),
-        judged_by: JudgedBy::Loss,
+        selection_metric: SelectionMetric::Loss,
         describe: Arc::new(|_| Ok(())),
     });
     let result = trained.map(|(model, outcome)| {
@@ -373,17 +377,17 @@ fn the_same_run_gives_the_same_bits() {
 #[test]
 fn every_example_is_seen_once_per_epoch() {
     let sources = one_corpus();
-    let (mut seen, picks) = {
+    let (mut seen, examples) = {
         run(2, 1, &sources);
         (sources[0].seen(), 12 * 8)
     };
-    assert_eq!(seen.len(), picks);
+    assert_eq!(seen.len(), examples);
     seen.sort();
     let expected = (0..2)
-        .flat_map(|epoch| (0..40).map(move |index| Pick { epoch, index }))
+        .flat_map(|epoch| (0..40).map(move |index| ExampleRef { epoch, index }))
         .collect::<Vec<_>>();
     assert_eq!(seen[..80], expected);
-    assert!(seen[80..].iter().all(|pick| pick.epoch == 2));
+    assert!(seen[80..].iter().all(|example| example.epoch == 2));
 }
 
 #[test]
@@ -409,7 +413,7 @@ fn gradients_clipped_per_batch_stay_those_of_the_recipe() {
 }
 
 /// The example that worker 1 of 2 comes to first in step `step`, from 0.
-fn first_of_worker_1(step: usize) -> Pick {
+fn first_of_worker_1(step: usize) -> ExampleRef {
     let sources = one_corpus();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (mut config, optimizer) = config();

@@ -49,7 +49,7 @@ pub fn run(corpus: &Path, regions: &Path, window: usize, batches: usize) -> Resu
         for batch in 0..batches {
             let start = thread_time();
             let at = (batch * BATCH) as u64;
-            let picks = sequence.picks(at..at + BATCH as u64);
+            let picks = sequence.examples(at..at + BATCH as u64);
             let drawn = thread_time();
             let rows: std::result::Result<Vec<_>, _> = picks
                 .iter()

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use oscar_core::ops::TrainBackend;
-use oscar_train::{Interrupter, Outcome, RunDir, RunOptions, share_among};
+use oscar_train::{Interrupter, Outcome, RunDir, RunOptions, divide_among_workers};
 
 use super::args::RunArgs;
 use super::processes::{self, Processes};
@@ -116,7 +116,7 @@ fn as_trained<C: Configuration>(device: DeviceArgs, recipe: &mut C) -> DeviceArg
 fn divide<C: Configuration>(recipe: &mut C, world: usize, resumed: Option<&Path>) -> Result<()> {
     let (train, optimizer) = recipe.training();
     let before = train.accumulation;
-    share_among(world, train, optimizer)?;
+    divide_among_workers(world, train, optimizer)?;
     let started = resumed.filter(|directory| directory.join("checkpoint").exists());
     if let Some(directory) = started
         && train.accumulation != before

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::tensor::backend::Backend;
 use oscar_core::input::{CaptionBatch, EncodedSequence, ExampleSeed, OscarInput, SourceError};
 use oscar_task::Role;
-use oscar_train::{BatchSource, Pick};
+use oscar_train::{BatchSource, ExampleRef};
 
 use crate::data::CaptionData;
 
@@ -65,7 +65,7 @@ impl<B: Backend> BatchSource<B> for CaptionSource {
         self.data.num_examples()
     }
 
-    fn name(&self, pick: Pick) -> String {
+    fn name(&self, pick: ExampleRef) -> String {
         let index = pick.index as usize;
         match self.data.by_image() {
             true => self.data.image_name(index),
@@ -73,10 +73,10 @@ impl<B: Backend> BatchSource<B> for CaptionSource {
         }
     }
 
-    fn batch(&self, picks: &[Pick], device: &B::Device) -> Result<Batch<B>, SourceError> {
+    fn batch(&self, picks: &[ExampleRef], device: &B::Device) -> Result<Batch<B>, SourceError> {
         let data = &self.data;
         let indices = || picks.iter().map(|pick| pick.index as usize);
-        let seed = |pick: &Pick| ExampleSeed {
+        let seed = |pick: &ExampleRef| ExampleSeed {
             seed: self.seed,
             epoch: pick.epoch,
         };

@@ -16,7 +16,7 @@ use oscar_captioning::{Batch, CaptionData, CaptionSource, Captioning};
 use oscar_core::config::ModelConfig;
 use oscar_core::model::{OscarForCaptioning, initialize};
 use oscar_task::{AnyTask, Role};
-use oscar_train::{BatchSource, Pick};
+use oscar_train::{BatchSource, ExampleRef};
 use rstest::rstest;
 
 type Trained = Autodiff<Flex>;
@@ -41,7 +41,7 @@ fn reward(data: &CaptionData) -> Reward {
 
 fn batch(data: &Arc<CaptionData>, epoch: u64) -> Batch<Trained> {
     let source = CaptionSource::new(data.clone(), 10, 3);
-    let picks: Vec<Pick> = (0..6).map(|index| Pick { epoch, index }).collect();
+    let picks: Vec<ExampleRef> = (0..6).map(|index| ExampleRef { epoch, index }).collect();
     source.batch(&picks, &FlexDevice).unwrap()
 }
 

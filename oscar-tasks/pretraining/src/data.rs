@@ -7,7 +7,7 @@ use oscar_core::input::{
     EncodedPair, ExampleSeed, ExampleSource, InputError, PretrainBatch, PretrainBatcher,
     PretrainEncoder,
 };
-use oscar_train::{BatchSource, Pick, Portion};
+use oscar_train::{BatchSource, ExampleRef, Portion};
 
 /// A corpus, encoded anew in each epoch.
 pub struct PretrainSource {
@@ -50,7 +50,7 @@ impl PretrainSource {
         Self { portions, ..self }
     }
 
-    fn encode(&self, pick: Pick) -> Result<EncodedPair, InputError> {
+    fn encode(&self, pick: ExampleRef) -> Result<EncodedPair, InputError> {
         let seed = ExampleSeed {
             seed: self.seed,
             epoch: pick.epoch,
@@ -71,7 +71,7 @@ impl<B: Backend> BatchSource<B> for PretrainSource {
         self.portions.clone()
     }
 
-    fn name(&self, pick: Pick) -> String {
+    fn name(&self, pick: ExampleRef) -> String {
         let image = self.corpus.get(pick.index as usize).map(|row| row.image);
         match (self.encode(pick), image) {
             (Ok(pair), Ok(image)) => format!("{}, image {image}", pair.origin),
@@ -81,7 +81,7 @@ impl<B: Backend> BatchSource<B> for PretrainSource {
 
     fn batch(
         &self,
-        picks: &[Pick],
+        picks: &[ExampleRef],
         device: &B::Device,
     ) -> Result<PretrainBatch<B>, Box<dyn std::error::Error + Send + Sync>> {
         let rows: Result<Vec<_>, _> = picks.iter().map(|pick| self.encode(*pick)).collect();

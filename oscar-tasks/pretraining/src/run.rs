@@ -10,8 +10,8 @@ use oscar_core::input::{
 };
 use oscar_core::ops::TrainBackend;
 use oscar_train::{
-    BatchSource, Corpus, Describe, Fit, JudgedBy, Outcome, RunOptions, TrainError, fit,
-    peak_memory, share_among, start_weights, write_json,
+    BatchSource, Corpus, Describe, Fit, Outcome, RunOptions, SelectionMetric, TrainError,
+    divide_among_workers, fit, peak_memory, start_weights, write_json,
 };
 
 use crate::config::{PretrainConfig, PretrainError};
@@ -55,7 +55,8 @@ pub fn pretrain<B: TrainBackend>(
     options: RunOptions,
 ) -> Result<PretrainReport, PretrainError> {
     let world = options.workers.world();
-    share_among(world, &mut config.train, &mut config.optimizer).map_err(TrainError::from)?;
+    divide_among_workers(world, &mut config.train, &mut config.optimizer)
+        .map_err(TrainError::from)?;
     config.validate()?;
     let data = Corpora::open(&config.data)?;
     config.model.vocab_size = data.tokenizer.vocab_size();
@@ -133,7 +134,7 @@ pub fn pretrain<B: TrainBackend>(
             (CONTRASTIVE_ACCURACY, true),
         ],
         validation_metrics: Vec::new(),
-        judged_by: JudgedBy::Loss,
+        selection_metric: SelectionMetric::Loss,
         describe: describe(&config, &data.tokenizer),
     })?;
     let time = started.elapsed();

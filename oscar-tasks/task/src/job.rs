@@ -15,7 +15,7 @@ use oscar_train::TrainError;
 use oscar_train::start_weights;
 use oscar_train::{BatchSource, Corpus, Weighted};
 use oscar_train::{Fit, RunOptions, fit};
-use oscar_train::{JudgedBy, Outcome, Trainable};
+use oscar_train::{SelectionMetric, Outcome, Trainable};
 
 /// Opened data, the resolved recipe, and where the run goes.
 pub struct Job<B: TrainBackend, T: AnyTask> {
@@ -69,7 +69,7 @@ impl<B: TrainBackend, T: AnyTask> Job<B, T> {
     pub fn batches_per_step(&self) -> usize {
         self.options
             .workers
-            .share_of(self.config.train.accumulation)
+            .local_micro_batches(self.config.train.accumulation)
     }
 
     /// Gives the model its start weights, and trains it to the last step.
@@ -119,7 +119,7 @@ impl<B: TrainBackend, T: AnyTask> Job<B, T> {
             options: self.options,
             metrics: parts.metrics,
             validation_metrics: parts.validation_metrics,
-            judged_by: JudgedBy::Highest(parts.judged_by),
+            selection_metric: SelectionMetric::Highest(parts.judged_by),
             describe: describe(&config, &self.tokenizer),
         })?;
         Ok(Trained {

@@ -9,7 +9,7 @@ use oscar_core::model::ClassTargets;
 
 use crate::{EncodedRow, Target, TaskData};
 use oscar_train::BatchSource;
-use oscar_train::Pick;
+use oscar_train::ExampleRef;
 
 /// A batch of decisions.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ impl<D: TaskData> FinetuneSource<D> {
         }
     }
 
-    fn example(&self, pick: Pick) -> Result<Vec<EncodedRow>, SourceError> {
+    fn example(&self, pick: ExampleRef) -> Result<Vec<EncodedRow>, SourceError> {
         let seed = ExampleSeed {
             seed: self.seed,
             epoch: if self.redraw { pick.epoch } else { 0 },
@@ -73,7 +73,7 @@ impl<B: Backend, D: TaskData> BatchSource<B> for FinetuneSource<D> {
         self.data.rows_per_example()
     }
 
-    fn name(&self, pick: Pick) -> String {
+    fn name(&self, pick: ExampleRef) -> String {
         let rows = self.example(pick).unwrap_or_default();
         let mut names = rows.iter().flat_map(|row| &row.sequences);
         match names.next() {
@@ -82,7 +82,7 @@ impl<B: Backend, D: TaskData> BatchSource<B> for FinetuneSource<D> {
         }
     }
 
-    fn batch(&self, picks: &[Pick], device: &B::Device) -> Result<ClassBatch<B>, SourceError> {
+    fn batch(&self, picks: &[ExampleRef], device: &B::Device) -> Result<ClassBatch<B>, SourceError> {
         let mut rows = Vec::with_capacity(picks.len());
         for pick in picks {
             rows.extend(self.example(*pick)?);

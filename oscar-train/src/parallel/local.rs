@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{Group, Lost, named};
+use super::{Group, WorkerLost, named};
 use crate::loader::lock;
 
 /// A worker's end of the meeting place.
@@ -66,7 +66,7 @@ pub(crate) fn local_groups(others: usize) -> (Box<dyn Group>, Vec<Box<dyn Group>
 
 impl Local {
     /// Leaves `parcel` and takes everybody's, in order of rank.
-    fn meet(&self, parcel: Parcel, limit: Option<Duration>) -> Result<Arc<[Parcel]>, Lost> {
+    fn meet(&self, parcel: Parcel, limit: Option<Duration>) -> Result<Arc<[Parcel]>, WorkerLost> {
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         let mut state = lock(&self.place.state);
         state.left[self.rank] = Some(parcel);
@@ -90,14 +90,17 @@ impl Local {
                 .filter(|rank| state.gone[*rank])
                 .collect();
             if !gone.is_empty() {
-                return Err(Lost(format!("{} ended before the others", named(&gone))));
+                return Err(WorkerLost(format!(
+                    "{} ended before the others",
+                    named(&gone)
+                )));
             }
             let wait = match deadline {
                 None => Duration::from_secs(3600),
                 Some(deadline) => deadline.saturating_duration_since(Instant::now()),
             };
             if wait.is_zero() {
-                return Err(Lost::silent(&missing, limit.unwrap_or_default()));
+                return Err(WorkerLost::silent(&missing, limit.unwrap_or_default()));
             }
             state = match self.place.changed.wait_timeout(state, wait) {
                 Ok((state, _)) => state,
@@ -116,7 +119,11 @@ impl Group for Local {
         lock(&self.place.state).left.len()
     }
 
-    fn gather(&mut self, words: Vec<u8>, limit: Option<Duration>) -> Result<Vec<Arc<[u8]>>, Lost> {
+    fn gather(
+        &mut self,
+        words: Vec<u8>,
+        limit: Option<Duration>,
+    ) -> Result<Vec<Arc<[u8]>>, WorkerLost> {
         let parcels = self.meet(Parcel::Words(words.into()), limit)?;
         let words = parcels.iter().map(|parcel| match parcel {
             Parcel::Words(words) => Ok(words.clone()),
@@ -125,7 +132,7 @@ impl Group for Local {
         words.collect()
     }
 
-    fn sum(&mut self, values: Vec<f32>, limit: Duration) -> Result<Vec<f32>, Lost> {
+    fn sum(&mut self, values: Vec<f32>, limit: Duration) -> Result<Vec<f32>, WorkerLost> {
         let len = values.len();
         let all = self.meet(Parcel::Values(Arc::new(values)), Some(limit))?;
         let own = slice(len, self.rank, all.len());
@@ -135,7 +142,7 @@ impl Group for Local {
                 return Err(out_of_step());
             };
             if values.len() != len {
-                return Err(Lost(format!(
+                return Err(WorkerLost(format!(
                     "{} has {} values to add where {} has {len}",
                     named(&[rank]),
                     values.len(),
@@ -170,8 +177,8 @@ impl Drop for Local {
     }
 }
 
-fn out_of_step() -> Lost {
-    Lost("the workers are out of step with each other".into())
+fn out_of_step() -> WorkerLost {
+    WorkerLost("the workers are out of step with each other".into())
 }
 
 /// The part of `len` values that worker `rank` adds up.

@@ -37,7 +37,7 @@ pub(crate) use local::local_groups;
 #[cfg(feature = "mpi")]
 pub use mpi::Processes;
 pub(crate) use replica::{fork, share_start};
-pub use share::share_among;
+pub use share::divide_among_workers;
 pub(crate) use team::Team;
 pub(crate) use worker::{Done, Numbers, Worker};
 
@@ -56,7 +56,11 @@ pub trait Group: Send {
     /// # Errors
     ///
     /// If a worker is gone, or not heard of within `limit`.
-    fn gather(&mut self, words: Vec<u8>, limit: Option<Duration>) -> Result<Vec<Arc<[u8]>>, Lost>;
+    fn gather(
+        &mut self,
+        words: Vec<u8>,
+        limit: Option<Duration>,
+    ) -> Result<Vec<Arc<[u8]>>, WorkerLost>;
 
     /// The sum of every worker's values, of which all have as many. The order of summation is the
     /// same every time, and the result that of every worker.
@@ -64,15 +68,15 @@ pub trait Group: Send {
     /// # Errors
     ///
     /// If a worker is gone, or not heard of within `limit`.
-    fn sum(&mut self, values: Vec<f32>, limit: Duration) -> Result<Vec<f32>, Lost>;
+    fn sum(&mut self, values: Vec<f32>, limit: Duration) -> Result<Vec<f32>, WorkerLost>;
 }
 
 /// A worker is gone or does not answer; the others cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Lost(pub String);
+pub struct WorkerLost(pub String);
 
-impl Lost {
+impl WorkerLost {
     /// `ranks` did not answer within `limit`.
     pub(crate) fn silent(ranks: &[usize], limit: Duration) -> Self {
         Self(format!(
@@ -126,7 +130,7 @@ impl Workers {
     }
 
     /// How many of the `parts` of each step this process computes.
-    pub fn share_of(&self, parts: usize) -> usize {
+    pub fn local_micro_batches(&self, parts: usize) -> usize {
         match &self.processes {
             Some(group) => parts / group.world(),
             None => parts,

@@ -17,7 +17,7 @@ use mpi::request::{Request, StaticScope};
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, CommunicatorCollectives, Destination, MatchedReceiveVec, Source};
 
-use super::{Group, Lost, named};
+use super::{Group, WorkerLost, named};
 
 /// The pauses between two looks at what has come: the first, and the longest for words and sums.
 const PAUSE: Duration = Duration::from_micros(20);
@@ -60,8 +60,9 @@ impl Processes {
     /// # Errors
     ///
     /// If MPI is in use already, or another process is gone.
-    pub fn join() -> Result<Self, Lost> {
-        let universe = mpi::initialize().ok_or_else(|| Lost("MPI is in use already".into()))?;
+    pub fn join() -> Result<Self, WorkerLost> {
+        let universe =
+            mpi::initialize().ok_or_else(|| WorkerLost("MPI is in use already".into()))?;
         let world = universe.world();
         let local_rank = world.split_shared(world.rank()).rank() as usize;
         let mut member = Member {
@@ -103,7 +104,7 @@ impl Processes {
     /// # Errors
     ///
     /// If a process is gone.
-    pub fn words_of_lead(&mut self, own: String) -> Result<String, Lost> {
+    pub fn words_of_lead(&mut self, own: String) -> Result<String, WorkerLost> {
         let words = self.member.gather(own.into_bytes(), None)?;
         Ok(String::from_utf8_lossy(&words[0]).into_owned())
     }
@@ -157,7 +158,11 @@ impl Group for Member {
         self.world.size() as usize
     }
 
-    fn gather(&mut self, words: Vec<u8>, limit: Option<Duration>) -> Result<Vec<Arc<[u8]>>, Lost> {
+    fn gather(
+        &mut self,
+        words: Vec<u8>,
+        limit: Option<Duration>,
+    ) -> Result<Vec<Arc<[u8]>>, WorkerLost> {
         let (own, world) = (self.rank(), self.world());
         let mut heard: Vec<Option<Arc<[u8]>>> = vec![None; world];
         heard[own] = Some(words.as_slice().into());
@@ -193,7 +198,7 @@ impl Group for Member {
         Ok(heard.into_iter().flatten().collect())
     }
 
-    fn sum(&mut self, values: Vec<f32>, limit: Duration) -> Result<Vec<f32>, Lost> {
+    fn sum(&mut self, values: Vec<f32>, limit: Duration) -> Result<Vec<f32>, WorkerLost> {
         let others: Vec<usize> = (0..self.world()).filter(|r| *r != self.rank()).collect();
         let into = Lent::new(vec![0.0_f32; values.len()]);
         let from = Lent::new(values);
@@ -228,7 +233,7 @@ impl Member {
         limit: Option<Duration>,
         longest_pause: Duration,
         mut missing: impl FnMut() -> Vec<usize>,
-    ) -> Result<(), Lost> {
+    ) -> Result<(), WorkerLost> {
         let started = Instant::now();
         let (mut pause, mut looked, mut asked) = (PAUSE, started, None);
         loop {
@@ -242,13 +247,13 @@ impl Member {
                 let ended = self.ended(&silent);
                 // Its last words may have come meanwhile.
                 if !ended.is_empty() && !missing().is_empty() {
-                    return Err(Lost(format!("{} has ended", named(&ended))));
+                    return Err(WorkerLost(format!("{} has ended", named(&ended))));
                 }
             }
             if self.is_asked_to_stop() {
                 let since = *asked.get_or_insert(now);
                 if now - since > patience() {
-                    return Err(Lost(format!(
+                    return Err(WorkerLost(format!(
                         "asked to stop, and {} did not answer: one of the processes has ended, \
                          or its step takes longer than this one may wait",
                         named(&silent)
@@ -256,7 +261,7 @@ impl Member {
                 }
             }
             if let Some(limit) = limit.filter(|limit| now - started > *limit) {
-                return Err(Lost::silent(&silent, limit));
+                return Err(WorkerLost::silent(&silent, limit));
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(longest_pause);

@@ -15,7 +15,7 @@ use crate::strategy::ClipAt;
 ///
 /// If no multiple divides the batch, or if gradients are clipped between the parts of a step,
 /// which workers compute at the same time.
-pub fn share_among(
+pub fn divide_among_workers(
     world: usize,
     train: &mut TrainConfig,
     optimizer: &mut OptimizerConfig,
@@ -74,7 +74,7 @@ mod tests {
             max_grad_norm: 1.0,
             ..OptimizerConfig::default()
         };
-        share_among(world, &mut train, &mut optimizer)
+        divide_among_workers(world, &mut train, &mut optimizer)
             .map(|()| (train.accumulation, optimizer.clip_at))
             .map_err(|error| error.to_string())
     }

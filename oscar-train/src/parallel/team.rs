@@ -7,7 +7,7 @@ use burn_train::Interrupter;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Group, Lost};
+use super::{Group, WorkerLost};
 use crate::error::TrainError;
 use crate::stats::StepStats;
 
@@ -157,7 +157,7 @@ impl Team {
     pub fn tell(&mut self, error: &TrainError) {
         let known = matches!(
             error,
-            TrainError::Peer { .. } | TrainError::Lost(_) | TrainError::NonFinite { .. }
+            TrainError::Peer { .. } | TrainError::WorkerLost(_) | TrainError::NonFinite { .. }
         );
         if !known && self.world() > 1 {
             // They hear it, or are gone: neither changes what this worker does.
@@ -196,7 +196,9 @@ impl Team {
         limit: Option<Duration>,
     ) -> Result<Vec<Arc<[u8]>>, TrainError> {
         if self.lost {
-            return Err(TrainError::Lost(Lost("the others are gone".into())));
+            return Err(TrainError::WorkerLost(WorkerLost(
+                "the others are gone".into(),
+            )));
         }
         let Ok(word) = serde_json::to_vec(word) else {
             return Err(self.out_of_step());
@@ -205,14 +207,14 @@ impl Team {
         said.map_err(|lost| self.lose(lost))
     }
 
-    fn lose(&mut self, lost: Lost) -> TrainError {
+    fn lose(&mut self, lost: WorkerLost) -> TrainError {
         self.lost = true;
-        TrainError::Lost(lost)
+        TrainError::WorkerLost(lost)
     }
 
     /// Workers that run other programs or other recipes.
     fn out_of_step(&self) -> TrainError {
-        TrainError::Lost(Lost(
+        TrainError::WorkerLost(WorkerLost(
             "the workers are out of step: they must run the same program and recipe".into(),
         ))
     }

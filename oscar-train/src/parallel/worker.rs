@@ -16,7 +16,7 @@ use super::Team;
 use super::buckets::Buckets;
 use crate::error::TrainError;
 use crate::loader::{Failure, lock};
-use crate::non_finite::{Broken, MOST_SKIPPED_IN_A_ROW, NonFinite, Skipped};
+use crate::non_finite::{Broken, MAX_CONSECUTIVE_SKIPPED, NonFinite, Skipped};
 use crate::optim::{AdamW, clip_grad_norm, grad_norm};
 use crate::run::FixedSettings;
 use crate::schedule::LinearSchedule;
@@ -141,7 +141,7 @@ where
     pub fn gives_up(&self) -> bool {
         match self.numbers.non_finite {
             NonFinite::Stop => true,
-            NonFinite::Skip => self.done.skipped.in_a_row >= MOST_SKIPPED_IN_A_ROW,
+            NonFinite::Skip => self.done.skipped.in_a_row >= MAX_CONSECUTIVE_SKIPPED,
         }
     }
 
