@@ -79,13 +79,13 @@ proptest! {
     /// before it, and its own examples in whole epochs.
     #[test]
     fn a_mix_keeps_its_shares(parts in parts(), seed: u64, drawn in 1usize..4000) {
-        let examples = sequence(&parts, seed, 0).examples(0..drawn as u64);
+        let sampled = sequence(&parts, seed, 0).examples(0..drawn as u64);
         let total: u64 = parts.iter().map(|(_, weight)| weight).sum();
         let mut first = 0;
         for &(examples, weight) in &parts {
             let own = first..first + examples as u32;
             first = own.end;
-            let had: Vec<&ExampleRef> = examples.iter().filter(|example| own.contains(&example.index)).collect();
+            let had: Vec<&ExampleRef> = sampled.iter().filter(|example| own.contains(&example.index)).collect();
             let share = drawn as f64 * weight as f64 / total as f64;
             prop_assert!((had.len() as f64 - share).abs() < parts.len() as f64);
             let distinct: BTreeSet<_> = had.iter().collect();
