@@ -15,7 +15,7 @@ use oscar_train::TrainError;
 use oscar_train::start_weights;
 use oscar_train::{BatchSource, Corpus, Weighted};
 use oscar_train::{Fit, RunOptions, fit};
-use oscar_train::{SelectionMetric, Outcome, Trainable};
+use oscar_train::{Outcome, SelectionMetric, Trainable};
 
 /// Opened data, the resolved recipe, and where the run goes.
 pub struct Job<B: TrainBackend, T: AnyTask> {

@@ -12,9 +12,9 @@ use crate::checkpoint::open_checkpoint;
 use crate::{AnyTask, EvaluateOptions, Evaluation, FinetuneConfig, Job, Role};
 use oscar_train::Outcome;
 use oscar_train::TrainError;
+use oscar_train::divide_among_workers;
 use oscar_train::open_vocabulary;
 use oscar_train::peak_memory;
-use oscar_train::divide_among_workers;
 use oscar_train::write_json;
 use oscar_train::{RunOptions, write_file};
 
@@ -128,7 +128,8 @@ pub fn finetune<B: TrainBackend, T: AnyTask>(
     scored: Arc<dyn Fn(usize, usize) + Send + Sync>,
 ) -> Result<FinetuneReport, FinetuneError> {
     let world = options.workers.world();
-    divide_among_workers(world, &mut config.train, &mut config.optimizer).map_err(FinetuneError::Value)?;
+    divide_among_workers(world, &mut config.train, &mut config.optimizer)
+        .map_err(FinetuneError::Value)?;
     config.validate()?;
     let tokenizer = Arc::new(open_vocabulary(config.data.vocab.as_deref(), &config.init)?);
     let encoder = Arc::new(SequenceEncoder::new(

@@ -82,7 +82,11 @@ impl<B: Backend, D: TaskData> BatchSource<B> for FinetuneSource<D> {
         }
     }
 
-    fn batch(&self, picks: &[ExampleRef], device: &B::Device) -> Result<ClassBatch<B>, SourceError> {
+    fn batch(
+        &self,
+        picks: &[ExampleRef],
+        device: &B::Device,
+    ) -> Result<ClassBatch<B>, SourceError> {
         let mut rows = Vec::with_capacity(picks.len());
         for pick in picks {
             rows.extend(self.example(*pick)?);
