@@ -26,6 +26,7 @@ impl StagedDir {
     /// If `target` is there (an empty directory is fine) and may not be overwritten, or if the
     /// directory cannot be made.
     pub fn create(target: &Path, marker: &'static str, overwrite: bool) -> Result<Self> {
+        recover(target, marker)?;
         check_target(target, marker, overwrite)?;
         let name = target
             .file_name()
@@ -72,6 +73,7 @@ impl StagedDir {
         marker: &'static str,
         overwrite: bool,
     ) -> Result<Self> {
+        recover(target, marker)?;
         check_target(target, marker, overwrite)?;
         fs::create_dir_all(temporary).map_err(DatasetError::io("create", temporary))?;
         Ok(Self {
@@ -97,13 +99,10 @@ impl StagedDir {
     pub fn commit(mut self) -> Result<()> {
         check_target(&self.target, self.marker, self.overwrite)?;
         sync_dir(&self.temporary)?;
-        let old = self.temporary.with_extension("old");
+        let old = replaced_dir(&self.target);
         let replaced = self.target.join(self.marker).exists();
         if replaced {
-            if old.exists() {
-                // Of an attempt that was killed at this very place.
-                fs::remove_dir_all(&old).map_err(DatasetError::io("remove", &old))?;
-            }
+            remove_replaced(&old, self.marker)?;
             fs::rename(&self.target, &old).map_err(DatasetError::io("replace", &self.target))?;
         }
         if let Err(error) = fs::rename(&self.temporary, &self.target) {
@@ -133,6 +132,41 @@ impl Drop for StagedDir {
             let _ = fs::remove_dir_all(&self.temporary);
         }
     }
+}
+
+/// Where a directory stands from the moment it is replaced until it is deleted.
+///
+/// The name is hidden and carries a suffix of this program, so that it cannot be a directory that
+/// the user made: `NAME.old` is a name that people give their backups.
+fn replaced_dir(target: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(target.file_name().unwrap_or_default());
+    name.push(".oscar-old");
+    target.with_file_name(name)
+}
+
+/// Deletes a replaced directory, if there is one.
+fn remove_replaced(old: &Path, marker: &'static str) -> Result<()> {
+    if !old.exists() {
+        return Ok(());
+    }
+    if !old.join(marker).exists() {
+        return Err(DatasetError::NotOurs {
+            path: old.to_path_buf(),
+            marker,
+        });
+    }
+    fs::remove_dir_all(old).map_err(DatasetError::io("remove the replaced", old))
+}
+
+/// Repairs what a process left that was killed while it replaced `target`: the old directory gets
+/// its name back if the new one did not get it, and is deleted otherwise.
+fn recover(target: &Path, marker: &'static str) -> Result<()> {
+    let old = replaced_dir(target);
+    if old.join(marker).exists() && !target.exists() {
+        return fs::rename(&old, target).map_err(DatasetError::io("restore", target));
+    }
+    Ok(())
 }
 
 /// Checks that a directory may be put at `target`.

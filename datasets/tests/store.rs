@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::path::Path;
 
 use common::{image, message, store, tag, write_store};
 use oscar_datasets::{Boxes, ImageRegions, RegionStore, StoreDtype, StoreOptions, StoreWriter};
@@ -257,4 +258,50 @@ fn only_a_store_is_overwritten_and_only_if_asked() {
     fs::write(other.join("beach.png"), "x").unwrap();
     let found = message(StoreWriter::create(&other, overwrite));
     assert!(found.contains("holds no index.safetensors"), "{found}");
+}
+
+/// A store that holds the image `key`, in the place of any that is there.
+fn replace_store(target: &Path, key: &str) {
+    let options = StoreOptions {
+        overwrite: true,
+        ..StoreOptions::new(4)
+    };
+    let mut writer = StoreWriter::create(target, options).unwrap();
+    writer.push(image(key)).unwrap();
+    writer.finish().unwrap();
+}
+
+#[test]
+fn files_of_the_user_beside_an_overwritten_store_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("s");
+    write_store(&target, &["first"]).unwrap();
+    let of_the_user =
+        ["s.old", "s.tmp", "s.bak", ".s.old", ".s.tmp"].map(|name| dir.path().join(name));
+    for path in &of_the_user {
+        fs::create_dir(path).unwrap();
+        fs::write(path.join("my-backup.txt"), "precious").unwrap();
+    }
+    replace_store(&target, "second");
+    assert_eq!(RegionStore::open(&target).unwrap().key(0), "second");
+    for path in &of_the_user {
+        assert_eq!(fs::read(path.join("my-backup.txt")).unwrap(), b"precious");
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 6);
+}
+
+#[test]
+fn a_killed_replacement_is_undone_by_the_next_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("s");
+    write_store(&target, &["first"]).unwrap();
+    // Killed between the two renames.
+    fs::rename(&target, dir.path().join(".s.oscar-old")).unwrap();
+    let found = message(StoreWriter::create(&target, StoreOptions::new(4)));
+    assert!(found.contains("/s already exists"), "{found}");
+    assert_eq!(RegionStore::open(&target).unwrap().key(0), "first");
+    // Killed after the second one.
+    write_store(&dir.path().join(".s.oscar-old"), &["older"]).unwrap();
+    replace_store(&target, "second");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
