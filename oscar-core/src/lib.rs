@@ -12,4 +12,3 @@ pub mod devices;
 pub mod input;
 pub mod model;
 pub mod ops;
-pub mod pytorch;

@@ -10,7 +10,7 @@ use oscar_core::checkpoint::{
 };
 use oscar_core::config::ModelConfig;
 use oscar_core::model::OscarForPretraining;
-use oscar_core::pytorch::{Dtype, TorchFile};
+use oscar_files::pytorch::{Dtype, TorchFile};
 use rstest::rstest;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
@@ -187,7 +187,7 @@ fn a_configuration_elsewhere_must_be_named() {
 #[test]
 fn training_settings_are_read_not_run() {
     let source = source(|_| {});
-    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pytorch_files");
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../oscar-files/tests/pytorch_files");
     let settings = source.path().join("training_args.bin");
     fs::copy(files.join("namespace.bin"), &settings).unwrap();
     let out = TempDir::new().unwrap();

@@ -8,7 +8,7 @@ use oscar_core::checkpoint::{
     self, Change, CheckpointError, NamedTensor, RandomInit, WeightFile, WeightFormat,
 };
 use oscar_core::model::OscarForCaptioning;
-use oscar_core::pytorch::{Dtype, StateEntry, TorchFormat, write_state_dict};
+use oscar_files::pytorch::{Dtype, StateEntry, TorchFormat, write_state_dict};
 use rstest::rstest;
 use tempfile::TempDir;
 
@@ -47,7 +47,8 @@ fn the_format_is_told_by_the_content() {
 
 #[test]
 fn wrappers_and_prefixes_are_taken_off_and_told() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pytorch_files/wrapped.pt");
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../oscar-files/tests/pytorch_files/wrapped.pt");
     let file = WeightFile::open_official(&path).unwrap();
     let names: Vec<_> = file
         .weights()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use oscar_core::pytorch::{TorchFile, TorchFormat};
+use oscar_files::pytorch::{TorchFile, TorchFormat};
 use safetensors::SafeTensors;
 
 /// A PyTorch file that was compared.

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use oscar_core::checkpoint;
-use oscar_core::pytorch::TorchFormat;
+use oscar_files::pytorch::TorchFormat;
 use oscar_tests::{Set, TorchWeights, compare_weights};
 use tempfile::TempDir;
 

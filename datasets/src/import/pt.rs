@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use oscar_core::pytorch::{TorchFile, Value};
+use oscar_files::pytorch::{TorchFile, Value};
 
 use super::matrix::{Arrays, Matrix};
 use super::source::{FeatureSource, SourceImage};
@@ -45,7 +45,7 @@ impl PtSource {
 
     fn parse(&self, row: usize) -> Result<SourceImage, Defect> {
         let (key, value) = &self.images[row];
-        let damaged = |error: oscar_core::pytorch::ReadError| Defect::new(error.to_string(), FIX);
+        let damaged = |error: oscar_files::pytorch::ReadError| Defect::new(error.to_string(), FIX);
         let (shape, values) = match value {
             Value::Tensor(tensor) => {
                 // A view may repeat its storage without end.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use half::{bf16, f16};
 use safetensors::Dtype;
 
-use crate::pytorch::TorchError;
-use crate::pytorch::pickle::PickleError;
+use oscar_files::pytorch::TorchError;
+use oscar_files::pytorch::pickle::PickleError;
 
 /// A tensor whose shape in the file is not the model's.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use super::inspect::{shapes_of, tied};
 use super::kind::{ModelKind, prefix};
 use super::official::DECODER;
 use super::{Change, CheckpointError, WeightFile};
-use crate::pytorch::{StateEntry, write_state_dict};
+use oscar_files::pytorch::{StateEntry, write_state_dict};
 
 /// What [`export`] wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]

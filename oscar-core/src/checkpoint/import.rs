@@ -12,7 +12,7 @@ use super::inspect::{Inspection, describe};
 use super::official::DECODER;
 use super::{CheckpointError, WeightFile};
 use crate::config::ModelConfig;
-use crate::pytorch::{TorchFile, Value};
+use oscar_files::pytorch::{TorchFile, Value};
 
 /// Name of the configuration beside weights.
 const CONFIG_FILE: &str = "config.json";

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::weights::{Weight, is_float};
-use crate::pytorch::{Storage, TorchTensor};
+use oscar_files::pytorch::{Storage, TorchTensor};
 
 /// Prefix of the backbone inside a model with heads.
 pub(super) const BACKBONE: &str = "bert.";

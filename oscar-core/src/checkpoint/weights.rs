@@ -11,8 +11,9 @@ use super::CheckpointError;
 use super::error::{non_finite, printable_start};
 use super::official::{self, Change};
 use super::sniff::{Look, locate, looks_like};
-use crate::pytorch::pickle::{Limits, printable};
-use crate::pytorch::{Dict, Storage, TorchFile, TorchFormat, TorchTensor, Value, map_file};
+use oscar_files::map_file;
+use oscar_files::pytorch::pickle::{Limits, printable};
+use oscar_files::pytorch::{Dict, Storage, TorchFile, TorchFormat, TorchTensor, Value};
 
 /// Names under which training scripts put the weights among other things.
 const WRAPPERS: [&str; 4] = ["model", "state_dict", "model_state_dict", "module"];
@@ -273,7 +274,7 @@ impl WeightFile {
         }
     }
 
-    fn unreadable(&self, name: &str, error: crate::pytorch::ReadError) -> CheckpointError {
+    fn unreadable(&self, name: &str, error: oscar_files::pytorch::ReadError) -> CheckpointError {
         CheckpointError::Tensor {
             path: self.path.clone(),
             name: name.into(),

@@ -5,9 +5,9 @@ use std::io::{BufRead, Read};
 use std::path::Path;
 
 use oscar_core::input::SourceError;
-use oscar_core::pytorch::{Dict, TorchFile, Value};
 use oscar_datasets::annotations::captions::CaptionedImage;
 use oscar_datasets::rows;
+use oscar_files::pytorch::{Dict, TorchFile, Value};
 
 use crate::error::RetrievalError;
 

@@ -35,7 +35,7 @@ pub(super) fn pickles() -> Vec<Vec<u8>> {
 
 /// Files of `torch.save`, those of the reader's own tests.
 pub(super) fn torch_files() -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../oscar-core/tests/pytorch_files");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../oscar-files/tests/pytorch_files");
     let files = collect(&folder).into_iter();
     files
         .filter(|(name, bytes)| {

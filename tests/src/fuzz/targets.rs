@@ -7,8 +7,6 @@ use oscar_caption_metrics::{Candidates, DocumentFrequencies, References, ptb};
 use oscar_core::checkpoint;
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{ExampleSource, Tokenizer};
-use oscar_core::pytorch::pickle::{self, Limits};
-use oscar_core::pytorch::{TorchFile, Value};
 use oscar_datasets::annotations::nlvr2::Nlvr2Rows;
 use oscar_datasets::annotations::vqa::{Annotation, Question, VqaFile};
 use oscar_datasets::import::{Vocabularies, parse_lxmert, parse_npy, parse_npz};
@@ -20,6 +18,8 @@ use oscar_datasets::tsv::TsvFile;
 use oscar_datasets::{
     ImageSource, JsonlCorpus, OfficialCorpus, OfficialCorpusOptions, RegionStore, Rows, open_images,
 };
+use oscar_files::pytorch::pickle::{self, Limits};
+use oscar_files::pytorch::{TorchFile, Value};
 
 use super::{files, runs, seeds, tasks};
 

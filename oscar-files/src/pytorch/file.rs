@@ -1,16 +1,15 @@
 //! Opening a file of PyTorch or of `pickle`.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use memmap2::Mmap;
 
 use super::legacy::{self, BIG_ENDIAN, LegacyError};
 use super::pickle::{self, Limits, StorageSpec};
 use super::zip::Archive;
 use super::{Storage, TorchError, Value};
+use crate::map_file;
 
 /// How a file is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,19 +137,6 @@ impl TorchFile {
     pub fn value(&self) -> &Value {
         &self.value
     }
-}
-
-/// Maps a file for reading.
-pub(crate) fn map_file(path: &Path) -> std::io::Result<Bytes> {
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    if metadata.is_dir() {
-        return Err(std::io::Error::from(std::io::ErrorKind::IsADirectory));
-    }
-    // SAFETY: the map is read-only, and nothing here writes to a file that it reads; a file that
-    // another process truncates meanwhile is outside what any reader can promise.
-    let mapped = unsafe { Mmap::map(&file) }?;
-    Ok(Bytes::from_owner(mapped))
 }
 
 /// The folder inside the archive, with its slash: that of the only `data.pkl`.

@@ -98,8 +98,8 @@ impl Problem {
     }
 }
 
-/// Text of a file for a message: no control characters, not too long.
-pub(crate) fn printable(text: &str) -> String {
+/// Text of a file for a message: no control characters, at most 80 characters.
+pub fn printable(text: &str) -> String {
     let mut output: String = text.chars().take(80).flat_map(char::escape_debug).collect();
     if text.chars().nth(80).is_some() {
         output.push('…');

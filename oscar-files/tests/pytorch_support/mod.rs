@@ -5,8 +5,8 @@ use std::fs;
 use std::io::{Cursor, Write};
 use std::path::PathBuf;
 
-use oscar_core::pytorch::pickle::Limits;
-use oscar_core::pytorch::{TorchError, TorchFile};
+use oscar_files::pytorch::pickle::Limits;
+use oscar_files::pytorch::{TorchError, TorchFile};
 use zip::CompressionMethod;
 use zip::write::{SimpleFileOptions, ZipWriter};
 

@@ -30,6 +30,4 @@ pub use tensor::TorchTensor;
 pub use value::{Dict, Object, Value};
 pub use write::{StateEntry, write_state_dict};
 
-pub(crate) use file::map_file;
-
 pub use safetensors::Dtype;

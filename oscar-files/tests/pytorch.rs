@@ -5,8 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use oscar_core::pytorch::pickle::{self, Limits};
-use oscar_core::pytorch::{TorchFile, TorchFormat, Value};
+use oscar_files::pytorch::pickle::{self, Limits};
+use oscar_files::pytorch::{TorchFile, TorchFormat, Value};
 use serde_json::{Map, Value as Json, json};
 
 fn files() -> PathBuf {

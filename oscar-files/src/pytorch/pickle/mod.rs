@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub(crate) use error::printable;
+pub use error::printable;
 pub use error::{PickleError, Problem};
 
 pub(super) use arena::{Parsed, StorageSpec};

@@ -1,7 +1,7 @@
 //! Files that are damaged, made to do harm, or not supported: each is an error that says why.
 
-use oscar_core::pytorch::pickle::{self, Limits, Problem};
-use oscar_core::pytorch::{ReadError, Value};
+use oscar_files::pytorch::pickle::{self, Limits, Problem};
+use oscar_files::pytorch::{ReadError, Value};
 use rstest::rstest;
 
 mod pytorch_support;

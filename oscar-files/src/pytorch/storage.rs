@@ -24,7 +24,8 @@ enum Source {
 }
 
 impl Storage {
-    pub(crate) fn of_bytes(key: Arc<str>, bytes: Bytes) -> Self {
+    /// A storage called `key` whose content is in memory or in a memory map.
+    pub fn of_bytes(key: Arc<str>, bytes: Bytes) -> Self {
         Self {
             key,
             source: Source::Bytes(bytes),

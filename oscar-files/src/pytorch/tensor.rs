@@ -91,8 +91,12 @@ impl TorchTensor {
         })
     }
 
-    /// The whole of `storage`, row-major; else why it is not.
-    pub(crate) fn contiguous(
+    /// The whole of `storage`, row-major.
+    ///
+    /// # Errors
+    ///
+    /// If `shape` does not fit the storage: the reason.
+    pub fn contiguous(
         dtype: Dtype,
         shape: Vec<usize>,
         storage: Arc<Storage>,

@@ -6,8 +6,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use oscar_core::pytorch::pickle::{self, Limits};
-use oscar_core::pytorch::{TorchFile, Value};
+use oscar_files::pytorch::pickle::{self, Limits};
+use oscar_files::pytorch::{TorchFile, Value};
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
