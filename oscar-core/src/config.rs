@@ -117,13 +117,31 @@ pub enum ConfigError {
     /// A value is out of range.
     #[error("{key} = {found}: {expected}")]
     Value {
-        /// The key.
-        key: &'static str,
+        /// The key, with its section.
+        key: String,
         /// Its value.
         found: String,
         /// What it may be.
         expected: String,
     },
+}
+
+impl ConfigError {
+    /// The same error, its key within the configuration's section `section`.
+    pub fn in_section(self, section: &str) -> Self {
+        match self {
+            Self::Value {
+                key,
+                found,
+                expected,
+            } => Self::Value {
+                key: format!("{section}.{key}"),
+                found,
+                expected,
+            },
+            other => other,
+        }
+    }
 }
 
 impl Default for ModelConfig {
@@ -235,7 +253,6 @@ impl ModelConfig {
             ("num_attention_heads", self.num_attention_heads),
             ("intermediate_size", self.intermediate_size),
             ("max_position_embeddings", self.max_position_embeddings),
-            ("type_vocab_size", self.type_vocab_size),
             ("num_labels", self.num_labels),
             ("cls_hidden_scale", self.cls_hidden_scale),
             ("num_choice", self.num_choice),
@@ -243,6 +260,12 @@ impl ModelConfig {
         for (key, value) in positive {
             require(value > 0, key, value, "must be at least 1")?;
         }
+        require(
+            self.type_vocab_size >= 2,
+            "type_vocab_size",
+            self.type_vocab_size,
+            "must be at least 2: segment 0 for the caption or question, 1 for tags or answer",
+        )?;
         require(
             self.num_hidden_layers <= MAX_LAYERS,
             "num_hidden_layers",
@@ -326,7 +349,7 @@ pub fn require(
         return Ok(());
     }
     Err(ConfigError::Value {
-        key,
+        key: key.into(),
         found: found.to_string(),
         expected: expected.into(),
     })

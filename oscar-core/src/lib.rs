@@ -8,6 +8,7 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod decode;
 pub mod devices;
 pub mod input;
 pub mod model;

@@ -2,6 +2,7 @@
 
 use burn::tensor::{Int, Tensor};
 use burn_flex::{Flex, FlexDevice};
+use oscar_core::input::MaskedTargets;
 use oscar_core::model::CaptionLoss;
 
 const DEVICE: FlexDevice = FlexDevice;
@@ -27,7 +28,16 @@ fn loss(label_smoothing: f64, drop_worst: f64, tokens: usize) -> f32 {
         label_smoothing,
         drop_worst,
     };
-    loss.forward(logits(), labels(), tokens).into_scalar()
+    let weights: Vec<f32> = (0..4)
+        .map(|row| f32::from(u8::from(row < tokens)))
+        .collect();
+    let targets = MaskedTargets {
+        positions: labels(),
+        labels: labels(),
+        weights: Tensor::from_floats(&weights[..], &DEVICE),
+        count: tokens,
+    };
+    loss.forward(logits(), targets).into_scalar()
 }
 
 /// Distance of the target's distribution from the softmax of a row, straight from its definition.

@@ -61,7 +61,7 @@ fn without_text_b_the_caption_is_replaced_in_both_arms() {
     for (index, pair) in pairs.iter().enumerate() {
         let own = tokenizer().encode(&caption(index % 50));
         assert_eq!(text_a(pair) == own, pair.relation == 0);
-        assert_eq!(pair.len_b, 0);
+        assert!(text_b(pair).is_empty());
     }
 }
 
@@ -82,12 +82,12 @@ fn the_image_keeps_its_regions_and_one_text_is_anothers() {
             (own_a, own_b),
             (pair.relation != 2, pair.relation != 1),
             "{}",
-            pair.origin
+            pair.sequence.origin
         );
         let mut values = vec![0.0; 4];
-        pair.regions.copy_into(&mut values).unwrap();
+        pair.sequence.regions[0].0.copy_into(&mut values).unwrap();
         assert_eq!(values[0], (100 * row) as f32);
-        assert_eq!(pair.num_regions, 2 + row % 5);
+        assert_eq!(pair.sequence.num_regions(), 2 + row % 5);
     }
 }
 

@@ -7,8 +7,8 @@ use oscar_core::input::{
 
 mod input_support;
 use input_support::{
-    Corpus, SEED, assert_share, contrast, encode_all, encoder, example, ids, regions, text_b,
-    unmasked,
+    Corpus, SEED, assert_share, contrast, encode_all, encoder, example, ids, lengths, regions,
+    text_b, unmasked,
 };
 
 #[test]
@@ -22,22 +22,23 @@ fn masking_has_berts_odds() {
         for row in 0..10 {
             let seed = ExampleSeed { seed: 7, epoch };
             let pair = encoder.encode(&corpus, row, seed).unwrap();
-            let original = clean.encode(&corpus, row, seed).unwrap().input_ids;
-            tokens += pair.len_a + pair.len_b;
+            let original = clean.encode(&corpus, row, seed).unwrap().sequence.input_ids;
+            let (len_a, len_b) = lengths(&pair);
+            tokens += len_a + len_b;
             targets += pair.masked.len();
             let changed = original
                 .iter()
-                .zip(&pair.input_ids)
+                .zip(&pair.sequence.input_ids)
                 .filter(|(a, b)| a != b)
                 .count();
             assert!(changed <= pair.masked.len());
             for token in &pair.masked {
                 let (position, label) = (token.position as usize, token.label);
                 assert_eq!(original[position], label);
-                assert!(position >= 1 && position != pair.len_a + 1);
-                assert!(position < pair.input_ids.len() - 1);
-                masks += usize::from(pair.input_ids[position] == mask);
-                same += usize::from(pair.input_ids[position] == label);
+                assert!(position >= 1 && position != len_a + 1);
+                assert!(position < pair.sequence.input_ids.len() - 1);
+                masks += usize::from(pair.sequence.input_ids[position] == mask);
+                same += usize::from(pair.sequence.input_ids[position] == label);
             }
         }
     }
@@ -61,8 +62,8 @@ fn every_token_is_a_target_at_probability_one_but_the_special_ones() {
             .iter()
             .map(|token| token.position as usize)
             .collect();
-        let specials = [0, pair.len_a + 1, pair.input_ids.len() - 1];
-        let expected: Vec<usize> = (0..pair.input_ids.len())
+        let specials = [0, lengths(&pair).0 + 1, pair.sequence.input_ids.len() - 1];
+        let expected: Vec<usize> = (0..pair.sequence.input_ids.len())
             .filter(|position| !specials.contains(position))
             .collect();
         assert_eq!(positions, expected);
@@ -81,14 +82,11 @@ fn polluted_tags_can_be_masked_without_being_guessed() {
     let spared = encode_all(&encoder(config(false)), &corpus, 10);
     for (guessed, spared) in guessed.iter().zip(&spared) {
         // What the model sees is the same: nothing but the words tells that they are another's.
-        assert_eq!(guessed.input_ids, spared.input_ids);
-        assert_eq!(guessed.masked.len(), spared.len_a + spared.len_b);
-        let in_b = if spared.relation == 0 {
-            spared.len_b
-        } else {
-            0
-        };
-        assert_eq!(spared.masked.len(), spared.len_a + in_b);
+        assert_eq!(guessed.sequence.input_ids, spared.sequence.input_ids);
+        let (len_a, len_b) = lengths(spared);
+        assert_eq!(guessed.masked.len(), len_a + len_b);
+        let in_b = if spared.relation == 0 { len_b } else { 0 };
+        assert_eq!(spared.masked.len(), len_a + in_b);
     }
 }
 
@@ -98,7 +96,7 @@ fn essence(pair: EncodedPair) -> (Vec<u32>, Vec<(u32, u32)>, u8) {
         .iter()
         .map(|token| (token.position, token.label))
         .collect();
-    (pair.input_ids, masked, pair.relation)
+    (pair.sequence.input_ids, masked, pair.relation)
 }
 
 #[test]
@@ -142,8 +140,8 @@ fn an_endless_caption_is_cut() {
     for (b, total) in [("box tower", 35), ("", 35)] {
         let corpus = Corpus::new(&[(text.as_str(), b); 3]);
         let pair = encoder.encode(&corpus, 0, SEED).unwrap();
-        assert_eq!(pair.input_ids.len(), total);
-        assert_eq!(pair.token_type_ids.len(), total);
+        assert_eq!(pair.sequence.input_ids.len(), total);
+        assert_eq!(pair.sequence.token_type_ids.len(), total);
     }
 }
 
@@ -175,7 +173,8 @@ fn regions_beyond_the_limit_are_left_out() {
         encoder(config)
             .encode(&corpus, 0, SEED)
             .unwrap()
-            .num_regions,
+            .sequence
+            .num_regions(),
         3
     );
 }
@@ -214,14 +213,17 @@ fn a_probe_masks_only_what_is_asked_and_shows_another_image() {
         for token in &mine.masked {
             assert!(wanted.contains(&token.label));
             assert_eq!(
-                mine.input_ids[token.position as usize],
+                mine.sequence.input_ids[token.position as usize],
                 tokenizer.special().mask
             );
         }
         total += mine.masked.len();
         assert_eq!(text_b(&mine), tokenizer.encode("box yellow"));
         assert_eq!(text_b(&theirs), tokenizer.encode("circle blue square"));
-        assert_eq!((mine.num_regions, theirs.num_regions), (2, 5));
+        assert_eq!(
+            (mine.sequence.num_regions(), theirs.sequence.num_regions()),
+            (2, 5)
+        );
         assert_eq!((mine.relation, theirs.relation), (0, 1));
     }
     // Three candidates at 15 %, and one wherever none was drawn: 0.45 + 0.85 ^ 3 = 1.06 per row.

@@ -7,7 +7,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice};
 use oscar_core::config::ModelConfig;
-use oscar_core::input::{AttentionMask, OscarInput, Packing, PretrainBatch};
+use oscar_core::input::{AttentionMask, MaskedTargets, OscarInput, Packing, PretrainBatch};
 use oscar_core::model::{
     Backbone, BackboneOutput, ClassTargets, OscarForPretraining, OscarForSequenceClassification,
 };
@@ -104,7 +104,7 @@ fn packing_gives_the_same_gradients_and_zeros_for_padding() {
 }
 
 #[rstest]
-fn what_is_asked_for_is_the_same_as_of_all(
+fn needed_positions_are_the_same_as_of_all(
     #[values(0, 1, 3)] every: usize,
     #[values(false, true)] packed: bool,
     #[values(false, true)] full: bool,
@@ -130,9 +130,9 @@ fn what_is_asked_for_is_the_same_as_of_all(
     for place in (0..rows).map(|row| row * seq).chain(places.clone()) {
         counts[place] = 1.0;
     }
-    let some = input.clone().with_query_positions(places);
-    assert!(some.query_positions.is_some());
-    assert_same_of([input, some], &counts);
+    let needed = input.clone().with_query_positions(places);
+    assert!(needed.query_positions.is_some());
+    assert_same_of([input, needed], &counts);
 }
 
 /// The second of two inputs gives the same as the first where `counts` is 1, also gradients, and zeros
@@ -239,13 +239,15 @@ fn a_batch_without_a_masked_token_has_the_contrastive_loss_alone() {
     let padded = Padded::new(&sample(), 0, 0, 0.0);
     let batch = PretrainBatch {
         input: padded.input(),
-        masked_positions: ints(vec![0, 0], [2]),
-        masked_labels: ints(vec![0, 0], [2]),
-        masked_weights: Tensor::zeros([2], &FlexDevice),
+        masked: MaskedTargets {
+            positions: ints(vec![0, 0], [2]),
+            labels: ints(vec![0, 0], [2]),
+            weights: Tensor::zeros([2], &FlexDevice),
+            count: 0,
+        },
         relation: ints(vec![0, 1, 0], [3]),
         num_examples: 3,
         num_tokens: 20,
-        origins: Vec::new(),
     };
     let output = model.forward(&batch);
     let loss = values(output.loss.clone());

@@ -8,9 +8,9 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice};
 use oscar_core::config::ModelConfig;
-use oscar_core::input::{AttentionMask, OscarInput, Packing, PretrainBatch};
+use oscar_core::input::{AttentionMask, MaskedTargets, OscarInput, Packing, PretrainBatch};
 use oscar_core::model::{
-    Backbone, ClassTargets, Inspect, OscarForMultipleChoice, OscarForPretraining, recompute,
+    Backbone, ClassTargets, OscarForMultipleChoice, OscarForPretraining, recompute,
 };
 use oscar_core::ops;
 
@@ -115,13 +115,15 @@ fn pretraining_with_its_tied_output_matrix() {
     for packed in [false, true] {
         let batch = PretrainBatch {
             input: input(packed),
-            masked_positions: ints(vec![1, 8, 17, 18], [ROWS]),
-            masked_labels: ints(vec![3, 20, 7, 39], [ROWS]),
-            masked_weights: Tensor::ones([ROWS], &FlexDevice),
+            masked: MaskedTargets {
+                positions: ints(vec![1, 8, 17, 18], [ROWS]),
+                labels: ints(vec![3, 20, 7, 39], [ROWS]),
+                weights: Tensor::ones([ROWS], &FlexDevice),
+                count: ROWS,
+            },
             relation: ints(vec![0, 1, 1, 0], [ROWS]),
             num_examples: ROWS,
             num_tokens: ROWS * TEXT,
-            origins: Vec::new(),
         };
         assert_same(&model, || model.forward(&batch).loss);
     }
@@ -149,15 +151,11 @@ fn several_passes_of_one_loss() {
 }
 
 #[test]
-fn what_is_looked_at_is_computed_once() {
+fn inspected_layers_are_computed_once() {
     let model = Backbone::<B>::new(&config(), &FlexDevice);
-    let looked_at = Inspect {
-        attentions: true,
-        ..Inspect::default()
-    };
     assert_same(&model, || {
-        let output = model.forward_with(input(false), &looked_at);
-        assert_eq!(output.attentions.len(), 3);
+        let (output, inspection) = model.inspect(input(false));
+        assert_eq!(inspection.attentions.len(), 3);
         output.pooled.sum()
     });
 }

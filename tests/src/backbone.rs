@@ -1,9 +1,10 @@
 //! Sets of the backbone alone.
 
+use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, backend::Backend};
 use oscar_core::input::{AttentionMask, OscarInput};
-use oscar_core::model::{Backbone, BackboneOutput, Inspect};
+use oscar_core::model::{Backbone, BackboneOutput};
 use oscar_core::ops::{OscarBackend, TrainBackend};
 
 use crate::check::{Checks, Only, Report};
@@ -24,32 +25,21 @@ pub fn check<B: TrainBackend>(
     let backbone = model::load::<B, _>(Backbone::new(&config, device), set, &mut checks)?;
     let input = model::input::<B>(&inputs, "attention_mask", fault, device)?;
 
-    let inspect = Inspect {
-        hidden_states: true,
-        attentions: true,
-        head_mask: None,
-    };
-    let output = backbone.forward_with(input.clone(), &inspect);
+    let (output, inspection) = backbone.inspect(input.clone());
     compare("", &input, &output, &mut checks);
-    for (index, hidden) in output.hidden_states.iter().enumerate() {
+    for (index, hidden) in inspection.hidden_states.iter().enumerate() {
         checks.tensor(
             &format!("hidden_states.{index}"),
             &HostTensor::read(hidden.clone()),
         );
     }
-    for (index, attention) in output.attentions.iter().enumerate() {
+    for (index, attention) in inspection.attentions.iter().enumerate() {
         checks.tensor(
             &format!("attentions.{index}"),
             &HostTensor::read(attention.clone()),
         );
     }
-    variants(
-        &backbone,
-        &input,
-        &inputs,
-        config.num_hidden_layers,
-        &mut checks,
-    )?;
+    variants(&backbone, &input, &inputs, &mut checks)?;
 
     if let (Some(sequence), Some(pooled)) =
         (inputs.find("proj_sequence"), inputs.find("proj_pooled"))
@@ -70,7 +60,6 @@ fn variants<B: OscarBackend>(
     backbone: &Backbone<B>,
     input: &OscarInput<B>,
     inputs: &Tensors,
-    layers: usize,
     checks: &mut Checks,
 ) -> Result<(), String> {
     let device = &input.input_ids.device();
@@ -108,21 +97,12 @@ fn variants<B: OscarBackend>(
         compare("posids.", input, &backbone.forward(variant), checks);
     }
     if let Some(mask) = inputs.find("head_mask") {
-        // One row of heads stands for every layer.
-        let heads = mask.last();
-        let mask = mask
-            .floats::<B, 2>([mask.leading(1), heads], device)
-            .expand([layers, heads]);
-        let inspect = Inspect {
-            head_mask: Some(mask),
-            ..Inspect::default()
-        };
-        compare(
-            "headmask.",
-            input,
-            &backbone.forward_with(input.clone(), &inspect),
-            checks,
-        );
+        let masked = backbone.clone().map(&mut MaskHeads {
+            mask: &mask.data,
+            heads: mask.last(),
+            path: Vec::new(),
+        });
+        compare("headmask.", input, &masked.forward(input.clone()), checks);
     }
     Ok(())
 }
@@ -170,4 +150,47 @@ fn attending<B: OscarBackend>(mask: &AttentionMask<B>) -> Option<Vec<bool>> {
             .map(|&sum| sum > 0.0)
             .collect(),
     )
+}
+
+/// Multiplies each head's values by its mask, which is the same as to multiply its attention
+/// probabilities: the official `head_mask`.
+struct MaskHeads<'a> {
+    /// `[layers, heads]`, or `[heads]` for every layer.
+    mask: &'a [f64],
+    heads: usize,
+    path: Vec<String>,
+}
+
+impl<B: Backend> ModuleMapper<B> for MaskHeads<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        // encoder.layer.N.attention.self_attention.value.{weight, bias}
+        let [.., layer, _, _, projection, _] = &self.path[..] else {
+            return param;
+        };
+        let (Ok(layer), "value") = (layer.parse::<usize>(), projection.as_str()) else {
+            return param;
+        };
+        let of_layer = self.mask.chunks(self.heads).cycle().nth(layer);
+        let of_layer = of_layer.expect("a mask of each layer");
+        param.map(|values| {
+            let width = values.dims()[D - 1];
+            let each = of_layer.iter();
+            let each = each.flat_map(|mask| std::iter::repeat_n(*mask, width / self.heads));
+            let factors = HostTensor {
+                shape: vec![width],
+                data: each.collect(),
+            };
+            let mut shape = [1; D];
+            shape[D - 1] = width;
+            values.clone() * factors.floats::<B, D>(shape, &values.device())
+        })
+    }
 }

@@ -1,28 +1,40 @@
 //! Sets of captioners: loss and gradients of masked words, and what they say of images.
 
+use std::collections::BTreeSet;
+
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor, backend::Backend};
-use oscar_captioning::decode::{
-    Automaton, Caption, ConstrainedSearch, GenerationConfig, beam_search, constrained_search,
-    greedy,
-};
 use oscar_core::checkpoint::Checkpointed;
 use oscar_core::config::ModelConfig;
-use oscar_core::input::{AttentionMask, OscarInput, SpecialIds};
-use oscar_core::model::{Backbone, CaptionLoss, CaptionSteps, OscarForCaptioning, Stepping};
+use oscar_core::decode::{
+    Automaton, ConstrainedSearch, Decoder, GenerationConfig, Hypothesis, State, beam_search,
+    constrained_search, greedy,
+};
+use oscar_core::input::{AttentionMask, MaskedTargets, OscarInput, SpecialIds};
+use oscar_core::model::{Backbone, CaptionLoss, CaptionSteps, OscarForCaptioning};
 use oscar_core::ops::{OscarBackend, TrainBackend};
 use serde_json::Value;
 
 use crate::backbone;
 use crate::check::{Checks, Report};
+use crate::decoders::{StaleSteps, UncachedSteps};
 use crate::fault::Fault;
 use crate::host::{HostTensor, Tensors, ints};
 use crate::model::{self, Named, Official};
 use crate::set::Set;
 
+/// A way to the words of captions.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Uncached,
+    Cached,
+    /// With the mistake of the official cache.
+    Stale,
+}
+
 /// Both ways to the same words.
-const WAYS: [Stepping; 2] = [Stepping::Uncached, Stepping::Cached];
+const WAYS: [Way; 2] = [Way::Uncached, Way::Cached];
 
 /// Beams of a state with which constrained sets were made; their description does not say.
 const CONSTRAINED_BEAMS: usize = 3;
@@ -54,29 +66,28 @@ impl<B: TrainBackend> Official<B> for Learner<B> {
         fault: Option<Fault>,
         device: &B::Device,
     ) -> Result<Tensor<B, 1>, String> {
-        let (logits, labels) = masked(&self.model, batch, fault, device)?;
-        let tokens = labels.dims()[0];
+        let (logits, targets) = masked(&self.model, batch, fault, device)?;
         let loss = CaptionLoss {
             label_smoothing: self.label_smoothing,
             drop_worst: 0.0,
         };
-        Ok(loss.forward(logits, labels, tokens))
+        Ok(loss.forward(logits, targets))
     }
 }
 
-/// A number that officially stands in the model's configuration.
+/// A number that the official model configuration has.
 fn option(config: &ModelConfig, key: &str) -> f64 {
     let value = config.extra.get(key).and_then(Value::as_f64);
     value.unwrap_or_default()
 }
 
-/// Logits at the masked positions, and the tokens that stood there.
+/// Logits at the masked positions, and the original tokens there.
 fn masked<B: OscarBackend>(
     model: &OscarForCaptioning<B>,
     batch: &Tensors,
     fault: Option<Fault>,
     device: &B::Device,
-) -> Result<(Tensor<B, 2>, Tensor<B, 1, Int>), String> {
+) -> Result<(Tensor<B, 2>, MaskedTargets<B>), String> {
     let input = model::input::<B>(batch, "attention_mask", fault, device)?;
     let text = batch.get("input_ids")?.last();
     let seq = batch.get("attention_mask")?.last();
@@ -94,9 +105,14 @@ fn masked<B: OscarBackend>(
             positions.len()
         ));
     }
-    let rows = [labels.len()];
-    let logits = model.forward(input, ints(positions, rows, device));
-    Ok((logits, ints(labels, rows, device)))
+    let count = labels.len();
+    let targets = MaskedTargets {
+        positions: ints(positions, [count], device),
+        labels: ints(labels, [count], device),
+        weights: Tensor::ones([count], device),
+        count,
+    };
+    Ok((model.forward(input, targets.positions.clone()), targets))
 }
 
 /// Loss, gradients, hidden states, and captions by every way of decoding.
@@ -115,14 +131,13 @@ pub fn check<B: TrainBackend>(
         let bare = model::load::<B, _>(Backbone::new(&config, device), set, &mut checks)?;
         let input = model::input::<B>(&train, "attention_mask", fault, device)?;
         backbone::compare("", &input, &bare.forward(input.clone()), &mut checks);
-        let (logits, labels) = masked(&model, &train, fault, device)?;
+        let (logits, targets) = masked(&model, &train, fault, device)?;
         checks.tensor("class_logits", &HostTensor::read(logits.clone()));
         let loss = CaptionLoss {
             label_smoothing: option(&config, "label_smoothing"),
             drop_worst: option(&config, "drop_worst_ratio"),
         };
-        let tokens = labels.dims()[0];
-        let loss = loss.forward(logits, labels, tokens);
+        let loss = loss.forward(logits, targets);
         checks.tensor("loss", &HostTensor::read(loss.clone()));
         let grads = GradientsParams::from_grads(loss.backward(), &model);
         Named::gradients(&model, &grads).check_gradients("grad.", &mut checks);
@@ -219,8 +234,13 @@ impl<'a, B: TrainBackend> Generation<'a, B> {
         })
     }
 
-    fn steps(&self, way: Stepping) -> CaptionSteps<'_, B> {
-        CaptionSteps::new(self.model, self.context.clone(), self.special.mask, way)
+    fn decoder(&self, way: Way) -> Box<dyn Decoder<B> + '_> {
+        let (context, mask) = (self.context.clone(), self.special.mask);
+        match way {
+            Way::Uncached => Box::new(UncachedSteps::new(self.model, context, mask)),
+            Way::Cached => Box::new(CaptionSteps::new(self.model, context, mask)),
+            Way::Stale => Box::new(StaleSteps::new(self.model, context, mask)),
+        }
     }
 
     fn runs(&self) -> Result<Vec<Run>, String> {
@@ -254,21 +274,21 @@ impl<'a, B: TrainBackend> Generation<'a, B> {
     }
 
     /// Every way of decoding gives the official captions; where the official cache mixes up beams,
-    /// ours does on demand.
+    /// so does [`StaleSteps`].
     fn check_run(&self, run: &Run, checks: &mut Checks) -> Result<(), String> {
         let beams = run.config.num_beams > 1;
-        let ways: &[Stepping] = match run.cached && beams {
-            true => &[Stepping::Cached],
+        let ways: &[Way] = match run.cached && beams {
+            true => &[Way::Stale],
             false => &WAYS,
         };
         for way in ways {
-            let steps = self.steps(*way);
+            let mut decoder = self.decoder(*way);
             let captions = match beams {
                 false => {
-                    let captions = greedy(steps, &run.config, self.special);
+                    let captions = greedy(&mut *decoder, &run.config, self.special);
                     captions.into_iter().map(|caption| vec![caption]).collect()
                 }
-                true => beam_search(steps, &run.config, self.special, run.cached),
+                true => beam_search(&mut *decoder, &run.config, self.special),
             };
             self.compare(&run.name, *way, &captions, checks)?;
         }
@@ -278,8 +298,8 @@ impl<'a, B: TrainBackend> Generation<'a, B> {
     fn compare(
         &self,
         name: &str,
-        way: Stepping,
-        captions: &[Vec<Caption>],
+        way: Way,
+        captions: &[Vec<Hypothesis>],
         checks: &mut Checks,
     ) -> Result<(), String> {
         let ids: Vec<f64> = captions
@@ -315,12 +335,12 @@ impl<'a, B: TrainBackend> Generation<'a, B> {
         let ids = checks.expected.get("greedy.ids")?.clone();
         let images = ids.leading(1);
         for way in WAYS {
-            let mut steps = self.steps(way);
+            let mut decoder = self.decoder(way);
             let mut logits = Vec::new();
             for step in 0..expected.leading(2) {
                 let tokens = (0..images).map(|image| ids.data[image * self.places + step] as u32);
                 let tokens: Vec<u32> = tokens.collect();
-                logits.extend(HostTensor::read(steps.next(&tokens)).data);
+                logits.extend(HostTensor::read(decoder.next(&tokens)).data);
             }
             let found = HostTensor {
                 shape: expected.shape.clone(),
@@ -343,7 +363,7 @@ impl<'a, B: TrainBackend> Generation<'a, B> {
         let automata: Vec<Automaton> = all
             .chunks_exact(each)
             .zip(&constraints.data)
-            .map(|(table, count)| Automaton::from_table(table, states, vocab, *count as usize))
+            .map(|(table, count)| automaton(table, states, vocab, *count as usize))
             .collect();
         for (name, first_of_batch) in [("single", false), ("batch4", true)] {
             for way in WAYS {
@@ -353,8 +373,9 @@ impl<'a, B: TrainBackend> Generation<'a, B> {
                     first_of_batch,
                     ..ConstrainedSearch::default()
                 };
-                let found = constrained_search(self.steps(way), &automata, &config, self.special);
-                let captions: Vec<Vec<Caption>> = found
+                let mut decoder = self.decoder(way);
+                let found = constrained_search(&mut *decoder, &automata, &config, self.special);
+                let captions: Vec<Vec<Hypothesis>> = found
                     .into_iter()
                     .map(|(caption, _)| vec![caption])
                     .collect();
@@ -379,5 +400,59 @@ impl<'a, B: TrainBackend> Generation<'a, B> {
             }
         }
         Ok(())
+    }
+}
+
+/// The automaton of a table `[states, states, vocab]` of which word may lead from where to where; its
+/// first `2^constraints` states are the satisfied ones.
+fn automaton(allowed: &[bool], states: usize, vocab: usize, constraints: usize) -> Automaton {
+    let words = |from: usize, to: usize| -> BTreeSet<u32> {
+        let row = &allowed[(from * states + to) * vocab..][..vocab];
+        let found = row.iter().zip(0..).filter(|(allowed, _)| **allowed);
+        found.map(|(_, word)| word).collect()
+    };
+    let state = |from: usize| {
+        let ways: Vec<BTreeSet<u32>> = (0..states).map(|to| words(from, to)).collect();
+        let free = (0..states).max_by_key(|to| ways[*to].len()).unwrap_or(from);
+        let few = (0..states).filter(|to| *to != free);
+        let held_back = (0..vocab as u32).filter(|word| !ways[free].contains(word));
+        State {
+            free,
+            held_back: held_back.collect(),
+            ways: few
+                .flat_map(|to| ways[to].iter().map(move |word| (*word, to)))
+                .collect(),
+            satisfied: (from < 1 << constraints).then_some(from.count_ones() as usize),
+        }
+    };
+    Automaton::from_states((0..states).map(state).collect(), constraints)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_give_the_same_automaton() {
+        let wanted = Automaton::new(&[vec![vec![3, 4]], vec![vec![1]]]);
+        let (states, vocab) = (wanted.len(), 6);
+        let mut table = vec![false; states * states * vocab];
+        for from in 0..states {
+            for word in 0..vocab {
+                for to in wanted.next(from, word as u32) {
+                    table[(from * states + to) * vocab + word] = true;
+                }
+            }
+        }
+        let found = automaton(&table, states, vocab, 2);
+        for state in 0..states {
+            for word in 0..vocab as u32 {
+                let sorted = |automaton: &Automaton| -> BTreeSet<usize> {
+                    automaton.next(state, word).into_iter().collect()
+                };
+                assert_eq!(sorted(&found), sorted(&wanted));
+            }
+            assert_eq!(found.state(state).satisfied, wanted.state(state).satisfied);
+        }
     }
 }

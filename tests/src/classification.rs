@@ -34,7 +34,8 @@ macro_rules! classifiers {
     ($($model:ident),*) => {$(
         impl<B: TrainBackend> Classifier<B> for $model<B> {
             fn logits(&self, input: OscarInput<B>) -> Tensor<B, 2> {
-                self.forward(input)
+                // As the batcher of classifiers asks for.
+                self.forward(input.with_query_positions([]))
             }
 
             fn loss_of(

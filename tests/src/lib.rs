@@ -10,6 +10,7 @@ mod captioning;
 mod captions;
 mod check;
 mod classification;
+mod decoders;
 mod fault;
 mod files;
 pub mod fuzz;
@@ -25,6 +26,7 @@ mod vqa;
 mod weights;
 
 pub use check::{Check, Report};
+pub use decoders::{StaleSteps, UncachedSteps};
 pub use fault::Fault;
 pub use set::{Kind, Set};
 pub use suite::{Outcome, Summary, run, run_set};

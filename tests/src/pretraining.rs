@@ -3,7 +3,7 @@
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use oscar_core::config::ModelConfig;
-use oscar_core::input::{OscarInput, PretrainBatch};
+use oscar_core::input::{MaskedTargets, OscarInput, PretrainBatch};
 use oscar_core::model::OscarForPretraining;
 use oscar_core::ops::{OscarBackend, TrainBackend};
 
@@ -48,6 +48,7 @@ fn pretrain_batch<B: OscarBackend>(
         targets.push(labels.data[position] as i32);
         weights.push(1.0);
     }
+    let count = masked.len();
     if masked.is_empty() {
         positions.push(0);
         targets.push(0);
@@ -57,17 +58,19 @@ fn pretrain_batch<B: OscarBackend>(
     let rows = labels.leading(1);
     Ok(PretrainBatch {
         input: input.with_query_positions(masked),
-        masked_positions: ints(positions, [len], device),
-        masked_labels: ints(targets, [len], device),
-        masked_weights: HostTensor {
-            shape: vec![len],
-            data: weights,
-        }
-        .floats([len], device),
+        masked: MaskedTargets {
+            positions: ints(positions, [len], device),
+            labels: ints(targets, [len], device),
+            weights: HostTensor {
+                shape: vec![len],
+                data: weights,
+            }
+            .floats([len], device),
+            count,
+        },
         relation: relation.ints([rows], device),
         num_examples: rows,
         num_tokens: labels.data.len(),
-        origins: Vec::new(),
     })
 }
 

@@ -1,6 +1,6 @@
 //! The set of words that may be drawn.
 
-use oscar_captioning::decode::top_k_top_p;
+use oscar_core::decode::top_k_top_p;
 
 use crate::check::{Checks, Report};
 use crate::set::Set;

@@ -62,7 +62,7 @@ pub fn run(corpus: &Path, regions: &Path, window: usize, batches: usize) -> Resu
                 })
                 .collect();
             let encoded = thread_time();
-            drop(batcher.try_batch::<Flex>(rows?, &FlexDevice)?);
+            drop(batcher.batch::<Flex>(&rows?, &FlexDevice)?);
             times.draw += drawn.saturating_sub(start);
             times.example += encoded.saturating_sub(drawn);
             times.batch += thread_time().saturating_sub(encoded);

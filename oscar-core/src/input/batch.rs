@@ -4,20 +4,19 @@
 //! are tuned once per shape. Padding never changes a result: it is masked in the attention, and
 //! weighs nothing in the loss.
 
-use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::error::InputError;
-use super::example::SourceError;
-use super::pretrain::{EncodedPair, PretrainEncoder};
+use super::sequence::EncodedSequence;
+use crate::config::{ConfigError, require};
 use crate::ops::RowIndex;
 
 /// Multiple of packed rows, so that few different shapes occur.
 const PACKED_MULTIPLE: usize = 16;
 
-/// Positions that are computed of `all` ones, if `wanted` of them are wanted: some more, so that few
+/// How many of `all` positions are computed if `wanted` of them are needed: rounded up, so that few
 /// different shapes occur.
 pub fn packed_len(wanted: usize, all: usize) -> usize {
     wanted.next_multiple_of(PACKED_MULTIPLE).min(all)
@@ -34,14 +33,14 @@ pub struct OscarInput<B: Backend> {
     pub position_ids: Option<Tensor<B, 2, Int>>,
     /// Who attends to whom, over the text and then the regions.
     pub attention_mask: AttentionMask<B>,
-    /// Region features, `[batch, regions, region_dim]`; the text alone is read if there are none.
+    /// Region features, `[batch, regions, region_dim]`; `None` for text without an image.
     pub region_features: Option<Tensor<B, 3>>,
-    /// Where the positions stand that are no padding. With it the encoder computes nothing of the
-    /// others and gives zeros for them; without it, they are computed like all.
+    /// The positions that are not padding. With it the encoder skips the others and returns zeros for
+    /// them; without it, every position is computed.
     pub packing: Option<Packing<B>>,
-    /// Positions whose last hidden state is needed. With it the last layer computes only these as
-    /// queries; the others are still attended to, and their output is zeros. Without it, all are
-    /// computed as in every layer.
+    /// Positions whose final hidden state is needed. With it the last layer computes only these
+    /// (all positions are still attended to) and returns zeros for the others; without it, every
+    /// position is computed.
     pub query_positions: Option<Packing<B>>,
 }
 
@@ -53,34 +52,34 @@ impl<B: Backend> OscarInput<B> {
         [rows, text + regions.map_or(0, |regions| regions.dims()[1])]
     }
 
-    /// Sets [`query_positions`](Self::query_positions) to the first position of each row, which is
-    /// pooled, and to `positions` of the flattened `[batch * seq]`.
+    /// Needs the final hidden state of the first position of each row, which is pooled, and of
+    /// `positions` of the flattened `[batch * seq]`, and of no other.
     pub fn with_query_positions(self, positions: impl IntoIterator<Item = usize>) -> Self {
         let [rows, seq] = self.dims();
-        let mut needed = vec![false; rows * seq];
+        let mut wanted = vec![false; rows * seq];
         for position in (0..rows).map(|row| row * seq).chain(positions) {
-            needed[position] = true;
+            wanted[position] = true;
         }
         let device = self.input_ids.device();
         Self {
-            query_positions: Packing::new(&needed, &device),
+            query_positions: Packing::new(&wanted, &device),
             ..self
         }
     }
 }
 
-/// Some positions of a batch, such as those that are no padding, as rows of one matrix.
+/// Some positions of a batch, such as those that are not padding, as rows of one matrix.
 #[derive(Clone, Debug)]
 pub struct Packing<B: Backend> {
-    /// Of each packed row its place in the flattened `[batch * seq]`; the number of places for the
-    /// last ones, which fill up.
+    /// The position of each packed row in the flattened `[batch * seq]`; `batch * seq` for the rows
+    /// at the end that only fill up.
     pub places: RowIndex<B>,
-    /// Of each place its packed row; their number where it has none.
+    /// The packed row of each position; the number of packed rows where it has none.
     pub rows: RowIndex<B>,
 }
 
 impl<B: Backend> Packing<B> {
-    /// The packing of the places that are `wanted`; `None` if they are all.
+    /// The packing of the `wanted` positions; `None` if every position is computed.
     pub fn new(wanted: &[bool], device: &B::Device) -> Option<Self> {
         let mut places: Vec<u32> = (0..wanted.len() as u32)
             .filter(|place| wanted[*place as usize])
@@ -105,12 +104,24 @@ impl<B: Backend> Packing<B> {
     }
 }
 
-impl<B: AutodiffBackend> Packing<B> {
-    /// The same without gradients.
-    pub fn inner(&self) -> Packing<B::InnerBackend> {
-        Packing {
-            places: self.places.inner(),
-            rows: self.rows.inner(),
+impl<B: AutodiffBackend> OscarInput<B> {
+    /// The same input for a model without gradients.
+    pub fn inner(self) -> OscarInput<B::InnerBackend> {
+        let packing = |packing: Packing<B>| Packing {
+            places: packing.places.inner(),
+            rows: packing.rows.inner(),
+        };
+        OscarInput {
+            input_ids: self.input_ids.inner(),
+            token_type_ids: self.token_type_ids.inner(),
+            position_ids: self.position_ids.map(Tensor::inner),
+            attention_mask: match self.attention_mask {
+                AttentionMask::Padding(mask) => AttentionMask::Padding(mask.inner()),
+                AttentionMask::Full(mask) => AttentionMask::Full(mask.inner()),
+            },
+            region_features: self.region_features.map(Tensor::inner),
+            packing: self.packing.map(packing),
+            query_positions: self.query_positions.map(packing),
         }
     }
 }
@@ -118,33 +129,10 @@ impl<B: AutodiffBackend> Packing<B> {
 /// Who attends to whom: 1 where a position may be attended to, else 0.
 #[derive(Clone, Debug)]
 pub enum AttentionMask<B: Backend> {
-    /// Each position to all positions that are no padding, `[batch, seq]`.
+    /// Every position to all positions that are not padding, `[batch, seq]`.
     Padding(Tensor<B, 2>),
-    /// Each position (second dimension) to positions of its own, `[batch, seq, seq]`.
+    /// A mask of its own for each query (second dimension), `[batch, seq, seq]`.
     Full(Tensor<B, 3>),
-}
-
-/// A batch of pre-training examples.
-#[derive(Clone, Debug)]
-pub struct PretrainBatch<B: Backend> {
-    /// Text and regions.
-    pub input: OscarInput<B>,
-    /// Where the masked-token targets stand, `[masked]`: `row * seq + position`, where `seq` is
-    /// this batch's padded text and padded regions together.
-    pub masked_positions: Tensor<B, 1, Int>,
-    /// The targets' ids, `[masked]`.
-    pub masked_labels: Tensor<B, 1, Int>,
-    /// 1 for a target, 0 for padding, `[masked]`. All are 0 if no token happened to be masked: the
-    /// official loss is 0/0 then.
-    pub masked_weights: Tensor<B, 1>,
-    /// Contrastive classes, `[batch]`.
-    pub relation: Tensor<B, 1, Int>,
-    /// Rows.
-    pub num_examples: usize,
-    /// Text tokens and regions that are no padding.
-    pub num_tokens: usize,
-    /// Where the rows stand in the corpus, for messages.
-    pub origins: Vec<String>,
 }
 
 /// To which multiples a batch is padded.
@@ -153,8 +141,8 @@ pub struct PretrainBatch<B: Backend> {
 pub struct PaddingConfig {
     /// Multiple of text tokens, and of regions. 1 pads to the longest row exactly.
     pub pad_multiple: usize,
-    /// Multiple of masked-token targets of the whole batch; there is always at least one, if only
-    /// of padding.
+    /// Multiple of masked-token targets of the whole batch; there is always at least one target, if
+    /// only padding.
     pub masked_multiple: usize,
 }
 
@@ -172,165 +160,37 @@ impl PaddingConfig {
     ///
     /// # Errors
     ///
-    /// [`InputError::Config`], for the first value out of range.
-    pub fn validate(&self) -> Result<(), InputError> {
-        let values = [
-            ("pad_multiple", self.pad_multiple),
-            ("masked_multiple", self.masked_multiple),
-        ];
-        match values.into_iter().find(|&(_, value)| value == 0) {
-            Some((key, _)) => Err(InputError::Config {
-                key,
-                value: "0".to_owned(),
-                allowed: "at least 1",
-            }),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Makes a [`PretrainBatch`] of encoded pairs.
-#[derive(Clone, Copy, Debug)]
-pub struct PretrainBatcher {
-    pad_id: u32,
-    max_text: usize,
-    max_regions: usize,
-    padding: PaddingConfig,
-}
-
-impl PretrainBatcher {
-    /// A batcher for what `encoder` encodes; it never pads beyond that one's limits.
-    ///
-    /// # Errors
-    ///
-    /// A value of `padding` is out of range.
-    pub fn new(encoder: &PretrainEncoder, padding: PaddingConfig) -> Result<Self, InputError> {
-        padding.validate()?;
-        Ok(Self {
-            pad_id: encoder.tokenizer().special().pad,
-            max_text: encoder.config().max_seq_length,
-            max_regions: encoder.config().max_regions,
-            padding,
-        })
-    }
-
-    /// Batches `rows` on `device`.
-    ///
-    /// # Errors
-    ///
-    /// There is no row, rows have regions of different sizes, or regions cannot be read.
-    pub fn try_batch<B: Backend>(
-        &self,
-        rows: Vec<EncodedPair>,
-        device: &B::Device,
-    ) -> Result<PretrainBatch<B>, InputError> {
-        let (input, shape) = pad_inputs(
-            &rows,
-            self.pad_id,
-            (self.max_text, self.max_regions),
-            self.padding.pad_multiple,
-            device,
+    /// The first key whose value is out of range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let Self {
+            pad_multiple,
+            masked_multiple,
+        } = *self;
+        require(
+            pad_multiple > 0,
+            "pad_multiple",
+            pad_multiple,
+            "must be at least 1",
         )?;
-        let targets = self.targets(&rows, shape);
-        Ok(PretrainBatch {
-            input: input
-                .with_query_positions(targets.positions.iter().map(|place| *place as usize)),
-            masked_positions: ints(targets.positions, [targets.len], device),
-            masked_labels: ints(targets.labels, [targets.len], device),
-            masked_weights: floats(targets.weights, [targets.len], device),
-            relation: ints(
-                rows.iter().map(|row| i32::from(row.relation)).collect(),
-                [shape.rows],
-                device,
-            ),
-            num_examples: shape.rows,
-            num_tokens: rows
-                .iter()
-                .map(|row| row.input_ids.len() + row.num_regions)
-                .sum(),
-            origins: rows.into_iter().map(|row| row.origin).collect(),
-        })
-    }
-
-    fn targets(&self, rows: &[EncodedPair], shape: BatchShape) -> Targets {
-        let seq = shape.text + shape.regions;
-        let mut targets = Targets::default();
-        for (index, row) in rows.iter().enumerate() {
-            for token in &row.masked {
-                targets
-                    .positions
-                    .push((index * seq) as i32 + token.position as i32);
-                targets.labels.push(token.label as i32);
-            }
-        }
-        let real = targets.positions.len();
-        targets.len = real.max(1).next_multiple_of(self.padding.masked_multiple);
-        targets.weights = vec![1.0; real];
-        targets.positions.resize(targets.len, 0);
-        targets.labels.resize(targets.len, self.pad_id as i32);
-        targets.weights.resize(targets.len, 0.0);
-        targets
+        require(
+            masked_multiple > 0,
+            "masked_multiple",
+            masked_multiple,
+            "must be at least 1",
+        )
     }
 }
 
-impl<B: Backend> Batcher<B, EncodedPair, PretrainBatch<B>> for PretrainBatcher {
-    /// As [`try_batch`](PretrainBatcher::try_batch), for where Burn asks for its own trait.
-    ///
-    /// # Panics
-    ///
-    /// Where `try_batch` fails: the trait has no room for an error.
-    fn batch(&self, rows: Vec<EncodedPair>, device: &B::Device) -> PretrainBatch<B> {
-        match self.try_batch(rows, device) {
-            Ok(batch) => batch,
-            Err(error) => panic!("cannot make a batch: {error}"),
-        }
-    }
-}
-
-/// The targets of a batch, each list `len` long.
-#[derive(Default)]
-struct Targets {
-    positions: Vec<i32>,
-    labels: Vec<i32>,
-    weights: Vec<f32>,
-    len: usize,
-}
-
-/// A row that becomes part of an [`OscarInput`].
-pub(super) trait InputRow {
-    fn origin(&self) -> &str;
-    fn input_ids(&self) -> &[u32];
-    fn token_type_ids(&self) -> &[u8];
-    fn num_regions(&self) -> usize;
-    /// `None` if the row has no image at all.
-    fn region_dim(&self) -> Option<usize>;
-    fn copy_regions(&self, out: &mut [f32]) -> Result<(), SourceError>;
-}
-
-impl InputRow for EncodedPair {
-    fn origin(&self) -> &str {
-        &self.origin
-    }
-
-    fn input_ids(&self) -> &[u32] {
-        &self.input_ids
-    }
-
-    fn token_type_ids(&self) -> &[u8] {
-        &self.token_type_ids
-    }
-
-    fn num_regions(&self) -> usize {
-        self.num_regions
-    }
-
-    fn region_dim(&self) -> Option<usize> {
-        Some(self.regions.dim())
-    }
-
-    fn copy_regions(&self, out: &mut [f32]) -> Result<(), SourceError> {
-        self.regions.copy_into(out)
-    }
+/// Pads encoded sequences to one length and moves them to the device.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Padder {
+    pub(super) pad_id: u32,
+    /// Longest text of a row; padding does not exceed it.
+    pub(super) max_text: usize,
+    /// Most regions of an image; padding does not exceed them for any image of a row.
+    pub(super) max_regions: usize,
+    /// Multiple to which text and regions are padded.
+    pub(super) multiple: usize,
 }
 
 /// Sizes of a batch, padding included.
@@ -339,120 +199,107 @@ pub(super) struct BatchShape {
     pub(super) rows: usize,
     pub(super) text: usize,
     pub(super) regions: usize,
-    pub(super) dim: usize,
+    dim: usize,
 }
 
-/// Pads `rows` to their longest, rounded up to a multiple but not beyond `limits` (text, regions).
-pub(super) fn pad_inputs<B: Backend, R: InputRow>(
-    rows: &[R],
-    pad_id: u32,
-    limits: (usize, usize),
-    multiple: usize,
-    device: &B::Device,
-) -> Result<(OscarInput<B>, BatchShape), InputError> {
-    let shape = batch_shape(rows, limits, multiple)?;
-    let ids = padded(rows, shape.text, pad_id as i32, |row| {
-        row.input_ids().iter().map(|&id| id as i32)
-    });
-    let types = padded(rows, shape.text, 0, |row| {
-        row.token_type_ids().iter().map(|&kind| i32::from(kind))
-    });
-    let region_features = match shape.regions {
-        0 => None,
-        regions => Some(floats(
-            region_features(rows, shape)?,
-            [shape.rows, regions, shape.dim],
-            device,
-        )),
-    };
-    let attended = attention(rows, shape);
-    let input = OscarInput {
-        input_ids: ints(ids, [shape.rows, shape.text], device),
-        token_type_ids: ints(types, [shape.rows, shape.text], device),
-        position_ids: None,
-        query_positions: None,
-        packing: Packing::new(
-            &attended
-                .iter()
-                .map(|value| *value > 0.0)
-                .collect::<Vec<_>>(),
-            device,
-        ),
-        attention_mask: AttentionMask::Padding(floats(
-            attended,
-            [shape.rows, shape.text + shape.regions],
-            device,
-        )),
-        region_features,
-    };
-    Ok((input, shape))
-}
-
-fn batch_shape<R: InputRow>(
-    rows: &[R],
-    limits: (usize, usize),
-    multiple: usize,
-) -> Result<BatchShape, InputError> {
-    if rows.is_empty() {
-        return Err(InputError::EmptyBatch);
+impl BatchShape {
+    /// Positions of a row: text and then regions.
+    pub(super) fn seq(self) -> usize {
+        self.text + self.regions
     }
-    let mut with_dim = rows.iter().filter_map(|row| Some((row, row.region_dim()?)));
-    let first = with_dim.next();
-    let dim = first.map_or(0, |(_, dim)| dim);
-    if let Some((row, found)) = with_dim.find(|(_, found)| *found != dim) {
-        return Err(InputError::RegionDim {
-            origin: row.origin().to_owned(),
-            found,
-            other: first.map_or_else(String::new, |(row, _)| row.origin().to_owned()),
-            expected: dim,
-        });
-    }
-    let round_up =
-        |longest: usize, limit: usize| longest.next_multiple_of(multiple).min(limit).max(longest);
-    let longest = |length: &dyn Fn(&R) -> usize| rows.iter().map(length).max().unwrap_or(0);
-    Ok(BatchShape {
-        rows: rows.len(),
-        text: round_up(longest(&|row| row.input_ids().len()), limits.0),
-        regions: round_up(longest(&|row| row.num_regions()), limits.1),
-        dim,
-    })
 }
 
-/// The values of all rows, each filled up to `width`.
-fn padded<'a, R, T: Copy, I: Iterator<Item = T>>(
-    rows: &'a [R],
-    width: usize,
-    fill: T,
-    values: impl Fn(&'a R) -> I,
-) -> Vec<T> {
-    let mut out = Vec::with_capacity(rows.len() * width);
-    for (index, row) in rows.iter().enumerate() {
-        out.extend(values(row));
-        out.resize((index + 1) * width, fill);
+impl Padder {
+    /// Pads `rows` to the longest of them.
+    ///
+    /// # Errors
+    ///
+    /// There is no row, rows have regions of different sizes, or regions cannot be read.
+    pub(super) fn pad<B: Backend>(
+        &self,
+        rows: &[&EncodedSequence],
+        device: &B::Device,
+    ) -> Result<(OscarInput<B>, BatchShape), InputError> {
+        let shape = self.shape(rows)?;
+        let (mut ids, mut types) = (Vec::new(), Vec::new());
+        for (row, end) in rows.iter().zip((1..).map(|rows| rows * shape.text)) {
+            ids.extend(row.input_ids.iter().map(|&id| id as i32));
+            ids.resize(end, self.pad_id as i32);
+            types.extend(row.token_type_ids.iter().map(|&kind| i32::from(kind)));
+            types.resize(end, 0);
+        }
+        let region_features = match shape.regions {
+            0 => None,
+            regions => Some(floats(
+                region_features(rows, shape)?,
+                [shape.rows, regions, shape.dim],
+                device,
+            )),
+        };
+        let mut attended = vec![false; shape.rows * shape.seq()];
+        for (row, attended) in rows.iter().zip(attended.chunks_mut(shape.seq().max(1))) {
+            attended[..row.input_ids.len()].fill(true);
+            attended[shape.text..shape.text + row.num_regions()].fill(true);
+        }
+        let mask = attended
+            .iter()
+            .map(|attended| f32::from(*attended))
+            .collect();
+        let input = OscarInput {
+            input_ids: ints(ids, [shape.rows, shape.text], device),
+            token_type_ids: ints(types, [shape.rows, shape.text], device),
+            position_ids: None,
+            query_positions: None,
+            packing: Packing::new(&attended, device),
+            attention_mask: AttentionMask::Padding(floats(mask, [shape.rows, shape.seq()], device)),
+            region_features,
+        };
+        Ok((input, shape))
     }
-    out
-}
 
-fn attention<R: InputRow>(rows: &[R], shape: BatchShape) -> Vec<f32> {
-    let ones_then_zeros = |ones: usize, width: usize| {
-        std::iter::repeat_n(1.0, ones).chain(std::iter::repeat_n(0.0, width - ones))
-    };
-    padded(rows, shape.text + shape.regions, 0.0, |row| {
-        ones_then_zeros(row.input_ids().len(), shape.text)
-            .chain(ones_then_zeros(row.num_regions(), shape.regions))
-    })
+    fn shape(&self, rows: &[&EncodedSequence]) -> Result<BatchShape, InputError> {
+        if rows.is_empty() {
+            return Err(InputError::EmptyBatch);
+        }
+        let mut with_dim = rows.iter().filter_map(|row| Some((row, row.region_dim()?)));
+        let first = with_dim.next();
+        let dim = first.map_or(0, |(_, dim)| dim);
+        if let Some((row, found)) = with_dim.find(|(_, found)| *found != dim) {
+            return Err(InputError::RegionDim {
+                origin: row.origin.clone(),
+                found,
+                other: first.map_or_else(String::new, |(row, _)| row.origin.clone()),
+                expected: dim,
+            });
+        }
+        let longest = |length: fn(&EncodedSequence) -> usize| {
+            rows.iter().map(|row| length(row)).max().unwrap_or(0)
+        };
+        let round_up = |longest: usize, limit: usize| {
+            longest
+                .next_multiple_of(self.multiple)
+                .min(limit)
+                .max(longest)
+        };
+        let images = longest(|row| row.regions.len());
+        Ok(BatchShape {
+            rows: rows.len(),
+            text: round_up(longest(|row| row.input_ids.len()), self.max_text),
+            regions: round_up(
+                longest(EncodedSequence::num_regions),
+                self.max_regions * images,
+            ),
+            dim,
+        })
+    }
 }
 
 /// The one copy of the regions between the store and the device.
-fn region_features<R: InputRow>(rows: &[R], shape: BatchShape) -> Result<Vec<f32>, InputError> {
+fn region_features(rows: &[&EncodedSequence], shape: BatchShape) -> Result<Vec<f32>, InputError> {
     let width = shape.regions * shape.dim;
     let mut out = vec![0.0; rows.len() * width];
     for (row, values) in rows.iter().zip(out.chunks_mut(width.max(1))) {
-        row.copy_regions(&mut values[..row.num_regions() * shape.dim])
-            .map_err(|source| InputError::Regions {
-                origin: row.origin().to_owned(),
-                source,
-            })?;
+        row.copy_regions(values)?;
     }
     Ok(out)
 }

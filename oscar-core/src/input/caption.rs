@@ -1,8 +1,8 @@
 //! Captions to be learned and images to be described: the input of a captioner.
 //!
-//! A caption reads itself from left to right and all of the tags and regions; tags and regions read
-//! each other, and nothing of the caption. So what the encoder makes of an image is the same
-//! whatever is said of it, and captions can be generated word by word.
+//! A caption attends to itself from left to right and to all tags and regions; tags and regions
+//! attend to each other, and not to the caption. So the encoding of an image does not depend on its
+//! caption, and captions can be generated word by word.
 //!
 //! | query \ key | caption | tags | regions |
 //! |---|---|---|---|
@@ -15,19 +15,13 @@
 use burn::prelude::Backend;
 use burn::tensor::{Int, Tensor};
 use rand::Rng;
-use rand::seq::SliceRandom;
 
-use super::batch::{floats, ints};
+use super::batch::{AttentionMask, BatchShape, OscarInput, floats, ints};
 use super::error::InputError;
 use super::example::RegionHandle;
-use super::masking::MaskedToken;
+use super::masking::{MaskedTargets, MaskedToken};
 use super::sequence::{EncodedSequence, SequenceEncoder};
-use super::{AttentionMask, OscarInput};
-
-/// Of the targets, the share that becomes `[MASK]`.
-const MASK_SHARE: f64 = 0.8;
-/// Of the others, the share that becomes a random token.
-const RANDOM_SHARE: f64 = 0.5;
+use crate::config::require;
 
 /// Encodes captions and images. Shared by all loader threads.
 #[derive(Clone, Debug)]
@@ -37,12 +31,12 @@ pub struct CaptionEncoder {
     masking: CaptionMasking,
 }
 
-/// Which tokens of a caption are to be learned.
+/// How many tokens of a caption are masked.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CaptionMasking {
     /// Share of a caption's tokens, `[SEP]` included.
     pub probability: f64,
-    /// Most tokens of a caption; there is always one.
+    /// Most tokens of a caption; at least one is masked.
     pub most: usize,
 }
 
@@ -70,13 +64,9 @@ pub struct EncodedCaption {
 pub struct CaptionBatch<B: Backend> {
     /// Text and regions.
     pub input: OscarInput<B>,
-    /// Where the targets stand, `[masked]`: `row * seq + position`.
-    pub masked_positions: Tensor<B, 1, Int>,
-    /// Their ids, `[masked]`.
-    pub masked_labels: Tensor<B, 1, Int>,
-    /// Targets that are no padding; they come first.
-    pub num_masked: usize,
-    /// Text tokens and regions that are no padding.
+    /// The tokens to predict.
+    pub masked: MaskedTargets<B>,
+    /// Text tokens and regions that are not padding.
     pub num_tokens: usize,
 }
 
@@ -92,23 +82,11 @@ impl CaptionEncoder {
         max_caption_length: usize,
         masking: CaptionMasking,
     ) -> Result<Self, InputError> {
-        let longest = sequences.config().max_seq_length;
-        let wrong = |key, value: usize, allowed| {
-            let value = value.to_string();
-            Err(InputError::Config {
-                key,
-                value,
-                allowed,
-            })
-        };
-        if max_caption_length < 3 {
-            let allowed = "at least 3: [CLS], a word, [SEP]";
-            return wrong("max_caption_length", max_caption_length, allowed);
-        }
-        if max_caption_length > longest {
-            let allowed = "at least max_caption_length";
-            return wrong("max_seq_length", longest, allowed);
-        }
+        let (caption, longest) = (max_caption_length, sequences.config().max_seq_length);
+        let expected = "must be at least 3: [CLS], a word, [SEP]";
+        require(caption >= 3, "max_caption_length", caption, expected)?;
+        let expected = format!("must be at least max_caption_length = {caption}");
+        require(caption <= longest, "max_seq_length", longest, &expected)?;
         Ok(Self {
             sequences,
             max_caption_length,
@@ -116,12 +94,12 @@ impl CaptionEncoder {
         })
     }
 
-    /// What makes its sequences.
+    /// The encoder of its sequences.
     pub fn sequences(&self) -> &SequenceEncoder {
         &self.sequences
     }
 
-    /// Most words of a caption; of longer ones the first are read.
+    /// Most words of a caption; longer ones are cut.
     pub fn max_words(&self) -> usize {
         self.max_caption_length - 2
     }
@@ -148,7 +126,11 @@ impl CaptionEncoder {
         let mut input_ids = vec![special.cls];
         input_ids.extend_from_slice(caption);
         input_ids.push(special.sep);
-        let masked = self.mask(&mut input_ids, rng);
+        let share = self.masking.probability * input_ids.len() as f64;
+        // As Python rounds.
+        let wanted = (share.round_ties_even() as usize).max(1);
+        let masker = self.sequences.tokenizer().masker();
+        let masked = masker.mask_some(wanted.min(self.masking.most.max(1)), &mut input_ids, rng);
         let mut token_type_ids = vec![0; input_ids.len()];
         let context = self.encode_context(origin, tags, image);
         input_ids.extend(context.input_ids);
@@ -183,31 +165,6 @@ impl CaptionEncoder {
         }
     }
 
-    /// Picks tokens of `[CLS] caption [SEP]` to be learned, `[CLS]` never, and replaces most.
-    fn mask<R: Rng + ?Sized>(&self, input_ids: &mut [u32], rng: &mut R) -> Vec<MaskedToken> {
-        let tokenizer = self.sequences.tokenizer();
-        let share = self.masking.probability * input_ids.len() as f64;
-        // As Python rounds.
-        let wanted = (share.round_ties_even() as usize).max(1);
-        let mut positions: Vec<usize> = (1..input_ids.len()).collect();
-        positions.shuffle(rng);
-        positions.truncate(wanted.min(self.masking.most.max(1)));
-        positions.sort_unstable();
-        let mut masked = Vec::with_capacity(positions.len());
-        for position in positions {
-            masked.push(MaskedToken {
-                position: position as u32,
-                label: input_ids[position],
-            });
-            if rng.random_bool(MASK_SHARE) {
-                input_ids[position] = tokenizer.special().mask;
-            } else if rng.random_bool(RANDOM_SHARE) {
-                input_ids[position] = rng.random_range(0..tokenizer.vocab_size() as u32);
-            }
-        }
-        masked
-    }
-
     /// Batches captions to be learned.
     ///
     /// # Errors
@@ -218,35 +175,26 @@ impl CaptionEncoder {
         rows: &[EncodedCaption],
         device: &B::Device,
     ) -> Result<CaptionBatch<B>, InputError> {
-        let sequences: Vec<EncodedSequence> = rows.iter().map(|row| row.sequence.clone()).collect();
-        let mut input = self.sequences.batch::<B>(&sequences, device)?;
-        let ([_, text], [_, seq]) = (input.input_ids.dims(), input.dims());
-        input.position_ids =
-            Some(self.positions(&sequences, text, self.max_caption_length, device));
-        input.attention_mask = AttentionMask::Full(mask(&sequences, text, seq, device));
-
-        let (mut positions, mut labels) = (Vec::new(), Vec::new());
-        for (index, row) in rows.iter().enumerate() {
-            for token in &row.masked {
-                positions.push((index * seq) as i32 + token.position as i32);
-                labels.push(token.label as i32);
-            }
-        }
-        let num_masked = labels.len();
-        let padded = num_masked.next_multiple_of(self.sequences.padding().masked_multiple);
-        positions.resize(padded, 0);
-        labels.resize(padded, 0);
+        let sequences: Vec<&EncodedSequence> = rows.iter().map(|row| &row.sequence).collect();
+        let (input, shape) = self.sequences.pad::<B>(&sequences, device)?;
+        let multiple = self.sequences.padding().masked_multiple;
+        let masked = rows.iter().map(|row| &row.masked[..]);
+        let (masked, targets) = MaskedTargets::new(masked, shape.seq(), multiple, device);
+        let positions = positions(&sequences, shape.text, self.max_caption_length, device);
+        let input = OscarInput {
+            position_ids: Some(positions),
+            attention_mask: AttentionMask::Full(caption_masks(&sequences, shape, device)),
+            ..input
+        };
         Ok(CaptionBatch {
-            input: input.with_query_positions(positions.iter().map(|place| *place as usize)),
-            masked_positions: ints(positions, [padded], device),
-            masked_labels: ints(labels, [padded], device),
-            num_masked,
-            num_tokens: sequences.iter().map(EncodedSequence::len).sum(),
+            input: input.with_query_positions(targets),
+            masked,
+            num_tokens: sequences.iter().map(|row| row.len()).sum(),
         })
     }
 
     /// Batches images to be described in captions of up to `max_length` tokens; each has at least
-    /// one position, if only of padding.
+    /// one position, if only padding.
     ///
     /// # Errors
     ///
@@ -257,7 +205,8 @@ impl CaptionEncoder {
         max_length: usize,
         device: &B::Device,
     ) -> Result<OscarInput<B>, InputError> {
-        let mut input = self.sequences.batch::<B>(rows, device)?;
+        let rows: Vec<&EncodedSequence> = rows.iter().collect();
+        let (mut input, _) = self.sequences.pad::<B>(&rows, device)?;
         let [images, text] = input.input_ids.dims();
         if text == 0 && input.region_features.is_none() {
             let pad = self.sequences.tokenizer().special().pad as i32;
@@ -266,29 +215,10 @@ impl CaptionEncoder {
             input.attention_mask = AttentionMask::Padding(Tensor::zeros([images, 1], device));
         }
         let [_, text] = input.input_ids.dims();
-        // Where they were when the model learned, if captions are not longer now.
+        // The positions of training, unless captions are longer now.
         let first = self.max_caption_length.max(max_length);
-        input.position_ids = Some(self.positions(rows, text, first, device));
+        input.position_ids = Some(positions(&rows, text, first, device));
         Ok(input)
-    }
-
-    /// Words from 0 on, tags from `first_tag` on, `[batch, text]`.
-    fn positions<B: Backend>(
-        &self,
-        rows: &[EncodedSequence],
-        text: usize,
-        first_tag: usize,
-        device: &B::Device,
-    ) -> Tensor<B, 2, Int> {
-        let mut positions = Vec::with_capacity(rows.len() * text);
-        for (index, row) in rows.iter().enumerate() {
-            let words = words(row);
-            let tags = row.token_type_ids.len() - words;
-            positions.extend(0..words as i32);
-            positions.extend((0..tags).map(|tag| (first_tag + tag) as i32));
-            positions.resize((index + 1) * text, 0);
-        }
-        ints(positions, [rows.len(), text], device)
     }
 }
 
@@ -297,27 +227,56 @@ fn words(row: &EncodedSequence) -> usize {
     row.token_type_ids.iter().filter(|kind| **kind == 0).count()
 }
 
-/// Who reads whom, `[batch, seq, seq]`.
-fn mask<B: Backend>(
-    rows: &[EncodedSequence],
+/// Position ids `[batch, text]`: words from 0 on, tags from `first_tag` on.
+fn positions<B: Backend>(
+    rows: &[&EncodedSequence],
     text: usize,
-    seq: usize,
+    first_tag: usize,
+    device: &B::Device,
+) -> Tensor<B, 2, Int> {
+    let mut positions = Vec::with_capacity(rows.len() * text);
+    for (index, row) in rows.iter().enumerate() {
+        let words = words(row);
+        let tags = row.token_type_ids.len() - words;
+        positions.extend(0..words as i32);
+        positions.extend((0..tags).map(|tag| (first_tag + tag) as i32));
+        positions.resize((index + 1) * text, 0);
+    }
+    ints(positions, [rows.len(), text], device)
+}
+
+/// The masks of training captions, `[batch, seq, seq]`.
+fn caption_masks<B: Backend>(
+    rows: &[&EncodedSequence],
+    shape: BatchShape,
     device: &B::Device,
 ) -> Tensor<B, 3> {
-    let mut values = vec![0.0f32; rows.len() * seq * seq];
+    let seq = shape.seq();
+    let mut values = vec![0.0; rows.len() * seq * seq];
     for (row, mask) in rows.iter().zip(values.chunks_mut((seq * seq).max(1))) {
         let words = words(row);
-        let regions: usize = row.regions.iter().map(|(_, count)| count).sum();
-        let tags = words..row.input_ids.len();
-        let regions = text..text + regions;
-        for query in (0..words).chain(tags.clone()).chain(regions.clone()) {
-            let own = &mut mask[query * seq..(query + 1) * seq];
-            if query < words {
-                own[..=query].fill(1.0);
-            }
-            own[tags.clone()].fill(1.0);
-            own[regions.clone()].fill(1.0);
-        }
+        let mut context = vec![false; seq - words];
+        context[..row.input_ids.len() - words].fill(true);
+        context[shape.text - words..][..row.num_regions()].fill(true);
+        fill_caption_mask(mask, words, &context);
     }
     floats(values, [rows.len(), seq, seq], device)
+}
+
+/// Sets `mask` `[seq, seq]`, all 0, to 1 where a query (row) may attend to a key (column).
+///
+/// A sequence is `words` positions of a caption and then tags and regions, of which `context` says
+/// which are not padding. See the module for who attends to whom.
+pub(crate) fn fill_caption_mask(mask: &mut [f32], words: usize, context: &[bool]) {
+    let seq = words + context.len();
+    for (query, row) in mask.chunks_mut(seq.max(1)).enumerate() {
+        match query < words {
+            true => row[..=query].fill(1.0),
+            false if !context[query - words] => continue,
+            false => {}
+        }
+        for (value, attended) in row[words..].iter_mut().zip(context) {
+            *value = f32::from(*attended);
+        }
+    }
 }

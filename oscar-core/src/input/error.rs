@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::example::SourceError;
+use crate::config::ConfigError;
 
 /// Errors of the tokenizer, the encoder and the batcher.
 ///
@@ -31,7 +32,7 @@ pub enum InputError {
         source: std::io::Error,
     },
 
-    /// A line of the vocabulary holds no token.
+    /// A line of the vocabulary has no token.
     #[error("{origin}:{line}: empty line; a vocabulary has one token per line")]
     EmptyToken {
         /// The vocabulary.
@@ -40,8 +41,10 @@ pub enum InputError {
         line: usize,
     },
 
-    /// A token stands on two lines of the vocabulary.
-    #[error("{origin}:{line}: token `{token}` stands already on line {first}")]
+    /// A token appears twice in the vocabulary.
+    #[error(
+        "{origin}:{line}: token `{token}` already appears on line {first}; remove one of the two"
+    )]
     DuplicateToken {
         /// The vocabulary.
         origin: String,
@@ -53,8 +56,10 @@ pub enum InputError {
         line: usize,
     },
 
-    /// The vocabulary lacks a token without which nothing can be encoded.
-    #[error("{origin}: no {token}; an uncased BERT vocabulary has [PAD] [UNK] [CLS] [SEP] [MASK]")]
+    /// The vocabulary lacks a special token.
+    #[error(
+        "{origin}: the token {token} is missing; an uncased BERT vocabulary has [PAD] [UNK] [CLS] [SEP] [MASK]"
+    )]
     MissingSpecialToken {
         /// The vocabulary.
         origin: String,
@@ -72,21 +77,14 @@ pub enum InputError {
     },
 
     /// A configuration value is out of range.
-    #[error("`{key}` is {value}, but must be {allowed}")]
-    Config {
-        /// The key, from the section's root: `contrast.texta_false_prob`.
-        key: &'static str,
-        /// The value found.
-        value: String,
-        /// The values allowed, in words.
-        allowed: &'static str,
-    },
+    #[error(transparent)]
+    Config(#[from] ConfigError),
 
     /// The corpus has no row.
     #[error("the corpus is empty")]
     EmptyCorpus,
 
-    /// Answers are wanted as negatives, but no row of the corpus has one.
+    /// Negatives are to be answers, but no row of the corpus has one.
     #[error(
         "`contrast.textb_sample_mode` is `answer`, but no row of the corpus is a question with an \
          answer; use `text_b` or `text_a_or_b`, or add question-answer rows"
@@ -102,8 +100,8 @@ pub enum InputError {
         source: SourceError,
     },
 
-    /// No token is left of a caption or question.
-    #[error("{origin}: text {text:?} has no token")]
+    /// A caption or question without a token.
+    #[error("{origin}: text {text:?} produces no tokens")]
     EmptyText {
         /// The row.
         origin: String,

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+/// Values at the end of each region: x1/W, y1/H, x2/W, y2/H, w/W, h/H.
+pub const BOX_VALUES: usize = 6;
+
 /// Any error of a reader; it already names file and row.
 pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -18,7 +21,7 @@ pub enum TextB {
 /// One row of a pre-training corpus: a word-tag-image triple, or a question-answer-image triple.
 #[derive(Clone, Debug)]
 pub struct Example {
-    /// Where the row stands, for messages: `corpus.jsonl:17`.
+    /// File and line of the row, for messages: `corpus.jsonl:17`.
     pub origin: String,
     /// Image key.
     pub image: String,
@@ -53,7 +56,7 @@ pub trait ExampleSource: Send + Sync {
 ///
 /// Errors are those of sources that decode as they read; they name file and row.
 pub trait RegionSource: Send + Sync {
-    /// Values per region: appearance features followed by six box values.
+    /// Values per region: appearance features followed by the [box](BOX_VALUES).
     fn region_dim(&self) -> usize;
 
     /// Number of regions of image `row`; an image may have none.
@@ -78,7 +81,7 @@ pub trait RegionSource: Send + Sync {
     }
 }
 
-/// One image's regions, still where they are stored: the batcher copies them, once.
+/// One image's regions, borrowed from where they are stored: the batcher copies them, once.
 #[derive(Clone)]
 pub struct RegionHandle {
     source: Arc<dyn RegionSource>,

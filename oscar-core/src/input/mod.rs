@@ -11,21 +11,24 @@ mod masking;
 mod pair;
 mod pollution;
 mod pretrain;
+mod pretrain_batch;
 mod pretrain_config;
 mod probe;
 mod sequence;
 mod tokenizer;
 mod vocabulary;
 
-pub use batch::{
-    AttentionMask, OscarInput, Packing, PaddingConfig, PretrainBatch, PretrainBatcher, packed_len,
-};
+pub use batch::{AttentionMask, OscarInput, Packing, PaddingConfig, packed_len};
+pub(crate) use caption::fill_caption_mask;
 pub use caption::{CaptionBatch, CaptionEncoder, CaptionMasking, EncodedCaption};
 pub use error::InputError;
-pub use example::{Example, ExampleSource, RegionHandle, RegionSource, SourceError, TextB};
-pub use masking::{MaskedToken, TokenMasker};
+pub use example::{
+    BOX_VALUES, Example, ExampleSource, RegionHandle, RegionSource, SourceError, TextB,
+};
+pub use masking::{MaskedTargets, MaskedToken};
 pub use pair::{TokenPair, truncated_lengths};
 pub use pretrain::{EncodedPair, ExampleSeed, PretrainEncoder};
+pub use pretrain_batch::{PretrainBatch, PretrainBatcher};
 pub use pretrain_config::{ContrastConfig, PretrainEncoderConfig, TextBSampleMode};
 pub use probe::ProbeTargets;
 pub use sequence::{

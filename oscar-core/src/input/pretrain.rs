@@ -6,11 +6,12 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::error::InputError;
-use super::example::{Example, ExampleSource, RegionHandle};
-use super::masking::{MaskedToken, TokenMasker};
+use super::example::{Example, ExampleSource};
+use super::masking::MaskedToken;
 use super::pair::TokenPair;
 use super::pollution::{MATCHED, pollute, read_row};
 use super::pretrain_config::PretrainEncoderConfig;
+use super::sequence::EncodedSequence;
 use super::tokenizer::Tokenizer;
 
 /// Names the random numbers of an example: the same ones for the same seed, epoch and row, whatever
@@ -41,25 +42,13 @@ impl ExampleSeed {
 /// A pre-training example, ready to be batched.
 #[derive(Clone, Debug)]
 pub struct EncodedPair {
-    /// Where the row stands, for messages.
-    pub origin: String,
-    /// `[CLS] A [SEP] B [SEP]`, targets replaced.
-    pub input_ids: Vec<u32>,
-    /// 0 for `[CLS] A [SEP]`, 1 for `B [SEP]`.
-    pub token_type_ids: Vec<u8>,
+    /// Both texts, targets replaced, and the image's regions.
+    pub sequence: EncodedSequence,
     /// The masked-token targets, by position.
     pub masked: Vec<MaskedToken>,
     /// Contrastive class: 0 matched, 1 polluted tags or answer, the last one polluted caption or
     /// question.
     pub relation: u8,
-    /// The image's regions.
-    pub regions: RegionHandle,
-    /// How many of them are used.
-    pub num_regions: usize,
-    /// Tokens of the caption or question, which start at position 1.
-    pub len_a: usize,
-    /// Tokens of the tags or answer, which start at position `len_a + 2`.
-    pub len_b: usize,
 }
 
 /// Turns corpus rows into pre-training examples, as the official data loader does.
@@ -69,7 +58,6 @@ pub struct EncodedPair {
 pub struct PretrainEncoder {
     tokenizer: Arc<Tokenizer>,
     config: PretrainEncoderConfig,
-    masker: TokenMasker,
 }
 
 impl PretrainEncoder {
@@ -83,16 +71,7 @@ impl PretrainEncoder {
         config: PretrainEncoderConfig,
     ) -> Result<Self, InputError> {
         config.validate()?;
-        let masker = TokenMasker::new(
-            config.mask_probability,
-            tokenizer.special().mask,
-            tokenizer.vocab_size() as u32,
-        );
-        Ok(Self {
-            tokenizer,
-            config,
-            masker,
-        })
+        Ok(Self { tokenizer, config })
     }
 
     /// The configuration.
@@ -140,14 +119,23 @@ impl PretrainEncoder {
         let mut pair = self.tokenize(&example)?;
 
         let (in_a, in_b) = (pair.positions_a(), pair.positions_b());
+        let masker = self.tokenizer.masker();
         let mut masked = Vec::new();
-        self.masker
-            .mask(&mut pair.input_ids, in_a, &mut rng, &mut masked);
+        let mut mask = |positions, masked: &mut Vec<MaskedToken>| {
+            let probability = self.config.mask_probability;
+            masker.mask_each(
+                probability,
+                &mut pair.input_ids,
+                positions,
+                &mut rng,
+                masked,
+            );
+        };
+        mask(in_a, &mut masked);
         let of_a = masked.len();
-        self.masker
-            .mask(&mut pair.input_ids, in_b, &mut rng, &mut masked);
+        mask(in_b, &mut masked);
         if relation != MATCHED && !self.config.mask_loss_for_unmatched {
-            // Masked all the same: a [MASK] must not tell that the pair is matched.
+            // Masked all the same: a [MASK] must not reveal that the pair is matched.
             masked.truncate(of_a);
         }
         Ok(self.assemble(example, pair, masked, relation))
@@ -177,26 +165,17 @@ impl PretrainEncoder {
         masked: Vec<MaskedToken>,
         relation: u8,
     ) -> EncodedPair {
-        let Example {
-            origin, regions, ..
-        } = example;
-        let TokenPair {
-            input_ids,
-            token_type_ids,
-            len_a,
-            len_b,
-        } = pair;
-        let num_regions = regions.len().min(self.config.max_regions);
+        let regions = example.regions;
+        let count = regions.len().min(self.config.max_regions);
         EncodedPair {
-            origin,
-            input_ids,
-            token_type_ids,
+            sequence: EncodedSequence {
+                origin: example.origin,
+                input_ids: pair.input_ids,
+                token_type_ids: pair.token_type_ids,
+                regions: vec![(regions, count)],
+            },
             masked,
             relation,
-            regions,
-            num_regions,
-            len_a,
-            len_b,
         }
     }
 }

@@ -1,15 +1,12 @@
 //! What a pre-training example is: the `[encoder]` part of a recipe.
 
-use std::fmt;
+use serde::{Deserialize, Serialize};
 
-use serde::de::{self, Deserialize, Deserializer, Visitor};
-use serde::{Deserialize as DeriveDeserialize, Serialize};
-
-use super::error::InputError;
+use crate::config::{ConfigError, require};
 
 /// How corpus rows become pre-training examples. The defaults are those of the vanilla Oscar
 /// recipe; Oscar+ sets [`contrast`](Self::contrast).
-#[derive(Clone, Debug, PartialEq, Serialize, DeriveDeserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PretrainEncoderConfig {
     /// Most text tokens of a row: caption, tags, `[CLS]` and two `[SEP]` together.
@@ -67,40 +64,20 @@ impl PretrainEncoderConfig {
     ///
     /// # Errors
     ///
-    /// [`InputError::Config`], for the first value out of range.
-    pub fn validate(&self) -> Result<(), InputError> {
+    /// The first key whose value is out of range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
         // One token of each text and three special ones: A never loses its last token then.
-        let length = self.max_seq_length;
-        check("max_seq_length", length, length >= 5, "at least 5")?;
-        check(
-            "max_regions",
-            self.max_regions,
-            self.max_regions >= 1,
-            "at least 1",
-        )?;
-        probability("mask_probability", self.mask_probability)?;
-        probability("contrast.polluted", self.contrast.polluted)?;
-        probability("contrast.texta_false_prob", self.contrast.texta_false_prob)
-    }
-}
-
-fn probability(key: &'static str, value: f64) -> Result<(), InputError> {
-    check(key, value, (0.0..=1.0).contains(&value), "between 0 and 1")
-}
-
-fn check(
-    key: &'static str,
-    value: impl fmt::Display,
-    ok: bool,
-    allowed: &'static str,
-) -> Result<(), InputError> {
-    if ok {
-        Ok(())
-    } else {
-        Err(InputError::Config {
-            key,
-            value: value.to_string(),
-            allowed,
+        let (length, regions) = (self.max_seq_length, self.max_regions);
+        require(length >= 5, "max_seq_length", length, "must be at least 5")?;
+        require(regions >= 1, "max_regions", regions, "must be at least 1")?;
+        let probabilities = [
+            ("mask_probability", self.mask_probability),
+            ("contrast.polluted", self.contrast.polluted),
+            ("contrast.texta_false_prob", self.contrast.texta_false_prob),
+        ];
+        probabilities.into_iter().try_for_each(|(key, value)| {
+            let expected = "must be between 0 and 1";
+            require((0.0..=1.0).contains(&value), key, value, expected)
         })
     }
 }
@@ -109,7 +86,7 @@ fn check(
 ///
 /// With `texta_false_prob` p < 0.5, p of all triples get another caption and 0.5 - p other tags:
 /// the default 0 is Oscar's two-way contrast, Oscar+ has 0.25.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, DeriveDeserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ContrastConfig {
     /// Share of triples that are polluted: one half, as published. At 0 there is no contrast, and
@@ -133,8 +110,8 @@ impl Default for ContrastConfig {
 }
 
 /// Where a replacement for text B comes from: a name, or the official number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", try_from = "NameOrNumber")]
 pub enum TextBSampleMode {
     /// 0: text A or B of a random row, equally likely. So half of the replaced tags are captions.
     #[default]
@@ -145,57 +122,31 @@ pub enum TextBSampleMode {
     Answer,
 }
 
-impl TextBSampleMode {
-    const EXPECTED: &'static str = "`text_a_or_b` (0), `text_b` (1) or `answer` (2)";
-
-    fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "text_a_or_b" => Some(Self::TextAOrB),
-            "text_b" => Some(Self::TextB),
-            "answer" => Some(Self::Answer),
-            _ => None,
-        }
-    }
-
-    fn from_number(number: u64) -> Option<Self> {
-        match number {
-            0 => Some(Self::TextAOrB),
-            1 => Some(Self::TextB),
-            2 => Some(Self::Answer),
-            _ => None,
-        }
-    }
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected `text_a_or_b` (0), `text_b` (1) or `answer` (2)"
+)]
+enum NameOrNumber {
+    Name(String),
+    Number(i64),
 }
 
-impl<'de> Deserialize<'de> for TextBSampleMode {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ModeVisitor)
-    }
-}
+impl TryFrom<NameOrNumber> for TextBSampleMode {
+    type Error = String;
 
-struct ModeVisitor;
-
-impl Visitor<'_> for ModeVisitor {
-    type Value = TextBSampleMode;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(TextBSampleMode::EXPECTED)
-    }
-
-    fn visit_str<E: de::Error>(self, name: &str) -> Result<Self::Value, E> {
-        TextBSampleMode::from_name(name)
-            .ok_or_else(|| E::invalid_value(de::Unexpected::Str(name), &self))
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
-        TextBSampleMode::from_number(number)
-            .ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(number), &self))
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
-        u64::try_from(number)
-            .ok()
-            .and_then(TextBSampleMode::from_number)
-            .ok_or_else(|| E::invalid_value(de::Unexpected::Signed(number), &self))
+    fn try_from(value: NameOrNumber) -> Result<Self, String> {
+        let found = match &value {
+            NameOrNumber::Name(name) => format!("`{name}`"),
+            NameOrNumber::Number(number) => number.to_string(),
+        };
+        match found.as_str() {
+            "`text_a_or_b`" | "0" => Ok(Self::TextAOrB),
+            "`text_b`" | "1" => Ok(Self::TextB),
+            "`answer`" | "2" => Ok(Self::Answer),
+            _ => Err(format!(
+                "found {found}, expected `text_a_or_b` (0), `text_b` (1) or `answer` (2)"
+            )),
+        }
     }
 }

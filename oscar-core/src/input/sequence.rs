@@ -9,12 +9,12 @@ use burn::prelude::Backend;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::batch::{BatchShape, InputRow, floats, pad_inputs};
+use super::batch::{AttentionMask, BatchShape, OscarInput, Padder, PaddingConfig, floats};
 use super::error::InputError;
-use super::example::{RegionHandle, SourceError};
+use super::example::RegionHandle;
 use super::pair::TokenPair;
 use super::tokenizer::Tokenizer;
-use super::{AttentionMask, OscarInput, PaddingConfig};
+use crate::config::{ConfigError, require};
 
 /// `[encoder]` of a fine-tuning recipe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,23 +61,11 @@ impl SequenceConfig {
     ///
     /// # Errors
     ///
-    /// [`InputError::Config`], for the first value out of range.
-    pub fn validate(&self) -> Result<(), InputError> {
-        let values = [
-            ("max_seq_length", self.max_seq_length, 5, "at least 5"),
-            ("max_regions", self.max_regions, 1, "at least 1"),
-        ];
-        match values
-            .into_iter()
-            .find(|(_, value, least, _)| value < least)
-        {
-            Some((key, value, _, allowed)) => Err(InputError::Config {
-                key,
-                value: value.to_string(),
-                allowed,
-            }),
-            None => Ok(()),
-        }
+    /// The first key whose value is out of range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let (length, regions) = (self.max_seq_length, self.max_regions);
+        require(length >= 5, "max_seq_length", length, "must be at least 5")?;
+        require(regions >= 1, "max_regions", regions, "must be at least 1")
     }
 }
 
@@ -97,40 +85,34 @@ pub struct EncodedSequence {
 impl EncodedSequence {
     /// Text positions and regions, none of them padding.
     pub fn len(&self) -> usize {
-        self.input_ids.len() + InputRow::num_regions(self)
+        self.input_ids.len() + self.num_regions()
     }
 
     /// Whether there is neither text nor region; an encoded sequence always has a text.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-}
 
-impl InputRow for EncodedSequence {
-    fn origin(&self) -> &str {
-        &self.origin
-    }
-
-    fn input_ids(&self) -> &[u32] {
-        &self.input_ids
-    }
-
-    fn token_type_ids(&self) -> &[u8] {
-        &self.token_type_ids
-    }
-
-    fn num_regions(&self) -> usize {
+    /// Regions of all images.
+    pub fn num_regions(&self) -> usize {
         self.regions.iter().map(|(_, count)| count).sum()
     }
 
-    fn region_dim(&self) -> Option<usize> {
+    /// Values per region; `None` without an image.
+    pub(super) fn region_dim(&self) -> Option<usize> {
         self.regions.first().map(|(handle, _)| handle.dim())
     }
 
-    fn copy_regions(&self, mut out: &mut [f32]) -> Result<(), SourceError> {
+    /// Copies the regions of all images to the start of `out`.
+    pub(super) fn copy_regions(&self, mut out: &mut [f32]) -> Result<(), InputError> {
         for (handle, count) in &self.regions {
             let (own, rest) = out.split_at_mut(count * handle.dim());
-            handle.copy_into(own)?;
+            handle
+                .copy_into(own)
+                .map_err(|source| InputError::Regions {
+                    origin: self.origin.clone(),
+                    source,
+                })?;
             out = rest;
         }
         Ok(())
@@ -250,7 +232,8 @@ impl SequenceEncoder {
         })
     }
 
-    /// Batches `rows` on `device`, padded to the longest.
+    /// Batches `rows` on `device`, padded to the longest. Only the final hidden state of the first
+    /// position is [needed](OscarInput::query_positions): the one that is pooled.
     ///
     /// # Errors
     ///
@@ -260,21 +243,28 @@ impl SequenceEncoder {
         rows: &[EncodedSequence],
         device: &B::Device,
     ) -> Result<OscarInput<B>, InputError> {
-        // Only what a row may have at most bounds the padding: several images have several times
-        // `max_regions`.
-        let images = rows.iter().map(|row| row.regions.len()).max().unwrap_or(1);
-        let (mut input, shape) = pad_inputs(
-            rows,
-            self.tokenizer.special().pad,
-            (self.config.max_seq_length, self.config.max_regions * images),
-            self.padding.pad_multiple,
-            device,
-        )?;
+        let rows: Vec<&EncodedSequence> = rows.iter().collect();
+        let (mut input, shape) = self.pad(&rows, device)?;
         if self.config.attention != AttentionRestriction::Clr {
-            let mask = self.config.attention.mask(rows, shape, device);
+            let mask = self.config.attention.mask(&rows, shape, device);
             input.attention_mask = AttentionMask::Full(mask);
         }
-        Ok(input)
+        Ok(input.with_query_positions([]))
+    }
+
+    /// Pads `rows`; every position attends to all that are not padding.
+    pub(super) fn pad<B: Backend>(
+        &self,
+        rows: &[&EncodedSequence],
+        device: &B::Device,
+    ) -> Result<(OscarInput<B>, BatchShape), InputError> {
+        let padder = Padder {
+            pad_id: self.tokenizer.special().pad,
+            max_text: self.config.max_seq_length,
+            max_regions: self.config.max_regions,
+            multiple: self.padding.pad_multiple,
+        };
+        padder.pad(rows, device)
     }
 }
 
@@ -308,11 +298,11 @@ impl AttentionRestriction {
     /// `[batch, seq, seq]`; rows and columns of padding are 0.
     fn mask<B: Backend>(
         self,
-        rows: &[EncodedSequence],
+        rows: &[&EncodedSequence],
         shape: BatchShape,
         device: &B::Device,
     ) -> Tensor<B, 3> {
-        let (text, seq) = (shape.text, shape.text + shape.regions);
+        let (text, seq) = (shape.text, shape.seq());
         let mut values = vec![0.0f32; rows.len() * seq * seq];
         for (row, mask) in rows.iter().zip(values.chunks_mut((seq * seq).max(1))) {
             let blocks: Vec<(usize, Block)> = row
@@ -323,7 +313,7 @@ impl AttentionRestriction {
                     _ => Block::Labels,
                 })
                 .enumerate()
-                .chain((0..InputRow::num_regions(row)).map(|r| (text + r, Block::Regions)))
+                .chain((0..row.num_regions()).map(|r| (text + r, Block::Regions)))
                 .collect();
             for &(query, a) in &blocks {
                 for &(key, b) in &blocks {

@@ -15,6 +15,7 @@ use tokenizers::{AddedToken, DecoderWrapper, PostProcessorWrapper, TokenizerBuil
 use tokenizers::{Result as WordPieceResult, TokenizerImpl};
 
 use super::error::InputError;
+use super::masking::TokenMasker;
 
 type Pipeline = TokenizerImpl<
     WordPiece,
@@ -208,6 +209,14 @@ impl Tokenizer {
     /// Ids of the special tokens.
     pub fn special(&self) -> SpecialIds {
         self.special
+    }
+
+    /// Masks tokens of this vocabulary.
+    pub(super) fn masker(&self) -> TokenMasker {
+        TokenMasker {
+            mask_id: self.special.mask,
+            vocab_size: self.vocab.len() as u32,
+        }
     }
 
     /// Number of tokens.

@@ -1,13 +1,11 @@
 //! The backbone: embeddings, region projection, encoder and pooler (official `BertImgModel`).
 //!
-//! What is unusual in it: words and object tags share one embedding and one numbering of
-//! positions; region features are projected to the same width and appended, without position,
-//! without segment, so that the encoder sees one sequence `[words, tags | regions]`.
+//! Words and object tags share one embedding and one numbering of positions; region features are
+//! projected to the same width and appended without position and segment, so that the encoder
+//! reads one sequence `[words, tags | regions]`.
 //!
 //! Field names are the official parameter names, up to two spellings that Rust does not allow
 //! (see [`crate::checkpoint`]).
-
-mod cached;
 
 use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, Linear};
@@ -19,60 +17,42 @@ use crate::config::{Activation, ModelConfig};
 use crate::input::{AttentionMask, OscarInput, Packing};
 use crate::ops::{self, OscarBackend};
 
-pub(super) use cached::key_mask;
-pub use cached::{CaptionCache, ContextCache};
-
 /// Id whose embedding gets no gradient from look-ups (the official `padding_idx`).
 const PADDING_ID: i64 = 0;
 
-/// Score added to a masked key. Finite, so that a row without any key still has a softmax.
+/// Added to the score of a masked key. Finite, so that a row without any key still has a softmax.
 const MASKED_SCORE: f64 = -10_000.0;
 
 /// Embeddings, encoder and pooler of Oscar (paper §3, official `BertImgModel`).
 #[derive(Module, Debug)]
 pub struct Backbone<B: Backend> {
-    embeddings: Embeddings<B>,
+    pub(super) embeddings: Embeddings<B>,
     /// Projects region features to `hidden_size`.
     img_embedding: Linear<B>,
     /// Normalises the projected regions; Oscar+ only.
     layer_norm: Option<LayerNorm<B>>,
-    encoder: Encoder<B>,
+    pub(super) encoder: Encoder<B>,
     pooler: Pooler<B>,
     dropout: f64,
 }
 
-/// What the backbone computed.
+/// What the backbone computes.
 #[derive(Clone, Debug)]
 pub struct BackboneOutput<B: Backend> {
-    /// Last hidden state, `[batch, text + regions, hidden]`; zeros where it was not asked for.
+    /// Last hidden state, `[batch, text + regions, hidden]`; zeros where it was not computed (see
+    /// [`OscarInput`]).
     pub sequence: Tensor<B, 3>,
     /// Pooled first position, `[batch, hidden]`.
     pub pooled: Tensor<B, 2>,
-    /// With [`Inspect::hidden_states`]: the embeddings, then each layer's output.
-    pub hidden_states: Vec<Tensor<B, 3>>,
-    /// With [`Inspect::attentions`]: each layer's probabilities, `[batch, heads, seq, seq]`.
-    pub attentions: Vec<Tensor<B, 4>>,
 }
 
-/// What a forward pass keeps or changes beside its result.
+/// What every layer computes.
 #[derive(Clone, Debug)]
-pub struct Inspect<B: Backend> {
-    /// Keep every hidden state.
-    pub hidden_states: bool,
-    /// Keep every attention matrix.
-    pub attentions: bool,
-    /// Factor of each head's attention probabilities, `[layers, heads]`.
-    pub head_mask: Option<Tensor<B, 2>>,
-}
-
-impl<B: Backend> Default for Inspect<B> {
-    fn default() -> Self {
-        Self {
-            hidden_states: false,
-            attentions: false,
-            head_mask: None,
-        }
-    }
+pub struct Inspection<B: Backend> {
+    /// The embeddings, then each layer's output, `[batch, seq, hidden]`.
+    pub hidden_states: Vec<Tensor<B, 3>>,
+    /// Each layer's attention probabilities, `[batch, heads, seq, seq]`.
+    pub attentions: Vec<Tensor<B, 4>>,
 }
 
 impl<B: Backend> Backbone<B> {
@@ -111,98 +91,83 @@ impl<B: Backend> Backbone<B> {
 
 impl<B: OscarBackend> Backbone<B> {
     /// Encodes a batch.
-    pub fn forward(&self, input: OscarInput<B>) -> BackboneOutput<B> {
-        self.forward_with(input, &Inspect::default())
+    pub fn forward(&self, mut input: OscarInput<B>) -> BackboneOutput<B> {
+        let regions = input.region_features;
+        input.region_features = regions.map(|regions| self.project_regions(regions));
+        self.forward_projected(input)
     }
 
-    /// Encodes a batch, keeping or changing what `inspect` asks for.
-    pub fn forward_with(
-        &self,
-        mut input: OscarInput<B>,
-        inspect: &Inspect<B>,
-    ) -> BackboneOutput<B> {
-        input.region_features = input
-            .region_features
-            .map(|regions| self.project_regions(regions));
-        self.forward_projected(input, inspect)
+    /// As [`forward`](Self::forward), with region features that are
+    /// [projected](Self::project_regions) already: an image that is compared with many texts is
+    /// projected once.
+    pub fn forward_projected(&self, mut input: OscarInput<B>) -> BackboneOutput<B> {
+        let layout = Layout::new(&input, input.packing.clone());
+        let queries = input.query_positions.take();
+        let queries = queries.map(|positions| Layout::new(&input, Some(positions)));
+        let mask = additive_mask(input.attention_mask.clone());
+        let embedded = Packed::new(self.embed(input), layout);
+        self.output(self.encode(embedded, queries, mask).unpack())
     }
 
-    /// As [`forward_with`](Self::forward_with), of a batch whose region features are
-    /// [projected](Self::project_regions) already: an image that many texts are compared with needs
-    /// it once.
-    pub fn forward_projected(
-        &self,
-        input: OscarInput<B>,
-        inspect: &Inspect<B>,
-    ) -> BackboneOutput<B> {
-        let [batch, seq] = input.dims();
-        let layout = |packing| Layout {
-            batch,
-            seq,
-            packing,
+    /// Encodes a batch, every position of it, and keeps what each layer computes.
+    pub fn inspect(&self, mut input: OscarInput<B>) -> (BackboneOutput<B>, Inspection<B>) {
+        let regions = input.region_features;
+        input.region_features = regions.map(|regions| self.project_regions(regions));
+        let layout = Layout::new(&input, input.packing.clone());
+        let mask = additive_mask(input.attention_mask.clone());
+        let mut hidden = Packed::new(self.embed(input), layout);
+        let mut inspection = Inspection {
+            hidden_states: vec![hidden.clone().unpack()],
+            attentions: Vec::new(),
         };
-        // What is looked at is looked at as a whole.
-        let whole = inspect.hidden_states || inspect.attentions || inspect.head_mask.is_some();
-        let asked = input.query_positions.filter(|_| !whole);
-        let (layout, asked) = (
-            layout(input.packing),
-            asked.map(|asked| layout(Some(asked))),
-        );
-        let mask = additive_mask(input.attention_mask);
+        for layer in &self.encoder.layer {
+            let (output, attention) = layer.inspect(hidden, mask.clone());
+            inspection.hidden_states.push(output.clone().unpack());
+            inspection.attentions.push(attention);
+            hidden = output;
+        }
+        (self.output(hidden.unpack()), inspection)
+    }
+
+    /// Text and projected regions as one sequence `[batch, seq, hidden]`.
+    fn embed(&self, input: OscarInput<B>) -> Tensor<B, 3> {
         let text =
             self.embeddings
                 .forward(input.input_ids, input.token_type_ids, input.position_ids);
-        let embedded = match input.region_features {
+        match input.region_features {
             Some(regions) => Tensor::cat(vec![text, regions], 1),
             None => text,
-        };
-        let mut hidden = layout.pack(embedded);
-
-        let mut hidden_states = Vec::new();
-        let mut attentions = Vec::new();
-        let count = self.encoder.layer.len();
-        for (index, layer) in self.encoder.layer.iter().enumerate() {
-            if inspect.hidden_states {
-                hidden_states.push(layout.unpack(hidden.clone()));
-            }
-            let head_mask = inspect.head_mask.as_ref().map(|mask| {
-                let [_, heads] = mask.dims();
-                mask.clone().narrow(0, index, 1).reshape([1, heads, 1, 1])
-            });
-            hidden = match inspect.attentions || head_mask.is_some() {
-                true => {
-                    let look = Look::At { head_mask };
-                    let (output, looked_at) =
-                        layer.forward(hidden, (&layout, None), mask.clone(), look);
-                    attentions.extend(looked_at.filter(|_| inspect.attentions));
-                    output
-                }
-                false => {
-                    let (layout, mask) = (layout.clone(), mask.clone());
-                    let asked = asked.clone().filter(|_| index + 1 == count);
-                    recompute::segment(layer, hidden, move |layer, hidden| {
-                        let layouts = (&layout, asked.as_ref());
-                        layer.forward(hidden, layouts, mask.clone(), Look::Away).0
-                    })
-                }
-            };
-        }
-        let sequence = asked.unwrap_or(layout).unpack(hidden);
-        if inspect.hidden_states {
-            hidden_states.push(sequence.clone());
-        }
-
-        let pooled = self.pooler.forward(sequence.clone());
-        BackboneOutput {
-            sequence,
-            pooled,
-            hidden_states,
-            attentions,
         }
     }
 
-    /// Region features `[batch, regions, dim]` to `[batch, regions, hidden]`: what the encoder reads
-    /// of an image.
+    /// Runs all layers, the last one for `queries` alone if they are given.
+    fn encode(
+        &self,
+        embedded: Packed<B>,
+        queries: Option<Layout<B>>,
+        mask: Tensor<B, 4>,
+    ) -> Packed<B> {
+        let count = self.encoder.layer.len();
+        let layers = self.encoder.layer.iter().enumerate();
+        layers.fold(embedded, |hidden, (index, layer)| {
+            let queries = queries.clone().filter(|_| index + 1 == count);
+            let (keys, mask) = (hidden.layout, mask.clone());
+            let layout = queries.clone().unwrap_or_else(|| keys.clone());
+            let rows = recompute::segment(layer, hidden.rows, move |layer, rows| {
+                let layout = keys.clone();
+                layer.forward(Packed { rows, layout }, queries.as_ref(), mask.clone())
+            });
+            Packed { rows, layout }
+        })
+    }
+
+    fn output(&self, sequence: Tensor<B, 3>) -> BackboneOutput<B> {
+        let pooled = self.pooler.forward(sequence.clone());
+        BackboneOutput { sequence, pooled }
+    }
+
+    /// Region features `[batch, regions, dim]` to what the encoder reads of an image,
+    /// `[batch, regions, hidden]`.
     pub fn project_regions(&self, regions: Tensor<B, 3>) -> Tensor<B, 3> {
         let [batch, count, _] = regions.dims();
         let projected = ops::linear(&self.img_embedding, ops::flatten(regions));
@@ -218,7 +183,7 @@ impl<B: OscarBackend> Backbone<B> {
 impl<B: Backend> Checkpointed<B> for Backbone<B> {}
 
 /// 1 = attend, 0 = do not, as a term to add to the scores: `[batch, 1, 1 or seq, seq]`.
-fn additive_mask<B: Backend>(mask: AttentionMask<B>) -> Tensor<B, 4> {
+pub(super) fn additive_mask<B: Backend>(mask: AttentionMask<B>) -> Tensor<B, 4> {
     let mask = match mask {
         AttentionMask::Padding(mask) => {
             let [batch, seq] = mask.dims();
@@ -257,13 +222,13 @@ impl<B: Backend> EmbeddingTable<B> {
 
 /// Word + position + segment, normalised.
 #[derive(Module, Debug)]
-struct Embeddings<B: Backend> {
+pub(super) struct Embeddings<B: Backend> {
     word_embeddings: EmbeddingTable<B>,
     position_embeddings: EmbeddingTable<B>,
     token_type_embeddings: EmbeddingTable<B>,
     layer_norm: LayerNorm<B>,
     dropout: f64,
-    /// Whether the words' vectors stay as they are.
+    /// Whether the word embedding is excluded from training.
     frozen_words: bool,
 }
 
@@ -283,7 +248,7 @@ impl<B: Backend> Embeddings<B> {
 
 impl<B: OscarBackend> Embeddings<B> {
     /// Ids `[batch, text]` to `[batch, text, hidden]`.
-    fn forward(
+    pub(super) fn forward(
         &self,
         input_ids: Tensor<B, 2, Int>,
         token_type_ids: Tensor<B, 2, Int>,
@@ -305,7 +270,7 @@ impl<B: OscarBackend> Embeddings<B> {
         ops::dropout(normed, self.dropout)
     }
 
-    /// Looks the words up; padding gets its embedding but gives it no gradient.
+    /// Looks the words up; padding gets its embedding but has no gradient.
     fn embed_words(&self, input_ids: Tensor<B, 2, Int>) -> Tensor<B, 3> {
         let words = self.word_embeddings.forward(input_ids.clone());
         if !B::ad_enabled(&words.device()) {
@@ -322,14 +287,14 @@ impl<B: OscarBackend> Embeddings<B> {
 }
 
 #[derive(Module, Debug)]
-struct Encoder<B: Backend> {
-    layer: Vec<Layer<B>>,
+pub(super) struct Encoder<B: Backend> {
+    pub(super) layer: Vec<Layer<B>>,
 }
 
 /// One post-LayerNorm transformer layer.
 #[derive(Module, Debug)]
-struct Layer<B: Backend> {
-    attention: Attention<B>,
+pub(super) struct Layer<B: Backend> {
+    pub(super) attention: Attention<B>,
     intermediate: Dense<B>,
     output: ResidualOutput<B>,
     #[module(skip)]
@@ -354,43 +319,96 @@ impl<B: Backend> Layer<B> {
 }
 
 impl<B: OscarBackend> Layer<B> {
-    /// Rows `[rows, hidden]` to the same, or to the rows of the positions that are `asked` for; and
-    /// the attention probabilities if they are looked at.
+    /// The output rows at the positions of `queries`, by default of all of `hidden`.
     fn forward(
         &self,
-        hidden: Tensor<B, 2>,
-        (layout, asked): (&Layout<B>, Option<&Layout<B>>),
+        hidden: Packed<B>,
+        queries: Option<&Layout<B>>,
         mask: Tensor<B, 4>,
-        look: Look<B>,
-    ) -> (Tensor<B, 2>, Option<Tensor<B, 4>>) {
-        let queries = match asked {
-            Some(asked) => asked.pack(layout.unpack(hidden.clone())),
+    ) -> Tensor<B, 2> {
+        let queries = match queries {
+            Some(layout) => Packed::new(hidden.clone().unpack(), layout.clone()),
             None => hidden.clone(),
         };
         let attention = &self.attention.self_attention;
-        let rows = [(queries.clone(), asked.unwrap_or(layout)), (hidden, layout)];
-        let (context, probabilities) = attention.forward(rows, mask, look);
-        (self.finish(context, queries), probabilities)
+        let context = attention.forward(&queries, &hidden, mask);
+        self.feed_forward(context, queries.rows)
+    }
+
+    /// The output, and the attention probabilities.
+    fn inspect(&self, hidden: Packed<B>, mask: Tensor<B, 4>) -> (Packed<B>, Tensor<B, 4>) {
+        let (context, probabilities) = self.attention.self_attention.inspect(&hidden, mask);
+        let Packed { rows, layout } = hidden;
+        let rows = self.feed_forward(context, rows);
+        (Packed { rows, layout }, probabilities)
+    }
+
+    /// The layer after its self-attention: adds the projected `context` to `hidden`, the layer's
+    /// input, and runs the feed-forward network. Rows `[rows, hidden]`, all three.
+    pub(super) fn feed_forward(&self, context: Tensor<B, 2>, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
+        let hidden = self.attention.output.forward(context, hidden);
+        let inner = ops::linear_activate(&self.intermediate.dense, self.activation, hidden.clone());
+        self.output.forward(inner, hidden)
     }
 }
 
-/// Whether a layer's attention probabilities are looked at or changed.
-enum Look<B: Backend> {
-    Away,
-    At { head_mask: Option<Tensor<B, 4>> },
+/// Hidden states of some positions of a batch, as the rows of a matrix.
+#[derive(Clone)]
+pub(super) struct Packed<B: Backend> {
+    /// `[rows, width]`
+    pub(super) rows: Tensor<B, 2>,
+    pub(super) layout: Layout<B>,
 }
 
-/// How positions `[batch, seq]` are rows of a matrix: all of them, or some.
+/// Which positions of `[batch, seq]` the rows of a matrix are: all of them, or some.
 #[derive(Clone)]
-struct Layout<B: Backend> {
+pub(super) struct Layout<B: Backend> {
     batch: usize,
     seq: usize,
     packing: Option<Packing<B>>,
 }
 
+impl<B: Backend> Layout<B> {
+    fn new(input: &OscarInput<B>, packing: Option<Packing<B>>) -> Self {
+        let [batch, seq] = input.dims();
+        Self {
+            batch,
+            seq,
+            packing,
+        }
+    }
+}
+
+impl<B: OscarBackend> Packed<B> {
+    /// The rows of `hidden` `[batch, seq, width]` at the positions of `layout`.
+    fn new(hidden: Tensor<B, 3>, layout: Layout<B>) -> Self {
+        let rows = layout.pack(hidden);
+        Self { rows, layout }
+    }
+
+    /// All rows of `hidden` `[batch, seq, width]`.
+    pub(super) fn all(hidden: Tensor<B, 3>) -> Self {
+        let [batch, seq, _] = hidden.dims();
+        let packing = None;
+        Self::new(
+            hidden,
+            Layout {
+                batch,
+                seq,
+                packing,
+            },
+        )
+    }
+
+    /// `[batch, seq, width]`, with zeros where nothing was computed.
+    pub(super) fn unpack(self) -> Tensor<B, 3> {
+        self.layout.unpack(self.rows)
+    }
+}
+
 impl<B: OscarBackend> Layout<B> {
     /// `[batch, seq, width]` to `[rows, width]`.
-    fn pack(&self, x: Tensor<B, 3>) -> Tensor<B, 2> {
+    pub(super) fn pack(&self, x: Tensor<B, 3>) -> Tensor<B, 2> {
         let x = ops::flatten(x);
         match &self.packing {
             Some(packing) => ops::gather_rows(x, &packing.places, &packing.rows),
@@ -398,7 +416,7 @@ impl<B: OscarBackend> Layout<B> {
         }
     }
 
-    /// `[rows, width]` to `[batch, seq, width]`, with zeros where nothing was computed.
+    /// `[rows, width]` to `[batch, seq, width]`, with zeros where there is no row.
     fn unpack(&self, x: Tensor<B, 2>) -> Tensor<B, 3> {
         let x = match &self.packing {
             Some(packing) => ops::gather_rows(x, &packing.rows, &packing.places),
@@ -409,8 +427,8 @@ impl<B: OscarBackend> Layout<B> {
 }
 
 #[derive(Module, Debug)]
-struct Attention<B: Backend> {
-    self_attention: SelfAttention<B>,
+pub(super) struct Attention<B: Backend> {
+    pub(super) self_attention: SelfAttention<B>,
     output: ResidualOutput<B>,
 }
 
@@ -453,12 +471,12 @@ impl<B: OscarBackend> ResidualOutput<B> {
 /// Written out, because Burn's has dropout on the scores rather than on the probabilities and its
 /// fused one has neither dropout nor an additive mask that is exact on every backend.
 #[derive(Module, Debug)]
-struct SelfAttention<B: Backend> {
-    query: Linear<B>,
-    key: Linear<B>,
-    value: Linear<B>,
-    dropout: f64,
-    num_heads: usize,
+pub(super) struct SelfAttention<B: Backend> {
+    pub(super) query: Linear<B>,
+    pub(super) key: Linear<B>,
+    pub(super) value: Linear<B>,
+    pub(super) dropout: f64,
+    pub(super) num_heads: usize,
 }
 
 impl<B: Backend> SelfAttention<B> {
@@ -476,47 +494,45 @@ impl<B: Backend> SelfAttention<B> {
 }
 
 impl<B: OscarBackend> SelfAttention<B> {
-    /// What `queries` read of `rows`, and the probabilities.
-    fn forward(
-        &self,
-        [(queries, asked), (rows, layout)]: [(Tensor<B, 2>, &Layout<B>); 2],
-        mask: Tensor<B, 4>,
-        look: Look<B>,
-    ) -> (Tensor<B, 2>, Option<Tensor<B, 4>>) {
-        let query = self.heads(&self.query, queries, asked);
-        let key = self.heads(&self.key, rows.clone(), layout);
-        let value = self.heads(&self.value, rows, layout);
-        let (context, probabilities) = match look {
-            Look::Away => {
-                let read = ops::attention([query, key, value], mask, self.scale(), self.dropout);
-                (read, None)
-            }
-            Look::At { head_mask } => {
-                let scores = query.matmul(key.swap_dims(2, 3));
-                let mut probabilities = self.probabilities(scores, mask);
-                if let Some(head_mask) = head_mask {
-                    probabilities = probabilities * head_mask;
-                }
-                (probabilities.clone().matmul(value), Some(probabilities))
-            }
-        };
-        (asked.pack(ops::merge_heads(context)), probabilities)
+    /// The rows of `queries` after attention to `keys`.
+    fn forward(&self, queries: &Packed<B>, keys: &Packed<B>, mask: Tensor<B, 4>) -> Tensor<B, 2> {
+        let heads = [
+            self.project(&self.query, queries),
+            self.project(&self.key, keys),
+            self.project(&self.value, keys),
+        ];
+        queries.layout.pack(self.attend(heads, mask))
     }
 
-    /// One of the three projections, rows to `[batch, heads, seq, size]`.
-    fn heads(&self, layer: &Linear<B>, hidden: Tensor<B, 2>, layout: &Layout<B>) -> Tensor<B, 4> {
-        let projected = ops::linear_low_precision(layer, hidden);
-        ops::split_heads(layout.unpack(projected), self.num_heads)
+    /// The rows of `hidden` after attention to each other, and the attention probabilities.
+    fn inspect(&self, hidden: &Packed<B>, mask: Tensor<B, 4>) -> (Tensor<B, 2>, Tensor<B, 4>) {
+        let heads = [&self.query, &self.key, &self.value];
+        let [query, key, value] =
+            heads.map(|layer| ops::split_heads(self.project(layer, hidden), self.num_heads));
+        let scores = query.matmul(key.swap_dims(2, 3));
+        let (scale, dropout) = (self.scale(), self.dropout);
+        let probabilities = ops::attention_probabilities(scores, mask, scale, dropout);
+        let context = ops::merge_heads(probabilities.clone().matmul(value));
+        (hidden.layout.pack(context), probabilities)
+    }
+
+    /// One of the three projections, `[batch, seq, width]`.
+    pub(super) fn project(&self, layer: &Linear<B>, hidden: &Packed<B>) -> Tensor<B, 3> {
+        hidden
+            .layout
+            .unpack(ops::linear_low_precision(layer, hidden.rows.clone()))
+    }
+
+    /// Scaled dot-product attention of projected query, key and value, `[batch, seq, width]` each.
+    pub(super) fn attend(&self, heads: [Tensor<B, 3>; 3], mask: Tensor<B, 4>) -> Tensor<B, 3> {
+        let heads = heads.map(|projected| ops::split_heads(projected, self.num_heads));
+        ops::merge_heads(ops::attention(heads, mask, self.scale(), self.dropout))
     }
 
     /// Of the scores: 1 / sqrt(size of a head).
-    fn scale(&self) -> f64 {
+    pub(super) fn scale(&self) -> f64 {
         let [width, _] = self.query.weight.dims();
         1.0 / ((width / self.num_heads) as f64).sqrt()
-    }
-
-    fn probabilities(&self, scores: Tensor<B, 4>, mask: Tensor<B, 4>) -> Tensor<B, 4> {
-        ops::attention_probabilities(scores, mask, self.scale(), self.dropout)
     }
 }
 

@@ -6,7 +6,7 @@ use burn::tensor::{Int, Tensor, TensorData, activation, backend::Backend};
 use super::{Backbone, MlmHead};
 use crate::checkpoint::Checkpointed;
 use crate::config::ModelConfig;
-use crate::input::OscarInput;
+use crate::input::{MaskedTargets, OscarInput};
 use crate::ops::OscarBackend;
 
 /// Predicts masked caption tokens under a sequence-to-sequence attention mask.
@@ -22,13 +22,13 @@ struct CaptioningHead<B: Backend> {
     predictions: MlmHead<B>,
 }
 
-/// How hard a captioner is held to each token (official `BertCaptioningLoss`).
+/// The loss of masked caption tokens (official `BertCaptioningLoss`).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CaptionLoss {
     /// Probability that the target gives to all other tokens together; 0 for none.
     pub label_smoothing: f64,
-    /// Share of the tokens that is left out: those with the greatest loss, which captions that say
-    /// something else than the image does have.
+    /// Share of the tokens that is ignored: those with the greatest loss, as in captions that do not
+    /// describe the image.
     pub drop_worst: f64,
 }
 
@@ -49,12 +49,12 @@ impl<B: OscarBackend> OscarForCaptioning<B> {
         &self.bert
     }
 
-    /// As [`ready`](super::ready) makes any model, and with a copy of the output matrix that is read
+    /// As [`ready`](super::for_inference) makes any model, and with a copy of the output matrix that is read
     /// faster word by word.
-    pub fn ready(mut self) -> Self {
+    pub fn for_inference(mut self) -> Self {
         let words = self.bert.word_embeddings();
-        self.cls.predictions = self.cls.predictions.ready(words);
-        super::ready(self)
+        self.cls.predictions = self.cls.predictions.for_inference(words);
+        super::for_inference(self)
     }
 
     /// Vocabulary logits `[positions, vocab]` at `positions` `[positions]` of the flattened
@@ -67,7 +67,7 @@ impl<B: OscarBackend> OscarForCaptioning<B> {
     }
 
     /// Vocabulary logits `[rows, vocab]` of hidden states `[rows, hidden]`.
-    pub(super) fn logits(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
+    pub fn logits(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
         self.cls
             .predictions
             .forward(hidden, self.bert.word_embeddings())
@@ -80,22 +80,17 @@ impl CaptionLoss {
     ///
     /// # Shapes
     ///
-    /// - logits: `[rows, vocab]`
-    /// - labels: `[rows]`
-    /// - rows from `tokens` on are padding
+    /// - logits: `[targets, vocab]`
     pub fn forward<B: Backend>(
         &self,
         logits: Tensor<B, 2>,
-        labels: Tensor<B, 1, Int>,
-        tokens: usize,
+        targets: MaskedTargets<B>,
     ) -> Tensor<B, 1> {
-        let [rows, vocab] = logits.dims();
-        let device = logits.device();
-        let losses = self.per_token(logits, labels, vocab);
-        let kept = self.kept(&losses, tokens);
-        let count = kept.iter().filter(|kept| **kept).count();
-        let weights: Vec<f32> = kept.into_iter().map(f32::from).collect();
-        let weights = Tensor::from_data(TensorData::new(weights, [rows]), &device);
+        let losses = self.per_token(logits, targets.labels);
+        let (weights, count) = match self.drop_worst {
+            0.0 => (targets.weights, targets.count),
+            share => best(&losses, targets.count, share),
+        };
         (losses * weights).sum() / count.max(1) as f64
     }
 
@@ -103,9 +98,8 @@ impl CaptionLoss {
         &self,
         logits: Tensor<B, 2>,
         labels: Tensor<B, 1, Int>,
-        vocab: usize,
     ) -> Tensor<B, 1> {
-        let rows = labels.dims()[0];
+        let [rows, vocab] = logits.dims();
         let log_probs = activation::log_softmax(logits, 1);
         let gold = log_probs
             .clone()
@@ -115,30 +109,29 @@ impl CaptionLoss {
         if smoothing == 0.0 {
             return gold.neg();
         }
-        // The target gives `other` to each token but the right one.
+        // The target distribution gives `other` to each token but the right one.
         let other = smoothing / (vocab - 1) as f64;
         let entropy = (1.0 - smoothing) * (1.0 - smoothing).ln() + smoothing * other.ln();
         let all = log_probs.sum_dim(1).reshape([rows]);
         let cross = gold.clone().mul_scalar(1.0 - smoothing) + (all - gold).mul_scalar(other);
         cross.neg().add_scalar(entropy)
     }
+}
 
-    /// Which rows count.
-    fn kept<B: Backend>(&self, losses: &Tensor<B, 1>, tokens: usize) -> Vec<bool> {
-        let rows = losses.dims()[0];
-        let mut kept: Vec<bool> = (0..rows).map(|row| row < tokens).collect();
-        if self.drop_worst == 0.0 {
-            return kept;
-        }
-        let values: Vec<f32> = losses.clone().detach().into_data().iter::<f32>().collect();
-        let mut order: Vec<usize> = (0..tokens.min(rows)).collect();
-        order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
-        let keep = (tokens as f64 * (1.0 - self.drop_worst)) as usize;
-        for row in order.into_iter().skip(keep.max(1)) {
-            kept[row] = false;
-        }
-        kept
+/// Weights `[rows]` of the `tokens` first rows without the `share` of them with the greatest loss, and
+/// how many are left. Ranks the losses on the host.
+fn best<B: Backend>(losses: &Tensor<B, 1>, tokens: usize, share: f64) -> (Tensor<B, 1>, usize) {
+    let values: Vec<f32> = losses.clone().detach().into_data().iter::<f32>().collect();
+    let mut order: Vec<usize> = (0..tokens).collect();
+    order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
+    order.truncate(((tokens as f64 * (1.0 - share)) as usize).max(1));
+    let mut weights = vec![0.0f32; values.len()];
+    for row in &order {
+        weights[*row] = 1.0;
     }
+    let shape = [weights.len()];
+    let weights = Tensor::from_data(TensorData::new(weights, shape), &losses.device());
+    (weights, order.len())
 }
 
 impl<B: Backend> Checkpointed<B> for OscarForCaptioning<B> {

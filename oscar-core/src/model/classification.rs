@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, activation, backend::Backend};
 
-use super::{Backbone, ClassifierHead, Inspect};
+use super::{Backbone, ClassifierHead};
 use crate::checkpoint::Checkpointed;
 use crate::config::ModelConfig;
 use crate::input::OscarInput;
@@ -69,7 +69,7 @@ impl<B: OscarBackend> OscarForSequenceClassification<B> {
 
     /// Logits `[batch, labels]`.
     pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
-        self.classify(self.bert.forward(input.with_query_positions([])).pooled)
+        self.classify(self.bert.forward(input).pooled)
     }
 
     /// Logits `[batch, labels]` of pooled vectors `[batch, hidden]`.
@@ -80,11 +80,7 @@ impl<B: OscarBackend> OscarForSequenceClassification<B> {
     /// As [`forward`](Self::forward), of region features that
     /// [`project_regions`](Self::project_regions) gave.
     pub fn forward_projected(&self, input: OscarInput<B>) -> Tensor<B, 2> {
-        let pooled = self
-            .bert
-            .forward_projected(input.with_query_positions([]), &Inspect::default())
-            .pooled;
-        self.classify(pooled)
+        self.classify(self.bert.forward_projected(input).pooled)
     }
 
     /// Region features `[batch, regions, dim]` to `[batch, regions, hidden]`.
@@ -167,7 +163,7 @@ impl<B: OscarBackend> OscarForMultipleChoice<B> {
     /// Logits `[batch, labels]` of an input whose rows are `[batch * choices]`, the choices of one
     /// statement side by side.
     pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
-        self.classify(self.bert.forward(input.with_query_positions([])).pooled)
+        self.classify(self.bert.forward(input).pooled)
     }
 
     /// Logits `[batch, labels]` of pooled vectors `[batch * choices, hidden]`.
@@ -212,7 +208,7 @@ impl<B: OscarBackend> OscarForEachChoice<B> {
     /// Logits `[batch * choices, 2]`, the second one for right, of an input whose rows are
     /// `[batch * choices]`.
     pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
-        let pooled = self.bert.forward(input.with_query_positions([])).pooled;
+        let pooled = self.bert.forward(input).pooled;
         self.classifier.forward(ops::dropout(pooled, self.dropout))
     }
 

@@ -53,7 +53,7 @@ impl<B: OscarBackend> MlmHead<B> {
 
     /// For inference: with an output matrix of its own, in the type that it is multiplied in, and in
     /// memory in the order in which a product of few rows reads it.
-    pub(super) fn ready(mut self, word_embeddings: Tensor<B, 2>) -> Self {
+    pub(super) fn for_inference(mut self, word_embeddings: Tensor<B, 2>) -> Self {
         let decoder = self.decoder.map(|decoder| decoder.weight.val());
         let matrix = ops::operand(decoder.unwrap_or(word_embeddings));
         let [vocab, hidden] = matrix.dims();

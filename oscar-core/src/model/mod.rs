@@ -5,22 +5,24 @@ mod caption_steps;
 mod captioning;
 mod classification;
 mod heads;
+mod inference;
 mod init;
+mod kv_cache;
 mod pretraining;
-mod ready;
 pub mod recompute;
 
-pub use backbone::{Backbone, BackboneOutput, CaptionCache, ContextCache, Inspect};
-pub use caption_steps::{CaptionSteps, Stepping};
+pub use backbone::{Backbone, BackboneOutput, Inspection};
+pub use caption_steps::CaptionSteps;
 pub use captioning::{CaptionLoss, OscarForCaptioning};
 pub use classification::{
     ClassTargets, OscarClassifier, OscarForEachChoice, OscarForMultipleChoice,
     OscarForSequenceClassification,
 };
 pub use heads::{ClassifierHead, MlmHead};
+pub use inference::for_inference;
 pub use init::initialize;
+pub use kv_cache::{CaptionCache, ContextCache};
 pub use pretraining::{OscarForPretraining, PretrainOutput};
-pub use ready::ready;
 
 /// A tied output matrix: no parameter of its own, but a name in every official file.
 const TIED_DECODER: &[(&str, &str)] = &[(

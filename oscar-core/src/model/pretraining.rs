@@ -64,13 +64,13 @@ impl<B: OscarBackend> OscarForPretraining<B> {
     /// Both losses of a batch, with unit weights as in the official code.
     pub fn forward(&self, batch: &PretrainBatch<B>) -> PretrainOutput<B> {
         let encoded = self.bert.forward(batch.input.clone());
-        let mlm_logits = self.predict_tokens(&encoded, batch.masked_positions.clone());
+        let mlm_logits = self.predict_tokens(&encoded, batch.masked.positions.clone());
         let contrastive_logits = self.predict_relation(&encoded);
 
         let mlm_loss = ops::cross_entropy(
             mlm_logits.clone(),
-            batch.masked_labels.clone(),
-            Some(batch.masked_weights.clone()),
+            batch.masked.labels.clone(),
+            Some(batch.masked.weights.clone()),
         );
         let contrastive_loss =
             ops::cross_entropy(contrastive_logits.clone(), batch.relation.clone(), None);

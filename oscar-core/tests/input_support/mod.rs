@@ -189,12 +189,23 @@ pub fn assert_share(count: usize, total: usize, share: f64, what: &str) {
     );
 }
 
+/// Tokens of text A and of text B, special ones aside.
+pub fn lengths(pair: &EncodedPair) -> (usize, usize) {
+    let kinds = pair.sequence.token_type_ids.iter();
+    let b = kinds.clone().filter(|kind| **kind == 1).count();
+    (kinds.count() - b - 2, b.saturating_sub(1))
+}
+
 pub fn text_a(pair: &EncodedPair) -> &[u32] {
-    &pair.input_ids[1..1 + pair.len_a]
+    &pair.sequence.input_ids[1..1 + lengths(pair).0]
 }
 
 pub fn text_b(pair: &EncodedPair) -> &[u32] {
-    &pair.input_ids[pair.len_a + 2..pair.len_a + 2 + pair.len_b]
+    let (len_a, len_b) = lengths(pair);
+    match len_b {
+        0 => &[],
+        _ => &pair.sequence.input_ids[len_a + 2..][..len_b],
+    }
 }
 
 pub fn regions(count: usize) -> RegionHandle {

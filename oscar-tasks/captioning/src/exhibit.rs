@@ -7,9 +7,9 @@ use oscar_task::exhibit::{Choice, Exhibit, look};
 use oscar_task::{FinetuneError, TaskCheckpoint};
 
 use crate::data::CaptionData;
-use crate::decode::GenerationConfig;
 use crate::generate::{load, search};
 use crate::task::Captioning;
+use oscar_core::decode::GenerationConfig;
 
 /// Images of `data` with the captions that the weights of `checkpoint` give them; the best one is
 /// looked at.

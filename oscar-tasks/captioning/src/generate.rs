@@ -3,16 +3,16 @@
 use std::time::Instant;
 
 use oscar_core::input::{CaptionEncoder, EncodedSequence, OscarInput, SourceError};
-use oscar_core::model::{CaptionSteps, OscarForCaptioning, Stepping};
+use oscar_core::model::{CaptionSteps, OscarForCaptioning};
 use oscar_core::ops::OscarBackend;
 use oscar_task::{FinetuneError, Question, TaskCheckpoint, Throughput};
 
 use crate::data::CaptionData;
-use crate::decode::{
-    Automaton, Caption, ConstrainedSearch, GenerationConfig, beam_search, constrained_search,
+use crate::task::{Captioning, ConstraintSection};
+use oscar_core::decode::{
+    Automaton, ConstrainedSearch, GenerationConfig, Hypothesis, beam_search, constrained_search,
     greedy,
 };
-use crate::task::{Captioning, ConstraintSection};
 
 /// Batches whose images are sorted by length together.
 const BATCHES_SORTED: usize = 32;
@@ -91,7 +91,7 @@ impl<B: OscarBackend> Generator<'_, B> {
         input: OscarInput<B>,
     ) -> Result<Vec<Said>, SourceError> {
         let tokenizer = data.encoder().sequences().tokenizer();
-        let say = |captions: Vec<Caption>| Said {
+        let say = |captions: Vec<Hypothesis>| Said {
             ids: captions
                 .first()
                 .map(|best| best.ids.clone())
@@ -112,14 +112,14 @@ impl<B: OscarBackend> Generator<'_, B> {
         });
         let automata: Vec<Automaton> = automata.collect::<Result<_, _>>()?;
         let special = tokenizer.special();
-        let steps = CaptionSteps::new(self.model, input, special.mask, Stepping::Cached);
+        let mut steps = CaptionSteps::new(self.model, input, special.mask);
         let config = ConstrainedSearch {
             max_length: self.generation.max_length,
             num_beams: self.generation.num_beams,
             min_satisfied: self.constraints.min_satisfied,
             first_of_batch: self.constraints.official,
         };
-        let found = constrained_search(steps, &automata, &config, special);
+        let found = constrained_search(&mut steps, &automata, &config, special);
         let found = found.into_iter().zip(&automata);
         Ok(found
             .map(|((caption, satisfied), automaton)| Said {
@@ -135,15 +135,15 @@ pub(crate) fn search<B: OscarBackend>(
     input: OscarInput<B>,
     generation: &GenerationConfig,
     encoder: &CaptionEncoder,
-) -> Vec<Vec<Caption>> {
+) -> Vec<Vec<Hypothesis>> {
     let special = encoder.sequences().tokenizer().special();
-    let steps = CaptionSteps::new(model, input, special.mask, Stepping::Cached);
+    let mut steps = CaptionSteps::new(model, input, special.mask);
     match generation.num_beams {
-        1 => greedy(steps, generation, special)
+        1 => greedy(&mut steps, generation, special)
             .into_iter()
             .map(|caption| vec![caption])
             .collect(),
-        _ => beam_search(steps, generation, special, false),
+        _ => beam_search(&mut steps, generation, special),
     }
 }
 
@@ -153,7 +153,7 @@ pub(crate) fn load<B: OscarBackend>(
     device: &B::Device,
 ) -> Result<OscarForCaptioning<B>, FinetuneError> {
     let model = checkpoint.load(OscarForCaptioning::new(&checkpoint.model, device))?;
-    Ok(model.ready())
+    Ok(model.for_inference())
 }
 
 /// The best captions of one image.

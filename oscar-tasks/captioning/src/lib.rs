@@ -13,7 +13,6 @@
 mod batch;
 pub mod constraints;
 mod data;
-pub mod decode;
 mod error;
 mod exhibit;
 mod files;

@@ -10,14 +10,14 @@ use burn_train::{InferenceStep, TrainOutput, TrainStep};
 use oscar_core::checkpoint::Checkpointed;
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{CaptionBatch, Tokenizer};
-use oscar_core::model::{CaptionLoss, CaptionSteps, OscarForCaptioning, Stepping, recompute};
+use oscar_core::model::{CaptionLoss, CaptionSteps, OscarForCaptioning, recompute};
 use oscar_core::ops::{OscarBackend, TrainBackend};
 use oscar_train::{LOSS, StepOutput, Weighted};
 
 use crate::batch::{Batch, ImageBatch};
-use crate::decode::{Caption, GenerationConfig, beam_search, greedy};
 use crate::scores::References;
 use crate::scst::{self, Reward, ScstSection};
+use oscar_core::decode::{GenerationConfig, Hypothesis, beam_search, greedy};
 
 /// Mean CIDEr of generated captions.
 pub(crate) const CIDER: &str = "CIDEr";
@@ -77,20 +77,21 @@ impl<B: OscarBackend> CaptionModel<B> {
     }
 
     fn loss(&self, batch: CaptionBatch<B>, loss: CaptionLoss) -> (Tensor<B, 1>, usize) {
-        let logits = self.model.forward(batch.input, batch.masked_positions);
-        let tokens = batch.num_masked;
-        (loss.forward(logits, batch.masked_labels, tokens), tokens)
+        let masked = batch.masked;
+        let logits = self.model.forward(batch.input, masked.positions.clone());
+        let tokens = masked.count;
+        (loss.forward(logits, masked), tokens)
     }
 
     /// Captions of images, as validations generate them.
-    fn describe(&self, images: &ImageBatch<B>) -> Vec<Caption> {
+    fn describe(&self, images: &ImageBatch<B>) -> Vec<Hypothesis> {
         let settings = &self.settings;
         let special = settings.tokenizer.special();
         let context = images.context.clone();
-        let steps = CaptionSteps::new(&self.model, context, special.mask, Stepping::Cached);
+        let mut steps = CaptionSteps::new(&self.model, context, special.mask);
         match settings.generation.num_beams {
-            1 => greedy(steps, &settings.generation, special),
-            _ => beam_search(steps, &settings.generation, special, false)
+            1 => greedy(&mut steps, &settings.generation, special),
+            _ => beam_search(&mut steps, &settings.generation, special)
                 .into_iter()
                 .map(|found| found.into_iter().next().unwrap_or_default())
                 .collect(),

@@ -12,13 +12,15 @@ use std::thread;
 
 use burn::tensor::{Tensor, TensorData};
 use oscar_core::config::{ConfigError, require};
-use oscar_core::input::{AttentionMask, OscarInput, SpecialIds};
-use oscar_core::model::{CaptionSteps, OscarForCaptioning, Stepping};
+use oscar_core::input::SpecialIds;
+use oscar_core::model::{CaptionSteps, OscarForCaptioning};
 use oscar_core::ops::TrainBackend;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::ImageBatch;
-use crate::decode::{Draws, GenerationConfig, SampleConfig, greedy, sample};
+use oscar_core::decode::{
+    Decoder, Draws, GenerationConfig, Hypothesis, SampleConfig, greedy, sample,
+};
 
 pub use crate::scores::Reward;
 
@@ -95,29 +97,24 @@ pub fn step<B: TrainBackend>(
     decode: impl Fn(&[u32]) -> String + Sync,
 ) -> ScstStep<B> {
     let samples = section.samples;
-    let texts = |captions: Vec<crate::decode::Caption>, each: usize| -> Vec<(usize, String)> {
+    let texts = |captions: Vec<Hypothesis>, each: usize| -> Vec<(usize, String)> {
         let captions = captions.iter().enumerate();
-        let text = |(at, caption): (usize, &crate::decode::Caption)| {
-            (batch.images[at / each], decode(&caption.ids))
-        };
+        let text =
+            |(at, caption): (usize, &Hypothesis)| (batch.images[at / each], decode(&caption.ids));
         captions.map(text).collect()
     };
     let best = match section.baseline {
         Baseline::Sample => None,
         Baseline::Greedy => {
-            let context = without_gradients(&batch.context);
-            let steps = CaptionSteps::new(inner, context, special.mask, Stepping::Cached);
-            Some(greedy(
-                steps,
-                &GenerationConfig::greedy(max_length),
-                special,
-            ))
+            let context = batch.context.clone().inner();
+            let mut steps = CaptionSteps::new(inner, context, special.mask);
+            let config = GenerationConfig::greedy(max_length);
+            Some(greedy(&mut steps, &config, special))
         }
     };
     let (sampled, best) = thread::scope(|scope| {
         let best = scope.spawn(|| best.map(|captions| reward.cider_d(&texts(captions, 1))));
-        let mut steps =
-            CaptionSteps::new(model, batch.context.clone(), special.mask, Stepping::Cached);
+        let mut steps = CaptionSteps::new(model, batch.context.clone(), special.mask);
         let rows = 0..batch.images.len() * samples;
         steps.select(
             None,
@@ -137,11 +134,11 @@ pub fn step<B: TrainBackend>(
             max_length,
             ..SampleConfig::default()
         };
-        let sampled = sample(steps, &config, special, &draws);
+        let sampled = sample(&mut steps, &config, special, &draws);
         let best = best.join().unwrap_or_else(|panic| resume_unwind(panic));
         (sampled, best)
     });
-    let rewards = reward.cider_d(&texts(sampled.captions, samples));
+    let rewards = reward.cider_d(&texts(sampled.texts, samples));
     let baseline = match best {
         Some(best) => greedy_baseline(&best, samples),
         None => sample_baseline(&rewards, samples),
@@ -186,20 +183,4 @@ pub fn loss<B: burn::tensor::backend::Backend>(
     let advantages = TensorData::new(advantages, shape);
     let advantages = Tensor::<B, 1>::from_data(advantages, &log_probs.device());
     (log_probs * advantages).mean().neg()
-}
-
-fn without_gradients<B: TrainBackend>(input: &OscarInput<B>) -> OscarInput<B::InnerBackend> {
-    let input = input.clone();
-    OscarInput {
-        input_ids: input.input_ids.inner(),
-        token_type_ids: input.token_type_ids.inner(),
-        position_ids: input.position_ids.map(Tensor::inner),
-        attention_mask: match input.attention_mask {
-            AttentionMask::Padding(mask) => AttentionMask::Padding(mask.inner()),
-            AttentionMask::Full(mask) => AttentionMask::Full(mask.inner()),
-        },
-        region_features: input.region_features.map(Tensor::inner),
-        packing: input.packing.map(|packing| packing.inner()),
-        query_positions: input.query_positions.map(|packing| packing.inner()),
-    }
 }

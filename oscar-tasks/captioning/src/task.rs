@@ -16,12 +16,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::CaptionSource;
 use crate::data::CaptionData;
-use crate::decode::GenerationConfig;
 use crate::exhibit;
 use crate::generate::{self, Generator};
 use crate::judge;
 use crate::model::{CIDER, CaptionModel, EXACT, REWARD, Settings};
 use crate::scst::{Reward, ScstSection};
+use oscar_core::decode::GenerationConfig;
 
 /// `[task]` of a captioning recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -163,7 +163,8 @@ impl AnyTask for Captioning {
     type Data = CaptionData;
 
     fn validate(&self, config: &FinetuneConfig<Self>) -> Result<(), ConfigError> {
-        self.generation.validate()?;
+        let generation = self.generation.validate();
+        generation.map_err(|error| error.in_section("task.generation"))?;
         let share = |key, value: f64| {
             let allowed = "must be at least 0 and below 1";
             require((0.0..1.0).contains(&value), key, value, allowed)

@@ -3,10 +3,10 @@
 mod common;
 
 use common::{Place, contexts, encoder, model, open, refusal, sequences, special, task, tokenizer};
-use oscar_captioning::decode::{GenerationConfig, greedy};
 use oscar_captioning::{Captioning, ConstraintSection, Split};
+use oscar_core::decode::{GenerationConfig, greedy};
 use oscar_core::input::ExampleSeed;
-use oscar_core::model::{CaptionSteps, Stepping};
+use oscar_core::model::CaptionSteps;
 use oscar_task::{AnyTask, Role};
 
 /// A row of an official feature table: one region of 2054 zeros.
@@ -117,13 +117,8 @@ fn images_without_regions_are_described() {
     assert!(data.regions(0).unwrap().is_empty());
     let model = model(4);
     for images in [&[0][..], &[0, 2]] {
-        let steps = CaptionSteps::new(
-            &model,
-            contexts(&data, images),
-            special().mask,
-            Stepping::Cached,
-        );
-        let captions = greedy(steps, &GenerationConfig::greedy(10), special());
+        let mut steps = CaptionSteps::new(&model, contexts(&data, images), special().mask);
+        let captions = greedy(&mut steps, &GenerationConfig::greedy(10), special());
         assert_eq!(captions.len(), images.len());
         assert!(captions.iter().all(|caption| caption.score.is_finite()));
     }

@@ -222,10 +222,13 @@ impl PretrainConfig {
     /// The first key whose value is out of range.
     pub fn validate(&self) -> Result<(), PretrainError> {
         self.model.validate().map_err(PretrainError::Model)?;
-        self.encoder.validate()?;
-        self.padding.validate()?;
+        let within =
+            |section| move |error: ConfigError| PretrainError::Value(error.in_section(section));
+        self.encoder.validate().map_err(within("encoder"))?;
+        self.padding.validate().map_err(within("padding"))?;
         if let Some(extra) = &self.data.extra {
-            self.encoder_for(extra.contrast).validate()?;
+            let encoder = self.encoder_for(extra.contrast);
+            encoder.validate().map_err(within("data.extra"))?;
         }
         self.train.validate().map_err(PretrainError::Value)?;
         self.optimizer

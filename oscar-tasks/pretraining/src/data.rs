@@ -74,7 +74,7 @@ impl<B: Backend> BatchSource<B> for PretrainSource {
     fn name(&self, pick: ExampleRef) -> String {
         let image = self.corpus.get(pick.index as usize).map(|row| row.image);
         match (self.encode(pick), image) {
-            (Ok(pair), Ok(image)) => format!("{}, image {image}", pair.origin),
+            (Ok(pair), Ok(image)) => format!("{}, image {image}", pair.sequence.origin),
             _ => format!("row {}", pick.index + 1),
         }
     }
@@ -84,7 +84,8 @@ impl<B: Backend> BatchSource<B> for PretrainSource {
         picks: &[ExampleRef],
         device: &B::Device,
     ) -> Result<PretrainBatch<B>, Box<dyn std::error::Error + Send + Sync>> {
-        let rows: Result<Vec<_>, _> = picks.iter().map(|pick| self.encode(*pick)).collect();
-        Ok(self.batcher.try_batch(rows?, device)?)
+        let rows = picks.iter().map(|pick| self.encode(*pick));
+        let rows: Vec<EncodedPair> = rows.collect::<Result<_, _>>()?;
+        Ok(self.batcher.batch(&rows, device)?)
     }
 }

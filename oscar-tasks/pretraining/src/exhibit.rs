@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use oscar_core::input::{EncodedPair, EncodedSequence, ExampleSeed, InputError, ProbeTargets};
+use oscar_core::input::{ExampleSeed, InputError, ProbeTargets};
 use oscar_core::ops::OscarBackend;
 use oscar_task::exhibit::{Choice, Exhibit, Token, look, probabilities};
 
@@ -61,14 +61,13 @@ impl<B: OscarBackend> Viewer<'_, B> {
         let example = corpus.get(row).map_err(of_row)?;
         let mut rng = self.seed.rng(row);
         let pair = encoder.encode_probe(&example, &self.targets, &mut rng, None)?;
-        let batch = batcher.try_batch::<B>(vec![pair.clone()], self.device)?;
-        let sequence = [sequence(&pair)];
-        let seen = (&sequence[..], &**encoder.tokenizer());
+        let batch = batcher.batch::<B>(std::slice::from_ref(&pair), self.device)?;
+        let seen = (std::slice::from_ref(&pair.sequence), &**encoder.tokenizer());
         let model = self.task.model();
         let looked = look(model.backbone(), batch.input, seen, attention);
         let (encoded, mut sights) = looked.map_err(of_row)?;
 
-        let guesses = probabilities(model.predict_tokens(&encoded, batch.masked_positions));
+        let guesses = probabilities(model.predict_tokens(&encoded, batch.masked.positions));
         // Masked words stand in order; what follows the last is padding.
         for (token, probabilities) in pair.masked.iter().zip(&guesses) {
             let name = |id| {
@@ -90,7 +89,7 @@ impl<B: OscarBackend> Viewer<'_, B> {
             _ => &["matched", "polluted tags", "polluted caption"],
         };
         Ok(Exhibit {
-            origin: pair.origin,
+            origin: pair.sequence.origin,
             sights,
             truth: vec!["matched".into()],
             answers: self.best(&relation, |class| names[class.min(2)].to_string()),
@@ -104,14 +103,5 @@ impl<B: OscarBackend> Viewer<'_, B> {
         order.truncate(self.top);
         let named = order.into_iter().map(|at| (name(at), probabilities[at]));
         named.collect()
-    }
-}
-
-fn sequence(pair: &EncodedPair) -> EncodedSequence {
-    EncodedSequence {
-        origin: pair.origin.clone(),
-        input_ids: pair.input_ids.clone(),
-        token_type_ids: pair.token_type_ids.clone(),
-        regions: vec![(pair.regions.clone(), pair.num_regions)],
     }
 }

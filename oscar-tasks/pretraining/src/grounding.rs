@@ -250,10 +250,10 @@ impl GroundingProbe {
         device: &B::Device,
     ) -> Result<(), InputError> {
         let words: Vec<usize> = rows.iter().map(|row| row.masked.len()).collect();
-        let batch = self.batcher.try_batch::<B>(rows, device)?;
+        let batch = self.batcher.batch::<B>(&rows, device)?;
         let encoded = model.backbone().forward(batch.input);
-        let logits = model.predict_tokens(&encoded, batch.masked_positions);
-        let right: Vec<f64> = hits(logits, batch.masked_labels)
+        let logits = model.predict_tokens(&encoded, batch.masked.positions);
+        let right: Vec<f64> = hits(logits, batch.masked.labels)
             .into_data()
             .iter::<f64>()
             .collect();

@@ -130,9 +130,8 @@ impl Prober {
         for start in (0..self.corpus.len()).step_by(BATCH) {
             let rows = start..(start + BATCH).min(self.corpus.len());
             let rows = rows.map(|row| self.encoder.encode(&*self.corpus, row, seed));
-            let batch = self
-                .batcher
-                .try_batch::<B>(rows.collect::<Result<_, _>>()?, device)?;
+            let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
+            let batch = self.batcher.batch::<B>(&rows, device)?;
             let relation = batch.relation.clone();
             let right = hits(model.forward(&batch).contrastive_logits, relation).into_data();
             right.iter::<f64>().for_each(|right| tally.add(right, 1));

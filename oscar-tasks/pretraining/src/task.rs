@@ -6,7 +6,7 @@ use burn::tensor::{Int, Tensor};
 use burn_train::{InferenceStep, TrainOutput, TrainStep};
 use oscar_core::checkpoint::Checkpointed;
 use oscar_core::config::ModelConfig;
-use oscar_core::input::PretrainBatch;
+use oscar_core::input::{MaskedTargets, PretrainBatch};
 use oscar_core::model::{OscarForPretraining, PretrainOutput, recompute};
 use oscar_core::ops::{OscarBackend, TrainBackend};
 use oscar_train::{LOSS, StepOutput, Weighted};
@@ -76,8 +76,7 @@ impl<B: OscarBackend> InferenceStep for PretrainingTask<B> {
 
 /// What predictions are compared with.
 struct Targets<B: Backend> {
-    labels: Tensor<B, 1, Int>,
-    weights: Tensor<B, 1>,
+    masked: MaskedTargets<B>,
     relation: Tensor<B, 1, Int>,
     examples: usize,
     tokens: usize,
@@ -86,8 +85,7 @@ struct Targets<B: Backend> {
 impl<B: Backend> Targets<B> {
     fn of(batch: &PretrainBatch<B>) -> Self {
         Self {
-            labels: batch.masked_labels.clone(),
-            weights: batch.masked_weights.clone(),
+            masked: batch.masked.clone(),
             relation: batch.relation.clone(),
             examples: batch.num_examples,
             tokens: batch.num_tokens,
@@ -97,8 +95,7 @@ impl<B: Backend> Targets<B> {
 
 fn detach_batch<B: AutodiffBackend>(batch: &PretrainBatch<B>) -> Targets<B::InnerBackend> {
     Targets {
-        labels: batch.masked_labels.clone().inner(),
-        weights: batch.masked_weights.clone().inner(),
+        masked: batch.masked.clone().inner(),
         relation: batch.relation.clone().inner(),
         examples: batch.num_examples,
         tokens: batch.num_tokens,
@@ -118,9 +115,10 @@ fn detach<B: AutodiffBackend>(output: &PretrainOutput<B>) -> PretrainOutput<B::I
 fn statistics<B: Backend>(output: PretrainOutput<B>, targets: &Targets<B>) -> StepOutput<B> {
     let device = output.loss.device();
     let examples = Tensor::<B, 1>::full([1], targets.examples as f32, &device);
-    let masked = targets.weights.clone().sum();
-    let right_tokens =
-        (hits(output.mlm_logits, targets.labels.clone()) * targets.weights.clone()).sum();
+    let masked = targets.masked.weights.clone().sum();
+    let right_tokens = (hits(output.mlm_logits, targets.masked.labels.clone())
+        * targets.masked.weights.clone())
+    .sum();
     let right_relations = hits(output.contrastive_logits, targets.relation.clone()).sum();
     StepOutput::new(
         vec![

@@ -143,6 +143,6 @@ impl<T: AnyTask> TaskCheckpoint<T> {
         let weights = self.path.join(MODEL_FILE);
         let (model, _) = checkpoint::load(model, weights, &RandomInit::Refuse)
             .map_err(|error| FinetuneError::Train(error.into()))?;
-        Ok(oscar_core::model::ready(model))
+        Ok(oscar_core::model::for_inference(model))
     }
 }

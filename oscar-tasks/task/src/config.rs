@@ -61,8 +61,10 @@ impl<T: AnyTask> FinetuneConfig<T> {
     /// The first key whose value is out of range.
     pub fn validate(&self) -> Result<(), FinetuneError> {
         self.model.validate().map_err(FinetuneError::Model)?;
-        self.encoder.validate()?;
-        self.padding.validate()?;
+        let within =
+            |section| move |error: ConfigError| FinetuneError::Value(error.in_section(section));
+        self.encoder.validate().map_err(within("encoder"))?;
+        self.padding.validate().map_err(within("padding"))?;
         self.train.validate().map_err(FinetuneError::Value)?;
         self.optimizer
             .validate(match self.epochs {

@@ -1,12 +1,9 @@
 //! Single examples as a model sees them: what a report shows of a run.
 
 use burn::tensor::{Tensor, TensorData, activation};
-use oscar_core::input::{EncodedSequence, OscarInput, SourceError, Tokenizer};
-use oscar_core::model::{Backbone, BackboneOutput, Inspect};
+use oscar_core::input::{BOX_VALUES, EncodedSequence, OscarInput, SourceError, Tokenizer};
+use oscar_core::model::{Backbone, BackboneOutput};
 use oscar_core::ops::OscarBackend;
-
-/// Values at the end of a region: x1/W, y1/H, x2/W, y2/H, w/W, h/H.
-const GEOMETRY: usize = 6;
 
 /// Which examples of a split are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,19 +125,24 @@ pub fn look<B: OscarBackend>(
     attention: bool,
 ) -> Result<(BackboneOutput<B>, Vec<Sight>), SourceError> {
     let [_, text] = input.input_ids.dims();
-    let inspect = Inspect {
-        attentions: attention,
-        ..Inspect::default()
+    let (output, attentions) = match attention {
+        true => {
+            let (output, inspection) = backbone.inspect(input);
+            (output, inspection.attentions)
+        }
+        // Every position is shown, whichever the batch needs.
+        false => {
+            let query_positions = None;
+            let input = OscarInput {
+                query_positions,
+                ..input
+            };
+            (backbone.forward(input), Vec::new())
+        }
     };
-    // Every position is shown, whatever the batch asks for.
-    let input = OscarInput {
-        query_positions: None,
-        ..input
-    };
-    let output = backbone.forward_with(input, &inspect);
     let [_, seq, hidden] = output.sequence.dims();
     let states = floats(output.sequence.clone().into_data());
-    let layers = output.attentions.iter();
+    let layers = attentions.iter();
     let layers: Vec<Vec<f32>> = layers
         .map(|heads| floats(heads.clone().mean_dim(1).into_data()))
         .collect();
@@ -207,10 +209,12 @@ fn regions(row: &EncodedSequence) -> Result<Vec<Region>, SourceError> {
         let mut values = vec![0.0; count * dim];
         handle.copy_into(&mut values)?;
         let image = handle.image_key();
-        regions.extend(values.chunks_exact(dim.max(1)).map(|values| Region {
-            image: image.clone(),
-            relative:
-                (dim > GEOMETRY).then(|| std::array::from_fn(|side| values[dim - GEOMETRY + side])),
+        regions.extend(values.chunks_exact(dim.max(1)).map(|values| {
+            Region {
+                image: image.clone(),
+                relative: (dim > BOX_VALUES)
+                    .then(|| std::array::from_fn(|side| values[dim - BOX_VALUES + side])),
+            }
         }));
     }
     Ok(regions)

@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 use burn::module::Module;
-use oscar_captioning::decode::{GenerationConfig, beam_search};
+use oscar_core::decode::{GenerationConfig, beam_search};
 use oscar_core::input::{
     CaptionEncoder, CaptionMasking, EncodedSequence, SequenceConfig, SequenceEncoder, Tokenizer,
 };
-use oscar_core::model::{CaptionSteps, OscarForCaptioning, Stepping};
+use oscar_core::model::{CaptionSteps, OscarForCaptioning};
 use oscar_core::ops::OscarBackend;
 
 use super::device::sync;
@@ -54,7 +54,7 @@ pub fn run<B: OscarBackend>(plan: &Plan, device: &B::Device) -> Result<Run> {
     let mut contexts = contexts.map_err(|error| anyhow!("cannot make images: {error}"))?;
     contexts[plan.warmup * plan.batch_size..].sort_by_key(EncodedSequence::len);
 
-    let model = OscarForCaptioning::<B>::new(config, device).ready();
+    let model = OscarForCaptioning::<B>::new(config, device).for_inference();
     let count = Flops::new(config);
     let mut steps = Vec::with_capacity(plan.steps);
     for (number, batch) in contexts.chunks(plan.batch_size).enumerate() {
@@ -62,8 +62,8 @@ pub fn run<B: OscarBackend>(plan: &Plan, device: &B::Device) -> Result<Run> {
         let start = Instant::now();
         let input = encoder.batch_contexts::<B>(batch, generation.max_length, device)?;
         let padded = positions(&input);
-        let stepping = CaptionSteps::new(&model, input, special.mask, Stepping::Cached);
-        let captions = beam_search(stepping, &generation, special, false);
+        let mut decoder = CaptionSteps::new(&model, input, special.mask);
+        let captions = beam_search(&mut decoder, &generation, special);
         let seconds = start.elapsed().as_secs_f64();
         if number < plan.warmup {
             continue;

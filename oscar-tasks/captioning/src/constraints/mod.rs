@@ -16,7 +16,7 @@ use std::path::Path;
 
 use oscar_core::input::{SourceError, Tokenizer};
 
-use crate::decode::Automaton;
+use oscar_core::decode::Automaton;
 
 pub use boxes::{ConstraintBoxes, DetectedBox};
 pub use hierarchy::Hierarchy;

@@ -8,7 +8,7 @@ use burn_tch::LibTorch;
 use super::DEVICE;
 use crate::config::ModelConfig;
 use crate::input::{AttentionMask, OscarInput};
-use crate::model::{OscarForCaptioning, ready};
+use crate::model::{OscarForCaptioning, for_inference};
 use crate::ops::{Kernels, OscarBackend, Precision, ResidualNorm};
 
 type B = Autodiff<LibTorch>;
@@ -132,7 +132,7 @@ fn a_model_made_ready_computes_the_same() {
     Precision::Bf16.scope(|| {
         let expected = logits(&model);
         assert_ne!(wide, expected);
-        assert_eq!(logits(&ready(model.clone())), expected);
-        assert_eq!(logits(&model.ready()), expected);
+        assert_eq!(logits(&for_inference(model.clone())), expected);
+        assert_eq!(logits(&model.for_inference()), expected);
     });
 }

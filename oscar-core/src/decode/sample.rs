@@ -1,40 +1,37 @@
-//! Words drawn at random, by their probability.
+//! Words sampled by their probability.
 //!
-//! What is drawn depends on a seed, the caption and the word's number alone, not on the batch. The
-//! log-probabilities are tensors, so that with a backend that computes gradients they have some.
+//! A sample depends on a seed, the text's number and the word's position alone, not on the batch.
+//! The log-probabilities are tensors: with a backend that computes gradients, they have gradients.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData, activation};
-use oscar_core::input::{ExampleSeed, SpecialIds};
-use oscar_core::model::CaptionSteps;
-use oscar_core::ops::OscarBackend;
 use rand::Rng;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
-use super::{Caption, ends, filter::top_k_top_p, greedy::words, penalise};
+use super::{Boundaries, Decoder, Hypothesis, filter::top_k_top_p, greedy::words, penalise};
+use crate::input::ExampleSeed;
+use crate::ops::OscarBackend;
 
-/// Added to the logits of words that may not be drawn.
+/// Added to the logits of words that are filtered out.
 const NEVER: f32 = -1e9;
 
-/// How words are drawn.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// How words are sampled.
+#[derive(Clone, Debug, PartialEq)]
 pub struct SampleConfig {
-    /// Most tokens, `[CLS]` and `[SEP]` included.
+    /// Most tokens, the first and the end included.
     pub max_length: usize,
-    /// What logits are divided by: below 1 good words become more likely, above 1 bad ones.
+    /// Divides the logits: below 1 likely words become more likely, above 1 less.
     pub temperature: f64,
-    /// Only so many of the best words are drawn from; 0 for all.
+    /// Samples from this number of the best words; 0 for all.
     pub top_k: usize,
-    /// Only the best words that together have this probability are drawn from.
+    /// Samples from the best words that together have this probability.
     pub top_p: f64,
-    /// Divides what speaks for a word that the caption has already.
+    /// Divides positive logits of words that the text has already, and multiplies negative ones.
     pub repetition_penalty: f64,
 }
 
 impl Default for SampleConfig {
-    /// From all words, as the model says.
+    /// From all words, by the model's probabilities.
     fn default() -> Self {
         Self {
             max_length: 20,
@@ -52,52 +49,51 @@ impl SampleConfig {
     }
 }
 
-/// Random numbers of captions: a function of the seed, the caption and the word.
+/// Random numbers of texts: a function of the seed, the text and the word's position.
 #[derive(Clone, Debug)]
 pub struct Draws {
-    /// Seed and epoch, and the number of the caption, for each row.
+    /// Seed and epoch, and the number of the text, for each row.
     pub rows: Vec<(ExampleSeed, usize)>,
 }
 
 impl Draws {
-    /// From 0 to 1, for the word at `place` of row `row`.
-    fn uniform(&self, row: usize, place: usize) -> f64 {
-        let (seed, caption) = self.rows[row];
+    /// From 0 to 1, for the word at `position` of row `row`.
+    fn uniform(&self, row: usize, position: usize) -> f64 {
+        let (seed, number) = self.rows[row];
         let seed = ExampleSeed {
-            seed: seed.seed ^ (place as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            seed: seed.seed ^ (position as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             ..seed
         };
-        seed.rng(caption).random()
+        seed.rng(number).random()
     }
 }
 
-/// Captions that were drawn.
+/// Sampled texts.
 #[derive(Debug)]
 pub struct Sampled<B: Backend> {
-    /// One per row of the steps.
-    pub captions: Vec<Caption>,
-    /// Mean log-probability of each caption's words, its end included, `[rows]`.
+    /// One per row of the decoder.
+    pub texts: Vec<Hypothesis>,
+    /// Mean log-probability of each text's words, its end included, `[rows]`.
     pub mean_log_probs: Tensor<B, 1>,
 }
 
-/// Draws a caption for each row of `steps`.
+/// Samples a text for each row of `decoder`.
 pub fn sample<B: OscarBackend>(
-    mut steps: CaptionSteps<'_, B>,
+    decoder: &mut (impl Decoder<B> + ?Sized),
     config: &SampleConfig,
-    special: SpecialIds,
+    boundaries: impl Into<Boundaries>,
     draws: &Draws,
 ) -> Sampled<B> {
-    let (start, end) = ends(special);
-    let rows = steps.rows();
-    let device = steps.device().clone();
-    let mut captions: Vec<Vec<u32>> = vec![vec![start]; rows];
+    let Boundaries { start, end, pad } = boundaries.into();
+    let (rows, device) = (decoder.rows(), decoder.device());
+    let mut texts: Vec<Vec<u32>> = vec![vec![start]; rows];
     let mut tokens = vec![start; rows];
     let mut done = vec![false; rows];
     let mut counts = vec![0usize; rows];
     let mut sum = Tensor::<B, 1>::zeros([rows], &device);
     for length in 2..=config.max_length {
-        let so_far: Vec<&[u32]> = captions.iter().map(|caption| &caption[..]).collect();
-        let logits = penalise(steps.next(&tokens), &so_far, config.repetition_penalty);
+        let so_far: Vec<&[u32]> = texts.iter().map(|text| &text[..]).collect();
+        let logits = penalise(decoder.next(&tokens), &so_far, config.repetition_penalty);
         let logits = match config.temperature {
             1.0 => logits,
             temperature => logits / temperature,
@@ -109,13 +105,13 @@ pub fn sample<B: OscarBackend>(
         sum = sum + log_probs * unfinished;
         for (row, word) in drawn.into_iter().enumerate() {
             let word = match (done[row], length == config.max_length) {
-                (true, _) => special.pad,
+                (true, _) => pad,
                 (false, true) => end,
                 (false, false) => word,
             };
             counts[row] += usize::from(!done[row]);
             done[row] |= word == end;
-            captions[row].push(word);
+            texts[row].push(word);
             tokens[row] = word;
         }
         if done.iter().all(|done| *done) {
@@ -125,17 +121,17 @@ pub fn sample<B: OscarBackend>(
     let counts: Vec<f32> = counts.into_iter().map(|count| count as f32).collect();
     let mean_log_probs = sum / Tensor::from_data(TensorData::new(counts, [rows]), &device);
     let scores: Vec<f32> = host(mean_log_probs.clone());
-    let captions = captions.iter().zip(scores).map(|(ids, score)| Caption {
+    let texts = texts.iter().zip(scores).map(|(ids, score)| Hypothesis {
         ids: words(ids, end),
         score: f64::from(score),
     });
     Sampled {
-        captions: captions.collect(),
+        texts: texts.collect(),
         mean_log_probs,
     }
 }
 
-/// A word of each row, and the logits of the words that might have been drawn.
+/// A word of each row, and the logits with those of filtered words lowered.
 fn draw<B: Backend>(
     logits: Tensor<B, 2>,
     config: &SampleConfig,
@@ -156,13 +152,13 @@ fn draw<B: Backend>(
     if !config.filters() {
         return (logits, drawn);
     }
-    let shut = values.iter().map(|logit| match logit.is_finite() {
+    let closed = values.iter().map(|logit| match logit.is_finite() {
         true => 0.0,
         false => NEVER,
     });
-    let shut = TensorData::new(shut.collect::<Vec<f32>>(), [rows, vocab]);
+    let closed = TensorData::new(closed.collect::<Vec<f32>>(), [rows, vocab]);
     let device = logits.device();
-    (logits + Tensor::from_data(shut, &device), drawn)
+    (logits + Tensor::from_data(closed, &device), drawn)
 }
 
 /// The word at which the probabilities, added up, reach `uniform`.

@@ -1,39 +1,126 @@
 //! Decoding: the cache changes nothing, nor does the batch.
 
-mod common;
+use std::sync::Arc;
 
-use burn_flex::Flex;
-use common::{Place, contexts, model, open, special};
-use oscar_captioning::CaptionData;
-use oscar_captioning::decode::{
-    Automaton, Caption, ConstrainedSearch, Draws, GenerationConfig, SampleConfig, beam_search,
-    constrained_search, greedy, sample,
+use burn_flex::{Flex, FlexDevice};
+use oscar_core::config::ModelConfig;
+use oscar_core::decode::{
+    Automaton, ConstrainedSearch, Decoder, Draws, GenerationConfig, Hypothesis, SampleConfig,
+    beam_search, constrained_search, greedy, sample,
 };
-use oscar_core::input::{ExampleSeed, SpecialIds};
-use oscar_core::model::{CaptionSteps, OscarForCaptioning, Stepping};
-use oscar_task::Role;
+use oscar_core::input::{
+    BOX_VALUES, CaptionEncoder, EncodedSequence, ExampleSeed, OscarInput, PaddingConfig,
+    RegionHandle, RegionSource, SequenceConfig, SequenceEncoder, SourceError, SpecialIds,
+    Tokenizer,
+};
+use oscar_core::model::{CaptionSteps, OscarForCaptioning, initialize};
+use oscar_tests::UncachedSteps;
 
 const IMAGES: usize = 8;
 
-/// Images of 0 to 7 regions and as many tags; the first has nothing at all.
-fn data(place: &Place) -> CaptionData {
-    open(&place.split(&place.rows(IMAGES)), Role::Evaluate).unwrap()
+/// Appearance values per region.
+const APPEARANCE: usize = 4;
+
+const WORDS: &[&str] = &[
+    "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "blue", "green", "dog", "cat",
+    "bird", "on", "grass", "sits", "tree", "sky", "two", "dogs", "##s",
+];
+
+/// Images of 0 to 7 regions; the first has nothing at all.
+struct Regions;
+
+impl RegionSource for Regions {
+    fn region_dim(&self) -> usize {
+        APPEARANCE + BOX_VALUES
+    }
+
+    fn num_regions(&self, row: usize) -> Result<usize, SourceError> {
+        Ok(row)
+    }
+
+    fn copy_regions(&self, row: usize, out: &mut [f32]) -> Result<(), SourceError> {
+        for (region, values) in out.chunks_mut(self.region_dim()).enumerate() {
+            for (at, value) in values[..APPEARANCE].iter_mut().enumerate() {
+                *value = (((region * APPEARANCE + at) * 7 + row * 13) % 11) as f32 / 3.0 - 1.4;
+            }
+            values[APPEARANCE..].copy_from_slice(&[0.0, 0.0, 0.5, 0.5, 0.5, 0.5]);
+        }
+        Ok(())
+    }
 }
 
-fn steps<'a>(
+fn tokenizer() -> Tokenizer {
+    Tokenizer::from_vocab(WORDS.iter().map(|word| word.to_string()).collect()).unwrap()
+}
+
+fn special() -> SpecialIds {
+    tokenizer().special()
+}
+
+/// A captioner that has learned nothing.
+fn model(seed: u64) -> OscarForCaptioning<Flex> {
+    let config = ModelConfig {
+        vocab_size: WORDS.len(),
+        hidden_size: 32,
+        num_hidden_layers: 2,
+        num_attention_heads: 4,
+        intermediate_size: 64,
+        max_position_embeddings: 64,
+        // Large, so that words differ in their scores.
+        initializer_range: 0.4,
+        img_feature_dim: APPEARANCE + BOX_VALUES,
+        ..ModelConfig::base()
+    };
+    let model = OscarForCaptioning::new(&config, &FlexDevice);
+    initialize(&model, &FlexDevice, seed);
+    model
+}
+
+/// Images to describe in up to 10 tokens, with as many tags as regions.
+fn contexts(images: &[usize]) -> OscarInput<Flex> {
+    let config = SequenceConfig {
+        max_seq_length: 24,
+        max_regions: 6,
+        ..SequenceConfig::default()
+    };
+    let sequences =
+        SequenceEncoder::new(Arc::new(tokenizer()), config, PaddingConfig::default()).unwrap();
+    let encoder = CaptionEncoder::new(sequences, 12, Default::default()).unwrap();
+    let context = |image: &usize| {
+        let tags: Vec<u32> = (0..*image)
+            .map(|tag| 5 + ((tag + image) % 11) as u32)
+            .collect();
+        let regions = RegionHandle::new(Arc::new(Regions), *image).unwrap();
+        encoder.encode_context(image.to_string(), &tags, &regions)
+    };
+    let rows: Vec<EncodedSequence> = images.iter().map(context).collect();
+    encoder.batch_contexts(&rows, 10, &FlexDevice).unwrap()
+}
+
+/// A way to decode, with the cache or without.
+#[derive(Clone, Copy)]
+enum Way {
+    Cached,
+    Uncached,
+}
+
+fn decoder<'a>(
     model: &'a OscarForCaptioning<Flex>,
-    data: &CaptionData,
     images: &[usize],
-    way: Stepping,
-) -> CaptionSteps<'a, Flex> {
-    CaptionSteps::new(model, contexts(data, images), special().mask, way)
+    way: Way,
+) -> Box<dyn Decoder<Flex> + 'a> {
+    let (context, mask) = (contexts(images), special().mask);
+    match way {
+        Way::Cached => Box::new(CaptionSteps::new(model, context, mask)),
+        Way::Uncached => Box::new(UncachedSteps::new(model, context, mask)),
+    }
 }
 
-/// What has learned nothing rarely says `[SEP]`: here the word that it says most ends a caption.
-fn ending(model: &OscarForCaptioning<Flex>, data: &CaptionData) -> SpecialIds {
+/// A model that has learned nothing rarely gives `[SEP]`: here its most frequent word ends a caption.
+fn ending(model: &OscarForCaptioning<Flex>) -> SpecialIds {
     let images: Vec<usize> = (0..IMAGES).collect();
-    let steps = steps(model, data, &images, Stepping::Cached);
-    let captions = greedy(steps, &GenerationConfig::greedy(10), special());
+    let mut decoder = decoder(model, &images, Way::Cached);
+    let captions = greedy(&mut *decoder, &GenerationConfig::greedy(10), special());
     let words = || {
         captions
             .iter()
@@ -49,20 +136,20 @@ fn ending(model: &OscarForCaptioning<Flex>, data: &CaptionData) -> SpecialIds {
 /// Every way of decoding, and what it gives for `images`.
 fn all(
     model: &OscarForCaptioning<Flex>,
-    data: &CaptionData,
     images: &[usize],
-    way: Stepping,
-) -> Vec<(String, Vec<Vec<Caption>>)> {
-    let special = ending(model, data);
-    let steps = || steps(model, data, images, way);
-    let one = |captions: Vec<Caption>| captions.into_iter().map(|caption| vec![caption]).collect();
+    way: Way,
+) -> Vec<(String, Vec<Vec<Hypothesis>>)> {
+    let special = ending(model);
+    let decoder = || decoder(model, images, way);
+    let one =
+        |captions: Vec<Hypothesis>| captions.into_iter().map(|caption| vec![caption]).collect();
     let mut found = Vec::new();
     for penalty in [1.0, 1.7] {
         let config = GenerationConfig {
             repetition_penalty: penalty,
             ..GenerationConfig::greedy(10)
         };
-        let captions = greedy(steps(), &config, special);
+        let captions = greedy(&mut *decoder(), &config, special);
         found.push((format!("greedy, repetition {penalty}"), one(captions)));
     }
     for (beams, keep, penalty) in [(2, 1, 1.0), (3, 3, 0.0), (5, 2, 1.5)] {
@@ -73,7 +160,7 @@ fn all(
             length_penalty: penalty,
             repetition_penalty: 1.0,
         };
-        let captions = beam_search(steps(), &config, special, false);
+        let captions = beam_search(&mut *decoder(), &config, special);
         found.push((format!("{config:?}"), captions));
     }
     let automata: Vec<Automaton> = images.iter().map(|image| automaton(*image)).collect();
@@ -83,7 +170,7 @@ fn all(
             num_beams: beams,
             ..ConstrainedSearch::default()
         };
-        let captions = constrained_search(steps(), &automata, &config, special);
+        let captions = constrained_search(&mut *decoder(), &automata, &config, special);
         let captions = captions.into_iter().map(|(caption, _)| caption).collect();
         found.push((format!("{config:?}"), one(captions)));
     }
@@ -99,8 +186,8 @@ fn all(
         let draws = Draws {
             rows: images.iter().map(|image| (seed, *image)).collect(),
         };
-        let sampled = sample(steps(), &config, special, &draws);
-        found.push((format!("{config:?}"), one(sampled.captions)));
+        let sampled = sample(&mut *decoder(), &config, special, &draws);
+        found.push((format!("{config:?}"), one(sampled.texts)));
     }
     found
 }
@@ -116,10 +203,10 @@ fn automaton(image: usize) -> Automaton {
     }
 }
 
-fn assert_same(what: &str, found: &[Vec<Caption>], wanted: &[Vec<Caption>]) {
+fn assert_same(what: &str, found: &[Vec<Hypothesis>], wanted: &[Vec<Hypothesis>]) {
     assert_eq!(found.len(), wanted.len());
     for (image, (found, wanted)) in found.iter().zip(wanted).enumerate() {
-        let ids = |captions: &[Caption]| -> Vec<Vec<u32>> {
+        let ids = |captions: &[Hypothesis]| -> Vec<Vec<u32>> {
             captions.iter().map(|caption| caption.ids.clone()).collect()
         };
         assert_eq!(ids(found), ids(wanted), "{what}, image {image}");
@@ -135,13 +222,11 @@ fn assert_same(what: &str, found: &[Vec<Caption>], wanted: &[Vec<Caption>]) {
 
 #[test]
 fn the_cache_changes_nothing() {
-    let place = Place::new(IMAGES);
-    let data = data(&place);
     let images: Vec<usize> = (0..IMAGES).collect();
     for seed in 0..4 {
         let model = model(seed);
-        let cached = all(&model, &data, &images, Stepping::Cached);
-        let plain = all(&model, &data, &images, Stepping::Uncached);
+        let cached = all(&model, &images, Way::Cached);
+        let plain = all(&model, &images, Way::Uncached);
         for ((what, cached), (_, plain)) in cached.iter().zip(&plain) {
             assert_same(what, cached, plain);
         }
@@ -150,19 +235,17 @@ fn the_cache_changes_nothing() {
 
 #[test]
 fn images_of_a_batch_do_not_touch_each_other() {
-    let place = Place::new(IMAGES);
-    let data = data(&place);
     let images: Vec<usize> = (0..IMAGES).rev().collect();
     let mut lengths = std::collections::BTreeSet::new();
     for seed in 5..9 {
         let model = model(seed);
-        let together = all(&model, &data, &images, Stepping::Cached);
+        let together = all(&model, &images, Way::Cached);
         let alone: Vec<_> = images
             .iter()
-            .map(|image| all(&model, &data, &[*image], Stepping::Cached))
+            .map(|image| all(&model, &[*image], Way::Cached))
             .collect();
         for (number, (what, together)) in together.iter().enumerate() {
-            let alone: Vec<Vec<Caption>> = alone
+            let alone: Vec<Vec<Hypothesis>> = alone
                 .iter()
                 .map(|found| found[number].1[0].clone())
                 .collect();
@@ -176,8 +259,6 @@ fn images_of_a_batch_do_not_touch_each_other() {
 
 #[test]
 fn beams_find_what_is_likelier() {
-    let place = Place::new(IMAGES);
-    let data = data(&place);
     let images: Vec<usize> = (0..IMAGES).collect();
     // The mean over models and images: of one image, more beams may find less.
     let search = |beams| {
@@ -188,8 +269,8 @@ fn beams_find_what_is_likelier() {
         };
         let best = |seed| {
             let model = model(seed);
-            let steps = steps(&model, &data, &images, Stepping::Cached);
-            let found = beam_search(steps, &config, special(), false);
+            let mut decoder = decoder(&model, &images, Way::Cached);
+            let found = beam_search(&mut *decoder, &config, special());
             found.iter().map(|captions| captions[0].score).sum::<f64>()
         };
         (0..8).map(best).sum::<f64>() / (8 * IMAGES) as f64
@@ -200,17 +281,15 @@ fn beams_find_what_is_likelier() {
 
 #[test]
 fn constrained_captions_have_their_words() {
-    let place = Place::new(IMAGES);
-    let data = data(&place);
     let images: Vec<usize> = (0..IMAGES).collect();
     let model = model(2);
     let automata: Vec<Automaton> = images.iter().map(|image| automaton(*image)).collect();
-    let steps = steps(&model, &data, &images, Stepping::Cached);
+    let mut decoder = decoder(&model, &images, Way::Cached);
     let config = ConstrainedSearch {
         max_length: 10,
         ..ConstrainedSearch::default()
     };
-    let found = constrained_search(steps, &automata, &config, special());
+    let found = constrained_search(&mut *decoder, &automata, &config, special());
     for (image, (caption, satisfied)) in found.iter().enumerate() {
         let ids = &caption.ids;
         let dog = ids.iter().any(|id| [9, 18].contains(id));
@@ -224,8 +303,6 @@ fn constrained_captions_have_their_words() {
 
 #[test]
 fn draws_follow_the_seed() {
-    let place = Place::new(IMAGES);
-    let data = data(&place);
     let model = model(1);
     let draw = |seed, epoch| {
         let draws = Draws {
@@ -234,12 +311,12 @@ fn draws_follow_the_seed() {
                 .collect(),
         };
         let images: Vec<usize> = (0..IMAGES).collect();
-        let steps = steps(&model, &data, &images, Stepping::Cached);
+        let mut decoder = decoder(&model, &images, Way::Cached);
         let config = SampleConfig {
             max_length: 10,
             ..SampleConfig::default()
         };
-        sample(steps, &config, special(), &draws).captions
+        sample(&mut *decoder, &config, special(), &draws).texts
     };
     assert_eq!(draw(1, 0), draw(1, 0));
     assert_ne!(draw(1, 0), draw(1, 1));

@@ -8,7 +8,7 @@ use crate::ops::Precision;
 
 /// The model for inference: the matrices of its linear layers in the [`Precision`] of the thread.
 /// Embeddings, biases and LayerNorms stay f32, and so would weights that are to be trained.
-pub fn ready<B: Backend, M: Module<B>>(model: M) -> M {
+pub fn for_inference<B: Backend, M: Module<B>>(model: M) -> M {
     match Precision::current() {
         Precision::F32 => model,
         Precision::Bf16 => model.map(&mut Narrow(Vec::new())),

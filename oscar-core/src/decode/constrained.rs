@@ -1,35 +1,31 @@
-//! Beam search in which captions have to have certain words (Anderson et al., EMNLP 2017).
+//! Beam search for texts with given words (Anderson et al., EMNLP 2017).
 //!
-//! Each state of an image's [`Automaton`] has beams of its own, so that a caption with an unlikely
-//! word in it does not have to compete with those without. States that nothing has reached yet have
-//! no beam: what is computed at a step are the hypotheses there are, not all there could be.
+//! Each state of an image's [`Automaton`] has beams of its own, so that a text with an unlikely
+//! word does not have to compete with those without. States that have not been reached yet have
+//! no beam: a step computes only the hypotheses that exist.
 //!
 //! | | rule |
 //! |---|---|
-//! | a state's beams | the best `num_beams` of all ways into it, of each hypothesis of each state as many |
+//! | a state's beams | the best `num_beams` of all transitions into it, up to `num_beams` from each hypothesis of each state |
 //! | an end | keeps a hypothesis in its beam as it is |
-//! | the caption | of the best of each state in which enough constraints are satisfied, the one with the highest log-probability over length (`[SEP]` counted) |
+//! | the result | of the best hypothesis of each state in which enough constraints are satisfied, the one with the highest log-probability over length (the end counted) |
 
 use burn::tensor::{Int, Tensor, TensorData};
-use oscar_core::input::SpecialIds;
-use oscar_core::model::CaptionSteps;
-use oscar_core::ops::{self, OscarBackend};
-use serde::{Deserialize, Serialize};
 
-use super::{Automaton, Caption, ends, log_probs};
+use super::{Automaton, Boundaries, Decoder, Hypothesis, log_probs};
+use crate::ops::{self, OscarBackend};
 
-/// How to search.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// How to search under constraints.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConstrainedSearch {
-    /// Most tokens, `[CLS]` and `[SEP]` included.
+    /// Most tokens, the first and the end included.
     pub max_length: usize,
     /// Hypotheses of each state.
     pub num_beams: usize,
-    /// So many constraints a caption has to satisfy, if there are as many.
+    /// Number of constraints that a text has to satisfy, or all of them if there are fewer.
     pub min_satisfied: usize,
-    /// The first words of all images of a batch are chosen as if they showed what the first one
-    /// does: a mistake of the official code, for comparing with it.
+    /// Chooses the first words of all images of a batch by the logits of its first image: a mistake
+    /// of the official code, to compare with it.
     pub first_of_batch: bool,
 }
 
@@ -45,67 +41,67 @@ impl Default for ConstrainedSearch {
     }
 }
 
-/// A caption in the making, or an ended one.
+/// A hypothesis that may have ended.
 #[derive(Clone, Debug)]
-struct Hypothesis {
+struct Partial {
     state: usize,
-    /// Without `[CLS]`, and without `[SEP]`.
+    /// Without the first token and the end.
     ids: Vec<u32>,
     sum: f32,
     ended: bool,
-    /// Its place among the rows of its image that are computed; ended ones have none.
+    /// Its index among the rows of its image that are computed; unused once it has ended.
     row: usize,
 }
 
-/// A way on.
-struct Way<'a> {
-    from: &'a Hypothesis,
+/// A transition of a hypothesis to another state.
+struct Transition<'a> {
+    from: &'a Partial,
     /// None if the hypothesis has ended.
     word: Option<u32>,
     sum: f32,
 }
 
-/// The best caption of each image that has words enough of those its automaton asks for; where
-/// none has, of those with most. The second value is how many constraints it satisfies.
+/// The best text of each image that satisfies enough constraints of its automaton; where none does,
+/// of those that satisfy most. The second value is how many constraints it satisfies.
 ///
 /// # Panics
 ///
-/// If there are not as many automata as images.
+/// If the numbers of automata and images differ.
 pub fn constrained_search<B: OscarBackend>(
-    mut steps: CaptionSteps<'_, B>,
+    decoder: &mut (impl Decoder<B> + ?Sized),
     automata: &[Automaton],
     config: &ConstrainedSearch,
-    special: SpecialIds,
-) -> Vec<(Caption, usize)> {
-    let (start, end) = ends(special);
-    let images = steps.images();
+    boundaries: impl Into<Boundaries>,
+) -> Vec<(Hypothesis, usize)> {
+    let Boundaries { start, end, .. } = boundaries.into();
+    let images = decoder.images();
     assert_eq!(automata.len(), images, "an automaton for each image");
-    let first = Hypothesis {
+    let first = Partial {
         state: 0,
         ids: Vec::new(),
         sum: 0.0,
         ended: false,
         row: 0,
     };
-    let mut hypotheses: Vec<Vec<Hypothesis>> = vec![vec![first]; images];
+    let mut hypotheses: Vec<Vec<Partial>> = vec![vec![first]; images];
     let mut active: Vec<usize> = (0..images).collect();
     let held_back = automata.iter().map(Automaton::most_held_back).max();
     let most = config.num_beams + held_back.unwrap_or(0);
-    // [CLS] takes one of the places, and another word is added with each step.
+    // The first token is one of them, and each step adds another.
     for length in 1..config.max_length {
-        let width = steps.rows() / active.len();
+        let width = decoder.rows() / active.len();
         let rows = rows_of(&active, &hypotheses, width);
-        let newest = |row: &Option<&Hypothesis>| {
+        let newest = |row: &Option<&Partial>| {
             let ids = row.map(|hypothesis| hypothesis.ids.as_slice());
             ids.and_then(|ids| ids.last()).copied().unwrap_or(start)
         };
         let tokens: Vec<u32> = rows.iter().map(newest).collect();
-        let mut logits = steps.next(&tokens);
+        let mut logits = decoder.next(&tokens);
         if length == 1 && config.first_of_batch {
             logits = logits.narrow(0, 0, 1).repeat_dim(0, images);
         }
         let scores = log_probs(logits, &[], 1.0);
-        let asked = asked_words::<B>(&scores, &rows, &active, automata, width);
+        let constrained = constrained_words::<B>(&scores, &rows, &active, automata, width);
         let best = ops::top_k(scores, most);
         let best: Vec<&[(u32, f32)]> = best.rows().collect();
 
@@ -113,7 +109,7 @@ pub fn constrained_search<B: OscarBackend>(
             let own = place * width..(place + 1) * width;
             let known = Known {
                 best: &best[own.clone()],
-                asked: &asked[own],
+                constrained: &constrained[own],
             };
             let next = advance(&hypotheses[*image], &automata[*image], &known, config, end);
             hypotheses[*image] = next;
@@ -142,7 +138,7 @@ pub fn constrained_search<B: OscarBackend>(
             }
         }
         let fewer = (stay.len() < active.len()).then_some(&stay[..]);
-        steps.select(fewer, &rows);
+        decoder.select(fewer, &rows);
         active = stay.iter().map(|place| active[*place]).collect();
     }
     let results = hypotheses.iter().zip(automata);
@@ -154,9 +150,9 @@ pub fn constrained_search<B: OscarBackend>(
 /// The hypothesis in each row; rows without one are not read.
 fn rows_of<'a>(
     active: &[usize],
-    hypotheses: &'a [Vec<Hypothesis>],
+    hypotheses: &'a [Vec<Partial>],
     width: usize,
-) -> Vec<Option<&'a Hypothesis>> {
+) -> Vec<Option<&'a Partial>> {
     let mut rows = vec![None; active.len() * width];
     for (place, image) in active.iter().enumerate() {
         for hypothesis in hypotheses[*image].iter().filter(|h| !h.ended) {
@@ -166,10 +162,11 @@ fn rows_of<'a>(
     rows
 }
 
-/// Log-probabilities of the words that have ways of their own, in the order of the ways, per row.
-fn asked_words<B: OscarBackend>(
+/// Log-probabilities of the words with transitions of their own, in the order of the transitions, per
+/// row.
+fn constrained_words<B: OscarBackend>(
     scores: &Tensor<B, 2>,
-    rows: &[Option<&Hypothesis>],
+    rows: &[Option<&Partial>],
     active: &[usize],
     automata: &[Automaton],
     width: usize,
@@ -180,8 +177,8 @@ fn asked_words<B: OscarBackend>(
         .map(|(row, hypothesis)| match hypothesis {
             None => Vec::new(),
             Some(hypothesis) => {
-                let ways = automata[active[row / width]].ways(hypothesis.state);
-                ways.iter().map(|(word, _)| *word).collect()
+                let state = automata[active[row / width]].state(hypothesis.state);
+                state.ways.iter().map(|(word, _)| *word).collect()
             }
         })
         .collect();
@@ -202,25 +199,25 @@ fn asked_words<B: OscarBackend>(
         .collect()
 }
 
-/// What is known of the next words of an image's rows.
+/// The scores of the next words of an image's rows.
 struct Known<'a> {
     best: &'a [&'a [(u32, f32)]],
-    asked: &'a [Vec<f32>],
+    constrained: &'a [Vec<f32>],
 }
 
 /// The beams of every state after one more word.
 fn advance(
-    hypotheses: &[Hypothesis],
+    hypotheses: &[Partial],
     automaton: &Automaton,
     known: &Known<'_>,
     config: &ConstrainedSearch,
     end: u32,
-) -> Vec<Hypothesis> {
-    let mut ways: Vec<Vec<Way<'_>>> = Vec::new();
+) -> Vec<Partial> {
+    let mut ways: Vec<Vec<Transition<'_>>> = Vec::new();
     ways.resize_with(automaton.len(), Vec::new);
     for hypothesis in hypotheses {
         let mut go = |to: usize, word, sum| {
-            ways[to].push(Way {
+            ways[to].push(Transition {
                 from: hypothesis,
                 word,
                 sum,
@@ -232,17 +229,14 @@ fn advance(
             }
             continue;
         }
-        let own = automaton.ways(hypothesis.state).iter();
-        for ((word, to), log_prob) in own.zip(&known.asked[hypothesis.row]) {
+        let state = automaton.state(hypothesis.state);
+        for ((word, to), log_prob) in state.ways.iter().zip(&known.constrained[hypothesis.row]) {
             go(*to, Some(*word), hypothesis.sum + log_prob);
         }
         let free = known.best[hypothesis.row].iter();
-        free.filter(|(word, _)| !automaton.held_back(hypothesis.state, *word))
+        free.filter(|(word, _)| !state.held_back.contains(word))
             .take(config.num_beams)
-            .for_each(|(word, log_prob)| {
-                let to = automaton.free(hypothesis.state);
-                go(to, Some(*word), hypothesis.sum + log_prob);
-            });
+            .for_each(|(word, log_prob)| go(state.free, Some(*word), hypothesis.sum + log_prob));
     }
     let mut next = Vec::new();
     for (state, mut ways) in ways.into_iter().enumerate() {
@@ -252,7 +246,7 @@ fn advance(
             let mut ids = way.from.ids.clone();
             let ended = way.word.is_none_or(|word| word == end);
             ids.extend(way.word.filter(|word| *word != end));
-            Hypothesis {
+            Partial {
                 state,
                 ids,
                 sum: way.sum,
@@ -264,15 +258,15 @@ fn advance(
     next
 }
 
-/// The caption to give.
+/// The result.
 fn choose(
-    hypotheses: &[Hypothesis],
+    hypotheses: &[Partial],
     automaton: &Automaton,
     config: &ConstrainedSearch,
-) -> (Caption, usize) {
+) -> (Hypothesis, usize) {
     let wanted = config.min_satisfied.min(automaton.constraints());
     // The best of each state comes first among its own.
-    let mut best_of_state: Vec<Option<&Hypothesis>> = vec![None; automaton.len()];
+    let mut best_of_state: Vec<Option<&Partial>> = vec![None; automaton.len()];
     for hypothesis in hypotheses {
         best_of_state[hypothesis.state].get_or_insert(hypothesis);
     }
@@ -280,7 +274,7 @@ fn choose(
         .into_iter()
         .flatten()
         .filter_map(|hypothesis| {
-            let satisfied = automaton.satisfied(hypothesis.state)?;
+            let satisfied = automaton.state(hypothesis.state).satisfied?;
             let score = f64::from(hypothesis.sum) / (hypothesis.ids.len() + 1) as f64;
             Some((satisfied, score, hypothesis))
         });
@@ -290,10 +284,10 @@ fn choose(
         if better { b } else { a }
     });
     match best {
-        None => (Caption::default(), 0),
+        None => (Hypothesis::default(), 0),
         Some((satisfied, score, hypothesis)) => {
             let ids = hypothesis.ids.clone();
-            (Caption { ids, score }, satisfied)
+            (Hypothesis { ids, score }, satisfied)
         }
     }
 }

@@ -3,34 +3,31 @@
 //! | | rule |
 //! |---|---|
 //! | candidates | of all beams of an image, the `2 * num_beams` best next words |
-//! | an end | closes a hypothesis: sum of log-probabilities over length (`[CLS]` counted, `[SEP]` not) to the power of the penalty |
-//! | other words | go on, the best first, until there are `num_beams` |
-//! | the last place | closes all candidates without their word, whose log-probability counts all the same |
-//! | an image is done | when no candidate, at full length, can better the worst of the hypotheses kept |
+//! | an end | finishes a hypothesis: sum of log-probabilities over length (the first token counted, the end not) to the power of the penalty |
+//! | other words | continue as beams, the best first, until there are `num_beams` |
+//! | the last position | finishes all candidates without their word, whose log-probability counts all the same |
+//! | an image is done | when no candidate, at full length, can be better than the worst finished hypothesis |
 
-use oscar_core::input::SpecialIds;
-use oscar_core::model::CaptionSteps;
-use oscar_core::ops::{self, OscarBackend};
+use super::{Active, Boundaries, Decoder, GenerationConfig, Hypothesis, log_probs};
+use crate::ops::{self, OscarBackend};
 
-use super::{Active, Caption, GenerationConfig, ends, log_probs};
-
-/// How the caption of an image may go on.
+/// A hypothesis that has not ended.
 #[derive(Clone, Debug)]
 struct Beam {
-    /// With `[CLS]`.
+    /// With the first token.
     ids: Vec<u32>,
     /// Sum of the log-probabilities, in the precision of the logits, as officially.
     sum: f32,
 }
 
-/// The best finished captions of an image.
+/// The best finished hypotheses of an image.
 #[derive(Clone, Debug)]
 struct Finished {
-    /// Score and tokens, with `[CLS]`.
+    /// Score and tokens, with the first one.
     kept: Vec<(f64, Vec<u32>)>,
     keep: usize,
     length_penalty: f64,
-    /// Most tokens, without `[CLS]`.
+    /// Most tokens, without the first one.
     longest: usize,
 }
 
@@ -63,10 +60,10 @@ impl Finished {
         self.kept.len() == self.keep && self.worst() >= reachable
     }
 
-    fn captions(mut self) -> Vec<Caption> {
+    fn hypotheses(mut self) -> Vec<Hypothesis> {
         self.kept.sort_by(|a, b| b.0.total_cmp(&a.0));
         let kept = self.kept.into_iter();
-        kept.map(|(score, ids)| Caption {
+        kept.map(|(score, ids)| Hypothesis {
             ids: ids[1..].to_vec(),
             score,
         })
@@ -74,18 +71,14 @@ impl Finished {
     }
 }
 
-/// The best captions of each image, at most `num_keep_best`, best first.
-///
-/// With `stale_words`, what is cached of older words stays with the beam it was computed for when
-/// beams change places: a mistake of the official cached search, for comparing with it.
+/// The best texts of each image, at most `num_keep_best`, best first.
 pub fn beam_search<B: OscarBackend>(
-    mut steps: CaptionSteps<'_, B>,
+    decoder: &mut (impl Decoder<B> + ?Sized),
     config: &GenerationConfig,
-    special: SpecialIds,
-    stale_words: bool,
-) -> Vec<Vec<Caption>> {
-    let (start, end) = ends(special);
-    let images = steps.images();
+    boundaries: impl Into<Boundaries>,
+) -> Vec<Vec<Hypothesis>> {
+    let Boundaries { start, end, pad } = boundaries.into();
+    let images = decoder.images();
     let mut finished: Vec<Finished> = vec![
         Finished {
             kept: Vec::new(),
@@ -108,7 +101,7 @@ pub fn beam_search<B: OscarBackend>(
         let newest = |beam: &Beam| beam.ids.last().copied().unwrap_or(start);
         let tokens: Vec<u32> = of_active.clone().map(newest).collect();
         let so_far: Vec<&[u32]> = of_active.map(|beam| &beam.ids[..]).collect();
-        let scores = log_probs(steps.next(&tokens), &so_far, config.repetition_penalty);
+        let scores = log_probs(decoder.next(&tokens), &so_far, config.repetition_penalty);
         let best = ops::top_k(scores, 2 * config.num_beams);
         let best: Vec<&[(u32, f32)]> = best.rows().collect();
 
@@ -141,7 +134,8 @@ pub fn beam_search<B: OscarBackend>(
         if last || done.iter().all(|done| *done) {
             break;
         }
-        // A vocabulary of few words may leave fewer beams; and what is done goes along unread.
+        // A vocabulary of few words may leave fewer beams; and rows of images that are done are
+        // computed but not read.
         let rows = parents.iter().enumerate().flat_map(|(place, next)| {
             let beams = (0..config.num_beams).map(move |beam| next.get(beam).or(next.first()));
             beams.map(move |beam| place * width + beam.map_or(0, |(parent, _)| *parent))
@@ -149,18 +143,14 @@ pub fn beam_search<B: OscarBackend>(
         let rows: Vec<usize> = rows.collect();
         for (image, next) in active.images.iter().zip(&parents) {
             let fill = || Beam {
-                ids: vec![special.pad; length],
+                ids: vec![pad; length],
                 sum: f32::NEG_INFINITY,
             };
             let mut next: Vec<Beam> = next.iter().map(|(_, beam)| beam.clone()).collect();
             next.resize_with(config.num_beams, fill);
             beams[*image] = next;
         }
-        // Words that stay where they are need every row.
-        let stay = match stale_words {
-            false => active.shrink(|image| done[image]),
-            true => None,
-        };
+        let stay = active.shrink(|image| done[image]);
         let rows = match &stay {
             None => rows,
             Some(stay) => {
@@ -168,18 +158,15 @@ pub fn beam_search<B: OscarBackend>(
                 stay.iter().flat_map(of_image).map(|at| rows[at]).collect()
             }
         };
-        match stale_words {
-            false => steps.select(stay.as_deref(), &rows),
-            true => steps.select_newest(stay.as_deref(), &rows),
-        }
+        decoder.select(stay.as_deref(), &rows);
         if let Some(stay) = stay {
             active.keep(&stay);
         }
     }
-    finished.into_iter().map(Finished::captions).collect()
+    finished.into_iter().map(Finished::hypotheses).collect()
 }
 
-/// Beam, next word and sum of the best ways on, the best first.
+/// Beam, next word and sum of the best continuations, the best first.
 fn candidates(beams: &[Beam], best: &[&[(u32, f32)]], most: usize) -> Vec<(usize, u32, f32)> {
     let mut candidates: Vec<(usize, u32, f32)> = beams
         .iter()

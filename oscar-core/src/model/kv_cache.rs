@@ -1,19 +1,18 @@
-//! The backbone word by word: what is known already is kept as keys and values.
+//! Decoding word by word: the keys and values kept between steps.
 //!
 //! A caption attends to itself, to the tags and to the regions; tags and regions attend to each
 //! other alone. So their keys and values are the same at every step and for every hypothesis of an
 //! image: they are computed once per image ([`ContextCache`]) and shared. A hypothesis has keys and
 //! values of its own for its words only ([`CaptionCache`]).
 //!
-//! The word that comes next is read where a `[MASK]` stands. A step therefore encodes two tokens,
-//! the last word and the `[MASK]`, and keeps the first: where the word stands now, a `[MASK]` stood
-//! in the step before.
+//! The next word is predicted at a `[MASK]`. A step therefore encodes two tokens, the last word and
+//! the `[MASK]`, and keeps the first: at its position there was a `[MASK]` in the step before.
 
-use burn::nn::Linear;
-use burn::tensor::{Int, Tensor, backend::Backend};
+use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 
-use super::{Backbone, Layer, MASKED_SCORE, SelfAttention, additive_mask};
-use crate::input::{AttentionMask, OscarInput};
+use super::Backbone;
+use super::backbone::{Packed, SelfAttention, additive_mask};
+use crate::input::{AttentionMask, OscarInput, fill_caption_mask};
 use crate::ops::{self, AttentionParams, CaptionKeyValues, KeyValue, OscarBackend, WordPositions};
 
 /// Keys and values of the tags and regions of some images, in every layer.
@@ -27,24 +26,18 @@ pub struct ContextCache<B: Backend> {
 /// Keys and values of the words of some captions so far, in every layer.
 #[derive(Clone, Debug)]
 pub struct CaptionCache<B: Backend> {
-    /// Of each layer, those of every step's tokens. Empty before the first step.
+    /// For each layer, those of every step's tokens. Empty before the first step.
     layers: Vec<Vec<KeyValue<B>>>,
     words: Vec<Word>,
 }
 
-/// Where the captions' words at one position are.
+/// Where the keys and values of the captions' words at one position are.
 #[derive(Clone, Debug)]
 struct Word {
     /// The step that computed them.
     step: u32,
-    /// Of each row, its place in that step.
+    /// The index of each row's word in that step.
     at: Vec<u32>,
-}
-
-impl Word {
-    fn select(&mut self, rows: &[usize]) {
-        self.at = rows.iter().map(|row| self.at[*row]).collect();
-    }
 }
 
 impl<B: Backend> Default for CaptionCache<B> {
@@ -90,21 +83,18 @@ impl<B: Backend> CaptionCache<B> {
     /// The captions with these indices, in this order; one may be taken several times. Nothing is
     /// copied.
     pub fn select(&mut self, rows: &[usize]) {
-        for word in &mut self.words {
-            word.select(rows);
+        self.select_from(0, rows);
+    }
+
+    /// As [`select`](Self::select), for the words from position `first` on: the words before it stay
+    /// in the row they are in.
+    pub fn select_from(&mut self, first: usize, rows: &[usize]) {
+        for word in self.words.iter_mut().skip(first) {
+            word.at = rows.iter().map(|row| word.at[*row]).collect();
         }
     }
 
-    /// As [`select`](Self::select), but of the newest word alone: all words before stay with the
-    /// row they were in. The official code does so when it searches with several beams and a cache,
-    /// which makes its captions differ from those without; this is for comparing with it.
-    pub fn select_newest(&mut self, rows: &[usize]) {
-        if let Some(word) = self.words.last_mut() {
-            word.select(rows);
-        }
-    }
-
-    /// Where the words of each of `rows` are, those of the next step of `new` tokens included.
+    /// The words of each of `rows` among the steps, including the next step of `new` tokens.
     fn places(&self, rows: usize, new: usize, device: &B::Device) -> WordPositions<B> {
         let steps = self.layers.first().map_or(&[][..], |steps| &steps[..]);
         let positions = steps.iter().map(|step| {
@@ -133,10 +123,10 @@ impl<B: Backend> CaptionCache<B> {
 }
 
 impl<B: OscarBackend> Backbone<B> {
-    /// Encodes tags and regions, as every caption of their images will read them.
+    /// Encodes tags and regions for every caption of their images.
     ///
-    /// The text of `input` is the tags alone, with the positions they have beside a caption, and may
-    /// be of length 0; its mask says which tags and regions are no padding.
+    /// The text of `input` is the tags alone, with the positions they have after a caption, and may
+    /// be of length 0; its mask says which tags and regions are not padding.
     pub fn encode_context(&self, input: OscarInput<B>) -> ContextCache<B> {
         let [_, text] = input.input_ids.dims();
         let tags = (text > 0).then(|| {
@@ -147,22 +137,19 @@ impl<B: OscarBackend> Backbone<B> {
             .region_features
             .map(|regions| self.project_regions(regions));
         let parts: Vec<_> = tags.into_iter().chain(regions).collect();
-        let mut hidden = Tensor::cat(parts, 1);
+        let mut hidden = Packed::all(Tensor::cat(parts, 1));
         let mask = additive_mask(AttentionMask::Padding(key_mask(input.attention_mask)));
 
         let mut layers = Vec::with_capacity(self.encoder.layer.len());
         for (index, layer) in self.encoder.layer.iter().enumerate() {
             let attention = &layer.attention.self_attention;
-            let own = attention.key_value(hidden.clone());
+            let own = attention.key_value(&hidden);
             layers.push(own.clone());
-            // Nobody reads what the last layer makes of tags and regions.
+            // Nothing reads the output of the last layer.
             if index + 1 < self.encoder.layer.len() {
-                let query = attention.project(&attention.query, hidden.clone());
-                let heads = [query, own.key, own.value]
-                    .map(|part| ops::split_heads(part, attention.num_heads));
-                let (scale, dropout) = (attention.scale(), attention.dropout);
-                let context = ops::attention(heads, mask.clone(), scale, dropout);
-                hidden = layer.finish_all(ops::merge_heads(context), hidden);
+                let query = attention.project(&attention.query, &hidden);
+                let context = attention.attend([query, own.key, own.value], mask.clone());
+                hidden.rows = layer.feed_forward(ops::flatten(context), hidden.rows);
             }
         }
         ContextCache { layers, mask }
@@ -192,7 +179,6 @@ impl<B: OscarBackend> Backbone<B> {
             .embeddings
             .forward(input_ids, segments, Some(positions));
         let mask = step_mask(context, rows, known, new);
-
         let places = caption.places(rows, new, &device);
 
         let layers = self.encoder.layer.len();
@@ -200,7 +186,7 @@ impl<B: OscarBackend> Backbone<B> {
         for (index, layer) in self.encoder.layer.iter().enumerate() {
             let attention = &layer.attention.self_attention;
             let steps = &mut caption.layers[index];
-            steps.push(attention.key_value(hidden.clone()));
+            steps.push(attention.key_value(&Packed::all(hidden.clone())));
             let mut mask = mask.clone();
             if index + 1 == layers {
                 // Of the last layer, only the last token is read.
@@ -211,8 +197,10 @@ impl<B: OscarBackend> Backbone<B> {
                 steps,
                 places: &places,
             };
-            let read = attention.read(hidden.clone(), &context.layers[index], &own, mask);
-            hidden = layer.finish_all(read, hidden);
+            let mut queries = Packed::all(hidden);
+            let read = attention.read(&queries, &context.layers[index], &own, mask);
+            queries.rows = layer.feed_forward(ops::flatten(read), queries.rows);
+            hidden = queries.unpack();
         }
         caption.add_words(rows, new);
         let [_, _, width] = hidden.dims();
@@ -220,9 +208,8 @@ impl<B: OscarBackend> Backbone<B> {
     }
 }
 
-/// Which positions are attended to by any, `[batch, seq]`: of tags and regions, who attend to all of
-/// each other, those that are no padding.
-pub(in crate::model) fn key_mask<B: Backend>(mask: AttentionMask<B>) -> Tensor<B, 2> {
+/// Which positions any other attends to, `[batch, seq]`: tags and regions that are not padding.
+fn key_mask<B: Backend>(mask: AttentionMask<B>) -> Tensor<B, 2> {
     match mask {
         AttentionMask::Padding(mask) => mask,
         AttentionMask::Full(mask) => {
@@ -232,9 +219,8 @@ pub(in crate::model) fn key_mask<B: Backend>(mask: AttentionMask<B>) -> Tensor<B
     }
 }
 
-/// What the newest `new` tokens may attend to, as a term to add to the scores: of the context what
-/// is no padding, of the caption what stands before them and themselves,
-/// `[rows, 1, new, context + known + new]`.
+/// What the newest `new` tokens may attend to, as a term to add to the scores: the context without
+/// its padding, and the caption up to themselves, `[rows, 1, new, context + known + new]`.
 fn step_mask<B: Backend>(
     context: &ContextCache<B>,
     rows: usize,
@@ -242,76 +228,45 @@ fn step_mask<B: Backend>(
     new: usize,
 ) -> Tensor<B, 4> {
     let (images, positions) = (context.images(), context.positions());
-    let device = context.mask.device();
     let shared = context
         .mask
         .clone()
         .unsqueeze_dim::<5>(1)
         .expand([images, rows / images, 1, new, positions])
         .reshape([rows, 1, new, positions]);
-    let own: Vec<f32> = (0..new)
-        .flat_map(|query| {
-            (0..known + new).map(move |key| match key <= known + query {
-                true => 0.0,
-                false => MASKED_SCORE as f32,
-            })
-        })
-        .collect();
-    let own = Tensor::<B, 1>::from_floats(own.as_slice(), &device)
-        .reshape([1, 1, new, known + new])
-        .expand([rows, 1, new, known + new]);
+    let words = known + new;
+    let mut own = vec![0.0; words * words];
+    fill_caption_mask(&mut own, words, &[]);
+    let own = TensorData::new(own.split_off(known * words), [1, new, words]);
+    let own = AttentionMask::Full(Tensor::from_data(own, &context.mask.device()));
+    let own = additive_mask(own).expand([rows, 1, new, words]);
     Tensor::cat(vec![shared, own], 3)
 }
 
-impl<B: OscarBackend> Layer<B> {
-    /// From what the attention read to the layer's output; `hidden` was its input.
-    /// Rows `[rows, hidden]`, all three.
-    pub(super) fn finish(&self, context: Tensor<B, 2>, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
-        let hidden = self.attention.output.forward(context, hidden);
-        let inner = ops::linear_activate(&self.intermediate.dense, self.activation, hidden.clone());
-        self.output.forward(inner, hidden)
-    }
-}
-
-impl<B: OscarBackend> Layer<B> {
-    /// As [`finish`](Self::finish), of `[batch, seq, hidden]`.
-    fn finish_all(&self, context: Tensor<B, 3>, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
-        let [batch, seq, _] = hidden.dims();
-        let rows = self.finish(ops::flatten(context), ops::flatten(hidden));
-        ops::unflatten(rows, batch, seq)
-    }
-}
-
 impl<B: OscarBackend> SelfAttention<B> {
-    /// One of the three projections, `[batch, seq, width]` to the same.
-    fn project(&self, layer: &Linear<B>, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
-        let [batch, seq, _] = hidden.dims();
-        let projected = ops::linear_low_precision(layer, ops::flatten(hidden));
-        ops::unflatten(projected, batch, seq)
-    }
-
-    fn key_value(&self, hidden: Tensor<B, 3>) -> KeyValue<B> {
+    fn key_value(&self, hidden: &Packed<B>) -> KeyValue<B> {
         KeyValue {
-            key: self.project(&self.key, hidden.clone()),
+            key: self.project(&self.key, hidden),
             value: self.project(&self.value, hidden),
         }
     }
 
-    /// What `hidden` `[rows, tokens, width]` reads of its image and of its caption, the same shape.
+    /// The attention of `queries` `[rows, tokens, width]` to their image and their caption, the same
+    /// shape.
     fn read(
         &self,
-        hidden: Tensor<B, 3>,
+        queries: &Packed<B>,
         image: &KeyValue<B>,
         caption: &CaptionKeyValues<'_, B>,
         mask: Tensor<B, 4>,
     ) -> Tensor<B, 3> {
-        let query = self.project(&self.query, hidden);
-        let reading = AttentionParams {
+        let query = self.project(&self.query, queries);
+        let params = AttentionParams {
             mask,
             heads: self.num_heads,
             scale: self.scale(),
             dropout: self.dropout,
         };
-        ops::cached_attention(query, image, caption, &reading)
+        ops::cached_attention(query, image, caption, &params)
     }
 }

@@ -1,10 +1,10 @@
-//! Which words may be drawn.
+//! Which words are sampled from.
 
-/// Sets the logits of words that may not be drawn to minus infinity, as the official code does.
+/// Sets the logits of filtered words to minus infinity, as the official code does.
 ///
-/// Of all words, the `top_k` best stay (0: all), with those that are as good as the last of them;
-/// of these the best that together have the probability `top_p`, the one that reaches it included.
-/// Of either at least `keep` stay.
+/// Keeps the `top_k` best words (0: all) and those that equal the last of them; of these, the best
+/// that together have the probability `top_p`, including the one that reaches it. Each of the two
+/// filters keeps at least `keep` words.
 pub fn top_k_top_p(logits: &mut [f32], top_k: usize, top_p: f64, keep: usize) {
     if top_k > 0 && top_k.max(keep) < logits.len() {
         let mut sorted = logits.to_vec();
@@ -25,7 +25,7 @@ pub fn top_k_top_p(logits: &mut [f32], top_k: usize, top_p: f64, keep: usize) {
     };
     let weight = |logit: f32| (f64::from(logit) - best).exp();
     let total: f64 = logits.iter().map(|logit| weight(*logit)).sum();
-    // With `keep` above 1, so many stay besides the one that reaches the probability.
+    // With `keep` above 1, that many are kept besides the one that reaches the probability.
     let surely = if keep > 1 { keep + 1 } else { 1 };
     let mut before = 0.0;
     for (rank, at) in order.into_iter().enumerate() {

@@ -1,39 +1,49 @@
-//! Which words a caption has to have: an automaton that reads them.
+//! The words that a text has to contain, as an automaton that reads it.
 //!
-//! A state has one way on for all words but a few, and ways for these few; that is all there is to
-//! store of a vocabulary. Several ways for one word are allowed.
+//! A state has one transition for all words but a few, and transitions of their own for these few,
+//! so that no state stores the vocabulary. Several transitions for one word are allowed.
 
 use std::collections::BTreeSet;
 
-/// States of a constrained search. State 0 is where a caption starts.
+/// States of a constrained search. A text starts in state 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Automaton {
     states: Vec<State>,
     constraints: usize,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct State {
-    /// Where any word leads that is not held back.
-    free: usize,
-    held_back: BTreeSet<u32>,
-    /// Word and where it leads.
-    ways: Vec<(u32, usize)>,
-    /// How many constraints are satisfied here; none is told in the middle of one.
-    satisfied: Option<usize>,
+/// A state of an [`Automaton`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// The next state for any word that is not held back.
+    pub free: usize,
+    /// Words that do not lead to `free`.
+    pub held_back: BTreeSet<u32>,
+    /// Words with transitions of their own, and the next states.
+    pub ways: Vec<(u32, usize)>,
+    /// How many constraints are satisfied here; `None` in the middle of one.
+    pub satisfied: Option<usize>,
 }
 
 impl Automaton {
-    /// An automaton that asks for nothing.
+    /// An automaton of these states, for this number of constraints.
+    pub fn from_states(states: Vec<State>, constraints: usize) -> Self {
+        Self {
+            states,
+            constraints,
+        }
+    }
+
+    /// An automaton without constraints.
     pub fn unconstrained() -> Self {
         Self::new(&[])
     }
 
-    /// Asks for `constraints`, each a sequence of tokens with their forms: first one of the forms of
-    /// the first token, at once followed by one of the second, and so on.
+    /// Requires `constraints`, each a sequence of tokens with their forms: one of the forms of the
+    /// first token, immediately followed by one of the second, and so on.
     ///
-    /// State `s` below `2^n` has satisfied constraint `k` if bit `k` of `s` is set. The others lie
-    /// in the middle of a constraint, and any other word leads back to where it began.
+    /// State `s` below `2^n` has satisfied constraint `k` if bit `k` of `s` is set. The others are in
+    /// the middle of a constraint, and any other word leads back to where it began.
     pub fn new(constraints: &[Vec<Vec<u32>>]) -> Self {
         Self::build(constraints, false)
     }
@@ -48,9 +58,8 @@ impl Automaton {
         let mains = 1usize << constraints.len();
         let state = |free, satisfied| State {
             free,
-            held_back: BTreeSet::new(),
-            ways: Vec::new(),
             satisfied,
+            ..State::default()
         };
         let mut states: Vec<State> = (0..mains)
             .map(|main| state(main, Some(main.count_ones() as usize)))
@@ -84,47 +93,6 @@ impl Automaton {
         };
         automaton.drop_unreachable();
         automaton
-    }
-
-    /// An automaton from a table `[states, states, vocab]` of which word may lead from where to
-    /// where; its first `2^constraints` states are the satisfied ones. For comparing with code that
-    /// has such tables.
-    ///
-    /// # Panics
-    ///
-    /// If `allowed` is not of that size.
-    pub fn from_table(allowed: &[bool], states: usize, vocab: usize, constraints: usize) -> Self {
-        assert_eq!(
-            allowed.len(),
-            states * states * vocab,
-            "a table of another size"
-        );
-        let words = |from: usize, to: usize| {
-            let row = &allowed[(from * states + to) * vocab..][..vocab];
-            let found = row.iter().enumerate().filter(|(_, allowed)| **allowed);
-            found
-                .map(|(word, _)| word as u32)
-                .collect::<BTreeSet<u32>>()
-        };
-        let state = |from: usize| {
-            let ways: Vec<BTreeSet<u32>> = (0..states).map(|to| words(from, to)).collect();
-            let free = (0..states).max_by_key(|to| ways[*to].len()).unwrap_or(from);
-            let few = (0..states).filter(|to| *to != free);
-            State {
-                free,
-                held_back: (0..vocab as u32)
-                    .filter(|word| !ways[free].contains(word))
-                    .collect(),
-                ways: few
-                    .flat_map(|to| ways[to].iter().map(move |word| (*word, to)))
-                    .collect(),
-                satisfied: (from < 1 << constraints).then_some(from.count_ones() as usize),
-            }
-        };
-        Self {
-            states: (0..states).map(state).collect(),
-            constraints,
-        }
     }
 
     /// Removes states that no word leads to.
@@ -168,41 +136,24 @@ impl Automaton {
         self.constraints
     }
 
-    /// How many constraints are satisfied in `state`; none in the middle of one.
-    pub fn satisfied(&self, state: usize) -> Option<usize> {
-        self.states[state].satisfied
+    /// State `state`.
+    pub fn state(&self, state: usize) -> &State {
+        &self.states[state]
     }
 
-    /// The words that have ways of their own from `state`, and where they lead.
-    pub fn ways(&self, state: usize) -> &[(u32, usize)] {
-        &self.states[state].ways
-    }
-
-    /// Where other words lead from `state`.
-    pub fn free(&self, state: usize) -> usize {
-        self.states[state].free
-    }
-
-    /// Whether `word` may not take the way of other words from `state`.
-    pub fn held_back(&self, state: usize, word: u32) -> bool {
-        self.states[state].held_back.contains(&word)
-    }
-
-    /// How many words are held back from the way of others, at most.
-    pub fn most_held_back(&self) -> usize {
+    /// The most words that a state holds back.
+    pub(super) fn most_held_back(&self) -> usize {
         let held_back = self.states.iter().map(|state| state.held_back.len());
         held_back.max().unwrap_or(0)
     }
 
-    /// Where `word` leads from `state`, all ways.
+    /// All next states of `state` after `word`.
     pub fn next(&self, state: usize, word: u32) -> Vec<usize> {
-        let ways = self.ways(state).iter();
-        let mut to: Vec<usize> = ways
-            .filter(|(other, _)| *other == word)
-            .map(|(_, to)| *to)
-            .collect();
-        if !self.held_back(state, word) {
-            to.push(self.free(state));
+        let state = &self.states[state];
+        let ways = state.ways.iter().filter(|(other, _)| *other == word);
+        let mut to: Vec<usize> = ways.map(|(_, to)| *to).collect();
+        if !state.held_back.contains(&word) {
+            to.push(state.free);
         }
         to
     }
@@ -226,7 +177,7 @@ mod tests {
     fn satisfied(automaton: &Automaton, words: &[u32]) -> Option<usize> {
         let states = read(automaton, words);
         assert_eq!(states.len(), 1, "{words:?}: {states:?}");
-        automaton.satisfied(*states.first().unwrap())
+        automaton.state(*states.first().unwrap()).satisfied
     }
 
     #[test]
@@ -277,32 +228,5 @@ mod tests {
             Automaton::new(&[long.clone(), long.clone(), long]).len(),
             8 + 3 * 4 * 3
         );
-    }
-
-    #[test]
-    fn tables_say_the_same() {
-        let automaton = Automaton::new(&[vec![vec![3, 4]], vec![vec![1]]]);
-        let (states, vocab) = (automaton.len(), 6);
-        let mut table = vec![false; states * states * vocab];
-        for from in 0..states {
-            for word in 0..vocab {
-                for to in automaton.next(from, word as u32) {
-                    table[(from * states + to) * vocab + word] = true;
-                }
-            }
-        }
-        let read = Automaton::from_table(&table, states, vocab, 2);
-        for state in 0..states {
-            for word in 0..vocab as u32 {
-                let sorted = |automaton: &Automaton| {
-                    automaton
-                        .next(state, word)
-                        .into_iter()
-                        .collect::<BTreeSet<_>>()
-                };
-                assert_eq!(sorted(&read), sorted(&automaton));
-            }
-            assert_eq!(read.satisfied(state), automaton.satisfied(state));
-        }
     }
 }
