@@ -8,7 +8,7 @@ measured on held-out images.
 
     python3 config/experiments/tags.py --oscar target/release/oscar-bin --out runs/tags
 
-What is done is kept: started again, it goes on. It needs Python 3.9, and matplotlib for the
+Finished parts are kept: started again, it resumes. It needs Python 3.9, and matplotlib for the
 picture. `--human TRAIN DEV` adds the people's statements of NLVR v1, from two data sets that
 `oscar-bin data build nlvr1` built.
 """
@@ -71,7 +71,7 @@ class Experiment:
         return self.results[key]
 
     def start(self, command, name, *arguments):
-        """Trains the run `name`, or goes on with it."""
+        """Trains the run `name`, or resumes it."""
         directory = self.runs / name
         place = ["--name", name, "--runs-dir", self.runs]
         if (directory / "checkpoint").exists():
@@ -169,7 +169,7 @@ def main():
                         "data.train.statements": train / "statements.jsonl",
                         "data.validation.statements": dev / "statements.jsonl",
                     },
-                    {"recipe": "nlvr-human", "train": train / "images", "validation": dev / "images"},
+                    {"recipe": HERE / "nlvr-human.toml", "train": train / "images", "validation": dev / "images"},
                 )  # fmt: skip
     report(experiment, options)
 

@@ -293,7 +293,11 @@ fn a_recipe_has_the_published_settings(
 #[test]
 fn human_statements_are_about_one_image() {
     let place = Workplace::new();
-    let args = ["finetune", "--task", "nlvr2", "--config", "nlvr-human"];
+    let recipe = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../config/experiments/nlvr-human.toml"
+    );
+    let args = ["finetune", "--task", "nlvr2", "--config", recipe];
     let output = place.run(&[&args[..], &["--print-config"]].concat());
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(stdout(&output).contains("images = \"joined\""));

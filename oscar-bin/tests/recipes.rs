@@ -3,6 +3,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use rstest::rstest;
 use support::{Workplace, assert_fails, stderr, stdout, write};
@@ -10,10 +11,15 @@ use toml::Value;
 
 /// The resolved configuration of `train` with `args`, by dotted key.
 fn resolved(place: &Workplace, args: &[&str], env: &[(&str, &str)]) -> BTreeMap<String, Value> {
+    printed(place, &[&["train"], args].concat(), env)
+}
+
+/// The configuration that a command prints, by dotted key.
+fn printed(place: &Workplace, args: &[&str], env: &[(&str, &str)]) -> BTreeMap<String, Value> {
     let mut program = place.program();
     program
-        .args(["train", "--print-config"])
         .args(args)
+        .arg("--print-config")
         .envs(env.iter().copied());
     let output = program.output().expect("the program starts");
     assert!(output.status.success(), "{}", stderr(&output));
@@ -153,4 +159,112 @@ fn printing_touches_nothing_and_still_checks() {
     assert!(!place.path("runs").exists());
     let output = place.run(&["train", "--print-config", "--set", "train.steps=0"]);
     assert_fails(&output, &["train.steps = 0"]);
+}
+
+/// What each recipe sets: the keys of its resolved configuration that an empty one has otherwise.
+#[test]
+fn recipes_resolve_to_what_they_always_did() {
+    let place = Workplace::new();
+    write(&place.path("empty.toml"), "");
+    let folder = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
+        let files = path.join(name).read_dir().expect("a folder");
+        let mut files: Vec<PathBuf> = files.map(|file| file.expect("a file").path()).collect();
+        files.retain(|file| file.extension().is_some_and(|end| end == "toml"));
+        files.sort();
+        files
+    };
+    let mut snapshot = String::new();
+    for file in ["", "pretrain", "finetune", "experiments"].into_iter().flat_map(folder) {
+        let name = file.file_stem().expect("a name").to_string_lossy();
+        let task = match name.split('-').next() {
+            Some("quickstart" | "oscar" | "oscarplus" | "tags") => None,
+            Some("nocaps") => Some("captioning"),
+            Some("nlvr") => Some("nlvr2"),
+            task => task,
+        };
+        let command = task.map_or(vec!["train"], |task| vec!["finetune", "--task", task]);
+        let with = |config: &str| printed(&place, &[&command[..], &["-c", config]].concat(), &[]);
+        let empty = with("empty.toml");
+        snapshot += &format!("[{name}]\n");
+        for (key, value) in with(&file.to_string_lossy()) {
+            if empty.get(&key) != Some(&value) {
+                snapshot += &format!("{key} = {value}\n");
+            }
+        }
+    }
+    insta::assert_snapshot!(snapshot);
+}
+
+#[test]
+fn a_recipe_starts_from_what_it_extends() {
+    let place = Workplace::new();
+    std::fs::create_dir_all(place.path("mine/deep")).expect("a directory");
+    write(
+        &place.path("mine/base.toml"),
+        "extends = 'oscarplus-base'\n[train]\nsteps = 7\nseed = 8\n",
+    );
+    write(
+        &place.path("mine/deep/top.toml"),
+        "extends = '../base.toml'\n[train]\nseed = 9\n",
+    );
+    let keys = resolved(&place, &["-c", "mine/deep/top.toml"], &[]);
+    for (key, value) in [
+        ("train.seed", 9.into()),
+        ("train.steps", 7.into()),
+        ("train.batch_size", 1024.into()),
+        ("model.use_img_layernorm", true.into()),
+    ] {
+        assert_eq!(keys[key], value, "{key}");
+    }
+    assert!(!keys.contains_key("extends"));
+}
+
+#[rstest]
+#[case::unknown("extends = 'oscar-bse'", &["top.toml", "extends", "oscar-bse", "oscar-base"])]
+#[case::missing("extends = 'nowhere.toml'", &["nowhere.toml"])]
+#[case::itself("extends = 'top.toml'", &["top.toml extends top.toml"])]
+#[case::circle("extends = './other.toml'", &["top.toml extends", "other.toml extends"])]
+#[case::number("extends = 3", &["top.toml", "extends = 3"])]
+#[case::key("extends = 'bad.toml'", &["bad.toml", "train.step", "train.steps"])]
+#[case::value("extends = 'wrong.toml'", &["in wrong.toml", "train.steps", "many"])]
+fn a_wrong_base_is_refused_with_its_place(#[case] toml: &str, #[case] parts: &[&str]) {
+    let place = Workplace::new();
+    write(&place.path("top.toml"), toml);
+    write(&place.path("other.toml"), "extends = 'top.toml'");
+    write(&place.path("bad.toml"), "[train]\nstep = 3");
+    write(&place.path("wrong.toml"), "[train]\nsteps = 'many'");
+    assert_fails(&place.run(&["train", "-c", "top.toml"]), parts);
+}
+
+#[rstest]
+#[case::number("2024")]
+#[case::float("1e5")]
+#[case::boolean("true")]
+#[case::date("2024-01-01")]
+#[case::list("[a]")]
+fn a_value_that_toml_reads_otherwise_is_a_string_where_one_is_wanted(#[case] name: &str) {
+    let place = Workplace::new();
+    for key in ["data.train.corpus", "data.vocab", "init.checkpoint"] {
+        let set = format!("{key}={name}");
+        let keys = resolved(&place, &["--set", &set, "--set", "data.train.regions=r"], &[]);
+        assert_eq!(keys[key].as_str(), Some(name), "{key}");
+    }
+}
+
+#[rstest]
+#[case("train.steps=1.5", "1.5")]
+#[case("train.steps=-1", "-1")]
+#[case("train.batch_size=true", "true")]
+#[case("optimizer.learning_rate=[1]", "a list")]
+#[case("model=3", "3")]
+fn a_wrong_type_is_named_without_the_types_of_rust(#[case] set: &str, #[case] found: &str) {
+    let place = Workplace::new();
+    let output = place.run(&["train", "--set", set]);
+    let key = set.split('=').next().expect("a key");
+    assert_fails(&output, &[&format!("--set {set}"), key, found]);
+    let text = stderr(&output);
+    for word in ["usize", "u64", "f64", "struct", "enum", "i128"] {
+        assert!(!text.contains(word), "{text}");
+    }
 }

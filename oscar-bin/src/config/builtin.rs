@@ -13,10 +13,9 @@ pub struct Recipe {
 }
 
 /// Folders of recipes: a file put there is a recipe.
-static FOLDERS: [Dir<'static>; 3] = [
+static FOLDERS: [Dir<'static>; 2] = [
     include_dir!("$CARGO_MANIFEST_DIR/../config/pretrain"),
     include_dir!("$CARGO_MANIFEST_DIR/../config/finetune"),
-    include_dir!("$CARGO_MANIFEST_DIR/../config/experiments"),
 ];
 
 /// All of them; the first is the default of `train`.

@@ -5,6 +5,7 @@ mod configuration;
 mod keys;
 mod resolve;
 pub mod sample;
+mod setting;
 mod source;
 
 pub use self::builtin::{RECIPES, Recipe};

@@ -7,8 +7,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use figment::Figment;
-use figment::providers::{Env, Format, Serialized, Toml};
-use figment::value::{Dict, Value};
+use figment::error::{Actual, Kind};
+use figment::providers::{Env, Serialized};
+use figment::value::Value;
 use oscar_core::config::ModelConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,79 +18,89 @@ use serde_json::Value as Json;
 use super::configuration::Configuration;
 use super::keys::{check_keys, known_keys};
 use super::sample;
+use super::setting::{Setting, nested};
 use super::source::Source;
 
 /// Prefix of environment variables that set keys: `OSCAR__TRAIN__BATCH_SIZE=16`.
 const ENV_PREFIX: &str = "OSCAR__";
 
-/// Most parts of a dotted key.
-const MAX_DEPTH: usize = 16;
-
 /// Resolves the layers; `sets` are `key=value` with dotted keys.
 ///
 /// Sizes of the model come from `model.preset`, else from the `config.json` beside the start
 /// weights, else they are those of Oscar base.
+///
+/// # Errors
+/// If a key is unknown or a value of another type; both name where they were given.
 pub fn resolve<C: Configuration>(source: &Source, sets: &[String]) -> Result<C> {
-    let recipe: toml::Table = source
-        .toml
-        .parse()
-        .map_err(|error| anyhow!("{} is not valid TOML: {error}", source.origin))?;
     let known = known_keys::<C>();
-    check_keys(&known, &serde_json::to_value(&recipe)?, &source.origin)?;
-
-    let mut layers = Figment::from(Toml::string(&source.toml));
-    layers = layers.merge(environment(&known)?);
-    for set in sets {
-        let (key, value) = parse_set(set)?;
-        check_keys(&known, &nested(&key, Json::Null), &format!("--set {set}"))?;
-        layers = layers.merge(Serialized::default(&key, value));
+    let mut layers = Figment::new();
+    for layer in &source.layers {
+        check_keys(&known, &serde_json::to_value(&layer.table)?, &layer.origin)?;
+        layers = layers.merge(layer);
     }
-
-    let preset = match layers.find_value("model.preset") {
-        Err(_) => model_of_start(&layers)?.unwrap_or_default(),
-        Ok(value) => {
-            let name = value.as_str().unwrap_or_default();
-            ModelConfig::preset(name)
-                .with_context(|| format!("model.preset = {name:?}: must be tiny, base or large"))?
-        }
-    };
-    let mut config: C = Figment::from(Serialized::defaults(C::defaults(preset)))
-        .merge(layers)
-        .extract()
-        .map_err(|error| {
-            anyhow!(
-                "in {}: {}",
-                place(&error, sets, &source.origin),
-                describe(&error)
-            )
-        })?;
+    layers = layers.merge(environment(&known)?);
+    let settings = Setting::parse_all(sets, &known)?;
+    let mut config: C = extract(settings, source.origin(), |settings| {
+        let layers = settings.iter().fold(layers.clone(), Figment::merge);
+        let model = match layers.find_value("model.preset") {
+            Err(_) => model_of_start(&layers)?.unwrap_or_default(),
+            Ok(value) => {
+                let name = value.as_str().unwrap_or_default();
+                ModelConfig::preset(name).with_context(|| {
+                    format!("model.preset = {name:?}: must be tiny, base or large")
+                })?
+            }
+        };
+        Ok(Figment::from(Serialized::defaults(C::defaults(model))).merge(layers))
+    })?;
     config.model().extra.remove("preset");
     config.settle();
     Ok(config)
 }
 
 /// The recipe by itself: what was published, whatever this run sets.
+///
+/// # Errors
+/// If a value is of another type.
 pub fn resolve_alone<C: Configuration>(source: &Source) -> Result<C> {
-    let mut config: C = Figment::from(Serialized::defaults(C::defaults(ModelConfig::default())))
-        .merge(Toml::string(&source.toml))
-        .extract()
-        .map_err(|error| anyhow!("in {}: {}", source.origin, describe(&error)))?;
+    let defaults = Serialized::defaults(C::defaults(ModelConfig::default()));
+    let layers = source.layers.iter().fold(Figment::from(defaults), Figment::merge);
+    let mut config: C = extract(Vec::new(), source.origin(), |_| Ok(layers.clone()))?;
     config.model().extra.remove("preset");
     Ok(config)
 }
 
 /// `base` with the values of `sets`, `key=value` with dotted keys, in the place of its own.
+///
+/// # Errors
+/// If a key is unknown or a value of another type.
 pub fn overridden<C: Serialize + DeserializeOwned>(base: C, sets: &[String]) -> Result<C> {
-    let known = serde_json::to_value(&base)?;
-    let mut layers = Figment::from(Serialized::defaults(base));
-    for set in sets {
-        let (key, value) = parse_set(set)?;
-        check_keys(&known, &nested(&key, Json::Null), &format!("--set {set}"))?;
-        layers = layers.merge(Serialized::default(&key, value));
+    let settings = Setting::parse_all(sets, &serde_json::to_value(&base)?)?;
+    let base = Figment::from(Serialized::defaults(base));
+    extract(settings, "--set", |settings| {
+        Ok(settings.iter().fold(base.clone(), Figment::merge))
+    })
+}
+
+/// Extracts from the layers that `layers` makes of the settings; an error names `origin` if no
+/// layer is known to have the value.
+fn extract<C: DeserializeOwned>(
+    mut settings: Vec<Setting>,
+    origin: &str,
+    layers: impl Fn(&[Setting]) -> Result<Figment>,
+) -> Result<C> {
+    loop {
+        let error = match layers(&settings)?.extract() {
+            Ok(config) => return Ok(config),
+            Err(error) => error,
+        };
+        let again = |setting: &mut Setting| setting.read_as_string(&error);
+        if !settings.iter_mut().rev().any(again) {
+            let given = error.metadata.as_ref().filter(|data| data.source.is_none());
+            let place = given.map_or(origin, |data| &data.name);
+            bail!("in {place}: {}", describe(&error));
+        }
     }
-    layers
-        .extract()
-        .map_err(|error| anyhow!("in --set: {}", describe(&error)))
 }
 
 /// The `config.json` beside `init.checkpoint`.
@@ -111,70 +122,74 @@ fn model_of_start(layers: &Figment) -> Result<Option<ModelConfig>> {
     }
 }
 
-/// Where the value that is wrong was given: by one of `sets`, else in `origin`.
-fn place(error: &figment::Error, sets: &[String], origin: &str) -> String {
-    let path = error.path.join(".");
-    let gives = |set: &&String| {
-        let key = set.split_once('=').map_or("", |(key, _)| key.trim());
-        path.strip_prefix(key)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    };
-    let set = sets.iter().rev().find(gives);
-    set.map_or(origin.into(), |set| format!("--set {set}"))
-}
-
 /// `key: what is wrong` of the first error.
 fn describe(error: &figment::Error) -> String {
+    let problem = match &error.kind {
+        Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
+            format!("expected {}, found {}", wanted(expected), given(found))
+        }
+        Kind::UnknownVariant(name, known) => {
+            format!("{name:?} is not one of {}", known.join(", "))
+        }
+        Kind::MissingField(name) => format!("{name} is not set"),
+        other => other.to_string(),
+    };
     match error.path.is_empty() {
-        true => error.kind.to_string(),
-        false => format!("{}: {}", error.path.join("."), error.kind),
+        true => problem,
+        false => format!("{}: {problem}", error.path.join(".")),
+    }
+}
+
+/// What serde expects, without the names of Rust's types.
+fn wanted(expected: &str) -> &str {
+    match expected {
+        "usize" | "u8" | "u16" | "u32" | "u64" => "a whole number, 0 or more",
+        "isize" | "i8" | "i16" | "i32" | "i64" => "a whole number",
+        "f32" | "f64" => "a number",
+        "bool" | "a boolean" => "true or false",
+        "path string" => "a path",
+        "a map" => "a table",
+        "a sequence" => "a list",
+        other if other.starts_with("struct ") => "a table",
+        other if other.starts_with("enum ") => "a name",
+        other => other,
+    }
+}
+
+fn given(found: &Actual) -> String {
+    match found {
+        Actual::Bool(value) => value.to_string(),
+        Actual::Unsigned(value) => value.to_string(),
+        Actual::Signed(value) => value.to_string(),
+        Actual::Float(value) => value.to_string(),
+        Actual::Str(value) => format!("{value:?}"),
+        Actual::Map => "a table".into(),
+        Actual::Seq => "a list".into(),
+        other => other.to_string(),
     }
 }
 
 fn environment(known: &Json) -> Result<Env> {
     let env = Env::prefixed(ENV_PREFIX).split("__");
     for (key, _) in env.iter() {
-        let key = key.to_string();
-        check_keys(known, &nested(&key, Json::Null), "the environment")?;
+        check_keys(known, &nested(key.as_str()), "the environment")?;
     }
     Ok(env)
 }
 
-/// `train.steps=100` to the key and a TOML value; what is no TOML value is a string.
-fn parse_set(set: &str) -> Result<(String, Value)> {
-    let (key, value) = set
-        .split_once('=')
-        .with_context(|| format!("--set {set}: expected KEY=VALUE"))?;
-    let (key, value) = (key.trim(), value.trim());
-    if key.is_empty() {
-        bail!("--set {set}: expected KEY=VALUE");
-    }
-    if key.split('.').count() > MAX_DEPTH {
-        bail!(
-            "--set: a key of {} parts; no key is that deep",
-            key.split('.').count()
-        );
-    }
-    let parsed: Result<Dict, _> = toml::from_str(&format!("value = {value}"));
-    let value = match parsed {
-        Ok(mut table) => table.remove("value").unwrap_or_else(|| Value::from(value)),
-        Err(_) => Value::from(value),
-    };
-    Ok((key.into(), value))
-}
-
-/// `{"train": {"steps": value}}` of `train.steps`.
-fn nested(key: &str, value: Json) -> Json {
-    key.rsplit('.')
-        .fold(value, |inner, part| serde_json::json!({ part: inner }))
-}
-
 /// The resolved configuration as TOML.
+///
+/// # Errors
+/// If TOML has no form for it.
 pub fn to_toml(config: &impl Serialize) -> Result<String> {
     toml::to_string(config).context("cannot write the configuration as TOML")
 }
 
 /// Reads what [`to_toml`] wrote.
+///
+/// # Errors
+/// If it is not that.
 pub fn from_toml<C: DeserializeOwned>(text: &str) -> Result<C> {
-    toml::from_str(text).context("cannot read the configuration as TOML")
+    toml::from_str(text)
+        .map_err(|error| anyhow!("cannot read the configuration as TOML: {error}"))
 }

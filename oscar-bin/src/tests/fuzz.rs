@@ -81,8 +81,8 @@ fn edited(text: &str, edits: &[Edit]) -> String {
 
 /// Resolves; what is accepted can be written down and comes back the same.
 fn check<C: Configuration>(toml: &str, sets: &[String]) {
-    let source = Source::of_text(toml);
-    let Ok(config) = resolve::<C>(&source, sets) else {
+    let resolved = Source::of_text(toml).and_then(|source| resolve::<C>(&source, sets));
+    let Ok(config) = resolved else {
         return;
     };
     let _ = config.validate();
@@ -184,7 +184,7 @@ fn depth_without_end_is_refused() {
         format!("{}a=1", deep("a.")),
         format!("model.{}a=1", deep("a.")),
     ] {
-        let refused = resolve::<PretrainConfig>(&Source::of_text(""), &[set]);
+        let refused = resolve::<PretrainConfig>(&Source::of_text("").expect("TOML"), &[set]);
         refused.map(drop).expect_err("it is too deep");
     }
     for toml in [
@@ -193,7 +193,8 @@ fn depth_without_end_is_refused() {
         format!("[{}a]", deep("a.")),
         format!("model = {}", deep("{a=")),
     ] {
-        let refused = resolve::<PretrainConfig>(&Source::of_text(&toml), &[]);
+        let refused =
+            Source::of_text(&toml).and_then(|source| resolve::<PretrainConfig>(&source, &[]));
         refused.map(drop).expect_err("it is too deep");
     }
     let place = run_directory();
