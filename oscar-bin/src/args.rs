@@ -5,14 +5,15 @@ use oscar_core::ops::Precision;
 
 /// Flags of every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Say more (-v debug, -vv trace)
+    /// Print more messages (-v debug, -vv trace)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// Say nothing but warnings, errors and results
+    /// Print only warnings, errors and results
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Form of the messages on standard error
+    /// Log format on standard error
     #[arg(
         long,
         global = true,
@@ -25,23 +26,23 @@ pub struct Global {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people
+    /// Plain text
     #[default]
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 
 /// A backend by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum BackendChoice {
-    /// The fastest that is compiled in and has a device
+    /// The fastest backend that is compiled in and finds a device
     #[default]
     Auto,
-    /// Pure-Rust CPU
+    /// CPU, in pure Rust
     #[cfg(feature = "flex")]
     Flex,
-    /// LibTorch, CPU or CUDA
+    /// LibTorch, on CPU or CUDA
     #[cfg(feature = "tch")]
     Tch,
     /// GPUs through Vulkan or Metal
@@ -52,16 +53,30 @@ pub enum BackendChoice {
     Cuda,
 }
 
+/// Where a command computes.
 #[derive(Clone, Debug, Args)]
 pub struct DeviceArgs {
-    /// What computes
-    #[arg(short, long, value_enum, default_value_t, env = "OSCAR_BACKEND")]
+    /// Backend to run on
+    #[arg(
+        short,
+        long,
+        value_enum,
+        default_value_t,
+        env = "OSCAR_BACKEND",
+        help_heading = "Device options"
+    )]
     pub backend: BackendChoice,
-    /// Devices of the backend, by number: one computes, several train together
-    #[arg(long, value_delimiter = ',', default_value = "0", value_name = "N,...")]
+    /// Devices of the backend, by number; several train together
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "0",
+        value_name = "N,...",
+        help_heading = "Device options"
+    )]
     pub devices: Vec<usize>,
-    /// What matrices are multiplied in, f32 or bf16; the rest is always f32 [default: the recipe's,
-    /// else f32]
-    #[arg(long, value_name = "PRECISION")]
+    /// Precision of matrix products (f32 or bf16); everything else stays f32 [default: the
+    /// recipe's, else f32]
+    #[arg(long, value_name = "PRECISION", help_heading = "Device options")]
     pub precision: Option<Precision>,
 }

@@ -1,4 +1,4 @@
-//! Which backend computes: chosen at run time among those compiled in, in this one place.
+//! The backend to run on: chosen at run time among those compiled in, in this one place.
 
 use anyhow::{Result, bail};
 use burn::backend::Autodiff;
@@ -9,24 +9,27 @@ use crate::args::{BackendChoice, DeviceArgs};
 
 /// A computation that is the same on every backend.
 pub trait OnBackend {
-    /// What it gives.
+    /// Its result.
     type Output;
 
-    /// Whether it uses devices beside the first.
+    /// Whether it uses more than the first device.
     const SEVERAL: bool = false;
 
     /// Computes on `device`.
+    ///
+    /// # Errors
+    /// Whatever makes it fail.
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<Self::Output>;
 }
 
-/// What a backend is to this machine.
+/// What a backend finds on this machine.
 #[derive(Debug, serde::Serialize)]
 pub struct Backend {
     /// Its name on the command line.
     pub name: &'static str,
-    /// Names of its devices, in the order of their numbers, and what they multiply in.
+    /// Its devices, in the order of their numbers.
     pub devices: Vec<Device>,
-    /// Why there is none.
+    /// Why it has none.
     pub missing: Option<String>,
 }
 
@@ -84,7 +87,7 @@ fn flex() -> Vec<Found<burn_flex::FlexDevice>> {
     }]
 }
 
-/// A backend with the device that is to compute.
+/// A backend with the device to run on.
 enum Chosen {
     #[cfg(feature = "flex")]
     Flex(Found<burn_flex::FlexDevice>),
@@ -96,19 +99,22 @@ enum Chosen {
     Cuda(Found<burn_cuda::CudaDevice>),
 }
 
-/// Refuses devices that are not there, before any work is done for them.
+/// Refuses missing devices before any work is done for them.
 ///
 /// # Errors
-/// If the backend or a device is missing, or a device cannot do what is asked.
+/// If the backend or a device is missing, or a device lacks the precision.
 pub fn check(args: &DeviceArgs) -> Result<()> {
     choose(args).map(drop)
 }
 
-/// Runs `computation` on the backend that `args` ask for, and says which that is.
+/// Runs `computation` on the backend of `args`, and logs which that is.
+///
+/// # Errors
+/// If the backend or device cannot be used, or the computation fails.
 pub fn dispatch<C: OnBackend>(args: &DeviceArgs, computation: C) -> Result<C::Output> {
     if !C::SEVERAL && args.devices.len() > 1 {
         bail!(
-            "--devices names {} devices; this command computes on one",
+            "--devices lists {} devices, but this command runs on one",
             args.devices.len()
         );
     }
@@ -117,35 +123,35 @@ pub fn dispatch<C: OnBackend>(args: &DeviceArgs, computation: C) -> Result<C::Ou
     precision.scope(|| match chosen {
         #[cfg(feature = "flex")]
         Chosen::Flex(found) => {
-            say("flex", &found, precision);
+            log("flex", &found, precision);
             computation.run::<Autodiff<burn_flex::Flex>>(found.device)
         }
         #[cfg(feature = "tch")]
         Chosen::Tch(found) => {
-            say("tch", &found, precision);
+            log("tch", &found, precision);
             computation.run::<Autodiff<burn_tch::LibTorch>>(found.device)
         }
         #[cfg(feature = "wgpu")]
         Chosen::Wgpu(found) => {
-            say("wgpu", &found, precision);
+            log("wgpu", &found, precision);
             computation.run::<Autodiff<burn_wgpu::Wgpu>>(found.device)
         }
         #[cfg(feature = "cuda")]
         Chosen::Cuda(found) => {
-            say("cuda", &found, precision);
+            log("cuda", &found, precision);
             computation.run::<Autodiff<burn_cuda::Cuda>>(found.device)
         }
     })
 }
 
-fn say<D>(backend: &str, found: &Found<D>, precision: Precision) {
+fn log<D>(backend: &str, found: &Found<D>, precision: Precision) {
     tracing::info!("backend {backend} ({}), {}", found.name, precision.name());
 }
 
 fn choose(args: &DeviceArgs) -> Result<Chosen> {
     for (index, device) in args.devices.iter().enumerate() {
         if args.devices[..index].contains(device) {
-            bail!("--devices names device {device} twice");
+            bail!("--devices lists device {device} twice");
         }
     }
     match args.backend {
@@ -171,7 +177,7 @@ fn choose(args: &DeviceArgs) -> Result<Chosen> {
 }
 
 /// The first backend that has a device of its own: GPUs, then the CPU by LibTorch, then by Rust.
-/// Software Vulkan has to be asked for.
+/// Software Vulkan is used only if it is named.
 fn automatic(args: &DeviceArgs) -> Result<Chosen> {
     let with = |backend| {
         choose(&DeviceArgs {
@@ -188,7 +194,7 @@ fn automatic(args: &DeviceArgs) -> Result<Chosen> {
         let software = |found: &Found<_>| found.device == burn_wgpu::WgpuDevice::Cpu;
         let hardware = oscar_core::devices::vulkan::devices()
             .is_ok_and(|found| found.first().is_some_and(|first| !software(first)));
-        // LibTorch is asked first where it has a GPU.
+        // LibTorch comes first if it has a GPU.
         if hardware && !torch_has_gpu() {
             return with(BackendChoice::Wgpu);
         }
@@ -199,10 +205,10 @@ fn automatic(args: &DeviceArgs) -> Result<Chosen> {
     return with(BackendChoice::Flex);
     #[cfg(not(any(feature = "tch", feature = "flex")))]
     {
-        // Nothing but GPU backends: their errors say what is missing.
+        // Only GPU backends: their errors say what is missing.
         let _ = with;
         let reasons: Vec<String> = compiled().into_iter().filter_map(|b| b.missing).collect();
-        bail!("no backend finds a device: {}", reasons.join("; "))
+        bail!("no backend found a device: {}", reasons.join("; "))
     }
 }
 
@@ -216,8 +222,8 @@ fn torch_has_gpu() -> bool {
     false
 }
 
-/// The first of the devices asked for, when all of them are there. A `shared` one is the CPU: its
-/// workers are threads, so any number of them is there.
+/// The first of the devices of `args`, if all of them exist. A `shared` device is the CPU: its
+/// workers are threads, so it has any number of them.
 fn select<D: Clone>(
     backend: &str,
     found: Vec<Found<D>>,
@@ -227,7 +233,7 @@ fn select<D: Clone>(
     for number in &args.devices {
         if !shared && *number >= found.len() {
             bail!(
-                "--devices {number}: the {backend} backend finds {} device{}, numbered from 0 \
+                "--devices {number}: the {backend} backend found {} device{}, numbered from 0 \
                  (`oscar-bin devices` lists them)",
                 found.len(),
                 if found.len() == 1 { "" } else { "s" },
@@ -236,12 +242,12 @@ fn select<D: Clone>(
     }
     let first = args.devices.first().copied().unwrap_or(0);
     let Some(chosen) = found.get(first).or(found.first()).cloned() else {
-        bail!("the {backend} backend finds no device");
+        bail!("the {backend} backend found no device");
     };
     if args.precision == Some(Precision::Bf16) && !chosen.bf16 {
         bail!(
-            "--precision bf16: the {backend} backend does not multiply bf16 on {}; \
-             take f32, or a backend that does (`oscar-bin devices` lists them)",
+            "--precision bf16: the {backend} backend has no bf16 matrix products on {}; use f32, or \
+             a backend that has them (`oscar-bin devices` lists them)",
             chosen.name
         );
     }

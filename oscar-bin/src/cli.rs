@@ -36,41 +36,55 @@ pub struct Cli {
 pub enum Command {
     /// Pre-train Oscar or Oscar+
     Train(TrainArgs),
-    /// Measure what a pre-trained run reads from images
+    /// Measure how much a pre-trained model reads from images
     Probe(ProbeArgs),
     /// Fine-tune a task
     Finetune(FinetuneArgs),
-    /// Score fine-tuned weights
+    /// Evaluate fine-tuned weights
     Evaluate(EvaluateArgs),
-    /// Ask fine-tuned weights about one image
+    /// Ask fine-tuned weights about one example
     Predict(PredictArgs),
-    /// Score files of predictions, without a model
+    /// Score prediction files, without a model
     Score(ScoreArgs),
-    /// Build, check and look at data sets
+    /// Build, check and inspect data sets
     Data(DataArgs),
     /// Make the shipped sample and small demonstration data sets
     #[command(hide = true)]
     Dev(DevArgs),
     /// Import, export and inspect weights
     Model(ModelArgs),
-    /// List what can compute on this machine
+    /// List the devices of this machine
     Devices(DevicesArgs),
-    /// Measure how fast this machine trains, scores and captions
+    /// Measure the speed of training, scoring and captioning on this machine
     Bench(BenchArgs),
     /// List the built-in recipes, or print one
     Recipes(RecipesArgs),
-    /// Write one HTML page of a run
+    /// Write a report of a run as one HTML page
     Report(ReportArgs),
-    /// List the runs, or compare some
+    /// List runs, or compare some of them
     Runs(RunsArgs),
-    /// Print what lets a shell complete commands and flags
+    /// Generate shell completions
     Completions(CompletionsArgs),
     /// Print the manual page, or write one for each command
     Manual(ManualArgs),
 }
 
+impl Command {
+    /// Whether it runs a model on many batches in turn.
+    pub fn runs_batches(&self) -> bool {
+        use Command::{Bench, Evaluate, Finetune, Probe, Train};
+        matches!(
+            self,
+            Train(_) | Finetune(_) | Evaluate(_) | Probe(_) | Bench(_)
+        )
+    }
+}
+
 impl Cli {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// Whatever makes it fail.
     pub fn run(&self) -> Result<Ending> {
         let global = &self.global;
         match &self.command {

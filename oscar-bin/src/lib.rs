@@ -34,9 +34,11 @@ use self::training::processes;
 ///
 /// Wrong usage ends the process with exit code 2.
 pub fn run() -> Ending {
-    allocator::keep_freed_memory();
     let mut cli = Cli::parse();
-    openmp::rest_between_operations();
+    openmp::sleep_between_operations();
+    if cli.command.runs_batches() {
+        allocator::keep_freed_memory();
+    }
     // Of several processes that train together only the first prints.
     cli.global.quiet |= processes::is_follower();
     logging::init(&cli.global);
@@ -46,7 +48,7 @@ pub fn run() -> Ending {
         Err(error) if processes::is_follower() && is_of_all(&error) => Ending::Failed,
         Err(error) => {
             let text = chain(&error);
-            logging::say(
+            logging::print(
                 cli.global.log_format,
                 &match cli.global.log_format {
                     LogFormat::Text => format!("error: {text}"),
@@ -58,7 +60,7 @@ pub fn run() -> Ending {
     }
 }
 
-/// `a: b: c`, without a cause that its error has already quoted.
+/// `a: b: c`, without a cause that is already quoted.
 fn chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
@@ -72,7 +74,7 @@ fn chain(error: &anyhow::Error) -> String {
     text
 }
 
-/// Whether every process of a run fails with this, and the one that speaks knows more of it.
+/// Whether every process of a run fails with this error, so that the first one prints it.
 fn is_of_all(error: &anyhow::Error) -> bool {
     let of_pretraining = match error.downcast_ref() {
         Some(PretrainError::Train(error)) => Some(error),
@@ -88,7 +90,7 @@ fn is_of_all(error: &anyhow::Error) -> bool {
     )
 }
 
-/// Whoever read our output has seen enough.
+/// Whether the reader of our output closed it, as `head` does.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause

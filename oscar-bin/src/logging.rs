@@ -1,4 +1,4 @@
-//! Messages: on standard error, or in a file while a dashboard has the screen.
+//! Log messages: on standard error, or in a file while a dashboard uses the terminal.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -12,7 +12,7 @@ use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use crate::args::{Global, LogFormat};
 
-/// Where messages go instead of standard error.
+/// The file that messages go to instead of standard error.
 static FILE: Mutex<Option<File>> = Mutex::new(None);
 
 /// Installs the subscriber. `RUST_LOG` overrides the flags.
@@ -23,17 +23,16 @@ pub fn init(global: &Global) {
         (_, 1) => "debug",
         _ => "trace",
     };
-    // Burn's own messages repeat what the progress shows.
-    let default = format!(
-        "warn,oscar={level},oscar_bin={level},oscar_core={level},\
-         oscar_task={level},oscar_train={level},oscar_datasets={level},oscar_pretraining={level}"
-    );
+    // All crates whose names begin with oscar. Burn's own messages repeat the progress.
+    let default = format!("warn,oscar={level}");
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let colour = io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let screen = fmt::layer().with_writer(|| Screen).with_target(false);
+    let screen = fmt::layer()
+        .with_writer(|| Sink { to_file: false })
+        .with_target(false);
     let file = fmt::layer()
-        .with_writer(|| LogFile)
+        .with_writer(|| Sink { to_file: true })
         .with_target(false)
         .with_ansi(false);
     let (screen, file) = match global.log_format {
@@ -43,14 +42,17 @@ pub fn init(global: &Global) {
             file.boxed(),
         ),
     };
-    // Only a second call fails, and then a subscriber is there already.
+    // Only a second call fails, and then a subscriber is already installed.
     let _ = tracing_subscriber::registry()
         .with(screen.and_then(file))
         .with(filter)
         .try_init();
 }
 
-/// Sends messages to `path` until [`to_screen`].
+/// Sends messages to the end of the file `path` until [`to_screen`].
+///
+/// # Errors
+/// If the file cannot be opened.
 pub fn to_file(path: &Path) -> Result<()> {
     let file = File::options()
         .create(true)
@@ -66,18 +68,18 @@ pub fn to_screen() {
     lock().take();
 }
 
-/// Says what must be heard whatever the level: plainly to people, as an event to machines.
-pub fn say(format: LogFormat, text: &str) {
+/// Prints a message whatever the level: as plain text, or as an event.
+pub fn print(format: LogFormat, text: &str) {
     match format {
         LogFormat::Json => tracing::error!("{text}"),
         LogFormat::Text => {
-            // Nothing is left to tell of this failure.
+            // There is no other place to report that standard error is closed.
             let _ = writeln!(io::stderr(), "{text}");
         }
     }
 }
 
-/// Lines of progress: as they are for people, as events for machines.
+/// Where progress lines go: as they are, or as events.
 pub fn progress(global: &Global) -> Box<dyn Write + Send + Sync> {
     match (global.quiet, global.log_format) {
         (true, _) => Box::new(io::sink()),
@@ -105,28 +107,17 @@ impl Write for Events {
     }
 }
 
-struct Screen;
-
-impl Write for Screen {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match lock().is_some() {
-            true => Ok(bytes.len()),
-            false => io::stderr().write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// Writes to the file while there is one, or to standard error while there is none.
+struct Sink {
+    to_file: bool,
 }
 
-struct LogFile;
-
-impl Write for LogFile {
+impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match lock().as_mut() {
-            Some(file) => file.write(bytes),
-            None => Ok(bytes.len()),
+        match (self.to_file, lock().as_mut()) {
+            (true, Some(file)) => file.write(bytes),
+            (false, None) => io::stderr().write(bytes),
+            _ => Ok(bytes.len()),
         }
     }
 

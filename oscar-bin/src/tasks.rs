@@ -1,4 +1,4 @@
-//! The fine-tuning tasks there are: the one place that names them all.
+//! The fine-tuning tasks: the one place that lists them all.
 
 use anyhow::{Result, bail};
 use oscar_task::AnyTask;
@@ -7,10 +7,13 @@ use crate::config::nearest;
 
 /// Something to do for a task that is chosen at run time.
 pub trait OnTask {
-    /// What it gives.
+    /// Its result.
     type Output;
 
     /// Does it.
+    ///
+    /// # Errors
+    /// Whatever makes it fail.
     fn run<T: AnyTask>(self) -> Result<Self::Output>;
 }
 
@@ -19,13 +22,16 @@ macro_rules! tasks {
         /// Names for `--task`.
         pub const NAMES: &[&str] = &[$(<$task as AnyTask>::NAME),*];
 
-        /// Does `action` for the task called `name`.
+        /// Runs `action` for the task called `name`.
+        ///
+        /// # Errors
+        /// If there is no such task, or the action fails.
         pub fn on_task<A: OnTask>(name: &str, action: A) -> Result<A::Output> {
             $(if name == <$task as AnyTask>::NAME {
                 return action.run::<$task>();
             })*
             let hint = nearest(name, NAMES.iter().copied()).unwrap_or_default();
-            bail!("no task is called {name:?}; did you mean {hint}? There are: {}", NAMES.join(", "))
+            bail!("unknown task {name:?}; did you mean {hint}? Known tasks: {}", NAMES.join(", "))
         }
     };
 }

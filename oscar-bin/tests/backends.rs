@@ -37,13 +37,13 @@ fn flex_does_not_multiply_bf16() {
     assert_eq!(output.status.code(), Some(1));
     let said = stderr(&output);
     assert!(
-        said.contains("--precision bf16: the flex backend"),
+        said.contains("--precision bf16") && said.contains("flex"),
         "{said}"
     );
     assert!(!place.path("runs").exists(), "no run was begun");
     let output = place.run(&["train", "--precision", "f16"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("must be f32 or bf16"));
+    assert!(stderr(&output).contains("f32 or bf16"));
 }
 
 /// The loss of every step of a small run without dropout.

@@ -113,7 +113,7 @@ fn evaluate<'a>(data: &'a str, more: &[&'a str]) -> Vec<&'a str> {
         "runs/run/best",
         "--data",
         data,
-        "--store",
+        "--regions",
         "regions",
         "--json",
     ];
@@ -127,7 +127,7 @@ const PREDICT: &[&str] = &[
     "captioning",
     "--checkpoint",
     "runs/run/best",
-    "--store",
+    "--regions",
     "regions",
 ];
 
@@ -212,8 +212,8 @@ fn from_recipe_to_captions_and_on_by_reward() {
 }
 
 #[rstest]
-#[case::text(&["--image", "image-1", "--text", "a star"], "captioning reads no --text")]
-#[case::two(&["--image", "image-1", "--image", "image-2"], "2 --image given; a caption is of one")]
+#[case::text(&["--image", "image-1", "--text", "a star"], "text")]
+#[case::two(&["--image", "image-1", "--image", "image-2"], "image")]
 fn wrong_questions(#[case] more: &[&str], #[case] wanted: &str) {
     let place = workplace(16);
     let mut train = FINETUNE.to_vec();

@@ -203,7 +203,7 @@ fn interrupt(place: &Workplace, name: &str, step: usize) -> String {
     assert!(status.expect("kill").success());
     messages.read_to_string(&mut said).expect("text");
     assert_eq!(child.wait().expect("it ends").code(), Some(130), "{said}");
-    let hint = format!("go on with: oscar-bin train --name {name} --resume");
+    let hint = format!("oscar-bin train --name {name} --resume");
     assert!(said.contains(&hint), "{said}");
     said
 }

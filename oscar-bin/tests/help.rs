@@ -1,4 +1,4 @@
-//! What the program says, word for word. After a change look at the new text, then accept it:
+//! Help and messages of wrong usage, word for word. After a change read the new text, then accept it:
 //! `INSTA_UPDATE=always cargo test --release --workspace --test help`.
 
 // Other backends add their names.
@@ -11,11 +11,42 @@ use std::process::Output;
 use rstest::rstest;
 use support::{Workplace, stderr, stdout};
 
-/// What the program says, as wide as where the width is not known.
+/// The output of the program, as wide as where the width is not known.
 fn said(args: &[&str]) -> Output {
     let place = Workplace::new();
     let output = place.program().args(args).env("COLUMNS", "100").output();
     output.expect("the program starts")
+}
+
+/// Sections of options that several commands have: each has one snapshot, which all must match.
+const SHARED: [&str; 2] = ["Device options", "Global options"];
+
+/// The help without the shared sections, which are compared with their snapshots.
+fn own_sections(help: &str) -> String {
+    let mut own = String::new();
+    let mut shared: Option<(&str, String)> = None;
+    for line in help.lines() {
+        let heading = line.strip_suffix(':').filter(|_| !line.starts_with(' '));
+        if let Some(heading) = heading {
+            compare(shared.take());
+            let known = SHARED.into_iter().find(|name| *name == heading);
+            shared = known.map(|name| (name, String::new()));
+        }
+        let text = match &mut shared {
+            Some((_, text)) => text,
+            None => &mut own,
+        };
+        text.push_str(line);
+        text.push('\n');
+    }
+    compare(shared);
+    own
+}
+
+fn compare(section: Option<(&str, String)>) {
+    if let Some((name, text)) = section {
+        insta::assert_snapshot!(name.to_lowercase().replace(' ', "_"), text.trim_end());
+    }
 }
 
 #[rstest]
@@ -54,10 +85,10 @@ fn help_reads_well(#[case] command: &str) {
         "" => "help".into(),
         command => format!("help {command}").replace(' ', "_"),
     };
-    insta::assert_snapshot!(name, help);
+    insta::assert_snapshot!(name, own_sections(&help));
 }
 
-/// Wrong usage and its answer: exit code, then what is said.
+/// Wrong usage and the answer: exit code, then the message.
 #[rstest]
 #[case::nothing("nothing", &[])]
 #[case::command("unknown_command", &["trian"])]

@@ -36,7 +36,7 @@ fn is_learned_from_its_images(task: &str, steps: usize, score: &str, floor: f64,
     let data = format!("runs/.sample/tasks/{file}-dev.jsonl");
     let evaluate = ["evaluate", "--task", task, "--checkpoint", &checkpoint];
     let regions = "runs/.sample/dev/regions";
-    let swapped = ["--data", &data, "--store", regions, "--swap-images", "1"];
+    let swapped = ["--data", &data, "--regions", regions, "--swap-images", "1"];
     let other = number(&json(
         place.run(&[&evaluate[..], &swapped, &["--json"]].concat()),
     ));

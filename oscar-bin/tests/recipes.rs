@@ -175,7 +175,10 @@ fn recipes_resolve_to_what_they_always_did() {
         files
     };
     let mut snapshot = String::new();
-    for file in ["", "pretrain", "finetune", "experiments"].into_iter().flat_map(folder) {
+    for file in ["", "pretrain", "finetune", "experiments"]
+        .into_iter()
+        .flat_map(folder)
+    {
         let name = file.file_stem().expect("a name").to_string_lossy();
         let task = match name.split('-').next() {
             Some("quickstart" | "oscar" | "oscarplus" | "tags") => None,
@@ -247,7 +250,11 @@ fn a_value_that_toml_reads_otherwise_is_a_string_where_one_is_wanted(#[case] nam
     let place = Workplace::new();
     for key in ["data.train.corpus", "data.vocab", "init.checkpoint"] {
         let set = format!("{key}={name}");
-        let keys = resolved(&place, &["--set", &set, "--set", "data.train.regions=r"], &[]);
+        let keys = resolved(
+            &place,
+            &["--set", &set, "--set", "data.train.regions=r"],
+            &[],
+        );
         assert_eq!(keys[key].as_str(), Some(name), "{key}");
     }
 }

@@ -113,7 +113,7 @@ fn interrupted_and_killed_runs_end_with_the_same_weights_bit_for_bit() {
         run.signal(signal);
         let (code, said) = run.end();
         assert_eq!(code, Some(130), "{said}");
-        let hint = format!("go on with: oscar-bin train --name {name} --resume");
+        let hint = format!("oscar-bin train --name {name} --resume");
         assert!(said.contains(&hint), "{said}");
         assert!(has_checkpoint(&place.path("runs").join(name)));
         let resumed = place.run(&["train", "--name", name, "--resume"]);
@@ -232,8 +232,8 @@ fn a_run_is_not_overwritten_and_not_shared() {
 }
 
 #[rstest]
-#[case::batch("train.batch_size=4", &["train.batch_size = 8", "this run has 4"])]
-#[case::model("model.hidden_size=64", &["model.hidden_size = 128", "this run has 64"])]
+#[case::batch("train.batch_size=4", &["train.batch_size = 8", "train.batch_size = 4"])]
+#[case::model("model.hidden_size=64", &["model.hidden_size = 128", "model.hidden_size = 64"])]
 fn other_settings_are_refused_on_resume(#[case] set: &str, #[case] parts: &[&str]) {
     let place = Workplace::small();
     let run = Running::start(&place, &args("other"), 11);

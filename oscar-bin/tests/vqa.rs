@@ -181,7 +181,7 @@ fn vqa_from_annotations_to_the_servers_file(#[case] loss: &str, #[case] head: &s
     let with_answers = [
         "--annotations",
         "a.json",
-        "--store",
+        "--regions",
         "regions",
         "--out",
         "out",
@@ -203,7 +203,8 @@ fn vqa_from_annotations_to_the_servers_file(#[case] loss: &str, #[case] head: &s
     }
 
     // A test split has no answers: predictions, and no score.
-    let blind = document(&place.run(&[&evaluate[..], &["--store", "regions", "--json"]].concat()));
+    let blind =
+        document(&place.run(&[&evaluate[..], &["--regions", "regions", "--json"]].concat()));
     assert!(blind.get("accuracy").is_none() && blind.get("vqa_accuracy").is_none());
     assert_eq!(blind["examples"], 8);
 
@@ -213,7 +214,7 @@ fn vqa_from_annotations_to_the_servers_file(#[case] loss: &str, #[case] head: &s
         "vqa",
         "--checkpoint",
         "runs/v/best",
-        "--store",
+        "--regions",
         "regions",
     ];
     let about = ["--image", "26", "--text", "what is it?", "--json"];

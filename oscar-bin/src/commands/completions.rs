@@ -8,20 +8,23 @@ use clap_complete::Shell;
 
 use crate::ending::Ending;
 
-/// Prints what lets a shell complete commands and flags.
+/// Prints a script that lets a shell complete commands and flags.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     oscar-bin completions bash > ~/.local/share/bash-completion/completions/oscar-bin\n  \
     oscar-bin completions fish > ~/.config/fish/completions/oscar-bin.fish")]
 pub struct CompletionsArgs {
-    /// The shell
+    /// Shell to generate completions for
     #[arg(value_enum)]
     pub shell: Shell,
 }
 
 /// Prints completions.
+///
+/// # Errors
+/// If they cannot be printed.
 pub fn run(args: &CompletionsArgs, mut command: Command) -> Result<Ending> {
-    // In memory first: a pipe that is closed is a panic there.
+    // In memory first, because clap_complete panics if the pipe is closed.
     let mut text = Vec::new();
     let name = command.get_name().to_string();
     clap_complete::generate(args.shell, &mut command, name, &mut text);

@@ -19,13 +19,13 @@ use crate::ending::Ending;
 use crate::output;
 use crate::tasks::{OnTask, on_task};
 
-/// Scores fine-tuned weights on a data set, as the official evaluators do.
+/// Evaluates fine-tuned weights on a data set, as the official evaluators do.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  \
     oscar-bin evaluate --task nlvr2 --checkpoint runs/nlvr2-mini/best \\\n    \
-        --data test.json --store regions --out predictions")]
+        --data test.json --regions regions --out predictions")]
 pub struct EvaluateArgs {
-    /// The task
+    /// Task of the weights
     #[arg(short, long)]
     pub task: String,
     /// The `best` or `last` directory of a fine-tuning run
@@ -34,27 +34,27 @@ pub struct EvaluateArgs {
     /// Annotations
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
-    /// People's answers to the questions in --data, where they are published in a file of their own
+    /// Answers to the questions in --data, if they are in a separate file
     #[arg(long, value_name = "FILE")]
     pub annotations: Option<PathBuf>,
-    /// Region store with the images they name; without one the texts alone are read
-    #[arg(long, value_name = "DIR")]
-    pub store: Option<PathBuf>,
-    /// Show the model another image than the one that is asked about, drawn by SEED: what it still
-    /// gets right it did not take from the image
-    #[arg(long, value_name = "SEED", requires = "store")]
+    /// Region store with the images; omit to evaluate on text only
+    #[arg(long, alias = "store", value_name = "DIR")]
+    pub regions: Option<PathBuf>,
+    /// Replace each image by a random other one (seeded), to measure how much the score depends on
+    /// the image
+    #[arg(long, value_name = "SEED", requires = "regions")]
     pub swap_images: Option<u64>,
     /// Override a key of the data (data.KEY) or of the task (task.KEY); may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
-    /// Where the prediction file is written
+    /// Directory for the prediction file
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Where a scoring that takes hours keeps what is done, so that a killed one goes on when it is
-    /// started again [default: OUT/cache]
+    /// Directory for partial scores, so that an interrupted evaluation can resume [default:
+    /// OUT/cache]
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
-    /// Examples per batch
+    /// Batch size
     #[arg(long, default_value_t = 64)]
     pub batch_size: usize,
     #[command(flatten)]
@@ -128,7 +128,7 @@ impl<T: AnyTask> OnBackend for Scoring<'_, T> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<Evaluation> {
         let args = self.args;
         let checkpoint = open_checkpoint::<T>(&args.checkpoint)?;
-        let mut store = args.store.clone().unwrap_or_default();
+        let mut store = args.regions.clone().unwrap_or_default();
         if let Some(seed) = args.swap_images {
             store.as_mut_os_string().push(format!("?swap={seed}"));
         }

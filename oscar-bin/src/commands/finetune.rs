@@ -17,8 +17,9 @@ use crate::output;
 use crate::tasks::{OnTask, on_task};
 use crate::training::{Closing, RunArgs, Training, launch};
 
-/// Fine-tunes pre-trained weights for a task, scores the best ones and writes the task's prediction
-/// file. Without --config it runs the task's miniature on the shipped sample, in minutes on a CPU.
+/// Fine-tunes pre-trained weights for a task, evaluates the best ones and writes the task's
+/// prediction file. Without --config it runs a small example of the task on the shipped sample, which
+/// takes minutes on a CPU.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     oscar-bin finetune --task nlvr2\n  \
@@ -27,14 +28,17 @@ use crate::training::{Closing, RunArgs, Training, launch};
         --set data.train.questions=train.json --set data.train.regions=regions \\\n        \
         --set data.validation.questions=val.json --set data.validation.regions=regions")]
 pub struct FinetuneArgs {
-    /// The task
+    /// Task to fine-tune for
     #[arg(short, long)]
     pub task: String,
     #[command(flatten)]
     pub run: RunArgs,
 }
 
-/// Fine-tunes, and prints what came of it.
+/// Fine-tunes, and prints the results.
+///
+/// # Errors
+/// Whatever ends the training.
 pub fn run(global: &Global, args: &FinetuneArgs) -> Result<Ending> {
     on_task(&args.task, Finetune { global, args })
 }
@@ -93,27 +97,39 @@ impl<T: AnyTask> Training for Finetuning<T> {
     }
 
     fn print(report: &FinetuneReport, json: bool) -> Result<()> {
+        let closing = Closing {
+            parameters: report.parameters,
+            examples: report.examples,
+            time: report.time,
+            peak_memory: report.peak_memory,
+            outcome: &report.outcome,
+            directory: &report.directory,
+        };
         match json {
-            true => print_json::<T>(report),
-            false => print(report),
+            true => output::print_json(&closing.json(json!({
+                "task": T::NAME,
+                "evaluation": report.evaluation.as_ref().map(output::json),
+                "predictions": report.predictions,
+            }))),
+            false => print(report, &closing),
         }
     }
 }
 
-/// States the effective batch, and warns where it is not the recipe's: published learning rates
-/// belong to published batches.
+/// Logs the effective batch size, and warns if it is not the recipe's: a published learning rate
+/// belongs to the published batch size.
 fn warn_of_batch<T: AnyTask>(source: &Source, recipe: &FinetuneConfig<T>) -> Result<()> {
     let published: FinetuneConfig<T> = config::resolve_alone(source)?;
     let (batch, published) = (recipe.train.batch_size, published.train.batch_size);
     tracing::info!(
-        "effective batch: {batch} examples per step, in {} part(s)",
+        "effective batch size: {batch} examples per step, in {} micro-batch(es)",
         recipe.train.accumulation
     );
     if batch != published {
         tracing::warn!(
-            "the recipe {} has {published} examples per step, this run {batch}: its learning rate \
-             of {} was chosen for {published}; keep the batch and raise train.accumulation if \
-             memory is short",
+            "the recipe {} has {published} examples per step, this run has {batch}; the learning \
+             rate {} was chosen for {published}. If memory is short, keep train.batch_size and raise \
+             train.accumulation",
             source.name,
             recipe.optimizer.learning_rate
         );
@@ -121,40 +137,14 @@ fn warn_of_batch<T: AnyTask>(source: &Source, recipe: &FinetuneConfig<T>) -> Res
     Ok(())
 }
 
-fn print(report: &FinetuneReport) -> Result<()> {
+fn print(report: &FinetuneReport, closing: &Closing<'_>) -> Result<()> {
     let mut out = std::io::stdout().lock();
     if let (Some(best), Some(evaluation)) = (&report.outcome.best, &report.evaluation) {
-        writeln!(out, "\nThe best weights, of step {}:", best.step)?;
+        writeln!(out, "\nBest weights (step {}):", best.step)?;
         output::print(&mut out, evaluation)?;
     }
     if let Some(predictions) = &report.predictions {
         writeln!(out, "Predictions: {}", predictions.display())?;
     }
-    Closing {
-        parameters: report.parameters,
-        examples: report.examples,
-        time: report.time,
-        peak_memory: report.peak_memory,
-        outcome: &report.outcome,
-        directory: &report.directory,
-    }
-    .print(&mut out)
-}
-
-fn print_json<T: AnyTask>(report: &FinetuneReport) -> Result<()> {
-    let document = json!({
-        "task": T::NAME,
-        "run": report.directory,
-        "steps": report.outcome.step,
-        "parameters": report.parameters,
-        "best": report.outcome.best,
-        "skipped_steps": report.outcome.skipped.total,
-        "evaluation": report.evaluation.as_ref().map(output::json),
-        "predictions": report.predictions,
-        "seconds": report.time.as_secs_f64(),
-        "samples_per_second": report.examples as f64 / report.time.as_secs_f64().max(1e-9),
-        "peak_memory_bytes": report.peak_memory,
-    });
-    writeln!(std::io::stdout(), "{document:#}")?;
-    Ok(())
+    closing.print(&mut out)
 }

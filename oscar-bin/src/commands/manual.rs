@@ -16,12 +16,15 @@ use crate::ending::Ending;
     oscar-bin manual | man -l -\n  \
     oscar-bin manual ~/.local/share/man/man1")]
 pub struct ManualArgs {
-    /// Where the pages are written; without it the program's is printed
+    /// Directory for the pages [default: print the page of the program]
     #[arg(value_name = "DIR")]
     pub directory: Option<PathBuf>,
 }
 
 /// Prints a page, or writes them all.
+///
+/// # Errors
+/// If a page cannot be written.
 pub fn run(args: &ManualArgs, command: Command) -> Result<Ending> {
     let mut command = command.disable_help_subcommand(true);
     command.build();

@@ -17,38 +17,38 @@ use crate::backend::{OnBackend, dispatch};
 use crate::ending::Ending;
 use crate::tasks::{OnTask, on_task};
 
-/// Asks fine-tuned weights about one text and its image (or images).
+/// Asks fine-tuned weights about one text and its image or images.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    oscar-bin predict --task vqa --checkpoint runs/vqa-mini/best --store regions \\\n    \
+    oscar-bin predict --task vqa --checkpoint runs/vqa-mini/best --regions regions \\\n    \
         --image dev-17 --text \"what colour is the square?\"\n  \
-    oscar-bin predict --task nlvr2 --checkpoint runs/nlvr2-mini/best --store regions \\\n    \
+    oscar-bin predict --task nlvr2 --checkpoint runs/nlvr2-mini/best --regions regions \\\n    \
         --image dev-17 --image dev-18 --text \"both show a black square\"")]
 pub struct PredictArgs {
-    /// The task
+    /// Task of the weights
     #[arg(short, long)]
     pub task: String,
     /// The `best` or `last` directory of a fine-tuning run
     #[arg(long, value_name = "DIR")]
     pub checkpoint: PathBuf,
     /// Region store with the image
-    #[arg(long, requires = "image", value_name = "DIR")]
-    pub store: Option<PathBuf>,
-    /// Key of the image; twice for a pair; without one the text alone is read
-    #[arg(long, requires = "store", value_name = "KEY")]
+    #[arg(long, alias = "store", requires = "image", value_name = "DIR")]
+    pub regions: Option<PathBuf>,
+    /// Key of the image; twice for a pair; omit to ask about the text alone
+    #[arg(long, requires = "regions", value_name = "KEY")]
     pub image: Vec<String>,
-    /// Question, statement or caption; captioning takes none
+    /// Question, statement or caption; not for captioning
     #[arg(long)]
     pub text: Option<String>,
-    /// Object tags instead of the store's, separated by blanks
+    /// Object tags to use instead of those of the store, separated by spaces
     #[arg(long)]
     pub tags: Option<String>,
-    /// How many answers to show
+    /// Number of answers to show
     #[arg(long, default_value_t = 5, value_name = "N")]
     pub top: usize,
     #[command(flatten)]
     pub device: DeviceArgs,
-    /// Print the answer as one JSON document on standard output
+    /// Print the answers as one JSON document on standard output
     #[arg(long)]
     pub json: bool,
 }
@@ -95,7 +95,7 @@ impl OnTask for Predict<'_> {
 
 /// Tags and regions of the images that were named.
 fn show(args: &PredictArgs, region_dim: usize) -> Result<Vec<(String, RegionHandle)>> {
-    let Some(store) = &args.store else {
+    let Some(store) = &args.regions else {
         return Ok(Vec::new());
     };
     let images = open_images(store)?;

@@ -16,8 +16,8 @@ use crate::ending::Ending;
 use crate::output;
 use crate::run_dir::CONFIG_FILE;
 
-/// Measures what a pre-trained run reads from images: masked words beside the image's own regions
-/// and tags, and beside another image's.
+/// Measures how much a pre-trained model reads from images: its accuracy on masked words with the
+/// regions and tags of the right image, and with those of another image.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     oscar-bin probe runs/quickstart\n  \
@@ -25,11 +25,11 @@ use crate::run_dir::CONFIG_FILE;
     oscar-bin probe runs/quickstart --set data.validation.corpus=test.jsonl \\\n    \
         --set data.validation.regions=test/regions")]
 pub struct ProbeArgs {
-    /// The run
+    /// Directory of a pre-training run
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
-    /// Measure every checkpoint that the run kept (see train.keep_checkpoints), not the last
-    /// weights alone
+    /// Measure every checkpoint that the run kept (see train.keep_checkpoints), not only the last
+    /// weights
     #[arg(long)]
     pub every: bool,
     /// Override a key of the run's configuration; may be repeated
@@ -43,18 +43,19 @@ pub struct ProbeArgs {
 }
 
 /// Measures, and prints a table.
+///
+/// # Errors
+/// If it is not a pre-training run, or its data or weights cannot be used.
 pub fn run(global: &Global, args: &ProbeArgs) -> Result<Ending> {
     let config = args.run.join(CONFIG_FILE);
     if !config.exists() {
         bail!(
-            "{} is no run of `oscar-bin train`: it has no {CONFIG_FILE}",
+            "{} is not a pre-training run: it has no {CONFIG_FILE}",
             args.run.display()
         );
     }
     let mut recipe: PretrainConfig = config::resolve(&Source::file(&config)?, &args.sets)?;
-    recipe
-        .validate()
-        .context("the configuration cannot be used")?;
+    recipe.validate().context("invalid configuration")?;
     let runs = args.run.parent().unwrap_or(Path::new("."));
     sample::provide(&mut recipe, runs)?;
     let probed = dispatch(
@@ -96,7 +97,7 @@ fn print(out: &mut dyn Write, probed: &[Probed]) -> Result<()> {
     for probed in probed {
         writeln!(
             out,
-            "Step {}: masked words read from the image ({} words of {} captions)",
+            "Step {}: accuracy on masked words ({} words of {} captions) given",
             probed.step, probed.own_image.of, probed.own_image.groups
         )?;
         let mut line = |name: &str, share: Option<Share>| match share {
@@ -108,13 +109,10 @@ fn print(out: &mut dyn Write, probed: &[Probed]) -> Result<()> {
             }) => writeln!(out, "  {name:<40} {share:.3}  [{low:.3}, {high:.3}]"),
         };
         line("own regions and tags", Some(probed.own_image))?;
-        line("another image's", Some(probed.other_image))?;
-        line("another image's regions, own tags", probed.other_regions)?;
-        line("own regions, another image's tags", probed.other_tags)?;
-        line(
-            "matched and polluted pairs told apart",
-            Some(probed.relation),
-        )?;
+        line("those of another image", Some(probed.other_image))?;
+        line("regions of another image, own tags", probed.other_regions)?;
+        line("own regions, tags of another image", probed.other_tags)?;
+        line("accuracy of the contrastive head", Some(probed.relation))?;
     }
     Ok(())
 }

@@ -10,11 +10,14 @@ use crate::ending::Ending;
 
 #[derive(Debug, Args)]
 pub struct RecipesArgs {
-    /// Recipe to print
+    /// Recipe to print [default: list all]
     pub name: Option<String>,
 }
 
-/// Lists the recipes, or prints the one that is named.
+/// Lists the recipes, or prints one.
+///
+/// # Errors
+/// If there is no recipe of this name.
 pub fn run(args: &RecipesArgs) -> Result<Ending> {
     let mut out = std::io::stdout().lock();
     match &args.name {
@@ -25,7 +28,7 @@ pub fn run(args: &RecipesArgs) -> Result<Ending> {
         }
         Some(name) => match Recipe::find(name) {
             Some(recipe) => write!(out, "{}", recipe.toml)?,
-            None => bail!("no recipe is called {name:?}; `oscar-bin recipes` lists them"),
+            None => bail!("unknown recipe {name:?}; `oscar-bin recipes` lists them"),
         },
     }
     Ok(Ending::Done)

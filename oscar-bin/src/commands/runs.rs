@@ -1,4 +1,4 @@
-//! `oscar-bin runs`: which runs there are, how far they came, and what sets them apart.
+//! `oscar-bin runs`: list runs with their progress, and compare configurations.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -11,13 +11,11 @@ use oscar_train::{METRICS_FILE, duration};
 use serde_json::{Map, Value as Json, json};
 
 use crate::ending::Ending;
+use crate::output::{UNKNOWN, print_json, print_table};
 use crate::run_dir::{CONFIG_FILE, Facts, State};
 
-/// What stands where nothing is known.
-const NOTHING: &str = "-";
-
-/// Lists the runs, newest first. Of two or more that are named, shows side by side which keys of
-/// their configurations differ and what they measured where they were best.
+/// Lists the runs, newest first. If two or more are named, also shows side by side which keys of their
+/// configurations differ, and the metrics of their best steps.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     oscar-bin runs\n  \
@@ -27,7 +25,7 @@ pub struct RunsArgs {
     /// Runs to list, by name [default: all]
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
-    /// Where runs are written
+    /// Directory of the runs
     #[arg(
         long,
         default_value = "runs",
@@ -35,12 +33,15 @@ pub struct RunsArgs {
         value_name = "DIR"
     )]
     pub runs_dir: PathBuf,
-    /// Print them as one JSON document on standard output
+    /// Print the list as one JSON document on standard output
     #[arg(long)]
     pub json: bool,
 }
 
 /// Lists the runs, or compares those that are named.
+///
+/// # Errors
+/// If a named run does not exist or cannot be read.
 pub fn run(args: &RunsArgs) -> Result<Ending> {
     let mut runs = find(&args.runs_dir)?;
     if !args.names.is_empty() {
@@ -50,15 +51,15 @@ pub fn run(args: &RunsArgs) -> Result<Ending> {
         0 | 1 => None,
         _ => Some(differences(&readable(&runs)?)),
     };
-    let mut out = std::io::stdout().lock();
     if args.json {
         let mut document = json!({ "runs": runs.iter().map(Run::json).collect::<Vec<_>>() });
         if let Some(differences) = &compared {
             document["differences"] = differences.iter().map(Difference::json).collect();
         }
-        writeln!(out, "{document:#}")?;
+        print_json(&document)?;
         return Ok(Ending::Done);
     }
+    let mut out = std::io::stdout().lock();
     if runs.is_empty() {
         writeln!(out, "no run in {}", args.runs_dir.display())?;
     }
@@ -69,11 +70,11 @@ pub fn run(args: &RunsArgs) -> Result<Ending> {
     Ok(Ending::Done)
 }
 
-/// A directory among the runs.
+/// A directory in the directory of the runs.
 struct Run {
     name: String,
     written: Option<SystemTime>,
-    /// What is known of it, or why it is no run that can be read.
+    /// What its files say, or why they cannot be read.
     facts: Result<Facts>,
 }
 
@@ -105,14 +106,14 @@ fn find(runs: &Path) -> Result<Vec<Run>> {
     Ok(found)
 }
 
-/// The runs that are named, in that order.
+/// The named runs, in the order of their names on the command line.
 fn chosen(mut runs: Vec<Run>, args: &RunsArgs) -> Result<Vec<Run>> {
     let mut chosen = Vec::new();
     for name in &args.names {
         let Some(at) = runs.iter().position(|run| run.name == *name) else {
             match args.names.iter().filter(|other| *other == name).count() {
                 1 => bail!(
-                    "no run in {} is called {name:?}; `oscar-bin runs` lists them",
+                    "{} has no run {name:?}; `oscar-bin runs` lists the runs",
                     args.runs_dir.display()
                 ),
                 _ => bail!("{name:?} is named twice; name each run once"),
@@ -123,7 +124,7 @@ fn chosen(mut runs: Vec<Run>, args: &RunsArgs) -> Result<Vec<Run>> {
     Ok(chosen)
 }
 
-/// All of them with what is known; none may be broken.
+/// All of them with what their files say.
 fn readable(runs: &[Run]) -> Result<Vec<(&str, &Facts)>> {
     runs.iter()
         .map(|run| match &run.facts {
@@ -218,14 +219,14 @@ fn print_list(out: &mut impl Write, runs: &[Run]) -> Result<()> {
             let best = facts.best().zip(facts.best);
             rows.push(vec![
                 plain(&run.name),
-                facts.recipe.as_deref().map_or(NOTHING.into(), plain),
+                facts.recipe.as_deref().map_or(UNKNOWN.into(), plain),
                 state(facts),
                 number(facts.log.loss, 4),
-                best.map_or(NOTHING.into(), |((by, value), best)| {
+                best.map_or(UNKNOWN.into(), |((by, value), best)| {
                     format!("{} {value:.4} at step {}", plain(by), best.step)
                 }),
                 number(facts.log.samples_per_second, 1),
-                run.written.map_or(NOTHING.into(), ago),
+                run.written.map_or(UNKNOWN.into(), ago),
             ]);
         }
     }
@@ -268,11 +269,11 @@ fn print_comparison(
     };
     writeln!(out)?;
     if differences.is_empty() {
-        writeln!(out, "Their configurations are the same.")?;
+        writeln!(out, "The configurations are the same.")?;
     } else {
-        let mut rows: Vec<Vec<String>> = vec![head("what differs")];
+        let mut rows: Vec<Vec<String>> = vec![head("difference")];
         for difference in differences {
-            let shown = |value: &Option<&Json>| value.map_or(NOTHING.into(), Json::to_string);
+            let shown = |value: &Option<&Json>| value.map_or(UNKNOWN.into(), Json::to_string);
             let values = difference.values.iter().map(|(_, value)| shown(value));
             rows.push(
                 std::iter::once(plain(difference.key))
@@ -283,7 +284,7 @@ fn print_comparison(
         print_table(out, &rows)?;
     }
     writeln!(out)?;
-    let mut rows: Vec<Vec<String>> = vec![head("where it was best")];
+    let mut rows: Vec<Vec<String>> = vec![head("best step")];
     let of_all = |title: &str, value: &dyn Fn(&Facts) -> String| {
         let values = runs.iter().map(|(_, facts)| value(facts));
         std::iter::once(plain(title)).chain(values).collect()
@@ -291,35 +292,17 @@ fn print_comparison(
     rows.push(of_all("step", &|facts| {
         facts
             .best
-            .map_or(NOTHING.into(), |best| best.step.to_string())
+            .map_or(UNKNOWN.into(), |best| best.step.to_string())
     }));
     for name in keys(runs.iter().map(|(_, facts)| &facts.log.best)) {
         rows.push(of_all(name, &|facts| {
             number(facts.log.best.get(name).and_then(Json::as_f64), 4)
         }));
     }
-    print_table(out, &rows)
+    Ok(print_table(out, &rows)?)
 }
 
-/// Columns as wide as their widest cell.
-fn print_table(out: &mut impl Write, rows: &[Vec<String>]) -> Result<()> {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    for row in rows {
-        let cells = row.iter().zip(&widths);
-        let line: String = cells
-            .map(|(cell, width)| format!("{cell:<width$}  "))
-            .collect();
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    Ok(())
-}
-
-/// Without what would move a terminal's cursor.
+/// Without control characters, which a terminal would obey.
 fn plain(text: &str) -> String {
     match text.contains(char::is_control) {
         true => text.escape_debug().to_string(),
@@ -328,11 +311,11 @@ fn plain(text: &str) -> String {
 }
 
 fn number(value: Option<f64>, digits: usize) -> String {
-    value.map_or(NOTHING.into(), |value| format!("{value:.digits$}"))
+    value.map_or(UNKNOWN.into(), |value| format!("{value:.digits$}"))
 }
 
 fn ago(time: SystemTime) -> String {
-    // A clock that was set back makes no run of the future.
+    // The clock may have been set back.
     let elapsed = time.elapsed().unwrap_or_default();
     match elapsed.as_secs() / 86_400 {
         0 | 1 => format!("{} ago", duration(elapsed)),

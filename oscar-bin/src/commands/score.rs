@@ -1,4 +1,4 @@
-//! `oscar-bin score`: files of predictions against what people wrote, without a model.
+//! `oscar-bin score`: scores prediction files without a model.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -14,7 +14,7 @@ use oscar_caption_metrics::{
 
 use crate::ending::Ending;
 
-/// Scores files of predictions.
+/// Scores prediction files.
 #[derive(Debug, Args)]
 pub struct ScoreArgs {
     #[command(subcommand)]
@@ -23,12 +23,12 @@ pub struct ScoreArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum ScoreCommand {
-    /// Captions, as the COCO caption evaluation scores them
+    /// Score captions as the COCO caption evaluation does
     Captions(CaptionsArgs),
 }
 
-/// BLEU-1 to BLEU-4, ROUGE-L and CIDEr as the COCO caption evaluation computes them, its tokeniser
-/// included. METEOR and SPICE are computed by their official jars, with Java, if they are given.
+/// Computes BLEU-1 to BLEU-4, ROUGE-L and CIDEr exactly as the COCO caption evaluation does, with its
+/// tokeniser. METEOR and SPICE need Java and their official jars.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     oscar-bin score captions --candidates results.json --references captions_val2014.json\n  \
@@ -38,26 +38,27 @@ pub struct CaptionsArgs {
     /// Captions to score: COCO's results, or the official code's prediction TSV; plain or gzip
     #[arg(long, value_name = "FILE")]
     pub candidates: PathBuf,
-    /// COCO's annotations: images and what people wrote about them; plain or gzip
+    /// COCO's annotations with the reference captions; plain or gzip
     #[arg(long, value_name = "FILE")]
     pub references: PathBuf,
-    /// Leave out images without a caption; otherwise they are an error
+    /// Leave out images without a candidate caption, which are an error by default
     #[arg(long)]
     pub subset: bool,
-    /// Also CIDEr-D, the reward of training, with the document frequencies of FILE (pickle or JSON)
+    /// Also compute CIDEr-D, the reward of self-critical training, with the document frequencies of
+    /// FILE (pickle or JSON)
     #[arg(long, value_name = "FILE")]
     pub cider_df: Option<PathBuf>,
-    /// Also METEOR, by meteor-1.5.jar with its data beside it (the Python package pycocoevalcap has
-    /// both)
+    /// Also compute METEOR with meteor-1.5.jar, which needs its data next to it (the Python package
+    /// pycocoevalcap has both)
     #[arg(long, value_name = "JAR")]
     pub meteor_jar: Option<PathBuf>,
-    /// Also SPICE, by spice-1.0.jar in DIR with Stanford CoreNLP 3.6.0 in DIR/lib
+    /// Also compute SPICE with spice-1.0.jar in DIR and Stanford CoreNLP 3.6.0 in DIR/lib
     #[arg(long, value_name = "DIR")]
     pub spice_dir: Option<PathBuf>,
-    /// How long to wait for the next answer of METEOR, and for all of SPICE
+    /// Time limit for each answer of METEOR, and for SPICE as a whole
     #[arg(long, value_name = "SECONDS", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(1..))]
     pub jar_timeout: u64,
-    /// Write the scores of each image to FILE, as JSON lines
+    /// Write the scores of each image to FILE as JSON lines
     #[arg(long, value_name = "FILE")]
     pub per_image: Option<PathBuf>,
     /// Print the scores as one JSON document on standard output
@@ -66,6 +67,9 @@ pub struct CaptionsArgs {
 }
 
 /// Scores and prints.
+///
+/// # Errors
+/// If a file cannot be read or does not fit the others, or a jar fails.
 pub fn run(args: &ScoreArgs) -> Result<Ending> {
     match &args.command {
         ScoreCommand::Captions(args) => captions(args)?,
@@ -81,7 +85,7 @@ fn captions(args: &CaptionsArgs) -> Result<()> {
         false => Unmatched::Refuse,
     };
     let captions = Captions::join(candidates, references, unmatched)?;
-    // What can be wrong with the other files shows before anything is computed.
+    // Errors in the other files appear before anything is computed.
     let frequencies = args.cider_df.as_deref().map(DocumentFrequencies::read);
     let frequencies = frequencies.transpose()?;
 
@@ -129,14 +133,14 @@ fn print(scores: &Scores, out: &mut impl Write) -> Result<()> {
         (
             "METEOR",
             scores.meteor,
-            "not computed (give --meteor-jar and have Java)",
+            "not computed (needs Java and --meteor-jar)",
         ),
         ("ROUGE-L", Some(scores.rouge_l), ""),
         ("CIDEr", Some(scores.cider), ""),
         (
             "SPICE",
             scores.spice,
-            "not computed (give --spice-dir and have Java)",
+            "not computed (needs Java and --spice-dir)",
         ),
     ] {
         match score {
@@ -150,7 +154,7 @@ fn print(scores: &Scores, out: &mut impl Write) -> Result<()> {
     let counts = &scores.counts;
     writeln!(
         out,
-        "  {} images, {} words against {} of the closest references, n-grams found {:?}",
+        "  {} images, {} words (closest references: {}), matched n-grams {:?}",
         scores.images.len(),
         counts.candidate_length,
         counts.reference_length,

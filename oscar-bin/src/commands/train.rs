@@ -9,14 +9,15 @@ use oscar_pretraining::{
     CONTRASTIVE_ACCURACY, MLM_ACCURACY, PretrainConfig, PretrainReport, pretrain,
 };
 use oscar_train::{Outcome, RunOptions};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::args::Global;
 use crate::ending::Ending;
+use crate::output::print_json;
 use crate::training::{Closing, RunArgs, Training, launch};
 
-/// Pre-trains on masked tokens and the image-text relation. Without --config it runs the
-/// quickstart: a small model on the shipped sample, in minutes on a CPU.
+/// Pre-trains with masked tokens (MLM) and the contrastive image-text loss. Without --config it runs
+/// the quickstart: a small model on the shipped sample, which takes minutes on a CPU.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     oscar-bin train\n  \
@@ -30,7 +31,10 @@ pub struct TrainArgs {
     pub run: RunArgs,
 }
 
-/// Pre-trains, prints what was learned and where the run lies.
+/// Pre-trains, and prints the results and the directory of the run.
+///
+/// # Errors
+/// Whatever ends the training.
 pub fn run(global: &Global, args: &TrainArgs) -> Result<Ending> {
     launch(global, &args.run, Pretraining)
 }
@@ -63,16 +67,24 @@ impl Training for Pretraining {
     }
 
     fn print(report: &PretrainReport, json: bool) -> Result<()> {
+        let closing = Closing {
+            parameters: report.parameters,
+            examples: report.examples,
+            time: report.time,
+            peak_memory: report.peak_memory,
+            outcome: &report.outcome,
+            directory: &report.directory,
+        };
         match json {
-            true => print_json(report),
-            false => print(report),
+            true => print_json(&closing.json(results(report))),
+            false => print(report, &closing),
         }
     }
 }
 
-fn print(report: &PretrainReport) -> Result<()> {
+fn print(report: &PretrainReport, closing: &Closing<'_>) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "\nWhat it learned, on held-out images:")?;
+    writeln!(out, "\nValidation:")?;
     let validation = report
         .outcome
         .validation
@@ -88,52 +100,32 @@ fn print(report: &PretrainReport) -> Result<()> {
     if let Some(grounding) = report.grounding {
         writeln!(
             out,
-            "Masked words read from the image ({} words of {} captions):\n  \
+            "Accuracy on masked words ({} words of {} captions) given\n  \
              {:<24} {:.3}\n  {:<24} {:.3}\n  {:<24} {:+.3}",
             grounding.words,
             grounding.captions,
             "own regions and tags",
             grounding.own_image,
-            "another image's",
+            "those of another image",
             grounding.other_image,
-            "grounding",
+            "difference",
             grounding.own_image - grounding.other_image,
         )?;
     }
-    Closing {
-        parameters: report.parameters,
-        examples: report.examples,
-        time: report.time,
-        peak_memory: report.peak_memory,
-        outcome: &report.outcome,
-        directory: &report.directory,
-    }
-    .print(&mut out)
+    closing.print(&mut out)
 }
 
-fn print_json(report: &PretrainReport) -> Result<()> {
-    let validation: serde_json::Map<String, serde_json::Value> = report
-        .outcome
-        .validation
-        .iter()
+fn results(report: &PretrainReport) -> Value {
+    let validation = report.outcome.validation.iter();
+    let validation: Map<String, Value> = validation
         .flat_map(|stats| stats.means())
         .map(|(name, value)| (key(name), json!(value)))
         .collect();
-    let document = json!({
-        "run": report.directory,
-        "steps": report.outcome.step,
-        "parameters": report.parameters,
+    json!({
         "validation": validation,
         "contrastive_chance": 1.0 / report.contrast_classes as f64,
         "grounding": report.grounding,
-        "best": report.outcome.best,
-        "skipped_steps": report.outcome.skipped.total,
-        "seconds": report.time.as_secs_f64(),
-        "samples_per_second": report.examples as f64 / report.time.as_secs_f64().max(1e-9),
-        "peak_memory_bytes": report.peak_memory,
-    });
-    writeln!(std::io::stdout(), "{document:#}")?;
-    Ok(())
+    })
 }
 
 /// `Masked-token accuracy` as a JSON key.

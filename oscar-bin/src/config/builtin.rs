@@ -1,18 +1,18 @@
-//! The recipes that are built in: the files under `config/`.
+//! The built-in recipes: the files in `config/`.
 
 use std::sync::LazyLock;
 
 use include_dir::{Dir, include_dir};
 
-/// A recipe by name, with what it is.
+/// A built-in recipe.
 pub struct Recipe {
-    /// The file's name without its ending.
+    /// Name of its file without the extension.
     pub name: &'static str,
-    /// Its content.
+    /// Content of its file.
     pub toml: &'static str,
 }
 
-/// Folders of recipes: a file put there is a recipe.
+/// Folders of recipes: every file in them is a recipe.
 static FOLDERS: [Dir<'static>; 2] = [
     include_dir!("$CARGO_MANIFEST_DIR/../config/pretrain"),
     include_dir!("$CARGO_MANIFEST_DIR/../config/finetune"),

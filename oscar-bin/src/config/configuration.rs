@@ -1,4 +1,4 @@
-//! What the configurations of pre-training and of every task have in common.
+//! What the configurations of pre-training and of all tasks have in common.
 
 use std::path::PathBuf;
 
@@ -10,28 +10,19 @@ use oscar_train::{InitConfig, OptimizerConfig, TrainConfig};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// What a recipe of a command configures.
+/// A configuration that a recipe sets.
 pub trait Configuration: Serialize + DeserializeOwned {
-    /// The defaults, around this model.
+    /// The defaults, with this model.
     fn defaults(model: ModelConfig) -> Self;
 
-    /// One with every optional table, for the keys there are.
+    /// A configuration with every optional table, which has all keys.
     fn complete() -> Self;
 
-    /// The model.
-    fn model(&mut self) -> &mut ModelConfig;
+    /// The sections that all configurations have.
+    fn sections(&mut self) -> Sections<'_>;
 
-    /// Paths that may stand for the shipped sample.
+    /// Paths that may be in the shipped sample.
     fn data_paths(&mut self) -> Vec<&mut PathBuf>;
-
-    /// The vocabulary, which may be a file of the shipped sample.
-    fn vocab(&mut self) -> &mut Option<String>;
-
-    /// Where the weights start.
-    fn init(&mut self) -> &mut InitConfig;
-
-    /// What is divided where several devices train.
-    fn training(&mut self) -> (&mut TrainConfig, &mut OptimizerConfig);
 
     /// Checks what can be checked without opening a file.
     ///
@@ -39,8 +30,18 @@ pub trait Configuration: Serialize + DeserializeOwned {
     /// The first key whose value is out of range.
     fn validate(&self) -> Result<()>;
 
-    /// Sets what follows from other keys, so that it is shown as it will be.
+    /// Sets the keys that follow from others, so that they are shown as they will be used.
     fn settle(&mut self) {}
+}
+
+/// Sections of a configuration.
+pub struct Sections<'a> {
+    pub model: &'a mut ModelConfig,
+    /// The vocabulary, which may be in the shipped sample.
+    pub vocab: &'a mut Option<String>,
+    pub init: &'a mut InitConfig,
+    pub train: &'a mut TrainConfig,
+    pub optimizer: &'a mut OptimizerConfig,
 }
 
 impl Configuration for PretrainConfig {
@@ -60,8 +61,14 @@ impl Configuration for PretrainConfig {
         all
     }
 
-    fn model(&mut self) -> &mut ModelConfig {
-        &mut self.model
+    fn sections(&mut self) -> Sections<'_> {
+        Sections {
+            model: &mut self.model,
+            vocab: &mut self.data.vocab,
+            init: &mut self.init,
+            train: &mut self.train,
+            optimizer: &mut self.optimizer,
+        }
     }
 
     fn data_paths(&mut self) -> Vec<&mut PathBuf> {
@@ -69,18 +76,6 @@ impl Configuration for PretrainConfig {
         corpora
             .flat_map(|corpus| [&mut corpus.corpus, &mut corpus.regions])
             .collect()
-    }
-
-    fn vocab(&mut self) -> &mut Option<String> {
-        &mut self.data.vocab
-    }
-
-    fn init(&mut self) -> &mut InitConfig {
-        &mut self.init
-    }
-
-    fn training(&mut self) -> (&mut TrainConfig, &mut OptimizerConfig) {
-        (&mut self.train, &mut self.optimizer)
     }
 
     fn validate(&self) -> Result<()> {
@@ -108,8 +103,14 @@ impl<T: AnyTask> Configuration for FinetuneConfig<T> {
         all
     }
 
-    fn model(&mut self) -> &mut ModelConfig {
-        &mut self.model
+    fn sections(&mut self) -> Sections<'_> {
+        Sections {
+            model: &mut self.model,
+            vocab: &mut self.data.vocab,
+            init: &mut self.init,
+            train: &mut self.train,
+            optimizer: &mut self.optimizer,
+        }
     }
 
     fn data_paths(&mut self) -> Vec<&mut PathBuf> {
@@ -123,18 +124,6 @@ impl<T: AnyTask> Configuration for FinetuneConfig<T> {
         paths.extend(self.task.files());
         paths.extend(&mut self.init.checkpoint);
         paths
-    }
-
-    fn vocab(&mut self) -> &mut Option<String> {
-        &mut self.data.vocab
-    }
-
-    fn init(&mut self) -> &mut InitConfig {
-        &mut self.init
-    }
-
-    fn training(&mut self) -> (&mut TrainConfig, &mut OptimizerConfig) {
-        (&mut self.train, &mut self.optimizer)
     }
 
     fn validate(&self) -> Result<()> {

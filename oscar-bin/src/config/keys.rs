@@ -1,4 +1,4 @@
-//! The keys that a configuration has, and the nearest to a misspelt one.
+//! The keys of a configuration, and the nearest to a misspelt one.
 
 use anyhow::{Result, bail};
 use serde_json::Value as Json;

@@ -9,7 +9,7 @@ mod setting;
 mod source;
 
 pub use self::builtin::{RECIPES, Recipe};
-pub use self::configuration::Configuration;
+pub use self::configuration::{Configuration, Sections};
 pub use self::keys::nearest;
 pub use self::resolve::{from_toml, overridden, resolve, resolve_alone, to_toml};
 pub use self::source::Source;

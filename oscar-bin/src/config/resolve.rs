@@ -53,7 +53,7 @@ pub fn resolve<C: Configuration>(source: &Source, sets: &[String]) -> Result<C> 
         };
         Ok(Figment::from(Serialized::defaults(C::defaults(model))).merge(layers))
     })?;
-    config.model().extra.remove("preset");
+    config.sections().model.extra.remove("preset");
     config.settle();
     Ok(config)
 }
@@ -64,9 +64,12 @@ pub fn resolve<C: Configuration>(source: &Source, sets: &[String]) -> Result<C> 
 /// If a value is of another type.
 pub fn resolve_alone<C: Configuration>(source: &Source) -> Result<C> {
     let defaults = Serialized::defaults(C::defaults(ModelConfig::default()));
-    let layers = source.layers.iter().fold(Figment::from(defaults), Figment::merge);
+    let layers = source
+        .layers
+        .iter()
+        .fold(Figment::from(defaults), Figment::merge);
     let mut config: C = extract(Vec::new(), source.origin(), |_| Ok(layers.clone()))?;
-    config.model().extra.remove("preset");
+    config.sections().model.extra.remove("preset");
     Ok(config)
 }
 
@@ -190,6 +193,5 @@ pub fn to_toml(config: &impl Serialize) -> Result<String> {
 /// # Errors
 /// If it is not that.
 pub fn from_toml<C: DeserializeOwned>(text: &str) -> Result<C> {
-    toml::from_str(text)
-        .map_err(|error| anyhow!("cannot read the configuration as TOML: {error}"))
+    toml::from_str(text).map_err(|error| anyhow!("cannot read the configuration as TOML: {error}"))
 }

@@ -1,4 +1,4 @@
-//! The shipped sample: found beside the program or the working directory, expanded once.
+//! The shipped sample: located near the program or the working directory, expanded once.
 
 use std::path::{Path, PathBuf};
 
@@ -7,10 +7,13 @@ use oscar_sample::build_sample;
 
 use super::configuration::Configuration;
 
-/// Start of a path that stands for the expanded sample.
+/// Prefix of a path in the expanded sample.
 const PREFIX: &str = "sample:";
 
-/// Expands the sample if `config` uses it, and puts real paths in the place of `sample:…`.
+/// Expands the sample if `config` uses it, and replaces `sample:…` by real paths.
+///
+/// # Errors
+/// If the sample is not found or cannot be expanded.
 pub fn provide(config: &mut impl Configuration, runs: &Path) -> Result<()> {
     let mut expanded = None;
     let mut real = |path: &str| -> Result<Option<PathBuf>> {
@@ -28,7 +31,7 @@ pub fn provide(config: &mut impl Configuration, runs: &Path) -> Result<()> {
             *path = found;
         }
     }
-    if let Some(vocab) = config.vocab()
+    if let Some(vocab) = config.sections().vocab
         && let Some(found) = real(vocab)?
     {
         *vocab = found.to_string_lossy().into_owned();
@@ -36,7 +39,7 @@ pub fn provide(config: &mut impl Configuration, runs: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Where `sample:…` lies in the sample as it is shipped, not expanded.
+/// The path of `sample:…` in the sample as it is shipped, not expanded.
 pub fn shipped(path: &str) -> Option<PathBuf> {
     Some(find()?.join(path.strip_prefix(PREFIX)?))
 }
@@ -61,8 +64,8 @@ fn expand(runs: &Path) -> Result<PathBuf> {
     Ok(out)
 }
 
-/// `datasets/sample` in or above the working directory, or above the program, or where this was
-/// built.
+/// `datasets/sample` in or above the working directory, or above the program, or in the source tree of
+/// the build.
 fn find() -> Option<PathBuf> {
     let here = std::env::current_dir().ok();
     let program = std::env::current_exe().ok();

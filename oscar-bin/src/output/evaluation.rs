@@ -1,4 +1,4 @@
-//! How scores are shown.
+//! How scores are printed.
 
 use std::io::Write;
 use std::sync::Mutex;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::args::Global;
 
-/// A bar over the examples scored; none where there is no terminal, or in quiet.
+/// A progress bar over scored examples; hidden without a terminal or with --quiet.
 pub fn bar(global: &Global) -> Box<dyn Fn(usize, usize) + Send + Sync> {
     let quiet = global.quiet;
     let bar: Mutex<Option<ProgressBar>> = Mutex::new(None);
@@ -32,7 +32,10 @@ pub fn bar(global: &Global) -> Box<dyn Fn(usize, usize) + Send + Sync> {
     })
 }
 
-/// Scores and breakdowns for people.
+/// Prints scores and breakdowns as text.
+///
+/// # Errors
+/// If they cannot be written.
 pub fn print(out: &mut dyn Write, evaluation: &Evaluation) -> Result<()> {
     for (name, value) in &evaluation.scores {
         writeln!(out, "  {name:<24} {value:.4}")?;
@@ -54,7 +57,7 @@ pub fn print(out: &mut dyn Write, evaluation: &Evaluation) -> Result<()> {
     Ok(())
 }
 
-/// The same for scripts: scores by name at the top.
+/// The same as JSON, with the scores by name at the top.
 pub fn json(evaluation: &Evaluation) -> Value {
     let scores = evaluation.scores.iter().cloned();
     let mut document: serde_json::Map<String, Value> =

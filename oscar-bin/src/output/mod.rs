@@ -1,6 +1,7 @@
 //! How results are printed.
 
 mod evaluation;
+mod table;
 
 use std::io::Write;
 
@@ -8,23 +9,14 @@ use anyhow::Result;
 use serde::Serialize;
 
 pub use self::evaluation::{bar, json, print};
+pub use self::table::{UNKNOWN, cells, print_table, thousands};
 
 /// Prints one JSON document on standard output.
+///
+/// # Errors
+/// If it cannot be written.
 pub fn print_json(document: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(document)?;
     writeln!(std::io::stdout(), "{text}")?;
     Ok(())
-}
-
-/// `111,684,668`
-pub fn thousands(number: impl ToString) -> String {
-    let digits = number.to_string();
-    let mut output = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            output.push(',');
-        }
-        output.push(digit);
-    }
-    output
 }

@@ -1,4 +1,4 @@
-//! The configuration that a run directory keeps: what it was made from, then all keys.
+//! The configuration file of a run: the recipe and command it was started with, then all keys.
 
 use std::path::Path;
 
@@ -14,18 +14,21 @@ const RECIPE: &str = "# Recipe: ";
 /// Start of the second line.
 const COMMAND: &str = "# Command: ";
 
-/// The name of the recipe that a run's configuration was made from, if it says so.
+/// The recipe that a run was started with, if its configuration file records it.
 pub fn recipe_of(config: &str) -> Option<&str> {
     config.lines().next()?.strip_prefix(RECIPE)
 }
 
-/// The command that a run's configuration is for, `finetune --task vqa`, if it says so.
+/// The command that started a run, `finetune --task vqa`, if its configuration file records it.
 pub fn command_of(config: &str) -> Option<&str> {
     config.lines().nth(1)?.strip_prefix(COMMAND)
 }
 
-/// Writes the resolved configuration: enough to repeat the run. A process that is killed meanwhile
-/// leaves the file before or after, never half of it.
+/// Writes the resolved configuration, which is enough to repeat the run. If the process is killed
+/// meanwhile, the file is the old or the new one, never half of it.
+///
+/// # Errors
+/// If it cannot be written.
 pub fn write(path: &Path, config: &impl Serialize, recipe: &str, command: &str) -> Result<()> {
     let recipe = recipe.escape_debug();
     let text = format!("{RECIPE}{recipe}\n{COMMAND}{command}\n{}", to_toml(config)?);

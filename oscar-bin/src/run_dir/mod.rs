@@ -1,4 +1,4 @@
-//! The directory of a run: its name, its files and what they say.
+//! The directory of a run: its name and its files.
 
 pub mod header;
 mod naming;
@@ -12,5 +12,5 @@ pub use self::summary::{Facts, State, flatten, read_log};
 /// The resolved configuration in a run directory.
 pub const CONFIG_FILE: &str = "config.toml";
 
-/// Messages of a run, while a dashboard has the screen.
+/// Log messages of a run while a dashboard uses the terminal.
 pub const LOG_FILE: &str = "oscar.log";

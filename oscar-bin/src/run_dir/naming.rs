@@ -1,4 +1,4 @@
-//! Names and places of runs.
+//! Names and directories of runs.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -8,24 +8,27 @@ use oscar_train::{METRICS_FILE, NON_FINITE_FILE};
 
 use super::{CONFIG_FILE, LOG_FILE};
 
-/// The directory of a new run: NAME, which must be free, or the first free of
-/// `stem`, `stem-2`, `stem-3`, …, which is made, so that no other process takes it.
+/// The directory of a new run: NAME, which must be free, or the first free one of `stem`, `stem-2`,
+/// `stem-3`, …, which is created, so that no other process uses it.
+///
+/// # Errors
+/// If the name is in use or invalid, or a directory cannot be created.
 pub fn new_run(runs: &Path, name: Option<&str>, stem: &str) -> Result<PathBuf> {
     if runs.exists() && !runs.is_dir() {
         bail!(
-            "{} is not a directory; runs need one, named by --runs-dir",
+            "{} is not a directory; name a directory for the runs with --runs-dir",
             runs.display()
         );
     }
     if let Some(name) = name {
         let path = named(runs, name)?;
-        // A run that failed before it learned anything may be started again under its name.
+        // A run that failed before its first checkpoint may be started again under its name.
         if ["checkpoint", "best", "last"]
             .iter()
-            .any(|part| path.join(part).exists())
+            .any(|name| path.join(name).exists())
         {
             bail!(
-                "{} exists; go on with it by --resume, or choose another --name",
+                "{} exists; resume it with --resume, or choose another --name",
                 path.display()
             );
         }
@@ -46,12 +49,15 @@ pub fn new_run(runs: &Path, name: Option<&str>, stem: &str) -> Result<PathBuf> {
         }
     }
     bail!(
-        "{} has no free name left for the run; give it a --name",
+        "{} has no free name left for the run; choose one with --name",
         runs.display()
     )
 }
 
 /// The directory of the run to resume: NAME, or the run whose configuration is the newest.
+///
+/// # Errors
+/// If there is no run, or the name is invalid.
 pub fn existing_run(runs: &Path, name: Option<&str>) -> Result<PathBuf> {
     if let Some(name) = name {
         return named(runs, name);
@@ -79,13 +85,13 @@ pub fn existing_run(runs: &Path, name: Option<&str>) -> Result<PathBuf> {
 }
 
 /// Removes the directory of a run that failed before its first step, so that its name is free.
-/// What it does not know stays, and the directory with it.
+/// Files of others stay, and the directory with them.
 pub fn remove_unused(run: &Path) {
     let metrics = run.join(METRICS_FILE);
     let started = metrics.metadata().is_ok_and(|metadata| metadata.len() > 0)
         || ["checkpoint", "best", "last", NON_FINITE_FILE]
             .iter()
-            .any(|part| run.join(part).exists());
+            .any(|name| run.join(name).exists());
     if started {
         return;
     }
@@ -96,11 +102,13 @@ pub fn remove_unused(run: &Path) {
     let _ = std::fs::remove_dir(run);
 }
 
-/// A name is one directory, not a path.
+/// A name is a single directory, not a path.
 fn named(runs: &Path, name: &str) -> Result<PathBuf> {
     let plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\']);
     match plain {
         true => Ok(runs.join(name)),
-        false => bail!("--name {name:?}: must be the name of a directory, without / and leading ."),
+        false => bail!(
+            "--name {name:?}: must be the name of a directory, without / and without a leading ."
+        ),
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 use serde_json::Value as Json;
 
-/// Settings that a run keeps from its first step to its last, by dotted key.
+/// Settings that stay the same from the first step of a run to its last, by dotted key.
 const FIXED: &[&str] = &[
     "model",
     "task",
@@ -22,7 +22,11 @@ const FIXED: &[&str] = &[
     "data.mix",
 ];
 
-/// Refuses to go on with `own` as `wanted` if that would be another run.
+/// Refuses to resume a run that has the configuration `own` with the configuration `wanted` if that
+/// would be another run.
+///
+/// # Errors
+/// The first key that differs.
 pub fn require_same<C: Serialize>(run: &Path, own: &C, wanted: &C) -> Result<()> {
     let (own, wanted) = (without_mixed_paths(own)?, without_mixed_paths(wanted)?);
     for key in FIXED {
@@ -30,8 +34,8 @@ pub fn require_same<C: Serialize>(run: &Path, own: &C, wanted: &C) -> Result<()>
         let (found, expected) = (own.pointer(&pointer), wanted.pointer(&pointer));
         if let Some((key, found, expected)) = difference(key, found, expected) {
             bail!(
-                "{} was started with {key} = {found}, this run has {expected}; resume with the \
-                 run's own configuration, or start another run",
+                "{} was started with {key} = {found}, but {key} = {expected} is set now; resume it \
+                 without that change, or start another run",
                 run.display()
             );
         }
@@ -39,12 +43,12 @@ pub fn require_same<C: Serialize>(run: &Path, own: &C, wanted: &C) -> Result<()>
     Ok(())
 }
 
-/// The configuration, but for where the corpora of a mix lie: data may be moved.
+/// The configuration without the paths of the corpora of a mix: data may be moved.
 fn without_mixed_paths(config: &impl Serialize) -> Result<Json> {
     let mut config = serde_json::to_value(config)?;
     if let Some(mix) = config.pointer_mut("/data/mix").and_then(Json::as_array_mut) {
-        for part in mix.iter_mut().filter_map(Json::as_object_mut) {
-            part.retain(|key, _| key != "corpus" && key != "regions");
+        for corpus in mix.iter_mut().filter_map(Json::as_object_mut) {
+            corpus.retain(|key, _| key != "corpus" && key != "regions");
         }
     }
     Ok(config)

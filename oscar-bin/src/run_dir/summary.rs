@@ -1,4 +1,4 @@
-//! What the directory of a run tells of it.
+//! A summary of a run, from the files in its directory.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, TryLockError};
@@ -13,15 +13,15 @@ use serde_json::{Map, Value as Json};
 use super::CONFIG_FILE;
 use super::header::recipe_of;
 
-/// The speed of a run is the median of so many of its newest steps.
+/// The speed of a run is the median over this number of its newest steps.
 const RECENT: usize = 100;
 
-/// What is known of a run.
+/// The summary.
 pub struct Facts {
-    /// The recipe it was started with; older runs do not say.
+    /// The recipe it was started with; older runs do not record it.
     pub recipe: Option<String>,
     pub state: State,
-    /// Steps done: those that a resumed run need not do again.
+    /// Finished steps, which a resumed run does not repeat.
     pub step: usize,
     /// Steps of the whole run; unknown before the first checkpoint of a run that counts epochs.
     pub steps: Option<usize>,
@@ -29,23 +29,23 @@ pub struct Facts {
     pub log: Log,
     /// The configuration by dotted keys.
     pub config: Map<String, Json>,
-    /// The same as its file has it.
+    /// Text of the configuration file.
     pub config_text: String,
 }
 
-/// How far a run came.
+/// Progress of a run.
 #[derive(Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// All its steps.
+    /// All steps are finished.
     Done,
-    /// A process trains in it.
+    /// A process is training.
     Running,
     /// It can be resumed.
     Stopped,
 }
 
-/// What `metrics.jsonl` says.
+/// Summary of `metrics.jsonl`.
 #[derive(Default)]
 pub struct Log {
     pub step: usize,
@@ -56,7 +56,10 @@ pub struct Log {
 }
 
 impl Facts {
-    /// Reads them from the directory `run`.
+    /// Reads the directory `run`.
+    ///
+    /// # Errors
+    /// If it is not a run, or a file is damaged.
     pub fn read(run: &Path) -> Result<Self> {
         let path = run.join(CONFIG_FILE);
         let text = match fs::read_to_string(&path) {
@@ -105,13 +108,13 @@ impl Facts {
         })
     }
 
-    /// By what the best step is the best: its name in the log, and its value.
+    /// The metric that selected the best step: its name in the log, and its value.
     pub fn best(&self) -> Option<(&str, f64)> {
         let best = self.best?;
         let Some(score) = best.score else {
             return Some(("Loss", best.loss));
         };
-        // The log's mean may be rounded otherwise.
+        // The mean in the log may be rounded differently.
         let is_it = |value: &Json| {
             let value = value.as_f64();
             value.is_some_and(|value| (value - score).abs() <= 1e-6 * score.abs().max(1.0))
@@ -129,18 +132,18 @@ fn newest_state(run: &Path) -> Result<Option<TrainState>> {
     let Some((step, path)) = checkpoints(run)?.pop() else {
         return Ok(None);
     };
-    let what = || format!("the state of the checkpoint of step {step} cannot be read");
+    let what = || format!("cannot read the state of the checkpoint of step {step}");
     TrainState::read(&path, step).map(Some).with_context(what)
 }
 
 /// Whether a process trains in the directory.
 fn is_running(run: &Path) -> bool {
-    // A shared lock, let go at once, so that those who look do not see each other.
+    // A shared lock, released immediately, so that several readers do not see each other.
     File::open(run.join(".lock"))
         .is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
-/// What of a line of the log is read whatever the task.
+/// The fields of a log line that all tasks have.
 #[derive(Deserialize)]
 struct Line {
     step: usize,
@@ -151,7 +154,10 @@ struct Line {
     samples_per_second: Option<f64>,
 }
 
-/// Hands the whole lines of a run's log to `each`, in order; a run that has none yet has no line.
+/// Calls `each` with the complete lines of a run's log, in order; a run may have none yet.
+///
+/// # Errors
+/// If the log cannot be read, or `each` fails; both name the line.
 pub fn read_log(run: &Path, mut each: impl FnMut(&[u8]) -> serde_json::Result<()>) -> Result<()> {
     let file = match File::open(run.join(METRICS_FILE)) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -161,9 +167,9 @@ pub fn read_log(run: &Path, mut each: impl FnMut(&[u8]) -> serde_json::Result<()
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
-        let wrong = || format!("{METRICS_FILE} line {number} is no line of a run's log");
+        let wrong = || format!("{METRICS_FILE} line {number} is not a log line");
         file.read_until(b'\n', &mut line).with_context(wrong)?;
-        // A line without an end is being written, or was torn by a kill.
+        // A line without an end is being written, or was cut off by a kill.
         if !line.ends_with(b"\n") {
             break;
         }

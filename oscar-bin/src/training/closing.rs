@@ -1,4 +1,4 @@
-//! The last lines that a training prints.
+//! The results that every training reports.
 
 use std::io::Write;
 use std::path::Path;
@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use oscar_train::{NON_FINITE_FILE, Outcome, bytes, duration};
+use serde_json::{Value, json};
 
-/// What the last lines of a training say.
+/// What is reported of a training whatever was trained.
 pub struct Closing<'a> {
     pub parameters: usize,
     pub examples: usize,
@@ -18,7 +19,7 @@ pub struct Closing<'a> {
 }
 
 impl Closing<'_> {
-    /// Says what was trained, how fast, which steps were left out, and where the run lies.
+    /// Prints size, speed, skipped steps and the directory of the run.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -30,21 +31,38 @@ impl Closing<'_> {
             "Trained {} parameters for {steps} steps in {} ({:.1} samples/s{})",
             self.parameters,
             duration(self.time),
-            self.examples as f64 / self.time.as_secs_f64().max(1e-9),
+            self.samples_per_second(),
             peak.map_or(String::new(), |peak| format!(", peak memory {peak}")),
         )?;
         if skipped > 0 {
             writeln!(
                 out,
-                "Left out {skipped} of {steps} steps, whose loss or gradients were not finite: \
-                 {NON_FINITE_FILE} of the run names their examples"
+                "Skipped {skipped} of {steps} steps because their loss or gradients were not \
+                 finite; {NON_FINITE_FILE} in the run directory lists their examples"
             )?;
         }
         let run = self.directory.display();
         writeln!(
             out,
-            "The run lies in {run}; look at it by: oscar-bin report {run}"
+            "Saved the run in {run}; for a report: oscar-bin report {run}"
         )?;
         Ok(())
+    }
+
+    /// The same for scripts, with the keys of `more`.
+    pub fn json(&self, mut more: Value) -> Value {
+        more["run"] = json!(self.directory);
+        more["steps"] = json!(self.outcome.step);
+        more["parameters"] = json!(self.parameters);
+        more["best"] = json!(self.outcome.best);
+        more["skipped_steps"] = json!(self.outcome.skipped.total);
+        more["seconds"] = json!(self.time.as_secs_f64());
+        more["samples_per_second"] = json!(self.samples_per_second());
+        more["peak_memory_bytes"] = json!(self.peak_memory);
+        more
+    }
+
+    fn samples_per_second(&self) -> f64 {
+        self.examples as f64 / self.time.as_secs_f64().max(1e-9)
     }
 }

@@ -1,4 +1,4 @@
-//! From a recipe to a run and its result: what the commands that train have in common.
+//! From a recipe to a run and its results.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use super::processes::{self, Processes};
 use super::signals;
 use crate::args::{DeviceArgs, Global};
 use crate::backend::{self, OnBackend, dispatch};
-use crate::config::{self, Configuration, Source, sample};
+use crate::config::{self, Configuration, Sections, Source, sample};
 use crate::ending::Ending;
 use crate::logging;
 use crate::run_dir::{self, CONFIG_FILE, LOG_FILE, header};
@@ -21,7 +21,7 @@ use crate::run_dir::{self, CONFIG_FILE, LOG_FILE, header};
 pub trait Training {
     /// Its recipe.
     type Recipe: Configuration;
-    /// What comes of it.
+    /// Its results.
     type Report;
 
     /// As it is typed: `finetune --task vqa`.
@@ -30,10 +30,10 @@ pub trait Training {
     /// The built-in recipe that runs without `--config`.
     fn default_recipe(&self) -> String;
 
-    /// Says what the user should know before the run starts.
+    /// Logs what the user should know before the run starts.
     ///
     /// # Errors
-    /// What keeps it from starting.
+    /// If the run must not start.
     fn announce(&self, _source: &Source, _recipe: &Self::Recipe) -> Result<()> {
         Ok(())
     }
@@ -52,14 +52,17 @@ pub trait Training {
     /// How the training ended.
     fn outcome(report: &Self::Report) -> &Outcome;
 
-    /// Prints what came of it, for people or as JSON.
+    /// Prints the results as text or as JSON.
     ///
     /// # Errors
     /// If it cannot be written.
     fn print(report: &Self::Report, json: bool) -> Result<()>;
 }
 
-/// Resolves the recipe, makes or finds the run, trains, and prints.
+/// Resolves the recipe, creates or opens the run, trains, and prints the results.
+///
+/// # Errors
+/// If the recipe, the run or a device cannot be used, or the training fails.
 pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Result<Ending> {
     let default = training.default_recipe();
     let source = Source::open(args.config.as_deref().unwrap_or(&default))?;
@@ -72,7 +75,7 @@ pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Resu
             (recipe, Some(directory))
         }
     };
-    let unusable = "the configuration cannot be used";
+    let unusable = "invalid configuration";
     Configuration::validate(&recipe).context(unusable)?;
     divide(
         &mut recipe,
@@ -104,17 +107,19 @@ pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Resu
     Ok(ending)
 }
 
-/// The devices, in the precision of the recipe, where the flag has been merged.
+/// The devices, with the precision of the recipe, which has the flag in it.
 fn as_trained<C: Configuration>(device: DeviceArgs, recipe: &mut C) -> DeviceArgs {
     DeviceArgs {
-        precision: Some(recipe.training().0.precision),
+        precision: Some(recipe.sections().train.precision),
         ..device
     }
 }
 
 /// Divides the steps of the recipe among `world` workers.
 fn divide<C: Configuration>(recipe: &mut C, world: usize, resumed: Option<&Path>) -> Result<()> {
-    let (train, optimizer) = recipe.training();
+    let Sections {
+        train, optimizer, ..
+    } = recipe.sections();
     let before = train.accumulation;
     divide_among_workers(world, train, optimizer)?;
     let started = resumed.filter(|directory| directory.join("checkpoint").exists());
@@ -122,19 +127,19 @@ fn divide<C: Configuration>(recipe: &mut C, world: usize, resumed: Option<&Path>
         && train.accumulation != before
     {
         bail!(
-            "{} was started with train.accumulation = {before}, which {world} devices cannot \
-             share: resume it with as many devices as divide {before}",
+            "{} was started with train.accumulation = {before}, which cannot be divided among \
+             {world} devices: resume it with a number of devices that divides {before}",
             directory.display()
         );
     }
     Ok(())
 }
 
-/// The recipe with the flags, which are shorthands for keys.
+/// The recipe with the flags that are shorthands for keys.
 fn resolve<C: Configuration>(source: &Source, args: &RunArgs) -> Result<C> {
     let mut sets = args.sets.clone();
     if let Some(checkpoint) = &args.init {
-        // Before the layers are merged: the model's sizes may be those beside the weights.
+        // Before the layers are merged: the model's sizes may come from the file beside the weights.
         let path = toml::Value::String(checkpoint.display().to_string());
         sets.push(format!("init.checkpoint={path}"));
     }
@@ -145,16 +150,16 @@ fn resolve<C: Configuration>(source: &Source, args: &RunArgs) -> Result<C> {
         sets.push(format!("train.precision=\"{}\"", precision.name()));
     }
     let mut recipe: C = config::resolve(source, &sets)?;
-    let random = &mut recipe.init().random;
-    for part in &args.init_random {
-        if !random.contains(part) {
-            random.push(part.clone());
+    let random = &mut recipe.sections().init.random;
+    for module in &args.init_random {
+        if !random.contains(module) {
+            random.push(module.clone());
         }
     }
     Ok(recipe)
 }
 
-/// The run's own configuration if it has one, else the recipe that was named; then the flags.
+/// The run's own configuration if it has one, else the recipe of --config; then the flags.
 fn resume<C: Configuration>(
     source: &Source,
     args: &RunArgs,
@@ -163,11 +168,11 @@ fn resume<C: Configuration>(
 ) -> Result<C> {
     let own = directory.join(CONFIG_FILE);
     if !own.exists() {
-        // Never the default recipe in the place of the one that this run was started with.
+        // Never the default recipe instead of the one that this run was started with.
         if args.config.is_none() {
             bail!(
                 "{} has no {CONFIG_FILE}, so there is no run to resume: start it without --resume, \
-                 or name its recipe by --config",
+                 or give its recipe with --config",
                 directory.display()
             );
         }
@@ -175,7 +180,7 @@ fn resume<C: Configuration>(
     }
     if args.config.is_some() {
         tracing::warn!(
-            "--config is not read again: the run goes on with {}",
+            "ignoring --config: resuming with the run's own {}",
             own.display()
         );
     }
@@ -183,8 +188,8 @@ fn resume<C: Configuration>(
         .with_context(|| format!("cannot read the configuration {}", own.display()))?;
     if let Some(other) = header::command_of(&text).filter(|other| *other != command) {
         bail!(
-            "{} was started by `oscar-bin {other}`, this is `oscar-bin {command}`; resume it by \
-             the command it was started with",
+            "{} was started by `oscar-bin {other}`, not by `oscar-bin {command}`; resume it with \
+             the command that started it",
             directory.display()
         );
     }
@@ -230,7 +235,7 @@ fn run<T: Training>(
         resume: args.resume,
         workers: group.workers(&device, &interrupter),
         interrupter,
-        // Launchers of several processes pass lines on, but no keys.
+        // Launchers of several processes forward lines, but no keys.
         dashboard: !processes::are_several() && !global.quiet && signals::has_dashboard(),
         progress: logging::progress(global),
     };
@@ -269,7 +274,7 @@ fn run<T: Training>(
     Ok(Ending::Done)
 }
 
-/// The sample, if the recipe uses it; expanded by the lead alone.
+/// The sample, if the recipe uses it; only the leading process expands it.
 fn provide<C: Configuration>(
     recipe: &mut C,
     args: &RunArgs,

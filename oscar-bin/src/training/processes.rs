@@ -1,6 +1,6 @@
 //! The processes that train one model together, where `mpirun` started several.
 //!
-//! The first leads: it alone makes the run, and the others take recipe and directory from it.
+//! The first process leads: it creates the run and sends recipe and directory to the others.
 
 use std::path::PathBuf;
 
@@ -9,19 +9,19 @@ use oscar_train::{Interrupter, Workers};
 
 use crate::args::DeviceArgs;
 
-/// How MPI's launchers tell a process its number and how many there are.
+/// Environment variables in which MPI's launchers give a process its rank and the world size.
 const NUMBERS: [(&str, &str); 2] = [
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
     ("PMI_RANK", "PMI_SIZE"),
 ];
 
-/// This process among those that train together.
+/// The group of processes that train together.
 pub struct Processes {
     #[cfg(feature = "mpi")]
     mpi: Option<oscar_train::Processes>,
 }
 
-/// Number of this process and of all, by its launcher.
+/// Rank of this process and world size, if a launcher started several.
 fn launched() -> Option<(usize, usize)> {
     let read = |name: &str| std::env::var(name).ok()?.parse().ok();
     NUMBERS
@@ -35,7 +35,7 @@ pub fn are_several() -> bool {
     launched().is_some()
 }
 
-/// Whether another process speaks for this one.
+/// Whether another process prints for this one.
 pub fn is_follower() -> bool {
     launched().is_some_and(|(rank, _)| rank > 0)
 }
@@ -50,23 +50,23 @@ impl Processes {
         match launched() {
             None => Ok(Self {}),
             Some((_, size)) => bail!(
-                "started as one of {size} processes, but built without MPI: \
-                 build with `cargo build --release --features oscar-bin/mpi`"
+                "started as one of {size} processes, but this build has no MPI support: \
+                 build it with `cargo build --release --features oscar-bin/mpi`"
             ),
         }
     }
 
-    /// Whether this process makes the run.
+    /// Whether this process creates the run.
     pub fn leads(&self) -> bool {
         true
     }
 
-    /// What the lead gives to all.
+    /// What the leading process sends to all.
     pub fn share(&mut self, own: (String, PathBuf)) -> Result<(String, PathBuf)> {
         Ok(own)
     }
 
-    /// Waits until the lead is here, too.
+    /// Waits until the leading process arrives here.
     pub fn meet(&mut self) -> Result<()> {
         Ok(())
     }
@@ -81,12 +81,12 @@ impl Processes {
         args.devices.len()
     }
 
-    /// Who trains.
+    /// The workers that train.
     pub fn workers(&self, args: &DeviceArgs, _: &Interrupter) -> Workers {
         Workers::devices(args.devices.clone())
     }
 
-    /// Ends after the others.
+    /// Waits for the others to end.
     pub fn leave(self) {}
 }
 
@@ -95,7 +95,7 @@ impl Processes {
     /// This process and those that were started with it.
     ///
     /// # Errors
-    /// If another process is gone.
+    /// If another process has ended.
     pub fn join() -> Result<Self> {
         let Some((rank, _)) = launched() else {
             return Ok(Self { mpi: None });
@@ -103,20 +103,20 @@ impl Processes {
         let grace = std::env::var_os("OMPI_MCA_odls_base_sigkill_timeout");
         if rank == 0 && std::env::var_os("OMPI_COMM_WORLD_RANK").is_some() && grace.is_none() {
             tracing::warn!(
-                "mpirun kills what it stopped after one second, which may be too short for a \
-                 checkpoint; give it more by --mca odls_base_sigkill_timeout 20"
+                "mpirun kills stopped processes after one second, which may be too short for a \
+                 checkpoint; allow more with --mca odls_base_sigkill_timeout 20"
             );
         }
         let mpi = Some(oscar_train::Processes::join()?);
         Ok(Self { mpi })
     }
 
-    /// Whether this process makes the run.
+    /// Whether this process creates the run.
     pub fn leads(&self) -> bool {
         self.mpi.as_ref().is_none_or(|mpi| mpi.rank() == 0)
     }
 
-    /// What the lead gives to all.
+    /// What the leading process sends to all.
     pub fn share(&mut self, own: (String, PathBuf)) -> Result<(String, PathBuf)> {
         match &mut self.mpi {
             None => Ok(own),
@@ -127,7 +127,7 @@ impl Processes {
         }
     }
 
-    /// Waits until the lead is here, too.
+    /// Waits until the leading process arrives here.
     pub fn meet(&mut self) -> Result<()> {
         if let Some(mpi) = &mut self.mpi {
             mpi.words_of_lead("here".into())?;
@@ -135,7 +135,7 @@ impl Processes {
         Ok(())
     }
 
-    /// The device of this process: of those named, the one with its number on its machine.
+    /// The device of this process: the one of --devices at its rank on its machine.
     pub fn own_device(&self, args: &DeviceArgs) -> Result<DeviceArgs> {
         let Some(mpi) = &self.mpi else {
             return Ok(args.clone());
@@ -145,8 +145,8 @@ impl Processes {
             several => match several.get(mpi.local_rank()) {
                 Some(number) => *number,
                 None => bail!(
-                    "--devices names {} devices of each machine, and this is process {} of its \
-                     machine: start as many processes there as it has devices",
+                    "--devices lists {} devices per machine, but this is process {} on its machine: \
+                     start one process per device",
                     several.len(),
                     mpi.local_rank() + 1
                 ),
@@ -166,7 +166,7 @@ impl Processes {
         }
     }
 
-    /// Who trains; `interrupter` is set when this process is asked to stop.
+    /// The workers that train; `interrupter` is set when this process receives a signal.
     pub fn workers(&self, args: &DeviceArgs, interrupter: &Interrupter) -> Workers {
         match &self.mpi {
             None => Workers::devices(args.devices.clone()),
@@ -174,7 +174,7 @@ impl Processes {
         }
     }
 
-    /// Ends after the others.
+    /// Waits for the others to end.
     pub fn leave(self) {
         if let Some(mpi) = self.mpi {
             mpi.leave();

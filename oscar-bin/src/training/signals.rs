@@ -1,4 +1,4 @@
-//! What commands that train have in common: the terminal, signals, and how to go on.
+//! The terminal and signals of a command that trains.
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -10,30 +10,33 @@ use crate::args::Global;
 use crate::ending::Ending;
 use crate::logging;
 
-/// Whether there is a terminal that can move its cursor.
+/// Whether there is a terminal that can show a dashboard.
 pub fn has_dashboard() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// The first signal stops the run after a checkpoint, the second at once.
+/// The first signal stops the run after a checkpoint, the second immediately.
+///
+/// # Errors
+/// If the system allows no handler.
 pub fn stop_on_signal(interrupter: Interrupter) -> Result<()> {
     ctrlc::set_handler(move || {
         if interrupter.should_stop() {
             release_terminal();
             logging::to_screen();
-            tracing::warn!("stopped at once; what the last checkpoint holds can be resumed");
+            tracing::warn!("stopped immediately; resume from the last checkpoint with --resume");
             std::process::exit(130);
         }
         tracing::warn!(
-            "stopping after this step, with a checkpoint; interrupt again to stop at once"
+            "stopping after this step, with a checkpoint; interrupt again to stop immediately"
         );
         interrupter.stop(Some("interrupted by a signal"));
     })
-    .context("cannot listen to signals")
+    .context("cannot handle signals")
 }
 
-/// Says how to go on with the run in `directory` that `command` (`train`, `finetune --task T`)
-/// was stopped in.
+/// Prints the command that resumes the run in `directory`, in which `command` (`train`,
+/// `finetune --task T`) was interrupted.
 pub fn interrupted(
     global: &Global,
     command: &str,
@@ -46,10 +49,10 @@ pub fn interrupted(
         true => String::new(),
         false => format!(" --runs-dir {}", runs.display()),
     };
-    logging::say(
+    logging::print(
         global.log_format,
         &format!(
-            "interrupted after step {step}; go on with: \
+            "interrupted after step {step}; resume with: \
              oscar-bin {command} --name {name}{place} --resume"
         ),
     );

@@ -18,6 +18,6 @@ pub use data::PretrainSource;
 pub use exhibit::exhibit;
 pub use grounding::{Grounding, GroundingConfig, GroundingProbe, Shown, UnknownWord};
 pub use probe::{Probed, probe};
-pub use run::{PretrainReport, pretrain};
+pub use run::{PretrainReport, TASK_NAME, pretrain};
 pub use share::Share;
 pub use task::{CONTRASTIVE_ACCURACY, CONTRASTIVE_LOSS, MLM_ACCURACY, MLM_LOSS, PretrainingTask};

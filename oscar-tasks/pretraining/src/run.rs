@@ -22,6 +22,9 @@ use crate::task::{
     CONTRASTIVE_ACCURACY, CONTRASTIVE_LOSS, MLM_ACCURACY, MLM_LOSS, PretrainingTask,
 };
 
+/// What `task.json` of a checkpoint calls pre-training.
+pub const TASK_NAME: &str = "pretraining";
+
 /// What a run learned.
 #[derive(Debug)]
 pub struct PretrainReport {
@@ -162,7 +165,7 @@ fn describe(config: &PretrainConfig, tokenizer: &Arc<Tokenizer>) -> Describe {
     let tokenizer = tokenizer.clone();
     Arc::new(move |directory| {
         write_json(&directory.join("config.json"), &model)?;
-        let task = serde_json::json!({ "task": "pretraining", "encoder": &encoder });
+        let task = serde_json::json!({ "task": TASK_NAME, "encoder": &encoder });
         write_json(&directory.join("task.json"), &task)?;
         tokenizer
             .save(directory.join("vocab.txt"))

@@ -1,5 +1,5 @@
-//! Captions by beam search with cached keys and values, as an evaluation makes them: images sorted by
-//! length, some at a time.
+//! Captions by beam search with cached keys and values, as in an evaluation: batches of images sorted by
+//! length.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,7 +20,7 @@ use super::synthetic::Rows;
 use super::training::positions;
 use super::{Plan, Work};
 
-/// Positions of the longest caption to learn: tags follow them.
+/// Positions of the longest caption, before the tags.
 pub const CAPTION_LENGTH: usize = 40;
 
 /// Times batches.

@@ -1,4 +1,4 @@
-//! What the device can do at best, measured: the yardsticks of a benchmark.
+//! Measured limits of the device, which results are compared with.
 
 use std::time::Instant;
 
@@ -8,23 +8,23 @@ use burn::tensor::{DType, Distribution, Element, Tensor};
 use oscar_core::ops::Precision;
 use rayon::prelude::*;
 
-/// Edges of the square matrices that are multiplied; larger ones only while a product is quick.
+/// Edges of the square matrices to multiply; larger ones are tried only while a product is fast.
 const EDGES: [usize; 5] = [512, 1024, 2048, 4096, 8192];
 
-/// Seconds of one product after which larger ones are not tried.
+/// Time of one product, in seconds, above which larger ones are not tried.
 const SLOW: f64 = 0.2;
 
-/// Seconds that products of one size are repeated for at least.
+/// Least time for which products of one size are repeated, in seconds.
 const LONG: f64 = 0.3;
 
-/// Bytes that AdamW moves at least for a parameter of 4 bytes: reads it, its gradient and two moments,
-/// writes it and the moments.
+/// Least memory traffic of AdamW for a parameter of 4 bytes: it reads the parameter, its gradient and two
+/// moments, and writes the parameter and the moments.
 const ADAMW_BYTES: f64 = 28.0;
 
-/// Passes over memory of which the fastest counts.
+/// Passes over memory, of which the fastest counts.
 const PASSES: usize = 4;
 
-/// Name of the processor, its cores, and the backend's name of the device.
+/// Name of the device, the processor and its number of cores.
 pub fn name<B: Backend>(device: &B::Device) -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let model = processor().unwrap_or_else(|| std::env::consts::ARCH.to_owned());
@@ -65,7 +65,7 @@ pub fn peak_flops<B: Backend>(device: &B::Device) -> Result<f64> {
         };
         products(1)?;
         let mut seconds = products(1)?;
-        // Twice as many each time, so that a device that is told ahead is never idle.
+        // Twice as many each time, so that a device with a queue is never idle.
         let (mut count, mut spent) = (1, 0.0);
         while spent < LONG {
             let each = products(count)?;
@@ -81,8 +81,8 @@ pub fn peak_flops<B: Backend>(device: &B::Device) -> Result<f64> {
     Ok(peak)
 }
 
-/// Seconds that memory needs for the bytes of an AdamW step over `parameters` values: those of a pass
-/// that scales as many values in place, for each byte moved.
+/// Least time for the memory traffic of an AdamW step over `parameters` values, in seconds, at the
+/// measured bandwidth of scaling as many values in place.
 ///
 /// # Errors
 ///

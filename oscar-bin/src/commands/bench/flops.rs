@@ -1,30 +1,30 @@
-//! Floating-point operations of a model, by count: the useful ones.
+//! Number of useful floating-point operations of a model.
 //!
-//! A product of matrices `[m, k] x [k, n]` is `2 m k n` operations; nothing else is counted. Positions
-//! of padding count nothing, and vocabulary logits and the last layer only where something is asked
-//! for, so that the same work is the same number whoever does it and however wastefully.
+//! A matrix product `[m, k] x [k, n]` has `2 m k n` operations; nothing else is counted. Padding counts
+//! nothing, and vocabulary logits and the last layer count only at positions whose result is used, so
+//! that the number depends on the task alone and not on the implementation.
 //!
 //! With H hidden, I intermediate, L layers, V words, D values per region:
 //!
 //! | part | operations |
 //! |---|---|
-//! | layers, for each of n positions that reads k | `2 L (4 H² + 2 H I + 2 k H)` |
-//! | the last of them, for a position that is only read | `4 H²` |
+//! | layers, for each of n positions that attends to k | `2 L (4 H² + 2 H I + 2 k H)` |
+//! | the last layer, for a position that is only attended to | `4 H²` |
 //! | projection of a region | `2 D H` |
 //! | pooler, per row | `2 H²` |
-//! | words, per token asked for | `2 H (H + V)` |
+//! | vocabulary logits, per token | `2 H (H + V)` |
 //! | classifier, per row | `2 H labels` |
 //!
-//! Gradients are two more products of the same size for each: one for the input, one for the weight.
-//! Only regions need none for their input. So a training step is three forward passes less the
-//! projection of the regions.
+//! The backward pass has two more products of the same size for each: one for the gradient of the input,
+//! one for that of the weight. Only regions need no gradient of their input. So a training step is three
+//! forward passes minus one projection of the regions.
 
 use oscar_core::config::ModelConfig;
 
-/// Share of the pieces of a pre-training row that are asked for.
+/// Share of the word pieces of a pre-training row that are masked.
 pub const MASKED_SHARE: f64 = 0.15;
 
-/// Sizes of a model.
+/// The sizes of a model that the count depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Flops {
     layers: f64,
@@ -45,18 +45,18 @@ impl Flops {
         }
     }
 
-    /// All layers on `positions` that read `keys` positions each.
+    /// All layers on `positions` that attend to `keys` positions each.
     pub fn layers(&self, positions: f64, keys: f64) -> f64 {
         self.layers * self.layer(positions, positions, keys)
     }
 
-    /// All layers on `positions` that read each other, the last one for those that are `asked` for.
-    fn layers_asked(&self, positions: f64, asked: f64) -> f64 {
+    /// All layers on `positions` that attend to each other; the last one only for `used` of them.
+    fn layers_used(&self, positions: f64, used: f64) -> f64 {
         (self.layers - 1.0) * self.layer(positions, positions, positions)
-            + self.layer(asked, positions, positions)
+            + self.layer(used, positions, positions)
     }
 
-    /// A layer's `queries`, which read `keys` positions each, and the keys and values of `positions`.
+    /// A layer for `queries` that attend to `keys` positions each, with keys and values of `positions`.
     fn layer(&self, queries: f64, positions: f64, keys: f64) -> f64 {
         let square = self.hidden * self.hidden;
         let query = 2.0 * square + 2.0 * self.hidden * self.inner + 2.0 * keys * self.hidden;
@@ -78,26 +78,25 @@ impl Flops {
         2.0 * self.hidden * (self.hidden + labels as f64)
     }
 
-    /// A forward pass over a row whose positions all read each other, up to the classifier; regions
-    /// are projected already.
+    /// A forward pass over a row, up to the classifier, without the projection of regions.
     pub fn classify(&self, text: usize, regions: usize, labels: usize) -> f64 {
-        self.layers_asked((text + regions) as f64, 1.0) + self.class(labels)
+        self.layers_used((text + regions) as f64, 1.0) + self.class(labels)
     }
 
-    /// A training step's share of a row of pre-training.
+    /// A pre-training step, per row.
     pub fn pretrain(&self, text: usize, regions: usize, relations: usize) -> f64 {
         let masked = MASKED_SHARE * (text - 3) as f64;
-        let layers = self.layers_asked((text + regions) as f64, 1.0 + masked);
+        let layers = self.layers_used((text + regions) as f64, 1.0 + masked);
         3.0 * (layers + self.class(relations) + self.words(masked)) + 2.0 * self.regions(regions)
     }
 
-    /// A training step's share of a row of classification.
+    /// A training step of a classifier, per row.
     pub fn train_classifier(&self, text: usize, regions: usize, labels: usize) -> f64 {
         3.0 * self.classify(text, regions, labels) + 2.0 * self.regions(regions)
     }
 
     /// A caption of `steps` words by beam search: tags and regions once, then at each step the newest
-    /// word and the `[MASK]` of each beam, of which there is one at first.
+    /// word and the `[MASK]` of each beam; the first step has one beam.
     pub fn caption(&self, tags: usize, regions: usize, beams: usize, steps: usize) -> f64 {
         let context = (tags + regions) as f64;
         let words = (0..steps).map(|step| {
@@ -139,7 +138,7 @@ mod tests {
         // Keys and values of four positions, the rest of one: 2 x (4 x 2 x 2); 2 x (2 x 2), 2 x (4 x 2)
         // and 2 x (2 x 3).
         assert_eq!(
-            model.layers_asked(4.0, 1.0),
+            model.layers_used(4.0, 1.0),
             2.0 * (32.0 + 8.0 + 16.0 + 12.0)
         );
         // Three times all but the regions, and these twice.

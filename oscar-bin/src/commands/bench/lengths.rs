@@ -1,7 +1,7 @@
-//! How long the rows of a benchmark are.
+//! Lengths of the rows of a benchmark.
 //!
-//! `--lengths real` draws them as COCO, VQA and Visual Genome have them under a BERT vocabulary, with
-//! regions of the bottom-up-attention detector:
+//! `--lengths real` samples them from the ranges of COCO, VQA and Visual Genome with a BERT vocabulary
+//! and regions of the bottom-up-attention detector:
 //!
 //! | | text A, pieces | text B, pieces | regions |
 //! |---|---|---|---|
@@ -12,17 +12,17 @@
 //! | retrieval, each caption | 9 to 15 | | |
 //! | captions | | tags, 10 to 29 | 10 to 50 |
 //!
-//! each uniformly, one number after the other from [`Draw`]. After the cut to 35 text positions a
-//! pre-training row has 57 positions on average, as the official corpora do.
+//! each uniformly, one number after the other from [`Random`]. After truncation to 35 text positions a
+//! pre-training row has 57 positions on average, as in the official corpora.
 //!
-//! `benches/pytorch/lengths.py` is the same in Python: change both.
+//! `benches/pytorch/lengths.py` does the same in Python; keep both equal.
 
 use oscar_core::input::PaddingConfig;
 use oscar_core::ops::mix;
 
 use super::Work;
 
-/// Where the draws begin.
+/// Seed of the lengths.
 const SEED: u64 = 2020;
 
 /// Text pieces (without `[CLS]` and `[SEP]`s) and regions of a row.
@@ -48,12 +48,12 @@ impl Row {
 pub enum Lengths {
     /// Every row has these text positions and regions: nothing is padded.
     Fixed { text: usize, regions: usize },
-    /// As real data has them.
+    /// Sampled as in real data.
     Real,
 }
 
 impl Lengths {
-    /// Most text positions and regions of a row: where the published recipe cuts.
+    /// Most text positions and regions of a row, as in the published recipe.
     pub fn limits(self, work: Work) -> (usize, usize) {
         match self {
             Self::Fixed { text, regions } => (text, regions),
@@ -66,8 +66,7 @@ impl Lengths {
         }
     }
 
-    /// To which multiples batches are padded: as recipes have it by default, but rows that are all
-    /// alike not at all.
+    /// The default padding of recipes for real lengths; none for fixed ones.
     pub fn padding(self) -> PaddingConfig {
         match self {
             Self::Fixed { .. } => PaddingConfig {
@@ -78,26 +77,26 @@ impl Lengths {
         }
     }
 
-    /// The first `count` rows of a work whose rows stand by themselves.
+    /// The first `count` rows of a work.
     pub fn rows(self, work: Work, count: usize) -> Vec<Row> {
-        let mut draw = Draw::new(SEED);
-        (0..count).map(|_| self.row(work, &mut draw)).collect()
+        let mut random = Random::new(SEED);
+        (0..count).map(|_| self.row(work, &mut random)).collect()
     }
 
-    fn row(self, work: Work, draw: &mut Draw) -> Row {
+    fn row(self, work: Work, random: &mut Random) -> Row {
         let (text_a, text_b) = match (self, work) {
             (Self::Fixed { text, .. }, Work::Caption) => (0, text - 1),
             (Self::Fixed { text, .. }, _) => ((text - 3).div_ceil(2), (text - 3) / 2),
-            (Self::Real, Work::Pretrain) => match draw.between(1, 10) {
-                1..=3 => (draw.between(6, 12), draw.between(1, 3)),
-                _ => (draw.between(9, 15), draw.between(10, 29)),
+            (Self::Real, Work::Pretrain) => match random.between(1, 10) {
+                1..=3 => (random.between(6, 12), random.between(1, 3)),
+                _ => (random.between(9, 15), random.between(10, 29)),
             },
-            (Self::Real, Work::Vqa) => (draw.between(6, 12), draw.between(4, 12)),
-            (Self::Real, Work::Retrieval | Work::Caption) => (0, draw.between(10, 29)),
+            (Self::Real, Work::Vqa) => (random.between(6, 12), random.between(4, 12)),
+            (Self::Real, Work::Retrieval | Work::Caption) => (0, random.between(10, 29)),
         };
         let regions = match self {
             Self::Fixed { regions, .. } => regions,
-            Self::Real => draw.between(10, 50),
+            Self::Real => random.between(10, 50),
         };
         Row {
             text_a,
@@ -108,17 +107,17 @@ impl Lengths {
 
     /// Some groups of images (text B and regions) with some captions (text A) each, for retrieval.
     pub fn groups(self, groups: usize, images: usize, captions: usize) -> Vec<Vec<Captioned>> {
-        let mut draw = Draw::new(SEED);
-        let caption = |draw: &mut Draw| match self {
-            Self::Fixed { .. } => self.row(Work::Retrieval, draw).text_a,
-            Self::Real => draw.between(9, 15),
+        let mut random = Random::new(SEED);
+        let caption = |random: &mut Random| match self {
+            Self::Fixed { .. } => self.row(Work::Retrieval, random).text_a,
+            Self::Real => random.between(9, 15),
         };
-        let image = |draw: &mut Draw| Captioned {
-            image: self.row(Work::Retrieval, draw),
-            captions: (0..captions).map(|_| caption(draw)).collect(),
+        let image = |random: &mut Random| Captioned {
+            image: self.row(Work::Retrieval, random),
+            captions: (0..captions).map(|_| caption(random)).collect(),
         };
         (0..groups)
-            .map(|_| (0..images).map(|_| image(&mut draw)).collect())
+            .map(|_| (0..images).map(|_| image(&mut random)).collect())
             .collect()
     }
 }
@@ -130,13 +129,13 @@ pub struct Captioned {
     pub captions: Vec<usize>,
 }
 
-/// SplitMix64, a few lines in any language: how many numbers were drawn after a seed.
-struct Draw {
+/// SplitMix64, which is a few lines in any language: a seed and the number of values drawn so far.
+struct Random {
     seed: u64,
     drawn: u64,
 }
 
-impl Draw {
+impl Random {
     fn new(seed: u64) -> Self {
         Self { seed, drawn: 0 }
     }
@@ -159,8 +158,8 @@ mod tests {
     #[test]
     fn draws_are_those_of_splitmix64() {
         // The published test vector of seed 1234567.
-        let mut draw = Draw::new(1_234_567);
-        let found = [draw.next(), draw.next(), draw.next()];
+        let mut random = Random::new(1_234_567);
+        let found = [random.next(), random.next(), random.next()];
         let expected = [
             6_457_827_717_110_365_317,
             3_203_168_211_198_807_973,

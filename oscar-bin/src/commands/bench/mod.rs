@@ -1,5 +1,5 @@
-//! `oscar-bin bench`: how fast the device trains, scores and captions, through the code that a run
-//! uses, on made-up data of given lengths.
+//! `oscar-bin bench`: speed of training, scoring and captioning on synthetic data of given lengths,
+//! through the code that a run uses.
 
 mod caption;
 mod device;
@@ -29,13 +29,13 @@ use crate::ending::Ending;
 use lengths::{Lengths, Row};
 use report::{Measured, Report, Run};
 
-/// Text positions, tags and regions of rows that are all alike: where pre-training cuts.
+/// Text positions, tags and regions of fixed-length examples: the limits of pre-training.
 const TEXT: usize = 35;
 const TAGS: usize = 30;
 const REGIONS: usize = 50;
 
-/// Measures how fast the device trains, scores and captions, on made-up data: pre-training and VQA
-/// steps, pairs of image and caption, captions by beam search.
+/// Measures the speed of training steps (pre-training, VQA), of scoring image-text pairs and of captions
+/// by beam search, on synthetic data.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     oscar-bin bench\n  \
@@ -51,28 +51,28 @@ pub struct BenchArgs {
         value_name = "WORK,..."
     )]
     pub work: Vec<Work>,
-    /// Size of the model: tiny, base or large
+    /// Model size: tiny, base or large
     #[arg(long, default_value = "base")]
     pub preset: String,
-    /// Examples, pairs or images at once; a list measures each
+    /// Batch size in examples, pairs or images; each one of a list is measured
     #[arg(long, value_delimiter = ',', default_value = "8", value_name = "N,...")]
     pub batch_size: Vec<usize>,
-    /// Whether all rows are alike, or as long as those of real data
+    /// Lengths of the examples
     #[arg(long, value_enum, default_value_t)]
     pub lengths: LengthsChoice,
-    /// Text positions of rows that are all alike [default: 35; captions: 30 of tags]
+    /// Text positions of fixed-length examples [default: 35; captions: 30 for tags]
     #[arg(long, value_name = "N")]
     pub text: Option<usize>,
-    /// Regions of rows that are all alike [default: 50]
+    /// Regions of fixed-length examples [default: 50]
     #[arg(long, value_name = "N")]
     pub regions: Option<usize>,
-    /// Timed steps
+    /// Number of timed steps
     #[arg(long, default_value_t = 5, value_name = "N")]
     pub steps: usize,
-    /// Steps before the timed ones
+    /// Number of untimed steps before them
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub warmup: usize,
-    /// Train as with train.gradient_checkpointing = true
+    /// Train with gradient checkpointing
     #[arg(long)]
     pub gradient_checkpointing: bool,
     #[command(flatten)]
@@ -82,31 +82,31 @@ pub struct BenchArgs {
     pub json: bool,
 }
 
-/// How long the rows of a benchmark are.
+/// Lengths of the examples of a benchmark.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LengthsChoice {
-    /// All of --text and --regions
+    /// --text and --regions for all of them
     #[default]
     Fixed,
-    /// As COCO, VQA and Visual Genome have them
+    /// Distributed as in COCO, VQA and Visual Genome
     Real,
 }
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Work {
-    /// Training steps of masked tokens and relation
+    /// Pre-training steps: MLM and contrastive loss
     Pretrain,
-    /// Training steps of VQA: 3,129 answers, binary cross entropy
+    /// VQA training steps: 3,129 answers, binary cross entropy
     Vqa,
-    /// Scoring pairs of image and caption
+    /// Scoring of image-caption pairs
     Retrieval,
     /// Captions by beam search: 5 beams, 20 tokens
     Caption,
 }
 
 impl Work {
-    /// As it is written on the command line.
+    /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Pretrain => "pretrain",
@@ -202,13 +202,13 @@ fn real(args: &BenchArgs) -> Result<Lengths> {
     for (flag, value) in [("--text", args.text), ("--regions", args.regions)] {
         ensure!(
             value.is_none(),
-            "{flag} is for rows that are all alike: leave it or --lengths real out"
+            "{flag} does not apply to --lengths real; remove one of them"
         );
     }
     Ok(Lengths::Real)
 }
 
-/// Lengths of rows that are all alike.
+/// Fixed lengths.
 fn fixed(work: Work, args: &BenchArgs, model: &ModelConfig) -> Result<Lengths> {
     let (before, default) = match work {
         Work::Caption => (caption::CAPTION_LENGTH, TAGS),

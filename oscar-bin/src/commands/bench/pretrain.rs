@@ -1,4 +1,4 @@
-//! Steps of pre-training: masked tokens and the relation.
+//! Pre-training steps: MLM and contrastive loss.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ pub fn run<B: TrainBackend>(plan: &Plan, device: &B::Device) -> Result<Run> {
     let encoder = PretrainEncoderConfig {
         max_seq_length,
         max_regions,
-        // Another text would be of another length.
+        // A replaced text would have another length.
         contrast: ContrastConfig {
             polluted: 0.0,
             ..ContrastConfig::default()
@@ -60,7 +60,7 @@ pub fn run<B: TrainBackend>(plan: &Plan, device: &B::Device) -> Result<Run> {
     let source = Arc::new(PretrainSource::new(corpus, encoder, batcher, plan.seed)?);
     let model = PretrainingTask::<B>::new(config, device);
     let parameters = model.num_params();
-    // The published recipe clips nothing.
+    // The published recipe does not clip.
     let steps = train::<B, _, PretrainBatch<B>>(model, source, plan, 0.0, &flops, device)?;
     Ok(Run { parameters, steps })
 }

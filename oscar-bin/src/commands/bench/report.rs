@@ -1,4 +1,4 @@
-//! What was measured, as a table or as JSON.
+//! The results as a table or as JSON.
 
 use std::io::Write;
 
@@ -12,15 +12,15 @@ use super::Work;
 pub struct Step {
     /// Rows, pairs or images.
     pub samples: usize,
-    /// Text tokens and regions that are no padding.
+    /// Text tokens and regions without padding.
     pub tokens: usize,
     /// Positions, padding included.
     pub padded: usize,
     /// Useful floating-point operations.
     pub flops: f64,
-    /// From asking for the batch to the last result.
+    /// From the request for the batch to the last result.
     pub seconds: f64,
-    /// Of these the optimiser's.
+    /// Part of them in the optimiser.
     pub optimizer: Option<f64>,
 }
 
@@ -31,26 +31,26 @@ pub struct Run {
     pub steps: Vec<Step>,
 }
 
-/// A run and what belongs to it.
+/// A run with its memory and limits.
 #[derive(Clone, Debug)]
 pub struct Measured {
     pub work: Work,
     pub batch_size: usize,
     pub run: Run,
-    /// Bytes of main memory, at most.
+    /// Peak of main memory in bytes.
     pub peak_memory: Option<u64>,
-    /// Seconds that memory needs for what the optimiser moves.
+    /// Least time for the memory traffic of the optimiser, in seconds.
     pub optimizer_floor: Option<f64>,
 }
 
-/// Everything that was measured.
+/// All results.
 #[derive(Clone, Debug)]
 pub struct Report {
     pub preset: String,
     pub device: String,
     pub backend: String,
     pub dtype: &'static str,
-    /// Whether layers were computed again for their gradients.
+    /// Whether gradient checkpointing was on.
     pub gradient_checkpointing: bool,
     /// Floating-point operations per second of the best product of two matrices.
     pub peak_flops: f64,
@@ -79,7 +79,7 @@ impl Run {
     }
 }
 
-/// The middle one, of an even number the mean of both; not a number if there is none.
+/// The median; NaN of no values.
 fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut sorted: Vec<f64> = values.collect();
     sorted.sort_by(f64::total_cmp);
@@ -101,7 +101,7 @@ impl Report {
     pub fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
         writeln!(
             out,
-            "{} on {}, {}, {}{}; products of matrices: {:.1} GFLOP/s",
+            "{} on {}, {}, {}{}; matrix products: {:.1} GFLOP/s",
             self.preset,
             self.backend,
             self.dtype,

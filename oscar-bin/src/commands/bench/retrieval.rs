@@ -1,7 +1,7 @@
 //! Scoring pairs of image and caption: encoder and a head of two classes, no gradient.
 //!
-//! A step scores four images with as many captions as make four batches, each caption with each image,
-//! the way an evaluation does: regions come from a store and are projected once per image.
+//! A step scores four images with enough captions for four batches, each caption with each image, as an
+//! evaluation does: regions are read from a store and projected once per image.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -121,7 +121,7 @@ fn pairs(group: &[Captioned], longest: usize) -> Vec<(usize, usize)> {
     group.iter().flat_map(with_image).collect()
 }
 
-/// Positions that are computed of the batches of these pairs, which are sorted by regions, then text.
+/// Computed positions of the batches of these pairs, which are sorted by regions, then text.
 fn padded(
     mut pairs: Vec<(usize, usize)>,
     batch_size: usize,

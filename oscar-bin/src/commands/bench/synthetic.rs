@@ -1,4 +1,4 @@
-//! Made-up data of given lengths, read the way real data is.
+//! Synthetic data of given lengths, read in the way of real data.
 
 use std::sync::Arc;
 
@@ -17,13 +17,13 @@ const WORDS: &[&str] = &[
     "grass", "water", "holding", "bus", "large", "small", "tree", "sign", "building",
 ];
 
-/// Answers that a question was given.
+/// Answers of each question.
 const ANSWERS: usize = 3;
 
-/// Images share their values, each from another place on.
+/// Images share their values, each from another offset.
 const PLACES: usize = 64;
 
-/// `pieces` words, other ones for another `number`.
+/// `pieces` words, which depend on `number`.
 pub fn text(pieces: usize, number: usize) -> String {
     let word = |at| WORDS[(number * 7 + at * (number % 5 + 1)) % WORDS.len()];
     (0..pieces).map(word).collect::<Vec<_>>().join(" ")
@@ -123,7 +123,7 @@ impl ExampleSource for Rows {
 pub struct Questions {
     pub rows: Rows,
     pub encoder: Arc<SequenceEncoder>,
-    /// Answers there are.
+    /// Number of answers.
     pub labels: usize,
 }
 
@@ -155,6 +155,6 @@ impl TaskData for Questions {
     }
 
     fn evaluate(&self, _: &Logits) -> Result<Evaluation, SourceError> {
-        Err("made-up questions are timed, not judged".into())
+        Err("synthetic questions are timed, not scored".into())
     }
 }

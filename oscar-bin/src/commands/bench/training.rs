@@ -1,5 +1,5 @@
-//! Training steps through the parts that a run uses: the prefetching loader, forward and backward,
-//! clipping, the optimiser.
+//! Training steps through the code that a run uses: prefetching loader, forward and backward pass,
+//! clipping, optimiser.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,15 +28,15 @@ const WORKERS: usize = 2;
 
 const LEARNING_RATE: f64 = 5e-5;
 
-/// A batch that tells its size.
+/// The size of a batch.
 pub trait Size {
-    /// Rows, and text tokens and regions that are no padding.
+    /// Rows, and text tokens and regions without padding.
     fn real(&self) -> (usize, usize);
-    /// Positions that are computed, padding included.
+    /// Computed positions, with padding.
     fn padded(&self) -> usize;
 }
 
-/// Positions of an input that are computed, some of them padding.
+/// Computed positions of an input, with padding.
 pub fn positions<B: Backend>(input: &OscarInput<B>) -> usize {
     if let Some(packing) = &input.packing {
         return packing.places.host.len();
@@ -90,7 +90,7 @@ where
             true => clip_grad_norm::<B, M>(&model, &mut grads, clip, device),
             false => grad_norm::<B, M>(&model, &grads, device),
         };
-        // A run reads it before each update, to stop at what is not finite.
+        // A run checks it before each update.
         let norm: f32 = norm.into_scalar().elem();
         anyhow::ensure!(norm.is_finite(), "step {number}: the gradient is {norm}");
         sync::<B>(device)?;

@@ -1,4 +1,4 @@
-//! Steps of VQA fine-tuning: 3,129 answers, binary cross entropy.
+//! VQA training steps: 3,129 answers, binary cross entropy.
 
 use std::sync::Arc;
 

@@ -9,36 +9,38 @@ use oscar_datasets::answers::{AnswerCounts, build_vocabulary};
 use oscar_datasets::questions::count_answers;
 use serde_json::json;
 
-/// Makes an answer vocabulary: the answers that most people agree on for at least N questions, the
-/// most frequent first.
+/// Builds an answer vocabulary: the majority answers of at least N questions each, the most frequent
+/// first.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  \
-    oscar-bin data build answers --annotations train.json --annotations val.json \\\n    \
-        --minimum 9 --out answers.json")]
+    oscar-bin data build answers --data train.json --data val.json --minimum 9 --out answers.json")]
 pub struct AnswersArgs {
-    /// Annotations of VQA v2, whose answers are normalised as its evaluation does; or questions
-    /// with `answers` or `answer`, which are taken as they are. May be repeated
-    #[arg(long, required = true, value_name = "FILE")]
-    pub annotations: Vec<PathBuf>,
-    /// Leave out answers to fewer questions than this
+    /// Annotations of VQA v2, whose answers are normalised as in its evaluation, or questions with
+    /// `answers` or `answer`, which are used unchanged; may be repeated
+    #[arg(long, alias = "annotations", required = true, value_name = "FILE")]
+    pub data: Vec<PathBuf>,
+    /// Leave out answers of fewer questions than this
     #[arg(long, default_value_t = 9, value_name = "N")]
     pub minimum: usize,
     /// File to write
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// Print what was made as one JSON document on standard output
+    /// Print a summary as one JSON document on standard output
     #[arg(long)]
     pub json: bool,
 }
 
-/// Makes the vocabulary and says how much of the questions it answers.
+/// Builds the vocabulary and prints how many questions it covers.
+///
+/// # Errors
+/// If an annotation file cannot be read, or the vocabulary would have fewer than two answers.
 pub fn run(args: &AnswersArgs) -> Result<()> {
     let mut counts = AnswerCounts::default();
-    for file in &args.annotations {
+    for file in &args.data {
         count_answers(file, &mut counts)?;
     }
     let (vocabulary, answered) = build_vocabulary(&counts, args.minimum, &args.out)
-        .context("cannot make an answer vocabulary")?;
+        .context("cannot build an answer vocabulary")?;
     vocabulary.write(&args.out)?;
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -53,11 +55,11 @@ pub fn run(args: &AnswersArgs) -> Result<()> {
     }
     writeln!(
         out,
-        "{} of {} answers, which answer {answered} of {} questions, in {}",
+        "wrote {}: {} of {} answers, covering {answered} of {} questions",
+        args.out.display(),
         vocabulary.len(),
         counts.answers(),
-        counts.questions(),
-        args.out.display()
+        counts.questions()
     )?;
     Ok(())
 }

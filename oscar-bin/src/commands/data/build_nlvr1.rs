@@ -14,33 +14,36 @@ pub struct Nlvr1Args {
     /// Zip archive or directory of PNG files
     #[arg(long, value_name = "ZIP_OR_DIR")]
     pub images: PathBuf,
-    /// Annotations, JSON lines, plain or gzip
+    /// Annotations: JSON lines, plain or gzip
     #[arg(long, value_name = "FILE")]
     pub annotations: PathBuf,
-    /// Directory to make
+    /// Directory to write
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Replace a data set that is there already
+    /// Replace an existing data set
     #[arg(long)]
     pub overwrite: bool,
     /// Only images whose names begin with this split's name
     #[arg(long, value_name = "NAME")]
     pub split: Option<String>,
-    /// Leave out the first N sentence groups
+    /// Skip the first N sentence groups
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub skip: usize,
-    /// Take at most N sentence groups
+    /// Use at most N sentence groups
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
-    /// Leave out boxes that look exactly like one of this data set (the training split)
+    /// Leave out boxes that are identical to a box of this data set (the training split)
     #[arg(long, value_name = "DIR")]
     pub held_out_from: Option<PathBuf>,
-    /// Print what was built as one JSON document on standard output
+    /// Print a summary as one JSON document on standard output
     #[arg(long)]
     pub json: bool,
 }
 
 /// Builds the data set and prints its counts.
+///
+/// # Errors
+/// If a source cannot be read or the data set cannot be written.
 pub fn run(args: &Nlvr1Args) -> Result<()> {
     let options = BuildOptions {
         split_name: args.split.clone(),
@@ -61,7 +64,7 @@ pub fn run(args: &Nlvr1Args) -> Result<()> {
     writeln!(
         out,
         "{} images of {} groups; {} described boxes with {} objects \
-         ({} empty, {} already known); {} human statements",
+         ({} empty, {} identical to training boxes); {} human statements",
         counts.images,
         counts.groups,
         counts.boxes,
@@ -72,8 +75,7 @@ pub fn run(args: &Nlvr1Args) -> Result<()> {
     )?;
     writeln!(
         out,
-        "{} of {} images have exactly the annotated objects (the others have no annotation \
-         to compare with)",
+        "{} of {} images verified against the annotated objects (the others have no annotation)",
         counts.verified, counts.images
     )?;
     writeln!(out, "{}", args.out.display())?;

@@ -1,4 +1,4 @@
-//! `oscar-bin data build regions`: region features that people already have, as a region store.
+//! `oscar-bin data build regions`: imports existing region features into a region store.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use oscar_datasets::import::{
 use oscar_datasets::official::TagChoice;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Formats, found out from what lies at SRC:\n  \
+#[command(after_help = "Formats, detected from SRC:\n  \
     official     features.tsv, *.feature.tsv, a folder of chunks, or a YAML file that names them;\n               \
                  tags from predictions.tsv or *.label.tsv, sizes from hw.tsv beside it\n  \
     vinvl        predictions.tsv with a feature in every object\n  \
@@ -21,8 +21,8 @@ use oscar_datasets::official::TagChoice;
     npy          a folder of KEY.npy and KEY_bbox.npy\n  \
     safetensors  a folder of KEY.safetensors: features, boxes, image_size\n  \
     pt           a dictionary of key to tensor, saved by PyTorch\n\n\
-    Official files can also be trained from as they are, without an import.\n\n\
-    A killed import goes on where it was when the same command is given again.\n\n\
+    Official files can also be used for training directly, without an import.\n\n\
+    The same command resumes an interrupted import.\n\n\
     Examples:\n  \
     oscar-bin data build regions coco_ir/features.tsv --out coco --verify\n  \
     oscar-bin data build regions butd/ --labels predictions.tsv --out butd-store\n  \
@@ -32,64 +32,64 @@ pub struct RegionsArgs {
     /// Features: a file or a folder
     #[arg(value_name = "SRC")]
     pub source: PathBuf,
-    /// Directory to make
+    /// Directory to write
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Format of SRC, where it holds several
+    /// Format to import if SRC has several [default: detected]
     #[arg(long, value_enum)]
     pub format: Option<FormatChoice>,
     /// Precision of the stored features
     #[arg(long, value_enum, default_value_t)]
     pub dtype: DtypeChoice,
-    /// Appearance values per region, without the six of the box
+    /// Feature values per region, without the six box values
     #[arg(long, default_value_t = 2048, value_name = "N")]
     pub feature_dim: usize,
-    /// Object tags: a label table (key, objects as JSON)
+    /// Object tags: a table of key and objects as JSON
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
     /// Image sizes: an hw.tsv, or JSON {KEY: {"height": H, "width": W}}
     #[arg(long, value_name = "FILE")]
     pub sizes: Option<PathBuf>,
-    /// Features of a data set whose own tables hold objects alone
+    /// Feature table to use if SRC lists objects without features
     #[arg(long, value_name = "FILE")]
     pub features: Option<PathBuf>,
-    /// Names of classes that lxmert and npz give by number, one a line
+    /// Class names for the class numbers of lxmert and npz, one per line
     #[arg(long, value_name = "FILE")]
     pub classes: Option<PathBuf>,
-    /// Names of attributes that lxmert gives by number, one a line
+    /// Attribute names for the attribute numbers of lxmert, one per line
     #[arg(long, value_name = "FILE")]
     pub attributes: Option<PathBuf>,
-    /// Which list of label rows the tags are
+    /// Which labels to use as object tags
     #[arg(long, value_enum, default_value_t)]
     pub tags: TagsChoice,
-    /// Import objects without features: a store of tags, with no region to train on
+    /// Import objects without features, as a store of tags without regions
     #[arg(long)]
     pub tags_only: bool,
-    /// What to do with an image that is damaged or does not fit
+    /// What to do with a damaged or inconsistent image
     #[arg(long, value_enum, default_value_t)]
     pub on_bad: OnBadChoice,
-    /// Pixels that a box may reach outside its image, to be cut off
+    /// Clip boxes that extend at most this many pixels beyond the image
     #[arg(long, default_value_t = 2.0, value_name = "PIXELS")]
     pub clip: f32,
-    /// Refuse images with boxes that would be cut off or left out
+    /// Refuse images with boxes that would be clipped or dropped
     #[arg(long)]
     pub strict: bool,
-    /// Read source and store again and compare every value
+    /// Read source and store again afterwards and compare every value
     #[arg(long)]
     pub verify: bool,
-    /// Size of the store's parts in MiB; an interrupted import loses one of them at most
+    /// Shard size in MiB; an interrupted import loses at most one shard
     #[arg(long, default_value_t = 1024, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..1 << 20))]
     pub shard_size: u64,
-    /// Threads that decode [default: as many as there are cores]
+    /// Number of decoding threads [default: number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
-    /// Replace a store that is there already
+    /// Replace an existing store
     #[arg(long)]
     pub overwrite: bool,
-    /// Start over, and throw away what an interrupted import to DIR has left
+    /// Discard an interrupted import to DIR and start again
     #[arg(long)]
     pub restart: bool,
-    /// Print what was imported as one JSON document on standard output
+    /// Print a summary as one JSON document on standard output
     #[arg(long)]
     pub json: bool,
 }
@@ -107,32 +107,35 @@ pub enum FormatChoice {
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub enum DtypeChoice {
-    /// 16 bits: half the size, three decimal digits
+    /// 16-bit floats: half the size, about three decimal digits
     #[default]
     F16,
-    /// 32 bits: as in the source
+    /// 32-bit floats, as in the source
     F32,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub enum TagsChoice {
-    /// What the detector found
+    /// Detected objects
     #[default]
     Objects,
-    /// What people annotated
+    /// Annotated objects (ground truth)
     GtObjects,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OnBadChoice {
-    /// End the import; it can go on when the cause is removed
+    /// Stop the import, which can be resumed when the cause is removed
     #[default]
     Stop,
-    /// Leave the image out, say so, and count it
+    /// Skip the image, and list it in the summary
     Skip,
 }
 
-/// Imports what was asked for and says what came out.
+/// Imports the features and prints a summary.
+///
+/// # Errors
+/// If the source cannot be read or the store cannot be written.
 pub fn run(args: &RegionsArgs) -> Result<()> {
     let context = || {
         format!(
@@ -214,39 +217,33 @@ fn write_summary(out: &mut impl Write, summary: &Summary) -> std::io::Result<()>
     if let Some(verified) = summary.verified {
         writeln!(
             out,
-            "verified: {} values and {} tags of {} images are those of the source",
+            "verified: {} values and {} tags of {} images equal the source",
             verified.values, verified.tags, verified.images
         )?;
     }
     if summary.resumed_from > 0 {
         writeln!(
             out,
-            "the first {} images were there already",
+            "resumed after the first {} images",
             summary.resumed_from
         )?;
     }
     for (count, what) in [
-        (counts.images_without_regions, "images without any region"),
+        (counts.images_without_regions, "images without regions"),
         (
             counts.images_without_tags,
             "images without object tags in the source",
         ),
         (counts.images_without_size, "images of unknown size"),
-        (
-            counts.regions_clipped,
-            "regions cut off at the edge of their image",
-        ),
+        (counts.regions_clipped, "regions clipped to their image"),
         (
             counts.regions_dropped,
-            "regions left out: no area in their image",
+            "regions dropped: no area inside their image",
         ),
-        (
-            counts.tag_boxes_clipped,
-            "boxes of tags cut off at the edge of their image",
-        ),
+        (counts.tag_boxes_clipped, "tag boxes clipped to their image"),
         (
             counts.tag_boxes_dropped,
-            "tags stored without their box, which is not in their image",
+            "tags stored without their box, which is outside their image",
         ),
         (summary.skipped.total, "images skipped"),
     ] {

@@ -11,27 +11,27 @@ use oscar_datasets::official::FEATURE_DIM;
 use crate::args::Global;
 use crate::output::thousands;
 
-/// Reads files whole: region stores, corpora, data sets, tables of the official data, VQA v2 and
-/// NLVR2. Formats are told apart by content. Exits with 1 if anything is wrong.
+/// Validates region stores, corpora, annotations of the tasks, data sets and the official tables. The
+/// format is detected from the content. Exits with 1 if there is any problem.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     oscar-bin data check data/dev\n  \
     oscar-bin data check corpus.jsonl --regions regions\n  \
     oscar-bin data check questions.json annotations.json --json")]
 pub struct CheckArgs {
-    /// Files and directories; those that belong together are compared with each other
-    #[arg(required = true, value_name = "PATH")]
+    /// Files and directories; related ones are compared with each other
+    #[arg(required = true, value_name = "DIR_OR_FILE")]
     pub paths: Vec<PathBuf>,
-    /// Images that corpora name
-    #[arg(long, value_name = "STORE")]
+    /// Region store with the images that corpora and annotations name
+    #[arg(long, alias = "store", value_name = "DIR")]
     pub regions: Option<PathBuf>,
-    /// Format of all paths [default: told by content]
+    /// Format of all paths [default: detected from the content]
     #[arg(long)]
     pub format: Option<String>,
-    /// Appearance values per region of official features
+    /// Feature values per region of official features
     #[arg(long, value_name = "N", default_value_t = FEATURE_DIM)]
     pub feature_dim: usize,
-    /// List all problems, not only the first hundred
+    /// List all problems instead of the first hundred
     #[arg(long)]
     pub all: bool,
     /// Print the report as one JSON document on standard output
@@ -39,7 +39,10 @@ pub struct CheckArgs {
     pub json: bool,
 }
 
-/// Checks, prints the report, and fails if anything is wrong.
+/// Validates, prints the problems, and fails if there are any.
+///
+/// # Errors
+/// If there is a problem, or a path cannot be read.
 pub fn run(global: &Global, args: &CheckArgs) -> Result<()> {
     let format = args.format.as_deref().map(named).transpose();
     let options = CheckOptions {
@@ -58,8 +61,8 @@ pub fn run(global: &Global, args: &CheckArgs) -> Result<()> {
     out.flush()?;
     match report.total {
         0 => Ok(()),
-        1 => bail!("1 problem was found"),
-        n => bail!("{n} problems were found"),
+        1 => bail!("found 1 problem"),
+        n => bail!("found {n} problems"),
     }
 }
 
@@ -69,7 +72,7 @@ fn print(report: &Report, out: &mut impl Write) -> Result<()> {
     }
     match report.total - report.problems.len() {
         0 => {}
-        more => writeln!(out, "… and {more} more; --all lists them")?,
+        more => writeln!(out, "… and {more} more (list them with --all)")?,
     }
     if report.total > 0 {
         writeln!(out)?;
@@ -84,7 +87,7 @@ fn print(report: &Report, out: &mut impl Write) -> Result<()> {
         }
     }
     if report.ok {
-        writeln!(out, "no problem found")?;
+        writeln!(out, "no problems found")?;
     }
     for (kind, count) in &report.by_kind {
         writeln!(out, "{:>14} {kind}", thousands(count))?;

@@ -14,6 +14,7 @@ use self::build_nlvr1::Nlvr1Args;
 use self::build_regions::RegionsArgs;
 use self::check::CheckArgs;
 use self::inspect::InspectArgs;
+use super::dev;
 use crate::args::Global;
 use crate::ending::Ending;
 
@@ -25,33 +26,48 @@ pub struct DataArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
-    /// Build a region store and its corpora
+    /// Build region stores, corpora and answer vocabularies
     #[command(subcommand)]
     Build(BuildCommand),
-    /// Read files whole and list what is wrong with them, line by line
+    /// Validate files and list their problems, line by line
     Check(CheckArgs),
-    /// Show an image of a region store: regions and tags as tables, and drawn on its picture
+    /// Show the regions and tags of an image of a region store
     Inspect(InspectArgs),
+    /// See `oscar-bin dev sample`
+    #[command(hide = true)]
+    Sample(dev::sample::SampleArgs),
+    /// See `oscar-bin dev sample-weights`
+    #[command(hide = true)]
+    SampleWeights(dev::sample::SampleWeightsArgs),
 }
 
 #[derive(Debug, Subcommand)]
 pub enum BuildCommand {
-    /// NLVR v1: described boxes and human statements from the drawings' pixels
+    /// Build described boxes and human statements from the drawings of NLVR v1
     Nlvr1(Nlvr1Args),
-    /// Region features that exist already: official tables, VinVL, LXMERT, .npz, .npy, .pt
+    /// Import existing region features (official tables, VinVL, LXMERT, .npz, .npy, .pt)
     Regions(RegionsArgs),
-    /// An answer vocabulary of what people answered
+    /// Build an answer vocabulary from annotations
     Answers(AnswersArgs),
+    /// See `oscar-bin dev tasks`
+    #[command(hide = true)]
+    Tasks(dev::tasks::TasksArgs),
 }
 
-/// Runs the chosen subcommand.
+/// Runs the subcommand.
+///
+/// # Errors
+/// Whatever makes it fail.
 pub fn run(global: &Global, args: &DataArgs) -> Result<Ending> {
     match &args.command {
         DataCommand::Build(BuildCommand::Nlvr1(args)) => build_nlvr1::run(args)?,
         DataCommand::Build(BuildCommand::Answers(args)) => build_answers::run(args)?,
         DataCommand::Build(BuildCommand::Regions(args)) => build_regions::run(args)?,
+        DataCommand::Build(BuildCommand::Tasks(args)) => dev::tasks::run(args)?,
         DataCommand::Check(args) => check::run(global, args)?,
         DataCommand::Inspect(args) => inspect::run(args)?,
+        DataCommand::Sample(args) => dev::sample::make_sample(args)?,
+        DataCommand::SampleWeights(args) => dev::sample::make_weights(args)?,
     }
     Ok(Ending::Done)
 }

@@ -1,7 +1,7 @@
-//! `oscar-bin dev`: the commands that made the shipped sample and its tasks.
+//! `oscar-bin dev`: commands that make the shipped sample and its tasks.
 
-mod sample;
-mod tasks;
+pub mod sample;
+pub mod tasks;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -18,15 +18,18 @@ pub struct DevArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum DevCommand {
-    /// Make a small version of every fine-tuning task from NLVR v1 data sets
+    /// Build small data sets for all fine-tuning tasks from NLVR v1 data sets
     Tasks(TasksArgs),
-    /// Make the sample that ships with the repository from the whole of NLVR v1
+    /// Build the sample of the repository from all of NLVR v1
     Sample(SampleArgs),
-    /// Make the start weights that ship with the sample from a run of the quickstart
+    /// Build the start weights of the sample from a run of the quickstart
     SampleWeights(SampleWeightsArgs),
 }
 
-/// Runs the chosen subcommand.
+/// Runs the subcommand.
+///
+/// # Errors
+/// Whatever makes it fail.
 pub fn run(args: &DevArgs) -> Result<Ending> {
     match &args.command {
         DevCommand::Tasks(args) => tasks::run(args)?,

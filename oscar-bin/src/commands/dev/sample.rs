@@ -1,4 +1,4 @@
-//! `oscar-bin dev sample` and `oscar-bin dev sample-weights`: what ships with the repository.
+//! `oscar-bin dev sample` and `oscar-bin dev sample-weights`: the data in the repository.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -12,19 +12,19 @@ pub struct SampleArgs {
     /// Training images: zip archive or directory
     #[arg(long)]
     pub train_images: PathBuf,
-    /// Their annotations
+    /// Annotations of the training images
     #[arg(long)]
     pub train_annotations: PathBuf,
     /// Held-out images
     #[arg(long)]
     pub dev_images: PathBuf,
-    /// Their annotations
+    /// Annotations of the held-out images
     #[arg(long)]
     pub dev_annotations: PathBuf,
-    /// Directory to make
+    /// Directory to write
     #[arg(long)]
     pub out: PathBuf,
-    /// Replace a sample that is there already
+    /// Replace an existing sample
     #[arg(long)]
     pub overwrite: bool,
 }
@@ -36,15 +36,18 @@ pub struct SampleWeightsArgs {
     /// The `best` directory of the run
     #[arg(long, value_name = "DIR")]
     pub from: PathBuf,
-    /// Directory to make
+    /// Directory to write
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Replace weights that are there already
+    /// Replace existing weights
     #[arg(long)]
     pub overwrite: bool,
 }
 
 /// Writes the sample.
+///
+/// # Errors
+/// If a source cannot be read or the sample cannot be written.
 pub fn make_sample(args: &SampleArgs) -> Result<()> {
     let sources = SampleSources {
         train_images: &args.train_images,
@@ -53,7 +56,7 @@ pub fn make_sample(args: &SampleArgs) -> Result<()> {
         dev_annotations: &args.dev_annotations,
     };
     let counts = write_sample(&sources, &args.out, args.overwrite)
-        .with_context(|| format!("cannot make the sample {}", args.out.display()))?;
+        .with_context(|| format!("cannot build the sample {}", args.out.display()))?;
     writeln!(
         std::io::stdout(),
         "{} training and {} held-out images, {:.2} MB in {}",
@@ -66,9 +69,12 @@ pub fn make_sample(args: &SampleArgs) -> Result<()> {
 }
 
 /// Writes the start weights of the sample.
+///
+/// # Errors
+/// If the run cannot be read or the weights cannot be written.
 pub fn make_weights(args: &SampleWeightsArgs) -> Result<()> {
     let bytes = write_weights(&args.from, &args.out, args.overwrite)
-        .with_context(|| format!("cannot make the weights {}", args.out.display()))?;
+        .with_context(|| format!("cannot build the weights {}", args.out.display()))?;
     writeln!(
         std::io::stdout(),
         "{:.2} MB in {}",

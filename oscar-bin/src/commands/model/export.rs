@@ -10,10 +10,10 @@ use serde_json::json;
 
 use crate::output::print_json;
 
-/// Writes weights under official names and in their own type.
+/// Writes weights with the official names and in their own type.
 ///
-/// A `.bin` file is what torch.save writes (PyTorch 1.6 and later reads it, with weights_only);
-/// tied names share their values in it.
+/// A `.bin` file has the format of torch.save, which PyTorch 1.6 and later read with weights_only; tied
+/// names share their values in it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     oscar-bin model export runs/quickstart/last --out pytorch_model.bin\n  \
@@ -25,12 +25,15 @@ pub struct ExportArgs {
     /// File to write: NAME.bin (PyTorch) or NAME.safetensors
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// Print what was written as one JSON document on standard output
+    /// Print a summary as one JSON document on standard output
     #[arg(long)]
     pub json: bool,
 }
 
-/// Exports the checkpoint and prints what was written.
+/// Exports the checkpoint and prints a summary.
+///
+/// # Errors
+/// If the checkpoint cannot be read or the file cannot be written.
 pub fn run(args: &ExportArgs) -> Result<()> {
     let exported = checkpoint::export(&args.checkpoint, &args.out)
         .with_context(|| format!("cannot export {}", args.checkpoint.display()))?;

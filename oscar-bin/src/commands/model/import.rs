@@ -10,11 +10,11 @@ use oscar_core::checkpoint::{self, ImportOptions, Imported, TrainingArgs};
 use super::summary::print_summary;
 use crate::output::print_json;
 
-/// Writes DIR/model.safetensors, DIR/config.json and, if it lies beside the weights, vocab.txt.
+/// Writes DIR/model.safetensors, DIR/config.json and, if it is next to the weights, vocab.txt.
 ///
-/// Files of PyTorch are read without executing anything in them. Names become the official ones:
-/// those of the captioning code of 2020, of HuggingFace and of DataParallel are known. The
-/// configuration is held against the weights; what it lacks is filled in from them.
+/// PyTorch files are read without executing anything in them. Names are converted to the official ones
+/// from those of the captioning code of 2020, of HuggingFace and of DataParallel. The configuration is
+/// checked against the weights, and missing values are filled in from them.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     oscar-bin model import checkpoints/base-vg-labels/ep_67_588997 --out models/oscar-base\n  \
@@ -26,18 +26,21 @@ pub struct ImportArgs {
     /// Directory to write
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Configuration of the model [default: config.json beside the weights]
+    /// Configuration of the model [default: config.json next to the weights]
     #[arg(long, value_name = "FILE")]
     pub model_config: Option<PathBuf>,
-    /// Replace a model that is in DIR already
+    /// Replace an existing model in DIR
     #[arg(long)]
     pub overwrite: bool,
-    /// Print what was done as one JSON document on standard output
+    /// Print a summary as one JSON document on standard output
     #[arg(long)]
     pub json: bool,
 }
 
-/// Imports the checkpoint and prints what was done.
+/// Imports the checkpoint and prints a summary.
+///
+/// # Errors
+/// If the source cannot be read, or does not fit its configuration.
 pub fn run(args: &ImportArgs) -> Result<()> {
     let options = ImportOptions {
         model_config: args.model_config.clone(),
@@ -59,12 +62,12 @@ fn print_import(imported: &Imported) -> Result<()> {
     for (key, value) in &imported.filled {
         writeln!(
             out,
-            "{} lacked {key}; {value} is filled in from the weights",
+            "{} has no {key}; {value} was filled in from the weights",
             imported.config.display()
         )?;
     }
     if let Some(settings) = &imported.training_args {
-        writeln!(out, "{}: {}", settings.file.display(), told(settings))?;
+        writeln!(out, "{}: {}", settings.file.display(), summary(settings))?;
     }
     for note in &imported.notes {
         writeln!(out, "note: {note}")?;
@@ -78,9 +81,9 @@ fn print_import(imported: &Imported) -> Result<()> {
     Ok(())
 }
 
-/// The settings that matter to a reader of the model, and how many others there are.
-fn told(settings: &TrainingArgs) -> String {
-    const TOLD: [&str; 9] = [
+/// The settings that matter to a user of the model, and the number of others.
+fn summary(settings: &TrainingArgs) -> String {
+    const SHOWN: [&str; 9] = [
         "do_lower_case",
         "model_name_or_path",
         "max_seq_length",
@@ -91,12 +94,12 @@ fn told(settings: &TrainingArgs) -> String {
         "loss_type",
         "seed",
     ];
-    let shown: Vec<_> = TOLD
+    let shown: Vec<_> = SHOWN
         .iter()
         .filter_map(|key| Some(format!("{key} = {}", settings.fields.get(*key)?)))
         .collect();
     match settings.fields.len() - shown.len() {
         0 => shown.join(", "),
-        others => format!("{} ({others} others with --json)", shown.join(", ")),
+        others => format!("{} ({others} more with --json)", shown.join(", ")),
     }
 }

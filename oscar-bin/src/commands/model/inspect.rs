@@ -13,9 +13,9 @@ use serde_json::{Map, Value, json};
 
 use super::summary::print_summary;
 use crate::config::{self, Source};
-use crate::output::{print_json, thousands};
+use crate::output::{cells, print_json, print_table, thousands};
 
-/// Shows a file's format, tensors, parameters by part and which model they make.
+/// Shows the format, model, tensors and parameter counts of a weights file.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     oscar-bin model inspect pytorch_model.bin\n  \
@@ -24,15 +24,19 @@ pub struct InspectArgs {
     /// Weights: a PyTorch or safetensors file, or a directory with one
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Show what the model of this recipe would take from the file: a built-in name or a TOML file
+    /// Show which parameters the model of this recipe (a built-in name or a TOML file) would load from
+    /// the file
     #[arg(long = "for", value_name = "RECIPE")]
     pub recipe: Option<String>,
-    /// Print everything as one JSON document on standard output
+    /// Print the results as one JSON document on standard output
     #[arg(long)]
     pub json: bool,
 }
 
-/// Inspects the file and prints what it holds.
+/// Inspects the file and prints the result.
+///
+/// # Errors
+/// If the file or the recipe cannot be read.
 pub fn run(args: &InspectArgs) -> Result<()> {
     let described = checkpoint::inspect(&args.file)?;
     let transfer = match &args.recipe {
@@ -49,14 +53,14 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", described.file.display())?;
     print_summary(&mut out, &described)?;
-    print_parts(&mut out, &described)?;
+    print_sections(&mut out, &described)?;
     match transfer {
         Some((recipe, report)) => print_report(&mut out, recipe, &report),
         None => print_tensors(&mut out, &described),
     }
 }
 
-/// What the pre-training model of a recipe would take. Its parameters are not drawn for this.
+/// What the pre-training model of a recipe would load. Its parameters are not initialised for this.
 fn compare(args: &InspectArgs, recipe: &str) -> Result<LoadReport> {
     let recipe: PretrainConfig = config::resolve(&Source::open(recipe)?, &[])?;
     recipe.model.validate()?;
@@ -64,41 +68,41 @@ fn compare(args: &InspectArgs, recipe: &str) -> Result<LoadReport> {
     Ok(checkpoint::compare(&model, &args.file)?)
 }
 
-fn print_parts(out: &mut impl Write, described: &Inspection) -> Result<()> {
+fn print_sections(out: &mut impl Write, described: &Inspection) -> Result<()> {
     writeln!(out)?;
-    for part in &described.parts {
-        writeln!(out, "{:<20} {:>13}", part.name, thousands(part.parameters))?;
+    let mut rows = vec![cells("module parameters")];
+    for section in &described.parts {
+        rows.push(vec![
+            section.name.to_string(),
+            thousands(section.parameters),
+        ]);
     }
-    writeln!(out, "{:<20} {:>13}", "all", thousands(described.parameters))?;
-    Ok(())
+    rows.push(vec!["all".into(), thousands(described.parameters)]);
+    Ok(print_table(out, &rows)?)
 }
 
 fn print_tensors(out: &mut impl Write, described: &Inspection) -> Result<()> {
-    let names = described.tensors.iter().map(|tensor| tensor.name.len());
-    let width = names.max().unwrap_or(0);
     writeln!(out)?;
+    let mut rows = vec![cells("tensor type shape")];
     for tensor in &described.tensors {
-        writeln!(
-            out,
-            "{:<width$}  {:<4}  {:?}",
-            tensor.name, tensor.dtype, tensor.shape
-        )?;
+        let shape = format!("{:?}", tensor.shape);
+        rows.push(vec![tensor.name.clone(), tensor.dtype.clone(), shape]);
     }
-    Ok(())
+    Ok(print_table(out, &rows)?)
 }
 
 fn print_report(out: &mut impl Write, recipe: &str, report: &LoadReport) -> Result<()> {
     let total = report.loaded.len() + report.missing.len() + report.mismatched.len();
     writeln!(
         out,
-        "\nThe model of {recipe} takes {} of its {total} parameters from here",
+        "\nThe model of {recipe} would load {} of its {total} parameters from this file",
         report.loaded.len()
     )?;
     for name in &report.missing {
-        writeln!(out, "missing, would start random: {name}")?;
+        writeln!(out, "missing, would be initialised randomly: {name}")?;
     }
     for mismatch in &report.mismatched {
-        writeln!(out, "of another shape: {mismatch}")?;
+        writeln!(out, "shape mismatch: {mismatch}")?;
     }
     for name in &report.skipped {
         writeln!(out, "skipped: {name}")?;

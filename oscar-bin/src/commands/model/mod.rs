@@ -21,15 +21,18 @@ pub struct ModelArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum ModelCommand {
-    /// Take over a checkpoint: PyTorch or safetensors, with its configuration and vocabulary
+    /// Import a PyTorch or safetensors checkpoint with its configuration and vocabulary
     Import(ImportArgs),
-    /// Write weights as a file of PyTorch or safetensors
+    /// Export weights as a PyTorch or safetensors file
     Export(ExportArgs),
-    /// Show what a file of weights holds
+    /// Show the tensors and the model of a weights file
     Inspect(InspectArgs),
 }
 
-/// Runs the chosen subcommand.
+/// Runs the subcommand.
+///
+/// # Errors
+/// Whatever makes it fail.
 pub fn run(args: &ModelArgs) -> Result<Ending> {
     match &args.command {
         ModelCommand::Import(args) => import::run(args)?,

@@ -7,11 +7,14 @@ use oscar_core::checkpoint::Inspection;
 
 use crate::output::thousands;
 
-/// Prints the format, the model and the sizes of a file of weights.
+/// Prints the format, the model and the sizes of a weights file.
+///
+/// # Errors
+/// If it cannot be written.
 pub fn print_summary(out: &mut impl Write, described: &Inspection) -> Result<()> {
     writeln!(
         out,
-        "{} file: {}; {} parameters in {} tensors of {}",
+        "{} file: {}; {} parameters in {} tensors ({})",
         described.format.name(),
         described.model,
         thousands(described.parameters),
@@ -22,14 +25,14 @@ pub fn print_summary(out: &mut impl Write, described: &Inspection) -> Result<()>
     if let Some(hidden) = sizes.hidden_size {
         let image = match sizes.img_feature_dim {
             Some(values) if sizes.use_img_layernorm => {
-                format!("regions of {values} values, normalised")
+                format!("regions of {values} values with LayerNorm")
             }
             Some(values) => format!("regions of {values} values"),
             None => "no image input (a text-only BERT)".into(),
         };
         writeln!(
             out,
-            "{} layers of {hidden}, vocabulary {}, {image}",
+            "{} layers of hidden size {hidden}, vocabulary size {}, {image}",
             sizes.num_hidden_layers,
             sizes.vocab_size.unwrap_or_default(),
         )?;

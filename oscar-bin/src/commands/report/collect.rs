@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use oscar_core::ops::TrainBackend;
-use oscar_pretraining::{PretrainConfig, exhibit};
+use oscar_pretraining::{PretrainConfig, TASK_NAME, exhibit};
 use oscar_task::exhibit::{Choice, Exhibit};
 use oscar_task::{AnyTask, FinetuneConfig, Role, Split, open_checkpoint};
 
@@ -14,9 +14,6 @@ use crate::backend::{OnBackend, dispatch};
 use crate::config::{self, Configuration, sample};
 use crate::run_dir::CONFIG_FILE;
 use crate::tasks::{OnTask, on_task};
-
-/// What `task.json` calls pre-training.
-pub const PRETRAINING: &str = "pretraining";
 
 /// What to take examples from.
 pub struct Source<'a> {
@@ -40,7 +37,7 @@ pub fn take(task: &str, source: &Source<'_>, device: &DeviceArgs) -> Result<Samp
         false => bar.enable_steady_tick(std::time::Duration::from_millis(200)),
     }
     let taken = match task {
-        PRETRAINING => {
+        TASK_NAME => {
             let mut recipe: PretrainConfig = resolved(source)?;
             let stores = recipe.data_paths().into_iter().map(|path| path.clone());
             let stores = stores.collect();

@@ -1,4 +1,4 @@
-//! What was measured, step by step, as drawings.
+//! Metrics by step, as SVG drawings.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::run_dir::read_log;
 
-/// Points of a curve; of more, neighbours are averaged.
+/// Most points of a curve; neighbours are averaged to stay below.
 const POINTS: usize = 300;
 
 const SIZE: (u32, u32) = (440, 250);
@@ -59,7 +59,7 @@ pub fn read(run: &Path) -> Result<Vec<Curve>> {
 }
 
 impl Curve {
-    /// The middle one of the values of the training.
+    /// Median of the training values.
     pub fn median(&self) -> Option<f64> {
         let mut values: Vec<f64> = self.train.iter().map(|(_, value)| *value).collect();
         values.sort_by(f64::total_cmp);
@@ -132,7 +132,7 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     (low - margin, high + margin)
 }
 
-/// Means of neighbours, where there are more points than can be seen.
+/// Means of neighbours, if there are more points than can be seen.
 fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let finite: Vec<_> = points
         .iter()
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_points_are_averaged_and_what_is_no_number_is_left_out() {
+    fn many_points_are_averaged_and_nan_is_skipped() {
         let mut points: Vec<(f64, f64)> = (0..1000).map(|at| (at as f64, 1.0)).collect();
         points[17].1 = f64::NAN;
         let thinned = thinned(&points);

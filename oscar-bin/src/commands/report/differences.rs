@@ -1,14 +1,13 @@
-//! What sets a run's configuration apart from its recipe.
+//! Differences between a run's configuration and its recipe.
 
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use oscar_pretraining::PretrainConfig;
+use oscar_pretraining::{PretrainConfig, TASK_NAME};
 use oscar_task::{AnyTask, FinetuneConfig};
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
-use super::collect::PRETRAINING;
 use crate::config::{self, Source};
 use crate::run_dir::{Facts, flatten};
 use crate::tasks::{OnTask, on_task};
@@ -20,7 +19,7 @@ pub struct Difference {
     pub run: Option<Json>,
 }
 
-/// Keys whose values are not the recipe's; `None` if the recipe is not known.
+/// Keys whose values differ from the recipe's; `None` if the recipe is not available.
 pub fn differences(facts: &Facts, task: Option<&str>) -> Result<Option<Vec<Difference>>> {
     let (Some(recipe), Some(task)) = (&facts.recipe, task) else {
         return Ok(None);
@@ -30,7 +29,7 @@ pub fn differences(facts: &Facts, task: Option<&str>) -> Result<Option<Vec<Diffe
         return Ok(None);
     };
     let published = match task {
-        PRETRAINING => Some(keys(&config::resolve::<PretrainConfig>(&source, &[])?)?),
+        TASK_NAME => Some(keys(&config::resolve::<PretrainConfig>(&source, &[])?)?),
         task => on_task(task, Published { source: &source })?,
     };
     Ok(published.map(|published| compared(&published, &facts.config)))

@@ -1,5 +1,4 @@
-//! Examples as HTML: the pictures with their regions, the words, what the model makes of them, and
-//! what attends to what.
+//! Examples as HTML: pictures with regions, words, predictions and attention.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +10,11 @@ use oscar_task::exhibit::{Exhibit, Part, Region, Sight, Token};
 use super::gallery::Gallery;
 use super::map::class_of;
 
-/// Of more regions than this only those that are attended to have their names written.
+/// With more regions than this, only attended ones are labelled.
 const NAMED: usize = 14;
 /// Width of a picture in the page's own pixels.
 const WIDTH: f32 = 360.0;
-/// Colour of a region of no known class.
+/// Colour of a region of unknown class.
 const UNNAMED: [u8; 3] = [110, 110, 110];
 /// Of an image of unknown size.
 const UNKNOWN: (u32, u32) = (400, 300);
@@ -40,7 +39,7 @@ pub fn exhibit(exhibit: &Exhibit, gallery: &mut Gallery) -> Result<Markup> {
                 }
             }
             @if !exhibit.truth.is_empty() {
-                p.truth { "right: " (exhibit.truth.join(" · ")) }
+                p.truth { "correct: " (exhibit.truth.join(" · ")) }
             }
             p.origin { (exhibit.origin) }
         }
@@ -165,12 +164,12 @@ fn picture(key: &str, regions: &[(usize, &Region)], gallery: &mut Gallery) -> Re
                 }
                 @for (_, drawn) in boxes { (drawn) }
             }
-            figcaption { (key) @if picture.is_none() { " (no picture at hand)" } }
+            figcaption { (key) @if picture.is_none() { " (no picture found)" } }
         }
     })
 }
 
-/// Attention as bytes: of each layer and position the share of its strongest in 255ths, base64.
+/// Attention as base64 of bytes: for each layer and position, relative to its strongest, times 255.
 fn quantised(sight: &Sight) -> String {
     let positions = sight.len().max(1);
     let mut bytes = Vec::with_capacity(sight.attention.len() * positions * positions);

@@ -1,4 +1,4 @@
-//! Pictures and tags of the images that examples name.
+//! Pictures and tags of the images of examples.
 
 use std::collections::HashMap;
 use std::io::Cursor;
@@ -13,9 +13,9 @@ use oscar_datasets::RegionStore;
 use oscar_datasets::draw::{Pictures, recorded_pictures};
 use oscar_datasets::store::{INDEX_FILE, Tag};
 
-/// Longest side of a picture in the page; larger ones are made smaller.
+/// Longest side of a picture in the page; larger ones are scaled down.
 const LONGEST: u32 = 640;
-/// Up to this side pictures are kept as they are, without loss.
+/// Pictures up to this side are embedded losslessly.
 const SMALL: u32 = 200;
 const QUALITY: u8 = 85;
 
@@ -23,14 +23,14 @@ const QUALITY: u8 = 85;
 #[derive(Default)]
 pub struct Gallery {
     stores: Vec<Arc<RegionStore>>,
-    /// Where the user says that pictures are.
+    /// Pictures that the user named.
     named: Option<Pictures>,
-    /// Where data sets say so, by their stores.
+    /// Picture locations recorded in data sets, by store.
     recorded: HashMap<PathBuf, Option<Pictures>>,
     found: usize,
 }
 
-/// What is known of an image.
+/// Size and tags of an image.
 pub struct Image {
     /// Width and height in pixels; 0 if unknown.
     pub size: (u32, u32),
@@ -39,15 +39,18 @@ pub struct Image {
 }
 
 impl Gallery {
-    /// Of the region stores among `paths`; with pictures from `images`, else from where the data
-    /// sets say.
+    /// Opens the region stores among `paths`; pictures come from `images`, else from the locations
+    /// recorded in the data sets.
+    ///
+    /// # Errors
+    /// If a store or `images` cannot be opened.
     pub fn open(paths: &[PathBuf], images: Option<&Path>) -> Result<Self> {
         let mut gallery = Self {
             named: images.map(Pictures::open).transpose()?,
             ..Self::default()
         };
         for path in paths {
-            // Images may be shown otherwise than they are: `regions?noise=0.1`.
+            // A path may carry view options: `regions?noise=0.1`.
             let text = path.to_string_lossy();
             let plain = Path::new(text.split('?').next().unwrap_or_default());
             let known = gallery.stores.iter().any(|store| store.dir() == plain);
@@ -96,11 +99,11 @@ impl Gallery {
         self.found += 1;
         let encoded = encode(picture.image);
         Ok(Some(encoded.with_context(|| {
-            format!("cannot write the picture of {key}")
+            format!("cannot encode the picture of {key}")
         })?))
     }
 
-    /// Pictures given so far.
+    /// Number of pictures found so far.
     pub fn pictures_found(&self) -> usize {
         self.found
     }

@@ -1,7 +1,7 @@
-//! A map of words and regions: what the last layer makes of the words that name an object class,
-//! and of the regions where that class was detected (the paper's Figure 4), in two dimensions.
+//! A map of words and regions (the paper's Figure 4): the last hidden states of the words that name an
+//! object class, and of the regions where that class was detected, in two dimensions.
 //!
-//! Where words and regions of a class lie together, the model has aligned them.
+//! Words and regions of a class that are close together are aligned by the model.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +15,11 @@ use super::gallery::{Gallery, Image};
 const CLASSES: usize = 10;
 /// Points of a class and kind.
 const MOST: usize = 30;
-/// Fewer points than this make no map.
+/// With fewer points than this there is no map.
 const FEWEST: usize = 30;
 const EPOCHS: usize = 750;
 const PERPLEXITY: f32 = 20.0;
-/// Least share of a region and the box of a tag that they have in common.
+/// Least intersection over union of a region and the box of its tag.
 const SAME_BOX: f32 = 0.7;
 
 /// A point is one word or one region of one example.
@@ -46,7 +46,7 @@ pub struct Map {
     pub likeness: Vec<(Kind, f32, f32)>,
 }
 
-/// A point before it has a place.
+/// A point without its place.
 struct Found<'a> {
     class: String,
     kind: Kind,
@@ -66,7 +66,7 @@ pub fn draw(exhibits: &[Exhibit], gallery: &Gallery) -> Result<Option<Map>> {
         return Ok(None);
     }
     let units: Vec<Vec<f32>> = found.iter().map(|found| unit(found.state)).collect();
-    let places = place(&units).context("cannot draw the map of words and regions")?;
+    let places = place(&units).context("cannot compute the map of words and regions")?;
     let class = |found: &Found| classes.iter().position(|class| *class == found.class);
     let points = found.iter().zip(places).filter_map(|(found, at)| {
         Some(Point {
@@ -85,7 +85,7 @@ pub fn draw(exhibits: &[Exhibit], gallery: &Gallery) -> Result<Option<Map>> {
     }))
 }
 
-/// Words, tags and regions whose class the store knows.
+/// Words, tags and regions whose class is in the store.
 fn collect<'a>(sight: &'a Sight, gallery: &Gallery, found: &mut Vec<Found<'a>>) -> Result<()> {
     let mut images: BTreeMap<&str, Option<Image>> = BTreeMap::new();
     for region in &sight.regions {
@@ -122,8 +122,8 @@ fn collect<'a>(sight: &'a Sight, gallery: &Gallery, found: &mut Vec<Found<'a>>) 
     Ok(())
 }
 
-/// Positions of the last token of each place where a part of the text says `name`, in the singular
-/// or with an s.
+/// Positions of the last token of each occurrence of `name`, with or without a plural s, in a part of
+/// the text.
 fn named(tokens: &[Token], name: &str, part: Part) -> Vec<usize> {
     // Word pieces of one word.
     let mut words: Vec<(String, usize)> = Vec::new();
@@ -134,7 +134,7 @@ fn named(tokens: &[Token], name: &str, part: Part) -> Vec<usize> {
                 *end = at;
             }
             _ if token.part == part => words.push((token.text.clone(), at)),
-            // Nothing goes on over a gap.
+            // A name never spans a gap.
             _ => words.push((String::new(), at)),
         }
     }
@@ -158,7 +158,7 @@ fn named(tokens: &[Token], name: &str, part: Part) -> Vec<usize> {
         .collect()
 }
 
-/// The class of the tag whose box is the region's.
+/// The class of the tag whose box matches the region.
 pub fn class_of<'a>(region: &Region, image: &'a Image) -> Option<&'a str> {
     let own = region.in_pixels(image.size)?;
     let overlap = |tag: &&Tag| tag.box_px.map_or(0.0, |other| shared(own, other));
@@ -198,16 +198,16 @@ fn chosen(found: Vec<Found<'_>>) -> (Vec<String>, Vec<Found<'_>>) {
     (classes, kept)
 }
 
-/// t-SNE by cosine, started from a fixed place.
+/// t-SNE of cosine distances from fixed start positions.
 fn place(units: &[Vec<f32>]) -> Result<Vec<[f32; 2]>> {
     let perplexity = PERPLEXITY.min((units.len() - 1) as f32 / 3.0 - 1.0);
-    // A sunflower: evenly over a small disc, the same for everyone.
+    // A sunflower pattern: evenly over a small disc.
     let seeds = (0..units.len()).flat_map(|at| {
         let (angle, radius) = (at as f32 * 2.399_963, 1e-4 * (at as f32).sqrt());
         [radius * angle.cos(), radius * angle.sin()]
     });
     let seeds: Vec<f32> = seeds.collect();
-    // Sums over threads come in another order each time, and t-SNE makes much of little.
+    // Several threads sum in varying order, and t-SNE amplifies the difference.
     let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
     let flat = alone.install(|| {
         let mut map = bhtsne::tSNE::<f32, Vec<f32>, 2>::new(units);

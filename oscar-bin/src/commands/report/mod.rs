@@ -32,12 +32,12 @@ use crate::run_dir::Facts;
 /// The page in a run directory.
 const PAGE: &str = "report.html";
 
-/// Answers and guesses shown of an example.
+/// Number of answers and predictions shown for an example.
 const TOP: usize = 5;
 
-/// Writes one self-contained HTML page of a run: curves, configuration and what differs from the
-/// recipe, speed, and held-out examples as the best weights see them: pictures with regions and
-/// tags, words, guesses, attention.
+/// Writes a self-contained HTML page of a run: curves, speed, the configuration and its differences
+/// from the recipe, and held-out examples with pictures, regions, tags, predictions and attention of
+/// the best weights.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     oscar-bin report runs/quickstart\n  \
@@ -45,30 +45,33 @@ const TOP: usize = 5;
     oscar-bin report runs/mine --images coco/val2014\n  \
     oscar-bin report runs/mine --examples 0      # without running the model")]
 pub struct ReportArgs {
-    /// The run
+    /// Directory of the run
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
-    /// Where to write the page [default: RUN/report.html]
+    /// File to write [default: RUN/report.html]
     #[arg(short, long, value_name = "FILE.html")]
     pub out: Option<PathBuf>,
-    /// Held-out examples to show; 0 leaves out all that takes the model
+    /// Number of held-out examples to show; 0 skips everything that needs to run the model
     #[arg(long, default_value_t = 8, value_name = "N")]
     pub examples: usize,
-    /// Held-out examples whose words and regions are put on the map
+    /// Number of held-out examples whose words and regions are put on the map
     #[arg(long, default_value_t = 200, value_name = "N")]
     pub mapped: usize,
-    /// Where pictures are: a directory, a zip archive, or a table of key and base64 [default: found
-    /// where the data set says that pictures are]
+    /// Pictures: a directory, a zip archive, or a table of key and base64 [default: the picture
+    /// location recorded in the data set]
     #[arg(long, value_name = "DIR_OR_ZIP")]
     pub images: Option<PathBuf>,
     #[command(flatten)]
     pub device: DeviceArgs,
-    /// Print what was written as one JSON document on standard output
+    /// Print a summary as one JSON document on standard output
     #[arg(long)]
     pub json: bool,
 }
 
 /// Writes the page.
+///
+/// # Errors
+/// If the run, its data or its weights cannot be read, or the page cannot be written.
 pub fn run(global: &Global, args: &ReportArgs) -> Result<Ending> {
     let run = &args.run;
     let name = name_of(run)?;
@@ -130,7 +133,7 @@ pub fn run(global: &Global, args: &ReportArgs) -> Result<Ending> {
     Ok(Ending::Done)
 }
 
-/// The last part of the path, also of `.` and `runs/x/..`.
+/// The last component of the path, also for `.` and `runs/x/..`.
 fn name_of(run: &Path) -> Result<String> {
     let whole = run.canonicalize();
     let whole = whole.with_context(|| format!("cannot find the run {}", run.display()))?;
@@ -138,21 +141,25 @@ fn name_of(run: &Path) -> Result<String> {
     Ok(name.to_string_lossy().into_owned())
 }
 
-/// The weights of a run that are looked at: the best, else the last.
+/// The weights to report on: the best, else the last.
 fn weights(run: &Path) -> Option<PathBuf> {
-    let parts = ["best", "last"].map(|part| run.join(part));
-    parts.into_iter().find(|path| path.is_dir())
+    let names = ["best", "last"].map(|name| run.join(name));
+    names.into_iter().find(|path| path.is_dir())
 }
 
-/// What the weights in `directory` were trained for.
+/// The task of the weights in `directory`.
 fn task_of(directory: &Path) -> Result<String> {
     let file = directory.join("task.json");
-    let text = std::fs::read_to_string(&file)
-        .with_context(|| format!("cannot read what the weights are for: {}", file.display()))?;
+    let text = std::fs::read_to_string(&file).with_context(|| {
+        format!(
+            "cannot read the task of the weights from {}",
+            file.display()
+        )
+    })?;
     let document: serde_json::Value =
-        serde_json::from_str(&text).with_context(|| format!("{} is no JSON", file.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?;
     match document["task"].as_str() {
         Some(task) => Ok(task.into()),
-        None => bail!("{} names no task", file.display()),
+        None => bail!("{} has no key `task`", file.display()),
     }
 }

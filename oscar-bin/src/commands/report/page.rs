@@ -1,4 +1,4 @@
-//! The page: everything in one file, nothing fetched.
+//! The page: one file that loads nothing else.
 
 use std::path::Path;
 
@@ -7,7 +7,6 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use oscar_task::exhibit::Exhibit;
 use serde_json::Value as Json;
 
-use super::collect::PRETRAINING;
 use super::curves::{Curve, number};
 use super::differences::Difference;
 use super::example::exhibit;
@@ -21,11 +20,15 @@ const SCRIPT: &str = include_str!("page.js");
 /// Statistics of the machine rather than of the model.
 const OF_THE_MACHINE: &[&str] = &["Samples/s", "Tokens/s"];
 
-/// What a page tells.
+/// What the page may load: nothing but what is in it.
+const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; \
+                      script-src 'unsafe-inline'";
+
+/// What a page shows.
 pub struct Report<'a> {
     pub name: &'a str,
     pub task: Option<&'a str>,
-    /// What was looked at.
+    /// The weights that were run.
     pub weights: Option<&'a Path>,
     /// `None` if the recipe is not known.
     pub differences: Option<Vec<Difference>>,
@@ -48,6 +51,7 @@ impl Report<'_> {
             html lang="en" {
                 head {
                     meta charset="utf-8";
+                    meta http-equiv="Content-Security-Policy" content=(POLICY);
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     title { (self.name) " · Oscar-rs" }
                     style { (PreEscaped(STYLE)) }
@@ -96,21 +100,23 @@ impl Report<'_> {
                 }
                 (row("samples/s, median", speed("Samples/s")))
                 (row("tokens/s, median", speed("Tokens/s")))
-                (row("weights looked at", self.weights.map(|path| path.display().to_string())))
+                (row("weights", self.weights.map(|path| path.display().to_string())))
             }
         }
     }
 
     fn gallery(&self, exhibits: &[Markup], layers: usize) -> Markup {
-        let masked = self.task == Some(PRETRAINING);
+        let sights = self.exhibits.iter().flat_map(|exhibit| &exhibit.sights);
+        let mut tokens = sights.flat_map(|sight| &sight.tokens);
+        let masked = tokens.any(|token| token.masked.is_some());
         html! {
             section id="examples" {
                 h2 { "Held-out examples" }
                 p.note {
-                    "Point at a word or a region: the others are shaded by how much it attends to each, \
-                     relative to the strongest, mean of the heads. Click to keep it."
+                    "Point at a word or a region to shade the others by its attention to them (mean of the \
+                     heads, relative to the strongest). Click to pin it."
                     @if masked {
-                        " Masked words show the best guess, green if it is right; point at one for the others."
+                        " Masked words show the best prediction, green if it is correct; point at one for the others."
                     }
                 }
                 @if layers > 0 {
@@ -132,11 +138,11 @@ impl Report<'_> {
             section id="configuration" {
                 h2 { "Configuration" }
                 @match &self.differences {
-                    None => { p.note { "The recipe of this run is not known here, so there is nothing to compare with." } }
-                    Some(none) if none.is_empty() => { p.note { "As the recipe." } }
+                    None => { p.note { "The recipe of this run is not available, so there is no comparison." } }
+                    Some(none) if none.is_empty() => { p.note { "Same as the recipe." } }
                     Some(differences) => {
                         table.differences {
-                            tr { th { "what differs from the recipe" } th { "recipe" } th { "this run" } }
+                            tr { th { "difference" } th { "recipe" } th { "this run" } }
                             @for difference in differences {
                                 tr {
                                     td { (difference.key) }
@@ -147,7 +153,7 @@ impl Report<'_> {
                         }
                     }
                 }
-                details { summary { "config.toml, whole" } pre { (self.facts.config_text) } }
+                details { summary { "config.toml" } pre { (self.facts.config_text) } }
             }
         }
     }
@@ -192,9 +198,9 @@ fn map(map: &Map) -> Markup {
         section id="map" {
             h2 { "Words and regions" }
             p.note {
-                "What the last layer makes of regions (squares), of the words of the text that name their \
-                 class (discs) and of tags (rings), in two dimensions by t-SNE of cosines. Where a class \
-                 has words and regions in one place, they are aligned."
+                "Last hidden states of regions (squares), of the words of the text that name their class \
+                 (discs) and of tags (rings), in two dimensions by t-SNE of cosine distances. Words and \
+                 regions of a class that are close together are aligned."
             }
             div.map {
                 svg viewBox="-20 -20 740 740" {

@@ -1,0 +1,71 @@
+//! Tables in plain text.
+
+use std::io::{self, Write};
+
+/// Shown for unknown values.
+pub const UNKNOWN: &str = "-";
+
+/// Prints rows, of which the first has the titles, in columns as wide as their widest cells. Columns of
+/// numbers are aligned to the right.
+///
+/// # Errors
+/// If they cannot be written.
+pub fn print_table(out: &mut impl Write, rows: &[Vec<String>]) -> io::Result<()> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let layout: Vec<(usize, bool)> = (0..columns)
+        .map(|at| {
+            let column = || rows.iter().filter_map(|row| row.get(at));
+            let width = column().map(|cell| cell.chars().count()).max();
+            (width.unwrap_or(0), column().skip(1).all(is_number))
+        })
+        .collect();
+    for row in rows {
+        let cells = row.iter().zip(&layout);
+        let line: String = cells
+            .map(|(cell, (width, to_the_right))| match to_the_right {
+                true => format!("{cell:>width$}  "),
+                false => format!("{cell:<width$}  "),
+            })
+            .collect();
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+/// A row of the words of `text`.
+pub fn cells(text: &str) -> Vec<String> {
+    text.split_whitespace().map(String::from).collect()
+}
+
+fn is_number(cell: impl AsRef<str>) -> bool {
+    let cell = cell.as_ref();
+    cell == UNKNOWN || cell.replace(',', "").parse::<f64>().is_ok()
+}
+
+/// `111,684,668`
+pub fn thousands(number: impl ToString) -> String {
+    let digits = number.to_string();
+    let mut output = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            output.push(',');
+        }
+        output.push(digit);
+    }
+    output
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_aligned_to_the_right_and_words_to_the_left() {
+        let rows = ["name value", "a 1", "long -", "b 1,000"].map(cells);
+        let mut text = Vec::new();
+        print_table(&mut text, &rows).expect("it is in memory");
+        let expected = "name  value\na         1\nlong      -\nb     1,000\n";
+        assert_eq!(String::from_utf8_lossy(&text), expected);
+        assert_eq!(thousands(1234567), "1,234,567");
+    }
+}
