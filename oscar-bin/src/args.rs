@@ -1,5 +1,6 @@
 //! Flags that several commands have in common.
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use oscar_core::ops::Precision;
 
@@ -79,4 +80,25 @@ pub struct DeviceArgs {
     /// recipe's, else f32]
     #[arg(long, value_name = "PRECISION", help_heading = "Device options")]
     pub precision: Option<Precision>,
+}
+
+/// The values of a flag: name, help, meaning.
+pub type Choices<T> = &'static [(&'static str, &'static str, T)];
+
+/// Reads one of `values` by its name.
+pub fn choices<T: Copy + Send + Sync + 'static>(
+    values: Choices<T>,
+) -> impl TypedValueParser<Value = T> {
+    let named = |(name, help, _): &(&'static str, &'static str, T)| {
+        let value = PossibleValue::new(*name);
+        if help.is_empty() {
+            value
+        } else {
+            value.help(*help)
+        }
+    };
+    PossibleValuesParser::new(values.iter().map(named)).try_map(move |given| {
+        let found = values.iter().find(|(name, ..)| *name == given);
+        found.map(|(_, _, value)| *value).ok_or("unknown value")
+    })
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use burn::backend::Autodiff;
-use oscar_core::devices::Found;
+use oscar_core::devices::{Found, NoDevice};
 use oscar_core::ops::{Precision, TrainBackend};
 
 use crate::args::{BackendChoice, DeviceArgs};
@@ -41,24 +41,65 @@ pub struct Device {
     pub precisions: Vec<&'static str>,
 }
 
-/// The backends that are compiled in.
-pub fn compiled() -> Vec<Backend> {
-    vec![
-        #[cfg(feature = "cuda")]
-        describe("cuda", oscar_core::devices::cuda::devices()),
-        #[cfg(feature = "tch")]
-        describe("tch", Ok(oscar_core::devices::libtorch::devices())),
-        #[cfg(feature = "wgpu")]
-        describe("wgpu", oscar_core::devices::vulkan::devices()),
-        #[cfg(feature = "flex")]
-        describe("flex", Ok(flex())),
-    ]
+macro_rules! backends {
+    ($($name:literal => $choice:ident, $backend:ty, $devices:expr, shared: $shared:expr;)*) => {
+        /// The backends that are compiled in.
+        pub fn compiled() -> Vec<Backend> {
+            vec![$(#[cfg(feature = $name)] describe($name, $devices)),*]
+        }
+
+        /// Refuses missing devices before any work is done for them.
+        ///
+        /// # Errors
+        /// If the backend or a device is missing, or a device lacks the precision.
+        pub fn check(args: &DeviceArgs) -> Result<()> {
+            match choose(args) {
+                BackendChoice::Auto => no_device(),
+                $(
+                    #[cfg(feature = $name)]
+                    BackendChoice::$choice => {
+                        select($name, $devices, $shared, args).map(drop)
+                    }
+                )*
+            }
+        }
+
+        /// Runs `computation` on the backend of `args`, and logs which that is.
+        ///
+        /// # Errors
+        /// If the backend or device cannot be used, or the computation fails.
+        pub fn dispatch<C: OnBackend>(args: &DeviceArgs, computation: C) -> Result<C::Output> {
+            let count = args.devices.len();
+            if !C::SEVERAL && count > 1 {
+                bail!("--devices lists {count} devices, but this command runs on one");
+            }
+            let precision = args.precision.unwrap_or_default();
+            match choose(args) {
+                BackendChoice::Auto => no_device(),
+                $(
+                    #[cfg(feature = $name)]
+                    BackendChoice::$choice => {
+                        let found = select($name, $devices, $shared, args)?;
+                        let (backend, dtype) = ($name, precision.name());
+                        tracing::info!("backend {backend} ({}), {dtype}", found.name);
+                        precision.scope(|| computation.run::<Autodiff<$backend>>(found.device))
+                    }
+                )*
+            }
+        }
+    };
 }
 
-fn describe<D>(
-    name: &'static str,
-    found: Result<Vec<Found<D>>, oscar_core::devices::NoDevice>,
-) -> Backend {
+// Name and cargo feature, choice, type, devices. A `shared` device is the CPU: its workers are
+// threads, so it has any number of them.
+backends! {
+    "cuda" => Cuda, burn_cuda::Cuda, oscar_core::devices::cuda::devices(), shared: false;
+    "tch" => Tch, burn_tch::LibTorch, Ok(oscar_core::devices::libtorch::devices()), shared: !torch_has_gpu();
+    "wgpu" => Wgpu, burn_wgpu::Wgpu, oscar_core::devices::vulkan::devices(), shared: false;
+    "flex" => Flex, burn_flex::Flex, Ok(flex()), shared: true;
+}
+
+fn describe<D>(name: &'static str, found: Result<Vec<Found<D>>, NoDevice>) -> Backend {
     let missing = found.as_ref().err().map(|missing| missing.reason.clone());
     let devices = found.unwrap_or_default().into_iter().enumerate();
     Backend {
@@ -87,107 +128,15 @@ fn flex() -> Vec<Found<burn_flex::FlexDevice>> {
     }]
 }
 
-/// A backend with the device to run on.
-enum Chosen {
-    #[cfg(feature = "flex")]
-    Flex(Found<burn_flex::FlexDevice>),
-    #[cfg(feature = "tch")]
-    Tch(Found<burn_tch::LibTorchDevice>),
-    #[cfg(feature = "wgpu")]
-    Wgpu(Found<burn_wgpu::WgpuDevice>),
-    #[cfg(feature = "cuda")]
-    Cuda(Found<burn_cuda::CudaDevice>),
-}
-
-/// Refuses missing devices before any work is done for them.
-///
-/// # Errors
-/// If the backend or a device is missing, or a device lacks the precision.
-pub fn check(args: &DeviceArgs) -> Result<()> {
-    choose(args).map(drop)
-}
-
-/// Runs `computation` on the backend of `args`, and logs which that is.
-///
-/// # Errors
-/// If the backend or device cannot be used, or the computation fails.
-pub fn dispatch<C: OnBackend>(args: &DeviceArgs, computation: C) -> Result<C::Output> {
-    if !C::SEVERAL && args.devices.len() > 1 {
-        bail!(
-            "--devices lists {} devices, but this command runs on one",
-            args.devices.len()
-        );
+/// The backend of `args`. If none is named, the first that has a device of its own: GPUs, then the
+/// CPU by LibTorch, then by Rust; software Vulkan is used only if it is named.
+fn choose(args: &DeviceArgs) -> BackendChoice {
+    if args.backend != BackendChoice::Auto {
+        return args.backend;
     }
-    let chosen = choose(args)?;
-    let precision = args.precision.unwrap_or_default();
-    precision.scope(|| match chosen {
-        #[cfg(feature = "flex")]
-        Chosen::Flex(found) => {
-            log("flex", &found, precision);
-            computation.run::<Autodiff<burn_flex::Flex>>(found.device)
-        }
-        #[cfg(feature = "tch")]
-        Chosen::Tch(found) => {
-            log("tch", &found, precision);
-            computation.run::<Autodiff<burn_tch::LibTorch>>(found.device)
-        }
-        #[cfg(feature = "wgpu")]
-        Chosen::Wgpu(found) => {
-            log("wgpu", &found, precision);
-            computation.run::<Autodiff<burn_wgpu::Wgpu>>(found.device)
-        }
-        #[cfg(feature = "cuda")]
-        Chosen::Cuda(found) => {
-            log("cuda", &found, precision);
-            computation.run::<Autodiff<burn_cuda::Cuda>>(found.device)
-        }
-    })
-}
-
-fn log<D>(backend: &str, found: &Found<D>, precision: Precision) {
-    tracing::info!("backend {backend} ({}), {}", found.name, precision.name());
-}
-
-fn choose(args: &DeviceArgs) -> Result<Chosen> {
-    for (index, device) in args.devices.iter().enumerate() {
-        if args.devices[..index].contains(device) {
-            bail!("--devices lists device {device} twice");
-        }
-    }
-    match args.backend {
-        BackendChoice::Auto => automatic(args),
-        #[cfg(feature = "flex")]
-        BackendChoice::Flex => select("flex", flex(), true, args).map(Chosen::Flex),
-        #[cfg(feature = "tch")]
-        BackendChoice::Tch => {
-            let found = oscar_core::devices::libtorch::devices();
-            select("tch", found, !torch_has_gpu(), args).map(Chosen::Tch)
-        }
-        #[cfg(feature = "wgpu")]
-        BackendChoice::Wgpu => {
-            let found = oscar_core::devices::vulkan::devices()?;
-            select("wgpu", found, false, args).map(Chosen::Wgpu)
-        }
-        #[cfg(feature = "cuda")]
-        BackendChoice::Cuda => {
-            let found = oscar_core::devices::cuda::devices()?;
-            select("cuda", found, false, args).map(Chosen::Cuda)
-        }
-    }
-}
-
-/// The first backend that has a device of its own: GPUs, then the CPU by LibTorch, then by Rust.
-/// Software Vulkan is used only if it is named.
-fn automatic(args: &DeviceArgs) -> Result<Chosen> {
-    let with = |backend| {
-        choose(&DeviceArgs {
-            backend,
-            ..args.clone()
-        })
-    };
     #[cfg(feature = "cuda")]
     if oscar_core::devices::cuda::devices().is_ok() {
-        return with(BackendChoice::Cuda);
+        return BackendChoice::Cuda;
     }
     #[cfg(feature = "wgpu")]
     {
@@ -196,20 +145,20 @@ fn automatic(args: &DeviceArgs) -> Result<Chosen> {
             .is_ok_and(|found| found.first().is_some_and(|first| !software(first)));
         // LibTorch comes first if it has a GPU.
         if hardware && !torch_has_gpu() {
-            return with(BackendChoice::Wgpu);
+            return BackendChoice::Wgpu;
         }
     }
     #[cfg(feature = "tch")]
-    return with(BackendChoice::Tch);
+    return BackendChoice::Tch;
     #[cfg(all(feature = "flex", not(feature = "tch")))]
-    return with(BackendChoice::Flex);
+    return BackendChoice::Flex;
     #[cfg(not(any(feature = "tch", feature = "flex")))]
-    {
-        // Only GPU backends: their errors say what is missing.
-        let _ = with;
-        let reasons: Vec<String> = compiled().into_iter().filter_map(|b| b.missing).collect();
-        bail!("no backend found a device: {}", reasons.join("; "))
-    }
+    BackendChoice::Auto
+}
+
+fn no_device<T>() -> Result<T> {
+    let reasons: Vec<String> = compiled().into_iter().filter_map(|b| b.missing).collect();
+    bail!("no backend found a device: {}", reasons.join("; "))
 }
 
 #[cfg(feature = "tch")]
@@ -222,21 +171,23 @@ fn torch_has_gpu() -> bool {
     false
 }
 
-/// The first of the devices of `args`, if all of them exist. A `shared` device is the CPU: its
-/// workers are threads, so it has any number of them.
+/// The first of the devices of `args`, if all of them exist.
 fn select<D: Clone>(
     backend: &str,
-    found: Vec<Found<D>>,
+    found: Result<Vec<Found<D>>, NoDevice>,
     shared: bool,
     args: &DeviceArgs,
 ) -> Result<Found<D>> {
-    for number in &args.devices {
+    let found = found?;
+    for (index, number) in args.devices.iter().enumerate() {
+        if args.devices[..index].contains(number) {
+            bail!("--devices lists device {number} twice");
+        }
         if !shared && *number >= found.len() {
             bail!(
-                "--devices {number}: the {backend} backend found {} device{}, numbered from 0 \
+                "--devices {number}: the {backend} backend found {} device(s), numbered from 0 \
                  (`oscar-bin devices` lists them)",
                 found.len(),
-                if found.len() == 1 { "" } else { "s" },
             );
         }
     }

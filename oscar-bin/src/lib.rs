@@ -16,8 +16,6 @@ mod openmp;
 mod output;
 mod run_dir;
 mod tasks;
-#[cfg(test)]
-mod tests;
 mod training;
 
 use clap::Parser;
@@ -98,3 +96,6 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
             .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,15 +4,9 @@ mod support;
 
 use std::fs;
 
-use oscar_datasets::{Boxes, ImageRegions, StoreOptions, StoreWriter, Tag};
 use rstest::rstest;
 use serde_json::Value;
-use support::{Workplace, assert_fails, stderr, stdout, write};
-
-const COLOURS: [&str; 4] = ["red", "green", "blue", "white"];
-const SHAPES: [&str; 4] = ["circle", "square", "star", "moon"];
-const VOCAB: &str = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nthe\nis\nred\ngreen\nblue\nwhite\ncircle\n\
-                     square\nstar\nmoon\nthing\n";
+use support::{Workplace, assert_fails, json, shapes, write};
 
 /// A model and a run that take seconds.
 const RECIPE: &str = r#"
@@ -50,46 +44,20 @@ validate_every = 200
 save_every = 600
 "#;
 
-/// Images of one coloured shape, with the captions that say so, and a recipe.
+/// Images with the captions that describe them, and a recipe.
 fn workplace(images: usize) -> Workplace {
-    let place = Workplace::new();
-    let mut store = StoreWriter::create(&place.path("regions"), StoreOptions::new(8)).unwrap();
+    let (place, images) = shapes::workplace(images, RECIPE);
     let mut rows = String::new();
     let (mut coco_images, mut annotations) = (Vec::new(), Vec::new());
-    for image in 0..images {
-        let (colour, shape) = (image % 4, image / 4 % 4);
-        let mut features = [0.0; 8];
-        features[colour] = 1.0;
-        features[4 + shape] = 1.0;
-        let key = format!("image-{image}");
-        let tag = Tag {
-            class: "thing".into(),
-            score: 0.5,
-            box_px: None,
-            attributes: vec![],
-        };
-        store
-            .push(ImageRegions {
-                key: &key,
-                width: 100,
-                height: 100,
-                features: &features,
-                boxes: Boxes::Pixels(&[[0.0, 0.0, 50.0, 50.0]]),
-                tags: &[tag],
-            })
-            .unwrap();
-        let (colour, shape) = (COLOURS[colour], SHAPES[shape]);
-        rows += &format!("{{\"image\": \"{key}\", \"captions\": [\"a {colour} {shape}\"]}}\n");
-        coco_images.push(serde_json::json!({"id": image, "open_images_id": key}));
-        let caption = format!("a {colour} {shape}");
-        annotations.push(serde_json::json!({"image_id": image, "id": image, "caption": caption}));
+    for (id, image) in images.iter().enumerate() {
+        let (key, caption) = (&image.key, format!("a {} {}", image.colour, image.shape));
+        rows += &format!("{{\"image\": \"{key}\", \"captions\": [\"{caption}\"]}}\n");
+        coco_images.push(serde_json::json!({"id": id, "open_images_id": key}));
+        annotations.push(serde_json::json!({"image_id": id, "id": id, "caption": caption}));
     }
-    store.finish().unwrap();
     write(&place.path("captions.jsonl"), &rows);
     let nocaps = serde_json::json!({"images": coco_images, "annotations": annotations});
     write(&place.path("nocaps.json"), &nocaps.to_string());
-    write(&place.path("vocab.txt"), VOCAB);
-    write(&place.path("recipe.toml"), RECIPE);
     place
 }
 
@@ -130,11 +98,6 @@ const PREDICT: &[&str] = &[
     "--regions",
     "regions",
 ];
-
-fn json(output: &std::process::Output) -> Value {
-    assert!(output.status.success(), "{}", stderr(output));
-    serde_json::from_str(&stdout(output)).expect("JSON on standard output")
-}
 
 #[test]
 fn from_recipe_to_captions_and_on_by_reward() {

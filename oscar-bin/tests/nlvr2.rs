@@ -7,7 +7,7 @@ use std::process::Output;
 
 use oscar_datasets::{Boxes, ImageRegions, StoreOptions, StoreWriter};
 use rstest::rstest;
-use support::{Workplace, assert_fails, stderr, stdout, write};
+use support::{Workplace, assert_fails, json, stderr, stdout, write};
 
 /// Pairs of images; in half of them the left one is red, in half of them the right one.
 const PAIRS: usize = 16;
@@ -76,11 +76,6 @@ fn finetune(place: &Workplace, more: &[&str]) -> Output {
         "run",
     ];
     place.run(&[&args[..], more].concat())
-}
-
-fn json(output: &Output) -> serde_json::Value {
-    assert!(output.status.success(), "{}", stderr(output));
-    serde_json::from_str(&stdout(output)).expect("one JSON document")
 }
 
 fn lines(path: &Path) -> Vec<String> {

@@ -5,15 +5,9 @@ mod support;
 use std::path::Path;
 use std::process::Stdio;
 
-use oscar_datasets::{Boxes, ImageRegions, StoreOptions, StoreWriter, Tag};
 use rstest::rstest;
 use serde_json::Value;
-use support::{Workplace, assert_fails, stderr, stdout, write};
-
-const COLOURS: [&str; 4] = ["red", "green", "blue", "white"];
-const SHAPES: [&str; 4] = ["circle", "square", "star", "moon"];
-const VOCAB: &str = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nthe\nis\nred\ngreen\nblue\nwhite\ncircle\n\
-                     square\nstar\nmoon\nthing\n";
+use support::{Workplace, assert_fails, json, shapes, stderr, stdout, write};
 
 /// A model and a run that take seconds.
 const RECIPE: &str = r#"
@@ -45,46 +39,21 @@ validate_every = 8
 save_every = 8
 "#;
 
-/// Images of one coloured shape, with the captions that say so, and a recipe.
+/// Images with the captions that describe them, and a recipe.
 fn workplace(images: usize) -> Workplace {
-    let place = Workplace::new();
-    let mut store = StoreWriter::create(&place.path("regions"), StoreOptions::new(8)).unwrap();
+    let (place, images) = shapes::workplace(images, RECIPE);
     let (mut rows, mut few) = (String::new(), String::new());
-    for image in 0..images {
-        let (colour, shape) = (image % 4, image / 4 % 4);
-        let mut features = [0.0; 8];
-        features[colour] = 1.0;
-        features[4 + shape] = 1.0;
-        let key = format!("image-{image}");
-        let tag = Tag {
-            class: "thing".into(),
-            score: 0.5,
-            box_px: None,
-            attributes: vec![],
-        };
-        store
-            .push(ImageRegions {
-                key: &key,
-                width: 100,
-                height: 100,
-                features: &features,
-                boxes: Boxes::Pixels(&[[0.0, 0.0, 50.0, 50.0]]),
-                tags: &[tag],
-            })
-            .unwrap();
-        let (colour, shape) = (COLOURS[colour], SHAPES[shape]);
+    for (number, image) in images.iter().enumerate() {
+        let (key, colour, shape) = (&image.key, image.colour, image.shape);
         rows += &format!(
             "{{\"image\": \"{key}\", \"captions\": [\"a {colour} {shape}\", \"the {shape} is {colour}\"]}}\n"
         );
-        if image < 16 {
+        if number < 16 {
             few += &format!("{key}\n");
         }
     }
-    store.finish().unwrap();
     write(&place.path("captions.jsonl"), &rows);
     write(&place.path("few.tsv"), &few);
-    write(&place.path("vocab.txt"), VOCAB);
-    write(&place.path("recipe.toml"), RECIPE);
     place
 }
 
@@ -114,11 +83,6 @@ fn evaluate<'a>(more: &[&'a str]) -> Vec<&'a str> {
     ];
     args.extend(more);
     args
-}
-
-fn json(output: &std::process::Output) -> Value {
-    assert!(output.status.success(), "{}", stderr(output));
-    serde_json::from_str(&stdout(output)).expect("JSON on standard output")
 }
 
 #[test]

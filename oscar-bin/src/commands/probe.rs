@@ -66,13 +66,9 @@ pub fn run(global: &Global, args: &ProbeArgs) -> Result<Ending> {
             bar: output::bar(global),
         },
     )?;
-    let mut out = std::io::stdout().lock();
     match args.json {
-        true => {
-            let document = json!({"run": args.run, "checkpoints": probed});
-            writeln!(out, "{document:#}")?;
-        }
-        false => print(&mut out, &probed)?,
+        true => output::print_json(&json!({"run": args.run, "checkpoints": probed}))?,
+        false => print(&mut std::io::stdout().lock(), &probed)?,
     }
     Ok(Ending::Done)
 }

@@ -1,5 +1,6 @@
 //! `oscar-bin runs`: list runs with their progress, and compare configurations.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -8,11 +9,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use oscar_train::{METRICS_FILE, duration};
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use crate::ending::Ending;
 use crate::output::{UNKNOWN, print_json, print_table};
-use crate::run_dir::{CONFIG_FILE, Facts, State};
+use crate::run_dir::{BestStep, CONFIG_FILE, State, Summary, all_keys, differing_keys};
 
 /// Lists the runs, newest first. If two or more are named, also shows side by side which keys of their
 /// configurations differ, and the metrics of their best steps.
@@ -49,23 +50,23 @@ pub fn run(args: &RunsArgs) -> Result<Ending> {
     }
     let compared = match args.names.len() {
         0 | 1 => None,
-        _ => Some(differences(&readable(&runs)?)),
+        _ => Some(Comparison::new(&runs)?),
     };
     if args.json {
         let mut document = json!({ "runs": runs.iter().map(Run::json).collect::<Vec<_>>() });
-        if let Some(differences) = &compared {
-            document["differences"] = differences.iter().map(Difference::json).collect();
+        if let Some(compared) = &compared {
+            document["differences"] = compared.json();
         }
         print_json(&document)?;
         return Ok(Ending::Done);
     }
     let mut out = std::io::stdout().lock();
     if runs.is_empty() {
-        writeln!(out, "no run in {}", args.runs_dir.display())?;
+        writeln!(out, "no runs in {}", args.runs_dir.display())?;
     }
     print_list(&mut out, &runs)?;
-    if let Some(differences) = &compared {
-        print_comparison(&mut out, &readable(&runs)?, differences)?;
+    if let Some(compared) = &compared {
+        compared.print(&mut out)?;
     }
     Ok(Ending::Done)
 }
@@ -75,7 +76,7 @@ struct Run {
     name: String,
     written: Option<SystemTime>,
     /// What its files say, or why they cannot be read.
-    facts: Result<Facts>,
+    summary: Result<Summary>,
 }
 
 /// The directories in `runs`, but for hidden ones, newest first.
@@ -98,7 +99,7 @@ fn find(runs: &Path) -> Result<Vec<Run>> {
                 written: [METRICS_FILE, CONFIG_FILE, "."]
                     .into_iter()
                     .find_map(modified),
-                facts: Facts::read(&path),
+                summary: Summary::read(&path),
             });
         }
     }
@@ -124,108 +125,39 @@ fn chosen(mut runs: Vec<Run>, args: &RunsArgs) -> Result<Vec<Run>> {
     Ok(chosen)
 }
 
-/// All of them with what their files say.
-fn readable(runs: &[Run]) -> Result<Vec<(&str, &Facts)>> {
-    runs.iter()
-        .map(|run| match &run.facts {
-            Ok(facts) => Ok((run.name.as_str(), facts)),
-            Err(problem) => bail!("{} cannot be compared: {problem:#}", run.name),
-        })
-        .collect()
-}
-
 impl Run {
     fn json(&self) -> Json {
-        let written = self
-            .written
-            .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        let mut document = json!({
-            "name": self.name,
-            "written": written.map(|time| time.as_secs()),
-        });
-        let more = match &self.facts {
+        let mut document = match &self.summary {
+            Ok(summary) => json!(summary),
             Err(problem) => json!({ "state": "broken", "problem": format!("{problem:#}") }),
-            Ok(facts) => json!({
-                "recipe": facts.recipe,
-                "state": facts.state,
-                "step": facts.step,
-                "steps": facts.steps,
-                "loss": facts.log.loss,
-                "best": facts.best().zip(facts.best).map(|((by, value), best)| json!({
-                    "step": best.step,
-                    "by": by,
-                    "value": value,
-                    "metrics": facts.log.best,
-                })),
-                "samples_per_second": facts.log.samples_per_second,
-            }),
         };
-        if let (Some(document), Json::Object(more)) = (document.as_object_mut(), more) {
-            document.extend(more);
-        }
+        let written = self.written;
+        let written = written.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        document["name"] = json!(self.name);
+        document["written"] = json!(written.map(|time| time.as_secs()));
         document
     }
-}
-
-/// A key whose values differ.
-struct Difference<'a> {
-    key: &'a str,
-    /// By run.
-    values: Vec<(&'a str, Option<&'a Json>)>,
-}
-
-impl Difference<'_> {
-    fn json(&self) -> Json {
-        let values = self.values.iter();
-        let values: Map<String, Json> = values
-            .map(|(run, value)| (run.to_string(), json!(value)))
-            .collect();
-        json!({ "key": self.key, "values": values })
-    }
-}
-
-fn differences<'a>(runs: &[(&'a str, &'a Facts)]) -> Vec<Difference<'a>> {
-    let configs = runs.iter().map(|(_, facts)| &facts.config);
-    keys(configs)
-        .into_iter()
-        .map(|key| Difference {
-            key,
-            values: runs
-                .iter()
-                .map(|(name, facts)| (*name, facts.config.get(key)))
-                .collect(),
-        })
-        .filter(|difference| {
-            let mut values = difference.values.iter().map(|(_, value)| value);
-            let first = values.next();
-            values.any(|value| Some(value) != first)
-        })
-        .collect()
-}
-
-/// The keys of all of `maps`, each once, in alphabetical order.
-fn keys<'a>(maps: impl Iterator<Item = &'a Map<String, Json>>) -> Vec<&'a str> {
-    let mut keys: Vec<&str> = maps.flat_map(Map::keys).map(String::as_str).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    keys
 }
 
 fn print_list(out: &mut impl Write, runs: &[Run]) -> Result<()> {
     let titles = "run,recipe,state,loss,best validation,samples/s,written";
     let mut rows = vec![titles.split(',').map(String::from).collect()];
     for run in runs {
-        if let Ok(facts) = &run.facts {
-            let best = facts.best().zip(facts.best);
+        if let Ok(summary) = &run.summary {
             rows.push(vec![
                 plain(&run.name),
-                facts.recipe.as_deref().map_or(UNKNOWN.into(), plain),
-                state(facts),
-                number(facts.log.loss, 4),
-                best.map_or(UNKNOWN.into(), |((by, value), best)| {
-                    format!("{} {value:.4} at step {}", plain(by), best.step)
+                summary.recipe.as_deref().map_or(UNKNOWN.into(), plain),
+                progress(summary),
+                number(summary.loss, 4),
+                summary.best.as_ref().map_or(UNKNOWN.into(), |best| {
+                    format!(
+                        "{} {:.4} at step {}",
+                        plain(&best.by),
+                        best.value,
+                        best.step
+                    )
                 }),
-                number(facts.log.samples_per_second, 1),
+                number(summary.samples_per_second, 1),
                 run.written.map_or(UNKNOWN.into(), ago),
             ]);
         }
@@ -234,72 +166,97 @@ fn print_list(out: &mut impl Write, runs: &[Run]) -> Result<()> {
         print_table(out, &rows)?;
     }
     for run in runs {
-        if let Err(problem) = &run.facts {
-            writeln!(
-                out,
-                "{}: {}",
-                plain(&run.name),
-                plain(&format!("{problem:#}"))
-            )?;
+        if let Err(problem) = &run.summary {
+            let problem = plain(&format!("{problem:#}"));
+            writeln!(out, "{}: {problem}", plain(&run.name))?;
         }
     }
     Ok(())
 }
 
-fn state(facts: &Facts) -> String {
-    let of = facts
-        .steps
-        .map_or(String::new(), |all| format!(" of {all}"));
-    match facts.state {
-        State::Done => format!("done, {} steps", facts.step),
-        State::Running => format!("running, step {}{of}", facts.step),
-        State::Stopped if facts.step == 0 => "stopped before a checkpoint".into(),
-        State::Stopped => format!("stopped at step {}{of}", facts.step),
+fn progress(summary: &Summary) -> String {
+    let of = summary.steps;
+    let of = of.map_or(String::new(), |all| format!(" of {all}"));
+    match summary.state {
+        State::Done => format!("done, {} steps", summary.step),
+        State::Running => format!("running, step {}{of}", summary.step),
+        State::Stopped if summary.step == 0 => "stopped before a checkpoint".into(),
+        State::Stopped => format!("stopped at step {}{of}", summary.step),
     }
 }
 
-fn print_comparison(
-    out: &mut impl Write,
-    runs: &[(&str, &Facts)],
-    differences: &[Difference<'_>],
-) -> Result<()> {
-    let head = |title: &str| {
-        let names = runs.iter().map(|(name, _)| plain(name));
-        std::iter::once(title.to_string()).chain(names).collect()
-    };
-    writeln!(out)?;
-    if differences.is_empty() {
-        writeln!(out, "The configurations are the same.")?;
-    } else {
-        let mut rows: Vec<Vec<String>> = vec![head("difference")];
-        for difference in differences {
-            let shown = |value: &Option<&Json>| value.map_or(UNKNOWN.into(), Json::to_string);
-            let values = difference.values.iter().map(|(_, value)| shown(value));
-            rows.push(
-                std::iter::once(plain(difference.key))
-                    .chain(values)
-                    .collect(),
-            );
+/// Runs side by side.
+struct Comparison<'a> {
+    runs: Vec<(&'a str, &'a Summary)>,
+    /// The keys of the configurations that differ.
+    keys: Vec<&'a String>,
+}
+
+impl<'a> Comparison<'a> {
+    fn new(runs: &'a [Run]) -> Result<Self> {
+        let read = |run: &'a Run| match &run.summary {
+            Ok(summary) => Ok((run.name.as_str(), summary)),
+            Err(problem) => bail!("{} cannot be compared: {problem:#}", run.name),
+        };
+        let runs: Vec<(&str, &Summary)> = runs.iter().map(read).collect::<Result<_>>()?;
+        let configs: Vec<_> = runs.iter().map(|(_, summary)| &summary.config).collect();
+        Ok(Self {
+            keys: differing_keys(&configs),
+            runs,
+        })
+    }
+
+    fn json(&self) -> Json {
+        let difference = |key: &&String| {
+            let values = self.runs.iter();
+            let values = values.map(|(name, summary)| (*name, summary.config.get(*key)));
+            json!({ "key": key, "values": values.collect::<BTreeMap<_, _>>() })
+        };
+        self.keys.iter().map(difference).collect()
+    }
+
+    fn print(&self, out: &mut impl Write) -> Result<()> {
+        let names = self.runs.iter().map(|(name, _)| plain(name));
+        let names: Vec<String> = names.collect();
+        let titles = |title: &str| [vec![title.into()], names.clone()].concat();
+        let row = |title: &str, value: &dyn Fn(&Summary) -> String| {
+            let values = self.runs.iter().map(|(_, summary)| value(summary));
+            std::iter::once(plain(title)).chain(values).collect()
+        };
+        writeln!(out)?;
+        if self.keys.is_empty() {
+            writeln!(out, "The configurations are the same.")?;
+        } else {
+            let mut rows = vec![titles("difference")];
+            for key in &self.keys {
+                rows.push(row(key, &|summary| {
+                    let value = summary.config.get(*key);
+                    value.map_or(UNKNOWN.into(), Json::to_string)
+                }));
+            }
+            print_table(out, &rows)?;
         }
-        print_table(out, &rows)?;
-    }
-    writeln!(out)?;
-    let mut rows: Vec<Vec<String>> = vec![head("best step")];
-    let of_all = |title: &str, value: &dyn Fn(&Facts) -> String| {
-        let values = runs.iter().map(|(_, facts)| value(facts));
-        std::iter::once(plain(title)).chain(values).collect()
-    };
-    rows.push(of_all("step", &|facts| {
-        facts
-            .best
-            .map_or(UNKNOWN.into(), |best| best.step.to_string())
-    }));
-    for name in keys(runs.iter().map(|(_, facts)| &facts.log.best)) {
-        rows.push(of_all(name, &|facts| {
-            number(facts.log.best.get(name).and_then(Json::as_f64), 4)
+        writeln!(out)?;
+        let best = |summary: &Summary, of: &dyn Fn(&BestStep) -> Option<String>| {
+            summary.best.as_ref().and_then(of).unwrap_or(UNKNOWN.into())
+        };
+        let mut rows = vec![titles("best step")];
+        rows.push(row("step", &|summary| {
+            best(summary, &|best| Some(best.step.to_string()))
         }));
+        let measured = self
+            .runs
+            .iter()
+            .filter_map(|(_, summary)| summary.best.as_ref());
+        for name in all_keys(measured.map(|best| &best.metrics)) {
+            rows.push(row(name, &|summary| {
+                best(summary, &|best| {
+                    Some(number(best.metrics.get(name)?.as_f64(), 4))
+                })
+            }));
+        }
+        Ok(print_table(out, &rows)?)
     }
-    Ok(print_table(out, &rows)?)
 }
 
 /// Without control characters, which a terminal would obey.

@@ -39,7 +39,8 @@ pub fn cells(text: &str) -> Vec<String> {
 
 fn is_number(cell: impl AsRef<str>) -> bool {
     let cell = cell.as_ref();
-    cell == UNKNOWN || cell.replace(',', "").parse::<f64>().is_ok()
+    let digits = cell.trim_end_matches('%').replace(',', "");
+    cell == UNKNOWN || digits.parse::<f64>().is_ok()
 }
 
 /// `111,684,668`

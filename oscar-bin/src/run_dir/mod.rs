@@ -7,7 +7,7 @@ mod summary;
 
 pub use self::naming::{existing_run, new_run, remove_unused};
 pub use self::resume::require_same;
-pub use self::summary::{Facts, State, flatten, read_log};
+pub use self::summary::{BestStep, State, Summary, all_keys, differing_keys, flat, read_log};
 
 /// The resolved configuration in a run directory.
 pub const CONFIG_FILE: &str = "config.toml";

@@ -1,6 +1,6 @@
 //! A summary of a run, from the files in its directory.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File, TryLockError};
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::Path;
@@ -16,8 +16,9 @@ use super::header::recipe_of;
 /// The speed of a run is the median over this number of its newest steps.
 const RECENT: usize = 100;
 
-/// The summary.
-pub struct Facts {
+/// The summary; the JSON document of a run.
+#[derive(Serialize)]
+pub struct Summary {
     /// The recipe it was started with; older runs do not record it.
     pub recipe: Option<String>,
     pub state: State,
@@ -25,11 +26,15 @@ pub struct Facts {
     pub step: usize,
     /// Steps of the whole run; unknown before the first checkpoint of a run that counts epochs.
     pub steps: Option<usize>,
-    pub best: Option<Best>,
-    pub log: Log,
+    /// Newest training loss.
+    pub loss: Option<f64>,
+    pub best: Option<BestStep>,
+    pub samples_per_second: Option<f64>,
     /// The configuration by dotted keys.
+    #[serde(skip)]
     pub config: Map<String, Json>,
     /// Text of the configuration file.
+    #[serde(skip)]
     pub config_text: String,
 }
 
@@ -45,17 +50,29 @@ pub enum State {
     Stopped,
 }
 
-/// Summary of `metrics.jsonl`.
-#[derive(Default)]
-pub struct Log {
+/// The step with the best validation.
+#[derive(Serialize)]
+pub struct BestStep {
     pub step: usize,
-    pub loss: Option<f64>,
-    pub samples_per_second: Option<f64>,
-    /// The validation at the best step.
-    pub best: Map<String, Json>,
+    /// Name of the metric that selected it, as in the log.
+    pub by: String,
+    /// Value of that metric.
+    pub value: f64,
+    /// All metrics of that validation.
+    pub metrics: Map<String, Json>,
 }
 
-impl Facts {
+/// What `metrics.jsonl` contributes.
+#[derive(Default)]
+struct Log {
+    step: usize,
+    loss: Option<f64>,
+    samples_per_second: Option<f64>,
+    /// The validation at the best step.
+    best: Map<String, Json>,
+}
+
+impl Summary {
     /// Reads the directory `run`.
     ///
     /// # Errors
@@ -70,60 +87,61 @@ impl Facts {
         };
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
             let before = error.span().and_then(|span| text.get(..span.start));
-            let line = before.unwrap_or_default().matches('\n').count();
-            anyhow!(
-                "{CONFIG_FILE} line {} is not valid TOML: {}",
-                line + 1,
-                error.message()
-            )
+            let line = before.unwrap_or_default().matches('\n').count() + 1;
+            let problem = error.message();
+            anyhow!("{CONFIG_FILE} line {line} is not valid TOML: {problem}")
         })?;
-        let epochs = table.get("epochs").and_then(toml::Value::as_integer);
-        let mut config = Map::new();
-        flatten("", serde_json::to_value(&table)?, &mut config);
+        let config = flat(&table)?;
+        let epochs = config.get("epochs").and_then(Json::as_u64);
 
-        let state = newest_state(run)?;
-        let best = state.as_ref().and_then(|state| state.best);
+        let newest = newest_state(run)?;
+        let best = newest.as_ref().and_then(|state| state.best);
         let log = Log::read(run, best)?;
-        let saved = state.as_ref().map_or(0, |state| state.step);
-        let steps = match &state {
+        let saved = newest.as_ref().map_or(0, |state| state.step);
+        let steps = match &newest {
             Some(state) => Some(state.settings.steps),
             None if epochs.is_some_and(|epochs| epochs > 0) => None,
             None => config.get("train.steps").and_then(as_count),
         };
-        let ended = steps.is_some_and(|steps| saved >= steps);
-        let (state, step) = match is_running(run) {
-            true => (State::Running, saved.max(log.step)),
-            false if ended => (State::Done, saved),
+        let (state, step) = match steps.is_some_and(|steps| saved >= steps) {
+            _ if is_running(run) => (State::Running, saved.max(log.step)),
+            true => (State::Done, saved),
             false => (State::Stopped, saved),
         };
         Ok(Self {
             recipe: recipe_of(&text).map(String::from),
-            config_text: text,
             state,
             step,
             steps,
-            best,
-            log,
+            loss: log.loss,
+            best: best.map(|best| BestStep::new(best, log.best)),
+            samples_per_second: log.samples_per_second,
             config,
+            config_text: text,
         })
     }
+}
 
-    /// The metric that selected the best step: its name in the log, and its value.
-    pub fn best(&self) -> Option<(&str, f64)> {
-        let best = self.best?;
-        let Some(score) = best.score else {
-            return Some(("Loss", best.loss));
+impl BestStep {
+    fn new(best: Best, metrics: Map<String, Json>) -> Self {
+        let (by, value) = match best.score {
+            None => ("Loss", best.loss),
+            Some(score) => {
+                // The mean in the log may be rounded differently.
+                let selected = |(name, value): &(&String, &Json)| {
+                    let value = value.as_f64().filter(|_| *name != "Loss");
+                    value.is_some_and(|v| (v - score).abs() <= 1e-6 * score.abs().max(1.0))
+                };
+                let selected = metrics.iter().find(selected);
+                (selected.map_or("score", |(name, _)| name), score)
+            }
         };
-        // The mean in the log may be rounded differently.
-        let is_it = |value: &Json| {
-            let value = value.as_f64();
-            value.is_some_and(|value| (value - score).abs() <= 1e-6 * score.abs().max(1.0))
-        };
-        let measured = self.log.best.iter();
-        let name = measured
-            .filter(|(name, _)| *name != "Loss")
-            .find_map(|(name, value)| is_it(value).then_some(name.as_str()));
-        Some((name.unwrap_or("score"), score))
+        Self {
+            step: best.step,
+            by: by.into(),
+            value,
+            metrics,
+        }
     }
 }
 
@@ -204,8 +222,18 @@ impl Log {
     }
 }
 
-/// Tables to dotted keys; the depth is that of the TOML reader, which bounds it.
-pub fn flatten(key: &str, value: Json, into: &mut Map<String, Json>) {
+/// The values of a TOML document by dotted keys.
+///
+/// # Errors
+/// If JSON has no form for a value.
+pub fn flat(table: &toml::Table) -> Result<Map<String, Json>> {
+    let mut into = Map::new();
+    flatten("", serde_json::to_value(table)?, &mut into);
+    Ok(into)
+}
+
+/// The depth is that of the TOML reader, which bounds it.
+fn flatten(key: &str, value: Json, into: &mut Map<String, Json>) {
     match value {
         Json::Object(table) => {
             for (name, value) in table {
@@ -220,6 +248,23 @@ pub fn flatten(key: &str, value: Json, into: &mut Map<String, Json>) {
             into.insert(key.into(), value);
         }
     }
+}
+
+/// The keys whose values are not the same in all of `configs`, in alphabetical order.
+pub fn differing_keys<'a>(configs: &[&'a Map<String, Json>]) -> Vec<&'a String> {
+    let mut keys = all_keys(configs.iter().copied());
+    keys.retain(|key| {
+        let mut values = configs.iter().map(|config| config.get(*key));
+        let first = values.next();
+        values.any(|value| Some(value) != first)
+    });
+    keys
+}
+
+/// The keys of all of `maps`, each once, in alphabetical order.
+pub fn all_keys<'a>(maps: impl Iterator<Item = &'a Map<String, Json>>) -> Vec<&'a String> {
+    let keys: BTreeSet<&String> = maps.flat_map(Map::keys).collect();
+    keys.into_iter().collect()
 }
 
 fn as_count(value: &Json) -> Option<usize> {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this module")]
 
+pub mod shapes;
 pub mod toy;
 
 use std::path::{Path, PathBuf};
@@ -193,6 +194,12 @@ const FEW: &[(&str, &str)] = &[
 /// A line of a corpus.
 pub fn row(image: &str, text: &str) -> String {
     format!("{{\"image\": {image:?}, \"text\": {text:?}}}\n")
+}
+
+/// The JSON document that a successful run prints.
+pub fn json(output: &Output) -> serde_json::Value {
+    assert!(output.status.success(), "{}", stderr(output));
+    serde_json::from_slice(&output.stdout).expect("one JSON document on standard output")
 }
 
 /// Standard error as text.

@@ -13,8 +13,6 @@ mod synthetic;
 mod training;
 mod vqa;
 
-use std::io::Write;
-
 use anyhow::{Context, Result, ensure};
 use burn::tensor::backend::AutodiffBackend;
 use clap::{Args, ValueEnum};
@@ -25,6 +23,7 @@ use oscar_train::peak_memory;
 use crate::args::DeviceArgs;
 use crate::backend::{OnBackend, dispatch};
 use crate::ending::Ending;
+use crate::output::print_json;
 
 use lengths::{Lengths, Row};
 use report::{Measured, Report, Run};
@@ -150,10 +149,9 @@ impl Plan {
 pub fn run(args: &BenchArgs) -> Result<Ending> {
     let bench = Bench::new(args)?;
     let report = dispatch(&args.device, bench)?;
-    let mut out = std::io::stdout().lock();
     match args.json {
-        true => writeln!(out, "{:#}", report.json())?,
-        false => report.print(&mut out)?,
+        true => print_json(&report.json())?,
+        false => report.print(&mut std::io::stdout().lock())?,
     }
     Ok(Ending::Done)
 }

@@ -6,6 +6,7 @@ use oscar_train::bytes;
 use serde_json::{Value, json};
 
 use super::Work;
+use crate::output::{UNKNOWN, print_table};
 
 /// One timed step.
 #[derive(Clone, Copy, Debug)]
@@ -112,42 +113,32 @@ impl Report {
             },
             self.peak_flops / 1e9
         )?;
-        writeln!(
-            out,
-            "{:<10} {:>5} {:>10} {:>10} {:>9} {:>7} {:>7} {:>9} {:>8}  {:<16}",
-            "work",
-            "batch",
-            "samples/s",
-            "tokens/s",
-            "GFLOP/s",
-            "of peak",
-            "padding",
-            "memory",
-            "step s",
-            "optimiser s (floor)"
-        )?;
-        for measured in &self.results {
-            let run = &measured.run;
-            let flops = run.rate(|step| step.flops);
-            let optimizer = match (run.optimizer(), measured.optimizer_floor) {
+        let titles = "work,batch,samples/s,tokens/s,GFLOP/s,of peak,padding,memory,step s,\
+                      optimiser s (floor)";
+        let mut rows = vec![titles.split(',').map(String::from).collect()];
+        rows.extend(self.results.iter().map(|measured| self.row(measured)));
+        print_table(out, &rows)
+    }
+
+    fn row(&self, measured: &Measured) -> Vec<String> {
+        let run = &measured.run;
+        let flops = run.rate(|step| step.flops);
+        let step = median(run.steps.iter().map(|step| step.seconds));
+        vec![
+            measured.work.name().into(),
+            measured.batch_size.to_string(),
+            format!("{:.2}", run.rate(|step| step.samples as f64)),
+            format!("{:.0}", run.rate(|step| step.tokens as f64)),
+            format!("{:.1}", flops / 1e9),
+            format!("{:.1}%", 100.0 * flops / self.peak_flops),
+            format!("{:.1}%", 100.0 * run.padding_share()),
+            measured.peak_memory.map_or(UNKNOWN.into(), bytes),
+            format!("{step:.3}"),
+            match (run.optimizer(), measured.optimizer_floor) {
                 (Some(seconds), Some(floor)) => format!("{seconds:.3} ({floor:.3})"),
-                _ => "-".to_owned(),
-            };
-            writeln!(
-                out,
-                "{:<10} {:>5} {:>10.2} {:>10.0} {:>9.1} {:>6.1}% {:>6.1}% {:>9} {:>8.3}  {optimizer}",
-                measured.work.name(),
-                measured.batch_size,
-                run.rate(|step| step.samples as f64),
-                run.rate(|step| step.tokens as f64),
-                flops / 1e9,
-                100.0 * flops / self.peak_flops,
-                100.0 * run.padding_share(),
-                measured.peak_memory.map_or("-".to_owned(), bytes),
-                median(run.steps.iter().map(|step| step.seconds)),
-            )?;
-        }
-        Ok(())
+                _ => UNKNOWN.into(),
+            },
+        ]
     }
 
     /// One document.

@@ -9,6 +9,8 @@ use oscar_datasets::answers::{AnswerCounts, build_vocabulary};
 use oscar_datasets::questions::count_answers;
 use serde_json::json;
 
+use crate::output::print_json;
+
 /// Builds an answer vocabulary: the majority answers of at least N questions each, the most frequent
 /// first.
 #[derive(Debug, Args)]
@@ -42,17 +44,15 @@ pub fn run(args: &AnswersArgs) -> Result<()> {
     let (vocabulary, answered) = build_vocabulary(&counts, args.minimum, &args.out)
         .context("cannot build an answer vocabulary")?;
     vocabulary.write(&args.out)?;
-    let mut out = std::io::stdout().lock();
     if args.json {
-        let document = json!({
+        return print_json(&json!({
             "answers": vocabulary.len(),
             "questions": counts.questions(),
             "answered": answered,
             "file": args.out,
-        });
-        writeln!(out, "{document:#}")?;
-        return Ok(());
+        }));
     }
+    let mut out = std::io::stdout().lock();
     writeln!(
         out,
         "wrote {}: {} of {} answers, covering {answered} of {} questions",

@@ -7,6 +7,8 @@ use anyhow::{Context, Result};
 use clap::Args;
 use oscar_sample::nlvr1::{BuildOptions, build};
 
+use crate::output::print_json;
+
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  \
     oscar-bin data build nlvr1 --images dev_images.zip --annotations dev.jsonl.gz --out data/dev")]
@@ -55,11 +57,10 @@ pub fn run(args: &Nlvr1Args) -> Result<()> {
     };
     let info = build(&args.images, &args.annotations, &args.out, &options)
         .with_context(|| format!("cannot build {}", args.out.display()))?;
-    let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{:#}", serde_json::to_value(&info)?)?;
-        return Ok(());
+        return print_json(&info);
     }
+    let mut out = std::io::stdout().lock();
     let counts = info.counts;
     writeln!(
         out,

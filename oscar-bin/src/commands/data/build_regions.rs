@@ -4,12 +4,15 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use oscar_datasets::StoreDtype;
 use oscar_datasets::import::{
     Format, ImportOptions, OnBad, Source, SourceOptions, Summary, import,
 };
 use oscar_datasets::official::TagChoice;
+
+use crate::args::{Choices, choices};
+use crate::output::print_json;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Formats, detected from SRC:\n  \
@@ -36,11 +39,11 @@ pub struct RegionsArgs {
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Format to import if SRC has several [default: detected]
-    #[arg(long, value_enum)]
-    pub format: Option<FormatChoice>,
+    #[arg(long, value_parser = choices(FORMATS))]
+    pub format: Option<Format>,
     /// Precision of the stored features
-    #[arg(long, value_enum, default_value_t)]
-    pub dtype: DtypeChoice,
+    #[arg(long, value_parser = choices(DTYPES), default_value = "f16")]
+    pub dtype: StoreDtype,
     /// Feature values per region, without the six box values
     #[arg(long, default_value_t = 2048, value_name = "N")]
     pub feature_dim: usize,
@@ -60,14 +63,14 @@ pub struct RegionsArgs {
     #[arg(long, value_name = "FILE")]
     pub attributes: Option<PathBuf>,
     /// Which labels to use as object tags
-    #[arg(long, value_enum, default_value_t)]
-    pub tags: TagsChoice,
+    #[arg(long, value_parser = choices(TAGS), default_value = "objects")]
+    pub tags: TagChoice,
     /// Import objects without features, as a store of tags without regions
     #[arg(long)]
     pub tags_only: bool,
     /// What to do with a damaged or inconsistent image
-    #[arg(long, value_enum, default_value_t)]
-    pub on_bad: OnBadChoice,
+    #[arg(long, value_parser = choices(ON_BAD), default_value = "stop")]
+    pub on_bad: OnBad,
     /// Clip boxes that extend at most this many pixels beyond the image
     #[arg(long, default_value_t = 2.0, value_name = "PIXELS")]
     pub clip: f32,
@@ -94,43 +97,46 @@ pub struct RegionsArgs {
     pub json: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum FormatChoice {
-    Official,
-    Vinvl,
-    Lxmert,
-    Npz,
-    Npy,
-    Safetensors,
-    Pt,
-}
+const FORMATS: Choices<Format> = &[
+    ("official", "", Format::Official),
+    ("vinvl", "", Format::Vinvl),
+    ("lxmert", "", Format::Lxmert),
+    ("npz", "", Format::Npz),
+    ("npy", "", Format::Npy),
+    ("safetensors", "", Format::Safetensors),
+    ("pt", "", Format::Pt),
+];
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub enum DtypeChoice {
-    /// 16-bit floats: half the size, about three decimal digits
-    #[default]
-    F16,
-    /// 32-bit floats, as in the source
-    F32,
-}
+const DTYPES: Choices<StoreDtype> = &[
+    (
+        "f16",
+        "16-bit floats: half the size, about three decimal digits",
+        StoreDtype::F16,
+    ),
+    ("f32", "32-bit floats, as in the source", StoreDtype::F32),
+];
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub enum TagsChoice {
-    /// Detected objects
-    #[default]
-    Objects,
-    /// Annotated objects (ground truth)
-    GtObjects,
-}
+const TAGS: Choices<TagChoice> = &[
+    ("objects", "Detected objects", TagChoice::Objects),
+    (
+        "gt-objects",
+        "Annotated objects (ground truth)",
+        TagChoice::GtObjects,
+    ),
+];
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum OnBadChoice {
-    /// Stop the import, which can be resumed when the cause is removed
-    #[default]
-    Stop,
-    /// Skip the image, and list it in the summary
-    Skip,
-}
+const ON_BAD: Choices<OnBad> = &[
+    (
+        "stop",
+        "Stop the import, which can be resumed when the cause is removed",
+        OnBad::Stop,
+    ),
+    (
+        "skip",
+        "Skip the image, and list it in the summary",
+        OnBad::Skip,
+    ),
+];
 
 /// Imports the features and prints a summary.
 ///
@@ -146,11 +152,10 @@ pub fn run(args: &RegionsArgs) -> Result<()> {
     };
     let source = Source::open(&args.source, source_options(args)).with_context(context)?;
     let summary = import(&source, &args.out, &import_options(args)).with_context(context)?;
-    let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{:#}", serde_json::to_value(&summary)?)?;
-        return Ok(());
+        return print_json(&summary);
     }
+    let mut out = std::io::stdout().lock();
     write_summary(&mut out, &summary)?;
     writeln!(out, "{}", args.out.display())?;
     Ok(())
@@ -158,41 +163,24 @@ pub fn run(args: &RegionsArgs) -> Result<()> {
 
 fn source_options(args: &RegionsArgs) -> SourceOptions {
     SourceOptions {
-        format: args.format.map(|format| match format {
-            FormatChoice::Official => Format::Official,
-            FormatChoice::Vinvl => Format::Vinvl,
-            FormatChoice::Lxmert => Format::Lxmert,
-            FormatChoice::Npz => Format::Npz,
-            FormatChoice::Npy => Format::Npy,
-            FormatChoice::Safetensors => Format::Safetensors,
-            FormatChoice::Pt => Format::Pt,
-        }),
+        format: args.format,
         feature_dim: args.feature_dim,
         labels: args.labels.clone(),
         sizes: args.sizes.clone(),
         features: args.features.clone(),
         classes: args.classes.clone(),
         attributes: args.attributes.clone(),
-        tags: match args.tags {
-            TagsChoice::Objects => TagChoice::Objects,
-            TagsChoice::GtObjects => TagChoice::GtObjects,
-        },
+        tags: args.tags,
         tags_only: args.tags_only,
-        repeated_keys: args.on_bad == OnBadChoice::Skip,
+        repeated_keys: args.on_bad == OnBad::Skip,
     }
 }
 
 fn import_options(args: &RegionsArgs) -> ImportOptions {
     ImportOptions {
-        dtype: match args.dtype {
-            DtypeChoice::F16 => StoreDtype::F16,
-            DtypeChoice::F32 => StoreDtype::F32,
-        },
+        dtype: args.dtype,
         max_shard_bytes: args.shard_size << 20,
-        on_bad: match args.on_bad {
-            OnBadChoice::Stop => OnBad::Stop,
-            OnBadChoice::Skip => OnBad::Skip,
-        },
+        on_bad: args.on_bad,
         clip: args.clip,
         strict: args.strict,
         verify: args.verify,

@@ -7,6 +7,8 @@ use anyhow::{Context, Result};
 use clap::Args;
 use oscar_sample::miniature::{DEFAULT_SEED, build_tasks};
 
+use crate::output::print_json;
+
 /// Builds questions, statements and captions about the boxes of data sets from `data build nlvr1`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  \
@@ -36,11 +38,10 @@ pub struct TasksArgs {
 pub fn run(args: &TasksArgs) -> Result<()> {
     let info = build_tasks(&args.from, &args.out, args.seed, args.overwrite)
         .with_context(|| format!("cannot build {}", args.out.display()))?;
-    let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{:#}", serde_json::to_value(&info)?)?;
-        return Ok(());
+        return print_json(&info);
     }
+    let mut out = std::io::stdout().lock();
     for (task, info) in &info.tasks {
         for (split, rows) in &info.rows {
             let blind = info.text_only.get(split);

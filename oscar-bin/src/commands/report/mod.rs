@@ -1,7 +1,7 @@
 //! `oscar-bin report`: one self-contained HTML page of a run.
 //!
 //! ```text
-//! facts, metrics.jsonl, config.toml ─┐
+//! summary, metrics.jsonl, config.toml ─┐
 //! best weights ─ exhibits ───────────┼─▶ Report ─ page ─▶ report.html
 //! region stores, pictures ───────────┘
 //! ```
@@ -14,7 +14,6 @@ mod gallery;
 mod map;
 mod page;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -27,7 +26,8 @@ use self::gallery::Gallery;
 use self::page::Report;
 use crate::args::{DeviceArgs, Global};
 use crate::ending::Ending;
-use crate::run_dir::Facts;
+use crate::output::print_json;
+use crate::run_dir::Summary;
 
 /// The page in a run directory.
 const PAGE: &str = "report.html";
@@ -75,7 +75,8 @@ pub struct ReportArgs {
 pub fn run(global: &Global, args: &ReportArgs) -> Result<Ending> {
     let run = &args.run;
     let name = name_of(run)?;
-    let facts = Facts::read(run).with_context(|| format!("cannot report on {}", run.display()))?;
+    let summary =
+        Summary::read(run).with_context(|| format!("cannot report on {}", run.display()))?;
     let curves = curves::read(run)?;
     let weights = weights(run);
     let task = weights.as_deref().map(task_of).transpose()?;
@@ -105,8 +106,8 @@ pub fn run(global: &Global, args: &ReportArgs) -> Result<Ending> {
         name: &name,
         task: task.as_deref(),
         weights: weights.as_deref(),
-        differences: differences::differences(&facts, task.as_deref())?,
-        facts: &facts,
+        differences: differences::differences(&summary, task.as_deref())?,
+        summary: &summary,
         curves: &curves,
         map: map::draw(exhibits, &gallery)?,
         exhibits: &exhibits[..exhibits.len().min(args.examples)],
@@ -120,15 +121,14 @@ pub fn run(global: &Global, args: &ReportArgs) -> Result<Ending> {
         html.len().div_ceil(1024)
     );
     if args.json {
-        let document = json!({
+        print_json(&json!({
             "run": run,
             "report": out,
             "task": task,
             "examples": report.exhibits.len(),
             "pictures": gallery.pictures_found(),
             "bytes": html.len(),
-        });
-        writeln!(std::io::stdout().lock(), "{document:#}")?;
+        }))?;
     }
     Ok(Ending::Done)
 }

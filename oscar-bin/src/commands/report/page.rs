@@ -12,7 +12,7 @@ use super::differences::Difference;
 use super::example::exhibit;
 use super::gallery::Gallery;
 use super::map::{Kind, Map};
-use crate::run_dir::{Facts, State};
+use crate::run_dir::{State, Summary};
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -32,7 +32,7 @@ pub struct Report<'a> {
     pub weights: Option<&'a Path>,
     /// `None` if the recipe is not known.
     pub differences: Option<Vec<Difference>>,
-    pub facts: &'a Facts,
+    pub summary: &'a Summary,
     pub curves: &'a [Curve],
     pub exhibits: &'a [Exhibit],
     pub map: Option<Map>,
@@ -59,7 +59,7 @@ impl Report<'_> {
                 body {
                     header {
                         h1 { (self.name) }
-                        (self.summary())
+                        (self.overview())
                     }
                     main {
                         (drawings("Curves", &curves, false))
@@ -75,27 +75,25 @@ impl Report<'_> {
         Ok(page.into_string())
     }
 
-    fn summary(&self) -> Markup {
-        let facts = self.facts;
-        let state = match facts.state {
+    fn overview(&self) -> Markup {
+        let run = self.summary;
+        let state = match run.state {
             State::Done => "done",
             State::Running => "running",
             State::Stopped => "stopped",
         };
-        let of = facts
-            .steps
-            .map_or(String::new(), |all| format!(" of {all}"));
+        let of = run.steps.map_or(String::new(), |all| format!(" of {all}"));
         let curve = |name: &str| self.curves.iter().find(|curve| curve.name == name);
         let speed = |name| curve(name).and_then(Curve::median).map(number);
-        let best = facts.best.zip(facts.best());
+        let metrics = run.best.iter().flat_map(|best| &best.metrics);
         html! {
             table.summary {
                 (row("task", self.task))
-                (row("recipe", facts.recipe.as_deref()))
-                (row("state", Some(format!("{state}, step {}{of}", facts.step))))
-                (row("training loss", facts.log.loss.map(|loss| format!("{loss:.4}"))))
-                (row("best", best.map(|(best, (by, value))| format!("{by} {value:.4} at step {}", best.step))))
-                @for (name, value) in &facts.log.best {
+                (row("recipe", run.recipe.as_deref()))
+                (row("state", Some(format!("{state}, step {}{of}", run.step))))
+                (row("training loss", run.loss.map(|loss| format!("{loss:.4}"))))
+                (row("best", run.best.as_ref().map(|best| format!("{} {:.4} at step {}", best.by, best.value, best.step))))
+                @for (name, value) in metrics {
                     (row(&format!("— {name}"), value.as_f64().map(|value| format!("{value:.4}"))))
                 }
                 (row("samples/s, median", speed("Samples/s")))
@@ -153,7 +151,7 @@ impl Report<'_> {
                         }
                     }
                 }
-                details { summary { "config.toml" } pre { (self.facts.config_text) } }
+                details { summary { "config.toml" } pre { (self.summary.config_text) } }
             }
         }
     }
