@@ -4,7 +4,10 @@
 //! what to do about it.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+
+use oscar_files::FileError;
 
 /// Result of this crate's operations.
 pub type Result<T, E = DatasetError> = std::result::Result<T, E>;
@@ -13,33 +16,9 @@ pub type Result<T, E = DatasetError> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DatasetError {
-    /// The operating system refused a file operation.
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        /// The operation, as a verb.
-        action: &'static str,
-        /// The file or directory.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// A directory to be written is already there.
-    #[error("{} already exists; remove it, choose another place, or ask to overwrite it", path.display())]
-    AlreadyExists {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// A directory to be overwritten does not hold what would be written there.
-    #[error(
-        "{} is not overwritten: it holds no {marker}, so it was not made by this program; \
-         remove it yourself or choose another place", path.display()
-    )]
-    NotOurs {
-        /// The directory.
-        path: PathBuf,
-        /// The file by which our directories are known.
-        marker: &'static str,
-    },
+    /// A file or directory cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A store, or a part of one, is missing.
     #[error("{} is missing: {hint}", path.display())]
     Missing {
@@ -47,16 +26,6 @@ pub enum DatasetError {
         path: PathBuf,
         /// What it would be, and how to get it.
         hint: &'static str,
-    },
-    /// A file is there but cannot be what it should be.
-    #[error("{}: {found}; {fix}", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What was found.
-        found: String,
-        /// What to do.
-        fix: &'static str,
     },
     /// A file of a format version this program does not read.
     #[error(
@@ -151,21 +120,23 @@ pub enum DatasetError {
 
 impl DatasetError {
     /// Wraps a system error: `.map_err(DatasetError::io("open", path))`.
-    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.to_path_buf();
-        move |source| Self::Io {
-            action,
-            path,
-            source,
-        }
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
+        let wrap = FileError::io(action, path);
+        move |error| wrap(error).into()
     }
 
     /// A file whose content is wrong.
     pub fn malformed(path: &Path, found: impl Into<String>, fix: &'static str) -> Self {
-        Self::Malformed {
-            path: path.to_path_buf(),
-            found: found.into(),
-            fix,
+        FileError::malformed(path, found, fix).into()
+    }
+
+    /// Gives an error about a file that does not exist a `hint` at what it should be.
+    pub fn missing(hint: &'static str) -> impl FnOnce(FileError) -> Self {
+        move |error| match error {
+            FileError::Io { path, source, .. } if source.kind() == ErrorKind::NotFound => {
+                Self::Missing { path, hint }
+            }
+            error => error.into(),
         }
     }
 }

@@ -37,8 +37,6 @@ pub mod mapped;
 pub mod official;
 pub mod questions;
 pub mod rows;
-#[doc(hidden)]
-pub mod staging;
 pub mod store;
 pub mod tsv;
 pub mod view;

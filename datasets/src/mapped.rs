@@ -1,15 +1,12 @@
 //! Memory-mapped files, and safetensors files whose tensors are read where they lie.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::ErrorKind;
 use std::marker::PhantomData;
 use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use bytemuck::Pod;
-use memmap2::Mmap;
+use bytes::Bytes;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::error::{DatasetError, Result};
@@ -21,24 +18,14 @@ const REBUILD: &str =
 ///
 /// # Errors
 /// [`DatasetError::Missing`] with `hint` if there is no such file, or the system's reason.
-pub fn map_file(path: &Path, hint: &'static str) -> Result<Arc<Mmap>> {
-    let file = File::open(path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => DatasetError::Missing {
-            path: path.to_path_buf(),
-            hint,
-        },
-        _ => DatasetError::io("open", path)(error),
-    })?;
-    // SAFETY: a map is unsound only if the file changes while it is mapped. Our writers never
-    // change a finished file: they write aside and rename, which leaves mapped files untouched.
-    let map = unsafe { Mmap::map(&file) }.map_err(DatasetError::io("memory-map", path))?;
-    Ok(Arc::new(map))
+pub fn map_file(path: &Path, hint: &'static str) -> Result<Bytes> {
+    oscar_files::map_file(path).map_err(DatasetError::missing(hint))
 }
 
 /// A mapped safetensors file.
 pub(crate) struct MappedTensors {
     path: PathBuf,
-    map: Arc<Mmap>,
+    map: Bytes,
     tensors: HashMap<String, (Dtype, Vec<usize>, Range<usize>)>,
     metadata: HashMap<String, String>,
 }
@@ -134,7 +121,7 @@ impl MappedTensors {
 
 /// The values of one tensor, in the file.
 pub(crate) struct Column<T> {
-    map: Arc<Mmap>,
+    map: Bytes,
     range: Range<usize>,
     values: PhantomData<fn() -> T>,
 }

@@ -4,16 +4,17 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, Read};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
+use oscar_files::TextFile;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny, SeqAccess, Visitor};
 
 use crate::error::{DatasetError, Result, excerpt};
+
+const HINT: &str = "it is a file of annotations; check the path";
 
 /// Longer lines are not annotations but damage.
 const MAX_LINE: u64 = 64 << 20;
@@ -33,7 +34,9 @@ impl<T: DeserializeOwned> Rows<T> {
     /// A missing file; JSON that is wrong or has other fields, with the row; no row at all.
     pub fn read(path: &Path) -> Result<Self> {
         let mut reader = open(path)?;
-        let first = first_byte(&mut *reader).map_err(DatasetError::io("read", path))?;
+        let first = reader
+            .first_byte()
+            .map_err(DatasetError::io("read", path))?;
         let rows = match first {
             Some(b'[') => read_array(path, reader)?,
             Some(b'{') => read_lines(path, reader)?,
@@ -103,45 +106,11 @@ pub fn is_object_with(path: &Path, keys: &[&str]) -> Result<bool> {
 ///
 /// # Errors
 /// If there is none, or it cannot be read.
-pub fn open(path: &Path) -> Result<Box<dyn BufRead>> {
-    let hint = "it is a file of annotations; check the path";
-    let file = File::open(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => DatasetError::Missing {
-            path: path.to_path_buf(),
-            hint,
-        },
-        _ => DatasetError::io("open", path)(error),
-    })?;
-    let mut file = BufReader::new(file);
-    let magic = file.fill_buf().map_err(DatasetError::io("read", path))?;
-    Ok(match magic.starts_with(&[0x1f, 0x8b]) {
-        true => Box::new(BufReader::new(MultiGzDecoder::new(file))),
-        false => Box::new(file),
-    })
+pub fn open(path: &Path) -> Result<TextFile> {
+    TextFile::open(path).map_err(DatasetError::missing(HINT))
 }
 
-/// The first byte that is no blank, left in the reader.
-pub(crate) fn first_byte(reader: &mut dyn BufRead) -> std::io::Result<Option<u8>> {
-    loop {
-        let buffer = reader.fill_buf()?;
-        if buffer.is_empty() {
-            return Ok(None);
-        }
-        match buffer.iter().position(|byte| !byte.is_ascii_whitespace()) {
-            Some(at) => {
-                let byte = buffer[at];
-                reader.consume(at);
-                return Ok(Some(byte));
-            }
-            None => {
-                let len = buffer.len();
-                reader.consume(len);
-            }
-        }
-    }
-}
-
-fn read_lines<T: DeserializeOwned>(path: &Path, mut reader: Box<dyn BufRead>) -> Result<Vec<T>> {
+fn read_lines<T: DeserializeOwned>(path: &Path, mut reader: TextFile) -> Result<Vec<T>> {
     let mut rows = Vec::new();
     let mut line = Vec::new();
     loop {
@@ -159,7 +128,10 @@ fn read_lines<T: DeserializeOwned>(path: &Path, mut reader: Box<dyn BufRead>) ->
             return Err(row_error(path, index, found, "is a newline missing?"));
         }
         if line.trim_ascii().is_empty() {
-            return match first_byte(&mut *reader).map_err(DatasetError::io("read", path))? {
+            return match reader
+                .first_byte()
+                .map_err(DatasetError::io("read", path))?
+            {
                 None => Ok(rows),
                 Some(_) => Err(row_error(path, index, "a blank line", "remove it")),
             };
@@ -170,7 +142,7 @@ fn read_lines<T: DeserializeOwned>(path: &Path, mut reader: Box<dyn BufRead>) ->
     }
 }
 
-fn read_array<T: DeserializeOwned>(path: &Path, reader: Box<dyn BufRead>) -> Result<Vec<T>> {
+fn read_array<T: DeserializeOwned>(path: &Path, reader: TextFile) -> Result<Vec<T>> {
     struct Collect<'a, T> {
         rows: &'a mut Vec<T>,
         row: PhantomData<T>,

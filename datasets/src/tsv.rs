@@ -6,9 +6,9 @@
 //! version of the file is noticed at the first row it gets wrong.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use memmap2::Mmap;
+use bytes::Bytes;
+use oscar_files::OpenFile;
 
 use crate::defect::Defect;
 use crate::error::{DatasetError, Result, excerpt};
@@ -18,10 +18,10 @@ const HINT: &str = "it is a table of the official data, tab-separated; check the
 const INDEX_FIX: &str = "the index belongs to another version of the file: delete it, and it is \
                          not needed to read the file";
 
-/// A memory-mapped TSV file with random access to its rows.
+/// A memory-mapped TSV file with random access to its rows, which must not change while it is open.
 pub struct TsvFile {
-    path: PathBuf,
-    map: Arc<Mmap>,
+    file: OpenFile,
+    map: Bytes,
     /// Start of each line, then the end of the last.
     offsets: Vec<u64>,
     index: Option<PathBuf>,
@@ -34,7 +34,8 @@ impl TsvFile {
     /// A missing file, an index that is not a list of ascending offsets from 0 within the file,
     /// over 4,294,967,295 rows.
     pub fn open(path: &Path) -> Result<Self> {
-        let map = map_file(path, HINT)?;
+        let file = OpenFile::open(path).map_err(DatasetError::missing(HINT))?;
+        let map = file.map()?;
         let index = index_path(path);
         let (offsets, index) = match index.exists() {
             true => {
@@ -44,7 +45,7 @@ impl TsvFile {
             }
             false => (line_starts(&map), None),
         };
-        Self::new(path, map, offsets, index)
+        Self::new(file, map, offsets, index)
     }
 
     /// Opens `path` with the offsets of its lines, ascending, as the file `index` gives them.
@@ -53,7 +54,8 @@ impl TsvFile {
     /// A missing file; offsets that do not begin with 0 or leave the file; over 4,294,967,295
     /// rows.
     pub(crate) fn open_at(path: &Path, mut offsets: Vec<u64>, index: &Path) -> Result<Self> {
-        let map = map_file(path, HINT)?;
+        let file = OpenFile::open(path).map_err(DatasetError::missing(HINT))?;
+        let map = file.map()?;
         let len = map.len() as u64;
         let wrong = |found| Err(DatasetError::malformed(index, found, INDEX_FIX));
         match (offsets.first(), offsets.last()) {
@@ -66,17 +68,17 @@ impl TsvFile {
             (None, _) if len > 0 => return wrong("no offset".into()),
             _ => offsets.push(len),
         }
-        Self::new(path, map, offsets, Some(index.to_path_buf()))
+        Self::new(file, map, offsets, Some(index.to_path_buf()))
     }
 
-    fn new(path: &Path, map: Arc<Mmap>, offsets: Vec<u64>, index: Option<PathBuf>) -> Result<Self> {
+    fn new(file: OpenFile, map: Bytes, offsets: Vec<u64>, index: Option<PathBuf>) -> Result<Self> {
         if offsets.len() > u32::MAX as usize {
             let found = format!("{} rows", offsets.len() - 1);
             let fix = "divide the file: 4,294,967,294 rows are read at most";
-            return Err(DatasetError::malformed(path, found, fix));
+            return Err(DatasetError::malformed(file.path(), found, fix));
         }
         Ok(Self {
-            path: path.to_path_buf(),
+            file,
             map,
             offsets,
             index,
@@ -85,7 +87,7 @@ impl TsvFile {
 
     /// The file.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// The row that starts at byte `offset`.
@@ -106,7 +108,7 @@ impl TsvFile {
 
     /// Where row `row` stands, for messages: `features.tsv:17`.
     pub fn origin(&self, row: usize) -> String {
-        format!("{}:{}", self.path.display(), row + 1)
+        format!("{}:{}", self.path().display(), row + 1)
     }
 
     /// The line of row `row`, without its newline.
@@ -157,11 +159,14 @@ impl TsvFile {
         if row >= self.len() {
             let found = format!("row {} was asked for, of {}", row + 1, self.len());
             return Err(DatasetError::malformed(
-                &self.path,
+                self.path(),
                 found,
                 "the file that names the row belongs to another version of this one",
             ));
         }
+        // Tables hold region values, so they are mapped; a map must not be read beyond the end of
+        // a file that was cut off meanwhile.
+        self.file.unchanged()?;
         let (start, end) = (self.offsets[row] as usize, self.offsets[row + 1] as usize);
         match &self.index {
             Some(index) if start > 0 && self.map[start - 1] != b'\n' => {
@@ -210,13 +215,13 @@ impl TsvFile {
 
     /// The error that row `row` has this defect.
     pub fn located(&self, row: usize, defect: Defect) -> DatasetError {
-        defect.in_line(&self.path, row + 1)
+        defect.in_line(self.path(), row + 1)
     }
 
     /// An error about row `row`.
     pub fn wrong(&self, row: usize, found: impl Into<String>, fix: &'static str) -> DatasetError {
         DatasetError::Annotation {
-            path: self.path.clone(),
+            path: self.path().to_path_buf(),
             line: row + 1,
             found: found.into(),
             fix,

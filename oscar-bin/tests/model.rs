@@ -160,7 +160,7 @@ fn what_a_recipe_would_take_is_shown() {
         said.contains("small.toml") && said.contains("64 of its 66 parameters"),
         "{said}"
     );
-    let mismatch = "cls.seq_relationship.weight: file has [2, 48], model wants [3, 48]";
+    let mismatch = "cls.seq_relationship.weight: [2, 48] in the file, [3, 48] in the model";
     assert!(said.contains(mismatch), "{said}");
 
     let unknown = place.run(&["model", "inspect", "ckpt", "--for", "quickstrat"]);

@@ -98,7 +98,7 @@ fn a_model_is_replaced_only_if_asked() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("model.safetensors") && error.contains("--overwrite"),
+        error.contains("model.safetensors") && error.contains("already exists"),
         "{error}"
     );
     assert_eq!(

@@ -197,7 +197,7 @@ fn two_tensors_of_one_name_are_refused() {
     let name = "bert.LayerNorm.gamma".to_string();
     twice.insert(name.clone(), NamedTensor { name, ..tensor });
     let error = load(&write(&folder, &twice), &RandomInit::All).unwrap_err();
-    let text = "two of its tensors are bert.LayerNorm.weight";
+    let text = "two tensors named bert.LayerNorm.weight";
     assert!(error.to_string().contains(text), "{error}");
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use oscar_core::checkpoint::CheckpointError;
 use oscar_core::config::ConfigError;
+use oscar_files::FileError;
 
 use crate::parallel::WorkerLost;
 
@@ -11,15 +12,8 @@ use crate::parallel::WorkerLost;
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// A file or directory of the run cannot be used.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// What was attempted.
-        action: &'static str,
-        /// The file or directory.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Another process trains in this run directory.
     #[error(
         "{} is in use by another process; wait for it, or give this run another --name",

@@ -7,7 +7,6 @@
 mod dashboard;
 mod error;
 mod events;
-mod files;
 mod fit;
 mod loader;
 mod memory;
@@ -28,7 +27,6 @@ mod terminal;
 
 pub use burn_train::Interrupter;
 pub use error::TrainError;
-pub use files::{write_directory, write_file, write_json};
 pub use fit::{Fit, RunOptions, fit};
 pub use loader::{BatchOrder, BatchSource, Corpus, Failure, Shard, StepLoader, Weighted};
 pub use memory::peak_memory;

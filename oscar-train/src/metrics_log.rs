@@ -15,11 +15,11 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use burn_train::logger::MetricLogger;
 use burn_train::metric::store::{EpochSummary, MetricsUpdate, Split};
 use burn_train::metric::{MetricDefinition, MetricId, NumericEntry};
+use oscar_files::{FileError, sync_file, write_file};
 use serde_json::{Map, Value, json};
 
 use crate::error::TrainError;
 use crate::events::EventFile;
-use crate::files::{io, sync_file, write_file};
 use crate::loader::lock;
 
 /// Writes `{"step":12,"split":"train","Loss":3.21,…}` lines and answers Burn's event store.
@@ -71,8 +71,11 @@ impl Written {
         let waited = self.lines.1.wait_while(lock(&self.lines.0), behind);
         let lines = waited.unwrap_or_else(PoisonError::into_inner);
         match lines.failure.clone() {
-            Some((kind, text)) => Err(io("write", &self.path)(std::io::Error::new(kind, text))),
-            None => sync_file(&self.path),
+            Some((kind, text)) => {
+                let error = std::io::Error::new(kind, text);
+                Err(FileError::io("write", &self.path)(error).into())
+            }
+            None => Ok(sync_file(&self.path)?),
         }
     }
 }
@@ -120,7 +123,7 @@ impl MetricsLog {
             .create(true)
             .append(true)
             .open(path)
-            .map_err(io("open", path))?;
+            .map_err(FileError::io("open", path))?;
         Ok(Self {
             path: path.into(),
             file: Some(file),
@@ -182,7 +185,7 @@ pub(crate) fn keep_until(path: &Path, step: usize) -> Result<(), TrainError> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(io("read", path)(error)),
+        Err(error) => return Err(FileError::io("read", path)(error).into()),
     };
     let kept: String = text
         .split_inclusive('\n')
@@ -194,7 +197,7 @@ pub(crate) fn keep_until(path: &Path, step: usize) -> Result<(), TrainError> {
         .collect();
     match kept == text {
         true => Ok(()),
-        false => write_file(path, kept.as_bytes()),
+        false => Ok(write_file(path, kept.as_bytes())?),
     }
 }
 

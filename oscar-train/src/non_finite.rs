@@ -7,11 +7,11 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
+use oscar_files::FileError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::TrainError;
-use crate::files::io;
 use crate::stats::{LOSS, StepStats};
 
 /// Where a run says which steps were not finite: a line each, with the examples of the step.
@@ -95,7 +95,7 @@ impl Broken {
             file.write_all(format!("{line}\n").as_bytes())?;
             file.sync_all()
         };
-        append().map_err(io("write", &path))
+        Ok(append().map_err(FileError::io("write", &path))?)
     }
 
     /// The error of step `step`, whose examples are `names`.

@@ -6,7 +6,8 @@
 //!   best/  last/                model.safetensors and what describes it
 //! ```
 //!
-//! A checkpoint is written aside, synced and renamed: a directory called `step-…` is complete.
+//! A checkpoint is written under a temporary name, synced and renamed: a directory called `step-…`
+//! is complete.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -14,12 +15,10 @@ use std::path::{Path, PathBuf};
 use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
 use oscar_core::checkpoint::{self, Checkpointed, RandomInit};
+use oscar_files::{FileError, recover_all, remove_directory, write_directory, write_json};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
-use crate::files::{
-    io, put_right, remove_directory, remove_leftovers, write_directory, write_json,
-};
 use crate::non_finite::Skipped;
 use crate::optim::AdamW;
 use crate::order::Portion;
@@ -120,7 +119,7 @@ impl TrainState {
     /// If it cannot be read, is of another version, or contradicts itself or the checkpoint's name.
     pub fn read(path: &Path, step: usize) -> Result<Self, TrainError> {
         let path = path.join(STATE_FILE);
-        let text = fs::read(&path).map_err(io("read", &path))?;
+        let text = fs::read(&path).map_err(FileError::io("read", &path))?;
         Self::parse(&text, step).map_err(|reason| TrainError::State { path, reason })
     }
 
@@ -159,22 +158,22 @@ impl RunDir {
     /// If it cannot be created, or another process holds it.
     pub fn lock(path: impl Into<PathBuf>) -> Result<Self, TrainError> {
         let path = path.into();
-        fs::create_dir_all(&path).map_err(io("create", &path))?;
+        fs::create_dir_all(&path).map_err(FileError::io("create", &path))?;
         let lock_path = path.join(".lock");
-        let lock = File::create(&lock_path).map_err(io("create", &lock_path))?;
+        let lock = File::create(&lock_path).map_err(FileError::io("create", &lock_path))?;
         match lock.try_lock() {
             Ok(()) => {
-                for name in ["best", "last"] {
-                    put_right(&path.join(name))?;
-                }
-                remove_leftovers(&path.join(CHECKPOINTS))?;
+                recover_all(&path, &["best", "last"])?;
+                recover_all(&path.join(CHECKPOINTS), &[])?;
                 Ok(Self {
                     path,
                     _lock: Some(lock),
                 })
             }
             Err(TryLockError::WouldBlock) => Err(TrainError::Locked { path }),
-            Err(TryLockError::Error(source)) => Err(io("lock", &lock_path)(source)),
+            Err(TryLockError::Error(source)) => {
+                Err(FileError::io("lock", &lock_path)(source).into())
+            }
         }
     }
 
@@ -227,13 +226,13 @@ impl RunDir {
         write_directory(&target, |directory| {
             checkpoint::save(model, directory.join(MODEL_FILE))?;
             checkpoint::write_tensors(directory.join(OPTIMIZER_FILE), &optimizer.state())?;
-            write_json(&directory.join(STATE_FILE), state)
+            Ok::<_, TrainError>(write_json(&directory.join(STATE_FILE), state)?)
         })?;
         let checkpoints = self.list()?;
         let old = checkpoints.len().saturating_sub(keep.max(1));
         checkpoints[..old]
             .iter()
-            .try_for_each(|(_, path)| remove_directory(path))
+            .try_for_each(|(_, path)| Ok(remove_directory(path)?))
     }
 
     /// Loads the newest checkpoint into `model` and `optimizer`, if there is one.
@@ -279,10 +278,10 @@ pub fn checkpoints(run: &Path) -> Result<Vec<(usize, PathBuf)>, TrainError> {
     let entries = match fs::read_dir(&directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
-        Err(error) => return Err(io("list", &directory)(error)),
+        Err(error) => return Err(FileError::io("list", &directory)(error).into()),
     };
     for entry in entries {
-        let path = entry.map_err(io("list", &directory))?.path();
+        let path = entry.map_err(FileError::io("list", &directory))?.path();
         let step = path
             .file_name()
             .and_then(|name| name.to_str())

@@ -20,10 +20,10 @@ use burn_train::{
 };
 use oscar_core::checkpoint::Checkpointed;
 use oscar_core::ops::{Precision, TrainBackend};
+use oscar_files::write_directory;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
-use crate::files::write_directory;
 use crate::loader::lock;
 use crate::metrics_log::Written;
 use crate::non_finite::{Broken, NonFinite, SKIPPED, Skipped};

@@ -22,9 +22,9 @@ use crate::nlvr1::{BuildOptions, DATASET_VERSION, DatasetInfo, build};
 use crate::weights;
 use oscar_datasets::JsonlCorpus;
 use oscar_datasets::mapped::map_file;
-use oscar_datasets::staging::{StagedDir, write_file};
 use oscar_datasets::store::{FORMAT_VERSION, RegionStore};
 use oscar_datasets::{DATASET_FILE, DatasetError, Result};
+use oscar_files::{StagedDir, write_file};
 
 /// Training images in the sample, about: groups are not divided.
 pub const TRAIN_IMAGES: usize = 3_600;
@@ -268,7 +268,7 @@ pub fn build_sample(sample_dir: &Path, out: &Path) -> Result<SampleInfo> {
             built: true,
         }),
         (Err(_), Some(found)) => Ok(found),
-        (Err(error), None) => Err(error),
+        (Err(error), None) => Err(error.into()),
     }
 }
 

@@ -10,8 +10,8 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 use oscar_datasets::mapped::map_file;
-use oscar_datasets::staging::{StagedDir, write_file};
 use oscar_datasets::{DatasetError, Result};
+use oscar_files::{StagedDir, write_file};
 
 const MODEL_FILE: &str = "model.safetensors";
 /// What describes the model beside its weights; copied as it is.
@@ -77,6 +77,6 @@ pub(crate) fn copy(from: &Path, out: &Path, hint: &'static str) -> Result<()> {
     fs::create_dir(out).map_err(|error: io::Error| DatasetError::io("create", out)(error))?;
     FILES.into_iter().try_for_each(|name| {
         let bytes = map_file(&from.join(name), hint)?;
-        write_file(&out.join(name), &bytes)
+        Ok(write_file(&out.join(name), &bytes)?)
     })
 }

@@ -8,9 +8,10 @@ use std::path::Path;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::source::{Budget, open_text};
+use super::source::Budget;
 use super::{Extra, without_place};
 use crate::error::{DatasetError, Result};
+use crate::rows::open;
 
 /// An element of the list.
 pub(crate) struct Item {
@@ -33,7 +34,7 @@ pub(crate) fn read_document(
 ) -> Result<Extra> {
     let budget = Budget::new();
     // Limited below the buffer, so that the limit costs nothing per byte.
-    let reader = BufReader::new(budget.limit(open_text(path)?));
+    let reader = BufReader::new(budget.limit(open(path)?));
     let stopped = RefCell::new(None);
     let document = Document {
         list,

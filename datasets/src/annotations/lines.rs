@@ -3,8 +3,9 @@
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
-use super::source::{MAX_RECORD, open_text};
+use super::source::MAX_RECORD;
 use crate::error::{DatasetError, Result};
+use crate::rows::open;
 
 /// A line of a file.
 pub(crate) struct Line {
@@ -47,7 +48,7 @@ impl JsonLines {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         Ok(Self {
             path: path.to_path_buf(),
-            reader: open_text(path)?,
+            reader: Box::new(open(path)?),
             number: 0,
         })
     }

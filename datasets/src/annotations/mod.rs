@@ -19,7 +19,6 @@ use serde_json::{Map, Value};
 
 pub(crate) use document::{Item, read_document};
 pub(crate) use lines::{JsonLines, Line, LineFault};
-pub(crate) use source::open_text;
 
 /// Members of a JSON object that have no field of their own, kept for writing it back.
 pub type Extra = Map<String, Value>;

@@ -9,8 +9,6 @@ mod normalise;
 mod read;
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{DatasetError, Result, excerpt};
@@ -97,15 +95,10 @@ impl AnswerVocabulary {
     /// # Errors
     /// If the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let aside = path.with_extension("tmp");
-        let write = || -> std::io::Result<()> {
-            let mut out = BufWriter::new(File::create(&aside)?);
-            serde_json::to_writer_pretty(&mut out, &self.answers)?;
-            out.write_all(b"\n")?;
-            out.into_inner()?.sync_all()?;
-            std::fs::rename(&aside, path)
-        };
-        write().map_err(DatasetError::io("write", path))
+        let mut json = serde_json::to_vec_pretty(&self.answers)
+            .map_err(|error| DatasetError::io("write", path)(error.into()))?;
+        json.push(b'\n');
+        Ok(oscar_files::write_file(path, &json)?)
     }
 }
 

@@ -5,8 +5,8 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use super::{Context, Report};
-use crate::annotations::open_text;
 use crate::error::{DatasetError, Result};
+use crate::rows::open;
 
 /// How much of a file is looked at to know its format.
 const HEAD: u64 = 1 << 16;
@@ -72,7 +72,7 @@ impl Sniff {
             }
             entries.sort();
         } else {
-            let read = open_text(path)?.take(HEAD).read_to_end(&mut head);
+            let read = open(path)?.take(HEAD).read_to_end(&mut head);
             // What was read of a damaged archive may still tell what it is.
             if let Err(error) = read
                 && head.is_empty()

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use oscar_files::FileError;
 use serde::Serialize;
 
 use crate::error::DatasetError;
@@ -136,18 +137,18 @@ impl Problem {
             DatasetError::Annotation {
                 path, line, found, ..
             } => Self::at_line(path, *line, Finding::new(Kind::Unreadable, found)),
-            DatasetError::Malformed { path, found, .. } => {
+            DatasetError::File(FileError::Malformed { path, found, .. }) => {
                 Self::of_file(path, Finding::new(Kind::Unreadable, found))
             }
             DatasetError::Missing { path, hint } => {
                 let found = format!("it is missing: {hint}");
                 Self::of_file(path, Finding::new(Kind::Unreadable, found))
             }
-            DatasetError::Io {
+            DatasetError::File(FileError::Io {
                 action,
                 path,
                 source,
-            } => {
+            }) => {
                 let found = format!("cannot {action} it ({source})");
                 Self::of_file(path, Finding::new(Kind::Unreadable, found))
             }

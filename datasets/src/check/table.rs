@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use memmap2::Mmap;
+use bytes::Bytes;
 
 use super::problem::{Finding, Kind, Problem};
 use super::{Counts, Report};
@@ -74,7 +73,7 @@ impl TableKind {
 /// A table with its rows.
 pub(super) struct Table {
     pub(super) path: PathBuf,
-    map: Arc<Mmap>,
+    map: Bytes,
     offsets: Vec<u64>,
 }
 

@@ -11,21 +11,18 @@
 //! the tags of the store, and `label` (true or false), which pre-training does not look at. Any
 //! other key is refused, with the nearest known one named.
 //!
-//! The file is memory-mapped and every row is checked when it is opened, on all cores, so that no
-//! bad row can stop a training run; the texts themselves stay in the file.
+//! Every row is checked when the file is opened, on all cores, so that no bad row can stop a
+//! training run; the texts themselves stay in the file, from which they are read by position.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use memmap2::Mmap;
 use oscar_core::input::{Example, ExampleSource, RegionHandle, SourceError, TextB};
+use oscar_files::OpenFile;
 
 use super::check::check_rows;
 use super::jsonl_row::{Row, Texts};
 use crate::error::{DatasetError, Result};
 use crate::images::{ImageSource, SharedImages};
-use crate::mapped::map_file;
-use crate::tsv::line_starts;
 
 const HINT: &str = "it is a corpus, one JSON object a line; check the path, or build the data set";
 
@@ -35,8 +32,7 @@ const HINT: &str = "it is a corpus, one JSON object a line; check the path, or b
 /// [`ExampleSource`], which reports errors; Burn's `Dataset` is implemented too, for use with
 /// Burn's own tools.
 pub struct JsonlCorpus {
-    path: PathBuf,
-    map: Arc<Mmap>,
+    file: OpenFile,
     source: SharedImages,
     /// Start of each line, and the end of the last.
     offsets: Vec<u64>,
@@ -53,12 +49,12 @@ impl JsonlCorpus {
     /// JSON, unknown or missing keys, a text without any letter or digit, an image that is not in
     /// `source`, text that is not UTF-8, a line over 1 MiB, a blank line.
     pub fn open(path: &Path, source: SharedImages) -> Result<Self> {
-        let map = map_file(path, HINT)?;
-        let offsets = line_starts(&map);
+        let file = OpenFile::open(path).map_err(DatasetError::missing(HINT))?;
+        let offsets = file.line_starts()?;
         let rows = offsets.len() - 1;
         let check = |_: &mut (), index: usize| {
-            let line = &map[offsets[index] as usize..offsets[index + 1] as usize];
-            check_line(line, &*source)
+            let line = file.read(offsets[index]..offsets[index + 1]);
+            check_line(&line.map_err(|error| error.to_string())?, &*source)
         };
         let (found, _) = check_rows(path, rows, check)?;
         let images: Vec<u32> = found.iter().map(|(image, _)| *image).collect();
@@ -69,10 +65,8 @@ impl JsonlCorpus {
             .iter()
             .for_each(|&image: &u32| named[image as usize] = true);
         let images_without_rows = named.iter().filter(|named| !**named).count();
-        let path = path.to_path_buf();
         Ok(Self {
-            path,
-            map,
+            file,
             source,
             offsets,
             images,
@@ -83,7 +77,7 @@ impl JsonlCorpus {
 
     /// The file.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// Where the images stand.
@@ -112,17 +106,19 @@ impl JsonlCorpus {
     }
 
     fn read(&self, index: usize) -> Result<Example> {
-        let origin = format!("{}:{}", self.path.display(), index + 1);
+        let origin = format!("{}:{}", self.path().display(), index + 1);
         let wrong = |found: String| DatasetError::Corpus {
-            path: self.path.clone(),
+            path: self.path().to_path_buf(),
             problems: vec![format!("{origin}: {found}")],
             total: 1,
         };
         if index >= self.len() {
             return Err(wrong(format!("there are only {} rows", self.len())));
         }
-        let line = &self.map[self.offsets[index] as usize..self.offsets[index + 1] as usize];
-        let row = Row::parse(line).map_err(wrong)?;
+        let line = self
+            .file
+            .read(self.offsets[index]..self.offsets[index + 1])?;
+        let row = Row::parse(&line).map_err(wrong)?;
         let image = self.images[index] as usize;
         let (text_a, text_b, text_b_is) = match row.texts {
             Texts::Caption {

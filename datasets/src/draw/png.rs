@@ -1,13 +1,11 @@
 //! Writes a picture whole or not at all.
 
-use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 
 use image::{ImageFormat, RgbImage};
 
 use crate::error::{DatasetError, Result};
-use crate::staging::write_file;
 
 /// Writes `image` to `path` as PNG, replacing what is there once it is complete.
 ///
@@ -29,10 +27,5 @@ pub fn write_png(image: &RgbImage, path: &Path) -> Result<()> {
     image
         .write_to(&mut bytes, ImageFormat::Png)
         .map_err(|error| DatasetError::malformed(path, error.to_string(), "draw another image"))?;
-    let aside = path.with_extension(format!("tmp-{}", std::process::id()));
-    write_file(&aside, bytes.get_ref())
-        .and_then(|()| fs::rename(&aside, path).map_err(DatasetError::io("write", path)))
-        .inspect_err(|_| {
-            let _ = fs::remove_file(&aside);
-        })
+    Ok(oscar_files::write_file(path, bytes.get_ref())?)
 }

@@ -18,11 +18,11 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
+use oscar_files::{FileError, StagedDir, check_target, write_file};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{DatasetError, Result};
-use crate::staging::{StagedDir, check_target, write_atomically};
 use crate::store::{INDEX_FILE, ShardPart};
 
 const IDENTITY_FILE: &str = "import.json";
@@ -109,12 +109,13 @@ impl Journal {
 
     /// The directory in which the store is written.
     pub(super) fn stage(&self) -> Result<StagedDir> {
-        StagedDir::reopen(
+        let store = self.dir.join(STORE_DIR);
+        Ok(StagedDir::reopen(
             &self.out,
-            &self.dir.join(STORE_DIR),
+            &store,
             INDEX_FILE,
             self.overwrite,
-        )
+        )?)
     }
 
     /// Number of complete shards on record.
@@ -163,11 +164,9 @@ impl Journal {
             let name = entry
                 .map_err(DatasetError::io("list", &self.dir))?
                 .file_name();
-            if name != LOCK_FILE && !name.to_string_lossy().ends_with(".tmp") {
-                return Err(DatasetError::NotOurs {
-                    path: self.dir.clone(),
-                    marker: IDENTITY_FILE,
-                });
+            if name != LOCK_FILE && !name.to_string_lossy().starts_with(".import.json.") {
+                let (path, marker) = (self.dir.clone(), IDENTITY_FILE);
+                return Err(FileError::NotOurs { path, marker }.into());
             }
         }
         Ok(())
@@ -290,7 +289,7 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let text =
         serde_json::to_vec(value).map_err(|error| DatasetError::io("write", path)(error.into()))?;
-    write_atomically(path, &text)
+    Ok(write_file(path, &text)?)
 }
 
 #[cfg(test)]
@@ -336,7 +335,7 @@ mod tests {
         let out = dir.path().join("out");
         let partial = partial_dir(&out).unwrap();
         fs::create_dir(&partial).unwrap();
-        fs::write(partial.join("import.tmp"), "{\"dty").unwrap();
+        fs::write(partial.join(".import.json.oscar-tmp-0"), "{\"dty").unwrap();
         let started = journal(begin(&out, "F16").unwrap());
         started.abandon();
         assert!(!partial.exists());

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use oscar_files::FileError;
 use serde::{Deserialize, Serialize};
 
 use super::clean::{BoxRules, CleanImage, Counts};
@@ -216,7 +217,7 @@ impl<'a> Importer<'a> {
     }
 
     /// Imports what is left; returns the store, which has no name yet.
-    fn run(mut self, journal: &mut Journal) -> Result<(crate::staging::StagedDir, Summary)> {
+    fn run(mut self, journal: &mut Journal) -> Result<(oscar_files::StagedDir, Summary)> {
         let start = Instant::now();
         let (source, options, store) = (self.source, self.options, self.store.clone());
         let rules = BoxRules {
@@ -229,7 +230,7 @@ impl<'a> Importer<'a> {
         in_order(rows, threads(options), work, |row, image| {
             self.take(row, image, journal)?;
             bar.inc(1);
-            Ok(())
+            Ok::<(), DatasetError>(())
         })?;
         bar.finish_and_clear();
         if self.writer.is_empty() {
@@ -293,7 +294,7 @@ impl<'a> Importer<'a> {
         self.progress.rows = row + 1;
         match pushed {
             Ok(counts) => self.progress.counts.add(&counts),
-            Err(error @ DatasetError::Io { .. }) => return Err(error),
+            Err(error @ DatasetError::File(FileError::Io { .. })) => return Err(error),
             Err(error) if self.options.on_bad == OnBad::Stop => return Err(error),
             Err(error) => {
                 let text = error.to_string();

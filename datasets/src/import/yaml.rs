@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use oscar_files::named_by;
 use serde::Deserialize;
 
 use crate::error::{DatasetError, Result};
@@ -48,12 +49,12 @@ impl Tables {
             let found = format!("it cannot be read ({})", error.without_snippet());
             DatasetError::malformed(path, found, FIX)
         })?;
-        let beside = |name: Option<PathBuf>| name.map(|name| path.with_file_name(name));
+        let place = |name: Option<PathBuf>| name.map(|name| named_by(path, name)).transpose();
         Ok(Self {
-            features: beside(keys.feature),
-            labels: beside(keys.label),
-            sizes: beside(keys.hw),
-            lines: beside(keys.linelist),
+            features: place(keys.feature)?,
+            labels: place(keys.label)?,
+            sizes: place(keys.hw)?,
+            lines: place(keys.linelist)?,
         })
     }
 }

@@ -9,7 +9,7 @@ use super::row::Row;
 use crate::annotations::vqa::{Annotation, Question as Asked, VqaFile, read_rows};
 use crate::answers::{AnswerCounts, normalise};
 use crate::error::{DatasetError, Result};
-use crate::rows::{Rows, first_byte, open};
+use crate::rows::{Rows, open};
 
 /// The first member of a row of JSON lines; that of a published file is another.
 const OF_ROWS: &[&str] = &[
@@ -99,13 +99,13 @@ fn read_plain(path: &Path) -> Result<Vec<Question>> {
 fn is_published(path: &Path) -> Result<bool> {
     let mut reader = open(path)?;
     let failed = || DatasetError::io("read", path);
-    let first = first_byte(&mut *reader).map_err(failed())?;
+    let first = reader.first_byte().map_err(failed())?;
     if first != Some(b'{') {
         return Ok(false);
     }
     reader.consume(1);
     let mut key = Vec::new();
-    if first_byte(&mut *reader).map_err(failed())? == Some(b'"') {
+    if reader.first_byte().map_err(failed())? == Some(b'"') {
         reader.consume(1);
         let mut start = reader.take(64);
         start.read_until(b'"', &mut key).map_err(failed())?;

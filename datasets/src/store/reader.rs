@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use memmap2::Mmap;
 use oscar_core::input::{RegionSource, SourceError};
+use oscar_files::recover;
 use safetensors::Dtype;
 use serde::Deserialize;
 
@@ -39,7 +40,7 @@ pub struct RegionStore {
     shard: Column<u32>,
     row: Column<u32>,
     image_size: Column<u32>,
-    tags: Arc<Mmap>,
+    tags: Bytes,
     tag_offsets: Column<u64>,
     shards: Vec<Shard>,
 }
@@ -62,6 +63,8 @@ impl RegionStore {
     /// A missing, cut-off or damaged file, another format version, or an index that does not fit
     /// its shards: the message names the file.
     pub fn open(dir: &Path) -> Result<Arc<Self>> {
+        // A killed process may have left the store under another name.
+        recover(dir)?;
         let path = dir.join(INDEX_FILE);
         let index = MappedTensors::open(&path, INDEX_HINT)?;
         let version = index.metadata("version").unwrap_or("none");

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use oscar_files::{StagedDir, sync_directory, write_file};
 use safetensors::Dtype;
 
 use super::encoded::refused;
@@ -13,7 +14,6 @@ use super::shard_writer::OpenShard;
 use super::{EncodedImage, FORMAT_VERSION, INDEX_FILE, StoreDtype, TAGS_FILE, Tag};
 use crate::error::{DatasetError, Result};
 use crate::mapped;
-use crate::staging::{StagedDir, sync_dir, write_file};
 
 /// How to write a store.
 #[derive(Clone, Debug)]
@@ -264,7 +264,7 @@ impl StoreWriter {
             return Ok(None);
         };
         self.sync_tags()?;
-        sync_dir(self.staged.path())?;
+        sync_directory(self.staged.path())?;
         let first = self.shard.partition_point(|shard| (*shard as usize) < last);
         let images = (first..self.len()).map(|i| {
             let key = &self.keys[self.key_offsets[i] as usize..self.key_offsets[i + 1] as usize];
@@ -285,7 +285,7 @@ impl StoreWriter {
     /// # Errors
     /// If no image was added, or if the disk refuses.
     pub fn finish(self) -> Result<()> {
-        self.complete()?.commit()
+        Ok(self.complete()?.commit()?)
     }
 
     /// Writes the index; the store can be read where it was written, and has no name yet.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::{Args, Command};
 use clap_mangen::Man;
-use oscar_train::write_file;
+use oscar_files::write_file;
 
 use crate::ending::Ending;
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use oscar_train::write_file;
+use oscar_files::write_file;
 use serde::Serialize;
 
 use crate::config::to_toml;

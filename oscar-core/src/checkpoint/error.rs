@@ -1,13 +1,12 @@
-//! What can be wrong with a checkpoint.
+//! Errors of reading and writing checkpoints.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use safetensors::Dtype;
-
+use oscar_files::FileError;
 use oscar_files::pytorch::TorchError;
-use oscar_files::pytorch::pickle::PickleError;
+use safetensors::Dtype;
 
 /// A tensor whose shape in the file is not the model's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +23,7 @@ impl fmt::Display for ShapeMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}: file has {:?}, model wants {:?}",
+            "{}: {:?} in the file, {:?} in the model",
             self.name, self.file, self.model
         )
     }
@@ -34,31 +33,19 @@ impl fmt::Display for ShapeMismatch {
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The file cannot be opened, read or written.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// What was attempted: `read`, `write`.
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is no file of weights, or is cut short.
-    #[error("{} is not a complete file of weights: {reason}", path.display())]
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file does not hold weights, or is truncated.
+    #[error("{} is not a complete weight file: {reason}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
-        /// What the reader said.
+        /// What is wrong with it.
         reason: String,
     },
-    /// What the file holds cannot be read, or will not be.
-    #[error("{}: {source}", path.display())]
-    Pickle {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, and where.
-        source: PickleError,
-    },
+    /// The file is not a PyTorch file, is damaged, or asks for code to be run.
+    #[error(transparent)]
+    Torch(#[from] TorchError),
     /// A tensor cannot be read or written.
     #[error("{}: {name}: {reason}", path.display())]
     Tensor {
@@ -69,16 +56,16 @@ pub enum CheckpointError {
         /// What is wrong.
         reason: String,
     },
-    /// The model's configuration does not fit its tensors, or is missing.
+    /// The model's configuration is missing or does not match its tensors.
     #[error("{}: {reason}", path.display())]
     Config {
-        /// The configuration, or the file of weights that has none.
+        /// The configuration, or the weight file that has none.
         path: PathBuf,
         /// What is wrong.
         reason: String,
     },
-    /// A tensor has a type that no weight has.
-    #[error("{}: {name} has type {dtype}; weights are F32, F16, BF16 or F64", path.display())]
+    /// A tensor does not have a floating-point type.
+    #[error("{}: {name} has type {dtype}; weights must be F32, F16, BF16 or F64", path.display())]
     DType {
         /// The file.
         path: PathBuf,
@@ -96,12 +83,12 @@ pub enum CheckpointError {
         name: String,
         /// The value.
         value: f32,
-        /// Where in the flattened tensor.
+        /// Index in the flattened tensor.
         index: usize,
     },
-    /// Sizes differ: the file belongs to a model of another configuration.
+    /// Shapes differ: the file belongs to a model with another configuration.
     #[error(
-        "{} is of another model: {}{}; give the configuration it was saved with",
+        "{} belongs to another model: {}{}; use the configuration it was saved with",
         path.display(),
         list(mismatched, 4),
         plural(mismatched.len(), 4)
@@ -112,36 +99,22 @@ pub enum CheckpointError {
         /// All tensors that differ.
         mismatched: Vec<ShapeMismatch>,
     },
-    /// Parts of the model are not in the file and would stay random.
+    /// Parameters of the model are not in the file and would be initialised randomly.
     #[error(
-        "{} lacks {} parameters of the model, which would stay random: {}{}; \
-         name the parts that may start random (for example --init-random {}), or --init-random all",
+        "{} lacks {} parameters of the model: {}{}; if these may be initialised randomly, allow it \
+         for their module (for example {}) or for all",
         path.display(),
         names.len(),
         list(names, 6),
         plural(names.len(), 6),
-        part(&names[0])
+        module(&names[0])
     )]
     Missing {
         /// The file.
         path: PathBuf,
-        /// All missing names; at least one.
+        /// The missing names, at least one.
         names: Vec<String>,
     },
-}
-
-impl From<TorchError> for CheckpointError {
-    fn from(error: TorchError) -> Self {
-        match error {
-            TorchError::Io { path, source } => Self::Io {
-                action: "read",
-                path,
-                source,
-            },
-            TorchError::Format { path, reason } => Self::Format { path, reason },
-            TorchError::Pickle { path, source } => Self::Pickle { path, source },
-        }
-    }
 }
 
 /// The first value that is NaN or infinite, and its place.
@@ -185,7 +158,7 @@ pub(super) fn require_finite(
 }
 
 /// The module a parameter belongs to: its name without the last part.
-fn part(name: &str) -> &str {
+fn module(name: &str) -> &str {
     name.rsplit_once('.').map_or(name, |(module, _)| module)
 }
 

@@ -7,14 +7,14 @@ use std::io::{BufWriter, Error};
 use std::path::Path;
 
 use bytes::Bytes;
+use oscar_files::pytorch::{StateEntry, write_state_dict};
+use oscar_files::{FileError, write_file_with};
 use safetensors::{Dtype, View};
 
-use super::aside::write_aside;
 use super::inspect::{shapes_of, tied};
 use super::kind::{ModelKind, prefix};
 use super::official::DECODER;
 use super::{Change, CheckpointError, WeightFile};
-use oscar_files::pytorch::{StateEntry, write_state_dict};
 
 /// What [`export`] wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,13 +45,8 @@ pub fn export(
         Some("safetensors") => write_safetensors,
         Some("bin") => write_torch,
         _ => {
-            return Err(CheckpointError::Io {
-                action: "write",
-                path: out.into(),
-                source: Error::other(
-                    "the name must end in .bin (PyTorch) or .safetensors, which says the format",
-                ),
-            });
+            let found = "the name must end in .bin (PyTorch) or .safetensors";
+            return Err(FileError::io("write", out)(Error::other(found)).into());
         }
     };
     let file = WeightFile::open_official(source)?;
@@ -141,7 +136,7 @@ pub(super) fn collect(file: &WeightFile) -> Result<Tensors, CheckpointError> {
 /// Writes a safetensors file; tied names are written as copies.
 pub(super) fn write_safetensors(path: &Path, tensors: &Tensors) -> Result<(), CheckpointError> {
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-    write_aside(path, |aside| {
+    write_file_with(path, |temporary| {
         let views = tensors.names.iter().map(|named| {
             let bytes = tensors.storages.get(named.storage);
             (
@@ -149,7 +144,8 @@ pub(super) fn write_safetensors(path: &Path, tensors: &Tensors) -> Result<(), Ch
                 BytesView(named, bytes.map_or(&[], |bytes| bytes)),
             )
         });
-        safetensors::serialize_to_file(views, Some(metadata), aside).map_err(Error::other)
+        safetensors::serialize_to_file(views, Some(metadata), temporary)
+            .map_err(|error| FileError::io("write", path)(Error::other(error)).into())
     })
 }
 
@@ -164,9 +160,10 @@ fn write_torch(path: &Path, tensors: &Tensors) -> Result<(), CheckpointError> {
             storage: named.storage,
         })
         .collect();
-    write_aside(path, |aside| {
-        let file = BufWriter::new(File::create(aside)?);
-        write_state_dict(file, &entries, &tensors.storages)
+    write_file_with(path, |temporary| {
+        let file = File::create(temporary).map(BufWriter::new);
+        file.and_then(|file| write_state_dict(file, &entries, &tensors.storages))
+            .map_err(|error| FileError::io("write", path)(error).into())
     })
 }
 

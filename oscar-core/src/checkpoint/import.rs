@@ -1,38 +1,38 @@
-//! From a checkpoint as it was published to a directory of this project.
+//! Importing published checkpoints.
 
 use std::path::{Path, PathBuf};
 
+use oscar_files::pytorch::{TorchFile, Value};
+use oscar_files::{FileError, write_file};
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
-use super::aside::write_aside;
 use super::export::{collect, write_safetensors};
 use super::fit::fit;
 use super::inspect::{Inspection, describe};
 use super::official::DECODER;
 use super::{CheckpointError, WeightFile};
 use crate::config::ModelConfig;
-use oscar_files::pytorch::{TorchFile, Value};
 
-/// Name of the configuration beside weights.
+/// Name of the configuration next to weights.
 const CONFIG_FILE: &str = "config.json";
-/// Name of the vocabulary beside weights.
+/// Name of the vocabulary next to weights.
 const VOCAB_FILE: &str = "vocab.txt";
 /// The weights that an import writes.
 const MODEL_FILE: &str = "model.safetensors";
-/// Settings that the official scripts leave beside weights.
+/// Training settings that the official scripts save next to weights.
 const TRAINING_ARGS: &str = "training_args.bin";
 
-/// What [`import`] may do.
+/// Options of [`import`].
 #[derive(Clone, Debug, Default)]
 pub struct ImportOptions {
-    /// The configuration, instead of the `config.json` beside the weights.
+    /// The configuration, instead of the `config.json` next to the weights.
     pub model_config: Option<PathBuf>,
-    /// Replace a model that is in the directory already.
+    /// Replace a model that is already in the directory.
     pub overwrite: bool,
 }
 
-/// What [`import`] did.
+/// Result of [`import`].
 #[derive(Clone, Debug, Serialize)]
 pub struct Imported {
     /// The weights as they were found.
@@ -41,13 +41,13 @@ pub struct Imported {
     pub directory: PathBuf,
     /// The configuration that was read.
     pub config: PathBuf,
-    /// Keys that the configuration lacked, filled in from the weights.
+    /// Keys missing in the configuration, filled in from the weights.
     pub filled: Map<String, Json>,
-    /// Whether a vocabulary lay beside the weights and was copied.
+    /// Whether a vocabulary was found next to the weights and copied.
     pub vocab: bool,
     /// The settings the model was trained with, where the official scripts left them.
     pub training_args: Option<TrainingArgs>,
-    /// What else the user should know.
+    /// Notes for the user.
     pub notes: Vec<String>,
 }
 
@@ -56,20 +56,20 @@ pub struct Imported {
 pub struct TrainingArgs {
     /// The file.
     pub file: PathBuf,
-    /// Fields by name; those that are no plain values are left out.
+    /// Fields by name, as far as they are plain values.
     pub fields: Map<String, Json>,
 }
 
 /// Writes the weights of `source`, a file or a directory, to `out/model.safetensors` under
-/// official names and in their own types, with `config.json` and, if it lies beside the source,
-/// `vocab.txt`.
+/// official names and in their own types, with `config.json` and, if there is one next to the
+/// source, `vocab.txt`.
 ///
-/// The configuration is held against the weights: what it lacks and they tell is filled in.
+/// The configuration is compared with the weights: missing sizes are filled in from their shapes.
 ///
 /// # Errors
 ///
-/// If the source cannot be read or holds what is no weight, has no configuration or one of
-/// another model, or the directory cannot be written or holds a model already.
+/// If the source cannot be read or holds other data than weights, has no configuration or that of
+/// another model, or the directory cannot be written or already holds a model.
 pub fn import(
     source: impl AsRef<Path>,
     out: impl AsRef<Path>,
@@ -78,14 +78,7 @@ pub fn import(
     let out = out.as_ref();
     let model_file = out.join(MODEL_FILE);
     if model_file.exists() && !options.overwrite {
-        return Err(CheckpointError::Io {
-            action: "write",
-            path: model_file,
-            source: std::io::Error::new(
-                std::io::ErrorKind::AlreadyExists,
-                "it is there already; --overwrite replaces it",
-            ),
-        });
+        return Err(FileError::AlreadyExists { path: model_file }.into());
     }
     let file = WeightFile::open_official(source)?;
     let described = describe(&file)?;
@@ -117,26 +110,22 @@ pub fn import(
     let vocab = read_vocab(&beside.join(VOCAB_FILE))?;
     match vocab.as_deref().map(entries) {
         None => notes.push(format!(
-            "no {VOCAB_FILE} lies beside the weights; commands will need the vocabulary named"
+            "there is no {VOCAB_FILE} next to the weights; commands need the vocabulary to be given"
         )),
         Some(entries) if entries != model.vocab_size => notes.push(format!(
-            "{VOCAB_FILE} has {entries} entries, the model {}",
+            "{VOCAB_FILE} has {entries} entries, but the model has {}",
             model.vocab_size
         )),
         Some(_) => {}
     }
 
     let tensors = collect(&file)?;
-    std::fs::create_dir_all(out).map_err(|source| CheckpointError::Io {
-        action: "write",
-        path: out.into(),
-        source,
-    })?;
+    std::fs::create_dir_all(out).map_err(FileError::io("create", out))?;
     if let Some(vocab) = &vocab {
-        write_aside(&out.join(VOCAB_FILE), |aside| std::fs::write(aside, vocab))?;
+        write_file(&out.join(VOCAB_FILE), vocab)?;
     }
     let text = format!("{:#}\n", Json::Object(config));
-    write_aside(&out.join(CONFIG_FILE), |aside| std::fs::write(aside, text))?;
+    write_file(&out.join(CONFIG_FILE), text.as_bytes())?;
     // Last: a directory with weights is complete.
     write_safetensors(&model_file, &tensors)?;
     Ok(Imported {
@@ -162,16 +151,11 @@ fn read_config(
         return Err(CheckpointError::Config {
             path: weights.into(),
             reason: format!(
-                "no {CONFIG_FILE} lies beside it; name the model's configuration with \
-                 --model-config"
+                "there is no {CONFIG_FILE} next to it; give the model's configuration explicitly"
             ),
         });
     }
-    let text = std::fs::read_to_string(path).map_err(|source| CheckpointError::Io {
-        action: "read",
-        path: path.into(),
-        source,
-    })?;
+    let text = std::fs::read_to_string(path).map_err(FileError::io("read", path))?;
     serde_json::from_str(&text).map_err(|error| CheckpointError::Config {
         path: path.into(),
         reason: format!("it is not a model configuration: {error}"),
@@ -183,11 +167,7 @@ fn read_vocab(path: &Path) -> Result<Option<Vec<u8>>, CheckpointError> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(CheckpointError::Io {
-            action: "read",
-            path: path.into(),
-            source,
-        }),
+        Err(error) => Err(FileError::io("read", path)(error).into()),
     }
 }
 
@@ -198,7 +178,7 @@ fn entries(vocab: &[u8]) -> usize {
     breaks + usize::from(!ended && !vocab.is_empty())
 }
 
-/// The plain fields; a file that cannot be read is no reason not to import the weights.
+/// The plain fields. A file that cannot be read does not prevent importing the weights.
 fn read_training_args(path: &Path, notes: &mut Vec<String>) -> Option<TrainingArgs> {
     if !path.exists() {
         return None;
@@ -206,7 +186,7 @@ fn read_training_args(path: &Path, notes: &mut Vec<String>) -> Option<TrainingAr
     let file = match TorchFile::open(path) {
         Ok(file) => file,
         Err(error) => {
-            notes.push(format!("the training settings are not read: {error}"));
+            notes.push(format!("the training settings cannot be read: {error}"));
             return None;
         }
     };
@@ -215,7 +195,7 @@ fn read_training_args(path: &Path, notes: &mut Vec<String>) -> Option<TrainingAr
         Value::Dict(dict) => dict,
         other => {
             notes.push(format!(
-                "the training settings are not read: {} holds a {}",
+                "the training settings cannot be read: {} holds a {}",
                 path.display(),
                 other.type_name()
             ));
@@ -229,7 +209,7 @@ fn read_training_args(path: &Path, notes: &mut Vec<String>) -> Option<TrainingAr
     if fields.get("do_lower_case") == Some(&Json::Bool(false)) {
         notes.push(
             "do_lower_case is false in the training settings: the model was trained on cased \
-             text, which the tokenizer here lower-cases"
+             text, but the tokenizer here lower-cases it"
                 .into(),
         );
     }

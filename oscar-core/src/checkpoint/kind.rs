@@ -1,4 +1,4 @@
-//! What model a file holds, by the names and shapes of its weights.
+//! Which model a file holds, by the names and shapes of its weights.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use super::official::{BACKBONE, DECODER};
 /// Shapes by official name, each tied matrix under its parameter's name only.
 pub(super) type Shapes<'a> = BTreeMap<&'a str, &'a [usize]>;
 
-/// What a file of weights is for.
+/// The model that a weight file belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "name")]
 pub enum ModelKind {
@@ -49,12 +49,12 @@ impl fmt::Display for ModelKind {
                 write!(f, "classifier of {choices} images together")
             }
             Self::Backbone => write!(f, "backbone without a head"),
-            Self::Unknown => write!(f, "no model of this project"),
+            Self::Unknown => write!(f, "not a recognised Oscar model"),
         }
     }
 }
 
-/// Sizes that the shapes of the weights tell; none where the weight is missing.
+/// Sizes of a model, taken from the shapes of its weights; none where the weight is missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Sizes {
     /// Rows of the word embedding.

@@ -1,10 +1,9 @@
-//! Weights under the official names, both ways: safetensors files, and those of PyTorch.
+//! Reading and writing weights under the official names, as safetensors and PyTorch files.
 //!
-//! A model's field paths are the official parameter names but for the spellings that `names`
-//! maps, and but for the layout of linear weights: PyTorch keeps `[out, in]`, Burn `[in, out]`.
-//! Files hold the official layout; the transposition happens here and nowhere else.
+//! A model's field paths are the official parameter names except for the spellings that `names`
+//! maps and the layout of linear weights: PyTorch stores `[out, in]`, Burn `[in, out]`. Files have
+//! the official layout; only this module transposes.
 
-mod aside;
 mod error;
 mod export;
 mod fit;
@@ -35,7 +34,7 @@ use burn::tensor::backend::Backend;
 
 /// A model that has official checkpoints.
 pub trait Checkpointed<B: Backend>: Module<B> {
-    /// Names that files hold although they are no parameters: `(alias, parameter)`.
+    /// Additional names of parameters in files: `(alias, parameter)`.
     ///
     /// Written as copies, ignored when read.
     fn aliases(&self) -> &'static [(&'static str, &'static str)] {

@@ -1,17 +1,17 @@
-//! From the names that files have to the official ones.
+//! Renaming the tensors of a file to official names.
 //!
-//! Official names are those of the Oscar code of 2021 and later. Files that people have were also
-//! written by its first release, by the TensorFlow converter, by HuggingFace's library and by
-//! `DataParallel`; each spells some names in its own way.
+//! Official names are those of the Oscar code since 2021. Existing files were also written by its
+//! first release, by the TensorFlow converter, by HuggingFace's library and by `DataParallel`, each
+//! of which spells some names in its own way.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use oscar_files::pytorch::{Storage, TorchTensor};
 
 use super::weights::{Weight, is_float};
-use oscar_files::pytorch::{Storage, TorchTensor};
 
 /// Prefix of the backbone inside a model with heads.
 pub(super) const BACKBONE: &str = "bert.";
@@ -22,46 +22,49 @@ pub(super) const DECODER: &str = "cls.predictions.decoder.weight";
 const WORD_EMBEDDINGS: &str = "embeddings.word_embeddings.weight";
 const HEADS: [&str; 2] = ["cls.", "classifier."];
 
-/// One way in which a file's names are not the official ones.
+/// A change from a file's names to the official ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The weights lay under this key.
+    /// The weights were under this key.
     Unwrapped(&'static str),
     /// Names began with `module.`, as `DataParallel` writes them.
     DataParallel,
-    /// So many names ended in `gamma` or `beta`, as converted from TensorFlow.
+    /// This many names ended in `gamma` or `beta`, as converted from TensorFlow.
     OldNorms(usize),
     /// The head was named as by the captioning code of 2020, and had no bias.
     Captioning2020,
-    /// The backbone beside the heads had no prefix.
+    /// The backbone of a model with heads had no prefix.
     Prefixed,
-    /// This tensor repeats another or is no weight.
+    /// This tensor repeats another one or is not a weight.
     LeftOut(String),
-    /// The output bias lay under another name.
+    /// The output bias had another name.
     DecoderBias,
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unwrapped(key) => write!(f, "the weights lay under the key {key:?}"),
-            Self::DataParallel => write!(f, "names without their prefix module. (DataParallel)"),
+            Self::Unwrapped(key) => write!(f, "took the weights under the key {key:?}"),
+            Self::DataParallel => write!(f, "removed the `module.` prefix (DataParallel)"),
             Self::OldNorms(count) => {
-                write!(f, "{count} names with weight and bias for gamma and beta")
+                write!(f, "renamed gamma/beta to weight/bias in {count} names")
             }
             Self::Captioning2020 => write!(
                 f,
-                "captioning head of 2020: transform and decoder moved under cls.predictions, \
-                 output bias 0"
+                "captioning head of 2020: renamed transform and decoder to cls.predictions.*, \
+                 set the output bias to 0"
             ),
-            Self::Prefixed => write!(f, "names of the backbone with their prefix bert."),
+            Self::Prefixed => write!(f, "added the `bert.` prefix to the backbone's names"),
             Self::LeftOut(name) => write!(f, "left out {name}"),
-            Self::DecoderBias => write!(f, "cls.predictions.decoder.bias is cls.predictions.bias"),
+            Self::DecoderBias => write!(
+                f,
+                "renamed cls.predictions.decoder.bias to cls.predictions.bias"
+            ),
         }
     }
 }
 
-/// Gives `weights` official names; says what changed, or which name would be there twice.
+/// Gives `weights` official names; returns the changes, or an error if a name would occur twice.
 pub(super) fn rename(weights: &mut Vec<Weight>) -> Result<Vec<Change>, String> {
     let mut changes = Vec::new();
     if strip_data_parallel(weights) {
@@ -88,7 +91,7 @@ pub(super) fn rename(weights: &mut Vec<Weight>) -> Result<Vec<Change>, String> {
         .iter()
         .find(|weight| !names.insert(weight.name.as_str()))
     {
-        Some(twice) => Err(format!("two of its tensors are {}", twice.name)),
+        Some(twice) => Err(format!("it has two tensors named {}", twice.name)),
         None => Ok(changes),
     }
 }
@@ -115,8 +118,8 @@ fn rename_norm(weight: &mut Weight) -> bool {
     true
 }
 
-/// The captioning code of 2020 kept its head at the top, without an output bias. The code of 2021
-/// does not know those names, leaves its head random, and captions gibberish.
+/// The captioning code of 2020 had its head at the top level, without an output bias. The code of
+/// 2021 does not know those names: it leaves its head random and generates gibberish.
 fn captioning_2020(weights: &mut Vec<Weight>) -> Result<bool, String> {
     const PARTS: [&str; 5] = [
         "transform.dense.weight",
@@ -152,7 +155,7 @@ fn captioning_2020(weights: &mut Vec<Weight>) -> Result<bool, String> {
 fn zeros(like: &TorchTensor, length: usize) -> Result<TorchTensor, String> {
     let bytes = length.saturating_mul(like.dtype().bitsize() / 8);
     if bytes > like.storage().len() {
-        return Err(format!("{DECODER} has {length} rows and fewer values"));
+        return Err(format!("{DECODER} has {length} rows, but fewer values"));
     }
     let storage = Storage::of_bytes("zeros".into(), Bytes::from(vec![0; bytes]));
     TorchTensor::contiguous(like.dtype(), vec![length], Arc::new(storage))

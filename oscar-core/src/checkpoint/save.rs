@@ -7,9 +7,9 @@ use std::path::Path;
 
 use burn::module::{ModuleVisitor, Param};
 use burn::tensor::{Tensor, backend::Backend};
+use oscar_files::{FileError, write_file_with};
 use safetensors::{Dtype, View};
 
-use super::aside::write_aside;
 use super::error::require_finite;
 use super::names::{self, transpose};
 use super::{CheckpointError, Checkpointed};
@@ -71,8 +71,10 @@ pub fn write_tensors(
     let views = tensors
         .iter()
         .map(|tensor| (&tensor.name, HostView(tensor)));
-    write_aside(path.as_ref(), |aside| {
-        safetensors::serialize_to_file(views, Some(metadata), aside).map_err(Error::other)
+    let path = path.as_ref();
+    write_file_with(path, |temporary| {
+        safetensors::serialize_to_file(views, Some(metadata), temporary)
+            .map_err(|error| FileError::io("write", path)(Error::other(error)).into())
     })
 }
 

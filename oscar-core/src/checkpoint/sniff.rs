@@ -1,14 +1,16 @@
-//! Which file holds the weights, and what its first bytes say it is.
+//! Which file holds the weights, and its format by its first bytes.
 
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use oscar_files::FileError;
+
 use super::CheckpointError;
 
-/// Names of the weights in a directory, the first that is there counts.
+/// File names of weights in a directory, in order of preference.
 pub const WEIGHT_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
-/// The file of weights that `path` is, or that the directory `path` holds.
+/// The weight file at `path`, or in the directory `path`.
 ///
 /// # Errors
 ///
@@ -21,38 +23,34 @@ pub fn locate(path: &Path) -> Result<PathBuf, CheckpointError> {
     found
         .into_iter()
         .find(|file| file.is_file())
-        .ok_or_else(|| CheckpointError::Io {
-            action: "read",
-            path: path.into(),
-            source: Error::new(
-                ErrorKind::NotFound,
-                format!("the directory holds neither {}", WEIGHT_FILES.join(" nor ")),
-            ),
+        .ok_or_else(|| {
+            let found = format!("the directory holds neither {}", WEIGHT_FILES.join(" nor "));
+            FileError::io("read", path)(Error::new(ErrorKind::NotFound, found)).into()
         })
 }
 
-/// What a file seems to be.
-pub(super) enum Look {
+/// The format of a file.
+pub(super) enum Sniffed {
     Safetensors,
     Torch,
+    /// Neither, and why people have such a file.
     Other(&'static str),
 }
 
-/// What a file is by its first bytes.
-pub(super) fn looks_like(bytes: &[u8]) -> Option<Look> {
+/// The format of a file that begins with `bytes`; none if it is unknown.
+pub(super) fn sniff(bytes: &[u8]) -> Option<Sniffed> {
     if bytes.is_empty() {
-        return Some(Look::Other("it is empty"));
+        return Some(Sniffed::Other("it is empty"));
     }
     if bytes.starts_with(b"version https://git-lfs") {
-        return Some(Look::Other(
-            "it is the pointer that Git LFS leaves in place of the file; fetch the file itself \
-             with git lfs pull",
+        return Some(Sniffed::Other(
+            "it is a Git LFS pointer instead of the file; fetch the file with git lfs pull",
         ));
     }
     let start = bytes.trim_ascii_start();
     if start.starts_with(b"<") {
-        return Some(Look::Other(
-            "it is a page of HTML or XML, as servers send in place of a file that they refuse; \
+        return Some(Sniffed::Other(
+            "it is an HTML or XML page, which servers send instead of a file that they refuse; \
              download it again",
         ));
     }
@@ -62,7 +60,7 @@ pub(super) fn looks_like(bytes: &[u8]) -> Option<Look> {
             .first_chunk()
             .is_some_and(|length| u64::from_le_bytes(*length) > bytes.len() as u64);
     if bytes.get(8) == Some(&b'{') && !pickle {
-        return Some(Look::Safetensors);
+        return Some(Sniffed::Safetensors);
     }
-    (bytes.starts_with(b"PK") || bytes.starts_with(b"\x80")).then_some(Look::Torch)
+    (bytes.starts_with(b"PK") || bytes.starts_with(b"\x80")).then_some(Sniffed::Torch)
 }

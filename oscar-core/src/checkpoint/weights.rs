@@ -1,19 +1,19 @@
-//! An open file of weights, whatever its format.
+//! An open weight file of any format.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use oscar_files::map_file;
+use oscar_files::pytorch::pickle::{Limits, printable};
+use oscar_files::pytorch::{Dict, ReadError, Storage, TorchFile, TorchFormat, TorchTensor, Value};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
 use super::CheckpointError;
 use super::error::{non_finite, printable_start};
 use super::official::{self, Change};
-use super::sniff::{Look, locate, looks_like};
-use oscar_files::map_file;
-use oscar_files::pytorch::pickle::{Limits, printable};
-use oscar_files::pytorch::{Dict, Storage, TorchFile, TorchFormat, TorchTensor, Value};
+use super::sniff::{Sniffed, locate, sniff};
 
 /// Names under which training scripts put the weights among other things.
 const WRAPPERS: [&str; 4] = ["model", "state_dict", "model_state_dict", "module"];
@@ -24,7 +24,7 @@ const MAX_WRAPPERS: usize = 4;
 /// Most times that the tensors of a file may hold its bytes; tied ones hold them twice.
 const MAX_SHARING: usize = 16;
 
-/// How a file of weights is laid out.
+/// Format of a weight file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeightFormat {
     /// safetensors
@@ -34,7 +34,7 @@ pub enum WeightFormat {
 }
 
 impl WeightFormat {
-    /// For people.
+    /// Its name in messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Safetensors => "safetensors",
@@ -52,7 +52,7 @@ pub struct Weight {
     pub tensor: TorchTensor,
 }
 
-/// An open file of weights; none of them is read yet.
+/// An open weight file; no tensor is read yet.
 #[derive(Debug)]
 pub struct WeightFile {
     path: PathBuf,
@@ -64,34 +64,30 @@ pub struct WeightFile {
 impl WeightFile {
     /// Opens a file of weights, or that of a directory, under the names that the file has.
     ///
-    /// The format is told by the file's first bytes. Of a PyTorch file that holds other things
-    /// too, the weights are those under `model` or `state_dict`.
+    /// The format is detected from the file's first bytes. In a PyTorch file that holds other
+    /// things too, the weights are those under `model` or `state_dict`.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, is no file of weights, or is damaged.
+    /// If the file cannot be read, does not hold weights, or is damaged.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, CheckpointError> {
         let path = locate(path.as_ref())?;
-        let bytes = map_file(&path).map_err(|source| CheckpointError::Io {
-            action: "read",
-            path: path.clone(),
-            source,
-        })?;
-        match looks_like(&bytes) {
-            Some(Look::Safetensors) => Self::of_safetensors(path, &bytes),
-            Some(Look::Torch) => Self::of_torch(path, bytes),
-            Some(Look::Other(what)) => Err(format(&path, what)),
+        let bytes = map_file(&path)?;
+        match sniff(&bytes) {
+            Some(Sniffed::Safetensors) => Self::of_safetensors(path, &bytes),
+            Some(Sniffed::Torch) => Self::of_torch(path, bytes),
+            Some(Sniffed::Other(what)) => Err(format(&path, what)),
             None => Err(format(
                 &path,
                 format_args!(
-                    "it begins with {}, as neither a safetensors nor a PyTorch file does",
+                    "it begins with {}, unlike a safetensors or a PyTorch file",
                     printable_start(&bytes)
                 ),
             )),
         }
     }
 
-    /// As [`open`](Self::open), under official names; [`changes`](Self::changes) says what was
+    /// As [`open`](Self::open), under official names; [`changes`](Self::changes) lists what was
     /// renamed or left out.
     ///
     /// # Errors
@@ -111,7 +107,7 @@ impl WeightFile {
         if declared > left {
             return Err(format(
                 &path,
-                format_args!("its header is {declared} bytes long, but only {left} follow"),
+                format_args!("its header should have {declared} bytes, but only {left} follow"),
             ));
         }
         let file = SafeTensors::deserialize(bytes)
@@ -170,8 +166,8 @@ impl WeightFile {
             return Err(format(
                 &path,
                 format_args!(
-                    "it holds {} and no named tensors; weights are a dictionary of them, or lie \
-                     in one under {}",
+                    "it holds {} and no named tensors; weights are a dictionary of tensors, possibly \
+                     under the key {}",
                     described(value),
                     WRAPPERS.join(", ")
                 ),
@@ -188,7 +184,8 @@ impl WeightFile {
             return Err(format(
                 &path,
                 format_args!(
-                    "it has {length} bytes, and its tensors share them so often that they would                      have {total}"
+                    "it has {length} bytes, but its tensors share them so often that they would \
+                     expand to {total} bytes"
                 ),
             ));
         }
@@ -205,7 +202,7 @@ impl WeightFile {
         &self.path
     }
 
-    /// How it is laid out.
+    /// Its format.
     pub fn format(&self) -> WeightFormat {
         self.format
     }
@@ -274,7 +271,7 @@ impl WeightFile {
         }
     }
 
-    fn unreadable(&self, name: &str, error: oscar_files::pytorch::ReadError) -> CheckpointError {
+    fn unreadable(&self, name: &str, error: ReadError) -> CheckpointError {
         CheckpointError::Tensor {
             path: self.path.clone(),
             name: name.into(),

@@ -5,18 +5,14 @@ use std::path::PathBuf;
 use safetensors::Dtype;
 
 use super::pickle::PickleError;
+use crate::FileError;
 
 /// A file that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum TorchError {
     /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The file is neither PyTorch's nor a pickle, or is cut short.
     #[error("{} is not a complete PyTorch file: {reason}", path.display())]
     Format {

@@ -59,10 +59,7 @@ impl TorchFile {
     /// As [`open`](Self::open).
     pub fn open_within(path: impl AsRef<Path>, limits: &Limits) -> Result<Self, TorchError> {
         let path = path.as_ref();
-        let bytes = map_file(path).map_err(|source| TorchError::Io {
-            path: path.into(),
-            source,
-        })?;
+        let bytes = map_file(path)?;
         Self::from_bytes(bytes, path, limits)
     }
 

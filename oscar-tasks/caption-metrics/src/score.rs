@@ -12,17 +12,16 @@ use crate::ptb;
 use crate::read::{Candidates, References, some_of};
 use crate::rouge::rouge_l;
 
-/// Fewer of the references' words than this are in document frequencies of the same kind of text.
+/// Document frequencies that know a smaller share of the references' words are probably of other texts.
 const FEW_WORDS: f64 = 0.5;
 
-/// What to do with images that have references but no candidate.
+/// How to treat images with references but without a candidate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Unmatched {
     /// They are an error: a forgotten image would make the score wrong.
     #[default]
     Refuse,
-    /// They are left out, as the COCO caption evaluation does when it is told to score the images of
-    /// the results only.
+    /// They are left out: only the images with a candidate are scored.
     LeaveOut,
 }
 
@@ -34,7 +33,7 @@ pub struct Captions {
     references: Vec<Vec<String>>,
 }
 
-/// What an image's caption scores.
+/// The scores of an image's caption.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ImageScores {
@@ -54,13 +53,13 @@ pub struct ImageScores {
     pub spice: Option<f64>,
 }
 
-/// What a set of captions scores.
+/// The scores of a set of captions.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Scores {
     /// BLEU-1 to BLEU-4 of the corpus.
     pub bleu: [f64; MAX_ORDER],
-    /// What they are made of.
+    /// The counts from which BLEU is computed.
     pub counts: BleuCounts,
     /// ROUGE-L, mean of the images.
     pub rouge_l: f64,
@@ -102,7 +101,7 @@ impl Captions {
         if !unknown.is_empty() {
             return Err(MetricsError::images(
                 format!(
-                    "images with a caption but not among the references: {}",
+                    "images with a caption that are not among the references: {}",
                     some_of(&unknown)
                 ),
                 "give the references of the same split",
@@ -131,7 +130,7 @@ impl Captions {
                     "images with a caption whose list of references is empty: {}",
                     some_of(&bare)
                 ),
-                "add their references, or take their captions out",
+                "add their references, or remove their captions",
             ));
         }
         if !missing.is_empty() && unmatched == Unmatched::Refuse {
@@ -140,18 +139,18 @@ impl Captions {
                     "images with references but without a caption: {}",
                     some_of(&missing)
                 ),
-                "caption them, or score the images that have a caption only (--subset)",
+                "caption them, or score only the images that have a caption",
             ));
         }
         Ok(joined)
     }
 
-    /// How many images there are.
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.ids.len()
     }
 
-    /// Whether there is none.
+    /// Whether there is no image.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }

@@ -161,7 +161,7 @@ fn broken_candidates_say_where() {
 fn broken_references_say_what() {
     for (content, found) in [
         ("", "an empty file"),
-        ("7\ta dog", "something else than JSON"),
+        ("7\ta dog", "it is not JSON"),
         ("{}", "missing field `annotations`"),
         (r#"{"annotations": []}"#, "no image"),
         (r#"{"annotations": {}}"#, "expected a list of annotations"),
@@ -189,7 +189,7 @@ fn damaged_and_huge_archives_are_refused() {
     assert!(error.contains("cut.json.gz"), "{error}");
     let bomb = place.file("bomb.json.gz", packed(&vec![b' '; 200 << 20]));
     let error = Candidates::read(&bomb).unwrap_err().to_string();
-    assert!(error.contains("unpacks to more than"), "{error}");
+    assert!(error.contains("expands to more than"), "{error}");
     let error = Candidates::read(&place.0.path().join("none"))
         .unwrap_err()
         .to_string();
@@ -207,7 +207,7 @@ const PICKLES: [&[u8]; 4] = [
 #[test]
 fn frequencies_are_read_from_pickles_of_any_protocol() {
     for (number, pickle) in PICKLES.iter().enumerate() {
-        let frequencies = DocumentFrequencies::parse(pickle);
+        let frequencies = DocumentFrequencies::parse(*pickle);
         let frequencies = frequencies.unwrap_or_else(|error| panic!("pickle {number}: {error}"));
         assert_eq!(frequencies.len(), 2);
         assert_eq!(frequencies.known_words(["a cat", "a a"].into_iter()), 0.5);
@@ -241,20 +241,15 @@ fn broken_frequencies_say_what() {
             br#"{"ref_len": 3, "document_frequency": {" ": 1}}"#,
             "without words",
         ),
-        (
-            b"cos\nsystem\n(S'ls'\ntR.",
-            "the class os.system, which is not built",
-        ),
-        (
-            b"\x80\x02}q\x00(X\x07\x00\x00\x00ref_l",
-            "an end (a truncated file?)",
-        ),
-        (b"\x80\x02].", "the instruction 0x5d"),
+        (b"cos\nsystem\n(S'ls'\ntR.", "os.system"),
+        (b"\x80\x02}q\x00(X\x07\x00\x00\x00ref_l", "cut short"),
+        (b"\x80\x02\x01.", "0x01"),
+        (b"\x80\x02].", "a pickled list"),
         (b"\x80\x02}.", "without `ref_len`"),
-        (b"\x80\x02K\x01.", "something else than a dictionary"),
+        (b"\x80\x02K\x01.", "a pickled int instead of a dictionary"),
         (
             b"ccollections\nOrderedDict\n((I1\nttR.",
-            "a dictionary made of something",
+            "key without a value",
         ),
     ] {
         let error = DocumentFrequencies::parse(content).unwrap_err();
@@ -300,7 +295,7 @@ fn readers_survive_mutations() {
             ] {
                 let mut changed = seed.clone();
                 changed[at] = byte;
-                let _ = DocumentFrequencies::parse(&changed);
+                let _ = DocumentFrequencies::parse(changed);
             }
         }
     }

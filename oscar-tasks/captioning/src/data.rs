@@ -18,6 +18,7 @@ use crate::error::CaptioningError;
 use crate::files::{Captions, Description};
 use crate::scores::References;
 use crate::{Captioning, Split};
+use oscar_files::FileError;
 
 /// A caption and its ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,18 +114,18 @@ impl CaptionData {
         Ok(data)
     }
 
-    fn check(&self) -> Result<(), CaptioningError> {
+    fn check(&self) -> Result<(), FileError> {
         if self.role != Role::Evaluate
             && let Some(image) = self.images.iter().find(|image| image.captions.is_empty())
         {
             let found = format!("image {} has no caption", image.key);
             let fix = "give it at least one, or drop it";
-            return Err(CaptioningError::wrong(&self.path, found, fix));
+            return Err(FileError::malformed(&self.path, found, fix));
         }
         let mut keys = HashSet::with_capacity(self.images.len());
         if let Some(twice) = self.images.iter().find(|image| !keys.insert(&image.key)) {
             let found = format!("image {} twice", twice.key);
-            return Err(CaptioningError::wrong(&self.path, found, "name it once"));
+            return Err(FileError::malformed(&self.path, found, "name it once"));
         }
         let most = self.encoder.max_words();
         let captions = || self.images.iter().flat_map(|image| &image.captions);
@@ -310,7 +311,7 @@ fn open_image(
     source: &SharedImages,
     encoder: &CaptionEncoder,
 ) -> Result<Image, SourceError> {
-    let wrong = |found: String, fix| SourceError::from(CaptioningError::wrong(path, found, fix));
+    let wrong = |found: String, fix| SourceError::from(FileError::malformed(path, found, fix));
     let keys = std::iter::once(&image.key).chain(&image.open_images_id);
     let found = keys
         .filter_map(|key| Some((source.find(key)?, key.clone())))

@@ -7,8 +7,8 @@ use oscar_core::input::SourceError;
 use rayon::prelude::*;
 
 use crate::data::{CaptionData, Image};
-use crate::error::CaptioningError;
 use crate::scst::ScstSection;
+use oscar_files::FileError;
 
 /// Fewer of the references' words than this are in document frequencies of the same kind of text.
 const FEW_WORDS: f64 = 0.5;
@@ -121,7 +121,7 @@ impl Reward {
                     );
                     let fix = "give the frequencies of this data set, counted on texts in the same \
                                form, or leave the key out";
-                    return Err(CaptioningError::wrong(path, found, fix).into());
+                    return Err(FileError::malformed(path, found, fix).into());
                 }
                 frequencies
             }

@@ -9,9 +9,10 @@ use oscar_core::input::{
     ContrastConfig, ExampleSource, PretrainBatch, PretrainBatcher, PretrainEncoder, Tokenizer,
 };
 use oscar_core::ops::TrainBackend;
+use oscar_files::write_json;
 use oscar_train::{
     BatchSource, Corpus, Describe, Fit, Outcome, RunOptions, SelectionMetric, TrainError,
-    divide_among_workers, fit, peak_memory, start_weights, write_json,
+    divide_among_workers, fit, peak_memory, start_weights,
 };
 
 use crate::config::{PretrainConfig, PretrainError};

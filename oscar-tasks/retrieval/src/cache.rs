@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::error::RetrievalError;
+use oscar_files::FileError;
 
 const MAGIC: &[u8; 8] = b"oscarsc1";
 const HEADER: usize = MAGIC.len() + 32 + 8;
@@ -60,8 +60,8 @@ impl ScoreCache {
         directory: &Path,
         fingerprint: &Fingerprint,
         total: usize,
-    ) -> Result<(Self, Vec<f32>), RetrievalError> {
-        std::fs::create_dir_all(directory).map_err(RetrievalError::io("create", directory))?;
+    ) -> Result<(Self, Vec<f32>), FileError> {
+        std::fs::create_dir_all(directory).map_err(FileError::io("create", directory))?;
         let digest = fingerprint.digest();
         let name: String = digest[..8]
             .iter()
@@ -70,17 +70,15 @@ impl ScoreCache {
         let path = directory.join(format!("retrieval-{name}.scores"));
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false);
-        let file = options
-            .open(&path)
-            .map_err(RetrievalError::io("open", &path))?;
+        let file = options.open(&path).map_err(FileError::io("open", &path))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let found = "another process writes its scores to it";
-                return Err(RetrievalError::wrong(&path, found, "wait for it to end"));
+                return Err(FileError::malformed(&path, found, "wait for it to end"));
             }
             Err(TryLockError::Error(error)) => {
-                return Err(RetrievalError::io("lock", &path)(error));
+                return Err(FileError::io("lock", &path)(error));
             }
         }
         let header: Vec<u8> = [&MAGIC[..], &digest, &(total as u64).to_le_bytes()].concat();
@@ -101,9 +99,9 @@ impl ScoreCache {
     }
 
     /// Reads all whole records, and cuts the file after the last of them.
-    fn read(&mut self, header: &[u8]) -> Result<Vec<f32>, RetrievalError> {
-        let io = |source| RetrievalError::io("read", &self.path)(source);
-        let wrong = |found: String| RetrievalError::wrong(&self.path, found, FIX);
+    fn read(&mut self, header: &[u8]) -> Result<Vec<f32>, FileError> {
+        let io = |source| FileError::io("read", &self.path)(source);
+        let wrong = |found: String| FileError::malformed(&self.path, found, FIX);
         let length = self.file.metadata().map_err(io)?.len();
         let mut reader = BufReader::with_capacity(1 << 20, &self.file);
         let mut found = vec![0; HEADER.min(length as usize)];
@@ -123,7 +121,7 @@ impl ScoreCache {
             self.file.rewind().map_err(io)?;
             self.file
                 .write_all(header)
-                .map_err(RetrievalError::io("write", &self.path))?;
+                .map_err(FileError::io("write", &self.path))?;
             return Ok(scores);
         }
         while end < length {
@@ -172,7 +170,7 @@ impl ScoreCache {
     /// # Errors
     ///
     /// If the file cannot be written.
-    pub fn append(&mut self, scores: &[f32]) -> Result<(), RetrievalError> {
+    pub fn append(&mut self, scores: &[f32]) -> Result<(), FileError> {
         let values: Vec<u8> = scores
             .iter()
             .flat_map(|score| score.to_le_bytes())
@@ -183,7 +181,7 @@ impl ScoreCache {
         let record = [&count.to_le_bytes()[..], &values, &sum.to_le_bytes()].concat();
         self.file
             .write_all(&record)
-            .map_err(RetrievalError::io("write", &self.path))?;
+            .map_err(FileError::io("write", &self.path))?;
         self.done += scores.len();
         Ok(())
     }

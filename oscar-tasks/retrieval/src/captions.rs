@@ -10,8 +10,8 @@ use oscar_datasets::{Rows, rows};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::error::RetrievalError;
 use crate::official;
+use oscar_files::FileError;
 
 /// The images of a file of captions, each once, in the order of the file.
 #[derive(Clone, Debug)]
@@ -41,9 +41,7 @@ impl Captions {
     pub fn read(path: &Path) -> Result<Self, SourceError> {
         let mut start = [0; 2];
         let mut file = rows::open(path)?;
-        let read = file
-            .read(&mut start)
-            .map_err(RetrievalError::io("read", path))?;
+        let read = file.read(&mut start).map_err(FileError::io("read", path))?;
         drop(file);
         let images = match start.get(..read) {
             // A zip archive, or a pickle of protocol 2 and later.
@@ -59,8 +57,8 @@ impl Captions {
         Ok(captions)
     }
 
-    fn check(&self) -> Result<(), RetrievalError> {
-        let wrong = |found, fix| Err(RetrievalError::wrong(&self.path, found, fix));
+    fn check(&self) -> Result<(), FileError> {
+        let wrong = |found, fix| Err(FileError::malformed(&self.path, found, fix));
         if self.images.is_empty() {
             return wrong("no image".into(), "give at least one");
         }

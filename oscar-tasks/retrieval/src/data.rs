@@ -13,9 +13,9 @@ use rayon::prelude::*;
 
 use crate::candidates::Candidates;
 use crate::captions::Captions;
-use crate::error::RetrievalError;
 use crate::official;
 use crate::{Retrieval, Split};
+use oscar_files::FileError;
 
 /// A text and its ids.
 pub(crate) struct Caption {
@@ -69,7 +69,7 @@ impl RetrievalData {
         let path = read.path;
         if role != Role::Evaluate && read.images.len() < 2 {
             let fix = "give at least two, so that one can be the other's negative";
-            return Err(RetrievalError::wrong(&path, "a single image", fix).into());
+            return Err(FileError::malformed(&path, "a single image", fix).into());
         }
 
         let tokenized = read
@@ -227,7 +227,7 @@ fn only(images: Vec<CaptionedImage>, keys: &Path) -> Result<Vec<CaptionedImage>,
         .collect();
     let mut seen = HashSet::new();
     let take = |(line, key): (usize, String)| {
-        let wrong = |found: String, fix| SourceError::from(RetrievalError::wrong(keys, found, fix));
+        let wrong = |found: String, fix| SourceError::from(FileError::malformed(keys, found, fix));
         let image = by_key
             .remove(&key)
             .ok_or_else(|| match seen.contains(&key) {
@@ -256,7 +256,7 @@ fn tokenize(
     source: &SharedImages,
     encoder: &SequenceEncoder,
 ) -> Result<Tokenized, SourceError> {
-    let wrong = |found: String, fix| RetrievalError::wrong(path, found, fix);
+    let wrong = |found: String, fix| FileError::malformed(path, found, fix);
     let row = source.find(&image.key).ok_or_else(|| {
         let place = source.path().display();
         let found = format!("image {} is not among those of {place}", image.key);

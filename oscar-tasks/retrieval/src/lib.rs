@@ -18,7 +18,6 @@ mod cache;
 mod candidates;
 mod captions;
 mod data;
-mod error;
 mod official;
 mod ranks;
 mod report;
@@ -35,7 +34,6 @@ use serde::{Deserialize, Serialize};
 
 pub use cache::{Fingerprint, ScoreCache};
 pub use data::RetrievalData;
-pub use error::RetrievalError;
 pub use ranks::{CUTS, caption_ranks, image_ranks, median_rank, rank_of_first, recall};
 pub use score::{Keep, match_scores, score_pairs};
 

@@ -9,7 +9,7 @@ use oscar_datasets::annotations::captions::CaptionedImage;
 use oscar_datasets::rows;
 use oscar_files::pytorch::{Dict, TorchFile, Value};
 
-use crate::error::RetrievalError;
+use oscar_files::FileError;
 
 /// `{split}_captions.pt`: image id to a list of captions, or to such a list as JSON.
 pub(crate) fn captions(path: &Path) -> Result<Vec<CaptionedImage>, SourceError> {
@@ -21,7 +21,7 @@ pub(crate) fn captions(path: &Path) -> Result<Vec<CaptionedImage>, SourceError> 
             let wrong = |found: String| {
                 let found = format!("image {key}: {found}");
                 let fix = "give a list of texts, or one as JSON";
-                SourceError::from(RetrievalError::wrong(path, found, fix))
+                SourceError::from(FileError::malformed(path, found, fix))
             };
             let captions = match value {
                 Value::Str(json) => serde_json::from_str(json).map_err(|e| wrong(e.to_string()))?,
@@ -56,7 +56,7 @@ pub(crate) fn candidates(path: &Path) -> Result<HashMap<String, Vec<(String, u64
             let wrong = |found: String| {
                 let found = format!("candidates of image {key}: {found}");
                 let fix = "give a list of [image id, number of the caption]";
-                SourceError::from(RetrievalError::wrong(path, found, fix))
+                SourceError::from(FileError::malformed(path, found, fix))
             };
             let list = match value {
                 Value::Str(json) => {
@@ -98,12 +98,12 @@ pub(crate) fn image_keys(path: &Path) -> Result<Vec<(usize, String)>, SourceErro
         line.clear();
         // A packed file may hold lines far larger than itself.
         let read = (&mut file).take(MAX_LINE + 1).read_line(&mut line);
-        match read.map_err(RetrievalError::io("read", path))? as u64 {
+        match read.map_err(FileError::io("read", path))? as u64 {
             0 => break,
             1..=MAX_LINE => {}
             _ => {
                 let found = format!("line {number}: more than {MAX_LINE} bytes");
-                return Err(RetrievalError::wrong(path, found, "give one image id a line").into());
+                return Err(FileError::malformed(path, found, "give one image id a line").into());
             }
         }
         let key = line.split('\t').next().unwrap_or_default().trim();
@@ -112,26 +112,26 @@ pub(crate) fn image_keys(path: &Path) -> Result<Vec<(usize, String)>, SourceErro
         }
     }
     if keys.is_empty() {
-        return Err(RetrievalError::wrong(path, "no key", "give one image id a line").into());
+        return Err(FileError::malformed(path, "no key", "give one image id a line").into());
     }
     Ok(keys)
 }
 
-fn dict(file: &TorchFile) -> Result<&Dict, RetrievalError> {
+fn dict(file: &TorchFile) -> Result<&Dict, FileError> {
     let value = file.value();
     value.as_dict().ok_or_else(|| {
         let found = format!("a {}, not a dict by image id", value.type_name());
-        RetrievalError::wrong(file.path(), found, "is this another file?")
+        FileError::malformed(file.path(), found, "is this another file?")
     })
 }
 
-fn key_of(path: &Path, key: &Value) -> Result<String, RetrievalError> {
+fn key_of(path: &Path, key: &Value) -> Result<String, FileError> {
     match key {
         Value::Int(id) => Ok(id.to_string()),
         Value::Str(id) => Ok(id.to_string()),
         other => {
             let found = format!("a {} where an image id belongs", other.type_name());
-            Err(RetrievalError::wrong(path, found, "ids are int or str"))
+            Err(FileError::malformed(path, found, "ids are int or str"))
         }
     }
 }

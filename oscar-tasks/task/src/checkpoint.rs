@@ -7,6 +7,7 @@ use burn::tensor::backend::Backend;
 use oscar_core::checkpoint::{self, Checkpointed, RandomInit};
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{PaddingConfig, SequenceConfig, SequenceEncoder, Tokenizer};
+use oscar_files::{FileError, named_by, write_json};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,6 @@ use crate::{AnyTask, FinetuneConfig};
 use oscar_train::Describe;
 use oscar_train::MODEL_FILE;
 use oscar_train::TrainError;
-use oscar_train::write_json;
 
 const TASK_FILE: &str = "task.json";
 const CONFIG_FILE: &str = "config.json";
@@ -82,12 +82,18 @@ fn keep_copy(file: &Path, directory: &Path) -> Result<PathBuf, TrainError> {
         // An optional file that is not set.
         return Ok(PathBuf::new());
     };
-    std::fs::copy(file, directory.join(name)).map_err(|source| TrainError::Io {
-        action: "copy into the checkpoint",
-        path: file.to_path_buf(),
-        source,
-    })?;
-    Ok(PathBuf::from(name))
+    let mut kept = PathBuf::from(name);
+    let of_the_checkpoint = [MODEL_FILE, CONFIG_FILE, VOCAB_FILE, TASK_FILE].map(Path::new);
+    let taken = |name: &Path| of_the_checkpoint.contains(&name) || directory.join(name).exists();
+    for number in 1.. {
+        if !taken(&kept) {
+            break;
+        }
+        kept = format!("{number}-{}", Path::new(name).display()).into();
+    }
+    std::fs::copy(file, directory.join(&kept))
+        .map_err(FileError::io("copy into the checkpoint", file))?;
+    Ok(kept)
 }
 
 /// Opens the directory `path` that fine-tuning left (`best` or `last` of a run).
@@ -119,7 +125,7 @@ pub fn open_checkpoint<T: AnyTask>(path: &Path) -> Result<TaskCheckpoint<T>, Fin
         serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
     for file in description.section.files() {
         if file.file_name().is_some() {
-            *file = path.join(&*file);
+            *file = named_by(&task_file, &*file).map_err(TrainError::from)?;
         }
     }
     let model = ModelConfig::from_file(path.join(CONFIG_FILE)).map_err(FinetuneError::Model)?;

@@ -10,13 +10,13 @@ use oscar_core::ops::{OscarBackend, TrainBackend};
 
 use crate::checkpoint::open_checkpoint;
 use crate::{AnyTask, EvaluateOptions, Evaluation, FinetuneConfig, Job, Role};
+use oscar_files::{FileError, write_file, write_json};
 use oscar_train::Outcome;
+use oscar_train::RunOptions;
 use oscar_train::TrainError;
 use oscar_train::divide_among_workers;
 use oscar_train::open_vocabulary;
 use oscar_train::peak_memory;
-use oscar_train::write_json;
-use oscar_train::{RunOptions, write_file};
 
 /// Directory in a run where what is slow to score is kept.
 const CACHE: &str = "cache";
@@ -219,11 +219,7 @@ pub fn write_predictions(
     evaluation: &Evaluation,
 ) -> Result<Option<PathBuf>, TrainError> {
     let directory = directory.join("predictions");
-    std::fs::create_dir_all(&directory).map_err(|source| TrainError::Io {
-        action: "create",
-        path: directory.clone(),
-        source,
-    })?;
+    std::fs::create_dir_all(&directory).map_err(FileError::io("create", &directory))?;
     write_json(&directory.join(format!("{name}.scores.json")), evaluation)?;
     for predictions in &evaluation.more_predictions {
         let path = directory.join(format!("{name}.{}", predictions.extension));

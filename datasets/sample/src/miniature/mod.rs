@@ -32,8 +32,8 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::nlvr1::DatasetInfo;
-use oscar_datasets::staging::{StagedDir, write_file};
 use oscar_datasets::{DATASET_FILE, DatasetError, Result};
+use oscar_files::{StagedDir, write_file};
 
 pub(crate) use output::texts;
 
@@ -148,7 +148,7 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let mut json = serde_json::to_vec_pretty(value)
         .map_err(|error| DatasetError::io("write", path)(error.into()))?;
     json.push(b'\n');
-    write_file(path, &json)
+    Ok(write_file(path, &json)?)
 }
 
 /// Random numbers by seed, split, part and place: nothing that is drawn depends on what else is.

@@ -1,14 +1,13 @@
 //! Reads NLVR v1 annotations: one JSON object a line, gzip or plain.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, Read};
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
+use oscar_files::TextFile;
 use serde::Deserialize;
 
 use super::images::Images;
-use oscar_datasets::mapped::map_file;
 use oscar_datasets::{DatasetError, Result, excerpt};
 use oscar_vision::drawings::{BOX_SIZE, Color, Object, Shape};
 
@@ -95,13 +94,7 @@ struct Drawn {
 /// digit, an object of unknown kind, or an identifier that occurs twice with the same sentence:
 /// the message names the line.
 pub fn read(path: &Path) -> Result<Vec<Annotation>> {
-    let map = map_file(path, HINT)?;
-    let plain = !map.starts_with(&[0x1f, 0x8b]);
-    let mut reader: Box<dyn BufRead> = if plain {
-        Box::new(&map[..])
-    } else {
-        Box::new(BufReader::new(MultiGzDecoder::new(&map[..])))
-    };
+    let mut reader = TextFile::open(path).map_err(DatasetError::missing(HINT))?;
     let mut annotations = Vec::new();
     let mut seen: HashMap<(String, Option<String>), usize> = HashMap::new();
     for line in 1.. {

@@ -17,8 +17,8 @@ use super::ATTRIBUTION;
 use super::annotations::{self, Annotation};
 use super::images::Images;
 use super::output::{Writers, seen_boxes};
-use oscar_datasets::staging::{StagedDir, write_file};
 use oscar_datasets::{DATASET_FILE, DatasetError, Result};
+use oscar_files::{StagedDir, write_file};
 use oscar_vision::drawings::{FEATURE_DIM, Object, append_features, compare, find_objects};
 
 /// Version of the directory that [`build`] makes; raised when its content changes.

@@ -10,8 +10,8 @@ use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use image::{ImageReader, RgbImage};
-use memmap2::Mmap;
 use oscar_vision::drawings::{HEIGHT, WIDTH};
 use zip::ZipArchive;
 
@@ -29,7 +29,7 @@ pub struct Images {
     path: PathBuf,
     split: String,
     files: Arc<BTreeMap<String, Place>>,
-    archive: Option<ZipArchive<Cursor<Mapped>>>,
+    archive: Option<ZipArchive<Cursor<Bytes>>>,
 }
 
 /// Where an image's file is.
@@ -55,7 +55,7 @@ impl Images {
             found.sort_by(|(a, _), (b, _)| a.cmp(b));
             None
         } else {
-            let archive = ZipArchive::new(Cursor::new(Mapped(map_file(path, HINT)?)))
+            let archive = ZipArchive::new(Cursor::new(map_file(path, HINT)?))
                 .map_err(|error| bad_archive(path, &error))?;
             for index in 0..archive.len() {
                 let entry = archive
@@ -253,14 +253,4 @@ fn bad_archive(path: &Path, error: &zip::result::ZipError) -> DatasetError {
         found,
         "copy it again, or unpack it and give the directory",
     )
-}
-
-/// A mapped file that archives on several threads can share.
-#[derive(Clone)]
-struct Mapped(Arc<Mmap>);
-
-impl AsRef<[u8]> for Mapped {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
+use oscar_files::stays_inside;
 use serde::Deserialize;
 
 use super::key::{is_chunked, known_datasets};
@@ -57,7 +58,7 @@ impl Description {
         let keys = parse(path)?;
         let root = path.parent().unwrap_or(Path::new(""));
         let place = |key: &str, root: &Path, value: &str| {
-            if !outside && leaves(Path::new(value)) {
+            if !outside && !stays_inside(Path::new(value)) {
                 let found = format!("`{key}` is {value}, which leaves {}", shown(root));
                 return Err(DatasetError::malformed(path, found, OUTSIDE));
             }
@@ -141,23 +142,6 @@ fn parse(path: &Path) -> Result<Keys> {
         let found = format!("{}{}", error.without_snippet(), line.unwrap_or_default());
         DatasetError::malformed(path, found, FIX)
     })
-}
-
-/// Whether a relative path leaves the folder that it is relative to.
-fn leaves(path: &Path) -> bool {
-    let mut depth = 0;
-    for component in path.components() {
-        match component {
-            Component::Normal(_) => depth += 1,
-            Component::CurDir => (),
-            Component::ParentDir => depth -= 1,
-            Component::RootDir | Component::Prefix(_) => return true,
-        }
-        if depth < 0 {
-            return true;
-        }
-    }
-    false
 }
 
 fn shown(folder: &Path) -> String {

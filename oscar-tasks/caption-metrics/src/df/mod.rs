@@ -1,4 +1,4 @@
-//! In how many images an n-gram is.
+//! Document frequencies: the number of images in whose references an n-gram occurs.
 
 mod json;
 mod pickle;
@@ -7,11 +7,11 @@ use std::collections::hash_map::Entry;
 use std::path::Path;
 
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
+use oscar_files::{FileError, TextFile};
 
-use crate::error::{MetricsError, Result};
+use crate::error::Result;
 use crate::ngrams::{Gram, MAX_ORDER, Words, counted};
 use crate::ptb::words;
-use crate::read::open;
 
 const FIX: &str = "give the document frequencies of the training set: `ref_len` and \
      `document_frequency`, as a pickle or as JSON";
@@ -53,23 +53,24 @@ impl DocumentFrequencies {
         found
     }
 
-    /// Those of a file with `ref_len`, the number of images, and `document_frequency` by n-gram: a
-    /// pickle as the official code reads it (n-grams are tuples of words; protocols 0 to 4, Python 2's
-    /// too; nothing of it is executed), or JSON (words separated by blanks), plain or gzip.
+    /// Reads a file with `ref_len`, the number of images, and `document_frequency` by n-gram: a
+    /// pickle as the official code writes it (n-grams are tuples of words; nothing in it is
+    /// executed), or JSON (words separated by blanks), plain or gzip.
     ///
     /// # Errors
     ///
     /// The file cannot be read, is neither, or has impossible counts.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = open(path)?.bytes()?;
-        Self::parse(&bytes).map_err(|found| MetricsError::file(path, found, FIX))
+        let bytes = TextFile::open(path)?.bytes()?;
+        Self::parse(bytes).map_err(|found| FileError::malformed(path, found, FIX).into())
     }
 
     /// [`read`](Self::read) for the content of a file; the error says what was found.
-    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+    pub fn parse(bytes: impl Into<Vec<u8>>) -> Result<Self, String> {
+        let bytes = bytes.into();
         let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
         let frequencies = match first {
-            Some(b'{') => json::parse(bytes)?,
+            Some(b'{') => json::parse(&bytes)?,
             Some(_) => pickle::parse(bytes)?,
             None => return Err("an empty file".into()),
         };

@@ -15,7 +15,7 @@ use crate::score::Captions;
 
 const METRIC: &str = "METEOR";
 
-/// Answers are short; a longer line is none.
+/// Longest line of an answer.
 const MAX_LINE: u64 = 64 << 10;
 
 /// METEOR of tokenised captions: of the corpus, and by image.
@@ -35,7 +35,7 @@ pub fn meteor(jar: &Path, captions: &Captions, options: &JarOptions) -> Result<(
         .canonicalize()
         .map_err(|error| missing(format!("{}: {error}", jar.display())))?;
     if !jar.is_file() {
-        return Err(missing(format!("{} is no file", jar.display())));
+        return Err(missing(format!("{} is not a file", jar.display())));
     }
     let directory = jar.parent().unwrap_or(Path::new("."));
     let arguments = ["-Dfile.encoding=UTF-8", "-Xmx2G", "-jar"].map(OsStr::new);

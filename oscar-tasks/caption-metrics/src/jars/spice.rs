@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Write};
+use std::fs::File;
+use std::io::BufReader;
 use std::path::Path;
 
+use oscar_files::{FileError, write_json};
 use serde::{Deserialize, Serialize};
 
 use super::JarOptions;
@@ -72,7 +73,7 @@ pub fn spice(directory: &Path, captions: &Captions, options: &JarOptions) -> Res
             ));
         }
     }
-    let place = tempfile::tempdir().map_err(MetricsError::io("make", &std::env::temp_dir()))?;
+    let place = tempfile::tempdir().map_err(FileError::io("create", &std::env::temp_dir()))?;
     let (questions, answers) = (place.path().join("in.json"), place.path().join("out.json"));
     ask(&questions, captions)?;
     let arguments = [
@@ -118,10 +119,5 @@ fn ask(path: &Path, captions: &Captions) -> Result<()> {
             refs,
         })
         .collect();
-    let file = fs::File::create(path).map_err(MetricsError::io("write", path))?;
-    let mut file = BufWriter::new(file);
-    serde_json::to_writer(&mut file, &questions)
-        .map_err(std::io::Error::from)
-        .and_then(|()| file.flush())
-        .map_err(MetricsError::io("write", path))
+    Ok(write_json(path, &questions)?)
 }

@@ -1,17 +1,17 @@
 //! Captions by image.
 
 use std::fmt::Display;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 use foldhash::{HashMap, HashMapExt};
+use oscar_files::{FileError, TextFile, first_byte};
 
 use super::json::{self, Row};
 use super::tsv;
-use crate::error::{MetricsError, Result};
-use crate::read::open;
+use crate::error::Result;
 
-/// Longer ones are no captions, and would cost the square of their length.
+/// Longest caption in bytes; the cost of scoring grows with the square of the length.
 const MAX_BYTES: usize = 16 << 10;
 
 const CANDIDATES: &str = "give captions as JSON `[{\"image_id\": …, \"caption\": …}]`, or as lines \
@@ -26,7 +26,7 @@ pub struct Candidates {
     pub(crate) images: Vec<(String, String)>,
 }
 
-/// The captions that people wrote for each image.
+/// The reference captions of each image.
 #[derive(Debug, Default)]
 pub struct References {
     /// Images in the order of the file.
@@ -43,8 +43,8 @@ impl Candidates {
     ///
     /// The file cannot be read, is neither, names an image twice, or has a caption of over 16 KiB.
     pub fn read(path: &Path) -> Result<Self> {
-        let wrong = |found| MetricsError::file(path, found, CANDIDATES);
-        Self::parse(open(path)?).map_err(wrong)
+        let wrong = |found| FileError::malformed(path, found, CANDIDATES).into();
+        Self::parse(TextFile::open(path)?).map_err(wrong)
     }
 
     /// [`read`](Self::read) for the content of a file; the error says what was found.
@@ -63,9 +63,9 @@ impl Candidates {
             found.images.push((row.image_id, row.caption));
             Ok(())
         };
-        match first_byte(&mut reader)? {
+        match first_byte(&mut reader).map_err(|error| error.to_string())? {
             Some(b'[') => json::rows(reader, row)?,
-            Some(b'{') => return Err("one JSON object where a list of captions should be".into()),
+            Some(b'{') => return Err("a JSON object instead of a list of captions".into()),
             Some(_) => tsv::rows(reader, row)?,
             None => return Err("an empty file".into()),
         }
@@ -75,7 +75,11 @@ impl Candidates {
         }
     }
 
-    /// Captions by image id; an id that comes twice is an error, as in a file.
+    /// Captions by image id.
+    ///
+    /// # Errors
+    ///
+    /// An id occurs twice, or a caption is too long.
     pub fn of(captions: impl IntoIterator<Item = (String, String)>) -> Result<Self, String> {
         let mut found = Self::default();
         let mut seen: HashMap<String, usize> = HashMap::new();
@@ -89,12 +93,12 @@ impl Candidates {
         Ok(found)
     }
 
-    /// How many images have a caption.
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.images.len()
     }
 
-    /// Whether none has.
+    /// Whether there is no image.
     pub fn is_empty(&self) -> bool {
         self.images.is_empty()
     }
@@ -108,15 +112,15 @@ impl References {
     ///
     /// The file cannot be read, is neither, or has a caption of over 16 KiB.
     pub fn read(path: &Path) -> Result<Self> {
-        let wrong = |found| MetricsError::file(path, found, REFERENCES);
-        Self::parse(open(path)?).map_err(wrong)
+        let wrong = |found| FileError::malformed(path, found, REFERENCES).into();
+        Self::parse(TextFile::open(path)?).map_err(wrong)
     }
 
     /// [`read`](Self::read) for the content of a file; the error says what was found.
     pub fn parse(reader: impl Read) -> Result<Self, String> {
         let mut reader = BufReader::new(reader);
         let mut found = Self::default();
-        match first_byte(&mut reader)? {
+        match first_byte(&mut reader).map_err(|error| error.to_string())? {
             Some(b'[') => json::rows(reader, |number, row| {
                 let row = row.check(number)?;
                 found.push(row.image_id, Some(row.caption));
@@ -132,7 +136,7 @@ impl References {
                 }
                 Ok(())
             })?,
-            Some(_) => return Err("something else than JSON".into()),
+            Some(_) => return Err("it is not JSON".into()),
             None => return Err("an empty file".into()),
         }
         match found.images.is_empty() {
@@ -151,12 +155,12 @@ impl References {
         Ok(found)
     }
 
-    /// How many images there are, those without a reference too.
+    /// Number of images, including those without a reference.
     pub fn len(&self) -> usize {
         self.images.len()
     }
 
-    /// Whether there is none.
+    /// Whether there is no image.
     pub fn is_empty(&self) -> bool {
         self.images.is_empty()
     }
@@ -175,7 +179,7 @@ impl References {
 }
 
 impl Row {
-    /// The row, unless its caption is none.
+    /// The row, unless its caption is too long.
     fn check(self, number: usize) -> Result<Self, String> {
         let bytes = self.caption.len();
         if bytes > MAX_BYTES {
@@ -188,23 +192,7 @@ impl Row {
     }
 }
 
-fn first_byte(reader: &mut impl BufRead) -> Result<Option<u8>, String> {
-    loop {
-        let bytes = reader.fill_buf().map_err(|error| error.to_string())?;
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        match bytes.iter().position(|byte| !byte.is_ascii_whitespace()) {
-            Some(at) => return Ok(Some(bytes[at])),
-            None => {
-                let blank = bytes.len();
-                reader.consume(blank);
-            }
-        }
-    }
-}
-
-/// The beginning of what may be long.
+/// The beginning of a text, quoted.
 pub(crate) fn excerpt(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
@@ -212,7 +200,7 @@ pub(crate) fn excerpt(text: &str) -> String {
     }
 }
 
-/// How many of something, and the first of them.
+/// The number of items, and the first of them.
 pub(crate) fn some_of<T: Display>(ids: &[T]) -> String {
     let first: Vec<String> = ids
         .iter()

@@ -1,10 +1,8 @@
 //! Reading candidates and references.
 
 mod captions;
-mod file;
 mod json;
 mod tsv;
 
 pub use captions::{Candidates, References};
 pub(crate) use captions::{excerpt, some_of};
-pub(crate) use file::open;

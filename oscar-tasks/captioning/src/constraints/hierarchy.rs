@@ -6,7 +6,7 @@ use oscar_core::input::SourceError;
 use oscar_datasets::rows;
 use serde::Deserialize;
 
-use crate::error::CaptioningError;
+use oscar_files::FileError;
 
 /// The published one has 6 levels; a file that nests deeper is refused by the JSON reader at 128.
 #[derive(Deserialize)]
@@ -34,7 +34,7 @@ impl Hierarchy {
         let root: Node = serde_json::from_reader(rows::open(path)?).map_err(|error| {
             let found = format!("as a class hierarchy: {error}");
             let fix = "it is a tree of `LabelName` and `Subcategory`";
-            CaptioningError::wrong(path, found, fix)
+            FileError::malformed(path, found, fix)
         })?;
         let mut hierarchy = Self::default();
         hierarchy.add(&root);

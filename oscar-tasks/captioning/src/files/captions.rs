@@ -14,7 +14,7 @@ use oscar_datasets::{Rows, rows};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::error::CaptioningError;
+use oscar_files::FileError;
 
 /// The images of a file of captions, each once, in the order of the file.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ impl Captions {
             false => plain(path)?,
         };
         if images.is_empty() {
-            return Err(CaptioningError::wrong(path, "no image", "give at least one").into());
+            return Err(FileError::malformed(path, "no image", "give at least one").into());
         }
         Ok(Self {
             path: path.to_path_buf(),

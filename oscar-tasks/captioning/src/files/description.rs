@@ -10,7 +10,7 @@ use oscar_datasets::official::{OfficialFiles, OfficialImages, OfficialOptions, P
 use oscar_datasets::tsv::TsvFile;
 use serde::Deserialize;
 
-use crate::error::CaptioningError;
+use oscar_files::{FileError, named_by};
 
 /// Such a file is a few lines; a larger one is something else.
 const MAX_BYTES: u64 = 1 << 20;
@@ -45,20 +45,20 @@ impl Description {
     /// # Errors
     ///
     /// A file that is missing or of another form.
-    pub fn read(path: &Path) -> Result<Self, CaptioningError> {
-        let meta = fs::metadata(path).map_err(CaptioningError::io(path))?;
+    pub fn read(path: &Path) -> Result<Self, FileError> {
+        let meta = fs::metadata(path).map_err(FileError::io("read", path))?;
         if meta.len() > MAX_BYTES {
             let found = format!("{} bytes", meta.len());
-            return Err(CaptioningError::wrong(path, found, FIX));
+            return Err(FileError::malformed(path, found, FIX));
         }
-        let text = fs::read_to_string(path).map_err(CaptioningError::io(path))?;
+        let text = fs::read_to_string(path).map_err(FileError::io("read", path))?;
         let mut description: Self = serde_saphyr::from_str(&text).map_err(|error| {
             let found = format!("it cannot be read ({})", error.without_snippet());
-            CaptioningError::wrong(path, found, FIX)
+            FileError::malformed(path, found, FIX)
         })?;
         description.path = path.to_path_buf();
         for name in description.paths().into_iter().flatten() {
-            *name = path.with_file_name(&*name);
+            *name = named_by(path, &*name)?;
         }
         Ok(description)
     }
@@ -85,7 +85,7 @@ impl Description {
         let Some(features) = &self.feature else {
             let found = "no `feature`";
             let fix = "name the feature table, or set `regions` of the split";
-            return Err(CaptioningError::wrong(&self.path, found, fix).into());
+            return Err(FileError::malformed(&self.path, found, fix).into());
         };
         let part = PartFiles {
             features: features.clone(),
@@ -112,7 +112,7 @@ impl Description {
     pub fn image_keys(&self) -> Result<Vec<CaptionedImage>, SourceError> {
         let Some(table) = self.label.as_ref().or(self.feature.as_ref()) else {
             let found = "neither `caption` nor `label` nor `feature`";
-            return Err(CaptioningError::wrong(&self.path, found, FIX).into());
+            return Err(FileError::malformed(&self.path, found, FIX).into());
         };
         let table = TsvFile::open(table)?;
         let key = |row| {
@@ -134,7 +134,7 @@ mod tests {
     fn paths_are_relative_to_the_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("val.yaml");
-        let text = "img: val.img.tsv\nfeature: val.feature.tsv\nlabel: /x/val.label.tsv\n\
+        let text = "img: val.img.tsv\nfeature: val.feature.tsv\nlabel: labels/val.label.tsv\n\
                     caption: val_caption.json\ncbs_box: cbs/boxes.tsv\n";
         fs::write(&path, text).unwrap();
         let found = Description::read(&path).unwrap();
@@ -142,9 +142,17 @@ mod tests {
             found.feature,
             Some(directory.path().join("val.feature.tsv"))
         );
-        assert_eq!(found.label, Some(PathBuf::from("/x/val.label.tsv")));
+        assert_eq!(
+            found.label,
+            Some(directory.path().join("labels/val.label.tsv"))
+        );
         assert_eq!(found.cbs_box, Some(directory.path().join("cbs/boxes.tsv")));
         assert_eq!(found.cbs_hierarchy, None);
+        for outside in ["/x/val.label.tsv", "../val.label.tsv"] {
+            fs::write(&path, format!("label: {outside}\n")).unwrap();
+            let error = Description::read(&path).unwrap_err();
+            assert!(matches!(error, FileError::Outside { .. }), "{error}");
+        }
         fs::write(&path, "label: [").unwrap();
         let found = Description::read(&path).unwrap_err().to_string();
         assert!(found.contains("val.yaml: it cannot be read"), "{found}");
