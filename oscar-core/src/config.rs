@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// Each layer is made before any weight is read: a number beyond this is a slip, or damage.
+use crate::input::BOX_VALUES;
+
+/// All layers are made before any weight is read: a number beyond this is a mistake or damage.
 const MAX_LAYERS: usize = 1000;
 
 /// Sizes and switches of an Oscar model, under the keys of an official `config.json`.
@@ -14,7 +16,7 @@ const MAX_LAYERS: usize = 1000;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ModelConfig {
-    /// Entries of the WordPiece vocabulary.
+    /// Entries of the word embedding: at least the tokens of the vocabulary.
     pub vocab_size: usize,
     /// Width of every hidden state.
     pub hidden_size: usize,
@@ -41,7 +43,7 @@ pub struct ModelConfig {
 
     /// Values per region: appearance features and six box values.
     pub img_feature_dim: usize,
-    /// Where the region features come from; anything that does not start with `dis_code`.
+    /// Source of the region features; must not start with `dis_code`.
     pub img_feature_type: String,
     /// Normalise the projected regions (Oscar+); files write 0 and 1.
     #[serde(deserialize_with = "flag")]
@@ -63,7 +65,7 @@ pub struct ModelConfig {
     pub num_choice: usize,
     /// Captioning: the output matrix is the word embedding.
     pub tie_weights: bool,
-    /// Captioning: the word embedding, and with `tie_weights` the output matrix, stays as it is.
+    /// Captioning: the word embedding, and with `tie_weights` the output matrix, is not trained.
     pub freeze_embedding: bool,
 
     /// Heads removed by pruning, by layer. Such files are refused: their weights have other shapes.
@@ -95,7 +97,7 @@ pub enum Classifier {
     Mlp,
 }
 
-/// A configuration that no model can be made from, or a file that is none.
+/// A configuration file that cannot be read, or a value that is out of range.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -121,7 +123,7 @@ pub enum ConfigError {
         key: String,
         /// Its value.
         found: String,
-        /// What it may be.
+        /// The allowed values.
         expected: String,
     },
 }
@@ -240,96 +242,94 @@ impl ModelConfig {
         self.hidden_size / self.num_attention_heads
     }
 
+    /// Checks that the word embedding has an entry for each of the `tokens` of a vocabulary.
+    ///
+    /// # Errors
+    ///
+    /// It has fewer.
+    pub fn check_vocabulary(&self, tokens: usize) -> Result<(), ConfigError> {
+        let expected = format!("must be at least {tokens}, the number of tokens in the vocabulary");
+        require(
+            tokens <= self.vocab_size,
+            "vocab_size",
+            self.vocab_size,
+            &expected,
+        )
+    }
+
     /// Checks that a model can be made.
     ///
     /// # Errors
     ///
     /// The first key whose value is out of range.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let positive = [
-            ("vocab_size", self.vocab_size),
-            ("hidden_size", self.hidden_size),
-            ("num_hidden_layers", self.num_hidden_layers),
-            ("num_attention_heads", self.num_attention_heads),
-            ("intermediate_size", self.intermediate_size),
-            ("max_position_embeddings", self.max_position_embeddings),
-            ("num_labels", self.num_labels),
-            ("cls_hidden_scale", self.cls_hidden_scale),
-            ("num_choice", self.num_choice),
-        ];
-        for (key, value) in positive {
-            require(value > 0, key, value, "must be at least 1")?;
-        }
-        require(
-            self.type_vocab_size >= 2,
-            "type_vocab_size",
-            self.type_vocab_size,
-            "must be at least 2: segment 0 for the caption or question, 1 for tags or answer",
-        )?;
-        require(
-            self.num_hidden_layers <= MAX_LAYERS,
-            "num_hidden_layers",
-            self.num_hidden_layers,
-            &format!("must be at most {MAX_LAYERS}"),
-        )?;
-        require(
-            self.img_feature_dim > 6,
-            "img_feature_dim",
-            self.img_feature_dim,
-            "must be above 6: appearance features and six box values",
-        )?;
-        require(
-            self.hidden_size.is_multiple_of(self.num_attention_heads),
-            "hidden_size",
-            self.hidden_size,
-            &format!(
-                "must be a multiple of num_attention_heads = {}",
-                self.num_attention_heads
-            ),
-        )?;
-        for (key, value) in [
-            ("hidden_dropout_prob", self.hidden_dropout_prob),
-            (
-                "attention_probs_dropout_prob",
-                self.attention_probs_dropout_prob,
-            ),
-        ] {
+        let at_least = |least: usize, key, value: usize| {
             require(
-                (0.0..1.0).contains(&value),
+                value >= least,
                 key,
                 value,
-                "must be at least 0 and below 1",
-            )?;
-        }
-        for (key, value) in [
-            ("layer_norm_eps", self.layer_norm_eps),
-            ("img_layer_norm_eps", self.img_layer_norm_eps),
-            ("initializer_range", self.initializer_range),
-        ] {
+                &format!("must be at least {least}"),
+            )
+        };
+        at_least(1, "vocab_size", self.vocab_size)?;
+        at_least(1, "hidden_size", self.hidden_size)?;
+        at_least(1, "num_hidden_layers", self.num_hidden_layers)?;
+        at_least(1, "num_attention_heads", self.num_attention_heads)?;
+        at_least(1, "intermediate_size", self.intermediate_size)?;
+        at_least(1, "max_position_embeddings", self.max_position_embeddings)?;
+        at_least(1, "num_labels", self.num_labels)?;
+        at_least(1, "cls_hidden_scale", self.cls_hidden_scale)?;
+        at_least(1, "num_choice", self.num_choice)?;
+        // Segment 0 is the caption or question, 1 is tags or answer.
+        at_least(2, "type_vocab_size", self.type_vocab_size)?;
+        // Appearance features and the box.
+        at_least(BOX_VALUES + 1, "img_feature_dim", self.img_feature_dim)?;
+        let (layers, heads) = (self.num_hidden_layers, self.num_attention_heads);
+        let expected = format!("must be at most {MAX_LAYERS}");
+        require(layers <= MAX_LAYERS, "num_hidden_layers", layers, &expected)?;
+        let divides = self.hidden_size.is_multiple_of(heads);
+        let expected = format!("must be a multiple of num_attention_heads = {heads}");
+        require(divides, "hidden_size", self.hidden_size, &expected)?;
+
+        let probability = |key, value: f64| {
+            let expected = "must be at least 0 and below 1";
+            require((0.0..1.0).contains(&value), key, value, expected)
+        };
+        probability("hidden_dropout_prob", self.hidden_dropout_prob)?;
+        let attention_dropout = self.attention_probs_dropout_prob;
+        probability("attention_probs_dropout_prob", attention_dropout)?;
+        let positive = |key, value: f64| {
             require(
                 value > 0.0 && value.is_finite(),
                 key,
                 value,
                 "must be above 0",
-            )?;
-        }
+            )
+        };
+        positive("layer_norm_eps", self.layer_norm_eps)?;
+        positive("img_layer_norm_eps", self.img_layer_norm_eps)?;
+        positive("initializer_range", self.initializer_range)?;
+        let (classes, expected) = (self.num_contrast_classes, "must be 2 (Oscar) or 3 (Oscar+)");
         require(
-            matches!(self.num_contrast_classes, 2 | 3),
+            matches!(classes, 2 | 3),
             "num_contrast_classes",
-            self.num_contrast_classes,
-            "must be 2 (Oscar) or 3 (Oscar+)",
+            classes,
+            expected,
         )?;
-        require(
-            !self.img_feature_type.starts_with("dis_code"),
-            "img_feature_type",
+
+        let (kind, continuous) = (
             &self.img_feature_type,
-            "discrete region codes are not supported; no released checkpoint uses them",
-        )?;
+            !self.img_feature_type.starts_with("dis_code"),
+        );
+        let expected = "discrete region codes are not supported; no released checkpoint uses them";
+        require(continuous, "img_feature_type", kind, expected)?;
+        let pruned = serde_json::Value::from(self.pruned_heads.clone());
+        let expected = "checkpoints with pruned heads are not supported";
         require(
             self.pruned_heads.is_empty(),
             "pruned_heads",
-            serde_json::Value::from(self.pruned_heads.clone()),
-            "checkpoints with pruned heads are not supported",
+            pruned,
+            expected,
         )
     }
 }

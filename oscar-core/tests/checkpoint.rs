@@ -6,9 +6,7 @@ use std::path::Path;
 use burn_flex::{Flex, FlexDevice};
 use oscar_core::checkpoint::{self, CheckpointError, Checkpointed, NamedTensor, RandomInit};
 use oscar_core::config::ModelConfig;
-use oscar_core::model::{
-    Backbone, OscarForMultipleChoice, OscarForPretraining, OscarForSequenceClassification,
-};
+use oscar_core::model::{Backbone, OscarClassifier, OscarForPretraining};
 use rstest::rstest;
 use tempfile::TempDir;
 
@@ -35,14 +33,11 @@ fn every_model_writes_what_it_read() {
         "seqcls_kl3129",
         "seqcls_mse",
     ] {
-        round_trip(
-            OscarForSequenceClassification::<Flex>::new(&config(set), &FlexDevice),
-            set,
-        );
+        round_trip(OscarClassifier::<Flex>::new(&config(set), &FlexDevice), set);
     }
     for set in ["nlvr2_ce_linear", "nlvr2_ce_mlp_ln"] {
         round_trip(
-            OscarForMultipleChoice::<Flex>::new(&config(set), &FlexDevice),
+            OscarClassifier::<Flex>::joint(&config(set), &FlexDevice),
             set,
         );
     }

@@ -5,10 +5,7 @@ use std::path::PathBuf;
 use burn_flex::{Flex, FlexDevice};
 use oscar_core::checkpoint::{Checkpointed, parameters};
 use oscar_core::config::{Activation, Classifier, ConfigError, ModelConfig};
-use oscar_core::model::{
-    Backbone, OscarForCaptioning, OscarForMultipleChoice, OscarForPretraining,
-    OscarForSequenceClassification,
-};
+use oscar_core::model::{Backbone, OscarClassifier, OscarForCaptioning, OscarForPretraining};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -221,7 +218,7 @@ fn answer_heads_have_the_official_size(
         num_labels,
         ..config
     };
-    let model = OscarForSequenceClassification::<Flex>::new(&config, &FlexDevice);
+    let model = OscarClassifier::<Flex>::new(&config, &FlexDevice);
     assert_eq!(count(&model, "classifier."), size);
 }
 
@@ -241,9 +238,9 @@ fn pair_heads_have_the_official_size(
         cls_hidden_scale,
         ..config
     };
-    let model = OscarForMultipleChoice::<Flex>::new(&config, &FlexDevice);
+    let model = OscarClassifier::<Flex>::joint(&config, &FlexDevice);
     assert_eq!(count(&model, "classifier."), size);
-    let model = OscarForMultipleChoice::<Flex>::new(&plus(config), &FlexDevice);
+    let model = OscarClassifier::<Flex>::joint(&plus(config), &FlexDevice);
     assert_eq!(count(&model, "classifier."), size + norm);
 }
 

@@ -5,12 +5,12 @@ use burn_flex::Flex;
 use oscar_core::config::ConfigError;
 use oscar_core::input::{
     AttentionMask, EncodedPair, ExampleSeed, InputError, PaddingConfig, PretrainBatch,
-    PretrainBatcher, PretrainEncoderConfig, RegionHandle, RegionSource, SourceError,
+    PretrainEncoder, PretrainEncoderConfig, RegionHandle, RegionSource, SourceError,
 };
 use proptest::prelude::*;
 
 mod input_support;
-use input_support::{Corpus, Regions, encoder, handle, region_value, regions};
+use input_support::{Corpus, Regions, encoder, handle, region_value, regions, tokenizer};
 
 type B = Flex;
 
@@ -53,8 +53,8 @@ fn pairs(count: usize, seed: u64) -> Vec<EncodedPair> {
 }
 
 fn batch(rows: &[EncodedPair], padding: PaddingConfig) -> PretrainBatch<B> {
-    let batcher = PretrainBatcher::new(&encoder(config()), padding).unwrap();
-    batcher.batch(rows, &Default::default()).unwrap()
+    let encoder = PretrainEncoder::new(tokenizer(), config(), padding).unwrap();
+    encoder.batch(rows, &Default::default()).unwrap()
 }
 
 fn ints<const D: usize>(tensor: &Tensor<B, D, Int>) -> Vec<i64> {
@@ -245,8 +245,8 @@ fn unreadable_regions_are_named() {
     let mut rows = pairs(2, 0);
     let broken = RegionHandle::new(std::sync::Arc::new(Broken), 0).unwrap();
     rows[1].sequence.regions = vec![(broken, 3)];
-    let batcher = PretrainBatcher::new(&encoder(config()), PaddingConfig::default()).unwrap();
-    let error = batcher.batch::<B>(&rows, &Default::default()).unwrap_err();
+    let encoder = encoder(config());
+    let error = encoder.batch::<B>(&rows, &Default::default()).unwrap_err();
     assert!(error.to_string().starts_with("memory:2"), "{error}");
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert_eq!(cause, "features.tsv:7: cut off");
@@ -260,8 +260,8 @@ fn regions_of_two_sizes_do_not_batch() {
         dim: 6,
     });
     rows[1].sequence.regions = vec![(handle(wider, 0), 2)];
-    let batcher = PretrainBatcher::new(&encoder(config()), PaddingConfig::default()).unwrap();
-    let error = batcher.batch::<B>(&rows, &Default::default()).unwrap_err();
+    let encoder = encoder(config());
+    let error = encoder.batch::<B>(&rows, &Default::default()).unwrap_err();
     assert!(
         matches!(
             &error,
@@ -273,7 +273,7 @@ fn regions_of_two_sizes_do_not_batch() {
         ),
         "{error}"
     );
-    let error = batcher.batch::<B>(&[], &Default::default()).unwrap_err();
+    let error = encoder.batch::<B>(&[], &Default::default()).unwrap_err();
     assert!(matches!(error, InputError::EmptyBatch));
 }
 
@@ -283,7 +283,7 @@ fn padding_to_multiples_of_zero_is_refused() {
         pad_multiple: 0,
         ..Default::default()
     };
-    let error = PretrainBatcher::new(&encoder(config()), padding).unwrap_err();
+    let error = PretrainEncoder::new(tokenizer(), config(), padding).unwrap_err();
     let InputError::Config(ConfigError::Value { key, found, .. }) = error else {
         panic!("{error}");
     };

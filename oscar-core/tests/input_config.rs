@@ -1,7 +1,9 @@
 //! The encoder's configuration: names, ranges, classes.
 
 use oscar_core::config::ConfigError;
-use oscar_core::input::{InputError, PretrainEncoder, PretrainEncoderConfig, TextBSampleMode};
+use oscar_core::input::{
+    InputError, PaddingConfig, PretrainEncoder, PretrainEncoderConfig, TextBSampleMode,
+};
 use rstest::rstest;
 
 mod input_support;
@@ -37,7 +39,7 @@ fn the_number_of_classes_is_the_official_one(
 )]
 fn a_value_out_of_range_is_named(#[case] toml: &str, #[case] key: &str, #[case] found: &str) {
     let config: PretrainEncoderConfig = toml::from_str(toml).unwrap();
-    let error = PretrainEncoder::new(tokenizer(), config).unwrap_err();
+    let error = PretrainEncoder::new(tokenizer(), config, PaddingConfig::default()).unwrap_err();
     let InputError::Config(ConfigError::Value {
         key: named,
         found: value,

@@ -9,7 +9,7 @@ use burn_flex::{Flex, FlexDevice};
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{AttentionMask, MaskedTargets, OscarInput, Packing, PretrainBatch};
 use oscar_core::model::{
-    Backbone, BackboneOutput, ClassTargets, OscarForPretraining, OscarForSequenceClassification,
+    Backbone, BackboneOutput, ClassTargets, OscarClassifier, OscarForPretraining,
 };
 use proptest::prelude::*;
 use rstest::rstest;
@@ -274,12 +274,25 @@ fn a_single_label_is_a_regression_whatever_the_loss_is_called(#[case] loss_type:
         loss_type: loss_type.into(),
         ..config()
     };
-    let model = OscarForSequenceClassification::<Flex>::new(&config, &FlexDevice);
+    let model = OscarClassifier::<Flex>::new(&config, &FlexDevice);
     let logits = || floats(vec![0.5, -1.0], [2, 1]);
     let scores = ClassTargets::Soft(floats(vec![1.0, 0.0], [2, 1]));
     let classes = ClassTargets::Class(ints(vec![1, 0], [2]));
     assert_eq!(values(model.loss(logits(), scores)), [0.625]);
     assert_eq!(values(model.loss(logits(), classes)), [0.625]);
+}
+
+#[test]
+fn sequences_of_half_a_decision_are_an_error() {
+    let config = ModelConfig {
+        num_choice: 2,
+        ..config()
+    };
+    let model = OscarClassifier::<Flex>::joint(&config, &FlexDevice);
+    let pooled = |rows| Tensor::zeros([rows, config.hidden_size], &FlexDevice);
+    assert_eq!(model.classify(pooled(4)).unwrap().dims()[0], 2);
+    let error = model.classify(pooled(3)).unwrap_err();
+    assert_eq!((error.sequences, error.joined), (3, 2));
 }
 
 #[test]
@@ -290,7 +303,7 @@ fn losses_stay_finite_where_logits_are_extreme() {
             loss_type: loss_type.into(),
             ..config()
         };
-        let model = OscarForSequenceClassification::<Flex>::new(&config, &FlexDevice);
+        let model = OscarClassifier::<Flex>::new(&config, &FlexDevice);
         let logits = floats(vec![1e4, -1e4, 0.0], [1, 3]);
         let scores = ClassTargets::Soft(floats(vec![0.0, 1.0, 0.3], [1, 3]));
         let loss = values(model.loss(logits, scores))[0];

@@ -9,9 +9,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice};
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{AttentionMask, MaskedTargets, OscarInput, Packing, PretrainBatch};
-use oscar_core::model::{
-    Backbone, ClassTargets, OscarForMultipleChoice, OscarForPretraining, recompute,
-};
+use oscar_core::model::{Backbone, ClassTargets, OscarClassifier, OscarForPretraining, recompute};
 use oscar_core::ops;
 
 type B = Autodiff<Flex>;
@@ -131,9 +129,10 @@ fn pretraining_with_its_tied_output_matrix() {
 
 #[test]
 fn pairs_of_images() {
-    let model = OscarForMultipleChoice::<B>::new(&config(), &FlexDevice);
+    let model = OscarClassifier::<B>::joint(&config(), &FlexDevice);
     assert_same(&model, || {
-        let logits = model.forward(input(true));
+        let input = input(true).with_query_positions([]);
+        let logits = model.forward(input).unwrap();
         model.loss(logits, ClassTargets::Class(ints(vec![1, 0], [2])))
     });
 }

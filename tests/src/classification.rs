@@ -1,13 +1,12 @@
 //! Sets of classifiers: one image per row, or a pair of images.
 
+use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, backend::Backend};
+use oscar_core::checkpoint::Checkpointed;
 use oscar_core::config::ModelConfig;
 use oscar_core::input::OscarInput;
-use oscar_core::model::{
-    Backbone, ClassTargets, OscarForEachChoice, OscarForMultipleChoice,
-    OscarForSequenceClassification,
-};
+use oscar_core::model::{Backbone, ClassTargets, OscarClassifier};
 use oscar_core::ops::{OscarBackend, TrainBackend};
 
 use crate::backbone;
@@ -22,35 +21,46 @@ const OTHER_MASK: &str = "attention_mask_";
 
 /// A model with logits and a loss on them.
 pub trait Classifier<B: TrainBackend>: Official<B> {
+    /// The model.
+    fn model(&self) -> &OscarClassifier<B>;
+
     /// Logits `[rows, classes]`.
-    fn logits(&self, input: OscarInput<B>) -> Tensor<B, 2>;
+    fn logits(&self, input: OscarInput<B>) -> Result<Tensor<B, 2>, String> {
+        // As the batcher of classifiers asks for.
+        let input = input.with_query_positions([]);
+        self.model()
+            .forward(input)
+            .map_err(|error| error.to_string())
+    }
 
     /// The loss of logits, `[1]`.
-    fn loss_of(&self, logits: Tensor<B, 2>, labels: &HostTensor) -> Result<Tensor<B, 1>, String>;
+    fn loss_of(&self, logits: Tensor<B, 2>, labels: &HostTensor) -> Result<Tensor<B, 1>, String> {
+        let targets = targets(&logits, labels)?;
+        Ok(self.model().loss(logits, targets))
+    }
 }
 
-/// Makes the models that the suite calls classifiers.
+/// Makes the official classifiers.
 macro_rules! classifiers {
-    ($($model:ident),*) => {$(
-        impl<B: TrainBackend> Classifier<B> for $model<B> {
-            fn logits(&self, input: OscarInput<B>) -> Tensor<B, 2> {
-                // As the batcher of classifiers asks for.
-                self.forward(input.with_query_positions([]))
-            }
+    ($($(#[$doc:meta])* $name:ident: $build:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Module, Debug)]
+        pub struct $name<B: Backend> {
+            model: OscarClassifier<B>,
+        }
 
-            fn loss_of(
-                &self,
-                logits: Tensor<B, 2>,
-                labels: &HostTensor,
-            ) -> Result<Tensor<B, 1>, String> {
-                let targets = targets(&logits, labels)?;
-                Ok(self.loss(logits, targets))
+        impl<B: Backend> Checkpointed<B> for $name<B> {}
+
+        impl<B: TrainBackend> Classifier<B> for $name<B> {
+            fn model(&self) -> &OscarClassifier<B> {
+                &self.model
             }
         }
 
-        impl<B: TrainBackend> Official<B> for $model<B> {
+        impl<B: TrainBackend> Official<B> for $name<B> {
             fn build(config: &ModelConfig, device: &B::Device) -> Self {
-                Self::new(config, device)
+                let model = $build(config, device);
+                Self { model }
             }
 
             fn loss(
@@ -60,17 +70,29 @@ macro_rules! classifiers {
                 device: &B::Device,
             ) -> Result<Tensor<B, 1>, String> {
                 let input = model::input(batch, "attention_mask", fault, device)?;
-                self.loss_of(self.logits(input), batch.get("labels")?)
+                self.loss_of(self.logits(input)?, batch.get("labels")?)
             }
         }
     )*};
 }
 
 classifiers!(
-    OscarForSequenceClassification,
-    OscarForMultipleChoice,
-    OscarForEachChoice
+    /// `ImageBertForSequenceClassification`: one image per decision.
+    Single: OscarClassifier::new;
+    /// `ImageBertForMultipleChoice` (NLVR2): a pair of images per decision.
+    Pair: OscarClassifier::joint;
+    /// `OscarForMultipleChoice` (VCR): each choice of a question is right or wrong on its own. It has
+    /// two classes whatever the configuration says.
+    EachChoice: each_choice;
 );
+
+fn each_choice<B: OscarBackend>(config: &ModelConfig, device: &B::Device) -> OscarClassifier<B> {
+    let config = ModelConfig {
+        num_labels: 2,
+        ..config.clone()
+    };
+    OscarClassifier::new(&config, device)
+}
 
 /// A class per row of logits, or a score per logit; whatever axes the labels have.
 fn targets<B: OscarBackend>(
@@ -104,11 +126,11 @@ pub fn check<B: TrainBackend, M: Classifier<B>>(
 
     check_backbone::<B>(set, &config, &inputs, fault, device, &mut checks)?;
     let input = model::input(&inputs, "attention_mask", fault, device)?;
-    let logits = model.logits(input);
+    let logits = model.logits(input)?;
     checks.tensor("logits", &HostTensor::read(logits.clone()));
     for name in inputs.0.keys().filter(|name| name.starts_with(OTHER_MASK)) {
         let input = model::input(&inputs, name, fault, device)?;
-        let logits = HostTensor::read(model.logits(input));
+        let logits = HostTensor::read(model.logits(input)?);
         checks.tensor(&format!("logits_{}", &name[OTHER_MASK.len()..]), &logits);
     }
 

@@ -4,10 +4,7 @@ use burn::tensor::backend::Backend;
 use oscar_core::checkpoint::{self, CheckpointError, Checkpointed, LoadReport, RandomInit};
 use oscar_core::config::ModelConfig;
 use oscar_core::input::Tokenizer;
-use oscar_core::model::{
-    Backbone, OscarForCaptioning, OscarForMultipleChoice, OscarForPretraining,
-    OscarForSequenceClassification,
-};
+use oscar_core::model::{Backbone, OscarClassifier, OscarForCaptioning, OscarForPretraining};
 use serde_json::{Map, Value};
 
 use crate::check::{Checks, Report};
@@ -37,10 +34,10 @@ pub fn check_transfer<B: oscar_core::ops::OscarBackend>(
                 report::<B, _>(OscarForCaptioning::new(&config, device), &file)
             }
             "ImageBertForSequenceClassification" => {
-                report::<B, _>(OscarForSequenceClassification::new(&config, device), &file)
+                report::<B, _>(OscarClassifier::new(&config, device), &file)
             }
             "ImageBertForMultipleChoice" => {
-                report::<B, _>(OscarForMultipleChoice::new(&config, device), &file)
+                report::<B, _>(OscarClassifier::joint(&config, device), &file)
             }
             other => return Err(format!("{name}: {other} is not implemented")),
         };

@@ -4,12 +4,11 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use oscar_core::model::{
-    OscarForEachChoice, OscarForMultipleChoice, OscarForPretraining, OscarForSequenceClassification,
-};
+use oscar_core::model::OscarForPretraining;
 use oscar_core::ops::TrainBackend;
 
 use crate::check::{Check, Report};
+use crate::classification::{EachChoice, Pair, Single};
 use crate::fault::Fault;
 use crate::set::{Kind, Set};
 use crate::steps::{self, Script};
@@ -91,26 +90,23 @@ fn check<B: TrainBackend>(
     fault: Option<Fault>,
     device: &B::Device,
 ) -> Result<Report, String> {
-    type Classifier<B> = OscarForSequenceClassification<B>;
-    type Pair<B> = OscarForMultipleChoice<B>;
-    type Choice<B> = OscarForEachChoice<B>;
     match kind {
         Kind::Backbone => backbone::check::<B>(set, fault, device),
         Kind::Pretraining => pretraining::check::<B>(set, fault, device),
         Kind::PretrainingSteps => {
             steps::check::<B, OscarForPretraining<B>>(set, Script::Pretraining, fault, device)
         }
-        Kind::Classification => classification::check::<B, Classifier<B>>(set, fault, device),
+        Kind::Classification => classification::check::<B, Single<B>>(set, fault, device),
         Kind::ClassificationSteps => {
-            steps::check::<B, Classifier<B>>(set, Script::FineTuning, fault, device)
+            steps::check::<B, Single<B>>(set, Script::FineTuning, fault, device)
         }
         Kind::MultipleChoice => classification::check::<B, Pair<B>>(set, fault, device),
         Kind::MultipleChoiceSteps => {
             steps::check::<B, Pair<B>>(set, Script::FineTuning, fault, device)
         }
-        Kind::EachChoice => classification::check::<B, Choice<B>>(set, fault, device),
+        Kind::EachChoice => classification::check::<B, EachChoice<B>>(set, fault, device),
         Kind::EachChoiceSteps => {
-            steps::check::<B, Choice<B>>(set, Script::FineTuning, fault, device)
+            steps::check::<B, EachChoice<B>>(set, Script::FineTuning, fault, device)
         }
         Kind::Transfer => files::check_transfer::<B>(set, device),
         Kind::Tokenizer => files::check_tokenizer(set),

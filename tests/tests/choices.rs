@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice};
 use oscar_core::config::ModelConfig;
-use oscar_core::model::{ClassTargets, OscarForEachChoice, OscarForMultipleChoice};
+use oscar_core::model::{ClassTargets, OscarClassifier};
 use rstest::rstest;
 use safetensors::SafeTensors;
 
@@ -84,10 +84,11 @@ fn losses(#[case] set: &str, #[case] loss_type: &str) {
     };
     let logits: Tensor<Flex, 2> =
         Tensor::from_data(TensorData::new(logits, [rows, 2]), &FlexDevice);
-    let loss = match set.starts_with("nlvr2") {
-        true => OscarForMultipleChoice::<Flex>::new(&config, &FlexDevice).loss(logits, targets),
-        false => OscarForEachChoice::<Flex>::new(&config, &FlexDevice).loss(logits, targets),
+    let model = match set.starts_with("nlvr2") {
+        true => OscarClassifier::<Flex>::joint(&config, &FlexDevice),
+        false => OscarClassifier::<Flex>::new(&config, &FlexDevice),
     };
+    let loss = model.loss(logits, targets);
     let loss = f64::from(loss.into_scalar());
     assert!(
         (loss - expected).abs() < 1e-5,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use burn_flex::{Flex, FlexDevice};
 use oscar_core::input::{
-    ExampleSeed, PaddingConfig, PretrainBatcher, PretrainEncoder, PretrainEncoderConfig, Tokenizer,
+    ExampleSeed, PaddingConfig, PretrainEncoder, PretrainEncoderConfig, Tokenizer,
 };
 use oscar_datasets::{OfficialCorpusOptions, open_corpus};
 use oscar_train::{Portion, Sequence, Shuffle};
@@ -33,8 +33,8 @@ pub fn run(corpus: &Path, regions: &Path, window: usize, batches: usize) -> Resu
 
     let vocab = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/bert-base-uncased-vocab.txt");
     let tokenizer = Arc::new(Tokenizer::from_vocab_file(vocab)?);
-    let encoder = PretrainEncoder::new(tokenizer, PretrainEncoderConfig::default())?;
-    let batcher = PretrainBatcher::new(&encoder, PaddingConfig::default())?;
+    let (config, padding) = (PretrainEncoderConfig::default(), PaddingConfig::default());
+    let encoder = PretrainEncoder::new(tokenizer, config, padding)?;
     let portion = Portion {
         examples: opened.rows.len(),
         weight: 1,
@@ -62,7 +62,7 @@ pub fn run(corpus: &Path, regions: &Path, window: usize, batches: usize) -> Resu
                 })
                 .collect();
             let encoded = thread_time();
-            drop(batcher.batch::<Flex>(&rows?, &FlexDevice)?);
+            drop(encoder.batch::<Flex>(&rows?, &FlexDevice)?);
             times.draw += drawn.saturating_sub(start);
             times.example += encoded.saturating_sub(drawn);
             times.batch += thread_time().saturating_sub(encoded);

@@ -6,8 +6,8 @@ use burn::tensor::{Tensor, backend::Backend};
 /// Where a Rust path and an official name part ways. Applied in this order to whole components.
 ///
 /// `self` and capitals are not field names in Rust; Burn calls LayerNorm's parameters gamma and
-/// beta; variants of a classifier stand for the indices of a `Sequential`; and a field `model` or
-/// a variant of `OscarClassifier` is a wrapper around an official model.
+/// beta; variants of a classifier stand for the indices of a `Sequential`; and a field `model` is a
+/// wrapper around an official model.
 const SPELLINGS: &[(&str, &str)] = &[
     ("self_attention", "self"),
     ("layer_norm", "LayerNorm"),
@@ -20,8 +20,6 @@ const SPELLINGS: &[(&str, &str)] = &[
     ("NormMlp.norm", "2"),
     ("NormMlp.last", "3"),
     ("model", ""),
-    ("Sequence", ""),
-    ("Pair", ""),
 ];
 
 /// One parameter of a model.

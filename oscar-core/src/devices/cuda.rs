@@ -5,16 +5,16 @@ use cudarc::driver::{result, sys};
 
 use super::{Found, NoDevice};
 
-/// Compute capability from which tensor cores take bf16.
+/// The first compute capability whose tensor cores support bf16.
 const BF16_SINCE: i32 = 8;
 
 /// All GPUs, in the driver's order.
 ///
 /// # Errors
 ///
-/// If the driver or NVRTC cannot be loaded, or the driver shows no GPU.
+/// If the driver or NVRTC cannot be loaded, or the driver reports no GPU.
 pub fn devices() -> Result<Vec<Found<CudaDevice>>, NoDevice> {
-    // SAFETY: asks the loader whether the libraries open; nothing is called in them.
+    // SAFETY: only checks whether the libraries can be loaded; calls nothing in them.
     let (driver, nvrtc) = unsafe {
         (
             sys::is_culib_present(),
@@ -29,10 +29,10 @@ pub fn devices() -> Result<Vec<Found<CudaDevice>>, NoDevice> {
     }
     let count = result::init()
         .and_then(|()| result::device::get_count())
-        .map_err(|error| missing(&format!("the driver says {error:?}")))?;
+        .map_err(|error| missing(&format!("the driver reported {error:?}")))?;
     let found: Vec<_> = (0..count).filter_map(describe).collect();
     match found.is_empty() {
-        true => Err(missing("the driver shows no GPU")),
+        true => Err(missing("the driver reports no GPU")),
         false => Ok(found),
     }
 }
@@ -54,6 +54,6 @@ fn missing(reason: &str) -> NoDevice {
         backend: "cuda",
         reason: reason.to_owned(),
         remedy: "install the NVIDIA driver and the CUDA runtime with NVRTC (12 or newer), \
-                 or take another --backend",
+                 or use another backend",
     }
 }

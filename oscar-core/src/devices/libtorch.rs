@@ -1,10 +1,10 @@
-//! LibTorch: the GPUs it was built for, else the CPU.
+//! LibTorch: the GPUs it was built for, or the CPU.
 
 use burn_tch::LibTorchDevice;
 
 use super::Found;
 
-/// The GPUs that LibTorch sees, or the CPU.
+/// The GPUs that LibTorch finds, or the CPU.
 pub fn devices() -> Vec<Found<LibTorchDevice>> {
     let gpus = match tch::Cuda::is_available() {
         true => tch::Cuda::device_count(),

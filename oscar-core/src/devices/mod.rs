@@ -1,7 +1,7 @@
-//! Which devices the compiled-in backends find on this machine.
+//! The devices that the compiled-in backends find on this machine.
 //!
-//! A backend is asked here before it is used: what it needs at run time (a driver, a compiler of
-//! kernels) is loaded on first use, and some of them panic if it is not there.
+//! Check here before a backend is used: it loads what it needs at run time (a driver, a kernel
+//! compiler) on first use, and some backends panic if that is missing.
 
 #[cfg(feature = "cuda")]
 pub mod cuda;
@@ -13,19 +13,19 @@ pub mod vulkan;
 /// A device of a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found<D> {
-    /// What the backend calls it.
+    /// The backend's handle of it.
     pub device: D,
-    /// Its name for people.
+    /// Its human-readable name.
     pub name: String,
-    /// Whether it multiplies matrices of bf16 and adds up in f32.
+    /// Whether it multiplies bf16 matrices and accumulates in f32.
     pub bf16: bool,
 }
 
 /// Why a backend has no device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the {backend} backend finds no device: {reason}; {remedy}")]
+#[error("the {backend} backend found no device: {reason}; {remedy}")]
 pub struct NoDevice {
-    /// Its name.
+    /// The backend's name.
     pub backend: &'static str,
     /// What is missing.
     pub reason: String,

@@ -5,7 +5,7 @@ use wgpu::{Backends, DeviceType, Instance, InstanceDescriptor};
 
 use super::{Found, NoDevice};
 
-/// The interface that the backend takes where it may choose.
+/// The graphics interface that the backend chooses by default.
 const INTERFACE: Backends = if cfg!(target_vendor = "apple") {
     Backends::METAL
 } else {
@@ -16,7 +16,7 @@ const INTERFACE: Backends = if cfg!(target_vendor = "apple") {
 ///
 /// # Errors
 ///
-/// If there is no driver, or it shows no device.
+/// If there is no driver, or it reports no device.
 pub fn devices() -> Result<Vec<Found<WgpuDevice>>, NoDevice> {
     let instance = Instance::new(InstanceDescriptor {
         backends: INTERFACE,
@@ -37,14 +37,14 @@ pub fn devices() -> Result<Vec<Found<WgpuDevice>>, NoDevice> {
                 DeviceType::DiscreteGpu => WgpuDevice::DiscreteGpu(index),
                 DeviceType::IntegratedGpu => WgpuDevice::IntegratedGpu(index),
                 DeviceType::VirtualGpu => WgpuDevice::VirtualGpu(index),
-                // The backend numbers software devices by none.
+                // The backend has only one software device.
                 _ if index == 0 => WgpuDevice::Cpu,
                 _ => continue,
             };
             found.push(Found {
                 device,
                 name: info.name.clone(),
-                // Vulkan's bf16 stores and converts, it does not compute.
+                // bf16 in Vulkan is for storage and conversion, not for arithmetic.
                 bf16: false,
             });
         }
@@ -52,9 +52,9 @@ pub fn devices() -> Result<Vec<Found<WgpuDevice>>, NoDevice> {
     match found.is_empty() {
         true => Err(NoDevice {
             backend: "wgpu",
-            reason: "no Vulkan or Metal driver shows one".into(),
+            reason: "no Vulkan or Metal driver reports one".into(),
             remedy: "install the GPU's Vulkan driver and loader (on Debian libvulkan1 and, for \
-                     software Vulkan, mesa-vulkan-drivers), or take another --backend",
+                     software Vulkan, mesa-vulkan-drivers), or use another backend",
         }),
         false => Ok(found),
     }

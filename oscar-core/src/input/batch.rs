@@ -9,7 +9,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::error::InputError;
-use super::sequence::EncodedSequence;
+use super::sequence::{EncodedSequence, SequenceEncoder};
 use crate::config::{ConfigError, require};
 use crate::ops::RowIndex;
 
@@ -181,18 +181,6 @@ impl PaddingConfig {
     }
 }
 
-/// Pads encoded sequences to one length and moves them to the device.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Padder {
-    pub(super) pad_id: u32,
-    /// Longest text of a row; padding does not exceed it.
-    pub(super) max_text: usize,
-    /// Most regions of an image; padding does not exceed them for any image of a row.
-    pub(super) max_regions: usize,
-    /// Multiple to which text and regions are padded.
-    pub(super) multiple: usize,
-}
-
 /// Sizes of a batch, padding included.
 #[derive(Clone, Copy)]
 pub(super) struct BatchShape {
@@ -209,8 +197,9 @@ impl BatchShape {
     }
 }
 
-impl Padder {
-    /// Pads `rows` to the longest of them.
+impl SequenceEncoder {
+    /// Pads `rows` to the longest of them, rounded up but not beyond what a row may have. Every
+    /// position attends to all that are not padding.
     ///
     /// # Errors
     ///
@@ -220,11 +209,11 @@ impl Padder {
         rows: &[&EncodedSequence],
         device: &B::Device,
     ) -> Result<(OscarInput<B>, BatchShape), InputError> {
-        let shape = self.shape(rows)?;
+        let (shape, pad) = (self.shape(rows)?, self.tokenizer().special().pad);
         let (mut ids, mut types) = (Vec::new(), Vec::new());
         for (row, end) in rows.iter().zip((1..).map(|rows| rows * shape.text)) {
             ids.extend(row.input_ids.iter().map(|&id| id as i32));
-            ids.resize(end, self.pad_id as i32);
+            ids.resize(end, pad as i32);
             types.extend(row.token_type_ids.iter().map(|&kind| i32::from(kind)));
             types.resize(end, 0);
         }
@@ -275,19 +264,20 @@ impl Padder {
         let longest = |length: fn(&EncodedSequence) -> usize| {
             rows.iter().map(|row| length(row)).max().unwrap_or(0)
         };
+        let (config, multiple) = (self.config(), self.padding().pad_multiple);
         let round_up = |longest: usize, limit: usize| {
             longest
-                .next_multiple_of(self.multiple)
+                .next_multiple_of(multiple)
                 .min(limit)
                 .max(longest)
         };
         let images = longest(|row| row.regions.len());
         Ok(BatchShape {
             rows: rows.len(),
-            text: round_up(longest(|row| row.input_ids.len()), self.max_text),
+            text: round_up(longest(|row| row.input_ids.len()), config.max_seq_length),
             regions: round_up(
                 longest(EncodedSequence::num_regions),
-                self.max_regions * images,
+                config.max_regions * images,
             ),
             dim,
         })

@@ -38,15 +38,15 @@ pub(super) struct TokenMasker {
 
 impl TokenMasker {
     /// Makes each token at `positions` a target with `probability`: no whole words, and no guarantee
-    /// of any target. Replaces the targets in `input_ids` and appends them to `masked`.
+    /// of any target. Replaces the targets in `input_ids`.
     pub(super) fn mask_each<R: Rng + ?Sized>(
         self,
         probability: f64,
         input_ids: &mut [u32],
         positions: Range<usize>,
         rng: &mut R,
-        masked: &mut Vec<MaskedToken>,
-    ) {
+    ) -> Vec<MaskedToken> {
+        let mut masked = Vec::new();
         for position in positions {
             let dice = rng.random::<f64>();
             if dice >= probability {
@@ -61,6 +61,7 @@ impl TokenMasker {
                 input_ids[position] = rng.random_range(0..self.vocab_size);
             }
         }
+        masked
     }
 
     /// Makes `count` tokens of `input_ids` targets, never the first token, and replaces them.

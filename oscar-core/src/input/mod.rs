@@ -1,7 +1,8 @@
 //! From text, tags and regions to the tensors of a batch.
 //!
-//! A corpus reader hands over [`Example`]s; [`PretrainEncoder`] turns one into ids, targets and a
-//! contrastive class; [`PretrainBatcher`] pads several and puts them on the device.
+//! A corpus reader yields [`Example`]s; an encoder turns one into ids and targets, and pads several
+//! into a batch on the device: [`PretrainEncoder`] for pre-training, [`CaptionEncoder`] for captions,
+//! [`SequenceEncoder`] for every other task.
 
 mod batch;
 mod caption;
@@ -11,7 +12,6 @@ mod masking;
 mod pair;
 mod pollution;
 mod pretrain;
-mod pretrain_batch;
 mod pretrain_config;
 mod probe;
 mod sequence;
@@ -26,9 +26,7 @@ pub use example::{
     BOX_VALUES, Example, ExampleSource, RegionHandle, RegionSource, SourceError, TextB,
 };
 pub use masking::{MaskedTargets, MaskedToken};
-pub use pair::{TokenPair, truncated_lengths};
-pub use pretrain::{EncodedPair, ExampleSeed, PretrainEncoder};
-pub use pretrain_batch::{PretrainBatch, PretrainBatcher};
+pub use pretrain::{EncodedPair, ExampleSeed, PretrainBatch, PretrainEncoder};
 pub use pretrain_config::{ContrastConfig, PretrainEncoderConfig, TextBSampleMode};
 pub use probe::ProbeTargets;
 pub use sequence::{

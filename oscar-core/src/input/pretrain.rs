@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use super::batch::{OscarInput, PaddingConfig, ints};
 use super::error::InputError;
 use super::example::{Example, ExampleSource};
-use super::masking::MaskedToken;
-use super::pair::TokenPair;
+use super::masking::{MaskedTargets, MaskedToken};
 use super::pollution::{MATCHED, pollute, read_row};
 use super::pretrain_config::PretrainEncoderConfig;
-use super::sequence::EncodedSequence;
+use super::sequence::{EncodedSequence, SequenceConfig, SequenceEncoder};
 use super::tokenizer::Tokenizer;
 
 /// Names the random numbers of an example: the same ones for the same seed, epoch and row, whatever
@@ -51,12 +53,29 @@ pub struct EncodedPair {
     pub relation: u8,
 }
 
-/// Turns corpus rows into pre-training examples, as the official data loader does.
+/// A batch of pre-training examples.
+#[derive(Clone, Debug)]
+pub struct PretrainBatch<B: Backend> {
+    /// Text and regions.
+    pub input: OscarInput<B>,
+    /// The tokens to predict; all of them are padding if no token happened to be masked, where the
+    /// official loss is 0/0.
+    pub masked: MaskedTargets<B>,
+    /// Contrastive classes, `[batch]`.
+    pub relation: Tensor<B, 1, Int>,
+    /// Rows.
+    pub num_examples: usize,
+    /// Text tokens and regions that are not padding.
+    pub num_tokens: usize,
+}
+
+/// Turns corpus rows into pre-training examples, as the official data loader does, and these into
+/// batches.
 ///
 /// Shared by all loader threads.
 #[derive(Clone, Debug)]
 pub struct PretrainEncoder {
-    tokenizer: Arc<Tokenizer>,
+    sequences: SequenceEncoder,
     config: PretrainEncoderConfig,
 }
 
@@ -65,13 +84,21 @@ impl PretrainEncoder {
     ///
     /// # Errors
     ///
-    /// A value of `config` is out of range.
+    /// A value of `config` or `padding` is out of range.
     pub fn new(
         tokenizer: Arc<Tokenizer>,
         config: PretrainEncoderConfig,
+        padding: PaddingConfig,
     ) -> Result<Self, InputError> {
         config.validate()?;
-        Ok(Self { tokenizer, config })
+        let sequences = SequenceConfig {
+            max_seq_length: config.max_seq_length,
+            max_regions: config.max_regions,
+            use_tags: config.use_text_b,
+            ..SequenceConfig::default()
+        };
+        let sequences = SequenceEncoder::new(tokenizer, sequences, padding)?;
+        Ok(Self { sequences, config })
     }
 
     /// The configuration.
@@ -81,10 +108,10 @@ impl PretrainEncoder {
 
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Arc<Tokenizer> {
-        &self.tokenizer
+        self.sequences.tokenizer()
     }
 
-    /// Checks once, before training, that `corpus` has what the configuration asks for.
+    /// Checks once, before training, that `corpus` has what the configuration needs.
     ///
     /// # Errors
     ///
@@ -116,66 +143,58 @@ impl PretrainEncoder {
             example.text_b.clear();
         }
         let relation = pollute(&mut example, index, corpus, &self.config, &mut rng)?;
-        let mut pair = self.tokenize(&example)?;
+        let mut sequence = self.encode_unmasked(example)?;
 
-        let (in_a, in_b) = (pair.positions_a(), pair.positions_b());
-        let masker = self.tokenizer.masker();
-        let mut masked = Vec::new();
-        let mut mask = |positions, masked: &mut Vec<MaskedToken>| {
-            let probability = self.config.mask_probability;
-            masker.mask_each(
-                probability,
-                &mut pair.input_ids,
-                positions,
-                &mut rng,
-                masked,
-            );
-        };
-        mask(in_a, &mut masked);
-        let of_a = masked.len();
-        mask(in_b, &mut masked);
-        if relation != MATCHED && !self.config.mask_loss_for_unmatched {
-            // Masked all the same: a [MASK] must not reveal that the pair is matched.
-            masked.truncate(of_a);
+        let (masker, probability) = (self.tokenizer().masker(), self.config.mask_probability);
+        let (in_a, in_b) = (sequence.positions_a(), sequence.positions_b());
+        let mut mask =
+            |positions| masker.mask_each(probability, &mut sequence.input_ids, positions, &mut rng);
+        let (mut masked, of_b) = (mask(in_a), mask(in_b));
+        // Masked all the same: a [MASK] must not reveal that the pair is matched.
+        if relation == MATCHED || self.config.mask_loss_for_unmatched {
+            masked.extend(of_b);
         }
-        Ok(self.assemble(example, pair, masked, relation))
-    }
-
-    /// Both texts of `example`, cut and laid out.
-    pub(super) fn tokenize(&self, example: &Example) -> Result<TokenPair, InputError> {
-        let a = self.tokenizer.encode(&example.text_a);
-        if a.is_empty() {
-            let (origin, text) = (example.origin.clone(), example.text_a.clone());
-            return Err(InputError::EmptyText { origin, text });
-        }
-        let b = self.tokenizer.encode(&example.text_b);
-        Ok(TokenPair::new(
-            &a,
-            &b,
-            self.tokenizer.special(),
-            self.config.max_seq_length,
-        ))
-    }
-
-    /// Adds the regions.
-    pub(super) fn assemble(
-        &self,
-        example: Example,
-        pair: TokenPair,
-        masked: Vec<MaskedToken>,
-        relation: u8,
-    ) -> EncodedPair {
-        let regions = example.regions;
-        let count = regions.len().min(self.config.max_regions);
-        EncodedPair {
-            sequence: EncodedSequence {
-                origin: example.origin,
-                input_ids: pair.input_ids,
-                token_type_ids: pair.token_type_ids,
-                regions: vec![(regions, count)],
-            },
+        Ok(EncodedPair {
+            sequence,
             masked,
             relation,
-        }
+        })
+    }
+
+    /// Both texts and the regions of `example`.
+    pub(super) fn encode_unmasked(&self, example: Example) -> Result<EncodedSequence, InputError> {
+        let Example {
+            origin,
+            text_a,
+            text_b,
+            regions,
+            ..
+        } = example;
+        self.sequences.encode(origin, &text_a, &text_b, &[regions])
+    }
+
+    /// Batches `rows` on `device`.
+    ///
+    /// # Errors
+    ///
+    /// There is no row, rows have regions of different sizes, or regions cannot be read.
+    pub fn batch<B: Backend>(
+        &self,
+        rows: &[EncodedPair],
+        device: &B::Device,
+    ) -> Result<PretrainBatch<B>, InputError> {
+        let sequences: Vec<&EncodedSequence> = rows.iter().map(|row| &row.sequence).collect();
+        let (input, shape) = self.sequences.pad(&sequences, device)?;
+        let multiple = self.sequences.padding().masked_multiple;
+        let masked = rows.iter().map(|row| &row.masked[..]);
+        let (masked, positions) = MaskedTargets::new(masked, shape.seq(), multiple, device);
+        let relation = rows.iter().map(|row| i32::from(row.relation)).collect();
+        Ok(PretrainBatch {
+            input: input.with_query_positions(positions),
+            masked,
+            relation: ints(relation, [shape.rows], device),
+            num_examples: shape.rows,
+            num_tokens: sequences.iter().map(|row| row.len()).sum(),
+        })
     }
 }

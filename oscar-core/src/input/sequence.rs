@@ -3,16 +3,17 @@
 //! Nothing is masked and nothing is polluted here; what a sequence is an example of (an answer, a
 //! relation) is for its task to say.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::prelude::Backend;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::batch::{AttentionMask, BatchShape, OscarInput, Padder, PaddingConfig, floats};
+use super::batch::{AttentionMask, BatchShape, OscarInput, PaddingConfig, floats};
 use super::error::InputError;
 use super::example::RegionHandle;
-use super::pair::TokenPair;
+use super::pair::lay_out;
 use super::tokenizer::Tokenizer;
 use crate::config::{ConfigError, require};
 
@@ -91,6 +92,22 @@ impl EncodedSequence {
     /// Whether there is neither text nor region; an encoded sequence always has a text.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Positions of text A, special tokens aside.
+    pub fn positions_a(&self) -> Range<usize> {
+        1..self.len_a() - 1
+    }
+
+    /// Positions of text B, special tokens aside; empty without one.
+    pub fn positions_b(&self) -> Range<usize> {
+        let start = self.len_a();
+        start..(self.input_ids.len() - 1).max(start)
+    }
+
+    /// Positions of `[CLS] A [SEP]`.
+    fn len_a(&self) -> usize {
+        self.token_type_ids.partition_point(|kind| *kind == 0)
     }
 
     /// Regions of all images.
@@ -211,20 +228,20 @@ impl SequenceEncoder {
             return Err(InputError::EmptyText { origin, text });
         }
         let (special, longest) = (self.tokenizer.special(), self.config.max_seq_length);
-        let pair = match self.config.truncation {
-            Truncation::Longer => TokenPair::new(a, b, special, longest),
+        let (input_ids, token_type_ids) = match self.config.truncation {
+            Truncation::Longer => lay_out(a, b, special, longest),
             Truncation::TextB => {
                 let a = &a[..a.len().min(longest - 2)];
                 // Room for [CLS], A, two [SEP]s; a B of which nothing is left takes no [SEP].
                 let b = &b[..b.len().min((longest - 2).saturating_sub(a.len() + 1))];
-                TokenPair::new(a, b, special, longest)
+                lay_out(a, b, special, longest)
             }
         };
         let most = self.config.max_regions;
         Ok(EncodedSequence {
             origin,
-            input_ids: pair.input_ids,
-            token_type_ids: pair.token_type_ids,
+            input_ids,
+            token_type_ids,
             regions: images
                 .iter()
                 .map(|image| (image.clone(), image.len().min(most)))
@@ -251,21 +268,6 @@ impl SequenceEncoder {
         }
         Ok(input.with_query_positions([]))
     }
-
-    /// Pads `rows`; every position attends to all that are not padding.
-    pub(super) fn pad<B: Backend>(
-        &self,
-        rows: &[&EncodedSequence],
-        device: &B::Device,
-    ) -> Result<(OscarInput<B>, BatchShape), InputError> {
-        let padder = Padder {
-            pad_id: self.tokenizer.special().pad,
-            max_text: self.config.max_seq_length,
-            max_regions: self.config.max_regions,
-            multiple: self.padding.pad_multiple,
-        };
-        padder.pad(rows, device)
-    }
 }
 
 /// Which of caption (C), labels (L, the tags) and regions (R) attend to each other: each block to
@@ -285,14 +287,15 @@ pub enum AttentionRestriction {
 }
 
 impl AttentionRestriction {
-    fn joins(self, a: Block, b: Block) -> bool {
-        let pair = match self {
+    /// Whether blocks `a` and `b` attend to each other: 0 is the caption, 1 the labels, 2 the regions.
+    fn joins(self, a: u8, b: u8) -> bool {
+        let apart = match self {
             Self::Clr => return true,
-            Self::Cl => [Block::Caption, Block::Labels],
-            Self::Cr => [Block::Caption, Block::Regions],
-            Self::Lr => [Block::Labels, Block::Regions],
+            Self::Cl => 2,
+            Self::Cr => 1,
+            Self::Lr => 0,
         };
-        a == b || (pair.contains(&a) && pair.contains(&b))
+        a == b || (a != apart && b != apart)
     }
 
     /// `[batch, seq, seq]`; rows and columns of padding are 0.
@@ -305,16 +308,9 @@ impl AttentionRestriction {
         let (text, seq) = (shape.text, shape.seq());
         let mut values = vec![0.0f32; rows.len() * seq * seq];
         for (row, mask) in rows.iter().zip(values.chunks_mut((seq * seq).max(1))) {
-            let blocks: Vec<(usize, Block)> = row
-                .token_type_ids
-                .iter()
-                .map(|kind| match kind {
-                    0 => Block::Caption,
-                    _ => Block::Labels,
-                })
-                .enumerate()
-                .chain((0..row.num_regions()).map(|r| (text + r, Block::Regions)))
-                .collect();
+            let regions = (text..text + row.num_regions()).map(|position| (position, 2));
+            let kinds = row.token_type_ids.iter().copied().enumerate();
+            let blocks: Vec<(usize, u8)> = kinds.chain(regions).collect();
             for &(query, a) in &blocks {
                 for &(key, b) in &blocks {
                     mask[query * seq + key] = f32::from(self.joins(a, b));
@@ -323,11 +319,4 @@ impl AttentionRestriction {
         }
         floats(values, [rows.len(), seq, seq], device)
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Block {
-    Caption,
-    Labels,
-    Regions,
 }

@@ -7,9 +7,9 @@
 //! Field names are the official parameter names, up to two spellings that Rust does not allow
 //! (see [`crate::checkpoint`]).
 
-use burn::module::{Module, Param};
-use burn::nn::{LayerNorm, Linear};
-use burn::tensor::{Bool, Int, Tensor, activation, backend::Backend, module::embedding};
+use burn::module::Module;
+use burn::nn::{Embedding, LayerNorm, Linear};
+use burn::tensor::{Bool, Int, Tensor, activation, backend::Backend};
 
 use super::{init, recompute};
 use crate::checkpoint::Checkpointed;
@@ -198,34 +198,12 @@ pub(super) fn additive_mask<B: Backend>(mask: AttentionMask<B>) -> Tensor<B, 4> 
     mask.neg().add_scalar(1.0).mul_scalar(MASKED_SCORE)
 }
 
-/// A named embedding matrix `[entries, hidden]`.
-#[derive(Module, Debug)]
-struct EmbeddingTable<B: Backend> {
-    weight: Param<Tensor<B, 2>>,
-}
-
-impl<B: Backend> EmbeddingTable<B> {
-    fn new(entries: usize, config: &ModelConfig, device: &B::Device) -> Self {
-        let weight = init::embedding(
-            entries,
-            config.hidden_size,
-            config.initializer_range,
-            device,
-        );
-        Self { weight }
-    }
-
-    fn forward(&self, ids: Tensor<B, 2, Int>) -> Tensor<B, 3> {
-        embedding(self.weight.val(), ids)
-    }
-}
-
 /// Word + position + segment, normalised.
 #[derive(Module, Debug)]
 pub(super) struct Embeddings<B: Backend> {
-    word_embeddings: EmbeddingTable<B>,
-    position_embeddings: EmbeddingTable<B>,
-    token_type_embeddings: EmbeddingTable<B>,
+    word_embeddings: Embedding<B>,
+    position_embeddings: Embedding<B>,
+    token_type_embeddings: Embedding<B>,
     layer_norm: LayerNorm<B>,
     dropout: f64,
     /// Whether the word embedding is excluded from training.
@@ -234,12 +212,13 @@ pub(super) struct Embeddings<B: Backend> {
 
 impl<B: Backend> Embeddings<B> {
     fn new(config: &ModelConfig, device: &B::Device) -> Self {
-        let table = |entries| EmbeddingTable::new(entries, config, device);
+        let (hidden, std) = (config.hidden_size, config.initializer_range);
+        let table = |entries| init::embedding(entries, hidden, std, device);
         Self {
             word_embeddings: table(config.vocab_size),
             position_embeddings: table(config.max_position_embeddings),
             token_type_embeddings: table(config.type_vocab_size),
-            layer_norm: init::layer_norm(config.hidden_size, config.layer_norm_eps, device),
+            layer_norm: init::layer_norm(hidden, config.layer_norm_eps, device),
             dropout: config.hidden_dropout_prob,
             frozen_words: config.freeze_embedding,
         }
@@ -388,16 +367,13 @@ impl<B: OscarBackend> Packed<B> {
 
     /// All rows of `hidden` `[batch, seq, width]`.
     pub(super) fn all(hidden: Tensor<B, 3>) -> Self {
-        let [batch, seq, _] = hidden.dims();
-        let packing = None;
-        Self::new(
-            hidden,
-            Layout {
-                batch,
-                seq,
-                packing,
-            },
-        )
+        let ([batch, seq, _], packing) = (hidden.dims(), None);
+        let layout = Layout {
+            batch,
+            seq,
+            packing,
+        };
+        Self::new(hidden, layout)
     }
 
     /// `[batch, seq, width]`, with zeros where nothing was computed.

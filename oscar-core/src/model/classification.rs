@@ -1,4 +1,4 @@
-//! Oscar with a classifier on the pooled vector: one image, or one per choice.
+//! Oscar with a classifier on the pooled vector: of one sequence, or of several together.
 
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, activation, backend::Backend};
@@ -9,7 +9,9 @@ use crate::config::ModelConfig;
 use crate::input::OscarInput;
 use crate::ops::{self, OscarBackend};
 
-/// VQA, GQA and retrieval (official `ImageBertForSequenceClassification`).
+/// A classifier of sequences (VQA, GQA, retrieval: the official
+/// `ImageBertForSequenceClassification`), or of several sequences together (NLVR2:
+/// `ImageBertForMultipleChoice`).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -17,7 +19,7 @@ use crate::ops::{self, OscarBackend};
 /// use burn_flex::{Flex, FlexDevice};
 /// use oscar_core::config::ModelConfig;
 /// use oscar_core::input::{PaddingConfig, SequenceConfig, SequenceEncoder, Tokenizer};
-/// use oscar_core::model::OscarForSequenceClassification;
+/// use oscar_core::model::OscarClassifier;
 ///
 /// let tokenizer = Arc::new(Tokenizer::bert_base_uncased()?);
 /// let encoder =
@@ -25,18 +27,19 @@ use crate::ops::{self, OscarBackend};
 /// // A question, the tags of its image, and no regions.
 /// let question = encoder.encode("here".into(), "is it red?", "car street", &[])?;
 ///
-/// let tiny = ModelConfig::preset("tiny").expect("there is one");
-/// let config = ModelConfig { num_labels: 2, ..tiny };
-/// let model = OscarForSequenceClassification::<Flex>::new(&config, &FlexDevice);
-/// let logits = model.forward(encoder.batch(&[question], &FlexDevice)?);
+/// let config = ModelConfig { num_labels: 2, ..ModelConfig::tiny() };
+/// let model = OscarClassifier::<Flex>::new(&config, &FlexDevice);
+/// let logits = model.forward(encoder.batch(&[question], &FlexDevice)?)?;
 /// assert_eq!(logits.dims(), [1, 2]);
-/// # Ok::<(), oscar_core::input::InputError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Module, Debug)]
-pub struct OscarForSequenceClassification<B: Backend> {
+pub struct OscarClassifier<B: Backend> {
     bert: Backbone<B>,
     classifier: ClassifierHead<B>,
     dropout: f64,
+    /// Sequences per decision.
+    joined: usize,
     #[module(skip)]
     loss_type: String,
 }
@@ -50,217 +53,114 @@ pub enum ClassTargets<B: Backend> {
     Soft(Tensor<B, 2>),
 }
 
-impl<B: OscarBackend> OscarForSequenceClassification<B> {
-    /// A model with fresh weights and `config.num_labels` classes.
-    pub fn new(config: &ModelConfig, device: &B::Device) -> Self {
-        Self {
-            bert: Backbone::new(config, device),
-            classifier: ClassifierHead::new(
-                config,
-                config.hidden_size,
-                config.num_labels,
-                false,
-                device,
-            ),
-            dropout: config.hidden_dropout_prob,
-            loss_type: config.loss_type.clone(),
-        }
-    }
-
-    /// Logits `[batch, labels]`.
-    pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
-        self.classify(self.bert.forward(input).pooled)
-    }
-
-    /// Logits `[batch, labels]` of pooled vectors `[batch, hidden]`.
-    fn classify(&self, pooled: Tensor<B, 2>) -> Tensor<B, 2> {
-        self.classifier.forward(ops::dropout(pooled, self.dropout))
-    }
-
-    /// As [`forward`](Self::forward), of region features that
-    /// [`project_regions`](Self::project_regions) gave.
-    pub fn forward_projected(&self, input: OscarInput<B>) -> Tensor<B, 2> {
-        self.classify(self.bert.forward_projected(input).pooled)
-    }
-
-    /// Region features `[batch, regions, dim]` to `[batch, regions, hidden]`.
-    pub fn project_regions(&self, regions: Tensor<B, 3>) -> Tensor<B, 3> {
-        self.bert.project_regions(regions)
-    }
-
-    /// The loss the configuration names, `[1]`: `bce` is summed over labels, `kl` is the mean over
-    /// rows of scores that need not sum to 1. A model with a single label is a regression whatever
-    /// the configuration says.
-    pub fn loss(&self, logits: Tensor<B, 2>, targets: ClassTargets<B>) -> Tensor<B, 1> {
-        class_loss(logits, targets, &self.loss_type)
-    }
-}
-
-/// The loss called `loss_type` of logits `[batch, labels]`, `[1]`.
-fn class_loss<B: Backend>(
-    logits: Tensor<B, 2>,
-    targets: ClassTargets<B>,
-    loss_type: &str,
-) -> Tensor<B, 1> {
-    let [batch, labels] = logits.dims();
-    if labels == 1 {
-        let targets = match targets {
-            ClassTargets::Class(classes) => classes.float().reshape([batch, 1]),
-            ClassTargets::Soft(scores) => scores,
-        };
-        return (logits - targets).powi_scalar(2).mean();
-    }
-    match (targets, loss_type) {
-        (ClassTargets::Class(labels), _) => ops::cross_entropy(logits, labels, None),
-        (ClassTargets::Soft(scores), "bce") => {
-            // log(1 + e^-|x|) + max(x, 0) - x * t, which no x overflows.
-            let softplus = logits.clone().abs().neg().exp().log1p();
-            let loss = softplus + activation::relu(logits.clone()) - logits * scores;
-            loss.sum() / batch as f64
-        }
-        (ClassTargets::Soft(scores), "kl") => {
-            let log_probabilities = activation::log_softmax(logits, 1);
-            // t log t, with 0 log 0 = 0.
-            let entropy = scores.clone() * scores.clone().clamp_min(f32::MIN_POSITIVE).log();
-            (entropy - scores * log_probabilities).sum() / batch as f64
-        }
-        (ClassTargets::Soft(scores), _) => (logits - scores).powi_scalar(2).mean(),
-    }
-}
-
-impl<B: Backend> Checkpointed<B> for OscarForSequenceClassification<B> {}
-
-/// NLVR2: each choice is encoded on its own, the pooled vectors are joined (official
-/// `ImageBertForMultipleChoice`).
-#[derive(Module, Debug)]
-pub struct OscarForMultipleChoice<B: Backend> {
-    bert: Backbone<B>,
-    classifier: ClassifierHead<B>,
-    dropout: f64,
-    num_choice: usize,
-    #[module(skip)]
-    loss_type: String,
-}
-
-impl<B: OscarBackend> OscarForMultipleChoice<B> {
-    /// A model with fresh weights for `config.num_choice` images per statement.
-    pub fn new(config: &ModelConfig, device: &B::Device) -> Self {
-        Self {
-            bert: Backbone::new(config, device),
-            classifier: ClassifierHead::new(
-                config,
-                config.hidden_size * config.num_choice,
-                config.num_labels,
-                config.use_img_layernorm,
-                device,
-            ),
-            dropout: config.hidden_dropout_prob,
-            num_choice: config.num_choice,
-            loss_type: config.loss_type.clone(),
-        }
-    }
-
-    /// Logits `[batch, labels]` of an input whose rows are `[batch * choices]`, the choices of one
-    /// statement side by side.
-    pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
-        self.classify(self.bert.forward(input).pooled)
-    }
-
-    /// Logits `[batch, labels]` of pooled vectors `[batch * choices, hidden]`.
-    fn classify(&self, pooled: Tensor<B, 2>) -> Tensor<B, 2> {
-        let pooled = ops::dropout(pooled, self.dropout);
-        let [rows, hidden] = pooled.dims();
-        let joined = pooled.reshape([rows / self.num_choice, hidden * self.num_choice]);
-        self.classifier.forward(joined)
-    }
-
-    /// The loss the configuration names, `[1]`; see [`OscarForSequenceClassification::loss`].
-    pub fn loss(&self, logits: Tensor<B, 2>, targets: ClassTargets<B>) -> Tensor<B, 1> {
-        class_loss(logits, targets, &self.loss_type)
-    }
-}
-
-impl<B: Backend> Checkpointed<B> for OscarForMultipleChoice<B> {}
-
-/// VCR: each choice of a question is encoded and judged on its own, right or wrong (official
-/// `OscarForMultipleChoice`, which is another model than the one of that name here).
-#[derive(Module, Debug)]
-pub struct OscarForEachChoice<B: Backend> {
-    bert: Backbone<B>,
-    classifier: ClassifierHead<B>,
-    dropout: f64,
-    #[module(skip)]
-    loss_type: String,
-}
-
-impl<B: OscarBackend> OscarForEachChoice<B> {
-    /// A model with fresh weights. It has two classes whatever `config.num_labels` says, and never
-    /// a LayerNorm in its head.
-    pub fn new(config: &ModelConfig, device: &B::Device) -> Self {
-        Self {
-            bert: Backbone::new(config, device),
-            classifier: ClassifierHead::new(config, config.hidden_size, 2, false, device),
-            dropout: config.hidden_dropout_prob,
-            loss_type: config.loss_type.clone(),
-        }
-    }
-
-    /// Logits `[batch * choices, 2]`, the second one for right, of an input whose rows are
-    /// `[batch * choices]`.
-    pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
-        let pooled = self.bert.forward(input).pooled;
-        self.classifier.forward(ops::dropout(pooled, self.dropout))
-    }
-
-    /// The loss the configuration names, `[1]`, over all choices (`bxe` is cross entropy); see
-    /// [`OscarForSequenceClassification::loss`].
-    pub fn loss(&self, logits: Tensor<B, 2>, targets: ClassTargets<B>) -> Tensor<B, 1> {
-        class_loss(logits, targets, &self.loss_type)
-    }
-}
-
-impl<B: Backend> Checkpointed<B> for OscarForEachChoice<B> {}
-
-/// A classifier of either kind: what fine-tuning trains and evaluation runs.
-#[derive(Module, Debug)]
-#[allow(clippy::large_enum_variant)]
-pub enum OscarClassifier<B: Backend> {
-    /// One sequence per decision.
-    Sequence(OscarForSequenceClassification<B>),
-    /// Several images, each in a sequence of its own, per decision.
-    Pair(OscarForMultipleChoice<B>),
+/// Sequences that cannot be divided into decisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a decision takes {joined} sequences, and {sequences} is not a multiple of that")]
+pub struct IncompleteDecision {
+    /// Number of sequences.
+    pub sequences: usize,
+    /// Sequences per decision.
+    pub joined: usize,
 }
 
 impl<B: OscarBackend> OscarClassifier<B> {
+    /// A model with fresh weights that decides on each sequence, among `config.num_labels` classes.
+    pub fn new(config: &ModelConfig, device: &B::Device) -> Self {
+        Self::with_head(config, 1, false, device)
+    }
+
+    /// A model with fresh weights that decides on `config.num_choice` sequences together: their
+    /// pooled vectors are joined.
+    pub fn joint(config: &ModelConfig, device: &B::Device) -> Self {
+        Self::with_head(config, config.num_choice, config.use_img_layernorm, device)
+    }
+
+    /// `norm` puts a LayerNorm into the head, if that is an MLP.
+    fn with_head(config: &ModelConfig, joined: usize, norm: bool, device: &B::Device) -> Self {
+        let width = config.hidden_size * joined;
+        Self {
+            bert: Backbone::new(config, device),
+            classifier: ClassifierHead::new(config, width, norm, device),
+            dropout: config.hidden_dropout_prob,
+            joined,
+            loss_type: config.loss_type.clone(),
+        }
+    }
+
     /// The backbone.
     pub fn backbone(&self) -> &Backbone<B> {
-        match self {
-            Self::Sequence(model) => &model.bert,
-            Self::Pair(model) => &model.bert,
-        }
+        &self.bert
     }
 
-    /// Logits `[decisions, labels]`; a pair's sequences follow one another in `input`.
-    pub fn forward(&self, input: OscarInput<B>) -> Tensor<B, 2> {
-        match self {
-            Self::Sequence(model) => model.forward(input),
-            Self::Pair(model) => model.forward(input),
-        }
+    /// Number of sequences per decision.
+    pub fn joined(&self) -> usize {
+        self.joined
     }
 
-    /// As [`forward`](Self::forward), of the pooled vectors that the [backbone](Self::backbone) gave.
-    pub fn classify(&self, pooled: Tensor<B, 2>) -> Tensor<B, 2> {
-        match self {
-            Self::Sequence(model) => model.classify(pooled),
-            Self::Pair(model) => model.classify(pooled),
-        }
+    /// Logits `[decisions, labels]`; the sequences of a decision follow one another.
+    ///
+    /// # Errors
+    ///
+    /// The sequences cannot be divided into decisions.
+    pub fn forward(&self, input: OscarInput<B>) -> Result<Tensor<B, 2>, IncompleteDecision> {
+        self.classify(self.bert.forward(input).pooled)
     }
 
-    /// The configured loss, `[1]`.
+    /// As [`forward`](Self::forward), with region features that the backbone has
+    /// [projected](Backbone::project_regions).
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn forward_projected(
+        &self,
+        input: OscarInput<B>,
+    ) -> Result<Tensor<B, 2>, IncompleteDecision> {
+        self.classify(self.bert.forward_projected(input).pooled)
+    }
+
+    /// As [`forward`](Self::forward), of pooled vectors `[sequences, hidden]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn classify(&self, pooled: Tensor<B, 2>) -> Result<Tensor<B, 2>, IncompleteDecision> {
+        let ([sequences, hidden], joined) = (pooled.dims(), self.joined);
+        if !sequences.is_multiple_of(joined) {
+            return Err(IncompleteDecision { sequences, joined });
+        }
+        let pooled = ops::dropout(pooled, self.dropout);
+        let pooled = pooled.reshape([sequences / joined, hidden * joined]);
+        Ok(self.classifier.forward(pooled))
+    }
+
+    /// The loss that the configuration names, `[1]`: `bce` is summed over labels, `kl` is the mean
+    /// over rows of scores that need not sum to 1. A model with a single label is a regression
+    /// whatever the configuration says.
     pub fn loss(&self, logits: Tensor<B, 2>, targets: ClassTargets<B>) -> Tensor<B, 1> {
-        match self {
-            Self::Sequence(model) => model.loss(logits, targets),
-            Self::Pair(model) => model.loss(logits, targets),
+        let [batch, labels] = logits.dims();
+        if labels == 1 {
+            let targets = match targets {
+                ClassTargets::Class(classes) => classes.float().reshape([batch, 1]),
+                ClassTargets::Soft(scores) => scores,
+            };
+            return (logits - targets).powi_scalar(2).mean();
+        }
+        match (targets, self.loss_type.as_str()) {
+            (ClassTargets::Class(labels), _) => ops::cross_entropy(logits, labels, None),
+            (ClassTargets::Soft(scores), "bce") => {
+                // log(1 + e^-|x|) + max(x, 0) - x * t, which does not overflow for any x.
+                let softplus = logits.clone().abs().neg().exp().log1p();
+                let loss = softplus + activation::relu(logits.clone()) - logits * scores;
+                loss.sum() / batch as f64
+            }
+            (ClassTargets::Soft(scores), "kl") => {
+                let log_probabilities = activation::log_softmax(logits, 1);
+                // t log t, with 0 log 0 = 0.
+                let entropy = scores.clone() * scores.clone().clamp_min(f32::MIN_POSITIVE).log();
+                (entropy - scores * log_probabilities).sum() / batch as f64
+            }
+            (ClassTargets::Soft(scores), _) => (logits - scores).powi_scalar(2).mean(),
         }
     }
 }

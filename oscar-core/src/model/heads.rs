@@ -1,7 +1,7 @@
 //! The heads that more than one model uses.
 
 use burn::module::{Initializer, Module, Param};
-use burn::nn::{LayerNorm, Linear};
+use burn::nn::{Embedding, LayerNorm, Linear};
 use burn::tensor::{Tensor, activation, backend::Backend};
 
 use super::init;
@@ -13,10 +13,10 @@ use crate::ops::{self, OscarBackend};
 /// The official code runs it over every position, regions and padding included; here it gets only
 /// the rows whose token is to be predicted.
 #[derive(Module, Debug)]
-pub struct MlmHead<B: Backend> {
+pub(super) struct MlmHead<B: Backend> {
     transform: MlmTransform<B>,
     /// Output matrix `[vocab, hidden]` of its own; absent where it is the word embedding.
-    decoder: Option<Decoder<B>>,
+    decoder: Option<Embedding<B>>,
     /// Added to the logits, `[vocab]`.
     bias: Param<Tensor<B, 1>>,
 }
@@ -29,14 +29,9 @@ struct MlmTransform<B: Backend> {
     activation: Activation,
 }
 
-#[derive(Module, Debug)]
-struct Decoder<B: Backend> {
-    weight: Param<Tensor<B, 2>>,
-}
-
 impl<B: OscarBackend> MlmHead<B> {
     /// A head with fresh weights; `tied` ones read the word embedding as their output matrix.
-    pub fn new(config: &ModelConfig, tied: bool, device: &B::Device) -> Self {
+    pub(super) fn new(config: &ModelConfig, tied: bool, device: &B::Device) -> Self {
         let (hidden, std) = (config.hidden_size, config.initializer_range);
         Self {
             transform: MlmTransform {
@@ -44,9 +39,7 @@ impl<B: OscarBackend> MlmHead<B> {
                 layer_norm: init::layer_norm(hidden, config.layer_norm_eps, device),
                 activation: config.hidden_act,
             },
-            decoder: (!tied).then(|| Decoder {
-                weight: init::embedding(config.vocab_size, hidden, std, device),
-            }),
+            decoder: (!tied).then(|| init::embedding(config.vocab_size, hidden, std, device)),
             bias: Initializer::Zeros.init([config.vocab_size], device),
         }
     }
@@ -59,9 +52,8 @@ impl<B: OscarBackend> MlmHead<B> {
         let [vocab, hidden] = matrix.dims();
         let turned = matrix.transpose().reshape([hidden * vocab]);
         let turned = turned.reshape([hidden, vocab]).transpose();
-        self.decoder = Some(Decoder {
-            weight: Param::from_tensor(turned),
-        });
+        let weight = Param::from_tensor(turned);
+        self.decoder = Some(Embedding { weight });
         self
     }
 
@@ -72,7 +64,11 @@ impl<B: OscarBackend> MlmHead<B> {
     /// - hidden: `[rows, hidden]`
     /// - word_embeddings: `[vocab, hidden]`
     /// - output: `[rows, vocab]`
-    pub fn forward(&self, hidden: Tensor<B, 2>, word_embeddings: Tensor<B, 2>) -> Tensor<B, 2> {
+    pub(super) fn forward(
+        &self,
+        hidden: Tensor<B, 2>,
+        word_embeddings: Tensor<B, 2>,
+    ) -> Tensor<B, 2> {
         let transform = &self.transform;
         let hidden = ops::linear_activate(&transform.dense, transform.activation, hidden);
         let hidden = transform.layer_norm.forward(ops::to_f32(hidden));
@@ -87,7 +83,7 @@ impl<B: OscarBackend> MlmHead<B> {
 /// Classification head. An MLP's parts have the official indices `0`, `2` (and `3`).
 #[derive(Module, Debug)]
 #[allow(clippy::large_enum_variant)]
-pub enum ClassifierHead<B: Backend> {
+pub(super) enum ClassifierHead<B: Backend> {
     /// One linear layer.
     Linear(Linear<B>),
     /// Linear, ReLU, linear.
@@ -98,30 +94,33 @@ pub enum ClassifierHead<B: Backend> {
 
 /// Two linear layers with a ReLU between them.
 #[derive(Module, Debug)]
-pub struct MlpClassifier<B: Backend> {
+pub(super) struct MlpClassifier<B: Backend> {
     first: Linear<B>,
     last: Linear<B>,
 }
 
 /// Two linear layers with a ReLU and a LayerNorm between them.
 #[derive(Module, Debug)]
-pub struct NormMlpClassifier<B: Backend> {
+pub(super) struct NormMlpClassifier<B: Backend> {
     first: Linear<B>,
     norm: LayerNorm<B>,
     last: Linear<B>,
 }
 
 impl<B: OscarBackend> ClassifierHead<B> {
-    /// A head from `d_input` features to `labels` classes; `norm` puts a LayerNorm into an MLP.
-    pub fn new(
+    /// A head from `d_input` features to `config.num_labels` classes; `norm` puts a LayerNorm into an
+    /// MLP.
+    pub(super) fn new(
         config: &ModelConfig,
         d_input: usize,
-        labels: usize,
         norm: bool,
         device: &B::Device,
     ) -> Self {
         let linear = |from, to| init::linear(from, to, config.initializer_range, device);
-        let inner = config.hidden_size * config.cls_hidden_scale;
+        let (inner, labels) = (
+            config.hidden_size * config.cls_hidden_scale,
+            config.num_labels,
+        );
         match (config.classifier, norm) {
             (Classifier::Linear, _) => Self::Linear(linear(d_input, labels)),
             (Classifier::Mlp, false) => Self::Mlp(MlpClassifier {
@@ -137,7 +136,7 @@ impl<B: OscarBackend> ClassifierHead<B> {
     }
 
     /// `[batch, d_input]` to `[batch, labels]`.
-    pub fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
+    pub(super) fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
         match self {
             Self::Linear(head) => ops::linear(head, input),
             Self::Mlp(head) => {

@@ -1,7 +1,7 @@
 //! Fresh weights: how each kind of layer is initialised, and when.
 
 use burn::module::{Initializer, Module, ModuleVisitor, Param};
-use burn::nn::{LayerNorm, LayerNormConfig, Linear};
+use burn::nn::{Embedding, LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
@@ -26,8 +26,9 @@ pub(super) fn embedding<B: Backend>(
     size: usize,
     std: f64,
     device: &B::Device,
-) -> Param<Tensor<B, 2>> {
-    Initializer::Normal { mean: 0.0, std }.init([entries, size], device)
+) -> Embedding<B> {
+    let weight = Initializer::Normal { mean: 0.0, std }.init([entries, size], device);
+    Embedding { weight }
 }
 
 /// A LayerNorm over the last axis of `size` values.

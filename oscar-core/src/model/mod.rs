@@ -14,11 +14,8 @@ pub mod recompute;
 pub use backbone::{Backbone, BackboneOutput, Inspection};
 pub use caption_steps::CaptionSteps;
 pub use captioning::{CaptionLoss, OscarForCaptioning};
-pub use classification::{
-    ClassTargets, OscarClassifier, OscarForEachChoice, OscarForMultipleChoice,
-    OscarForSequenceClassification,
-};
-pub use heads::{ClassifierHead, MlmHead};
+pub use classification::{ClassTargets, IncompleteDecision, OscarClassifier};
+use heads::{ClassifierHead, MlmHead};
 pub use inference::for_inference;
 pub use init::initialize;
 pub use kv_cache::{CaptionCache, ContextCache};

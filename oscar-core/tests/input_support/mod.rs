@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use oscar_core::input::{
-    ContrastConfig, EncodedPair, Example, ExampleSeed, ExampleSource, PretrainEncoder,
-    PretrainEncoderConfig, RegionHandle, RegionSource, SourceError, TextB, TextBSampleMode,
-    Tokenizer,
+    ContrastConfig, EncodedPair, Example, ExampleSeed, ExampleSource, PaddingConfig,
+    PretrainEncoder, PretrainEncoderConfig, RegionHandle, RegionSource, SourceError, TextB,
+    TextBSampleMode, Tokenizer,
 };
 
 /// Images of `counts[row]` regions; value `v` of region `r` is `100 * row + r + v / 100`.
@@ -130,7 +130,7 @@ pub fn tokenizer() -> Arc<Tokenizer> {
 }
 
 pub fn encoder(config: PretrainEncoderConfig) -> PretrainEncoder {
-    PretrainEncoder::new(tokenizer(), config).unwrap()
+    PretrainEncoder::new(tokenizer(), config, PaddingConfig::default()).unwrap()
 }
 
 /// The ids of these words.
@@ -191,21 +191,15 @@ pub fn assert_share(count: usize, total: usize, share: f64, what: &str) {
 
 /// Tokens of text A and of text B, special ones aside.
 pub fn lengths(pair: &EncodedPair) -> (usize, usize) {
-    let kinds = pair.sequence.token_type_ids.iter();
-    let b = kinds.clone().filter(|kind| **kind == 1).count();
-    (kinds.count() - b - 2, b.saturating_sub(1))
+    (text_a(pair).len(), text_b(pair).len())
 }
 
 pub fn text_a(pair: &EncodedPair) -> &[u32] {
-    &pair.sequence.input_ids[1..1 + lengths(pair).0]
+    &pair.sequence.input_ids[pair.sequence.positions_a()]
 }
 
 pub fn text_b(pair: &EncodedPair) -> &[u32] {
-    let (len_a, len_b) = lengths(pair);
-    match len_b {
-        0 => &[],
-        _ => &pair.sequence.input_ids[len_a + 2..][..len_b],
-    }
+    &pair.sequence.input_ids[pair.sequence.positions_b()]
 }
 
 pub fn regions(count: usize) -> RegionHandle {

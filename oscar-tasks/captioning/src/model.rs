@@ -21,18 +21,18 @@ use oscar_core::decode::{GenerationConfig, Hypothesis, beam_search, greedy};
 
 /// Mean CIDEr of generated captions.
 pub(crate) const CIDER: &str = "CIDEr";
-/// Share of generated captions that are word for word what someone said of the image.
+/// Share of generated captions that equal a reference caption of the image word for word.
 pub(crate) const EXACT: &str = "Exact";
-/// Mean CIDEr-D of the captions that were drawn.
+/// Mean CIDEr-D of the sampled captions.
 pub(crate) const REWARD: &str = "CIDEr-D";
 
-/// [`OscarForCaptioning`], ready to be trained.
+/// [`OscarForCaptioning`] as the training engine runs it.
 #[derive(Module, Debug)]
 pub struct CaptionModel<B: Backend> {
     model: OscarForCaptioning<B>,
     #[module(skip)]
     settings: Arc<Settings>,
-    /// Batches that were learned.
+    /// Batches trained on so far.
     #[module(skip)]
     batches: Arc<AtomicUsize>,
 }
@@ -40,24 +40,25 @@ pub struct CaptionModel<B: Backend> {
 /// How a captioner is trained and validated.
 #[derive(Debug)]
 pub struct Settings {
-    /// Smoothing, and what is left out once [`drop_worst_after`](Self::drop_worst_after) is passed.
+    /// The loss; [`drop_worst`](CaptionLoss::drop_worst) applies after
+    /// [`drop_worst_after`](Self::drop_worst_after).
     pub loss: CaptionLoss,
-    /// Batches before any token is left out.
+    /// Batches before any token is ignored.
     pub drop_worst_after: usize,
-    /// Says what ids are.
+    /// Decodes generated ids.
     pub tokenizer: Arc<Tokenizer>,
-    /// How captions of validations are generated.
+    /// How validation captions are generated.
     pub generation: GenerationConfig,
-    /// How training by reward goes.
+    /// Training by reward.
     pub scst: ScstSection,
-    /// What training captions are worth.
+    /// The reward of sampled captions, where they are trained by it.
     pub reward: Option<Arc<Reward>>,
-    /// What captions of the validation images are judged by.
+    /// Reference captions of the validation images.
     pub references: Option<Arc<References>>,
 }
 
 impl<B: OscarBackend> CaptionModel<B> {
-    /// A model with fresh weights; `batches` were learned before.
+    /// A model with fresh weights; `batches` were trained on before.
     pub fn new(
         config: &ModelConfig,
         settings: Settings,
@@ -83,7 +84,7 @@ impl<B: OscarBackend> CaptionModel<B> {
         (loss.forward(logits, masked), tokens)
     }
 
-    /// Captions of images, as validations generate them.
+    /// Captions of validation images.
     fn describe(&self, images: &ImageBatch<B>) -> Vec<Hypothesis> {
         let settings = &self.settings;
         let special = settings.tokenizer.special();
@@ -115,45 +116,16 @@ impl<B: TrainBackend> TrainStep for CaptionModel<B> {
         let size = (batch.num_examples, batch.num_tokens);
         let (loss, statistics) = match (batch.captions, batch.images, &self.settings.reward) {
             (Some(captions), ..) => {
-                let loss = match done < self.settings.drop_worst_after {
-                    true => CaptionLoss {
-                        drop_worst: 0.0,
-                        ..self.settings.loss
-                    },
-                    false => self.settings.loss,
-                };
+                let mut loss = self.settings.loss;
+                if done < self.settings.drop_worst_after {
+                    loss.drop_worst = 0.0;
+                }
                 let (loss, tokens) = self.loss(captions, loss);
                 let statistics = vec![mean(LOSS, loss.clone().inner(), tokens)];
                 (loss, statistics)
             }
-            (None, Some(images), Some(reward)) => {
-                let settings = &self.settings;
-                let inner = self.model.valid();
-                let models = (&self.model, &inner);
-                let special = settings.tokenizer.special();
-                let longest = settings.generation.max_length;
-                let section = &settings.scst;
-                let step = scst::step(
-                    models,
-                    &images,
-                    section,
-                    longest,
-                    (reward, special),
-                    |ids| settings.tokenizer.decode(ids),
-                );
-                let rows = step.rewards.len();
-                let total: f64 = step.rewards.iter().sum();
-                let statistics = vec![
-                    mean(LOSS, step.loss.clone().inner(), rows),
-                    host(REWARD, total, rows, &step.loss.device()),
-                ];
-                (step.loss, statistics)
-            }
-            // A source gives one or the other, and there is a reward where it gives images.
-            (None, ..) => {
-                let loss = Tensor::zeros([1], &B::Device::default());
-                (loss, Vec::new())
-            }
+            (None, Some(images), Some(reward)) => self.step_by_reward(&images, reward),
+            (None, ..) => unreachable!("a batch has captions, or images and a reward of captions"),
         };
         let loss = match loss_weight {
             1.0 => loss,
@@ -164,6 +136,33 @@ impl<B: TrainBackend> TrainStep for CaptionModel<B> {
             grads: recompute::backward(loss, self),
             item: output,
         }
+    }
+}
+
+impl<B: TrainBackend> CaptionModel<B> {
+    /// Loss and statistics of captions sampled for `images`.
+    fn step_by_reward(
+        &self,
+        images: &ImageBatch<B>,
+        reward: &Reward,
+    ) -> (Tensor<B, 1>, Vec<Entry<B::InnerBackend>>) {
+        let settings = &self.settings;
+        let inner = self.model.valid();
+        let step = scst::step(
+            (&self.model, &inner),
+            images,
+            &settings.scst,
+            settings.generation.max_length,
+            (reward, settings.tokenizer.special()),
+            |ids| settings.tokenizer.decode(ids),
+        );
+        let rows = step.rewards.len();
+        let total: f64 = step.rewards.iter().sum();
+        let statistics = vec![
+            mean(LOSS, step.loss.clone().inner(), rows),
+            host(REWARD, total, rows, &step.loss.device()),
+        ];
+        (step.loss, statistics)
     }
 }
 

@@ -1,10 +1,10 @@
-//! Self-critical sequence training (Rennie et al., CVPR 2017): captions are drawn, and those that
-//! are worth more than what the model would have said become likelier.
+//! Self-critical sequence training (Rennie et al., CVPR 2017): captions are sampled, and those with a
+//! higher reward than a baseline become more likely.
 //!
-//! A caption is worth its CIDEr-D against the image's captions. It is compared with the caption that
-//! takes the best word each time, or with the mean of the other captions drawn for the image. The
-//! loss is the mean log-probability of a caption's words times how much less it is worth: officially
-//! the mean, not the sum.
+//! The reward of a caption is its CIDEr-D against the image's captions. The baseline is the reward of
+//! the greedy caption, or the mean of the other captions sampled for the image. The loss is the mean
+//! log-probability of a caption's words times how much lower its reward is than the baseline:
+//! officially the mean, not the sum.
 
 use std::panic::resume_unwind;
 use std::path::PathBuf;
@@ -28,25 +28,25 @@ pub use crate::scores::Reward;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScstSection {
-    /// Train by reward, from weights that have learned captions.
+    /// Train by reward, starting from a trained captioner.
     pub enabled: bool,
-    /// Captions to draw of each image.
+    /// Captions to sample for each image.
     pub samples: usize,
-    /// What they are compared with.
+    /// The baseline of their rewards.
     pub baseline: Baseline,
-    /// How often n-grams occur in which references: the official pickle, or JSON; by default they are
-    /// counted in the training captions.
+    /// Document frequencies of n-grams: the official pickle, or JSON; by default they are counted in the
+    /// training captions.
     pub document_frequencies: PathBuf,
 }
 
-/// What a drawn caption is compared with.
+/// The reward that the reward of a sampled caption is compared with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Baseline {
-    /// The caption of the best word each time, without dropout.
+    /// That of the greedy caption, without dropout.
     #[default]
     Greedy,
-    /// The mean of the other captions drawn for the image.
+    /// The mean of the other captions sampled for the image.
     Sample,
 }
 
@@ -76,18 +76,18 @@ impl ScstSection {
     }
 }
 
-/// What a step of training by reward came to.
+/// The result of a step of training by reward.
 #[derive(Debug)]
 pub struct ScstStep<B: TrainBackend> {
     /// To be minimised, `[1]`.
     pub loss: Tensor<B, 1>,
-    /// CIDEr-D of each caption drawn, those of an image one after the other.
+    /// CIDEr-D of each sampled caption, those of an image one after the other.
     pub rewards: Vec<f64>,
 }
 
-/// Draws captions, with dropout, and compares what they are worth.
+/// Samples captions, with dropout, and compares their rewards with the baseline.
 ///
-/// The baseline is judged on another thread while captions are drawn.
+/// The baseline is scored on another thread while captions are sampled.
 pub fn step<B: TrainBackend>(
     (model, inner): (&OscarForCaptioning<B>, &OscarForCaptioning<B::InnerBackend>),
     batch: &ImageBatch<B>,
@@ -149,7 +149,7 @@ pub fn step<B: TrainBackend>(
     }
 }
 
-/// What each of `samples` captions of an image is compared with: what its best caption is worth.
+/// The baseline of each of `samples` captions of an image: the reward of its greedy caption.
 pub fn greedy_baseline(best: &[f64], samples: usize) -> Vec<f64> {
     let repeated = best
         .iter()
@@ -157,7 +157,7 @@ pub fn greedy_baseline(best: &[f64], samples: usize) -> Vec<f64> {
     repeated.collect()
 }
 
-/// What each of `samples` captions of an image is compared with: the mean of the others.
+/// The baseline of each of `samples` captions of an image: the mean of the others.
 pub fn sample_baseline(rewards: &[f64], samples: usize) -> Vec<f64> {
     let of_image = |own: &[f64]| {
         let sum: f64 = own.iter().sum();

@@ -35,7 +35,9 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
             &tags,
             std::slice::from_ref(&regions),
         )?;
-        let logits = model.model().forward(encoder.batch(&[pair], &FlexDevice)?);
+        let logits = model
+            .model()
+            .forward(encoder.batch(&[pair], &FlexDevice)?)?;
         let matched: f32 = softmax(logits, 1).narrow(1, 1, 1).into_scalar();
         writeln!(stdout(), "{matched:.4}  {text}")?;
     }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::backend::Backend;
 use oscar_core::input::{
-    EncodedPair, ExampleSeed, ExampleSource, InputError, PretrainBatch, PretrainBatcher,
-    PretrainEncoder,
+    EncodedPair, ExampleSeed, ExampleSource, InputError, PretrainBatch, PretrainEncoder,
 };
 use oscar_train::{BatchSource, ExampleRef, Portion};
 
@@ -13,7 +12,6 @@ use oscar_train::{BatchSource, ExampleRef, Portion};
 pub struct PretrainSource {
     corpus: Arc<dyn ExampleSource>,
     encoder: Arc<PretrainEncoder>,
-    batcher: PretrainBatcher,
     seed: u64,
     portions: Vec<Portion>,
 }
@@ -27,7 +25,6 @@ impl PretrainSource {
     pub fn new(
         corpus: Arc<dyn ExampleSource>,
         encoder: Arc<PretrainEncoder>,
-        batcher: PretrainBatcher,
         seed: u64,
     ) -> Result<Self, InputError> {
         encoder.check_corpus(&*corpus)?;
@@ -38,7 +35,6 @@ impl PretrainSource {
         Ok(Self {
             corpus,
             encoder,
-            batcher,
             seed,
             portions,
         })
@@ -86,6 +82,6 @@ impl<B: Backend> BatchSource<B> for PretrainSource {
     ) -> Result<PretrainBatch<B>, Box<dyn std::error::Error + Send + Sync>> {
         let rows = picks.iter().map(|pick| self.encode(*pick));
         let rows: Vec<EncodedPair> = rows.collect::<Result<_, _>>()?;
-        Ok(self.batcher.batch(&rows, device)?)
+        Ok(self.encoder.batch(&rows, device)?)
     }
 }

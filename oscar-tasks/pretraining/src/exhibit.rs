@@ -52,16 +52,13 @@ struct Viewer<'a, B: OscarBackend> {
 impl<B: OscarBackend> Viewer<'_, B> {
     fn view(&self, row: usize, attention: bool) -> Result<Exhibit, InputError> {
         let HeldOut {
-            corpus,
-            encoder,
-            batcher,
-            ..
+            corpus, encoder, ..
         } = &self.held_out;
         let of_row = |source| InputError::Row { row, source };
         let example = corpus.get(row).map_err(of_row)?;
         let mut rng = self.seed.rng(row);
         let pair = encoder.encode_probe(&example, &self.targets, &mut rng, None)?;
-        let batch = batcher.batch::<B>(std::slice::from_ref(&pair), self.device)?;
+        let batch = encoder.batch::<B>(std::slice::from_ref(&pair), self.device)?;
         let seen = (std::slice::from_ref(&pair.sequence), &**encoder.tokenizer());
         let model = self.task.model();
         let looked = look(model.backbone(), batch.input, seen, attention);

@@ -9,8 +9,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use oscar_core::input::{
-    EncodedPair, Example, ExampleSeed, ExampleSource, InputError, PretrainBatcher, PretrainEncoder,
-    ProbeTargets, Tokenizer,
+    EncodedPair, Example, ExampleSeed, ExampleSource, InputError, PretrainEncoder, ProbeTargets,
+    Tokenizer,
 };
 use oscar_core::model::OscarForPretraining;
 use oscar_core::ops::OscarBackend;
@@ -96,7 +96,6 @@ pub enum Shown {
 pub struct GroundingProbe {
     corpus: Arc<dyn ExampleSource>,
     encoder: Arc<PretrainEncoder>,
-    batcher: PretrainBatcher,
     targets: ProbeTargets,
     examples: usize,
     seed: u64,
@@ -119,7 +118,6 @@ impl GroundingProbe {
         config: &GroundingConfig,
         corpus: Arc<dyn ExampleSource>,
         encoder: Arc<PretrainEncoder>,
-        batcher: PretrainBatcher,
         seed: u64,
     ) -> Result<Self, UnknownWord> {
         let targets = config.targets(encoder.tokenizer())?;
@@ -127,7 +125,6 @@ impl GroundingProbe {
         Ok(Self {
             corpus,
             encoder,
-            batcher,
             targets,
             examples,
             seed,
@@ -250,7 +247,7 @@ impl GroundingProbe {
         device: &B::Device,
     ) -> Result<(), InputError> {
         let words: Vec<usize> = rows.iter().map(|row| row.masked.len()).collect();
-        let batch = self.batcher.batch::<B>(&rows, device)?;
+        let batch = self.encoder.batch::<B>(&rows, device)?;
         let encoded = model.backbone().forward(batch.input);
         let logits = model.predict_tokens(&encoded, batch.masked.positions);
         let right: Vec<f64> = hits(logits, batch.masked.labels)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use oscar_core::checkpoint::{self, RandomInit};
 use oscar_core::config::ModelConfig;
-use oscar_core::input::{ExampleSource, PretrainBatcher, PretrainEncoder, Tokenizer};
+use oscar_core::input::{ExampleSource, PretrainEncoder, Tokenizer};
 use oscar_core::ops::OscarBackend;
 use oscar_train::{MODEL_FILE, TrainError};
 
@@ -18,7 +18,6 @@ pub(crate) struct HeldOut {
     pub model: ModelConfig,
     pub corpus: Arc<dyn ExampleSource>,
     pub encoder: Arc<PretrainEncoder>,
-    pub batcher: PretrainBatcher,
 }
 
 impl HeldOut {
@@ -27,6 +26,8 @@ impl HeldOut {
         let file = directory.join("config.json");
         let model = ModelConfig::from_file(file).map_err(PretrainError::Model)?;
         let tokenizer = Arc::new(Tokenizer::from_vocab_file(directory.join("vocab.txt"))?);
+        let vocabulary = model.check_vocabulary(tokenizer.vocab_size());
+        vocabulary.map_err(PretrainError::Model)?;
         let (corpus, region_dim) = open_validation(&config.data)?;
         if region_dim != model.img_feature_dim {
             return Err(PretrainError::RegionDim {
@@ -35,13 +36,11 @@ impl HeldOut {
                 expected: model.img_feature_dim,
             });
         }
-        let encoder = Arc::new(PretrainEncoder::new(tokenizer, config.encoder.clone())?);
-        let batcher = PretrainBatcher::new(&encoder, config.padding)?;
+        let encoder = PretrainEncoder::new(tokenizer, config.encoder.clone(), config.padding)?;
         Ok(Self {
             model,
             corpus,
-            encoder,
-            batcher,
+            encoder: Arc::new(encoder),
         })
     }
 }

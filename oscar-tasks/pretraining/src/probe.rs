@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use oscar_core::input::{ExampleSeed, ExampleSource, InputError, PretrainBatcher, PretrainEncoder};
+use oscar_core::input::{ExampleSeed, ExampleSource, InputError, PretrainEncoder};
 use oscar_core::model::OscarForPretraining;
 use oscar_core::ops::OscarBackend;
 use oscar_train::checkpoints;
@@ -54,13 +54,11 @@ pub fn probe<B: OscarBackend>(
         model,
         corpus,
         encoder,
-        batcher,
     } = HeldOut::open(config, &last)?;
     let grounding = GroundingProbe::new(
         &config.grounding,
         corpus.clone(),
         encoder.clone(),
-        batcher,
         config.train.seed,
     )?;
     let weights = match every {
@@ -71,7 +69,6 @@ pub fn probe<B: OscarBackend>(
         grounding,
         corpus,
         encoder,
-        batcher,
         seed: config.train.seed,
     };
     let mut probed = Vec::new();
@@ -88,7 +85,6 @@ struct Prober {
     grounding: GroundingProbe,
     corpus: Arc<dyn ExampleSource>,
     encoder: Arc<PretrainEncoder>,
-    batcher: PretrainBatcher,
     seed: u64,
 }
 
@@ -131,7 +127,7 @@ impl Prober {
             let rows = start..(start + BATCH).min(self.corpus.len());
             let rows = rows.map(|row| self.encoder.encode(&*self.corpus, row, seed));
             let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
-            let batch = self.batcher.batch::<B>(&rows, device)?;
+            let batch = self.encoder.batch::<B>(&rows, device)?;
             let relation = batch.relation.clone();
             let right = hits(model.forward(&batch).contrastive_logits, relation).into_data();
             right.iter::<f64>().for_each(|right| tally.add(right, 1));

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use oscar_core::checkpoint::{self, Parameter};
-use oscar_core::input::{
-    ContrastConfig, ExampleSource, PretrainBatch, PretrainBatcher, PretrainEncoder, Tokenizer,
-};
+use oscar_core::input::{ContrastConfig, ExampleSource, PretrainBatch, PretrainEncoder, Tokenizer};
 use oscar_core::ops::TrainBackend;
 use oscar_files::write_json;
 use oscar_train::{
@@ -68,12 +66,12 @@ pub fn pretrain<B: TrainBackend>(
     config.model.num_contrast_classes = config.encoder.num_contrast_classes();
 
     let encoder = |contrast: ContrastConfig| {
-        PretrainEncoder::new(data.tokenizer.clone(), config.encoder_for(contrast)).map(Arc::new)
+        let (tokenizer, padding) = (data.tokenizer.clone(), config.padding);
+        PretrainEncoder::new(tokenizer, config.encoder_for(contrast), padding).map(Arc::new)
     };
     let main = encoder(config.encoder.contrast)?;
-    let batcher = PretrainBatcher::new(&main, config.padding)?;
     let source = |corpus: &Arc<dyn ExampleSource>, encoder: &Arc<PretrainEncoder>| {
-        PretrainSource::new(corpus.clone(), encoder.clone(), batcher, config.train.seed)
+        PretrainSource::new(corpus.clone(), encoder.clone(), config.train.seed)
     };
 
     let extra_weight = config.data.extra.as_ref().map_or(0.0, |extra| extra.weight);
@@ -94,7 +92,6 @@ pub fn pretrain<B: TrainBackend>(
         &config.grounding,
         data.validation.clone(),
         main.clone(),
-        batcher,
         config.train.seed,
     )?;
 

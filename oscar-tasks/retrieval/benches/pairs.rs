@@ -14,7 +14,7 @@ use oscar_core::config::ModelConfig;
 use oscar_core::input::{
     OscarInput, PaddingConfig, RegionHandle, SequenceConfig, SequenceEncoder, Tokenizer, Truncation,
 };
-use oscar_core::model::OscarForSequenceClassification;
+use oscar_core::model::OscarClassifier;
 use oscar_datasets::{Boxes, ImageRegions, StoreOptions, StoreWriter, Tag, open_images};
 use oscar_retrieval::{Retrieval, Split, match_scores, score_pairs};
 use oscar_task::{Role, Task};
@@ -59,7 +59,7 @@ fn main() -> Result<(), Error> {
         };
         SequenceEncoder::new(tokenizer, config, padding)
     };
-    let model = OscarForSequenceClassification::<Flex>::new(&config, &FlexDevice);
+    let model = OscarClassifier::<Flex>::new(&config, &FlexDevice);
 
     let started = Instant::now();
     let data =
@@ -157,7 +157,7 @@ fn make(directory: &std::path::Path, images: usize) -> Result<Split, Error> {
 
 /// Every pair anew.
 fn straightforward(
-    model: &OscarForSequenceClassification<Flex>,
+    model: &OscarClassifier<Flex>,
     split: &Split,
     encoder: &SequenceEncoder,
     batch: usize,
@@ -191,7 +191,7 @@ fn straightforward(
             packing: None,
             ..encoder.batch(&rows, &FlexDevice)?
         };
-        scores.extend(match_scores(model.forward(padded)));
+        scores.extend(match_scores(model.forward(padded)?));
     }
     Ok(scores)
 }

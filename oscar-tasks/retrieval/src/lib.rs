@@ -149,9 +149,11 @@ impl Task for Retrieval {
         options: &EvaluateOptions<'_>,
         device: &B::Device,
     ) -> Result<Evaluation, SourceError> {
-        let OscarClassifier::Sequence(model) = model else {
-            return Err("retrieval judges one image at a time, but this model judges pairs".into());
-        };
+        if model.joined() != 1 {
+            return Err(
+                "retrieval scores one image at a time, but this model decides on pairs".into(),
+            );
+        }
         let (scores, throughput) = score::score_or_continue(model, data, options, device)?;
         let mut evaluation = report::report(data, &scores, self.num_labels)?;
         evaluation.throughput = Some(throughput);

@@ -10,7 +10,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use oscar_core::input::{EncodedSequence, RegionHandle, RegionSource, SourceError};
-use oscar_core::model::OscarForSequenceClassification;
+use oscar_core::model::OscarClassifier;
 use oscar_core::ops::OscarBackend;
 use oscar_task::{EvaluateOptions, Throughput};
 use rayon::prelude::*;
@@ -51,7 +51,7 @@ pub fn match_scores<B: Backend>(logits: Tensor<B, 2>) -> Vec<f32> {
 ///
 /// If an image cannot be read, or the cache cannot be read or written.
 pub(crate) fn score_or_continue<B: OscarBackend>(
-    model: &OscarForSequenceClassification<B>,
+    model: &OscarClassifier<B>,
     data: &RetrievalData,
     options: &EvaluateOptions<'_>,
     device: &B::Device,
@@ -88,7 +88,7 @@ pub(crate) fn score_or_continue<B: OscarBackend>(
 ///
 /// If an image cannot be read, or `keep` fails.
 pub fn score_pairs<B: OscarBackend>(
-    model: &OscarForSequenceClassification<B>,
+    model: &OscarClassifier<B>,
     data: &RetrievalData,
     batch_size: usize,
     done: Vec<f32>,
@@ -125,7 +125,7 @@ pub fn score_pairs<B: OscarBackend>(
         let mut block = vec![0.0; end - start];
         for (places, rows) in places.chunks(batch_size).zip(rows.chunks(batch_size)) {
             throughput.tokens += rows.iter().map(|row| row.len()).sum::<usize>();
-            let logits = model.forward_projected(data.encoder.batch(rows, device)?);
+            let logits = model.forward_projected(data.encoder.batch(rows, device)?)?;
             for (place, score) in places.iter().zip(match_scores(logits)) {
                 block[*place] = score;
             }
@@ -163,7 +163,7 @@ impl RegionSource for Projected {
 
 /// Projects the regions of `images`, all in one go and without padding.
 fn project<B: OscarBackend>(
-    model: &OscarForSequenceClassification<B>,
+    model: &OscarClassifier<B>,
     data: &RetrievalData,
     images: std::ops::Range<usize>,
     device: &B::Device,
@@ -185,7 +185,9 @@ fn project<B: OscarBackend>(
         0 => (dim, Vec::new()),
         _ => {
             let features = TensorData::new(features, [1, regions, dim]);
-            let projected = model.project_regions(Tensor::from_data(features, device));
+            let projected = model
+                .backbone()
+                .project_regions(Tensor::from_data(features, device));
             let [_, _, hidden] = projected.dims();
             (hidden, projected.into_data().iter::<f32>().collect())
         }
@@ -208,7 +210,7 @@ fn read_regions(data: &RetrievalData, image: usize) -> Result<(Vec<f32>, usize),
 
 /// Everything that decides a score.
 fn fingerprint<B: OscarBackend>(
-    model: &OscarForSequenceClassification<B>,
+    model: &OscarClassifier<B>,
     data: &RetrievalData,
     options: &EvaluateOptions<'_>,
 ) -> Result<Fingerprint, SourceError> {

@@ -9,7 +9,7 @@ use burn_flex::{Flex, FlexDevice};
 use common::{APPEARANCE, Place, encoder};
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{AttentionRestriction, SequenceEncoder};
-use oscar_core::model::{OscarClassifier, OscarForSequenceClassification};
+use oscar_core::model::OscarClassifier;
 use oscar_retrieval::{Retrieval, RetrievalData, match_scores, score_pairs};
 use oscar_task::{EvaluateOptions, Evaluation, Role, Target, Task, TaskData};
 
@@ -35,7 +35,7 @@ fn open(place: &Place, images: usize, encoder: &SequenceEncoder) -> RetrievalDat
 
 /// Each pair by itself: encoded, batched alone, its regions projected.
 fn one_by_one(
-    model: &OscarForSequenceClassification<Flex>,
+    model: &OscarClassifier<Flex>,
     data: &RetrievalData,
     encoder: &SequenceEncoder,
 ) -> Vec<f32> {
@@ -43,7 +43,7 @@ fn one_by_one(
     let rows = (0..data.len()).flat_map(|image| data.example(image, seed).unwrap());
     rows.flat_map(|row| {
         let input = encoder.batch(&row.sequences, &FlexDevice).unwrap();
-        match_scores(model.forward(input))
+        match_scores(model.forward(input).unwrap())
     })
     .collect()
 }
@@ -51,7 +51,7 @@ fn one_by_one(
 #[test]
 fn pairs_score_as_one_by_one() {
     let place = Place::new(6);
-    let model = OscarForSequenceClassification::<Flex>::new(&config(), &FlexDevice);
+    let model = OscarClassifier::<Flex>::new(&config(), &FlexDevice);
     let mut ways = Vec::new();
     for attention in [
         AttentionRestriction::Clr,
@@ -112,8 +112,8 @@ fn kept_scores_are_those_of_the_same_thing_only() {
     let place = Place::new(6);
     let cache = place.path("cache");
     let files = || std::fs::read_dir(&cache).map_or(0, Iterator::count);
-    let model = || OscarForSequenceClassification::<Flex>::new(&config(), &FlexDevice);
-    let first = OscarClassifier::Sequence(model());
+    let model = || OscarClassifier::<Flex>::new(&config(), &FlexDevice);
+    let first = model();
     let usual = encoder(AttentionRestriction::Clr, 12);
     let data = open(&place, 6, &usual);
 
@@ -136,12 +136,7 @@ fn kept_scores_are_those_of_the_same_thing_only() {
     let other = encoder(AttentionRestriction::Cr, 12);
     evaluate(&first, &open(&place, 6, &other), &other, Some(&cache));
     assert_eq!(files(), 3);
-    evaluate(
-        &OscarClassifier::Sequence(model()),
-        &data,
-        &usual,
-        Some(&cache),
-    );
+    evaluate(&model(), &data, &usual, Some(&cache));
     assert_eq!(files(), 4);
     // The same captions in another file are the same.
     let renamed = place.path("renamed.jsonl");
@@ -157,11 +152,11 @@ fn kept_scores_are_those_of_the_same_thing_only() {
 #[test]
 fn what_is_reported() {
     let place = Place::new(6);
-    let model = OscarForSequenceClassification::<Flex>::new(&config(), &FlexDevice);
+    let model = OscarClassifier::<Flex>::new(&config(), &FlexDevice);
     let usual = encoder(AttentionRestriction::Clr, 12);
     let data = open(&place, 6, &usual);
     let expected = one_by_one(&model, &data, &usual);
-    let evaluation = evaluate(&OscarClassifier::Sequence(model), &data, &usual, None);
+    let evaluation = evaluate(&model, &data, &usual, None);
     let names: Vec<&str> = evaluation
         .scores
         .iter()

@@ -130,6 +130,8 @@ pub fn open_checkpoint<T: AnyTask>(path: &Path) -> Result<TaskCheckpoint<T>, Fin
     }
     let model = ModelConfig::from_file(path.join(CONFIG_FILE)).map_err(FinetuneError::Model)?;
     let tokenizer = Arc::new(Tokenizer::from_vocab_file(path.join(VOCAB_FILE))?);
+    let vocabulary = model.check_vocabulary(tokenizer.vocab_size());
+    vocabulary.map_err(FinetuneError::Model)?;
     let encoder = SequenceEncoder::new(tokenizer, description.encoder, description.padding)?;
     Ok(TaskCheckpoint {
         model,

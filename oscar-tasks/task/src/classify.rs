@@ -130,7 +130,9 @@ impl<T: Task> AnyTask for T {
         }
         let model = load::<B, T>(checkpoint, device)?;
         let input = checkpoint.encoder.batch(&sequences, device)?;
-        let mut probabilities = probabilities(model.model().forward(input));
+        let logits = model.model().forward(input);
+        let logits = logits.map_err(|error| FinetuneError::Evaluate(error.into()))?;
+        let mut probabilities = probabilities(logits);
         let of_classes = names.into_iter().zip(probabilities.remove(0));
         Ok(ranked(of_classes, question.top))
     }
@@ -152,7 +154,7 @@ impl<T: Task> AnyTask for T {
             let input = checkpoint.encoder.batch(&sequences, device)?;
             let seen = (&sequences[..], &**checkpoint.encoder.tokenizer());
             let (encoded, sights) = look(model.model().backbone(), input, seen, attention)?;
-            let probabilities = probabilities(model.model().classify(encoded.pooled));
+            let probabilities = probabilities(model.model().classify(encoded.pooled)?);
             let judged = Judged::new(&rows, probabilities, &names, &checkpoint.encoder);
             let each = sequences.len() / rows.len().max(1);
             let first = judged.best * each;

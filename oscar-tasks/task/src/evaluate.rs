@@ -124,7 +124,7 @@ pub fn predict_logits<B: OscarBackend, D: TaskData>(
                 .iter()
                 .map(|sequence| sequence.len())
                 .sum::<usize>();
-            let output = model.forward(options.encoder.batch(&sequences, device)?);
+            let output = model.forward(options.encoder.batch(&sequences, device)?)?;
             let [_, labels] = output.dims();
             let values: Vec<f32> = output.into_data().iter::<f32>().collect();
             for ((index, _), row) in batch.iter().zip(values.chunks_exact(labels)) {

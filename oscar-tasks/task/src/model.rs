@@ -6,10 +6,8 @@ use burn::tensor::backend::Backend;
 use burn_train::{InferenceStep, TrainOutput, TrainStep};
 use oscar_core::checkpoint::Checkpointed;
 use oscar_core::config::ModelConfig;
-use oscar_core::model::{
-    ClassTargets, OscarClassifier, OscarForMultipleChoice, OscarForSequenceClassification,
-    recompute,
-};
+use oscar_core::input::OscarInput;
+use oscar_core::model::{ClassTargets, OscarClassifier, recompute};
 use oscar_core::ops::{OscarBackend, TrainBackend};
 
 use crate::source::ClassBatch;
@@ -33,8 +31,8 @@ impl<B: OscarBackend> FinetuneModel<B> {
     /// A model with fresh weights; `pair` joins the sequences of a decision.
     pub fn new(config: &ModelConfig, pair: bool, device: &B::Device) -> Self {
         let model = match pair {
-            false => OscarClassifier::Sequence(OscarForSequenceClassification::new(config, device)),
-            true => OscarClassifier::Pair(OscarForMultipleChoice::new(config, device)),
+            false => OscarClassifier::new(config, device),
+            true => OscarClassifier::joint(config, device),
         };
         Self { model }
     }
@@ -42,6 +40,12 @@ impl<B: OscarBackend> FinetuneModel<B> {
     /// The classifier itself.
     pub fn model(&self) -> &OscarClassifier<B> {
         &self.model
+    }
+
+    /// Logits of a batch, whose rows are whole decisions.
+    fn logits(&self, input: OscarInput<B>) -> Tensor<B, 2> {
+        let logits = self.model.forward(input);
+        logits.unwrap_or_else(|incomplete| panic!("{incomplete}"))
     }
 }
 
@@ -53,7 +57,7 @@ impl<B: TrainBackend> TrainStep for FinetuneModel<B> {
 
     fn step(&self, input: Self::Input) -> TrainOutput<Self::Output> {
         let Weighted { batch, loss_weight } = input;
-        let logits = self.model.forward(batch.input);
+        let logits = self.logits(batch.input);
         let loss = self.model.loss(logits.clone(), batch.targets.clone());
         let targets = match batch.targets {
             ClassTargets::Class(classes) => ClassTargets::Class(classes.inner()),
@@ -82,7 +86,7 @@ impl<B: OscarBackend> InferenceStep for FinetuneModel<B> {
 
     fn step(&self, input: Self::Input) -> Self::Output {
         let batch = input.batch;
-        let logits = self.model.forward(batch.input);
+        let logits = self.logits(batch.input);
         let loss = self.model.loss(logits.clone(), batch.targets.clone());
         let size = (batch.num_examples, batch.num_tokens);
         statistics(logits, loss, batch.targets, size)

@@ -6,8 +6,7 @@ use anyhow::Result;
 use burn::module::Module;
 use burn::tensor::backend::Backend;
 use oscar_core::input::{
-    ContrastConfig, PretrainBatch, PretrainBatcher, PretrainEncoder, PretrainEncoderConfig,
-    Tokenizer,
+    ContrastConfig, PretrainBatch, PretrainEncoder, PretrainEncoderConfig, Tokenizer,
 };
 use oscar_core::ops::TrainBackend;
 use oscar_pretraining::{PretrainSource, PretrainingTask};
@@ -48,8 +47,7 @@ pub fn run<B: TrainBackend>(plan: &Plan, device: &B::Device) -> Result<Run> {
         ..PretrainEncoderConfig::default()
     };
     let tokenizer = Arc::new(Tokenizer::bert_base_uncased()?);
-    let encoder = Arc::new(PretrainEncoder::new(tokenizer, encoder)?);
-    let batcher = PretrainBatcher::new(&encoder, plan.lengths.padding())?;
+    let encoder = PretrainEncoder::new(tokenizer, encoder, plan.lengths.padding())?;
 
     let count = Flops::new(config);
     let flops = plan.per_step(&rows, |row| {
@@ -57,7 +55,7 @@ pub fn run<B: TrainBackend>(plan: &Plan, device: &B::Device) -> Result<Run> {
         count.pretrain(text, row.regions, config.num_contrast_classes)
     });
     let corpus = Arc::new(Rows::new(rows, config.img_feature_dim));
-    let source = Arc::new(PretrainSource::new(corpus, encoder, batcher, plan.seed)?);
+    let source = Arc::new(PretrainSource::new(corpus, Arc::new(encoder), plan.seed)?);
     let model = PretrainingTask::<B>::new(config, device);
     let parameters = model.num_params();
     // The published recipe does not clip.

@@ -13,7 +13,7 @@ use oscar_core::config::ModelConfig;
 use oscar_core::input::{
     SequenceConfig, SequenceEncoder, SourceError, Tokenizer, Truncation, packed_len,
 };
-use oscar_core::model::{OscarForSequenceClassification, for_inference};
+use oscar_core::model::{OscarClassifier, for_inference};
 use oscar_core::ops::OscarBackend;
 use oscar_datasets::{Boxes, ImageRegions, StoreDtype, StoreOptions, StoreWriter};
 use oscar_retrieval::{Retrieval, Split, score_pairs};
@@ -63,7 +63,7 @@ pub fn run<B: OscarBackend>(plan: &Plan, device: &B::Device) -> Result<Run> {
         captions_per_image: 0,
         ..Retrieval::default()
     };
-    let model = for_inference(OscarForSequenceClassification::<B>::new(&config, device));
+    let model = for_inference(OscarClassifier::<B>::new(&config, device));
     let count = Flops::new(&config);
     let mut steps = Vec::with_capacity(plan.steps);
     for (number, group) in groups.iter().enumerate() {
