@@ -266,10 +266,7 @@ impl SequenceEncoder {
         };
         let (config, multiple) = (self.config(), self.padding().pad_multiple);
         let round_up = |longest: usize, limit: usize| {
-            longest
-                .next_multiple_of(multiple)
-                .min(limit)
-                .max(longest)
+            longest.next_multiple_of(multiple).min(limit).max(longest)
         };
         let images = longest(|row| row.regions.len());
         Ok(BatchShape {
