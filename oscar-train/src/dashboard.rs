@@ -1,33 +1,24 @@
-//! Burn's dashboard, as a pre-training run wants it.
+//! Burn's dashboard, counting optimiser steps.
 //!
-//! Burn's renderer counts epochs, shows metrics in any order, takes Ctrl-C for a key without a
-//! meaning, and waits for its next event in a loop that keeps a processor busy. This wrapper
-//! counts steps, keeps our order, lets Ctrl-C through as the signal it is everywhere else, and
-//! lowers the priority of that loop, so that it does not take time from the training.
-
-use std::collections::HashMap;
+//! Burn's renderer counts epochs, reads Ctrl-C as a key without a meaning, and waits for its next
+//! event in a loop that keeps a processor busy. This wrapper counts steps, turns Ctrl-C back into the
+//! usual signal, and lowers the priority of that loop, so that it takes no time from the training.
 
 use burn::data::dataloader::Progress;
 use burn_train::Interrupter;
-use burn_train::metric::{MetricDefinition, MetricId};
+use burn_train::metric::MetricDefinition;
 use burn_train::renderer::tui::TuiMetricsRendererWrapper;
 use burn_train::renderer::{
     EvaluationName, EvaluationProgress, MetricState, MetricsRenderer, MetricsRendererEvaluation,
     MetricsRendererTraining, ProgressType, TrainingProgress,
 };
 
-use crate::stats::SAMPLES_PER_SECOND;
 use crate::terminal::{self, Remembered};
 
 /// The dashboard of a run.
 pub(crate) struct Dashboard {
     tui: TuiMetricsRendererWrapper,
     interrupter: Interrupter,
-    names: HashMap<MetricId, String>,
-    /// The metrics, as they are to be shown.
-    order: Vec<String>,
-    /// What the current step measured; shown when it is complete, in order.
-    states: Vec<MetricState>,
     /// Steps done when this process took over.
     first_step: usize,
     total_steps: usize,
@@ -37,17 +28,8 @@ pub(crate) struct Dashboard {
 }
 
 impl Dashboard {
-    /// Takes the terminal, until dropped. Metrics are shown in `order`, but for the speed: a low
-    /// terminal shows the first few only, and it is among them.
-    pub fn start(
-        interrupter: Interrupter,
-        mut order: Vec<String>,
-        first_step: usize,
-        total_steps: usize,
-    ) -> Self {
-        if let Some(speed) = order.iter().position(|name| name == SAMPLES_PER_SECOND) {
-            order[1..=speed].rotate_right(1);
-        }
+    /// Takes the terminal, until dropped.
+    pub fn start(interrupter: Interrupter, first_step: usize, total_steps: usize) -> Self {
         terminal::exit_when_killed();
         let remembered = Remembered::now();
         // The starting step is ours to count, so Burn gets none.
@@ -57,28 +39,11 @@ impl Dashboard {
         Self {
             tui,
             interrupter,
-            names: HashMap::new(),
-            order,
-            states: Vec::new(),
             first_step,
             total_steps,
             step: first_step,
             _terminal: remembered,
         }
-    }
-
-    /// What the current step measured, in order.
-    fn take_states(&mut self) -> Vec<MetricState> {
-        let mut states = std::mem::take(&mut self.states);
-        states.sort_by_key(|state| {
-            let (MetricState::Generic(entry) | MetricState::Numeric(entry, _)) = state;
-            let name = self.names.get(&entry.metric_id);
-            self.order
-                .iter()
-                .position(|known| Some(known) == name)
-                .unwrap_or(usize::MAX)
-        });
-        states
     }
 
     fn indicators(&self, batch: Option<Progress>) -> Vec<ProgressType> {
@@ -105,17 +70,14 @@ impl Dashboard {
 
 impl MetricsRendererTraining for Dashboard {
     fn update_train(&mut self, state: MetricState) {
-        self.states.push(state);
+        self.tui.update_train(state);
     }
 
     fn update_valid(&mut self, state: MetricState) {
-        self.states.push(state);
+        self.tui.update_valid(state);
     }
 
     fn render_train(&mut self, item: TrainingProgress, _: Vec<ProgressType>) {
-        for state in self.take_states() {
-            self.tui.update_train(state);
-        }
         self.step = item.iteration.unwrap_or(0);
         // Relative to the first step of this process, or the time left would be that of a run
         // which made all steps since then.
@@ -130,9 +92,6 @@ impl MetricsRendererTraining for Dashboard {
     }
 
     fn render_valid(&mut self, item: TrainingProgress, _: Vec<ProgressType>) {
-        for state in self.take_states() {
-            self.tui.update_valid(state);
-        }
         let indicators = self.indicators(item.progress.clone());
         self.tui.render_valid(item, indicators);
     }
@@ -161,8 +120,6 @@ impl MetricsRenderer for Dashboard {
     }
 
     fn register_metric(&mut self, definition: MetricDefinition) {
-        self.names
-            .insert(definition.metric_id.clone(), definition.name.clone());
         self.tui.register_metric(definition);
     }
 }

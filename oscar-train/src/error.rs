@@ -1,12 +1,17 @@
 //! What can end a training run.
 
+use std::any::Any;
 use std::path::PathBuf;
 
+use burn::tensor::backend::ExecutionError;
 use oscar_core::checkpoint::CheckpointError;
 use oscar_core::config::ConfigError;
 use oscar_files::FileError;
 
-use crate::parallel::WorkerLost;
+/// A worker is gone or does not respond; the others cannot continue.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct WorkerLost(pub String);
 
 /// An error of the training engine.
 #[derive(Debug, thiserror::Error)]
@@ -16,10 +21,19 @@ pub enum TrainError {
     File(#[from] FileError),
     /// Another process trains in this run directory.
     #[error(
-        "{} is in use by another process; wait for it, or give this run another --name",
+        "{} is in use by another process; wait for it, or use another run directory",
         path.display()
     )]
     Locked {
+        /// The run directory.
+        path: PathBuf,
+    },
+    /// A new run would be written into the directory of an older one.
+    #[error(
+        "{} has checkpoints; resume the run, or use another run directory",
+        path.display()
+    )]
+    HasCheckpoints {
         /// The run directory.
         path: PathBuf,
     },
@@ -59,13 +73,13 @@ pub enum TrainError {
     /// An example cannot be made.
     #[error("cannot prepare a batch: {0}")]
     Data(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A thread that prepares batches is gone.
-    #[error("a data worker stopped without a word; the message above says why it panicked")]
-    Worker,
+    /// A thread that loads batches is gone.
+    #[error("a data-loading thread panicked; see the panic message above")]
+    LoaderPanicked,
     /// The data has fewer examples than one step needs.
     #[error(
         "{what} has {found} examples, but one step takes {needed}; \
-         lower train.batch_size or give it more data"
+         lower train.batch_size or add data"
     )]
     TooFewExamples {
         /// Which data.
@@ -83,21 +97,24 @@ pub enum TrainError {
     Peer {
         /// Its number, from 0.
         worker: usize,
-        /// What it said.
+        /// Its error.
         message: String,
     },
     /// Another worker is gone.
-    #[error("training cannot go on: {0}")]
-    WorkerLost(#[from] WorkerLost),
-    /// The computation of a step panicked.
-    #[error("the computation of a step stopped: {0}")]
+    #[error("training cannot continue: {0}")]
+    Lost(#[from] WorkerLost),
+    /// The training loop panicked.
+    #[error("the training loop panicked: {0}")]
     Panicked(String),
-    /// The loss or the gradients of a step are NaN or infinite. The step was not made.
+    /// A device failed: it is out of memory, or a kernel could not be run.
+    #[error("the device failed: {0}")]
+    Device(String),
+    /// The loss or the gradients of a step are NaN or infinite. The update was not applied.
     #[error(
         "the {what} is not a finite number at step {step}, whose examples ({examples}) are in {}. \
-         The step was not made, and checkpoints are from before it. If nothing is wrong with the examples, lower \
-         optimizer.learning_rate, lengthen optimizer.warmup_steps, or set \
-         optimizer.max_grad_norm, and resume; train.non_finite=skip leaves out single steps",
+         The update was not applied; saved checkpoints predate it. If nothing is wrong with the \
+         examples, lower optimizer.learning_rate, lengthen optimizer.warmup_steps, or set \
+         optimizer.max_grad_norm, and resume; train.non_finite=skip skips single steps",
         file.display()
     )]
     NonFinite {
@@ -110,4 +127,19 @@ pub enum TrainError {
         /// Where all of them are named.
         file: PathBuf,
     },
+}
+
+impl TrainError {
+    /// The error of a caught panic.
+    pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Self::Panicked(text.unwrap_or_else(|| "no reason was given".into()))
+    }
+}
+
+impl From<ExecutionError> for TrainError {
+    fn from(error: ExecutionError) -> Self {
+        Self::Device(error.to_string())
+    }
 }

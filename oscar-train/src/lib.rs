@@ -1,13 +1,24 @@
-//! The engine: Burn's learner, set up to train Oscar.
+//! The training engine: one loop on Burn's learner.
 //!
-//! [`fit`] takes a model, its data and its settings and trains to the last step. It runs Burn's
-//! `SupervisedTraining` (dashboard, metrics, event store, early stopping) with a strategy of its
-//! own, which counts optimiser steps, validates and saves by steps, and resumes exactly.
+//! [`fit`] takes a model, its data and its settings and trains to the last step. The loop is in
+//! `trainer`: it counts optimiser steps, validates and saves by steps, and resumes exactly. Burn's
+//! `SupervisedTraining` runs around it (`learner`) and provides dashboard, metrics and event store.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `trainer` | the loop: one training step, validation, checkpoints |
+//! | `fit`, `learner` | what is set up around it |
+//! | `loader`, `order`, `shuffle` | which example comes when, and batches of them |
+//! | `optim`, `schedule`, `non_finite` | the update |
+//! | `run`, `metrics_log`, `events` | the run directory, its log, TensorBoard's file |
+//! | `parallel` | groups of workers and their exchanges |
 
 mod dashboard;
 mod error;
 mod events;
 mod fit;
+mod format;
+mod learner;
 mod loader;
 mod memory;
 mod metrics_log;
@@ -22,28 +33,28 @@ mod settings;
 mod shuffle;
 mod start;
 mod stats;
-mod strategy;
+mod sync;
 mod terminal;
+mod trainer;
 
 pub use burn_train::Interrupter;
-pub use error::TrainError;
+pub use error::{TrainError, WorkerLost};
 pub use fit::{Fit, RunOptions, fit};
-pub use loader::{BatchOrder, BatchSource, Corpus, Failure, Shard, StepLoader, Weighted};
+pub use format::{bytes, duration};
+pub use loader::{BatchOrder, BatchSource, Corpus, Shard, StepIterator, StepLoader, Weighted};
 pub use memory::peak_memory;
 pub use metrics_log::{MetricsLog, Written};
 pub use non_finite::{MAX_CONSECUTIVE_SKIPPED, NON_FINITE_FILE, NonFinite, Skipped};
-pub use optim::{AdamW, AdamWConfig, MomentsRecord, clip_grad_norm, grad_norm};
-pub use order::{ExampleRef, Portion, Sequence, Shuffle};
+pub use optim::{AdamW, AdamWConfig, clip_grad_norm, grad_norm};
+pub use order::{ExampleRef, Portion, Sequence};
 #[cfg(feature = "mpi")]
 pub use parallel::Processes;
-pub use parallel::{Group, WorkerLost, Workers, divide_among_workers};
-pub use renderer::{LineRenderer, bytes, duration};
+pub use parallel::{Group, Workers, divide_among_workers};
 pub use run::{Best, FixedSettings, METRICS_FILE, MODEL_FILE, RunDir, TrainState, checkpoints};
 pub use schedule::{Decay, LinearSchedule, ScheduleOrder};
-pub use settings::{OptimizerConfig, TrainConfig};
+pub use settings::{ClipAt, OptimizerConfig, TrainConfig};
+pub use shuffle::Shuffle;
 pub use start::{InitConfig, open_vocabulary, start_weights};
-pub use stats::{
-    LOSS, LearningRateMetric, StatMetric, Statistic, StepOutput, StepStats, ThroughputMetric,
-};
-pub use strategy::{ClipAt, Components, Describe, Outcome, SelectionMetric, Trainable};
+pub use stats::{LOSS, StepOutput, StepStats};
 pub use terminal::release_terminal;
+pub use trainer::{Describe, Outcome, SelectionMetric, Trainable};

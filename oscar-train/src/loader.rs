@@ -1,22 +1,22 @@
 //! The data loader: ordered, prefetching, resumable at any step.
 //!
-//! Burn's own loader delivers in the order its threads finish, keeps partial batches and starts
-//! again from the beginning. Here batch `n` of a run is a function of the seed and of `n` alone:
-//! a resumed run sees exactly what it would have seen.
+//! Burn's own loader delivers batches in the order its threads finish, keeps partial batches and
+//! always starts from the beginning. Here batch `n` of a run is a function of the seed and of `n`
+//! alone: a resumed run sees exactly what it would have seen.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::tensor::backend::Backend;
 
 use crate::error::TrainError;
-use crate::order::{ExampleRef, Lanes, Portion, Sequence, Shuffle};
+use crate::order::{ExampleRef, Lanes, Portion, Sequence};
+use crate::shuffle::Shuffle;
 
-/// Batches that wait in each worker's queue.
+/// Batches that wait in the queue of each loading thread.
 const PREFETCH: usize = 2;
 
-/// What a run learns from or is validated on.
+/// Training or validation data.
 pub trait BatchSource<B: Backend>: Send + Sync {
     /// The model's input.
     type Batch: Send + 'static;
@@ -29,14 +29,14 @@ pub trait BatchSource<B: Backend>: Send + Sync {
         self.len() == 0
     }
 
-    /// Sequences of an example: training and validation may differ in it, and a batch of either is
-    /// to take about the same memory.
+    /// Sequences per example. Training and validation data may differ in it, and a batch of either
+    /// should take about the same memory.
     fn rows_per_example(&self) -> usize {
         1
     }
 
-    /// The stretches of its examples that are drawn at different rates; together they are all of
-    /// them, in order. A single one, unless several corpora are mixed.
+    /// Consecutive ranges of examples that are sampled at different rates; together they are all
+    /// of them, in order. A single one, unless several corpora are mixed.
     fn portions(&self) -> Vec<Portion> {
         vec![Portion {
             examples: self.len(),
@@ -44,8 +44,8 @@ pub trait BatchSource<B: Backend>: Send + Sync {
         }]
     }
 
-    /// What people find this example by: file and row, and the key of its image. Asked for when
-    /// something is wrong with it, not for each example.
+    /// How messages name this example: file and row, and the key of its image. Called only when
+    /// something is wrong with it.
     fn name(&self, example: ExampleRef) -> String {
         format!("row {}", example.index + 1)
     }
@@ -62,7 +62,7 @@ pub trait BatchSource<B: Backend>: Send + Sync {
     ) -> Result<Self::Batch, Box<dyn std::error::Error + Send + Sync>>;
 }
 
-/// A batch and its share of the step's loss.
+/// A batch and its weight in the loss of the step.
 #[derive(Clone, Debug)]
 pub struct Weighted<T> {
     /// The batch.
@@ -71,11 +71,11 @@ pub struct Weighted<T> {
     pub loss_weight: f64,
 }
 
-/// A source and its share of each step's loss.
+/// A source and its weight in the loss of each step.
 pub struct Corpus<B: Backend, T> {
     /// The examples.
     pub source: Arc<dyn BatchSource<B, Batch = T>>,
-    /// Share of the loss; the shares of a run's corpora add up to 1.
+    /// Weight in the loss; the weights of a run's corpora add up to 1.
     pub weight: f64,
 }
 
@@ -88,7 +88,7 @@ impl<B: Backend, T> Clone for Corpus<B, T> {
     }
 }
 
-/// How batches follow one another.
+/// Which batches a loader makes, and in which order.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchOrder {
     /// Examples per batch.
@@ -101,7 +101,7 @@ pub struct BatchOrder {
     pub end_step: usize,
     /// How the examples are shuffled; without it they come in order, once, the last batch partial.
     pub shuffle: Option<Shuffle>,
-    /// Threads that prepare batches.
+    /// Loading threads.
     pub workers: usize,
     /// Which of the batches of each step are made.
     pub shard: Shard,
@@ -123,23 +123,27 @@ impl Shard {
 
 /// An ordered, prefetching, resumable loader: batch `n` depends on the seed and on `n` alone.
 pub struct StepLoader<B: Backend, T> {
-    plan: Arc<Plan<B, T>>,
-}
-
-struct Plan<B: Backend, T> {
     corpora: Vec<Corpus<B, T>>,
     order: BatchOrder,
     device: B::Device,
     /// The order of each corpus; empty if they are not shuffled.
     sequences: Arc<Vec<Sequence>>,
-    failure: Failure,
 }
 
-/// A place for the error that ended a loader early, since Burn's iterators cannot return one.
-pub type Failure = Arc<Mutex<Option<TrainError>>>;
+impl<B: Backend, T> Clone for StepLoader<B, T> {
+    fn clone(&self) -> Self {
+        Self {
+            corpora: self.corpora.clone(),
+            order: self.order,
+            device: self.device.clone(),
+            sequences: self.sequences.clone(),
+        }
+    }
+}
 
 impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
-    /// A loader over one or several corpora, each giving every step its own batches.
+    /// A loader over one or several corpora, each of which provides batches of its own to every
+    /// step.
     ///
     /// # Errors
     ///
@@ -148,12 +152,10 @@ impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
         corpora: Vec<Corpus<B, T>>,
         order: BatchOrder,
         device: B::Device,
-        failure: Failure,
     ) -> Result<Self, TrainError> {
-        let needed = if order.shuffle.is_some() {
-            order.micro_batch
-        } else {
-            1
+        let needed = match order.shuffle {
+            Some(_) => order.micro_batch,
+            None => 1,
         };
         for (index, corpus) in corpora.iter().enumerate() {
             if corpus.source.len() < needed {
@@ -173,13 +175,10 @@ impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
             Some(shuffle) => sequences(&corpora, shuffle, order.micro_batch),
         };
         Ok(Self {
-            plan: Arc::new(Plan {
-                corpora,
-                order,
-                device,
-                sequences: Arc::new(sequences),
-                failure,
-            }),
+            corpora,
+            order,
+            device,
+            sequences: Arc::new(sequences),
         })
     }
 
@@ -193,7 +192,6 @@ impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
         batch_size: usize,
         workers: usize,
         device: B::Device,
-        failure: Failure,
     ) -> Result<Self, TrainError> {
         let order = BatchOrder {
             micro_batch: batch_size,
@@ -204,38 +202,69 @@ impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
             workers,
             shard: Shard::ALL,
         };
-        Self::new(
-            vec![Corpus {
-                source,
-                weight: 1.0,
-            }],
-            order,
-            device,
-            failure,
-        )
+        let weight = 1.0;
+        Self::new(vec![Corpus { source, weight }], order, device)
     }
-}
 
-impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
-    /// What the examples of optimiser step `step`, counted from 0, are called: those of all workers,
-    /// in the order of the batches.
+    /// The same batches, but those of worker `index`, on its device.
+    pub(crate) fn for_worker(&self, index: usize, device: B::Device) -> Self {
+        let mut loader = self.clone();
+        loader.order.shard.index = index;
+        loader.device = device;
+        loader
+    }
+
+    /// Starts the loading threads. The first error ends the batches.
+    pub fn iter(&self) -> StepIterator<T> {
+        let numbers = self.batch_numbers();
+        let workers = self.order.workers.max(1);
+        let queues = (0..workers)
+            .map(|worker| {
+                let (sender, receiver) = sync_channel(PREFETCH);
+                let loader = self.clone();
+                let numbers = numbers.clone().skip(worker).step_by(workers);
+                std::thread::spawn(move || loader.prepare(numbers, &sender));
+                receiver
+            })
+            .collect();
+        StepIterator {
+            queues,
+            next: 0,
+            end: numbers.len(),
+        }
+    }
+
+    fn prepare(
+        &self,
+        numbers: impl Iterator<Item = usize>,
+        sender: &SyncSender<Result<Weighted<T>, TrainError>>,
+    ) {
+        for number in numbers {
+            let batch = self.batch(number);
+            let failed = batch.is_err();
+            // The receiver is gone once the iterator is dropped.
+            if sender.send(batch).is_err() || failed {
+                return;
+            }
+        }
+    }
+
+    /// Names of the examples of optimiser step `step`, counted from 0: those of all workers, in the
+    /// order of the batches.
     pub fn names(&self, step: usize) -> Vec<String> {
-        let corpora = &self.plan.corpora;
-        let per_step = self.plan.order.accumulation * corpora.len();
+        let per_step = self.order.accumulation * self.corpora.len();
         let batches = step * per_step..(step + 1) * per_step;
         let names = |n: usize| {
-            let which = n % corpora.len();
-            let examples = self.plan.examples(which, n / corpora.len());
-            let source = &corpora[which].source;
+            let which = n % self.corpora.len();
+            let examples = self.examples(which, n / self.corpora.len());
+            let source = &self.corpora[which].source;
             examples.into_iter().map(|example| source.name(example))
         };
         batches.flat_map(names).collect()
     }
-}
 
-impl<B: Backend, T: Send + 'static> Plan<B, T> {
     /// Numbers of the batches that are made.
-    fn micro_batches(&self) -> impl ExactSizeIterator<Item = usize> + Clone + Send + use<B, T> {
+    fn batch_numbers(&self) -> impl ExactSizeIterator<Item = usize> + Clone + Send + use<B, T> {
         let per_step = self.order.accumulation * self.corpora.len();
         let Shard { index, count } = self.order.shard;
         let all = self.order.first_step * per_step..self.order.end_step * per_step;
@@ -247,12 +276,9 @@ impl<B: Backend, T: Send + 'static> Plan<B, T> {
         let which = n % self.corpora.len();
         let corpus = &self.corpora[which];
         let examples = self.examples(which, n / self.corpora.len());
-        let batch = corpus
-            .source
-            .batch(&examples, &self.device)
-            .map_err(TrainError::Data)?;
+        let batch = corpus.source.batch(&examples, &self.device);
         Ok(Weighted {
-            batch,
+            batch: batch.map_err(TrainError::Data)?,
             loss_weight: corpus.weight / self.order.accumulation as f64,
         })
     }
@@ -294,139 +320,33 @@ fn sequences<B: Backend, T: Send + 'static>(
         .collect()
 }
 
-impl<B: Backend, T: Send + 'static> DataLoader<B, Weighted<T>> for StepLoader<B, T> {
-    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Weighted<T>> + 'a> {
-        Box::new(StepIterator::start(self.plan.clone()))
-    }
-
-    fn num_items(&self) -> usize {
-        match self.plan.order.shuffle {
-            Some(_) => self.plan.micro_batches().len() * self.plan.order.micro_batch,
-            None => self.plan.corpora[0].source.len(),
-        }
-    }
-
-    fn to_device(&self, device: &B::Device) -> Arc<dyn DataLoader<B, Weighted<T>>> {
-        Arc::new(self.with(self.plan.order, device.clone(), self.plan.failure.clone()))
-    }
-
-    /// `start` and `end` count examples, rounded down to whole steps.
-    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<B, Weighted<T>>> {
-        let order = self.plan.order;
-        let per_step = order.micro_batch * order.accumulation * self.plan.corpora.len();
-        let first_step = order.first_step + start / per_step;
-        let end_step = (order.first_step + end / per_step).min(order.end_step);
-        let order = BatchOrder {
-            first_step,
-            end_step,
-            ..order
-        };
-        let (device, failure) = (self.plan.device.clone(), self.plan.failure.clone());
-        Arc::new(self.with(order, device, failure))
-    }
-}
-
-impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
-    /// The loader of another worker.
-    pub(crate) fn of_worker(&self, index: usize, device: B::Device, failure: Failure) -> Self {
-        let shard = Shard {
-            index,
-            ..self.plan.order.shard
-        };
-        let order = BatchOrder {
-            shard,
-            ..self.plan.order
-        };
-        self.with(order, device, failure)
-    }
-
-    fn with(&self, order: BatchOrder, device: B::Device, failure: Failure) -> Self {
-        let plan = Plan {
-            corpora: self.plan.corpora.clone(),
-            order,
-            device,
-            sequences: self.plan.sequences.clone(),
-            failure,
-        };
-        Self {
-            plan: Arc::new(plan),
-        }
-    }
-}
-
-/// Thread `w` of `k` makes every `k`-th batch, so reading the queues in turn restores the order.
-struct StepIterator<B: Backend, T> {
-    plan: Arc<Plan<B, T>>,
+/// Batches in order. Thread `w` of `k` makes every `k`-th one, so reading the queues in turn
+/// restores the order.
+pub struct StepIterator<T> {
     queues: Vec<Receiver<Result<Weighted<T>, TrainError>>>,
     next: usize,
-    total: usize,
+    end: usize,
 }
 
-impl<B: Backend, T: Send + 'static> StepIterator<B, T> {
-    fn start(plan: Arc<Plan<B, T>>) -> Self {
-        let numbers = plan.micro_batches();
-        let workers = plan.order.workers.max(1);
-        let queues = (0..workers)
-            .map(|worker| {
-                let (sender, receiver) = sync_channel(PREFETCH);
-                let plan = plan.clone();
-                let numbers = numbers.clone().skip(worker).step_by(workers);
-                std::thread::spawn(move || prepare(&plan, numbers, &sender));
-                receiver
-            })
-            .collect();
-        Self {
-            plan,
-            queues,
-            next: 0,
-            total: numbers.len(),
-        }
-    }
-}
+impl<T> Iterator for StepIterator<T> {
+    type Item = Result<Weighted<T>, TrainError>;
 
-fn prepare<B: Backend, T: Send + 'static>(
-    plan: &Plan<B, T>,
-    numbers: impl Iterator<Item = usize>,
-    sender: &SyncSender<Result<Weighted<T>, TrainError>>,
-) {
-    for number in numbers {
-        let batch = plan.batch(number);
-        let failed = batch.is_err();
-        // Nobody listens any more once the iterator is dropped.
-        if sender.send(batch).is_err() || failed {
-            return;
-        }
-    }
-}
-
-impl<B: Backend, T: Send + 'static> Iterator for StepIterator<B, T> {
-    type Item = Weighted<T>;
-
-    fn next(&mut self) -> Option<Weighted<T>> {
-        if self.next == self.total {
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next == self.end {
             return None;
         }
         let queue = &self.queues[self.next % self.queues.len()];
-        match queue.recv().unwrap_or(Err(TrainError::Worker)) {
-            Ok(batch) => {
-                self.next += 1;
-                Some(batch)
-            }
-            Err(error) => {
-                lock(&self.plan.failure).get_or_insert(error);
-                None
-            }
+        let batch = queue.recv().unwrap_or(Err(TrainError::LoaderPanicked));
+        self.next += 1;
+        if batch.is_err() {
+            self.end = self.next;
         }
+        Some(batch)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.end - self.next, Some(self.end - self.next))
     }
 }
 
-impl<B: Backend, T: Send + 'static> DataLoaderIterator<Weighted<T>> for StepIterator<B, T> {
-    fn progress(&self) -> Progress {
-        Progress::new(self.next, self.total)
-    }
-}
-
-/// A poisoned lock here still holds a whole value: every write is one assignment.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+impl<T> ExactSizeIterator for StepIterator<T> {}

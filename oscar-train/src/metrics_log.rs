@@ -1,10 +1,10 @@
 //! `metrics.jsonl`: one line per optimiser step and per validation.
 //!
-//! Burn's own file logger keeps a file per metric and epoch, starts it anew when a run resumes and
-//! panics when the disk is full. This one appends, and forgets what a resumed run does again. Burn
-//! calls it on a thread of its own, some steps late; a checkpoint waits for the lines before it
-//! ([`Written`]), and returns the error of a full disk. What is written also goes into an event file
-//! for TensorBoard.
+//! Burn's own file logger keeps a file per metric and epoch, overwrites it when a run resumes and
+//! panics when the disk is full. This one appends, and drops lines that a resumed run writes again.
+//! Burn calls it on a thread of its own, some steps late; a checkpoint waits for the lines before it
+//! ([`Written`]), and returns the error of a full disk. The same values go into an event file for
+//! TensorBoard.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -20,9 +20,9 @@ use serde_json::{Map, Value, json};
 
 use crate::error::TrainError;
 use crate::events::EventFile;
-use crate::loader::lock;
+use crate::sync::lock;
 
-/// Writes `{"step":12,"split":"train","Loss":3.21,…}` lines and answers Burn's event store.
+/// Burn's event store writes to it: `{"step":12,"split":"train","Loss":3.21,…}` lines.
 pub struct MetricsLog {
     path: PathBuf,
     file: Option<File>,
@@ -31,12 +31,11 @@ pub struct MetricsLog {
     names: HashMap<MetricId, String>,
     /// Optimiser steps seen, those before a resume included.
     step: usize,
-    valid: Values,
-    /// Values by metric, split and round, for early stopping.
-    history: HashMap<(String, Split, usize), Vec<NumericEntry>>,
+    /// The newest values of the current validation.
+    valid: Map<String, Value>,
 }
 
-/// How many lines of a log are written.
+/// The number of lines of a log that are written.
 #[derive(Clone, Debug)]
 pub struct Written {
     path: PathBuf,
@@ -65,7 +64,7 @@ impl Written {
     ///
     /// # Errors
     ///
-    /// If a line could not be written, or nobody writes any more.
+    /// If a line could not be written, or the writing thread has ended.
     pub(crate) fn wait(&self, number: usize) -> Result<(), TrainError> {
         let behind = |lines: &mut Lines| lines.number < number && lines.failure.is_none();
         let waited = self.lines.1.wait_while(lock(&self.lines.0), behind);
@@ -81,38 +80,16 @@ impl Written {
 }
 
 impl Drop for MetricsLog {
-    /// A thread that ends early, by a panic, leaves nobody waiting for it.
+    /// If the thread that owns the log panics, nobody waits for it.
     fn drop(&mut self) {
         let ended = std::io::Error::other("the thread that writes it has ended");
         self.written.count(Err(ended));
     }
 }
 
-/// The newest values, in the order they first came in.
-#[derive(Default)]
-struct Values {
-    order: Vec<String>,
-    newest: HashMap<String, f64>,
-}
-
-impl Values {
-    fn set(&mut self, name: &str, value: f64) {
-        if !self.order.iter().any(|known| known == name) {
-            self.order.push(name.into());
-        }
-        self.newest.insert(name.into(), value);
-    }
-
-    fn take(&mut self) -> Map<String, Value> {
-        let newest = std::mem::take(&mut self.newest);
-        let named = |name: &String| Some((name.clone(), json!(newest.get(name)?)));
-        self.order.iter().filter_map(named).collect()
-    }
-}
-
 impl MetricsLog {
-    /// Opens the log of a run that goes on after `step` steps; lines of later steps, which the run
-    /// will do again, and a torn last line are dropped. The event file lies beside it.
+    /// Opens the log of a run that continues after `step` steps; lines of later steps, which the run
+    /// will repeat, and a torn last line are dropped. The event file is in the same directory.
     ///
     /// # Errors
     ///
@@ -134,12 +111,11 @@ impl MetricsLog {
             },
             names: HashMap::new(),
             step,
-            valid: Values::default(),
-            history: HashMap::new(),
+            valid: Map::new(),
         })
     }
 
-    /// How far it is written.
+    /// How much of it is written.
     pub fn written(&self) -> Written {
         self.written.clone()
     }
@@ -176,7 +152,7 @@ impl MetricsLog {
     }
 }
 
-/// Rewrites a file of lines with steps without what lies after `step`.
+/// Removes the lines of later steps than `step` from a file of lines with steps.
 ///
 /// # Errors
 ///
@@ -202,40 +178,29 @@ pub(crate) fn keep_until(path: &Path, step: usize) -> Result<(), TrainError> {
 }
 
 impl MetricLogger for MetricsLog {
-    fn log(&mut self, update: MetricsUpdate, epoch: usize, split: &Split) {
-        let training = *split == Split::Train;
-        let mut step = Map::new();
-        for metric in update.entries_numeric {
-            let Some(name) = self.names.get(&metric.entry.metric_id).cloned() else {
-                continue;
-            };
-            let value = metric.numeric_entry.current();
-            match training {
-                true => {
-                    step.insert(name.clone(), json!(value));
-                }
-                // A validation metric is the mean so far: the last one counts.
-                false => self.valid.set(&name, value),
+    fn log(&mut self, update: MetricsUpdate, _epoch: usize, split: &Split) {
+        let named = update.entries_numeric.into_iter().filter_map(|metric| {
+            let name = self.names.get(&metric.entry.metric_id)?;
+            Some((name.clone(), json!(metric.numeric_entry.current())))
+        });
+        let values: Map<String, Value> = named.collect();
+        match split {
+            Split::Train => {
+                self.step += 1;
+                self.write(split, values);
             }
-            self.history
-                .entry((name, split.clone(), epoch))
-                .or_default()
-                .push(metric.numeric_entry);
-        }
-        if training {
-            self.step += 1;
-            self.write(split, step);
+            // A validation metric is the mean so far: the last one counts.
+            _ => self.valid.extend(values),
         }
     }
 
     fn read_numeric(
         &mut self,
-        name: &str,
-        epoch: usize,
-        split: &Split,
+        _name: &str,
+        _epoch: usize,
+        _split: &Split,
     ) -> Result<Vec<NumericEntry>, String> {
-        let key = (name.to_string(), split.clone(), epoch);
-        Ok(self.history.get(&key).cloned().unwrap_or_default())
+        Err("the log of a run is written, not read".into())
     }
 
     fn log_metric_definition(&mut self, definition: MetricDefinition) {
@@ -244,11 +209,8 @@ impl MetricLogger for MetricsLog {
 
     fn log_epoch_summary(&mut self, summary: EpochSummary) {
         if summary.split == Split::Valid {
-            let metrics = self.valid.take();
+            let metrics = std::mem::take(&mut self.valid);
             self.write(&summary.split, metrics);
         }
-        // Early stopping asks for the round that just ended, and compares it with what it keeps.
-        self.history
-            .retain(|(_, _, epoch), _| *epoch >= summary.epoch_number);
     }
 }

@@ -1,7 +1,7 @@
-//! Steps whose loss or gradients are no finite numbers: found before the optimiser uses them.
+//! Steps whose loss or gradients are not finite numbers: detected before the optimiser uses them.
 //!
-//! A step reads one vector from the device, its statistics and the norms of its gradients. If one of
-//! them is NaN or infinite, the weights and the optimiser stay as they were.
+//! A step reads one vector from the device: its statistics and the norms of its gradients. If the loss
+//! or a norm is NaN or infinite, the weights and the optimiser stay as they were.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -14,15 +14,11 @@ use serde_json::{Value, json};
 use crate::error::TrainError;
 use crate::stats::{LOSS, StepStats};
 
-/// Where a run says which steps were not finite: a line each, with the examples of the step.
+/// File of a run that lists the steps that were not finite: a line each, with the step's examples.
 pub const NON_FINITE_FILE: &str = "non-finite.jsonl";
 
-/// Steps left out in a row after which a run that skips them ends all the same: by then it is not
-/// a matter of single examples, and going on would only spend time.
+/// Consecutive skipped steps after which a run ends: by then single examples are not the cause.
 pub const MAX_CONSECUTIVE_SKIPPED: usize = 10;
-
-/// The name under which the number of skipped steps is shown.
-pub const SKIPPED: &str = "Skipped steps";
 
 /// Examples that a message names; the file has all of them.
 const NAMED: usize = 4;
@@ -34,11 +30,11 @@ pub enum NonFinite {
     /// End the run.
     #[default]
     Stop,
-    /// Leave the step out, up to [`MAX_CONSECUTIVE_SKIPPED`] in a row.
+    /// Skip the step, up to [`MAX_CONSECUTIVE_SKIPPED`] in a row.
     Skip,
 }
 
-/// Steps that were left out.
+/// Numbers of skipped steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
     /// In the whole run.
@@ -55,14 +51,14 @@ impl Skipped {
     }
 }
 
-/// What a step that is not finite measured.
+/// Loss and gradient norm of a step that is not finite.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Broken {
+pub(crate) struct NonFiniteStep {
     loss: Option<f64>,
     grad_norm: f64,
 }
 
-impl Broken {
+impl NonFiniteStep {
     /// Whether the loss, or one of the `norms` of the gradients, is not finite.
     pub fn find(stats: &StepStats, norms: &[f64]) -> Option<Self> {
         let finite = stats.has_finite_loss() && norms.iter().all(|norm| norm.is_finite());
@@ -80,7 +76,7 @@ impl Broken {
         }
     }
 
-    /// Adds step `step`, whose examples are `names`, to the file in `run`.
+    /// Appends step `step`, whose examples are `names`, to the file in `run`.
     pub fn record(&self, run: &Path, step: usize, names: &[String]) -> Result<(), TrainError> {
         let line = json!({
             "step": step,
@@ -113,7 +109,7 @@ impl Broken {
     }
 }
 
-/// JSON has no word for what is not finite.
+/// JSON has no number that is not finite.
 fn number(value: f64) -> Value {
     match value.is_finite() {
         true => json!(value),
@@ -128,19 +124,19 @@ mod tests {
 
     fn loss(sum: f64) -> StepStats {
         StepStats {
-            entries: vec![Statistic {
-                name: LOSS,
-                sum,
-                weight: 2.0,
-            }],
+            entries: vec![Statistic::new(LOSS, sum, 2.0)],
             ..StepStats::default()
         }
     }
 
     #[test]
     fn either_of_them_is_found() {
-        assert_eq!(Broken::find(&loss(1.0), &[0.5, 2.0]), None);
-        let found = |sum, norms: &[f64]| Broken::find(&loss(sum), norms).expect("broken").what();
+        assert_eq!(NonFiniteStep::find(&loss(1.0), &[0.5, 2.0]), None);
+        let found = |sum, norms: &[f64]| {
+            NonFiniteStep::find(&loss(sum), norms)
+                .expect("not finite")
+                .what()
+        };
         assert_eq!(found(f64::NAN, &[1.0]), "loss");
         assert_eq!(found(f64::NEG_INFINITY, &[f64::NAN]), "loss");
         assert_eq!(found(1.0, &[f64::INFINITY, 1.0]), "norm of the gradients");

@@ -10,12 +10,10 @@
 //! ```
 
 use std::collections::HashMap;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use burn::module::{AutodiffModule, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::optim::{GradientsParams, LearningRate, MultiGradientsParams, Optimizer};
-use burn::record::Record;
+use burn::optim::GradientsParams;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 use oscar_core::checkpoint::{NamedTensor, Parameter, parameters};
@@ -24,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 
-/// Parts of a name that exempt a parameter from weight decay.
+/// Substrings of a name that exempt a parameter from weight decay.
 const NO_DECAY: [&str; 2] = ["bias", "LayerNorm.weight"];
 
 /// Added to a gradient norm before dividing by it, as `clip_grad_norm_` does.
@@ -68,15 +66,6 @@ pub struct AdamW<B: AutodiffBackend> {
 /// Optimiser state of one parameter, flattened in the parameter's own layout.
 #[derive(Clone, Debug)]
 struct Moments<B: Backend> {
-    step: usize,
-    exp_avg: Tensor<B, 1>,
-    exp_avg_sq: Tensor<B, 1>,
-}
-
-/// Optimiser state of one parameter as Burn records it.
-#[derive(Record, Clone, Debug)]
-pub struct MomentsRecord<B: Backend> {
-    id: u64,
     step: usize,
     exp_avg: Tensor<B, 1>,
     exp_avg_sq: Tensor<B, 1>,
@@ -135,11 +124,11 @@ impl<B: AutodiffBackend> AdamW<B> {
         tensors
     }
 
-    /// Takes back what [`state`](Self::state) gave.
+    /// Restores what [`state`](Self::state) returned.
     ///
     /// # Errors
     ///
-    /// If a parameter has only part of its state, or state of another size, or a tensor is of none.
+    /// If a parameter's state is incomplete or of another size, or a tensor belongs to no parameter.
     pub fn load_state(
         mut self,
         tensors: Vec<NamedTensor>,
@@ -156,7 +145,10 @@ impl<B: AutodiffBackend> AdamW<B> {
                 match by_name.remove(&name) {
                     Some(data) if data.len() == len => Ok(Some(data)),
                     Some(data) => Err(TrainError::OptimizerState {
-                        reason: format!("{name} has {} values, the model {len}", data.len()),
+                        reason: format!(
+                            "{name} has {} values, but the model needs {len}",
+                            data.len()
+                        ),
                     }),
                     None => Ok(None),
                 }
@@ -194,54 +186,9 @@ impl<B: AutodiffBackend> AdamW<B> {
         match by_name.keys().min() {
             None => Ok(self),
             Some(name) => Err(TrainError::OptimizerState {
-                reason: format!("{name} is of no parameter of the model"),
+                reason: format!("{name} belongs to no parameter of the model"),
             }),
         }
-    }
-}
-
-impl<B: TrainBackend, M: AutodiffModule<B>> Optimizer<M, B> for AdamW<B> {
-    type Record = Vec<MomentsRecord<B>>;
-
-    fn step(&mut self, lr: LearningRate, module: M, mut grads: GradientsParams) -> M {
-        module.map(&mut Update {
-            optimizer: self,
-            lr,
-            grads: &mut grads,
-        })
-    }
-
-    fn step_multi(&mut self, lr: LearningRate, module: M, mut grads: MultiGradientsParams) -> M {
-        let mut sum = GradientsParams::new();
-        module.visit(&mut Collect::<B> {
-            from: &mut grads,
-            into: &mut sum,
-            backend: PhantomData,
-        });
-        Optimizer::<M, B>::step(self, lr, module, sum)
-    }
-
-    fn to_record(&self) -> Self::Record {
-        let record = |(id, moments): (&ParamId, &Moments<B::InnerBackend>)| MomentsRecord {
-            id: id.val(),
-            step: moments.step,
-            exp_avg: Tensor::from_inner(moments.exp_avg.clone()),
-            exp_avg_sq: Tensor::from_inner(moments.exp_avg_sq.clone()),
-        };
-        self.moments.iter().map(record).collect()
-    }
-
-    fn load_record(mut self, record: Self::Record) -> Self {
-        let moments = |record: MomentsRecord<B>| {
-            let moments = Moments {
-                step: record.step,
-                exp_avg: record.exp_avg.inner(),
-                exp_avg_sq: record.exp_avg_sq.inner(),
-            };
-            (ParamId::from(record.id), moments)
-        };
-        self.moments = record.into_iter().map(moments).collect();
-        self
     }
 }
 
@@ -266,6 +213,20 @@ impl<B: TrainBackend> ModuleMapper<B> for Update<'_, B> {
 }
 
 impl<B: TrainBackend> AdamW<B> {
+    /// Updates every parameter of `module` that has a gradient, with learning rate `lr`.
+    pub fn step<M: AutodiffModule<B>>(
+        &mut self,
+        lr: f64,
+        module: M,
+        mut grads: GradientsParams,
+    ) -> M {
+        module.map(&mut Update {
+            optimizer: self,
+            lr,
+            grads: &mut grads,
+        })
+    }
+
     fn update<const D: usize>(
         &mut self,
         id: ParamId,
@@ -317,25 +278,11 @@ impl<B: TrainBackend> AdamW<B> {
     }
 
     fn decays(&self, id: ParamId) -> bool {
-        self.parameters
-            .get(&id)
-            .is_none_or(|parameter| !NO_DECAY.iter().any(|part| parameter.name.contains(part)))
-    }
-}
-
-/// Sums the gradients of several devices.
-struct Collect<'a, B> {
-    from: &'a mut MultiGradientsParams,
-    into: &'a mut GradientsParams,
-    backend: PhantomData<B>,
-}
-
-impl<B: AutodiffBackend> ModuleVisitor<B> for Collect<'_, B> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        if let Some((grad, _device)) = self.from.remove::<B::InnerBackend, D>(param.id) {
-            self.into
-                .register(param.id, grad.to_device(&param.lazy_device()));
-        }
+        self.parameters.get(&id).is_none_or(|parameter| {
+            !NO_DECAY
+                .iter()
+                .any(|exempt| parameter.name.contains(exempt))
+        })
     }
 }
 

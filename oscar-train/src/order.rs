@@ -1,64 +1,52 @@
 //! Which example comes when: a function of the seed and of the position in the run.
 //!
-//! Nothing here looks back: the example at any position is found in constant time, so that a
-//! resumed run goes on where it stopped without going through what it has seen.
+//! The example at any position is found in constant time, so that a resumed run continues where it
+//! stopped without going through what it has seen.
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::shuffle::{EpochOrder, Window};
+use crate::shuffle::{EpochOrder, Shuffle, Window};
 
-/// A stretch of a source's examples that is drawn at a rate of its own: one corpus of a mix.
+/// A range of a source's examples that is sampled at a rate of its own: one corpus of a mix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Portion {
     /// Number of examples.
     pub examples: usize,
-    /// Its weight among the portions: of all examples drawn, it gets this share.
+    /// Its weight among the portions: the share of all samples that it gets.
     pub weight: u64,
 }
 
 impl Portion {
-    /// Says what a mix is made of, for messages: `300 examples (75.0 %) + 50 examples (25.0 %)`.
+    /// Describes a mix in messages: `300 examples (75.0 %) + 50 examples (25.0 %)`.
     pub fn describe(portions: &[Self]) -> String {
         let total: f64 = portions.iter().map(|portion| portion.weight as f64).sum();
-        let parts: Vec<String> = portions
+        let described: Vec<String> = portions
             .iter()
             .map(|portion| {
                 let share = 100.0 * portion.weight as f64 / total.max(1.0);
                 format!("{} examples ({share:.1} %)", portion.examples)
             })
             .collect();
-        parts.join(" + ")
+        described.join(" + ")
     }
 }
 
 /// An example in one of its epochs: each has masks and pollution of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExampleRef {
-    /// How often the example's portion has been gone through before.
+    /// Number of earlier passes over the example's portion.
     pub epoch: u64,
-    /// The example.
+    /// The example's index in its source.
     pub index: u32,
-}
-
-/// How the examples of an epoch are shuffled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shuffle {
-    /// Seed of the order.
-    pub seed: u64,
-    /// Examples that are shuffled together; 0 shuffles the whole epoch.
-    ///
-    /// A window is made of blocks of consecutive examples from all over the source, so that no more
-    /// than a window of them is in use at a time, and files are read in long stretches.
-    pub window: usize,
 }
 
 /// The endless sequence of one source's examples.
 ///
-/// Each portion is shuffled by itself and has epochs of its own: however often another is drawn,
-/// all of its examples come before one of them comes again. A source of a single portion that is
-/// shuffled as a whole leaves out the examples that do not fill a batch at the end of an epoch.
+/// Each portion is shuffled by itself and has epochs of its own: whatever the rates, all of its
+/// examples come before one of them comes again. A source of a single portion that is shuffled as a
+/// whole leaves out the examples that do not fill a batch at the end of an epoch.
 #[derive(Debug)]
 pub struct Sequence {
     lanes: Vec<Lane>,
@@ -72,12 +60,12 @@ struct Lane {
     weight: u64,
     /// Index of its first example in the source.
     first: u32,
-    /// Examples drawn per epoch.
+    /// Examples per epoch.
     per_epoch: u64,
     order: EpochOrder,
 }
 
-/// Tells the sources of a run apart, so that no two portions share an order.
+/// Distinguishes the sources of a run, so that no two portions share an order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lanes {
     /// Portions of the sources before this one.
@@ -88,7 +76,7 @@ pub(crate) struct Lanes {
 
 impl Sequence {
     /// The sequence of a run's only source, whose examples are `portions`, in batches of
-    /// `batch_size`. Portions without examples or weight are never drawn.
+    /// `batch_size`. Portions without examples or weight never come.
     pub fn new(portions: &[Portion], shuffle: Shuffle, batch_size: usize) -> Self {
         let lanes = Lanes {
             first: 0,
@@ -149,7 +137,7 @@ impl Sequence {
             .collect()
     }
 
-    /// Whose turn it is at `position`, and how often it had its turn before.
+    /// The lane of `position`, and how many positions it had before.
     ///
     /// The first lane takes its share of all positions, evenly spread: after `q` of them it has had
     /// `floor(q * weight / weight of all)`. The second takes its share of the rest, and so on.

@@ -23,7 +23,7 @@ use crate::non_finite::Skipped;
 use crate::optim::AdamW;
 use crate::order::Portion;
 
-/// Layout of a checkpoint; a reader refuses any other.
+/// Version of the layout of a checkpoint; a reader refuses any other.
 const VERSION: u32 = 1;
 
 /// File of weights, in checkpoints and in `best/` and `last/`.
@@ -32,7 +32,7 @@ pub const MODEL_FILE: &str = "model.safetensors";
 /// The log of a run: a line per step and per validation.
 pub const METRICS_FILE: &str = "metrics.jsonl";
 
-/// Where a run keeps its checkpoints.
+/// Directory of checkpoints in a run.
 const CHECKPOINTS: &str = "checkpoint";
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 const STATE_FILE: &str = "state.json";
@@ -45,22 +45,22 @@ pub struct RunDir {
     _lock: Option<File>,
 }
 
-/// What a checkpoint knows beside weights and moments.
+/// What a checkpoint records beside weights and optimiser state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainState {
     version: u32,
     /// Optimiser steps done.
     pub step: usize,
-    /// What must not change between a run and its continuation.
+    /// Settings that must not change when the run resumes.
     pub settings: FixedSettings,
     /// Best validation so far.
     pub best: Option<Best>,
-    /// Steps that were left out.
+    /// Skipped steps.
     #[serde(default)]
     pub skipped: Skipped,
 }
 
-/// Settings that decide which examples a step sees.
+/// Settings that decide which examples a step sees; how they are encoded is not among them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FixedSettings {
     /// Seed of shuffling, masking, pollution and dropout.
@@ -69,7 +69,7 @@ pub struct FixedSettings {
     pub steps: usize,
     /// Examples per optimiser step and corpus.
     pub batch_size: usize,
-    /// Parts each step is computed in, by any number of devices that divides them.
+    /// Micro-batches of each step and corpus, computed by any number of devices that divides them.
     pub accumulation: usize,
     /// Examples of each corpus.
     pub examples: Vec<usize>,
@@ -88,14 +88,14 @@ pub struct Best {
     pub step: usize,
     /// Validation loss.
     pub loss: f64,
-    /// The statistic by which it is the best, where that is not the loss.
+    /// The statistic by which it was selected, unless that is the loss.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
 }
 
 impl FixedSettings {
-    /// Batches per optimiser step: each corpus gives one to every part.
-    pub fn parts(&self) -> usize {
+    /// Batches per optimiser step, of all corpora.
+    pub(crate) fn micro_batches(&self) -> usize {
         self.accumulation * self.examples.len()
     }
 }
@@ -112,7 +112,7 @@ impl TrainState {
         }
     }
 
-    /// Reads that of the checkpoint `path` of step `step`.
+    /// Reads the state of the checkpoint `path`, which is of step `step`.
     ///
     /// # Errors
     ///
@@ -124,7 +124,7 @@ impl TrainState {
     }
 
     fn parse(text: &[u8], step: usize) -> Result<Self, String> {
-        // First the version alone, so that another one's file is not taken for a damaged one.
+        // First the version alone: a file of another version is not a damaged one.
         let value: serde_json::Value =
             serde_json::from_slice(text).map_err(|error| error.to_string())?;
         match &value["version"] {
@@ -135,13 +135,13 @@ impl TrainState {
         let state: Self = serde_json::from_value(value).map_err(|error| error.to_string())?;
         if state.step != step {
             return Err(format!(
-                "it is of step {}, but its directory of step {step}",
+                "it records step {}, but its directory is named for step {step}",
                 state.step
             ));
         }
         if state.step > state.settings.steps || state.skipped.total > state.step {
             return Err(format!(
-                "step {} with {} skipped, of a run of {}",
+                "it records step {} with {} skipped, in a run of {} steps",
                 state.step, state.skipped.total, state.settings.steps
             ));
         }
@@ -150,8 +150,8 @@ impl TrainState {
 }
 
 impl RunDir {
-    /// Creates the directory if needed and locks it. What a killed process left half done in it is
-    /// put right.
+    /// Creates the directory if needed and locks it. What a killed process left incomplete in it is
+    /// repaired.
     ///
     /// # Errors
     ///
@@ -177,7 +177,7 @@ impl RunDir {
         }
     }
 
-    /// The directory of a run that another process leads: nothing is written into it.
+    /// The directory of a run that another process leads; nothing is written into it.
     pub fn led_by_another(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -185,7 +185,7 @@ impl RunDir {
         }
     }
 
-    /// Where it lies.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -203,7 +203,7 @@ impl RunDir {
         checkpoints(&self.path)
     }
 
-    /// Writes a checkpoint and deletes all but the newest `keep`.
+    /// Writes a checkpoint, in place of any of the same step, and deletes all but the newest `keep`.
     ///
     /// # Errors
     ///
@@ -220,9 +220,6 @@ impl RunDir {
         M: AutodiffModule<B> + Checkpointed<B>,
     {
         let target = self.checkpoints().join(format!("step-{:08}", state.step));
-        if target.exists() {
-            return Ok(());
-        }
         write_directory(&target, |directory| {
             checkpoint::save(model, directory.join(MODEL_FILE))?;
             checkpoint::write_tensors(directory.join(OPTIMIZER_FILE), &optimizer.state())?;
@@ -295,54 +292,40 @@ pub fn checkpoints(run: &Path) -> Result<Vec<(usize, PathBuf)>, TrainError> {
     Ok(found)
 }
 
+/// A setting of a run: its key, and how to print it.
+type Setting = (&'static str, fn(&FixedSettings) -> String);
+
+const SETTINGS: [Setting; 7] = [
+    ("train.seed", |settings| settings.seed.to_string()),
+    ("train.steps", |settings| settings.steps.to_string()),
+    ("train.batch_size", |settings| {
+        settings.batch_size.to_string()
+    }),
+    ("train.accumulation", |settings| {
+        settings.accumulation.to_string()
+    }),
+    ("examples", |settings| format!("{:?}", settings.examples)),
+    ("train.shuffle_window", |settings| {
+        settings.shuffle_window.to_string()
+    }),
+    ("data.mix", |settings| Portion::describe(&settings.mix)),
+];
+
 fn require_same(
     path: &Path,
     found: &FixedSettings,
     expected: &FixedSettings,
 ) -> Result<(), TrainError> {
-    let pairs = [
-        ("seed", found.seed.to_string(), expected.seed.to_string()),
-        (
-            "train.steps",
-            found.steps.to_string(),
-            expected.steps.to_string(),
-        ),
-        (
-            "train.batch_size",
-            found.batch_size.to_string(),
-            expected.batch_size.to_string(),
-        ),
-        (
-            "train.accumulation",
-            found.accumulation.to_string(),
-            expected.accumulation.to_string(),
-        ),
-        (
-            "examples",
-            format!("{:?}", found.examples),
-            format!("{:?}", expected.examples),
-        ),
-        (
-            "train.shuffle_window",
-            found.shuffle_window.to_string(),
-            expected.shuffle_window.to_string(),
-        ),
-        (
-            "data.mix",
-            Portion::describe(&found.mix),
-            Portion::describe(&expected.mix),
-        ),
-    ];
-    match pairs
-        .into_iter()
-        .find(|(_, found, expected)| found != expected)
-    {
-        None => Ok(()),
-        Some((key, found, expected)) => Err(TrainError::OtherSettings {
-            path: path.into(),
-            key,
-            found,
-            expected,
-        }),
+    for (key, print) in SETTINGS {
+        let (found, expected) = (print(found), print(expected));
+        if found != expected {
+            return Err(TrainError::OtherSettings {
+                path: path.into(),
+                key,
+                found,
+                expected,
+            });
+        }
     }
+    Ok(())
 }

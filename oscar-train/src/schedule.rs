@@ -1,7 +1,5 @@
 //! The learning rate: linear warm-up, then linear decay to zero, per optimiser step.
 
-use burn::lr_scheduler::LrScheduler;
-use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 
 /// Whether a step uses the factor of the steps done before it, or counts itself.
@@ -18,14 +16,14 @@ pub enum ScheduleOrder {
     ScheduleFirst,
 }
 
-/// What the learning rate does after the warm-up.
+/// The learning rate after the warm-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decay {
-    /// It goes down to 0 at the last step, in a straight line.
+    /// It decays linearly to 0 at the last step.
     #[default]
     Linear,
-    /// It stays.
+    /// It stays at its peak.
     Constant,
 }
 
@@ -51,11 +49,10 @@ pub struct LinearSchedule {
     pub order: ScheduleOrder,
     /// What comes after the warm-up.
     pub decay: Decay,
-    next: usize,
 }
 
 impl LinearSchedule {
-    /// A schedule at its start.
+    /// A schedule with linear decay.
     pub fn new(peak: f64, warmup: usize, total: usize, order: ScheduleOrder) -> Self {
         Self {
             peak,
@@ -63,11 +60,10 @@ impl LinearSchedule {
             total,
             order,
             decay: Decay::Linear,
-            next: 0,
         }
     }
 
-    /// With this after the warm-up.
+    /// Replaces what comes after the warm-up.
     pub fn with_decay(self, decay: Decay) -> Self {
         Self { decay, ..self }
     }
@@ -90,25 +86,6 @@ impl LinearSchedule {
         }
         let left = self.total.saturating_sub(done) as f64;
         left / self.total.saturating_sub(self.warmup).max(1) as f64
-    }
-}
-
-impl LrScheduler for LinearSchedule {
-    type Record<B: Backend> = usize;
-
-    fn step(&mut self) -> f64 {
-        let lr = self.at(self.next);
-        self.next += 1;
-        lr
-    }
-
-    fn to_record<B: Backend>(&self) -> usize {
-        self.next
-    }
-
-    fn load_record<B: Backend>(mut self, record: usize) -> Self {
-        self.next = record;
-        self
     }
 }
 

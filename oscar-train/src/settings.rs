@@ -1,13 +1,28 @@
 //! `[train]` and `[optimizer]` of a recipe.
 
+use burn::tensor::backend::Backend;
 use oscar_core::config::{ConfigError, require};
 use oscar_core::ops::Precision;
 use serde::{Deserialize, Serialize};
 
+use crate::loader::{BatchOrder, Corpus, Shard};
 use crate::non_finite::NonFinite;
 use crate::optim::AdamWConfig;
-use crate::schedule::{Decay, ScheduleOrder};
-use crate::strategy::ClipAt;
+use crate::parallel::divide_among_workers;
+use crate::run::FixedSettings;
+use crate::schedule::{Decay, LinearSchedule, ScheduleOrder};
+use crate::shuffle::Shuffle;
+
+/// When gradients are clipped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClipAt {
+    /// Once per optimiser step: official pre-training.
+    #[default]
+    Step,
+    /// After every batch of an accumulation: the official fine-tuning scripts.
+    Batch,
+}
 
 /// `[optimizer]` of a recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,7 +32,7 @@ pub struct OptimizerConfig {
     pub learning_rate: f64,
     /// Steps of linear warm-up.
     pub warmup_steps: usize,
-    /// What the rate does then: `linear` goes down to 0 at the last step, `constant` stays.
+    /// The rate after the warm-up: `linear` decays to 0 at the last step, `constant` stays.
     pub decay: Decay,
     /// Whether a step uses the schedule before or after it advances.
     pub schedule_order: ScheduleOrder,
@@ -58,7 +73,7 @@ impl Default for OptimizerConfig {
     }
 }
 
-/// `[train]` of a recipe: how long, how much at once, how often to look and to save.
+/// `[train]` of a recipe: run length, batch size, validation and checkpoint intervals.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
@@ -66,8 +81,8 @@ pub struct TrainConfig {
     pub steps: usize,
     /// Examples per optimiser step (of each corpus), whatever the number of devices.
     pub batch_size: usize,
-    /// Parts that each step's batch is computed in, to save memory or by several devices; divides
-    /// `batch_size`.
+    /// Micro-batches that each step's batch is computed in, to save memory or by several devices;
+    /// divides `batch_size`.
     pub accumulation: usize,
     /// Steps between two validations.
     pub validate_every: usize,
@@ -75,25 +90,25 @@ pub struct TrainConfig {
     pub save_every: usize,
     /// Checkpoints to keep.
     pub keep_checkpoints: usize,
-    /// Steps between two lines of progress where there is no terminal.
+    /// Steps between two lines of progress without a terminal.
     pub log_every: usize,
     /// Threads that prepare batches, for each device.
     pub workers: usize,
     /// Seconds that one of several devices or processes may keep the others waiting within a step
     /// before the run ends.
     pub peer_timeout_seconds: usize,
-    /// What matrices are multiplied in, `f32` or `bf16`; weights, optimiser state, LayerNorms,
-    /// softmaxes and losses are f32 in either.
+    /// Precision of matrix products, `f32` or `bf16`; weights, optimiser state, LayerNorms, softmaxes
+    /// and losses are f32 in either.
     pub precision: Precision,
     /// What to do about a step whose loss or gradients are not finite: `stop` ends the run, `skip`
-    /// leaves the step out, up to ten in a row. Either names the examples in `non-finite.jsonl`.
+    /// skips the step, up to ten in a row. Either lists the examples in `non-finite.jsonl`.
     pub non_finite: NonFinite,
-    /// Whether layers keep their inputs alone and are computed again for their gradients: less
-    /// memory for a third more work, and the same weights.
+    /// Whether layers keep only their inputs and are computed again for their gradients: less memory
+    /// for a third more work, and the same weights.
     pub gradient_checkpointing: bool,
     /// Examples that are shuffled together; 0 shuffles whole epochs. Set it where the regions are
-    /// larger than memory, to as many examples as memory holds the regions of: files are then read
-    /// in long stretches, each once per epoch.
+    /// larger than memory, to the number of examples whose regions fit into memory: files are then
+    /// read in long ranges, each once per epoch.
     pub shuffle_window: usize,
     /// Seed of everything random.
     pub seed: u64,
@@ -196,6 +211,76 @@ impl OptimizerConfig {
             beta2: self.beta2,
             epsilon: self.epsilon,
             weight_decay: self.weight_decay,
+        }
+    }
+}
+
+/// The settings of a run that all its workers share.
+#[derive(Clone)]
+pub(crate) struct StepConfig {
+    pub train: TrainConfig,
+    pub optimizer: OptimizerConfig,
+    pub schedule: LinearSchedule,
+    /// Those of them that checkpoints record.
+    pub settings: FixedSettings,
+}
+
+impl StepConfig {
+    /// The settings of a run on `corpora`, divided among `world` workers.
+    ///
+    /// # Errors
+    ///
+    /// If a value is out of range, or the steps cannot be divided.
+    pub fn new<B: Backend, T: Send + 'static>(
+        mut train: TrainConfig,
+        mut optimizer: OptimizerConfig,
+        world: usize,
+        corpora: &[Corpus<B, T>],
+    ) -> Result<Self, ConfigError> {
+        divide_among_workers(world, &mut train, &mut optimizer)?;
+        train.validate()?;
+        optimizer.validate(train.steps)?;
+        let portions = corpora.iter().map(|corpus| corpus.source.portions());
+        let settings = FixedSettings {
+            seed: train.seed,
+            steps: train.steps,
+            batch_size: train.batch_size,
+            accumulation: train.accumulation,
+            examples: corpora.iter().map(|corpus| corpus.source.len()).collect(),
+            shuffle_window: train.shuffle_window,
+            mix: portions
+                .filter(|portions| portions.len() > 1)
+                .flatten()
+                .collect(),
+        };
+        let schedule = LinearSchedule::new(
+            optimizer.learning_rate,
+            optimizer.warmup_steps,
+            train.steps,
+            optimizer.schedule_order,
+        )
+        .with_decay(optimizer.decay);
+        Ok(Self {
+            train,
+            optimizer,
+            schedule,
+            settings,
+        })
+    }
+
+    /// The batches of worker `index` of `count`, from `first_step` on.
+    pub fn batch_order(&self, first_step: usize, index: usize, count: usize) -> BatchOrder {
+        BatchOrder {
+            micro_batch: self.train.batch_size / self.train.accumulation,
+            accumulation: self.train.accumulation,
+            first_step,
+            end_step: self.train.steps,
+            shuffle: Some(Shuffle {
+                seed: self.train.seed,
+                window: self.train.shuffle_window,
+            }),
+            workers: self.train.workers,
+            shard: Shard { index, count },
         }
     }
 }

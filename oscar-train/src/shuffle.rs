@@ -2,7 +2,7 @@
 //!
 //! A window's rows are blocks of consecutive rows, drawn from all over the corpus by a permutation
 //! that is computed per block, and then shuffled. So a window costs time and memory of its own size
-//! only, wherever in the epoch it lies, and reading it means long stretches of consecutive rows.
+//! only, at any position of the epoch, and reading it means long ranges of consecutive rows.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,14 +11,25 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::loader::lock;
-use crate::order::Shuffle;
+use crate::sync::lock;
 
 /// Consecutive rows that stay together in a window, unless the window is smaller.
 const BLOCK: usize = 64;
 
-/// Windows kept: the workers of a loader are in one or two at a time.
+/// Windows kept: the threads of a loader are in one or two at a time.
 const KEPT: usize = 2;
+
+/// How the examples of an epoch are shuffled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shuffle {
+    /// Seed of the order.
+    pub seed: u64,
+    /// Examples that are shuffled together; 0 shuffles the whole epoch.
+    ///
+    /// A window is made of blocks of consecutive examples from all over the source, so that no more
+    /// than a window of them is in use at a time, and files are read in long stretches.
+    pub window: usize,
+}
 
 /// The order of a portion's rows in each epoch.
 #[derive(Debug)]
@@ -30,7 +41,7 @@ pub(crate) struct EpochOrder {
     kept: Mutex<Vec<Window>>,
 }
 
-/// A stretch of an epoch, with its rows in order.
+/// A range of an epoch, with its rows in order.
 #[derive(Clone, Debug)]
 pub(crate) struct Window {
     epoch: u64,
@@ -40,7 +51,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Whether `place` of `epoch` lies in it.
+    /// Whether it contains `place` of `epoch`.
     pub(crate) fn holds(&self, epoch: u64, place: u64) -> bool {
         self.epoch == epoch && (self.start..self.start + self.rows.len() as u64).contains(&place)
     }
@@ -68,10 +79,10 @@ impl EpochOrder {
         if let Some(window) = kept.iter().find(|window| window.holds(epoch, place)) {
             return window.clone();
         }
-        // Made under the lock: the other workers are about to ask for the same one.
+        // Made under the lock: the other loading threads are about to need the same one.
         let window = match self.shuffle.window {
             0 => self.whole(epoch),
-            _ => self.part(epoch, place),
+            _ => self.windowed(epoch, place),
         };
         if kept.len() == KEPT {
             kept.remove(0);
@@ -94,21 +105,16 @@ impl EpochOrder {
         }
     }
 
-    fn part(&self, epoch: u64, place: u64) -> Window {
+    fn windowed(&self, epoch: u64, place: u64) -> Window {
         let block = BLOCK.min(self.shuffle.window);
         let blocks = self.rows.div_ceil(block);
         let permutation = Permutation::new(blocks as u64, [self.shuffle.seed, self.lane.0, epoch]);
         let per_window = self.shuffle.window / block;
         let full = (per_window * block) as u64;
-
-        // The last block may lack rows. Those after it in the epoch's order come that much earlier.
-        let lacking = (blocks * block - self.rows) as u64;
+        // The last block may be shorter than the others; the permutation moves it to any window.
+        let missing = (blocks * block - self.rows) as u64;
         let short = permutation.inverse(blocks as u64 - 1) / per_window as u64;
-        let number = match place < (short + 1) * full - lacking {
-            true => place / full,
-            false => (place + lacking) / full,
-        };
-        let start = number * full - if number > short { lacking } else { 0 };
+        let (number, start) = window_of(place, full, short, missing);
 
         let first = number as usize * per_window;
         let mut rows = Vec::with_capacity(full as usize);
@@ -130,10 +136,23 @@ impl EpochOrder {
     }
 }
 
+/// The number of the window that holds `place`, and the place of its first row, where every window
+/// has `full` rows but for window `short`, which lacks `missing` of them.
+///
+/// With `full = 100`, `short = 1` and `missing = 30` the windows start at 0, 100, 170, 270, …
+fn window_of(place: u64, full: u64, short: u64, missing: u64) -> (u64, u64) {
+    let number = match place < (short + 1) * full - missing {
+        true => place / full,
+        false => (place + missing) / full,
+    };
+    let start = number * full - if number > short { missing } else { 0 };
+    (number, start)
+}
+
 /// A permutation of `0..len` that is computed number by number, without a table.
 ///
-/// A Feistel network permutes the numbers of an even number of bits; one that leads out of the
-/// range is permuted again until it is inside.
+/// A Feistel network permutes the numbers of an even number of bits; a result outside the range is
+/// permuted again until it is inside (cycle walking).
 struct Permutation {
     len: u64,
     half_bits: u32,

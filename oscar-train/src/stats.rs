@@ -1,10 +1,10 @@
-//! What a step measured, and Burn metrics that show it.
+//! What a step measured, and the Burn metric that shows it.
 //!
-//! A step yields named sums and weights, kept on the device and read back once, on the event
-//! thread. One metric type serves every column, so a task adds a metric by adding a name.
+//! A step yields named sums and weights, which stay on the device until the trainer reads those of
+//! all its batches at once. One metric type serves every column, so a task adds a metric by adding a
+//! name.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use burn::tensor::{Tensor, backend::Backend};
 use burn_train::ItemLazy;
@@ -12,6 +12,9 @@ use burn_train::metric::{
     Adaptor, Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes,
     NumericEntry, SerializedEntry,
 };
+
+use crate::error::TrainError;
+use crate::format::short;
 
 /// The name of the statistic that training minimises and by which the best model is chosen.
 pub const LOSS: &str = "Loss";
@@ -21,23 +24,23 @@ pub(crate) const LEARNING_RATE: &str = "Learning rate";
 pub(crate) const SAMPLES_PER_SECOND: &str = "Samples/s";
 /// The name under which tokens per second are shown.
 pub(crate) const TOKENS_PER_SECOND: &str = "Tokens/s";
+/// The name under which the number of skipped steps is shown.
+pub(crate) const SKIPPED: &str = "Skipped steps";
 
-/// Statistics of a step: those of its batches, still on the device, or read already.
+/// Statistics of the batches of a step, on the device or read already.
 #[derive(Clone, Debug)]
 pub struct StepOutput<B: Backend> {
-    parts: Vec<Part<B>>,
+    on_device: Vec<BatchStats<B>>,
+    read: StepStats,
 }
 
 #[derive(Clone, Debug)]
-enum Part<B: Backend> {
-    Device {
-        names: Arc<[&'static str]>,
-        /// All sums, then all weights: `[2 * names]`.
-        values: Tensor<B, 1>,
-        examples: usize,
-        tokens: usize,
-    },
-    Host(StepStats),
+struct BatchStats<B: Backend> {
+    names: Arc<[&'static str]>,
+    /// All sums, then all weights: `[2 * names]`.
+    values: Tensor<B, 1>,
+    examples: usize,
+    tokens: usize,
 }
 
 impl<B: Backend> StepOutput<B> {
@@ -55,95 +58,88 @@ impl<B: Backend> StepOutput<B> {
             .into_iter()
             .map(|(_, sum, weight)| (sum, weight))
             .unzip();
-        let values = Tensor::cat(sums.into_iter().chain(weights).collect(), 0);
-        let part = Part::Device {
-            names,
-            values,
-            examples,
-            tokens,
-        };
-        Self { parts: vec![part] }
+        Self {
+            on_device: vec![BatchStats {
+                names,
+                values: Tensor::cat(sums.into_iter().chain(weights).collect(), 0),
+                examples,
+                tokens,
+            }],
+            read: StepStats::default(),
+        }
     }
 
     /// Adds those of another batch, without reading either.
     pub(crate) fn append(&mut self, other: Self) {
-        self.parts.extend(other.parts);
+        self.on_device.extend(other.on_device);
+        self.read.add(&other.read);
+    }
+
+    /// Reads the statistics, and `more` values `[1]` with them, while waiting for the device once.
+    ///
+    /// # Errors
+    ///
+    /// If the device failed.
+    pub(crate) fn read_with(
+        self,
+        more: Vec<Tensor<B, 1>>,
+    ) -> Result<(StepStats, Vec<f64>), TrainError> {
+        let own = self.on_device.iter().map(|batch| batch.values.clone());
+        let tensors: Vec<_> = own.chain(more).collect();
+        let values: Vec<f64> = match tensors.is_empty() {
+            true => Vec::new(),
+            false => Tensor::cat(tensors, 0).try_into_data()?.iter().collect(),
+        };
+        let mut rest = values.as_slice();
+        let mut sum = self.read;
+        for batch in &self.on_device {
+            let (own, others) = rest.split_at(2 * batch.names.len());
+            sum.add(&batch.stats(own));
+            rest = others;
+        }
+        Ok((sum, rest.to_vec()))
+    }
+}
+
+impl<B: Backend> BatchStats<B> {
+    fn stats(&self, values: &[f64]) -> StepStats {
+        let (sums, weights) = values.split_at(self.names.len());
+        let entries = self.names.iter().zip(sums.iter().zip(weights));
+        StepStats {
+            entries: entries
+                .map(|(name, (sum, weight))| Statistic::new(name, *sum, *weight))
+                .collect(),
+            examples: self.examples,
+            tokens: self.tokens,
+        }
     }
 }
 
 impl<B: Backend> From<StepStats> for StepOutput<B> {
-    fn from(stats: StepStats) -> Self {
+    fn from(read: StepStats) -> Self {
         Self {
-            parts: vec![Part::Host(stats)],
+            on_device: Vec::new(),
+            read,
         }
-    }
-}
-
-impl<B: Backend> StepOutput<B> {
-    /// Reads the statistics, and `more` values `[1]` with them, while waiting for the device once.
-    pub(crate) fn read_with(self, more: Vec<Tensor<B, 1>>) -> (StepStats, Vec<f64>) {
-        let on_device = self.parts.iter().filter_map(|part| match part {
-            Part::Device { values, .. } => Some(values.clone()),
-            Part::Host(_) => None,
-        });
-        let tensors: Vec<_> = on_device.chain(more).collect();
-        let values: Vec<f64> = match tensors.is_empty() {
-            true => Vec::new(),
-            false => Tensor::cat(tensors, 0).into_data().iter().collect(),
-        };
-        let mut rest = values.as_slice();
-        let mut sum = StepStats::default();
-        for part in self.parts {
-            sum.add(&part.stats(&mut rest));
-        }
-        (sum, rest.to_vec())
     }
 }
 
 impl<B: Backend> ItemLazy for StepOutput<B> {
     type ItemSync = StepStats;
 
+    /// Burn calls this on its event thread; by then the trainer has read the device.
     fn sync(self) -> StepStats {
-        self.read_with(Vec::new()).0
-    }
-}
-
-impl<B: Backend> Part<B> {
-    /// Takes its values, if they were on the device, from the front of `values`.
-    fn stats(self, values: &mut &[f64]) -> StepStats {
-        let (names, examples, tokens) = match self {
-            Self::Host(stats) => return stats,
-            Self::Device {
-                names,
-                examples,
-                tokens,
-                ..
-            } => (names, examples, tokens),
-        };
-        let (own, rest) = values.split_at(2 * names.len());
-        *values = rest;
-        let (sums, weights) = own.split_at(names.len());
-        let entries = names
-            .iter()
-            .zip(sums.iter().zip(weights))
-            .map(|(name, (sum, weight))| Statistic {
-                name,
-                sum: *sum,
-                weight: *weight,
-            })
-            .collect();
-        StepStats {
-            entries,
-            examples,
-            tokens,
-        }
+        let read = self.read_with(Vec::new());
+        read.map(|(stats, _)| stats).unwrap_or_else(|error| {
+            tracing::error!("{error}");
+            StepStats::default()
+        })
     }
 }
 
 /// A weighted sum under a name.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Statistic {
-    /// What it is.
+pub(crate) struct Statistic {
     pub name: &'static str,
     /// Sum over the batch.
     pub sum: f64,
@@ -151,19 +147,25 @@ pub struct Statistic {
     pub weight: f64,
 }
 
+impl Statistic {
+    pub fn new(name: &'static str, sum: f64, weight: f64) -> Self {
+        Self { name, sum, weight }
+    }
+}
+
 /// Statistics of one batch, or of several added up.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepStats {
     pub(crate) entries: Vec<Statistic>,
-    /// Examples seen.
+    /// Number of examples.
     pub examples: usize,
-    /// Tokens and regions seen, padding aside.
+    /// Number of tokens and regions, padding aside.
     pub tokens: usize,
 }
 
 impl StepStats {
     /// Adds another batch.
-    pub fn add(&mut self, other: &StepStats) {
+    pub(crate) fn add(&mut self, other: &StepStats) {
         for entry in &other.entries {
             match self
                 .entries
@@ -187,18 +189,18 @@ impl StepStats {
         (entry.weight > 0.0).then(|| entry.sum / entry.weight)
     }
 
-    /// Whether the loss, if it was measured, is a finite number.
-    pub(crate) fn has_finite_loss(&self) -> bool {
-        let mut losses = self.entries.iter().filter(|entry| entry.name == LOSS);
-        losses.all(|entry| entry.weight <= 0.0 || entry.sum.is_finite())
-    }
-
     /// All means, in the order they were reported.
     pub fn means(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
         self.entries
             .iter()
             .filter(|entry| entry.weight > 0.0)
             .map(|entry| (entry.name, entry.sum / entry.weight))
+    }
+
+    /// Whether the loss, if it was measured, is a finite number.
+    pub(crate) fn has_finite_loss(&self) -> bool {
+        let mut losses = self.entries.iter().filter(|entry| entry.name == LOSS);
+        losses.all(|entry| entry.weight <= 0.0 || entry.sum.is_finite())
     }
 }
 
@@ -208,63 +210,47 @@ impl Adaptor<StepStats> for StepStats {
     }
 }
 
-/// Sums since the last `clear`, and the newest value.
-#[derive(Clone, Debug, Default)]
-struct Running {
-    newest: f64,
-    sum: f64,
-    weight: f64,
-}
-
-impl Running {
-    fn entry(&self) -> NumericEntry {
-        NumericEntry::Value(self.newest)
-    }
-
-    fn running_entry(&self) -> NumericEntry {
-        NumericEntry::Value(self.mean())
-    }
-
-    fn mean(&self) -> f64 {
-        if self.weight > 0.0 {
-            self.sum / self.weight
-        } else {
-            0.0
-        }
-    }
-
-    /// Newest value and mean, with `digits` after the point.
-    fn serialize(&self, digits: usize) -> SerializedEntry {
-        let shown = format!("{:.digits$} (mean {:.digits$})", self.newest, self.mean());
-        SerializedEntry::new(shown, self.newest.to_string())
-    }
+/// Which value of a metric is shown and logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// That of the newest step.
+    Newest,
+    /// That of the newest step, and the mean since the last validation beside it.
+    NewestAndMean,
+    /// The mean since the last `clear`: over a validation.
+    Mean,
 }
 
 /// Shows one statistic of [`StepStats`] by its name.
 #[derive(Clone, Debug)]
-pub struct StatMetric {
+pub(crate) struct StatMetric {
     name: &'static str,
     higher_is_better: bool,
-    state: Running,
-    /// Whether the value shown is the mean so far, not the newest.
-    cumulative: bool,
+    shown: Shown,
+    newest: f64,
+    /// Sum and weight since the last `clear`.
+    sum: f64,
+    weight: f64,
 }
 
 impl StatMetric {
     /// A metric of statistic `name`.
-    pub fn new(name: &'static str, higher_is_better: bool) -> Self {
+    pub fn new(name: &'static str, higher_is_better: bool, shown: Shown) -> Self {
         Self {
             name,
             higher_is_better,
-            state: Running::default(),
-            cumulative: false,
+            shown,
+            newest: 0.0,
+            sum: 0.0,
+            weight: 0.0,
         }
     }
 
-    /// Shows the mean since the last `clear`: what a validation is asked for.
-    pub fn cumulative(mut self) -> Self {
-        self.cumulative = true;
-        self
+    fn mean(&self) -> f64 {
+        match self.weight > 0.0 {
+            true => self.sum / self.weight,
+            false => 0.0,
+        }
     }
 }
 
@@ -287,149 +273,36 @@ impl Metric for StatMetric {
         if let Some(entry) = stats.entries.iter().find(|entry| entry.name == self.name)
             && entry.weight > 0.0
         {
-            self.state.newest = entry.sum / entry.weight;
-            // A step that was left out is shown, and spoils no mean.
+            self.newest = entry.sum / entry.weight;
+            // Skipped steps are shown but excluded from the mean.
             if entry.sum.is_finite() {
-                self.state.sum += entry.sum;
-                self.state.weight += entry.weight;
+                self.sum += entry.sum;
+                self.weight += entry.weight;
             }
         }
-        match self.cumulative {
-            true => SerializedEntry::new(
-                format!("{:.3}", self.state.mean()),
-                self.state.mean().to_string(),
-            ),
-            false => self.state.serialize(3),
-        }
+        let (newest, mean) = (short(self.newest), short(self.mean()));
+        let text = match self.shown {
+            Shown::Newest => newest,
+            Shown::NewestAndMean => format!("{newest} (mean {mean})"),
+            Shown::Mean => mean,
+        };
+        SerializedEntry::new(text, self.value().current().to_string())
     }
 
     fn clear(&mut self) {
-        self.state = Running::default();
+        *self = Self::new(self.name, self.higher_is_better, self.shown);
     }
 }
 
 impl Numeric for StatMetric {
     fn value(&self) -> NumericEntry {
-        match self.cumulative {
-            true => self.state.running_entry(),
-            false => self.state.entry(),
-        }
+        NumericEntry::Value(match self.shown {
+            Shown::Mean => self.mean(),
+            _ => self.newest,
+        })
     }
 
     fn running_value(&self) -> NumericEntry {
-        self.state.running_entry()
-    }
-}
-
-/// Shows examples or tokens per second since the last validation.
-#[derive(Clone, Debug)]
-pub struct ThroughputMetric {
-    name: &'static str,
-    count: fn(&StepStats) -> usize,
-    /// End of the step before, or when the first one could begin.
-    last: Instant,
-    state: Running,
-}
-
-impl ThroughputMetric {
-    /// Examples per second.
-    pub fn samples() -> Self {
-        Self::new(SAMPLES_PER_SECOND, |stats| stats.examples)
-    }
-
-    /// Text tokens and regions per second, padding aside.
-    pub fn tokens() -> Self {
-        Self::new(TOKENS_PER_SECOND, |stats| stats.tokens)
-    }
-
-    fn new(name: &'static str, count: fn(&StepStats) -> usize) -> Self {
-        Self {
-            name,
-            count,
-            last: Instant::now(),
-            state: Running::default(),
-        }
-    }
-}
-
-impl Metric for ThroughputMetric {
-    type Input = StepStats;
-
-    fn name(&self) -> MetricName {
-        Arc::new(self.name.to_string())
-    }
-
-    fn attributes(&self) -> MetricAttributes {
-        NumericAttributes {
-            unit: None,
-            higher_is_better: true,
-        }
-        .into()
-    }
-
-    fn update(&mut self, stats: &StepStats, _metadata: &MetricMetadata) -> SerializedEntry {
-        let now = Instant::now();
-        let seconds = (now - self.last).as_secs_f64().max(1e-9);
-        let count = (self.count)(stats) as f64;
-        self.last = now;
-        self.state.newest = count / seconds;
-        self.state.sum += count;
-        self.state.weight += seconds;
-        self.state.serialize(0)
-    }
-
-    fn clear(&mut self) {
-        // After a validation: its time is not that of the next step.
-        self.last = Instant::now();
-        self.state = Running::default();
-    }
-}
-
-impl Numeric for ThroughputMetric {
-    fn value(&self) -> NumericEntry {
-        self.state.entry()
-    }
-
-    fn running_value(&self) -> NumericEntry {
-        self.state.running_entry()
-    }
-}
-
-/// Shows the learning rate of the newest step.
-#[derive(Clone, Debug, Default)]
-pub struct LearningRateMetric {
-    newest: f64,
-}
-
-impl Metric for LearningRateMetric {
-    type Input = ();
-
-    fn name(&self) -> MetricName {
-        Arc::new(LEARNING_RATE.to_string())
-    }
-
-    fn attributes(&self) -> MetricAttributes {
-        NumericAttributes {
-            unit: None,
-            higher_is_better: false,
-        }
-        .into()
-    }
-
-    fn update(&mut self, _: &(), metadata: &MetricMetadata) -> SerializedEntry {
-        self.newest = metadata.lr.unwrap_or(0.0);
-        SerializedEntry::new(format!("{:.2e}", self.newest), self.newest.to_string())
-    }
-
-    fn clear(&mut self) {}
-}
-
-impl Numeric for LearningRateMetric {
-    fn value(&self) -> NumericEntry {
-        NumericEntry::Value(self.newest)
-    }
-
-    fn running_value(&self) -> NumericEntry {
-        self.value()
+        NumericEntry::Value(self.mean())
     }
 }

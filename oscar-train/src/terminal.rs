@@ -4,9 +4,9 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::loader::lock;
+use crate::sync::lock;
 
-/// What a shell finds when the program ends with [`release_terminal`].
+/// Terminal attributes, which [`release_terminal`] restores.
 #[cfg(unix)]
 type Attributes = rustix::termios::Termios;
 #[cfg(not(unix))]
@@ -30,7 +30,7 @@ pub fn release_terminal() {
     let _ = std::io::stdout().flush();
 }
 
-/// While it lives, [`release_terminal`] knows what to give back.
+/// While it exists, [`release_terminal`] restores the attributes of its creation.
 pub(crate) struct Remembered;
 
 impl Remembered {
@@ -47,7 +47,7 @@ impl Drop for Remembered {
     }
 }
 
-/// Lets the interrupt key send its signal again, once the dashboard has made it a plain key.
+/// Makes the interrupt key send its signal again, once the dashboard has made it a plain key.
 pub(crate) fn keep_interrupt_key() {
     if lock(&BEFORE).is_none() {
         return;
@@ -74,12 +74,12 @@ pub(crate) fn at_low_priority<T: Send>(start: impl FnOnce() -> T + Send) -> T {
 }
 
 /// The dashboard's "stop immediately" panics in its thread; for the user that is an interrupt, not
-/// a fault. The dashboard's own hook, which runs first, gives the terminal back.
+/// an error. The dashboard's own hook, which runs first, restores the terminal.
 pub(crate) fn exit_when_killed() {
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if panic.payload_as_str() == Some("Killing training from user input.") {
-            let text = "stopped at once; what the last checkpoint holds can be resumed";
+            let text = "stopped immediately; resume from the last checkpoint";
             let _ = writeln!(std::io::stderr(), "{text}");
             std::process::exit(130);
         }

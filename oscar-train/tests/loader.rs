@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use burn::data::dataloader::DataLoader;
 use burn_flex::{Flex, FlexDevice};
 use oscar_train::{
-    BatchOrder, BatchSource, Corpus, ExampleRef, Failure, Portion, Shard, Shuffle, StepLoader,
-    TrainError, Weighted,
+    BatchOrder, BatchSource, Corpus, ExampleRef, Portion, Shard, Shuffle, StepLoader, TrainError,
+    Weighted,
 };
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -87,11 +86,9 @@ fn run(sources: Vec<(Numbers, f64)>, order: BatchOrder) -> Vec<Weighted<Vec<Exam
             weight,
         })
         .collect();
-    let failure = Failure::default();
-    let loader = StepLoader::new(corpora, order, FlexDevice, failure.clone()).expect("enough");
-    let batches = loader.iter().collect();
-    assert!(failure.lock().expect("no panic").is_none());
-    batches
+    let loader = StepLoader::new(corpora, order, FlexDevice).expect("enough");
+    let batches: Result<_, _> = loader.iter().collect();
+    batches.expect("all can be made")
 }
 
 /// The examples of each batch, which must all be of one epoch.
@@ -264,32 +261,29 @@ fn two_corpora_take_turns_and_share_the_loss() {
 
 #[test]
 fn a_pass_in_order_ends_with_a_partial_batch() {
-    let failure = Failure::default();
     let source = Arc::new(Numbers::new(10));
-    let loader = StepLoader::<Flex, _>::once(source, 4, 2, FlexDevice, failure).expect("enough");
-    let seen = rows(&loader.iter().collect::<Vec<_>>());
+    let loader = StepLoader::<Flex, _>::once(source, 4, 2, FlexDevice).expect("enough");
+    assert_eq!(loader.iter().len(), 3);
+    let batches: Result<Vec<_>, _> = loader.iter().collect();
     let expected = [vec![0, 1, 2, 3], vec![4, 5, 6, 7], vec![8, 9]];
-    assert_eq!(seen, expected.map(|rows| (0, rows)));
-    assert_eq!(loader.num_items(), 10);
+    assert_eq!(
+        rows(&batches.expect("all can be made")),
+        expected.map(|rows| (0, rows))
+    );
 }
 
 #[test]
 fn a_bad_row_ends_the_loader_with_its_error() {
-    let failure = Failure::default();
     let source = Arc::new(Numbers {
         broken: Some(5),
         ..Numbers::new(10)
     });
-    let loader =
-        StepLoader::<Flex, _>::once(source, 4, 2, FlexDevice, failure.clone()).expect("enough");
-    assert_eq!(loader.iter().count(), 1);
-    let error = failure
-        .lock()
-        .expect("no panic")
-        .take()
-        .expect("an error")
-        .to_string();
-    assert!(error.contains("corpus.jsonl:5: bad"), "{error}");
+    let loader = StepLoader::<Flex, _>::once(source, 4, 2, FlexDevice).expect("enough");
+    let batches: Vec<_> = loader.iter().collect();
+    let [Ok(_), Err(TrainError::Data(error))] = &batches[..] else {
+        panic!("one batch, then the error");
+    };
+    assert!(error.to_string().contains("corpus.jsonl:5"), "{error}");
 }
 
 #[test]
@@ -298,7 +292,7 @@ fn too_few_examples_are_refused() {
         source: Arc::new(Numbers::new(3)) as Arc<dyn BatchSource<Flex, Batch = Vec<ExampleRef>>>,
         weight: 1.0,
     }];
-    let error = StepLoader::new(corpora, order(), FlexDevice, Failure::default());
+    let error = StepLoader::new(corpora, order(), FlexDevice);
     assert!(matches!(
         error.err(),
         Some(TrainError::TooFewExamples {

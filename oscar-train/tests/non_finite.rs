@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use burn::backend::Autodiff;
 use burn::module::{Initializer, Module, Param};
-use burn::optim::{GradientsAccumulator, Optimizer};
+use burn::optim::GradientsAccumulator;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice};

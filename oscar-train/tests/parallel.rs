@@ -450,7 +450,7 @@ fn a_worker_that_fails_ends_the_run_with_its_reason() {
     let whole = run(2, 1, &one_corpus());
     for (fault, reason) in [
         (Fault::Unreadable, "points.jsonl: line 7"),
-        (Fault::Panic, "data worker"),
+        (Fault::Panic, "data-loading thread"),
         (Fault::Model, "a point that is none"),
     ] {
         let (failed, steps, resumed) = faulty(fault, 60);
@@ -466,7 +466,7 @@ fn a_worker_that_fails_ends_the_run_with_its_reason() {
 fn a_worker_that_is_silent_is_given_up() {
     let (failed, steps, resumed) = faulty(Fault::Slow(Duration::from_secs(8)), 1);
     let error = failed.error();
-    assert!(error.contains("worker 1 did not answer"), "{error}");
+    assert!(error.contains("worker 1 did not respond"), "{error}");
     assert!(error.contains("train.peer_timeout_seconds"), "{error}");
     assert_eq!(steps, [4, 6]);
     assert_same(&resumed, &run(2, 1, &one_corpus()));

@@ -122,7 +122,7 @@ impl Processes {
             None => Ok(own),
             Some(mpi) => {
                 let words = serde_json::to_string(&own)?;
-                Ok(serde_json::from_str(&mpi.words_of_lead(words)?)?)
+                Ok(serde_json::from_str(&mpi.broadcast(words)?)?)
             }
         }
     }
@@ -130,7 +130,7 @@ impl Processes {
     /// Waits until the leading process arrives here.
     pub fn meet(&mut self) -> Result<()> {
         if let Some(mpi) = &mut self.mpi {
-            mpi.words_of_lead("here".into())?;
+            mpi.broadcast("here".into())?;
         }
         Ok(())
     }

@@ -3,17 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use burn_train::{InferenceStep, TrainStep};
 use oscar_core::checkpoint::{self, Parameter};
 use oscar_core::input::{SequenceEncoder, Tokenizer};
 use oscar_core::ops::TrainBackend;
 
 use crate::checkpoint::describe;
 use crate::{AnyTask, FinetuneConfig, FinetuneError};
-use oscar_train::StepOutput;
 use oscar_train::TrainError;
 use oscar_train::start_weights;
-use oscar_train::{BatchSource, Corpus, Weighted};
+use oscar_train::{BatchSource, Corpus};
 use oscar_train::{Fit, RunOptions, fit};
 use oscar_train::{Outcome, SelectionMetric, Trainable};
 
@@ -81,8 +79,7 @@ impl<B: TrainBackend, T: AnyTask> Job<B, T> {
     where
         X: Send + 'static,
         V: Send + 'static,
-        M: Trainable<B> + TrainStep<Input = Weighted<X>>,
-        M::InnerModule: InferenceStep<Input = Weighted<V>, Output = StepOutput<B::InnerBackend>>,
+        M: Trainable<B, Batch = X, ValidationBatch = V>,
     {
         let config = self.config;
         // A run that goes on has weights of its own; those it started from may be gone by then.

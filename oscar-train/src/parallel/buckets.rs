@@ -1,7 +1,7 @@
-//! Gradients as a few flat buffers, in order of the parameters' names.
+//! Gradients as a few flat buffers on the host, in order of the parameters' names.
 //!
-//! Names, since ids are drawn anew in every process. A few, since each sum costs a round trip, and
-//! one buffer of them all would be held three times over.
+//! Names, since ids are different in every process. A few, since each sum costs a round trip, and
+//! summing needs several copies of a buffer.
 
 use std::collections::HashMap;
 
@@ -11,125 +11,95 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
 use oscar_core::checkpoint::parameters;
 
-use super::Team;
 use crate::error::TrainError;
 
 /// Values of a bucket, 64 MiB; a larger parameter has one of its own.
 const BUCKET: usize = 16 << 20;
 
-/// The parameters of a model, divided into buckets.
-pub(crate) struct Buckets {
-    /// In order of the names.
-    slots: Vec<Slot>,
-    /// Where each bucket ends in `slots`.
-    ends: Vec<usize>,
-}
-
-struct Slot {
-    id: ParamId,
-    len: usize,
-}
+/// The parameters of a model, divided into buckets: ids and sizes, in order of the names.
+pub(crate) struct Buckets(Vec<Vec<(ParamId, usize)>>);
 
 impl Buckets {
     /// The buckets of `model`, the same for every replica.
     pub fn of<B: AutodiffBackend, M: AutodiffModule<B>>(model: &M) -> Self {
         let mut parameters = parameters::<B, M>(model);
         parameters.sort_by(|a, b| a.name.cmp(&b.name));
-        let slots: Vec<Slot> = parameters
-            .iter()
-            .map(|parameter| Slot {
-                id: parameter.id,
-                len: parameter.len(),
-            })
-            .collect();
-        let (mut ends, mut filled) = (Vec::new(), 0);
-        for (index, slot) in slots.iter().enumerate() {
-            if filled > 0 && filled + slot.len > BUCKET {
-                ends.push(index);
+        let (mut buckets, mut filled) = (vec![Vec::new()], 0);
+        for parameter in &parameters {
+            let len = parameter.len();
+            if filled > 0 && filled + len > BUCKET {
+                buckets.push(Vec::new());
                 filled = 0;
             }
-            filled += slot.len;
+            filled += len;
+            if let Some(bucket) = buckets.last_mut() {
+                bucket.push((parameter.id, len));
+            }
         }
-        ends.push(slots.len());
-        Self { slots, ends }
+        Self(buckets)
     }
 
-    /// Takes the gradients of one worker's parts of a step apart.
+    /// Reads the gradients from the device: the values of each bucket, zeros where a parameter has no
+    /// gradient, and which parameters have one, in order of the names.
+    ///
+    /// # Errors
+    ///
+    /// If the device failed.
     pub fn flatten<B: AutodiffBackend, M: AutodiffModule<B>>(
         &self,
         model: &M,
         grads: GradientsParams,
-    ) -> Flat<B> {
-        let mut flatten = Flatten {
+        device: &B::Device,
+    ) -> Result<(Vec<Vec<f32>>, Vec<bool>), TrainError> {
+        let mut flatten = Flatten::<B> {
             grads,
             flat: HashMap::new(),
         };
         model.visit(&mut flatten);
-        Flat(flatten.flat)
+        let mut flat = flatten.flat;
+        let ids = self.0.iter().flatten();
+        let present = ids.map(|(id, _)| flat.contains_key(id)).collect();
+        let buckets = self.0.iter().map(|bucket| {
+            let own = bucket.iter().map(|(id, len)| {
+                let own = flat.remove(id);
+                own.unwrap_or_else(|| Tensor::zeros([*len], device))
+            });
+            let data = Tensor::cat(own.collect(), 0).try_into_data()?;
+            let values = data.convert::<f32>().into_vec();
+            values.map_err(|error| TrainError::Device(format!("{error:?}")))
+        });
+        Ok((buckets.collect::<Result<_, _>>()?, present))
     }
 
-    /// Which parameters have gradients, in order of the names.
-    pub fn present<B: AutodiffBackend>(&self, flat: &Flat<B>) -> Vec<bool> {
-        let slots = self.slots.iter();
-        slots.map(|slot| flat.0.contains_key(&slot.id)).collect()
-    }
-
-    /// Sums the gradients of all workers. A gradient that only others have counts as zeros here;
-    /// one that nobody has stays missing, so that its parameter is not decayed either.
-    pub fn sum<B: AutodiffBackend, M: AutodiffModule<B>>(
+    /// The gradients that the values of the buckets are. A parameter that is not `present` has none,
+    /// so that it is not decayed either.
+    pub fn unflatten<B: AutodiffBackend, M: AutodiffModule<B>>(
         &self,
         model: &M,
-        mut flat: Flat<B>,
-        anybody: &[bool],
-        team: &mut Team,
+        values: Vec<Vec<f32>>,
+        present: &[bool],
         device: &B::Device,
-    ) -> Result<GradientsParams, TrainError> {
-        let mut sums = HashMap::new();
-        let mut first = 0;
-        for end in &self.ends {
-            let slots = self.slots[first..*end].iter().zip(&anybody[first..*end]);
-            let slots: Vec<&Slot> = slots
-                .filter(|(_, anybody)| **anybody)
-                .map(|(slot, _)| slot)
-                .collect();
-            first = *end;
-            if slots.is_empty() {
-                continue;
-            }
-            let own = slots.iter().map(|slot| {
-                let own = flat.0.remove(&slot.id);
-                own.unwrap_or_else(|| Tensor::zeros([slot.len], device))
-            });
-            let values = read(Tensor::cat(own.collect(), 0))?;
-            let sum = write::<B>(team.sum(values)?, device);
+    ) -> GradientsParams {
+        let mut flat = HashMap::new();
+        let mut present = present.iter();
+        for (bucket, values) in self.0.iter().zip(values) {
+            let len = values.len();
+            let values = Tensor::from_data(TensorData::new(values, [len]), device);
             let mut start = 0;
-            for slot in slots {
-                let part = sum.clone().narrow(0, start, slot.len);
-                sums.insert(slot.id, part);
-                start += slot.len;
+            for (id, len) in bucket {
+                if present.next() == Some(&true) {
+                    flat.insert(*id, values.clone().narrow(0, start, *len));
+                }
+                start += len;
             }
         }
         let mut unflatten = Unflatten::<B> {
-            sums,
+            flat,
             grads: GradientsParams::new(),
         };
         model.visit(&mut unflatten);
-        Ok(unflatten.grads)
+        unflatten.grads
     }
-}
-
-/// Gradients as vectors.
-pub(crate) struct Flat<B: AutodiffBackend>(HashMap<ParamId, Tensor<B::InnerBackend, 1>>);
-
-fn read<B: burn::tensor::backend::Backend>(tensor: Tensor<B, 1>) -> Result<Vec<f32>, TrainError> {
-    let data = tensor.into_data().convert::<f32>();
-    data.into_vec()
-        .map_err(|error| TrainError::Panicked(format!("cannot read the gradients: {error:?}")))
-}
-
-fn write<B: AutodiffBackend>(values: Vec<f32>, device: &B::Device) -> Tensor<B::InnerBackend, 1> {
-    let len = values.len();
-    Tensor::from_data(TensorData::new(values, [len]), device)
 }
 
 struct Flatten<B: AutodiffBackend> {
@@ -147,14 +117,14 @@ impl<B: AutodiffBackend> ModuleVisitor<B> for Flatten<B> {
 }
 
 struct Unflatten<B: AutodiffBackend> {
-    sums: HashMap<ParamId, Tensor<B::InnerBackend, 1>>,
+    flat: HashMap<ParamId, Tensor<B::InnerBackend, 1>>,
     grads: GradientsParams,
 }
 
 impl<B: AutodiffBackend> ModuleVisitor<B> for Unflatten<B> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        if let Some(sum) = self.sums.remove(&param.id) {
-            let grad: Tensor<B::InnerBackend, D> = sum.reshape(param.lazy_shape());
+        if let Some(flat) = self.flat.remove(&param.id) {
+            let grad: Tensor<B::InnerBackend, D> = flat.reshape(param.lazy_shape());
             self.grads.register(param.id, grad);
         }
     }

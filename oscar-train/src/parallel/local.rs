@@ -1,55 +1,57 @@
 //! Workers that are threads of one process.
 //!
-//! They meet at one place, where each leaves a parcel and takes everybody's. A sum is two such
-//! meetings: every worker adds up a slice of all buffers, in order of rank, and gives it out.
+//! They meet at a rendezvous, where each deposits data and takes everybody's. A sum is two such
+//! meetings: every worker adds up a slice of all buffers, in order of rank, and deposits it.
 //!
-//! Why not `burn-collective`: a worker that fails leaves the others waiting in it for ever, for it
-//! knows no time limit; its copies between devices panic on wgpu; and it brings an HTTP server, 33
-//! crates, for several nodes, where its second sum never returns. Here buffers pass through the
-//! host, which every backend can do.
+//! Why not `burn-collective`: it has no time limit, so a worker that fails leaves the others waiting
+//! for ever; its copies between devices panic on wgpu; and for several nodes it brings an HTTP server,
+//! 33 crates, where its second sum never returns. Here buffers pass through the host, which every
+//! backend can do.
 
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{Group, WorkerLost, named};
-use crate::loader::lock;
+use super::{Group, named, silent};
+use crate::error::WorkerLost;
+use crate::sync::lock;
 
-/// A worker's end of the meeting place.
+/// One worker's access to the rendezvous.
 struct Local {
     rank: usize,
-    place: Arc<Place>,
+    rendezvous: Arc<Rendezvous>,
 }
 
-struct Place {
+/// Where the threads exchange data.
+struct Rendezvous {
     state: Mutex<State>,
     changed: Condvar,
 }
 
 struct State {
-    /// Meetings that are over.
+    /// Number of completed meetings.
     meetings: u64,
-    /// What was left for this meeting, by rank.
-    left: Vec<Option<Parcel>>,
-    /// What everybody left for the last meeting; the next one cannot end before all took it.
-    taken: Arc<[Parcel]>,
-    /// Who will not come any more.
+    /// What was deposited for the current meeting, by rank.
+    deposits: Vec<Option<Deposit>>,
+    /// Everybody's deposit of the last meeting; the next one cannot complete before all took it.
+    taken: Arc<[Deposit]>,
+    /// Which workers have ended.
     gone: Vec<bool>,
 }
 
 #[derive(Clone)]
-enum Parcel {
-    Words(Arc<[u8]>),
+enum Deposit {
+    Bytes(Arc<[u8]>),
     Values(Arc<Vec<f32>>),
 }
 
-/// The ends of a meeting place for a first worker and `others`, in order of rank.
+/// The groups of a first worker and `others`, in order of rank, that share a rendezvous.
 pub(crate) fn local_groups(others: usize) -> (Box<dyn Group>, Vec<Box<dyn Group>>) {
     let world = others + 1;
-    let place = Arc::new(Place {
+    let rendezvous = Arc::new(Rendezvous {
         state: Mutex::new(State {
             meetings: 0,
-            left: vec![None; world],
+            deposits: vec![None; world],
             taken: Arc::new([]),
             gone: vec![false; world],
         }),
@@ -58,22 +60,26 @@ pub(crate) fn local_groups(others: usize) -> (Box<dyn Group>, Vec<Box<dyn Group>
     let local = |rank| -> Box<dyn Group> {
         Box::new(Local {
             rank,
-            place: place.clone(),
+            rendezvous: rendezvous.clone(),
         })
     };
     (local(0), (1..world).map(local).collect())
 }
 
 impl Local {
-    /// Leaves `parcel` and takes everybody's, in order of rank.
-    fn meet(&self, parcel: Parcel, limit: Option<Duration>) -> Result<Arc<[Parcel]>, WorkerLost> {
+    /// Deposits `deposit` and takes everybody's, in order of rank.
+    fn meet(
+        &self,
+        deposit: Deposit,
+        limit: Option<Duration>,
+    ) -> Result<Arc<[Deposit]>, WorkerLost> {
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
-        let mut state = lock(&self.place.state);
-        state.left[self.rank] = Some(parcel);
-        if state.left.iter().all(Option::is_some) {
-            state.taken = state.left.iter_mut().filter_map(Option::take).collect();
+        let mut state = lock(&self.rendezvous.state);
+        state.deposits[self.rank] = Some(deposit);
+        if state.deposits.iter().all(Option::is_some) {
+            state.taken = state.deposits.iter_mut().filter_map(Option::take).collect();
             state.meetings += 1;
-            self.place.changed.notify_all();
+            self.rendezvous.changed.notify_all();
             return Ok(state.taken.clone());
         }
         let meeting = state.meetings;
@@ -81,8 +87,8 @@ impl Local {
             if state.meetings > meeting {
                 return Ok(state.taken.clone());
             }
-            let missing: Vec<usize> = (0..state.left.len())
-                .filter(|rank| state.left[*rank].is_none())
+            let missing: Vec<usize> = (0..state.deposits.len())
+                .filter(|rank| state.deposits[*rank].is_none())
                 .collect();
             let gone: Vec<usize> = missing
                 .iter()
@@ -100,9 +106,9 @@ impl Local {
                 Some(deadline) => deadline.saturating_duration_since(Instant::now()),
             };
             if wait.is_zero() {
-                return Err(WorkerLost::silent(&missing, limit.unwrap_or_default()));
+                return Err(silent(&missing, limit.unwrap_or_default()));
             }
-            state = match self.place.changed.wait_timeout(state, wait) {
+            state = match self.rendezvous.changed.wait_timeout(state, wait) {
                 Ok((state, _)) => state,
                 Err(poisoned) => poisoned.into_inner().0,
             };
@@ -116,29 +122,29 @@ impl Group for Local {
     }
 
     fn world(&self) -> usize {
-        lock(&self.place.state).left.len()
+        lock(&self.rendezvous.state).deposits.len()
     }
 
     fn gather(
         &mut self,
-        words: Vec<u8>,
+        bytes: Vec<u8>,
         limit: Option<Duration>,
     ) -> Result<Vec<Arc<[u8]>>, WorkerLost> {
-        let parcels = self.meet(Parcel::Words(words.into()), limit)?;
-        let words = parcels.iter().map(|parcel| match parcel {
-            Parcel::Words(words) => Ok(words.clone()),
-            Parcel::Values(_) => Err(out_of_step()),
+        let deposits = self.meet(Deposit::Bytes(bytes.into()), limit)?;
+        let bytes = deposits.iter().map(|deposit| match deposit {
+            Deposit::Bytes(bytes) => Ok(bytes.clone()),
+            Deposit::Values(_) => Err(out_of_step()),
         });
-        words.collect()
+        bytes.collect()
     }
 
     fn sum(&mut self, values: Vec<f32>, limit: Duration) -> Result<Vec<f32>, WorkerLost> {
         let len = values.len();
-        let all = self.meet(Parcel::Values(Arc::new(values)), Some(limit))?;
+        let all = self.meet(Deposit::Values(Arc::new(values)), Some(limit))?;
         let own = slice(len, self.rank, all.len());
         let mut sum = Vec::new();
-        for (rank, parcel) in all.iter().enumerate() {
-            let Parcel::Values(values) = parcel else {
+        for (rank, deposit) in all.iter().enumerate() {
+            let Deposit::Values(values) = deposit else {
                 return Err(out_of_step());
             };
             if values.len() != len {
@@ -158,12 +164,12 @@ impl Group for Local {
             }
         }
         drop(all);
-        let slices = self.meet(Parcel::Values(Arc::new(sum)), Some(limit))?;
+        let slices = self.meet(Deposit::Values(Arc::new(sum)), Some(limit))?;
         let mut whole = Vec::with_capacity(len);
-        for parcel in slices.iter() {
-            match parcel {
-                Parcel::Values(slice) => whole.extend_from_slice(slice),
-                Parcel::Words(_) => return Err(out_of_step()),
+        for deposit in slices.iter() {
+            match deposit {
+                Deposit::Values(slice) => whole.extend_from_slice(slice),
+                Deposit::Bytes(_) => return Err(out_of_step()),
             }
         }
         Ok(whole)
@@ -172,8 +178,8 @@ impl Group for Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
-        lock(&self.place.state).gone[self.rank] = true;
-        self.place.changed.notify_all();
+        lock(&self.rendezvous.state).gone[self.rank] = true;
+        self.rendezvous.changed.notify_all();
     }
 }
 
@@ -181,7 +187,7 @@ fn out_of_step() -> WorkerLost {
     WorkerLost("the workers are out of step with each other".into())
 }
 
-/// The part of `len` values that worker `rank` adds up.
+/// The range of `len` values that worker `rank` adds up.
 fn slice(len: usize, rank: usize, world: usize) -> Range<usize> {
     let bound = |rank: usize| (len as u128 * rank as u128 / world as u128) as usize;
     bound(rank)..bound(rank + 1)
@@ -206,16 +212,16 @@ mod tests {
             .chain(others)
             .map(|mut group| {
                 std::thread::spawn(move || {
-                    let words = group.gather(vec![group.rank() as u8], None).expect("words");
+                    let bytes = group.gather(vec![group.rank() as u8], None).expect("bytes");
                     let sum = group.sum(of(group.rank()), LIMIT).expect("a sum");
-                    (words.concat(), sum)
+                    (bytes.concat(), sum)
                 })
             })
             .collect();
         let expected: Vec<f32> = (0..101).map(|i| of(0)[i] + of(1)[i] + of(2)[i]).collect();
         for worker in workers {
-            let (words, sum) = worker.join().expect("no panic");
-            assert_eq!(words, [0, 1, 2]);
+            let (bytes, sum) = worker.join().expect("no panic");
+            assert_eq!(bytes, [0, 1, 2]);
             assert_eq!(sum, expected);
         }
     }
@@ -232,7 +238,7 @@ mod tests {
             .sum(vec![1.0], Duration::from_millis(20))
             .expect_err("nobody answers");
         assert!(
-            error.0.starts_with("worker 0 did not answer for 0.02"),
+            error.0.starts_with("worker 0 did not respond for 0.02"),
             "{error}"
         );
     }

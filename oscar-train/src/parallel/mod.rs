@@ -5,45 +5,48 @@
 //! Gradients are summed once per step, then clipped, and each worker steps its own optimiser. So
 //! `n` workers compute what one device computes with an accumulation of `n`.
 //!
-//! Nothing hangs. Before each step the workers ask each other whether to go on, and before each
-//! sum whether all have something to add: a worker that failed says so there, and one that says
-//! nothing within the time limit is given up. Every exchange takes part of all of them, so a
-//! failure is told in the place of whatever the others wait for next.
+//! Nothing hangs. Before each step the workers vote whether to continue, and before each sum whether
+//! all have something to add: a worker that failed says so there, and one that does not respond within
+//! the time limit is abandoned. Every exchange involves all of them, so a failure arrives in place of
+//! whatever the others wait for next.
+//!
+//! The workers themselves are [`Trainer`](crate::trainer::Trainer)s.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `team` | the votes |
-//! | `local` | workers that are threads of this process |
-//! | `mpi` | workers that are processes, on one machine or many |
+//! | `local` | groups of threads of this process |
+//! | `mpi` | groups of processes, on one machine or many |
 //! | `buckets` | gradients as a few flat buffers |
 //! | `replica` | a model's values, copied to another device or process |
-//! | `worker` | what each of them computes |
+//! | `divide` | a recipe's steps, divided among workers |
 
 mod buckets;
+mod divide;
 mod local;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod replica;
-mod share;
 mod team;
-mod worker;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use burn::tensor::backend::{Backend, BackendTypes, Device, DeviceOps};
 
-pub(crate) use local::local_groups;
+use crate::error::WorkerLost;
+
+pub(crate) use buckets::Buckets;
+pub use divide::divide_among_workers;
+use local::local_groups;
 #[cfg(feature = "mpi")]
 pub use mpi::Processes;
-pub(crate) use replica::{fork, share_start};
-pub use share::divide_among_workers;
+pub(crate) use replica::{broadcast_start, replicate};
 pub(crate) use team::Team;
-pub(crate) use worker::{Done, Numbers, Worker};
 
 /// The workers of a run, as one of them sees them.
 ///
-/// All of them make the same calls in the same order. After an error none is made any more.
+/// All workers make the same calls in the same order. After an error none may follow.
 pub trait Group: Send {
     /// Which worker this is, from 0. Worker 0 leads: it has the run directory, and validates.
     fn rank(&self) -> usize;
@@ -51,44 +54,51 @@ pub trait Group: Send {
     /// How many there are.
     fn world(&self) -> usize;
 
-    /// Every worker's words, in order of rank. Without a `limit` it waits as long as it takes.
+    /// Every worker's bytes, in order of rank. Without a `limit` it waits as long as it takes.
     ///
     /// # Errors
     ///
-    /// If a worker is gone, or not heard of within `limit`.
+    /// If a worker is gone, or does not respond within `limit`.
     fn gather(
         &mut self,
-        words: Vec<u8>,
+        bytes: Vec<u8>,
         limit: Option<Duration>,
     ) -> Result<Vec<Arc<[u8]>>, WorkerLost>;
 
-    /// The sum of every worker's values, of which all have as many. The order of summation is the
-    /// same every time, and the result that of every worker.
+    /// The bytes of worker 0; those of the others are ignored.
     ///
     /// # Errors
     ///
-    /// If a worker is gone, or not heard of within `limit`.
+    /// If a worker is gone, or does not respond within `limit`.
+    fn broadcast(
+        &mut self,
+        bytes: Vec<u8>,
+        limit: Option<Duration>,
+    ) -> Result<Arc<[u8]>, WorkerLost> {
+        let own = if self.rank() == 0 { bytes } else { Vec::new() };
+        Ok(self.gather(own, limit)?.swap_remove(0))
+    }
+
+    /// The sum of every worker's values, which are equally many. The order of summation is the same
+    /// every time, and so is the result in every worker.
+    ///
+    /// # Errors
+    ///
+    /// If a worker is gone, or does not respond within `limit`.
     fn sum(&mut self, values: Vec<f32>, limit: Duration) -> Result<Vec<f32>, WorkerLost>;
 }
 
-/// A worker is gone or does not answer; the others cannot go on.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct WorkerLost(pub String);
-
-impl WorkerLost {
-    /// `ranks` did not answer within `limit`.
-    pub(crate) fn silent(ranks: &[usize], limit: Duration) -> Self {
-        Self(format!(
-            "{} did not answer for {} seconds (train.peer_timeout_seconds)",
-            named(ranks),
-            limit.as_secs_f64()
-        ))
-    }
+/// The error of `ranks` that did not respond within `limit`.
+fn silent(ranks: &[usize], limit: Duration) -> WorkerLost {
+    WorkerLost(format!(
+        "{} did not respond for {} seconds (train.peer_timeout_seconds)",
+        named(ranks),
+        limit.as_secs_f64()
+    ))
 }
 
 /// `worker 1` or `workers 1, 2`.
-pub(crate) fn named(ranks: &[usize]) -> String {
+fn named(ranks: &[usize]) -> String {
     let numbers: Vec<String> = ranks.iter().map(usize::to_string).collect();
     match ranks.len() {
         1 => format!("worker {}", numbers[0]),
@@ -96,11 +106,11 @@ pub(crate) fn named(ranks: &[usize]) -> String {
     }
 }
 
-/// Who trains together.
+/// The devices or processes that train together.
 pub struct Workers {
     /// Numbers of the devices of this process, at least one.
     devices: Vec<usize>,
-    /// The group this process is a worker of; without one its workers are its devices.
+    /// The group of processes that this one belongs to; without one the workers are the devices.
     processes: Option<Box<dyn Group>>,
 }
 
@@ -129,11 +139,11 @@ impl Workers {
         }
     }
 
-    /// How many of the `parts` of each step this process computes.
-    pub fn local_micro_batches(&self, parts: usize) -> usize {
+    /// How many of the `micro_batches` of each step this process computes.
+    pub fn local_micro_batches(&self, micro_batches: usize) -> usize {
         match &self.processes {
-            Some(group) => parts / group.world(),
-            None => parts,
+            Some(group) => micro_batches / group.world(),
+            None => micro_batches,
         }
     }
 

@@ -1,9 +1,9 @@
 //! Workers that are processes, on one machine or many.
 //!
-//! Every wait polls, so that it can end: at the time limit, when a process of this machine is no
-//! longer there, and, in the lead, soon after the launcher asks it to stop, which is how `mpirun`
-//! tells that another process died. Words go from each to each, so that who is silent is known;
-//! sums are `MPI_Iallreduce`, whose order depends on the number of processes and of values alone.
+//! Every wait polls, so that it can end: at the time limit, when a process of this machine no longer
+//! exists, and, in the lead, soon after the launcher requests a stop, which is how `mpirun` reacts to
+//! the death of another process. Messages go from each to each, so that silent ones are known; sums
+//! are `MPI_Iallreduce`, whose order depends only on the number of processes and of values.
 //!
 //! A buffer that an unfinished request may still write to is never freed.
 
@@ -17,15 +17,16 @@ use mpi::request::{Request, StaticScope};
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, CommunicatorCollectives, Destination, MatchedReceiveVec, Source};
 
-use super::{Group, WorkerLost, named};
+use super::{Group, named};
+use crate::error::WorkerLost;
 
-/// The pauses between two looks at what has come: the first, and the longest for words and sums.
+/// Pauses between two polls: the first, and the longest for messages and sums.
 const PAUSE: Duration = Duration::from_micros(20);
-const PAUSE_FOR_WORDS: Duration = Duration::from_millis(5);
+const PAUSE_FOR_MESSAGES: Duration = Duration::from_millis(5);
 const PAUSE_FOR_SUM: Duration = Duration::from_micros(100);
 
-/// How often a silent process is looked for.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Time between two checks that a silent process still exists.
+const CHECK_EVERY: Duration = Duration::from_millis(100);
 
 /// The processes that `mpirun` started.
 pub struct Processes {
@@ -74,9 +75,9 @@ impl Processes {
             machine: processor_name().unwrap_or_default(),
             process: std::process::id(),
         };
-        let words = format!("{} {}", own.process, own.machine);
-        let peers = member.gather(words.into_bytes(), None)?;
-        member.peers = Arc::new(peers.iter().map(|words| Peer::parse(words)).collect());
+        let bytes = format!("{} {}", own.process, own.machine);
+        let peers = member.gather(bytes.into_bytes(), None)?;
+        member.peers = Arc::new(peers.iter().map(|bytes| Peer::parse(bytes)).collect());
         Ok(Self {
             universe: std::mem::ManuallyDrop::new(universe),
             member,
@@ -99,14 +100,14 @@ impl Processes {
         self.local_rank
     }
 
-    /// The words of the lead; waits for them, and for all others.
+    /// The bytes of the lead; waits for them, and for all others.
     ///
     /// # Errors
     ///
     /// If a process is gone.
-    pub fn words_of_lead(&mut self, own: String) -> Result<String, WorkerLost> {
-        let words = self.member.gather(own.into_bytes(), None)?;
-        Ok(String::from_utf8_lossy(&words[0]).into_owned())
+    pub fn bytes_of_lead(&mut self, own: String) -> Result<String, WorkerLost> {
+        let bytes = self.member.gather(own.into_bytes(), None)?;
+        Ok(String::from_utf8_lossy(&bytes[0]).into_owned())
     }
 
     /// The group of all processes; `interrupter` is set when the launcher asks this one to stop.
@@ -129,16 +130,16 @@ impl Processes {
 }
 
 impl Peer {
-    fn parse(words: &[u8]) -> Self {
-        let words = String::from_utf8_lossy(words);
-        let (process, machine) = words.split_once(' ').unwrap_or_default();
+    fn parse(bytes: &[u8]) -> Self {
+        let bytes = String::from_utf8_lossy(bytes);
+        let (process, machine) = bytes.split_once(' ').unwrap_or_default();
         Self {
             machine: machine.into(),
             process: process.parse().unwrap_or(0),
         }
     }
 
-    /// Whether it is a process of this machine that is no longer there.
+    /// Whether it is a process of this machine that no longer exists.
     fn has_ended(&self, own: &Self) -> bool {
         let process = i32::try_from(self.process).ok();
         let Some(process) = process.and_then(rustix::process::Pid::from_raw) else {
@@ -160,33 +161,35 @@ impl Group for Member {
 
     fn gather(
         &mut self,
-        words: Vec<u8>,
+        bytes: Vec<u8>,
         limit: Option<Duration>,
     ) -> Result<Vec<Arc<[u8]>>, WorkerLost> {
         let (own, world) = (self.rank(), self.world());
-        let mut heard: Vec<Option<Arc<[u8]>>> = vec![None; world];
-        heard[own] = Some(words.as_slice().into());
-        let lent = Lent::new(words);
+        let mut received: Vec<Option<Arc<[u8]>>> = vec![None; world];
+        received[own] = Some(bytes.as_slice().into());
+        let lent = Lent::new(bytes);
         let mut sends: Vec<Option<Request<'static, [u8]>>> = (0..world)
             .map(|rank| {
                 let process = self.world.process_at_rank(rank as i32);
-                (rank != own).then(|| process.immediate_send(StaticScope, lent.get()))
+                // SAFETY: the buffer is taken back only when every send is complete.
+                let bytes = unsafe { lent.get() };
+                (rank != own).then(|| process.immediate_send(StaticScope, bytes))
             })
             .collect();
-        let waited = self.wait(limit, PAUSE_FOR_WORDS, || {
+        let waited = self.wait(limit, PAUSE_FOR_MESSAGES, || {
             for rank in 0..world {
                 if let Some(send) = sends[rank].take() {
                     sends[rank] = send.test().err();
                 }
                 let process = self.world.process_at_rank(rank as i32);
-                if heard[rank].is_none()
+                if received[rank].is_none()
                     && let Some(found) = process.immediate_matched_probe()
                 {
-                    heard[rank] = Some(found.matched_receive_vec::<u8>().0.into());
+                    received[rank] = Some(found.matched_receive_vec::<u8>().0.into());
                 }
             }
             (0..world)
-                .filter(|rank| heard[*rank].is_none() || sends[*rank].is_some())
+                .filter(|rank| received[*rank].is_none() || sends[*rank].is_some())
                 .collect()
         });
         if let Err(lost) = waited {
@@ -195,19 +198,19 @@ impl Group for Member {
         }
         // SAFETY: every send is complete.
         drop(unsafe { lent.take() });
-        Ok(heard.into_iter().flatten().collect())
+        Ok(received.into_iter().flatten().collect())
     }
 
     fn sum(&mut self, values: Vec<f32>, limit: Duration) -> Result<Vec<f32>, WorkerLost> {
         let others: Vec<usize> = (0..self.world()).filter(|r| *r != self.rank()).collect();
         let into = Lent::new(vec![0.0_f32; values.len()]);
         let from = Lent::new(values);
-        // SAFETY: the only reference to the buffer until it is taken back.
-        let target = unsafe { into.get_mut() };
+        // SAFETY: the only references to the buffers, which are taken back when the request is complete.
+        let (source, target) = unsafe { (from.get(), into.get_mut()) };
         let operation = SystemOperation::sum();
-        let request =
-            self.world
-                .immediate_all_reduce_into(StaticScope, from.get(), target, operation);
+        let request = self
+            .world
+            .immediate_all_reduce_into(StaticScope, source, target, operation);
         let mut request = Some(request);
         let waited = self.wait(Some(limit), PAUSE_FOR_SUM, || {
             request = request.take().and_then(|request| request.test().err());
@@ -242,10 +245,10 @@ impl Member {
                 return Ok(());
             }
             let now = Instant::now();
-            if now - looked > LOOK_EVERY {
+            if now - looked > CHECK_EVERY {
                 looked = now;
                 let ended = self.ended(&silent);
-                // Its last words may have come meanwhile.
+                // Its last message may have arrived meanwhile.
                 if !ended.is_empty() && !missing().is_empty() {
                     return Err(WorkerLost(format!("{} has ended", named(&ended))));
                 }
@@ -254,21 +257,21 @@ impl Member {
                 let since = *asked.get_or_insert(now);
                 if now - since > patience() {
                     return Err(WorkerLost(format!(
-                        "asked to stop, and {} did not answer: one of the processes has ended, \
+                        "asked to stop, and {} did not respond: one of the processes has ended, \
                          or its step takes longer than this one may wait",
                         named(&silent)
                     )));
                 }
             }
             if let Some(limit) = limit.filter(|limit| now - started > *limit) {
-                return Err(WorkerLost::silent(&silent, limit));
+                return Err(super::silent(&silent, limit));
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(longest_pause);
         }
     }
 
-    /// Those of `ranks` that ran on this machine and are no longer there.
+    /// Those of `ranks` that ran on this machine and no longer exist.
     fn ended(&self, ranks: &[usize]) -> Vec<usize> {
         let Some(own) = self.peers.get(self.rank()) else {
             return Vec::new();
@@ -281,7 +284,7 @@ impl Member {
         ranks.iter().copied().filter(ended).collect()
     }
 
-    /// The lead has something to save, and little time for it. The others wait for it.
+    /// Whether this process is the lead, which has a checkpoint to save, and must stop soon.
     fn is_asked_to_stop(&self) -> bool {
         let interrupter = self.interrupter.as_ref().filter(|_| self.rank() == 0);
         interrupter.is_some_and(Interrupter::should_stop)
@@ -305,9 +308,13 @@ impl<T: 'static> Lent<T> {
         Self(Box::into_raw(values.into_boxed_slice()))
     }
 
-    /// What it holds, for MPI to read.
-    fn get(&self) -> &'static [T] {
-        // SAFETY: made from a box, and not freed before `take`, whose caller ends all uses.
+    /// The values, for MPI to read.
+    ///
+    /// # Safety
+    ///
+    /// The reference must not be used after `take`.
+    unsafe fn get(&self) -> &'static [T] {
+        // SAFETY: made from a box, and not freed before `take`; the caller ends all uses by then.
         unsafe { &*self.0 }
     }
 
@@ -315,7 +322,7 @@ impl<T: 'static> Lent<T> {
     ///
     /// # Safety
     ///
-    /// There must be no other reference to it.
+    /// There must be no other reference to it, and this one must not be used after `take`.
     unsafe fn get_mut(&self) -> &'static mut [T] {
         // SAFETY: as in `get`; the caller has the only reference.
         unsafe { &mut *self.0 }

@@ -1,6 +1,6 @@
 //! A model's values and its optimiser's state, copied to another device or process.
 //!
-//! Through the host: Burn's copies from device to device panic on wgpu, and want NCCL on CUDA.
+//! Through the host: Burn's copies from device to device panic on wgpu, and need NCCL on CUDA.
 
 use burn::module::{AutodiffModule, ModuleMapper, Param};
 use burn::tensor::{Tensor, TensorData};
@@ -8,17 +8,18 @@ use oscar_core::checkpoint::NamedTensor;
 use oscar_core::ops::TrainBackend;
 use serde::{Deserialize, Serialize};
 
-use super::{Done, Team};
+use super::Team;
 use crate::error::TrainError;
 use crate::optim::AdamW;
-use crate::run::FixedSettings;
+use crate::run::{Best, FixedSettings};
+use crate::trainer::StepCount;
 
 /// Model and optimiser on another device.
 ///
 /// # Errors
 ///
-/// If the state cannot be read.
-pub(crate) fn fork<B: TrainBackend, M: AutodiffModule<B>>(
+/// If the device failed.
+pub(crate) fn replicate<B: TrainBackend, M: AutodiffModule<B>>(
     model: &M,
     optimizer: &AdamW<B>,
     device: &B::Device,
@@ -34,69 +35,56 @@ pub(crate) fn fork<B: TrainBackend, M: AutodiffModule<B>>(
 #[derive(Serialize, Deserialize)]
 struct Start {
     settings: FixedSettings,
-    done: Done,
-    /// State of the optimiser: names and lengths.
-    state: Vec<(String, usize)>,
+    done: StepCount,
+    /// Names of the tensors of the optimiser's state.
+    state: Vec<String>,
 }
 
-/// Gives every process the lead's weights, state and steps done; nobody else has read them.
+/// Model, optimiser, steps done, and best validation.
+type Trained<B, M> = (M, AdamW<B>, StepCount, Option<Best>);
+
+/// Gives every process the lead's weights, state and steps done; the others have read none.
 ///
 /// # Errors
 ///
-/// If the processes have other data or settings, or one is gone.
-pub(crate) fn share_start<B: TrainBackend, M: AutodiffModule<B>>(
+/// If the processes have different data or settings, or one is gone.
+pub(crate) fn broadcast_start<B: TrainBackend, M: AutodiffModule<B>>(
     team: &mut Team,
     settings: &FixedSettings,
-    done: Done,
-    (model, optimizer): (M, AdamW<B>),
+    (model, optimizer, done, best): Trained<B, M>,
     device: &B::Device,
-) -> Result<(M, AdamW<B>, Done), TrainError> {
-    let leads = team.rank() == 0;
+) -> Result<Trained<B, M>, TrainError> {
     let state = optimizer.state();
     let own = Start {
         settings: settings.clone(),
         done,
-        state: state
-            .iter()
-            .map(|tensor| (tensor.name.clone(), tensor.data.len()))
-            .collect(),
+        state: state.iter().map(|tensor| tensor.name.clone()).collect(),
     };
     let mut starts = team.exchange(&own)?;
     if let Some(worker) = (1..starts.len()).find(|rank| starts[*rank].settings != *settings) {
         return Err(TrainError::Peer {
             worker,
             message: format!(
-                "it has other settings or data than worker {}: {:?}, not {settings:?}",
+                "its settings or data differ from those of worker {}: {:?}, not {settings:?}",
                 team.rank(),
                 starts[worker].settings,
             ),
         });
     }
     let lead = starts.swap_remove(0);
-
-    // A sum in which all but the lead's values are zeros.
-    let mut share = |values: Vec<f32>| {
-        team.sum(match leads {
-            true => values,
-            false => vec![0.0; values.len()],
-        })
-    };
-    let model = copy(model, device, &mut share)?;
-    let mut by_name = state.into_iter();
+    let model = copy(model, device, |values| team.broadcast(values))?;
+    let mut own = state.into_iter();
     let mut shared = Vec::with_capacity(lead.state.len());
-    for (name, len) in lead.state {
-        let own = by_name.next().map_or(vec![0.0; len], |tensor| tensor.data);
-        shared.push(NamedTensor {
-            name,
-            shape: vec![len],
-            data: share(own)?,
-        });
+    for name in lead.state {
+        let data = team.broadcast(own.next().map_or(Vec::new(), |tensor| tensor.data))?;
+        let shape = vec![data.len()];
+        shared.push(NamedTensor { name, shape, data });
     }
-    let optimizer = match leads {
-        true => optimizer,
-        false => optimizer.load_state(shared, device)?,
+    let optimizer = match team.rank() {
+        0 => optimizer,
+        _ => optimizer.load_state(shared, device)?,
     };
-    Ok((model, optimizer, lead.done))
+    Ok((model, optimizer, lead.done, best))
 }
 
 /// The model on `device`, with the values that `through` makes of its own, in the order of its
@@ -136,9 +124,10 @@ where
         }
         let (id, tensor, mapper) = param.consume();
         let requires_grad = tensor.is_require_grad();
-        let data = tensor.inner().into_data();
-        let shape = data.shape.clone();
-        let values = (self.through)(data.iter::<f32>().collect()).unwrap_or_else(|error| {
+        let shape = tensor.shape();
+        let data = tensor.inner().try_into_data().map_err(TrainError::from);
+        let copied = data.and_then(|data| (self.through)(data.iter::<f32>().collect()));
+        let values = copied.unwrap_or_else(|error| {
             self.failure = Some(error);
             vec![0.0; shape.num_elements()]
         });

@@ -7,43 +7,43 @@ use burn_train::Interrupter;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Group, WorkerLost};
-use crate::error::TrainError;
+use super::Group;
+use crate::error::{TrainError, WorkerLost};
 use crate::stats::StepStats;
 
-/// A worker's view of its team.
+/// A worker's view of its group.
 pub(crate) struct Team {
     group: Box<dyn Group>,
     /// How long a worker may keep the others waiting, validation and checkpoints aside.
     limit: Duration,
     interrupter: Interrupter,
-    /// A worker is gone: there is nobody to talk to any more.
+    /// A worker is gone: no exchange can complete any more.
     lost: bool,
 }
 
-/// What a worker says to the others.
+/// What a worker sends to the others, as MessagePack, which keeps every floating-point number.
 #[derive(Serialize, Deserialize)]
-enum Word {
+enum Vote {
     /// Ready for the next step.
-    GoOn,
-    /// Asked to stop.
+    Continue,
+    /// Stop before the next step.
     Stop,
-    /// Has computed its part of a step.
-    Computed(Part),
-    /// Cannot go on.
+    /// The worker's batches of a step are computed.
+    Computed(Measured),
+    /// The worker has failed, for this reason.
     Failed(String),
-    /// Has nothing left to do.
-    Done,
+    /// The worker has nothing left to do.
+    Leave,
 }
 
-/// What a worker has of a step.
+/// What a worker measured in its batches of a step.
 #[derive(Serialize, Deserialize)]
-struct Part {
-    /// Sum and weight of each statistic, bit by bit: text does not keep every number.
-    statistics: Vec<(u64, u64)>,
+struct Measured {
+    /// Sum and weight of each statistic.
+    statistics: Vec<(f64, f64)>,
     examples: usize,
     tokens: usize,
-    /// Which parameters it has gradients for, in order of their names.
+    /// Which parameters have gradients, in order of their names.
     gradients: Vec<bool>,
 }
 
@@ -65,30 +65,25 @@ impl Team {
         self.group.world()
     }
 
-    /// Whether a worker is gone.
-    pub fn is_lost(&self) -> bool {
-        self.lost
-    }
-
-    /// Whether the workers make another step: not if one of them `stop`s or was interrupted.
-    pub fn goes_on(&mut self, stop: bool) -> Result<bool, TrainError> {
-        let stop = stop || self.interrupter.should_stop();
+    /// Whether the workers make another step: not if one of them was interrupted.
+    pub fn agrees_to_continue(&mut self) -> Result<bool, TrainError> {
+        let stop = self.interrupter.should_stop();
         if self.world() == 1 {
             return Ok(!stop);
         }
-        let word = if stop { Word::Stop } else { Word::GoOn };
+        let own = if stop { Vote::Stop } else { Vote::Continue };
         // Between two steps the lead validates and saves, however long that takes.
-        let words = self.say(&word, self.limit_of_lead())?;
-        match words
+        let votes = self.vote(&own, self.limit_of_lead())?;
+        match votes
             .iter()
-            .all(|word| matches!(word, Word::GoOn | Word::Stop))
+            .all(|vote| matches!(vote, Vote::Continue | Vote::Stop))
         {
-            true => Ok(!words.iter().any(|word| matches!(word, Word::Stop))),
-            false => Err(self.out_of_step()),
+            true => Ok(!votes.iter().any(|vote| matches!(vote, Vote::Stop))),
+            false => Err(out_of_step()),
         }
     }
 
-    /// Adds up what the workers measured, and tells which parameters anybody has gradients for.
+    /// Adds up what the workers measured; also returns which parameters any worker has gradients for.
     pub fn add(
         &mut self,
         own: StepStats,
@@ -96,42 +91,36 @@ impl Team {
     ) -> Result<(StepStats, Vec<bool>), TrainError> {
         let (parameters, statistics) = (gradients.len(), own.entries.len());
         let entries = own.entries.iter();
-        let word = Word::Computed(Part {
-            statistics: entries
-                .map(|entry| (entry.sum.to_bits(), entry.weight.to_bits()))
-                .collect(),
+        let vote = Vote::Computed(Measured {
+            statistics: entries.map(|entry| (entry.sum, entry.weight)).collect(),
             examples: own.examples,
             tokens: own.tokens,
             gradients,
         });
-        let words = self.say(&word, Some(self.limit))?;
         let mut sum = own;
         (sum.examples, sum.tokens) = (0, 0);
         for entry in &mut sum.entries {
             (entry.sum, entry.weight) = (0.0, 0.0);
         }
-        let mut anybody = vec![false; parameters];
-        for word in words {
-            let part = match word {
-                Word::Computed(part)
-                    if (part.gradients.len(), part.statistics.len())
-                        == (parameters, statistics) =>
-                {
-                    part
-                }
-                _ => return Err(self.out_of_step()),
+        let mut any = vec![false; parameters];
+        for vote in self.vote(&vote, Some(self.limit))? {
+            let Vote::Computed(measured) = vote else {
+                return Err(out_of_step());
             };
-            for (entry, (sum, weight)) in sum.entries.iter_mut().zip(&part.statistics) {
-                entry.sum += f64::from_bits(*sum);
-                entry.weight += f64::from_bits(*weight);
+            if (measured.gradients.len(), measured.statistics.len()) != (parameters, statistics) {
+                return Err(out_of_step());
             }
-            sum.examples += part.examples;
-            sum.tokens += part.tokens;
-            for (any, one) in anybody.iter_mut().zip(part.gradients) {
+            for (entry, (sum, weight)) in sum.entries.iter_mut().zip(measured.statistics) {
+                entry.sum += sum;
+                entry.weight += weight;
+            }
+            sum.examples += measured.examples;
+            sum.tokens += measured.tokens;
+            for (any, one) in any.iter_mut().zip(measured.gradients) {
                 *any |= one;
             }
         }
-        Ok((sum, anybody))
+        Ok((sum, any))
     }
 
     /// The sum of every worker's values.
@@ -140,35 +129,40 @@ impl Team {
         sum.map_err(|lost| self.lose(lost))
     }
 
-    /// Everybody's words, in order of rank.
+    /// Everybody's value, in order of rank.
     pub fn exchange<T: Serialize + DeserializeOwned>(
         &mut self,
         own: &T,
     ) -> Result<Vec<T>, TrainError> {
-        let limit = self.limit_of_lead();
-        let words = self.gather(own, limit)?;
-        words
-            .iter()
-            .map(|word| serde_json::from_slice(word).map_err(|_| self.out_of_step()))
-            .collect()
+        let all = self.gather(encode(own)?, self.limit_of_lead())?;
+        all.iter().map(|bytes| decode(bytes)).collect()
     }
 
-    /// Tells the others of a failure that they cannot know.
-    pub fn tell(&mut self, error: &TrainError) {
+    /// The lead's values, bit by bit, in every worker.
+    pub fn broadcast(&mut self, own: Vec<f32>) -> Result<Vec<f32>, TrainError> {
+        let bytes = own.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let lead = self.group.broadcast(bytes, self.limit_of_lead());
+        let lead = lead.map_err(|lost| self.lose(lost))?;
+        let values = lead.as_chunks().0.iter();
+        Ok(values.map(|bytes| f32::from_le_bytes(*bytes)).collect())
+    }
+
+    /// Sends the others the reason of a failure that they cannot know.
+    pub fn announce(&mut self, error: &TrainError) {
         let known = matches!(
             error,
-            TrainError::Peer { .. } | TrainError::WorkerLost(_) | TrainError::NonFinite { .. }
+            TrainError::Peer { .. } | TrainError::Lost(_) | TrainError::NonFinite { .. }
         );
         if !known && self.world() > 1 {
             // They hear it, or are gone: neither changes what this worker does.
-            let _ = self.say(&Word::Failed(error.to_string()), self.limit_of_lead());
+            let _ = self.vote(&Vote::Failed(error.to_string()), self.limit_of_lead());
         }
     }
 
-    /// Waits until all are done, so that the lead writes its last checkpoint in peace.
-    pub fn part(&mut self) {
+    /// Waits until all workers are done, so that the lead can write its last checkpoint.
+    pub fn leave(&mut self) {
         if self.world() > 1 {
-            let _ = self.say(&Word::Done, self.limit_of_lead());
+            let _ = self.vote(&Vote::Leave, self.limit_of_lead());
         }
     }
 
@@ -177,45 +171,45 @@ impl Team {
         (self.rank() == 0).then_some(self.limit)
     }
 
-    fn say(&mut self, word: &Word, limit: Option<Duration>) -> Result<Vec<Word>, TrainError> {
-        let said = self.gather(word, limit)?;
-        let mut words = Vec::with_capacity(said.len());
-        for (worker, word) in said.iter().enumerate() {
-            match serde_json::from_slice(word) {
-                Ok(Word::Failed(message)) => return Err(TrainError::Peer { worker, message }),
-                Ok(word) => words.push(word),
-                Err(_) => return Err(self.out_of_step()),
-            }
-        }
-        Ok(words)
+    fn vote(&mut self, own: &Vote, limit: Option<Duration>) -> Result<Vec<Vote>, TrainError> {
+        let votes = self.gather(encode(own)?, limit)?;
+        let votes = votes.iter().enumerate();
+        votes
+            .map(|(worker, bytes)| match decode(bytes)? {
+                Vote::Failed(message) => Err(TrainError::Peer { worker, message }),
+                vote => Ok(vote),
+            })
+            .collect()
     }
 
     fn gather(
         &mut self,
-        word: &impl Serialize,
+        own: Vec<u8>,
         limit: Option<Duration>,
     ) -> Result<Vec<Arc<[u8]>>, TrainError> {
         if self.lost {
-            return Err(TrainError::WorkerLost(WorkerLost(
-                "the others are gone".into(),
-            )));
+            return Err(WorkerLost("the other workers are gone".into()).into());
         }
-        let Ok(word) = serde_json::to_vec(word) else {
-            return Err(self.out_of_step());
-        };
-        let said = self.group.gather(word, limit);
-        said.map_err(|lost| self.lose(lost))
+        let all = self.group.gather(own, limit);
+        all.map_err(|lost| self.lose(lost))
     }
 
     fn lose(&mut self, lost: WorkerLost) -> TrainError {
         self.lost = true;
-        TrainError::WorkerLost(lost)
+        lost.into()
     }
+}
 
-    /// Workers that run other programs or other recipes.
-    fn out_of_step(&self) -> TrainError {
-        TrainError::WorkerLost(WorkerLost(
-            "the workers are out of step: they must run the same program and recipe".into(),
-        ))
-    }
+fn encode(value: &impl Serialize) -> Result<Vec<u8>, TrainError> {
+    rmp_serde::to_vec(value).map_err(|_| out_of_step())
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, TrainError> {
+    rmp_serde::from_slice(bytes).map_err(|_| out_of_step())
+}
+
+/// Workers that run other programs or other recipes.
+fn out_of_step() -> TrainError {
+    WorkerLost("the workers are out of step: they must run the same program and recipe".into())
+        .into()
 }

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use burn::backend::Autodiff;
 use burn::module::{Initializer, Module, Param};
-use burn::optim::{GradientsParams, Optimizer};
+use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use burn_flex::{Flex, FlexDevice};

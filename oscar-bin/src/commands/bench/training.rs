@@ -4,20 +4,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Result, anyhow};
-use burn::optim::Optimizer;
+use anyhow::{Context, Result};
 use burn::tensor::ElementConversion;
 use burn::tensor::backend::Backend;
-use burn_train::{InferenceStep, TrainStep};
 use oscar_core::input::OscarInput;
 use oscar_core::model::recompute;
 use oscar_core::ops::TrainBackend;
 use oscar_train::{
-    AdamW, AdamWConfig, BatchSource, Failure, StepLoader, StepOutput, Trainable, Weighted,
-    clip_grad_norm, grad_norm,
+    AdamW, AdamWConfig, BatchSource, StepLoader, Trainable, clip_grad_norm, grad_norm,
 };
-
-use burn::data::dataloader::DataLoader;
 
 use super::Plan;
 use super::device::sync;
@@ -62,17 +57,9 @@ pub fn train<B, M, T>(
 where
     B: TrainBackend,
     T: Size + Send + 'static,
-    M: Trainable<B> + TrainStep<Input = Weighted<T>>,
-    M::InnerModule: InferenceStep<Output = StepOutput<B::InnerBackend>>,
+    M: Trainable<B, Batch = T>,
 {
-    let failure = Failure::default();
-    let loader = StepLoader::once(
-        source,
-        plan.batch_size,
-        WORKERS,
-        device.clone(),
-        failure.clone(),
-    )?;
+    let loader = StepLoader::once(source, plan.batch_size, WORKERS, device.clone())?;
     let mut batches = loader.iter();
     let mut optimizer = AdamW::<B>::new(AdamWConfig::default(), &model);
     let mut steps = Vec::with_capacity(plan.steps);
@@ -80,10 +67,7 @@ where
         oscar_core::ops::seed::<B>(device, number as u64);
         sync::<B>(device)?;
         let start = Instant::now();
-        let batch = batches.next().ok_or_else(|| {
-            let error = failure.lock().ok().and_then(|mut failure| failure.take());
-            error.map_or_else(|| anyhow!("the batches ended early"), Into::into)
-        })?;
+        let batch = batches.next().context("the batches ended early")??;
         let ((samples, tokens), padded) = (batch.batch.real(), batch.batch.padded());
         let mut grads = recompute::scope(plan.gradient_checkpointing, || model.step(batch)).grads;
         let norm = match clip > 0.0 {

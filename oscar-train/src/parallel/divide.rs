@@ -2,18 +2,17 @@
 
 use oscar_core::config::{ConfigError, require};
 
-use crate::settings::{OptimizerConfig, TrainConfig};
-use crate::strategy::ClipAt;
+use crate::settings::{ClipAt, OptimizerConfig, TrainConfig};
 
 /// Divides each step among `world` workers: raises `train.accumulation` to the next multiple of
 /// `world` that divides the batch. With one worker the recipe stays as it is.
 ///
-/// A recipe without accumulation that clips after every batch clips once per step: it says so from
-/// here on, since its batch is made in several parts now.
+/// A recipe without accumulation that clips after every batch clips once per step; its `clip_at`
+/// becomes `step`, since the batch is now computed as several micro-batches.
 ///
 /// # Errors
 ///
-/// If no multiple divides the batch, or if gradients are clipped between the parts of a step,
+/// If no multiple divides the batch, or if gradients are clipped between the micro-batches of a step,
 /// which workers compute at the same time.
 pub fn divide_among_workers(
     world: usize,
@@ -29,8 +28,8 @@ pub fn divide_among_workers(
             "optimizer.clip_at",
             "batch",
             &format!(
-                "must be step where train.accumulation = {} parts of a step are computed by \
-                 several devices at once",
+                "must be step where several devices compute the train.accumulation = {} \
+                 micro-batches of a step at the same time",
                 train.accumulation
             ),
         )?;
@@ -39,14 +38,14 @@ pub fn divide_among_workers(
     let multiples = (train.accumulation.div_ceil(world) * world..=train.batch_size).step_by(world);
     let accumulation = multiples
         .into_iter()
-        .find(|parts| train.batch_size.is_multiple_of(*parts));
+        .find(|count| train.batch_size.is_multiple_of(*count));
     require(
         accumulation.is_some(),
         "train.batch_size",
         train.batch_size,
         &format!(
-            "must have a divisor that is a multiple of the {world} devices that train (--devices, \
-             or processes) and at least train.accumulation = {}",
+            "must have a divisor that is a multiple of the {world} devices or processes that train \
+             and at least train.accumulation = {}",
             train.accumulation
         ),
     )?;
@@ -93,7 +92,7 @@ mod tests {
     fn what_cannot_be_shared_is_refused() {
         let error = shared(3, 8, 1, ClipAt::Step).expect_err("8 is no multiple of 3");
         assert!(
-            error.contains("train.batch_size") && error.contains("--devices"),
+            error.contains("train.batch_size") && error.contains("3 devices"),
             "{error}"
         );
         let error = shared(2, 8, 2, ClipAt::Batch).expect_err("clips between parts");

@@ -1,0 +1,477 @@
+//! The training loop. One type owns it: [`Trainer`] makes steps, validates and saves.
+//!
+//! A run counts optimiser steps, not epochs: it validates and saves every so many, schedules the
+//! learning rate per step whatever the accumulation, and resumes at any step on the same trajectory.
+//!
+//! With several workers each is a `Trainer` with a replica of the model. All make the same steps;
+//! the first of them leads: it alone has a [`Lead`], by which it reports, validates and saves.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::module::AutodiffModule;
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::Tensor;
+use burn::tensor::backend::AutodiffBackend;
+use burn_train::{InferenceStep, TrainOutput, TrainStep};
+use oscar_core::checkpoint::Checkpointed;
+use oscar_core::model::recompute;
+use oscar_core::ops::{TrainBackend, mix};
+use oscar_files::write_directory;
+use serde::{Deserialize, Serialize};
+
+use crate::error::TrainError;
+use crate::learner::Monitor;
+use crate::loader::{StepIterator, StepLoader, Weighted};
+use crate::non_finite::{MAX_CONSECUTIVE_SKIPPED, NonFinite, NonFiniteStep, Skipped};
+use crate::optim::{AdamW, clip_grad_norm, grad_norm};
+use crate::parallel::{Buckets, Team};
+use crate::run::{Best, MODEL_FILE, RunDir, TrainState};
+use crate::settings::{ClipAt, StepConfig};
+use crate::stats::{LOSS, StepOutput, StepStats};
+
+/// A model that this engine trains.
+///
+/// Every model whose Burn steps take [`Weighted`] batches and yield [`StepOutput`] is one.
+pub trait Trainable<B: TrainBackend>:
+    TrainStep<Input = Weighted<Self::Batch>, Output = StepOutput<B::InnerBackend>>
+    + AutodiffModule<
+        B,
+        InnerModule: InferenceStep<
+            Input = Weighted<Self::ValidationBatch>,
+            Output = StepOutput<B::InnerBackend>,
+        >,
+    > + Checkpointed<B>
+    + std::fmt::Display
+    + 'static
+{
+    /// What it is trained on.
+    type Batch: Send + 'static;
+    /// What it is validated on.
+    type ValidationBatch: Send + 'static;
+}
+
+impl<B, M, T, V> Trainable<B> for M
+where
+    B: TrainBackend,
+    T: Send + 'static,
+    V: Send + 'static,
+    M: TrainStep<Input = Weighted<T>, Output = StepOutput<B::InnerBackend>>
+        + AutodiffModule<B>
+        + Checkpointed<B>
+        + std::fmt::Display
+        + 'static,
+    M::InnerModule: InferenceStep<Input = Weighted<V>, Output = StepOutput<B::InnerBackend>>,
+{
+    type Batch = T;
+    type ValidationBatch = V;
+}
+
+/// The statistic by which the best weights of a run are selected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SelectionMetric {
+    /// The lowest validation loss.
+    #[default]
+    Loss,
+    /// The highest mean of this statistic; of equal ones the first.
+    Highest(&'static str),
+}
+
+/// Writes what describes a saved model (configuration, vocabulary) beside its weights.
+pub type Describe = Arc<dyn Fn(&Path) -> Result<(), TrainError> + Send + Sync>;
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Optimiser steps done.
+    pub step: usize,
+    /// Whether it was stopped before the last step.
+    pub interrupted: bool,
+    /// Whether this process led the run, and so has what was written and measured.
+    pub leads: bool,
+    /// The last validation, if there was one.
+    pub validation: Option<StepStats>,
+    /// The best validation.
+    pub best: Option<Best>,
+    /// Steps that were skipped because their loss or gradients were not finite.
+    pub skipped: Skipped,
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct StepCount {
+    /// Optimiser steps done.
+    pub step: usize,
+    /// Those of them that were skipped.
+    pub skipped: Skipped,
+}
+
+/// One worker of a run; the only one, unless the run has several.
+pub(crate) struct Trainer<B: TrainBackend, M: Trainable<B>> {
+    config: StepConfig,
+    /// `None` only while an update replaces it.
+    model: Option<M>,
+    optimizer: AdamW<B>,
+    /// How far the run is.
+    pub done: StepCount,
+    loader: StepLoader<B, M::Batch>,
+    device: B::Device,
+    pub team: Team,
+    buckets: Buckets,
+    /// What the leading worker has beside.
+    pub lead: Option<Lead<B, M>>,
+}
+
+/// What the leading worker reports to, validates on, and saves to.
+pub(crate) struct Lead<B: TrainBackend, M: Trainable<B>> {
+    /// Where checkpoints and the best and last weights are written.
+    pub run: RunDir,
+    pub validation: StepLoader<B::InnerBackend, M::ValidationBatch>,
+    pub selection_metric: SelectionMetric,
+    pub describe: Describe,
+    /// Where statistics are shown and logged.
+    pub monitor: Monitor<B>,
+    /// The best validation so far.
+    pub best: Option<Best>,
+    /// The last validation.
+    pub last: Option<StepStats>,
+    /// The step of the newest checkpoint, if there is one.
+    pub saved: Option<usize>,
+}
+
+/// A step that was made, or skipped.
+struct Step {
+    /// Statistics of the whole step.
+    stats: StepStats,
+    /// Why it was skipped.
+    non_finite: Option<NonFiniteStep>,
+}
+
+/// The norm of gradients, `[1]`, still on the device.
+type Norm<B> = Tensor<<B as AutodiffBackend>::InnerBackend, 1>;
+
+/// The statistics of a step, or of a worker's batches of it.
+type Output<B> = StepOutput<<B as AutodiffBackend>::InnerBackend>;
+
+/// Gradients and statistics of a worker's batches, and the norms by which it has clipped so far.
+type Computed<B> = (GradientsParams, Output<B>, Vec<Norm<B>>);
+
+impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
+    /// A worker that has made the steps `done`; its model and optimiser are on `device`.
+    pub fn new(
+        config: StepConfig,
+        (model, optimizer, done): (M, AdamW<B>, StepCount),
+        loader: StepLoader<B, M::Batch>,
+        device: B::Device,
+        team: Team,
+    ) -> Self {
+        Self {
+            config,
+            buckets: Buckets::of(&model),
+            model: Some(model),
+            optimizer,
+            done,
+            loader,
+            device,
+            team,
+            lead: None,
+        }
+    }
+
+    /// Trains to the last step, or until a worker stops.
+    ///
+    /// # Errors
+    ///
+    /// Whatever ended this worker or another. Unless weights may be damaged, the last whole step is
+    /// saved before.
+    pub fn run(&mut self) -> Result<Outcome, TrainError> {
+        // Errors of a device come as panics too, from wherever its work is waited for.
+        let trained = catch_unwind(AssertUnwindSafe(|| self.train()))
+            .unwrap_or_else(|panic| Err(TrainError::panicked(&*panic)));
+        if let Err(error) = &trained {
+            self.team.announce(error);
+        }
+        let outcome = match trained {
+            Ok(()) => self.finish(),
+            Err(error) => {
+                self.save_before_failing(&error);
+                Err(error)
+            }
+        };
+        self.team.leave();
+        outcome
+    }
+
+    fn train(&mut self) -> Result<(), TrainError> {
+        let steps = self.config.train.steps;
+        let mut batches = self.loader.iter();
+        while self.done.step < steps && self.team.agrees_to_continue()? {
+            let step = self.train_step(&mut batches)?;
+            self.report(step.stats);
+            if let Some(found) = step.non_finite {
+                self.skip_or_stop(found)?;
+            }
+            let due = |every: usize| self.done.step == steps || self.done.step % every == 0;
+            let (validate, save) = (
+                due(self.config.train.validate_every),
+                due(self.config.train.save_every),
+            );
+            if validate {
+                self.validate()?;
+            }
+            if save {
+                self.save()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One optimiser step: forward and backward of this worker's batches, sum over the workers, clip,
+    /// update. The update is skipped if the loss or the norm of the gradients is not finite.
+    fn train_step(&mut self, batches: &mut StepIterator<M::Batch>) -> Result<Step, TrainError> {
+        let (mut grads, mut output, mut norms) = self.forward_backward(batches)?;
+        if self.team.world() > 1 {
+            (grads, output) = self.all_reduce(grads, output)?;
+        }
+        norms.push(self.clip(&mut grads));
+        let (stats, norms) = output.read_with(norms)?;
+        let non_finite = NonFiniteStep::find(&stats, &norms);
+        if non_finite.is_none()
+            && let Some(model) = self.model.take()
+        {
+            let lr = self.config.schedule.at(self.done.step);
+            self.model = Some(self.optimizer.step(lr, model, grads));
+        }
+        self.done.step += 1;
+        self.done.skipped.count(non_finite.is_some());
+        Ok(Step { stats, non_finite })
+    }
+
+    /// Forward and backward of this worker's batches.
+    fn forward_backward(
+        &self,
+        batches: &mut StepIterator<M::Batch>,
+    ) -> Result<Computed<B>, TrainError> {
+        let model = self.model();
+        let mut sum = GradientsAccumulator::new();
+        let mut output = StepOutput::from(StepStats::default());
+        let mut norms = Vec::new();
+        let count = self.config.settings.micro_batches();
+        let own = (self.team.rank()..count).step_by(self.team.world());
+        for number in own.clone() {
+            let batch = batches.next().ok_or(TrainError::LoaderPanicked)??;
+            self.seed_dropout(number);
+            let checkpointing = self.config.train.gradient_checkpointing;
+            let TrainOutput { grads, item } =
+                recompute::scope(checkpointing, || TrainStep::step(model, batch));
+            output.append(item);
+            if own.len() == 1 {
+                return Ok((grads, output, norms));
+            }
+            sum.accumulate(model, grads);
+            if self.config.optimizer.clip_at == ClipAt::Batch && number + 1 < count {
+                let mut clipped = sum.grads();
+                norms.push(self.clip(&mut clipped));
+                sum.accumulate(model, clipped);
+            }
+        }
+        Ok((sum.grads(), output, norms))
+    }
+
+    /// Gradients and statistics of all workers together. Whatever may fail on the device comes
+    /// before the vote in which the others hear of it, or after the last sum.
+    fn all_reduce(
+        &mut self,
+        grads: GradientsParams,
+        output: Output<B>,
+    ) -> Result<(GradientsParams, Output<B>), TrainError> {
+        let (stats, _) = output.read_with(Vec::new())?;
+        let (flat, present) = self
+            .buckets
+            .flatten::<B, M>(self.model(), grads, &self.device)?;
+        let (stats, present) = self.team.add(stats, present)?;
+        let sums = flat.into_iter().map(|bucket| self.team.sum(bucket));
+        let sums = sums.collect::<Result<Vec<_>, _>>()?;
+        let model = self.model();
+        let grads = self
+            .buckets
+            .unflatten::<B, M>(model, sums, &present, &self.device);
+        Ok((grads, stats.into()))
+    }
+
+    /// Dropout of a step depends on the seed and the step alone, so that a resumed run repeats it.
+    fn seed_dropout(&self, micro_batch: usize) {
+        let step = mix(self.config.train.seed, self.done.step as u64);
+        oscar_core::ops::seed::<B>(&self.device, mix(step, micro_batch as u64));
+    }
+
+    /// Clips the gradients if the recipe says so; returns their norm before. Replicas have the same
+    /// gradients here, and so the same norm.
+    fn clip(&self, grads: &mut GradientsParams) -> Norm<B> {
+        match self.config.optimizer.max_grad_norm {
+            max_norm if max_norm > 0.0 => {
+                clip_grad_norm::<B, M>(self.model(), grads, max_norm, &self.device)
+            }
+            _ => grad_norm::<B, M>(self.model(), grads, &self.device),
+        }
+    }
+
+    /// Reports the step that was just made.
+    fn report(&mut self, stats: StepStats) {
+        if let Some(lead) = &mut self.lead {
+            let lr = self.config.schedule.at(self.done.step - 1);
+            lead.monitor.step(stats, self.done, lr);
+        }
+    }
+
+    /// Names the examples of the step that was just skipped. All workers see the same numbers, and
+    /// so agree whether the run ends here.
+    fn skip_or_stop(&self, found: NonFiniteStep) -> Result<(), TrainError> {
+        let step = self.done.step;
+        let Skipped { total, in_a_row } = self.done.skipped;
+        let stop = match self.config.train.non_finite {
+            NonFinite::Stop => true,
+            NonFinite::Skip => in_a_row >= MAX_CONSECUTIVE_SKIPPED,
+        };
+        let error = match &self.lead {
+            None => found.error(step, &[], Path::new("")),
+            Some(lead) => {
+                let names = self.loader.names(step - 1);
+                if let Err(error) = found.record(lead.run.path(), step, &names) {
+                    tracing::warn!("{error}");
+                }
+                found.error(step, &names, lead.run.path())
+            }
+        };
+        if stop {
+            return Err(error);
+        }
+        if self.lead.is_some() {
+            tracing::warn!("skipped a step ({in_a_row} in a row, {total} in all): {error}");
+        }
+        Ok(())
+    }
+
+    /// Validates on all of the validation data, and writes `best/` if no validation was better.
+    fn validate(&mut self) -> Result<(), TrainError> {
+        let Some(lead) = &mut self.lead else {
+            return Ok(());
+        };
+        let Some(model) = self.model.as_ref().map(AutodiffModule::valid) else {
+            return Ok(());
+        };
+        let mut stats = StepStats::default();
+        let mut batches = lead.validation.iter();
+        let total = batches.len();
+        while let Some(batch) = batches.next() {
+            let output = InferenceStep::step(&model, batch?);
+            let (batch, _) = output.read_with(Vec::new())?;
+            stats.add(&batch);
+            lead.monitor
+                .validation_batch(batch, total - batches.len(), total, self.done.step);
+        }
+        lead.monitor.validation_end(self.done.step);
+        if let Some(best) = lead.improves(&stats, self.done.step) {
+            lead.best = Some(best);
+            self.export("best")?;
+        }
+        if let Some(lead) = &mut self.lead {
+            lead.last = Some(stats);
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint, unless the newest is of this step.
+    fn save(&mut self) -> Result<(), TrainError> {
+        let (Some(lead), Some(model)) = (&mut self.lead, &self.model) else {
+            return Ok(());
+        };
+        if lead.saved == Some(self.done.step) {
+            return Ok(());
+        }
+        let mut state = TrainState::new(self.done.step, self.config.settings.clone(), lead.best);
+        state.skipped = self.done.skipped;
+        // A run that resumes here does not write the lines before it again.
+        lead.monitor.wait_until_written()?;
+        let keep = self.config.train.keep_checkpoints;
+        lead.run.save(&state, model, &self.optimizer, keep)?;
+        lead.saved = Some(self.done.step);
+        Ok(())
+    }
+
+    /// Writes the model and its description to `name` in the run directory.
+    fn export(&self, name: &str) -> Result<(), TrainError> {
+        let Some(lead) = &self.lead else {
+            return Ok(());
+        };
+        write_directory(&lead.run.path().join(name), |directory| {
+            oscar_core::checkpoint::save(self.model(), directory.join(MODEL_FILE))?;
+            (lead.describe)(directory)
+        })
+    }
+
+    fn finish(&mut self) -> Result<Outcome, TrainError> {
+        // A run that stops between two checkpoints keeps what it has done.
+        self.save()?;
+        self.export("last")?;
+        Ok(Outcome {
+            step: self.done.step,
+            interrupted: self.done.step < self.config.train.steps,
+            leads: self.lead.is_some(),
+            validation: self.lead.as_mut().and_then(|lead| lead.last.take()),
+            best: self.lead.as_ref().and_then(|lead| lead.best),
+            skipped: self.done.skipped,
+        })
+    }
+
+    /// Saves the last whole step of a run that ends with `error`.
+    fn save_before_failing(&mut self, error: &TrainError) {
+        // Weights that led to such a loss are no place to resume from, and a device that failed may
+        // have damaged them.
+        let damaged = matches!(
+            error,
+            TrainError::NonFinite { .. } | TrainError::Panicked(_) | TrainError::Device(_)
+        );
+        let step = self.done.step;
+        let saved = self
+            .lead
+            .as_ref()
+            .is_none_or(|lead| lead.saved.unwrap_or(0) == step);
+        if damaged || saved {
+            return;
+        }
+        match self.save() {
+            Ok(()) => {
+                tracing::warn!("a checkpoint of step {step} was saved; the run can be resumed")
+            }
+            Err(error) => tracing::warn!("step {step} could not be saved: {error}"),
+        }
+    }
+
+    /// The model between two updates.
+    pub fn model(&self) -> &M {
+        self.model.as_ref().expect("no update is under way")
+    }
+
+    /// Gives up the model; `None` if an update of it failed.
+    pub fn take_model(&mut self) -> Option<M> {
+        self.model.take()
+    }
+}
+
+impl<B: TrainBackend, M: Trainable<B>> Lead<B, M> {
+    /// The validation `stats` after `step` as the best one, if none before was as good.
+    fn improves(&self, stats: &StepStats, step: usize) -> Option<Best> {
+        let loss = stats.mean(LOSS).filter(|loss| loss.is_finite())?;
+        let score = match self.selection_metric {
+            SelectionMetric::Loss => None,
+            SelectionMetric::Highest(name) => stats.mean(name),
+        };
+        let as_good = |best: Best| match (best.score, score) {
+            (Some(best), Some(score)) => best >= score,
+            _ => best.loss <= loss,
+        };
+        (!self.best.is_some_and(as_good)).then_some(Best { step, loss, score })
+    }
+}
