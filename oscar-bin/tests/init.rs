@@ -68,7 +68,7 @@ fn a_run_starts_from_the_weights_of_another() {
     let allowed = place.train("part", &with_few_steps(&allowed));
     assert!(allowed.status.success(), "{}", stderr(&allowed));
     assert!(
-        stderr(&allowed).contains("starts random, as allowed"),
+        stderr(&allowed).contains("randomly initialised, as allowed"),
         "{}",
         stderr(&allowed)
     );

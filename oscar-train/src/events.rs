@@ -24,10 +24,10 @@ const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 /// What a reader looks for in the first event.
 const VERSION: &str = "brain.Event:2";
 
-/// `SessionLog.START`: from its step on, what earlier files say is void.
+/// `SessionLog.START`: readers discard values of earlier files from its step on.
 const START: u64 = 1;
 
-/// The event file of a run from its start, or from where it goes on: one for each time.
+/// The event file of a run since it was started or resumed: one for each time.
 pub struct EventFile {
     directory: PathBuf,
     /// Optimiser steps before the first that is written.
@@ -37,8 +37,8 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// The file of a run in `directory` that goes on after `step` steps. What files before it say of
-    /// later steps, which the run will do again, is forgotten by readers.
+    /// The file of a run in `directory` that continues after `step` steps. Readers discard what earlier
+    /// files hold of later steps, which the run will repeat.
     pub fn after(directory: &Path, step: usize) -> Self {
         Self {
             directory: directory.into(),

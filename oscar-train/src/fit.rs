@@ -225,7 +225,7 @@ fn open_log(run: &Path, step: usize) -> Result<MetricsLog, TrainError> {
     MetricsLog::open(&run.join(METRICS_FILE), step)
 }
 
-/// Runs a worker beside the leading one. It tells the others how it ended.
+/// Runs a worker beside the leading one. It announces its errors to the others.
 fn spawn<B: TrainBackend, M: Trainable<B>>(mut trainer: Trainer<B, M>) -> JoinHandle<()> {
     // The precision of matrix products is a property of the thread.
     let precision = Precision::current();

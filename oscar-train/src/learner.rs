@@ -42,7 +42,7 @@ type Components<B, M> = LearningComponentsMarker<
     OptimizerAdaptor<Sgd<<B as AutodiffBackend>::InnerBackend>, M, B>,
 >;
 
-/// What Burn is told of a training step or a validation batch.
+/// A training step or a validation batch as Burn's event processor receives it.
 type Event<B> = LearnerEvent<StepOutput<<B as AutodiffBackend>::InnerBackend>>;
 
 /// Burn's thread that updates metrics, event store and renderer.

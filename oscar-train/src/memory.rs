@@ -1,6 +1,6 @@
 //! Peak memory of this process.
 
-/// Most memory this process has held at once, in bytes, where the system tells.
+/// Peak memory of this process in bytes, where the system reports it.
 #[cfg(target_os = "linux")]
 pub fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -9,7 +9,7 @@ pub fn peak_memory() -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// Most memory this process has held at once, in bytes, where the system tells.
+/// Peak memory of this process in bytes, where the system reports it.
 #[cfg(not(target_os = "linux"))]
 pub fn peak_memory() -> Option<u64> {
     None

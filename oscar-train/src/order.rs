@@ -123,9 +123,9 @@ impl Sequence {
         let mut windows: Vec<Option<Window>> = vec![None; self.lanes.len()];
         positions
             .map(|position| {
-                let (number, drawn) = self.lane(position);
+                let (number, earlier) = self.lane(position);
                 let lane = &self.lanes[number];
-                let (epoch, place) = (drawn / lane.per_epoch, drawn % lane.per_epoch);
+                let (epoch, place) = (earlier / lane.per_epoch, earlier % lane.per_epoch);
                 let window = match windows[number].take() {
                     Some(window) if window.holds(epoch, place) => window,
                     _ => lane.order.window(epoch, place),

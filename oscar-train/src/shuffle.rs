@@ -1,6 +1,6 @@
 //! The order of the examples within an epoch: as a whole, or window by window.
 //!
-//! A window's rows are blocks of consecutive rows, drawn from all over the corpus by a permutation
+//! A window's rows are blocks of consecutive rows, taken from all over the corpus by a permutation
 //! that is computed per block, and then shuffled. So a window costs time and memory of its own size
 //! only, at any position of the epoch, and reading it means long ranges of consecutive rows.
 

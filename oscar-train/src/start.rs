@@ -1,4 +1,4 @@
-//! Where weights and vocabulary of a run start.
+//! Start weights and vocabulary of a run.
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,8 @@ pub struct InitConfig {
     /// A safetensors or PyTorch file, or a directory with `model.safetensors` or
     /// `pytorch_model.bin`; without one all weights are random.
     pub checkpoint: Option<PathBuf>,
-    /// Official names, or starts of them, that may stay random if the checkpoint lacks them;
-    /// `all` allows any.
+    /// Official names, or prefixes of them, that may be randomly initialised if the checkpoint lacks
+    /// them; `all` allows any.
     pub random: Vec<String>,
 }
 
@@ -32,7 +32,7 @@ impl InitConfig {
     }
 }
 
-/// Loads the start weights into `model`; says what was taken and what starts random.
+/// Loads the start weights into `model`; logs what was loaded and what is randomly initialised.
 ///
 /// # Errors
 ///
@@ -69,10 +69,10 @@ fn announce(path: &Path, report: &LoadReport) {
         tracing::debug!("skipped {name}: the model has no place for it");
     }
     for name in &report.missing {
-        tracing::warn!("{name} is not in the file and starts random, as allowed");
+        tracing::warn!("{name} is missing from the file; randomly initialised, as allowed");
     }
     for mismatch in &report.mismatched {
-        tracing::warn!("{mismatch}; it starts random, as allowed");
+        tracing::warn!("{mismatch}; randomly initialised, as allowed");
     }
 }
 
@@ -81,7 +81,7 @@ fn announce(path: &Path, report: &LoadReport) {
 ///
 /// # Errors
 ///
-/// If the file cannot be read or is no vocabulary.
+/// If the file cannot be read or is not a vocabulary.
 pub fn open_vocabulary(vocab: Option<&str>, init: &InitConfig) -> Result<Tokenizer, InputError> {
     match (vocab, init.beside("vocab.txt")) {
         (None, Some(path)) => Tokenizer::from_vocab_file(path),

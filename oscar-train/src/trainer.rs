@@ -427,7 +427,7 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
 
     /// Saves the last whole step of a run that ends with `error`.
     fn save_before_failing(&mut self, error: &TrainError) {
-        // Weights that led to such a loss are no place to resume from, and a device that failed may
+        // A run cannot resume from weights that led to such a loss, and a device that failed may
         // have damaged them.
         let damaged = matches!(
             error,

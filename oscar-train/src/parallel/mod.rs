@@ -6,7 +6,7 @@
 //! `n` workers compute what one device computes with an accumulation of `n`.
 //!
 //! Nothing hangs. Before each step the workers vote whether to continue, and before each sum whether
-//! all have something to add: a worker that failed says so there, and one that does not respond within
+//! all have something to add: a worker that failed announces it there, and one that does not respond within
 //! the time limit is abandoned. Every exchange involves all of them, so a failure arrives in place of
 //! whatever the others wait for next.
 //!

@@ -230,7 +230,7 @@ impl Group for Member {
 }
 
 impl Member {
-    /// Waits until `missing` names nobody any more.
+    /// Waits until `missing` returns no rank.
     fn wait(
         &self,
         limit: Option<Duration>,
@@ -238,15 +238,15 @@ impl Member {
         mut missing: impl FnMut() -> Vec<usize>,
     ) -> Result<(), WorkerLost> {
         let started = Instant::now();
-        let (mut pause, mut looked, mut asked) = (PAUSE, started, None);
+        let (mut pause, mut checked, mut stop_requested) = (PAUSE, started, None);
         loop {
             let silent = missing();
             if silent.is_empty() {
                 return Ok(());
             }
             let now = Instant::now();
-            if now - looked > CHECK_EVERY {
-                looked = now;
+            if now - checked > CHECK_EVERY {
+                checked = now;
                 let ended = self.ended(&silent);
                 // Its last message may have arrived meanwhile.
                 if !ended.is_empty() && !missing().is_empty() {
@@ -254,7 +254,7 @@ impl Member {
                 }
             }
             if self.is_asked_to_stop() {
-                let since = *asked.get_or_insert(now);
+                let since = *stop_requested.get_or_insert(now);
                 if now - since > patience() {
                     return Err(WorkerLost(format!(
                         "asked to stop, and {} did not respond: one of the processes has ended, \
@@ -291,8 +291,8 @@ impl Member {
     }
 }
 
-/// How long the lead waits for the others once it is asked to stop: half the time that Open MPI
-/// leaves a process before it kills it, which is a second if its users do not say otherwise.
+/// How long the lead waits for the others after a request to stop: half the time that Open MPI leaves a
+/// process before it kills it, which is one second by default.
 fn patience() -> Duration {
     let seconds = std::env::var("OMPI_MCA_odls_base_sigkill_timeout").ok();
     let seconds = seconds.and_then(|seconds| seconds.parse().ok());
