@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use oscar_core::config::ModelConfig;
-use oscar_pretraining::{CorpusConfig, ExtraConfig, MixConfig, PretrainConfig};
+use oscar_pretraining::{
+    CorpusConfig, ExtraConfig, MixConfig, Objective, ObjectiveConfig, Objectives, PretrainConfig,
+};
 use oscar_task::{AnyTask, FinetuneConfig, Split};
 use oscar_train::{InitConfig, OptimizerConfig, TrainConfig};
 use serde::Serialize;
@@ -58,6 +60,10 @@ impl Configuration for PretrainConfig {
         all.data.validation = Some(CorpusConfig::default());
         all.data.extra = Some(ExtraConfig::default());
         all.data.mix = vec![MixConfig::default()];
+        all.objective = Objectives::new(vec![ObjectiveConfig {
+            name: Objective::MaskedTokens,
+            weight: 1.0,
+        }]);
         all
     }
 

@@ -9,6 +9,7 @@ use oscar_train::{InitConfig, OptimizerConfig, TrainConfig, TrainError};
 use serde::{Deserialize, Serialize};
 
 use crate::grounding::GroundingConfig;
+use crate::objective::Objectives;
 
 /// Everything that decides a pre-training run. The defaults are Oscar base as published.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -19,7 +20,9 @@ pub struct PretrainConfig {
     pub model: ModelConfig,
     /// What to learn from.
     pub data: DataConfig,
-    /// How a row becomes an example: lengths, masks, pollution.
+    /// What is predicted, and with which weight: `[[objective]]`.
+    pub objective: Objectives,
+    /// How a row becomes an example: lengths, masks, replaced tags and texts.
     pub encoder: PretrainEncoderConfig,
     /// How rows become a batch.
     pub padding: PaddingConfig,
@@ -226,6 +229,7 @@ impl PretrainConfig {
             |section| move |error: ConfigError| PretrainError::Value(error.in_section(section));
         self.encoder.validate().map_err(within("encoder"))?;
         self.padding.validate().map_err(within("padding"))?;
+        self.objective.validate().map_err(PretrainError::Value)?;
         if let Some(extra) = &self.data.extra {
             let encoder = self.encoder_for(extra.contrast);
             encoder.validate().map_err(within("data.extra"))?;
@@ -261,14 +265,14 @@ impl PretrainConfig {
         share("grounding.rate", self.grounding.rate)
     }
 
-    /// The encoder's recipe with another contrast.
+    /// What the objectives need of the encoder, with this contrast.
     pub(crate) fn encoder_for(
         &self,
         contrast: oscar_core::input::ContrastConfig,
     ) -> PretrainEncoderConfig {
-        PretrainEncoderConfig {
+        self.objective.needed(PretrainEncoderConfig {
             contrast,
             ..self.encoder.clone()
-        }
+        })
     }
 }

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use oscar_core::input::{ExampleSeed, InputError, ProbeTargets};
+use oscar_core::model::OscarForPretraining;
 use oscar_core::ops::OscarBackend;
 use oscar_task::exhibit::{Choice, Exhibit, Token, look, probabilities};
 
 use crate::config::{PretrainConfig, PretrainError};
 use crate::held_out::{HeldOut, load};
-use crate::task::PretrainingTask;
 
 /// Captions of the held-out corpus of `config` with words masked, and what the weights in
 /// `directory` guess; the words are those that grounding is measured on.
@@ -24,7 +24,7 @@ pub fn exhibit<B: OscarBackend>(
 ) -> Result<Vec<Exhibit>, PretrainError> {
     let held_out = HeldOut::open(config, directory)?;
     let viewer = Viewer {
-        task: load::<B>(&held_out.model, directory, device)?,
+        model: load::<B>(&held_out.model, directory, device)?,
         targets: config.grounding.targets(held_out.encoder.tokenizer())?,
         seed: ExampleSeed {
             seed: config.train.seed,
@@ -41,7 +41,7 @@ pub fn exhibit<B: OscarBackend>(
 }
 
 struct Viewer<'a, B: OscarBackend> {
-    task: PretrainingTask<B>,
+    model: OscarForPretraining<B>,
     held_out: HeldOut,
     targets: ProbeTargets,
     seed: ExampleSeed,
@@ -60,7 +60,7 @@ impl<B: OscarBackend> Viewer<'_, B> {
         let pair = encoder.encode_probe(&example, &self.targets, &mut rng, None)?;
         let batch = encoder.batch::<B>(std::slice::from_ref(&pair), self.device)?;
         let seen = (std::slice::from_ref(&pair.sequence), &**encoder.tokenizer());
-        let model = self.task.model();
+        let model = &self.model;
         let looked = look(model.backbone(), batch.input, seen, attention);
         let (encoded, mut sights) = looked.map_err(of_row)?;
 

@@ -16,8 +16,8 @@ use oscar_core::model::OscarForPretraining;
 use oscar_core::ops::OscarBackend;
 use serde::{Deserialize, Serialize};
 
+use crate::objective::hits;
 use crate::share::{Share, Tally};
-use crate::task::hits;
 
 /// `[grounding]` of a recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

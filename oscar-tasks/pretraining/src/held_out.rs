@@ -1,4 +1,4 @@
-//! Saved weights and the held-out corpus that they are looked at with.
+//! Saved weights and the held-out corpus that they are inspected with.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 use oscar_core::checkpoint::{self, RandomInit};
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{ExampleSource, PretrainEncoder, Tokenizer};
+use oscar_core::model::OscarForPretraining;
 use oscar_core::ops::OscarBackend;
 use oscar_train::{MODEL_FILE, TrainError};
 
 use crate::config::{PretrainConfig, PretrainError};
 use crate::corpora::open_validation;
-use crate::task::PretrainingTask;
 
 /// What it takes to run a pre-trained model over the held-out corpus of a configuration.
 pub(crate) struct HeldOut {
@@ -50,9 +50,9 @@ pub(crate) fn load<B: OscarBackend>(
     model: &ModelConfig,
     directory: &Path,
     device: &B::Device,
-) -> Result<PretrainingTask<B>, PretrainError> {
-    let task = PretrainingTask::<B>::new(model, device);
+) -> Result<OscarForPretraining<B>, PretrainError> {
+    let model = OscarForPretraining::<B>::new(model, device);
     let file = directory.join(MODEL_FILE);
-    let loaded = checkpoint::load(task, file, &RandomInit::Refuse).map_err(TrainError::from)?;
+    let loaded = checkpoint::load(model, file, &RandomInit::Refuse).map_err(TrainError::from)?;
     Ok(loaded.0)
 }

@@ -1,4 +1,5 @@
-//! Pre-training: masked tokens and the contrastive image-text relation (paper §3.1).
+//! Pre-training on a list of objectives: by default masked tokens and the contrastive image-text
+//! relation (paper §3.1).
 //!
 //! [`pretrain`] runs a recipe ([`PretrainConfig`]) from corpus to report.
 
@@ -8,6 +9,7 @@ mod data;
 mod exhibit;
 mod grounding;
 mod held_out;
+mod objective;
 mod probe;
 mod run;
 mod share;
@@ -17,7 +19,11 @@ pub use config::{CorpusConfig, DataConfig, ExtraConfig, MixConfig, PretrainConfi
 pub use data::PretrainSource;
 pub use exhibit::exhibit;
 pub use grounding::{Grounding, GroundingConfig, GroundingProbe, Shown, UnknownWord};
+pub use objective::{
+    CONTRASTIVE_ACCURACY, CONTRASTIVE_LOSS, MLM_ACCURACY, MLM_LOSS, Objective, ObjectiveConfig,
+    Objectives,
+};
 pub use probe::{Probed, probe};
 pub use run::{PretrainReport, TASK_NAME, pretrain};
 pub use share::Share;
-pub use task::{CONTRASTIVE_ACCURACY, CONTRASTIVE_LOSS, MLM_ACCURACY, MLM_LOSS, PretrainingTask};
+pub use task::PretrainingTask;

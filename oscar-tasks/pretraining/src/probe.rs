@@ -13,8 +13,8 @@ use serde::Serialize;
 use crate::config::{PretrainConfig, PretrainError};
 use crate::grounding::{GroundingProbe, Shown};
 use crate::held_out::{HeldOut, load};
+use crate::objective::hits;
 use crate::share::{Share, Tally};
-use crate::task::hits;
 
 /// Examples per batch.
 const BATCH: usize = 64;
@@ -74,8 +74,8 @@ pub fn probe<B: OscarBackend>(
     let mut probed = Vec::new();
     for (done, (step, path)) in weights.iter().enumerate() {
         progress(done, weights.len());
-        let task = load::<B>(&model, path, device)?;
-        probed.push(prober.measure(task.model(), *step, device)?);
+        let model = load::<B>(&model, path, device)?;
+        probed.push(prober.measure(&model, *step, device)?);
     }
     progress(weights.len(), weights.len());
     Ok(probed)
@@ -128,8 +128,8 @@ impl Prober {
             let rows = rows.map(|row| self.encoder.encode(&*self.corpus, row, seed));
             let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
             let batch = self.encoder.batch::<B>(&rows, device)?;
-            let relation = batch.relation.clone();
-            let right = hits(model.forward(&batch).contrastive_logits, relation).into_data();
+            let encoded = model.backbone().forward(batch.input);
+            let right = hits(model.predict_relation(&encoded), batch.relation).into_data();
             right.iter::<f64>().for_each(|right| tally.add(right, 1));
         }
         Ok(tally.share())

@@ -17,9 +17,7 @@ use crate::config::{PretrainConfig, PretrainError};
 use crate::corpora::Corpora;
 use crate::data::PretrainSource;
 use crate::grounding::{Grounding, GroundingProbe};
-use crate::task::{
-    CONTRASTIVE_ACCURACY, CONTRASTIVE_LOSS, MLM_ACCURACY, MLM_LOSS, PretrainingTask,
-};
+use crate::task::PretrainingTask;
 
 /// What `task.json` of a checkpoint calls pre-training.
 pub const TASK_NAME: &str = "pretraining";
@@ -95,7 +93,7 @@ pub fn pretrain<B: TrainBackend>(
         config.train.seed,
     )?;
 
-    let model = PretrainingTask::<B>::new(&config.model, &device);
+    let model = PretrainingTask::<B>::new(&config.model, config.objective.clone(), &device);
     let done_before = match options.resume {
         true => options.run.list()?.last().map_or(0, |(step, _)| *step),
         false => 0,
@@ -128,12 +126,7 @@ pub fn pretrain<B: TrainBackend>(
         train: config.train.clone(),
         optimizer: config.optimizer.clone(),
         options,
-        metrics: vec![
-            (MLM_LOSS, false),
-            (CONTRASTIVE_LOSS, false),
-            (MLM_ACCURACY, true),
-            (CONTRASTIVE_ACCURACY, true),
-        ],
+        metrics: config.objective.metrics(),
         validation_metrics: Vec::new(),
         selection_metric: SelectionMetric::Loss,
         describe: describe(&config, &data.tokenizer),

@@ -9,7 +9,7 @@ use oscar_core::input::{
     ContrastConfig, PretrainBatch, PretrainEncoder, PretrainEncoderConfig, Tokenizer,
 };
 use oscar_core::ops::TrainBackend;
-use oscar_pretraining::{PretrainSource, PretrainingTask};
+use oscar_pretraining::{Objectives, PretrainSource, PretrainingTask};
 
 use super::flops::Flops;
 use super::report::Run;
@@ -56,7 +56,7 @@ pub fn run<B: TrainBackend>(plan: &Plan, device: &B::Device) -> Result<Run> {
     });
     let corpus = Arc::new(Rows::new(rows, config.img_feature_dim));
     let source = Arc::new(PretrainSource::new(corpus, Arc::new(encoder), plan.seed)?);
-    let model = PretrainingTask::<B>::new(config, device);
+    let model = PretrainingTask::<B>::new(config, Objectives::default(), device);
     let parameters = model.num_params();
     // The published recipe does not clip.
     let steps = train::<B, _, PretrainBatch<B>>(model, source, plan, 0.0, &flops, device)?;
