@@ -83,7 +83,13 @@ fn a_run_is_resumed_to_the_same_weights(#[case] name: &str, #[case] command: &[&
 #[test]
 fn a_checkpoint_is_scored_on_an_old_store() {
     let place = old();
-    let evaluate = ["evaluate", "--task", "vqa", "--checkpoint", "checkpoint-vqa"];
+    let evaluate = [
+        "evaluate",
+        "--task",
+        "vqa",
+        "--checkpoint",
+        "checkpoint-vqa",
+    ];
     let data = ["--data", "questions.jsonl", "--store", "regions", "--json"];
     let output = place.run(&[&evaluate[..], &data].concat());
     assert!(output.status.success(), "{}", stderr(&output));
