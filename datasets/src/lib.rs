@@ -15,8 +15,8 @@
 //! - [`check`]: reads whole files of all these formats and lists what is wrong with them.
 //! - [`draw`]: boxes and names on pictures.
 //!
-//! Directories appear under their final name only once they are complete (written aside, synced,
-//! renamed), so an interrupted build never looks like a finished one.
+//! Directories appear under their final name only once they are complete, so an interrupted build
+//! never looks like a finished one.
 
 // Stores are mapped, not parsed, and safetensors files are little-endian.
 #[cfg(target_endian = "big")]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytemuck::Pod;
 use bytes::Bytes;
+use oscar_files::FileError;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::error::{DatasetError, Result};
@@ -14,12 +15,21 @@ use crate::error::{DatasetError, Result};
 const REBUILD: &str =
     "the file is damaged or was cut off while being copied: build or copy it again";
 
-/// Maps a whole file for reading.
+/// Maps a whole file of region values or weights for reading.
 ///
 /// # Errors
 /// [`DatasetError::Missing`] with `hint` if there is no such file, or the system's reason.
 pub fn map_file(path: &Path, hint: &'static str) -> Result<Bytes> {
     oscar_files::map_file(path).map_err(DatasetError::missing(hint))
+}
+
+/// Reads a whole file of text or of another program, which must not be mapped: it may change.
+///
+/// # Errors
+/// As [`map_file`].
+pub fn read_file(path: &Path, hint: &'static str) -> Result<Vec<u8>> {
+    let read = std::fs::read(path).map_err(FileError::io("read", path));
+    read.map_err(DatasetError::missing(hint))
 }
 
 /// A mapped safetensors file.

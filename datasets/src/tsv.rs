@@ -12,7 +12,7 @@ use oscar_files::OpenFile;
 
 use crate::defect::Defect;
 use crate::error::{DatasetError, Result, excerpt};
-use crate::mapped::map_file;
+use crate::mapped::read_file;
 
 const HINT: &str = "it is a table of the official data, tab-separated; check the path";
 const INDEX_FIX: &str = "the index belongs to another version of the file: delete it, and it is \
@@ -39,7 +39,7 @@ impl TsvFile {
         let index = index_path(path);
         let (offsets, index) = match index.exists() {
             true => {
-                let offsets = parse_line_index(&map_file(&index, HINT)?, map.len());
+                let offsets = parse_line_index(&read_file(&index, HINT)?, map.len());
                 let offsets = offsets.map_err(|defect| defect.in_file(&index))?;
                 (offsets, Some(index))
             }

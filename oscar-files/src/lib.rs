@@ -3,7 +3,7 @@
 //! - [`write_file`], [`write_directory`] and [`StagedDir`]: what is written appears whole or not at
 //!   all, and what a killed process leaves is put right. Nothing that the program did not make is
 //!   ever deleted.
-//! - [`map_file`] and [`OpenFile`]: content that is used where it lies.
+//! - [`map_file`] and [`OpenFile`]: files that are mapped, or read by position.
 //! - [`TextFile`]: texts, plain or gzip, within a budget.
 //! - [`named_by`]: paths that come out of files stay in their directory.
 //! - [`pytorch`]: the files of PyTorch and of Python's `pickle`, read without executing them.

@@ -1,4 +1,4 @@
-//! Files whose content is used where it lies.
+//! Memory maps, and files that are read by position.
 //!
 //! A memory map of a file that another process truncates ends this process by a signal, and one
 //! that is rewritten in place changes under our feet. So maps are for what no one edits: weights

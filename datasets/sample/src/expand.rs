@@ -21,7 +21,7 @@ use crate::nlvr1::images::Images;
 use crate::nlvr1::{BuildOptions, DATASET_VERSION, DatasetInfo, build};
 use crate::weights;
 use oscar_datasets::JsonlCorpus;
-use oscar_datasets::mapped::map_file;
+use oscar_datasets::mapped::read_file;
 use oscar_datasets::store::{FORMAT_VERSION, RegionStore};
 use oscar_datasets::{DATASET_FILE, DatasetError, Result};
 use oscar_files::{StagedDir, write_file};
@@ -323,7 +323,7 @@ fn fingerprint(dir: &Path) -> Result<String> {
         .map(Path::new)
         .chain(weights.map(AsRef::as_ref))
     {
-        let bytes = map_file(&dir.join(name), HINT)?;
+        let bytes = read_file(&dir.join(name), HINT)?;
         for byte in (bytes.len() as u64)
             .to_le_bytes()
             .iter()

@@ -9,7 +9,7 @@ use half::f16;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-use oscar_datasets::mapped::map_file;
+use oscar_datasets::mapped::{map_file, read_file};
 use oscar_datasets::{DatasetError, Result};
 use oscar_files::{StagedDir, write_file};
 
@@ -62,7 +62,7 @@ pub fn write_weights(from: &Path, out: &Path, overwrite: bool) -> Result<u64> {
     let staged = StagedDir::create(out, MODEL_FILE, overwrite)?;
     write_file(&staged.path().join(MODEL_FILE), &bytes)?;
     for name in BESIDE {
-        let content = map_file(&from.join(name), hint)?;
+        let content = read_file(&from.join(name), hint)?;
         write_file(&staged.path().join(name), &content)?;
     }
     staged.commit()?;
@@ -76,7 +76,7 @@ pub(crate) fn copy(from: &Path, out: &Path, hint: &'static str) -> Result<()> {
     }
     fs::create_dir(out).map_err(|error: io::Error| DatasetError::io("create", out)(error))?;
     FILES.into_iter().try_for_each(|name| {
-        let bytes = map_file(&from.join(name), hint)?;
+        let bytes = read_file(&from.join(name), hint)?;
         Ok(write_file(&out.join(name), &bytes)?)
     })
 }

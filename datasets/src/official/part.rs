@@ -7,7 +7,7 @@ use super::key_map::parse_key_map;
 use super::labels::{TWICE, index_keys, index_repeated_keys};
 use super::{KeyIndex, LabelFile, OfficialOptions, SizeTable};
 use crate::error::Result;
-use crate::mapped::map_file;
+use crate::mapped::read_file;
 use crate::tsv::TsvFile;
 
 const MAP_HINT: &str = "it says which row an image has, and may be left out";
@@ -46,13 +46,13 @@ impl Part {
         let (file, keys, key_map) = match (&files.rows, &files.offsets) {
             (Some(rows), _) => {
                 let file = TsvFile::open(&files.features)?;
-                let keys = parse_key_map(&map_file(rows, MAP_HINT)?)
+                let keys = parse_key_map(&read_file(rows, MAP_HINT)?)
                     .and_then(|map| map.index(file.len(), |row| usize::try_from(row).ok()));
                 let keys = keys.map_err(|defect| defect.in_file(rows))?;
                 (file, keys, Some(rows.clone()))
             }
             (None, Some(offsets)) => {
-                let map = parse_key_map(&map_file(offsets, MAP_HINT)?)
+                let map = parse_key_map(&read_file(offsets, MAP_HINT)?)
                     .map_err(|defect| defect.in_file(offsets))?;
                 let file = TsvFile::open_at(&files.features, map.sorted_numbers(), offsets)?;
                 let keys = map

@@ -1,6 +1,5 @@
-//! Writing weights in their own types: safetensors, or a file that `torch.load` reads.
+//! Writing weights in their own types, as safetensors or for `torch.load`.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Error};
@@ -9,21 +8,22 @@ use std::path::Path;
 use bytes::Bytes;
 use oscar_files::pytorch::{StateEntry, write_state_dict};
 use oscar_files::{FileError, write_file_with};
-use safetensors::{Dtype, View};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensorError};
 
 use super::inspect::{shapes_of, tied};
 use super::kind::{ModelKind, prefix};
 use super::official::DECODER;
 use super::{Change, CheckpointError, WeightFile};
 
-/// What [`export`] wrote.
+/// Result of [`export`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exported {
     /// Names in the file.
     pub names: usize,
     /// Names that share their values with another.
     pub tied: Vec<Vec<String>>,
-    /// What was renamed, added or left out to get to official names.
+    /// How names were changed to the official ones.
     pub changes: Vec<Change>,
 }
 
@@ -33,8 +33,8 @@ pub struct Exported {
 ///
 /// # Errors
 ///
-/// If the source cannot be read or holds what is no weight, `out` ends in something else, or it
-/// cannot be written; nothing is left of it then.
+/// If the source cannot be read or holds other data than weights, `out` has another extension, or
+/// it cannot be written; no incomplete file is left then.
 pub fn export(
     source: impl AsRef<Path>,
     out: impl AsRef<Path>,
@@ -61,15 +61,8 @@ pub fn export(
 
 /// Named tensors, ready to be written.
 pub(super) struct Tensors {
-    names: Vec<Named>,
+    names: Vec<StateEntry>,
     storages: Vec<Bytes>,
-}
-
-struct Named {
-    name: String,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    storage: usize,
 }
 
 impl Tensors {
@@ -84,8 +77,8 @@ impl Tensors {
     }
 }
 
-/// The weights of a file in their own types; a tied output matrix that the file leaves out, as
-/// HuggingFace's safetensors do, is there again.
+/// The weights of a file in their own types, with a tied output matrix that the file omits, as
+/// HuggingFace's safetensors do.
 pub(super) fn collect(file: &WeightFile) -> Result<Tensors, CheckpointError> {
     let groups = tied(file)?;
     let mut tensors = Tensors {
@@ -107,7 +100,7 @@ pub(super) fn collect(file: &WeightFile) -> Result<Tensors, CheckpointError> {
                 tensors.storages.len() - 1
             }
         };
-        tensors.names.push(Named {
+        tensors.names.push(StateEntry {
             name: weight.name.clone(),
             dtype: weight.tensor.dtype(),
             shape: weight.tensor.shape().to_vec(),
@@ -122,11 +115,9 @@ pub(super) fn collect(file: &WeightFile) -> Result<Tensors, CheckpointError> {
     if predicts && file.get(DECODER).is_none() {
         let embedding = format!("{}embeddings.word_embeddings.weight", prefix(&shapes));
         let alias = tensors.names.iter().find(|named| named.name == embedding);
-        let alias = alias.map(|named| Named {
+        let alias = alias.map(|named| StateEntry {
             name: DECODER.into(),
-            dtype: named.dtype,
-            shape: named.shape.clone(),
-            storage: named.storage,
+            ..named.clone()
         });
         tensors.names.extend(alias);
     }
@@ -135,54 +126,35 @@ pub(super) fn collect(file: &WeightFile) -> Result<Tensors, CheckpointError> {
 
 /// Writes a safetensors file; tied names are written as copies.
 pub(super) fn write_safetensors(path: &Path, tensors: &Tensors) -> Result<(), CheckpointError> {
+    let views = tensors.names.iter().map(|entry| {
+        let bytes = tensors.storages.get(entry.storage);
+        let bytes = bytes.map_or(&[][..], |bytes| bytes);
+        (entry.name.as_str(), entry.dtype, entry.shape.clone(), bytes)
+    });
+    write_views(path, views)
+}
+
+/// Writes tensors, given as name, type, shape and little-endian bytes, to a safetensors file.
+pub(super) fn write_views<'a>(
+    path: &Path,
+    tensors: impl Iterator<Item = (&'a str, Dtype, Vec<usize>, &'a [u8])>,
+) -> Result<(), CheckpointError> {
+    let failed = |error: SafeTensorError| FileError::io("write", path)(Error::other(error));
+    let views = tensors.map(|(name, dtype, shape, bytes)| {
+        Ok((name, TensorView::new(dtype, shape, bytes).map_err(failed)?))
+    });
+    let views = views.collect::<Result<Vec<_>, FileError>>()?;
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
     write_file_with(path, |temporary| {
-        let views = tensors.names.iter().map(|named| {
-            let bytes = tensors.storages.get(named.storage);
-            (
-                &named.name,
-                BytesView(named, bytes.map_or(&[], |bytes| bytes)),
-            )
-        });
         safetensors::serialize_to_file(views, Some(metadata), temporary)
-            .map_err(|error| FileError::io("write", path)(Error::other(error)).into())
+            .map_err(|error| failed(error).into())
     })
 }
 
 fn write_torch(path: &Path, tensors: &Tensors) -> Result<(), CheckpointError> {
-    let entries: Vec<_> = tensors
-        .names
-        .iter()
-        .map(|named| StateEntry {
-            name: named.name.clone(),
-            dtype: named.dtype,
-            shape: named.shape.clone(),
-            storage: named.storage,
-        })
-        .collect();
     write_file_with(path, |temporary| {
         let file = File::create(temporary).map(BufWriter::new);
-        file.and_then(|file| write_state_dict(file, &entries, &tensors.storages))
+        file.and_then(|file| write_state_dict(file, &tensors.names, &tensors.storages))
             .map_err(|error| FileError::io("write", path)(error).into())
     })
-}
-
-struct BytesView<'a>(&'a Named, &'a [u8]);
-
-impl View for BytesView<'_> {
-    fn dtype(&self) -> Dtype {
-        self.0.dtype
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.0.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(self.1)
-    }
-
-    fn data_len(&self) -> usize {
-        self.1.len()
-    }
 }

@@ -1,14 +1,14 @@
-//! A model's configuration held against its weights.
+//! Comparing a model's configuration with its weights.
 //!
-//! Official configurations leave out keys that the code takes defaults for, and people mix up
-//! files. The shapes of the weights tell most sizes, so a key that is missing is filled in from
-//! them, and one that contradicts them is an error.
+//! Official configurations omit keys for which the code has defaults, and files get mixed up. Most
+//! sizes follow from the shapes of the weights, so a missing key is filled in from them, and one
+//! that contradicts them is an error.
 
 use serde_json::{Map, Value, json};
 
 use super::kind::{ClassifierShape, ModelKind, Shapes, Sizes};
 
-/// A key that the weights tell and the configuration lacked.
+/// A key that the configuration lacked and that follows from the weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FilledKey {
     /// The key.
@@ -17,20 +17,21 @@ pub struct FilledKey {
     pub value: Value,
 }
 
-/// Fills in what `config` lacks and the weights tell; says which key contradicts them, if one does.
+/// Fills in the keys that `config` lacks and that follow from the weights; an error names a key that
+/// contradicts them.
 pub(super) fn fit(
     config: &mut Map<String, Value>,
     shapes: &Shapes<'_>,
     tied_output: bool,
 ) -> Result<Vec<FilledKey>, String> {
     let mut filled = Vec::new();
-    for (key, value) in told(shapes, config.contains_key("tie_weights"), tied_output) {
+    for (key, value) in implied(shapes, config.contains_key("tie_weights"), tied_output) {
         match config.get(key) {
             Some(found) if same(found, &value) => {}
             Some(found) => {
                 return Err(format!(
-                    "{key} is {found}, but the weights are of a model with {key} = {value}; \
-                     the configuration belongs to another model, or the key must be changed"
+                    "{key} is {found}, but the weights are of a model with {key} = {value}; use the \
+                     configuration of this model, or correct the key"
                 ));
             }
             None => {
@@ -42,15 +43,15 @@ pub(super) fn fit(
     Ok(filled)
 }
 
-/// The keys that the shapes tell.
-fn told(
+/// The keys that follow from the shapes.
+fn implied(
     shapes: &Shapes<'_>,
-    says_tied: bool,
+    has_tie_weights: bool,
     tied_output: bool,
 ) -> impl Iterator<Item = (&'static str, Value)> {
     let sizes = Sizes::of(shapes);
     let kind = ModelKind::of(shapes);
-    let sees = sizes.img_feature_dim.is_some();
+    let has_images = sizes.img_feature_dim.is_some();
     let head = ClassifierShape::of(shapes);
     let scale = head
         .and_then(|head| head.inner)
@@ -75,7 +76,7 @@ fn told(
         ("img_feature_dim", number(sizes.img_feature_dim)),
         (
             "use_img_layernorm",
-            sees.then(|| json!(u8::from(sizes.use_img_layernorm))),
+            has_images.then(|| json!(u8::from(sizes.use_img_layernorm))),
         ),
         (
             "num_contrast_classes",
@@ -100,22 +101,22 @@ fn told(
         ),
         ("classifier", head.map(|head| json!(kind_of_head(head)))),
         ("cls_hidden_scale", number(scale)),
-        // A tied model may be saved with another output matrix, which the official code ignores:
-        // only a configuration that does not say is told.
+        // A tied model may be saved with another output matrix, which the official code ignores: a
+        // configuration that has the key is not contradicted.
         (
             "tie_weights",
-            (kind == ModelKind::Captioning && !says_tied).then(|| json!(tied_output)),
+            (kind == ModelKind::Captioning && !has_tie_weights).then(|| json!(tied_output)),
         ),
     ];
     keys.into_iter()
         .filter_map(|(key, value)| Some((key, value?)))
 }
 
-/// Whether both are the same, a flag being as good as 0 or 1.
-fn same(found: &Value, told: &Value) -> bool {
+/// Whether both are equal, where a boolean equals 0 or 1.
+fn same(found: &Value, implied: &Value) -> bool {
     let flag = |value: &Value| match value {
         Value::Bool(value) => Some(u64::from(*value)),
         value => value.as_u64(),
     };
-    found == told || (flag(found).is_some() && flag(found) == flag(told))
+    found == implied || (flag(found).is_some() && flag(found) == flag(implied))
 }

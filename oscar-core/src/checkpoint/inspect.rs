@@ -1,4 +1,4 @@
-//! What a file of weights holds.
+//! Describing a weight file.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,26 +10,26 @@ use super::kind::{ModelKind, Part, Shapes, Sizes, parts, prefix};
 use super::official::DECODER;
 use super::{Change, CheckpointError, Weight, WeightFile, WeightFormat};
 
-/// A file of weights described; names are official.
+/// The content of a weight file, under official names.
 #[derive(Clone, Debug, Serialize)]
 pub struct Inspection {
     /// The file.
     pub file: PathBuf,
-    /// How it is laid out.
+    /// Its format.
     #[serde(serialize_with = "format_name")]
     pub format: WeightFormat,
-    /// What was renamed, added or left out to get to official names.
+    /// How names were changed to the official ones.
     #[serde(serialize_with = "sentences")]
     pub changes: Vec<Change>,
-    /// What model it is.
+    /// The model it belongs to.
     pub model: ModelKind,
-    /// The sizes that its shapes tell.
+    /// The sizes that follow from its shapes.
     pub sizes: Sizes,
     /// Parameters by part, a shared one counted once.
     pub parts: Vec<Part>,
     /// All parameters, a shared one counted once.
     pub parameters: usize,
-    /// Names that are the same parameter, the first of each group is counted.
+    /// Names of the same parameter; the first of each group is counted.
     pub tied: Vec<Vec<String>>,
     /// Every tensor in the file's order.
     pub tensors: Vec<TensorInfo>,
@@ -46,11 +46,11 @@ pub struct TensorInfo {
     pub shape: Vec<usize>,
 }
 
-/// Describes a file of weights, or that of a directory.
+/// Describes a weight file, or that of a directory.
 ///
 /// # Errors
 ///
-/// If it cannot be read, is no file of weights, or is damaged.
+/// If it cannot be read, does not hold weights, or is damaged.
 pub fn inspect(path: impl AsRef<Path>) -> Result<Inspection, CheckpointError> {
     describe(&WeightFile::open_official(path)?)
 }
@@ -138,7 +138,7 @@ pub(super) fn tied(file: &WeightFile) -> Result<Vec<Vec<String>>, CheckpointErro
         .filter(|names| names.len() > 1)
         .collect();
     for names in &mut tied {
-        // The word embedding is the parameter, whatever comes first in the file.
+        // The word embedding is the parameter, whichever comes first in the file.
         names.sort_by_key(|name| name == DECODER);
     }
     if !tied.iter().flatten().any(|name| name == DECODER)

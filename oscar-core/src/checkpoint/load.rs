@@ -1,4 +1,4 @@
-//! Reading files of weights into a model.
+//! Loading weight files into a model.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -38,32 +38,32 @@ impl RandomInit {
     }
 }
 
-/// What became of every tensor of a file and every parameter of a model.
+/// What happened to every tensor of a file and every parameter of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadReport {
-    /// Parameters taken from the file.
+    /// Parameters loaded from the file.
     pub loaded: Vec<String>,
-    /// Tensors of the file that the model has no place for.
+    /// Tensors of the file that the model does not have.
     pub skipped: Vec<String>,
-    /// Parameters that the file lacks; they keep their random values.
+    /// Parameters that the file lacks; they keep their random initialisation.
     pub missing: Vec<String>,
-    /// Tensors of another shape; the parameters keep their random values.
+    /// Tensors of another shape; their parameters keep their random initialisation.
     pub mismatched: Vec<ShapeMismatch>,
-    /// What was renamed, added or left out to get to official names.
+    /// How names were changed to the official ones.
     pub changes: Vec<Change>,
 }
 
-/// Loads a file of weights, or the one in a directory, into `model`.
+/// Loads a weight file, or the one in a directory, into `model`.
 ///
-/// Takes safetensors and PyTorch files under every name that [`Change`] knows, a file of a bare
-/// backbone (no `bert.` prefix) into a model that has one and the other way round, and leaves a
-/// contrastive head of another class count random, as the official loader does. A tied output
-/// matrix follows the word embedding.
+/// Accepts safetensors and PyTorch files with any of the naming schemes in [`Change`], and loads a
+/// backbone alone (without the `bert.` prefix) into a model with heads and vice versa. A
+/// contrastive head with another number of classes keeps its random initialisation, as in the
+/// official loader. A tied output matrix follows the word embedding.
 ///
 /// # Errors
 ///
-/// If the file cannot be read, holds a non-finite value, is of another model (shapes), or lacks
-/// parameters that `random` does not allow to stay random.
+/// If the file cannot be read, holds a value that is not finite, belongs to another model (shapes),
+/// or lacks parameters that `random` does not allow to be initialised randomly.
 pub fn load<B: Backend, M: Checkpointed<B>>(
     model: M,
     path: impl AsRef<Path>,
@@ -87,7 +87,7 @@ pub fn load<B: Backend, M: Checkpointed<B>>(
     }
 }
 
-/// What [`load`] would do with every tensor and every parameter, however little of it fits.
+/// The report that [`load`] would give, however few tensors match.
 ///
 /// # Errors
 ///
@@ -156,8 +156,8 @@ fn plan<'a>(
 
 /// The file's tensors under the names the model would give them.
 ///
-/// A backbone alone has no `bert.` prefix: such a file goes into a whole model's backbone, and of
-/// a whole model's file a backbone takes its part and does not look at the rest.
+/// A backbone alone has no `bert.` prefix: such a file is loaded into the backbone of a model with
+/// heads, and a backbone takes only its own tensors from the file of such a model.
 fn in_model_names<'a>(
     file: &'a WeightFile,
     parameters: &[Parameter],
@@ -214,8 +214,7 @@ fn accept(path: &Path, report: &LoadReport, random: &RandomInit) -> Result<(), C
     }
 }
 
-/// Puts the values where they belong, one parameter after the other, so that no more than one is
-/// in memory beside the model.
+/// Loads one parameter after the other, so that at most one is in memory in addition to the model.
 struct Loader<'a> {
     path: names::Path,
     file: &'a WeightFile,

@@ -3,7 +3,7 @@
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Tensor, backend::Backend};
 
-/// Where a Rust path and an official name part ways. Applied in this order to whole components.
+/// Where Rust paths and official names differ. Applied in this order to whole components.
 ///
 /// `self` and capitals are not field names in Rust; Burn calls LayerNorm's parameters gamma and
 /// beta; variants of a classifier stand for the indices of a `Sequential`; and a field `model` is a

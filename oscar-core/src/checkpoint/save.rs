@@ -1,16 +1,13 @@
-//! Writing safetensors files, whole or not at all.
+//! Writing the weights of a model.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::io::Error;
 use std::path::Path;
 
 use burn::module::{ModuleVisitor, Param};
 use burn::tensor::{Tensor, backend::Backend};
-use oscar_files::{FileError, write_file_with};
-use safetensors::{Dtype, View};
+use safetensors::Dtype;
 
 use super::error::require_finite;
+use super::export::write_views;
 use super::names::{self, transpose};
 use super::{CheckpointError, Checkpointed};
 
@@ -27,7 +24,7 @@ pub struct NamedTensor {
 
 /// Writes a model's weights, aliases included, as f32.
 ///
-/// The file appears complete or not at all: it is written beside `path`, synced and renamed.
+/// The file appears complete or not at all.
 ///
 /// # Errors
 ///
@@ -67,35 +64,16 @@ pub fn write_tensors(
     path: impl AsRef<Path>,
     tensors: &[NamedTensor],
 ) -> Result<(), CheckpointError> {
-    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-    let views = tensors
-        .iter()
-        .map(|tensor| (&tensor.name, HostView(tensor)));
-    let path = path.as_ref();
-    write_file_with(path, |temporary| {
-        safetensors::serialize_to_file(views, Some(metadata), temporary)
-            .map_err(|error| FileError::io("write", path)(Error::other(error)).into())
-    })
-}
-
-struct HostView<'a>(&'a NamedTensor);
-
-impl View for HostView<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.0.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(bytemuck::cast_slice(&self.0.data))
-    }
-
-    fn data_len(&self) -> usize {
-        self.0.data.len() * size_of::<f32>()
-    }
+    let views = tensors.iter().map(|tensor| {
+        let bytes = bytemuck::cast_slice(&tensor.data);
+        (
+            tensor.name.as_str(),
+            Dtype::F32,
+            tensor.shape.clone(),
+            bytes,
+        )
+    });
+    write_views(path.as_ref(), views)
 }
 
 struct HostCollector {

@@ -6,8 +6,8 @@ use safetensors::Dtype;
 
 use super::ReadError;
 
-/// A strided view of little-endian elements. Whoever makes one has checked that every element of
-/// it lies inside `data`.
+/// A strided view of little-endian elements. Whoever creates one has checked that every element of
+/// it is inside `data`.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     pub dtype: Dtype,
@@ -19,10 +19,10 @@ pub(super) struct View<'a> {
     pub data: &'a Bytes,
 }
 
-/// Most axes that PyTorch and NumPy allow.
+/// Maximum number of axes in PyTorch and NumPy.
 pub(super) const MAX_RANK: usize = 64;
 
-/// Bytes of one element, for the types that are read.
+/// Bytes of one element, for the supported types.
 pub(super) fn element_size(dtype: Dtype) -> usize {
     dtype.bitsize() / 8
 }
@@ -36,8 +36,21 @@ pub(super) fn row_major(shape: &[usize]) -> Vec<usize> {
     strides
 }
 
+/// The elements of a view as `$to`, from the types that convert by `as` and by `From`.
+macro_rules! elements {
+    ($view:expr, $to:ty, [$($number:ident: $from:ty),*], [$($half:ident: $of:ty),*]) => {{
+        let bytes = $view.bytes()?;
+        match $view.dtype {
+            Dtype::BOOL => each(&bytes, |[value]| u8::from(value != 0) as $to),
+            $(Dtype::$number => each(&bytes, |value| <$from>::from_le_bytes(value) as $to),)*
+            $(Dtype::$half => each(&bytes, |value| <$to>::from(<$of>::from_le_bytes(value))),)*
+            dtype => Err(ReadError::Type { dtype, wanted: stringify!($to) }),
+        }
+    }};
+}
+
 impl View<'_> {
-    /// Whether the elements lie one after the other, in row-major order.
+    /// Whether the elements are contiguous in row-major order.
     pub fn is_contiguous(&self) -> bool {
         let expected = row_major(self.shape);
         let axes = self.shape.iter().zip(self.strides).zip(&expected);
@@ -47,7 +60,7 @@ impl View<'_> {
                 .all(|((size, stride), expected)| *size == 1 || stride == expected)
     }
 
-    /// The elements' bytes in row-major order; not copied where they lie so.
+    /// The elements' bytes in row-major order; not copied if they are stored like that.
     pub fn bytes(&self) -> Result<Bytes, ReadError> {
         let size = element_size(self.dtype);
         let total = self.shape.iter().product::<usize>() * size;
@@ -65,7 +78,7 @@ impl View<'_> {
         output
             .try_reserve_exact(total)
             .map_err(|_| ReadError::Memory { bytes: total })?;
-        // The innermost axes that lie one after the other are copied as one run.
+        // The innermost axes that are contiguous are copied as one run.
         let mut inner = self.shape.len();
         let mut run = 1;
         while inner > 0 && (self.strides[inner - 1] == run || self.shape[inner - 1] == 1) {
@@ -98,65 +111,21 @@ impl View<'_> {
         }
     }
 
-    /// The elements as f32: of floats, and of integers that fit exactly.
+    /// The elements as f32: of floats (f64 is rounded), bools, and integers that fit exactly.
     pub fn f32(&self) -> Result<Vec<f32>, ReadError> {
-        let bytes = self.bytes()?;
-        match self.dtype {
-            Dtype::F32 => each(&bytes, f32::from_le_bytes),
-            Dtype::F16 => each(&bytes, |value| f16::from_le_bytes(value).to_f32()),
-            Dtype::BF16 => each(&bytes, |value| bf16::from_le_bytes(value).to_f32()),
-            Dtype::F64 => each(&bytes, |value| f64::from_le_bytes(value) as f32),
-            Dtype::BOOL => each(&bytes, |[value]| f32::from(u8::from(value != 0))),
-            Dtype::U8 => each(&bytes, |[value]| f32::from(value)),
-            Dtype::I8 => each(&bytes, |value| f32::from(i8::from_le_bytes(value))),
-            Dtype::U16 => each(&bytes, |value| f32::from(u16::from_le_bytes(value))),
-            Dtype::I16 => each(&bytes, |value| f32::from(i16::from_le_bytes(value))),
-            dtype => Err(ReadError::Type {
-                dtype,
-                wanted: "f32",
-            }),
-        }
+        elements!(self, f32, [F32: f32, F64: f64, U8: u8, I8: i8, U16: u16, I16: i16],
+            [F16: f16, BF16: bf16])
     }
 
-    /// The elements as f64: of floats, and of integers that fit exactly.
+    /// The elements as f64: of floats, bools, and integers that fit exactly.
     pub fn f64(&self) -> Result<Vec<f64>, ReadError> {
-        let bytes = self.bytes()?;
-        match self.dtype {
-            Dtype::F64 => each(&bytes, f64::from_le_bytes),
-            Dtype::F32 => each(&bytes, |value| f64::from(f32::from_le_bytes(value))),
-            Dtype::F16 => each(&bytes, |value| f16::from_le_bytes(value).to_f64()),
-            Dtype::BF16 => each(&bytes, |value| bf16::from_le_bytes(value).to_f64()),
-            Dtype::BOOL => each(&bytes, |[value]| f64::from(u8::from(value != 0))),
-            Dtype::U8 => each(&bytes, |[value]| f64::from(value)),
-            Dtype::I8 => each(&bytes, |value| f64::from(i8::from_le_bytes(value))),
-            Dtype::U16 => each(&bytes, |value| f64::from(u16::from_le_bytes(value))),
-            Dtype::I16 => each(&bytes, |value| f64::from(i16::from_le_bytes(value))),
-            Dtype::U32 => each(&bytes, |value| f64::from(u32::from_le_bytes(value))),
-            Dtype::I32 => each(&bytes, |value| f64::from(i32::from_le_bytes(value))),
-            dtype => Err(ReadError::Type {
-                dtype,
-                wanted: "f64",
-            }),
-        }
+        elements!(self, f64, [F64: f64, F32: f32, U8: u8, I8: i8, U16: u16, I16: i16, U32: u32, I32: i32],
+            [F16: f16, BF16: bf16])
     }
 
     /// The elements as i64: of integers and bools.
     pub fn i64(&self) -> Result<Vec<i64>, ReadError> {
-        let bytes = self.bytes()?;
-        match self.dtype {
-            Dtype::BOOL => each(&bytes, |[value]| i64::from(value != 0)),
-            Dtype::U8 => each(&bytes, |[value]| i64::from(value)),
-            Dtype::I8 => each(&bytes, |value| i64::from(i8::from_le_bytes(value))),
-            Dtype::U16 => each(&bytes, |value| i64::from(u16::from_le_bytes(value))),
-            Dtype::I16 => each(&bytes, |value| i64::from(i16::from_le_bytes(value))),
-            Dtype::U32 => each(&bytes, |value| i64::from(u32::from_le_bytes(value))),
-            Dtype::I32 => each(&bytes, |value| i64::from(i32::from_le_bytes(value))),
-            Dtype::I64 => each(&bytes, i64::from_le_bytes),
-            dtype => Err(ReadError::Type {
-                dtype,
-                wanted: "i64",
-            }),
-        }
+        elements!(self, i64, [U8: u8, I8: i8, U16: u16, I16: i16, U32: u32, I32: i32, I64: i64], [])
     }
 }
 

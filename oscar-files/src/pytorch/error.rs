@@ -1,4 +1,4 @@
-//! What can be wrong with a PyTorch file.
+//! Errors of PyTorch files.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ pub enum TorchError {
     /// The file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The file is neither PyTorch's nor a pickle, or is cut short.
+    /// The file is neither a PyTorch file nor a pickle, or is truncated.
     #[error("{} is not a complete PyTorch file: {reason}", path.display())]
     Format {
         /// The file.
@@ -21,7 +21,7 @@ pub enum TorchError {
         /// What is wrong.
         reason: String,
     },
-    /// What the file holds cannot be read, or will not be.
+    /// The pickle in the file cannot be read or is refused.
     #[error("{}: {source}", path.display())]
     Pickle {
         /// The file.
@@ -34,12 +34,12 @@ pub enum TorchError {
 /// A tensor or array that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// Its elements are of a type that does not fit.
-    #[error("it has type {dtype:?}, which cannot be read as {wanted}")]
+    /// Its elements do not convert to the requested type.
+    #[error("it has type {dtype:?}, which cannot be converted to {wanted}")]
     Type {
         /// The type in the file.
         dtype: Dtype,
-        /// What was asked for.
+        /// The requested type.
         wanted: &'static str,
     },
     /// Its storage is damaged.
@@ -48,11 +48,11 @@ pub enum ReadError {
         /// What is wrong.
         reason: String,
     },
-    /// Its elements lie outside its storage: the file changed while it was open.
-    #[error("its elements lie outside its storage")]
+    /// Its elements are outside its storage: the file changed while it was open.
+    #[error("its elements are outside its storage; the file changed while it was open")]
     Outside,
     /// There is not enough memory.
-    #[error("there is no memory for its {bytes} bytes")]
+    #[error("not enough memory for its {bytes} bytes")]
     Memory {
         /// What was needed.
         bytes: usize,

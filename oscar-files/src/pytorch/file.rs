@@ -11,19 +11,19 @@ use super::zip::Archive;
 use super::{Storage, TorchError, Value};
 use crate::map_file;
 
-/// How a file is laid out.
+/// Format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TorchFormat {
     /// Zip archive of a pickle and of storages: PyTorch 1.6 and later.
     Zip,
     /// Pickles followed by storages: PyTorch 0.1.10 to 1.5.
     Legacy,
-    /// A pickle alone.
+    /// A single pickle.
     Pickle,
 }
 
 impl TorchFormat {
-    /// For people.
+    /// Its name in messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Zip => "PyTorch (zip)",
@@ -33,7 +33,7 @@ impl TorchFormat {
     }
 }
 
-/// An open file. Its tensors lie in a memory map, which lives as long as any of them.
+/// An open file. Its tensors are in a memory map, which lives as long as any of them.
 #[derive(Clone, Debug)]
 pub struct TorchFile {
     path: PathBuf,
@@ -46,13 +46,13 @@ impl TorchFile {
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, is damaged or cut short, names a class outside the closed list,
-    /// or has a tensor that does not fit its storage. Nothing in the file is executed.
+    /// If the file cannot be read, is damaged or truncated, names a class outside the closed list,
+    /// or has a tensor that exceeds its storage. Nothing in the file is executed.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, TorchError> {
         Self::open_within(path, &Limits::default())
     }
 
-    /// As [`open`](Self::open), with bounds of one's own.
+    /// As [`open`](Self::open), with other bounds.
     ///
     /// # Errors
     ///
@@ -125,12 +125,12 @@ impl TorchFile {
         &self.path
     }
 
-    /// How the file is laid out.
+    /// The format of the file.
     pub fn format(&self) -> TorchFormat {
         self.format
     }
 
-    /// What the file holds.
+    /// The value in the file.
     pub fn value(&self) -> &Value {
         &self.value
     }
@@ -144,7 +144,7 @@ fn root(archive: &Archive) -> Result<&str, String> {
         .filter(|root| root.is_empty() || root.ends_with('/'));
     match (roots.next(), roots.next()) {
         (Some(root), None) => Ok(root),
-        (None, _) => Err("the zip archive has no data.pkl, so it is not PyTorch's".into()),
+        (None, _) => Err("the zip archive has no data.pkl, so it is not a PyTorch file".into()),
         (Some(_), Some(_)) => Err("the zip archive has more than one data.pkl".into()),
     }
 }

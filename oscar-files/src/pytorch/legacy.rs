@@ -13,7 +13,7 @@ const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0
 
 const PROTOCOL: i64 = 1001;
 
-/// What is said of a file from a machine of the other byte order, in either format.
+/// The error of a file from a big-endian machine, in either format.
 pub(super) const BIG_ENDIAN: &str = "its numbers have the most significant byte first; save it \
     again with PyTorch on a machine with the other order";
 
@@ -45,7 +45,7 @@ pub(super) fn read(file: &Bytes, start: usize, limits: &Limits) -> Result<Value,
     let version = next()?.freeze(&mut pickle::no_storages)?;
     if version.as_i64() != Some(PROTOCOL) {
         return Err(LegacyError::Format(format!(
-            "its protocol is {version:?}, {PROTOCOL} is read"
+            "its protocol is {version:?}; only {PROTOCOL} is supported"
         )));
     }
     let system = next()?.freeze(&mut pickle::no_storages)?;
@@ -98,7 +98,9 @@ impl Storages<'_> {
         let mut at = self.start;
         let mut places = HashMap::new();
         for key in keys {
-            let key = key.as_str().ok_or("the name of a storage is no text")?;
+            let key = key
+                .as_str()
+                .ok_or("the name of a storage is not a string")?;
             let spec = self
                 .sizes
                 .get(key)

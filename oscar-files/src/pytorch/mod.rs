@@ -1,16 +1,15 @@
-//! Files of PyTorch and of Python's `pickle`, read without running anything in them.
+//! Files of PyTorch and of Python's `pickle`, read without executing anything in them.
 //!
-//! A pickle is a program. Python runs it, and so runs whatever its author put into it. Here it only
-//! builds [`Value`]s: the few classes that checkpoints and data sets need are known by name, and
-//! any other is an error that names it. Depth, number of values and what shared values would grow
-//! to are bounded, so that a small file cannot exhaust the memory or the stack.
+//! A pickle is a program: Python executes whatever its author put into it. Here it only builds
+//! [`Value`]s. The few classes that checkpoints and data sets need are known by name, and any other
+//! is an error that names it. Depth, number of values and the size that shared values expand to are
+//! bounded, so that a small file cannot exhaust the memory or the stack.
 //!
-//! - [`TorchFile`] opens what `torch.save` wrote, in its zip format (PyTorch 1.6 and later) or the
-//!   one before, and plain pickles. Tensors stay in the memory map until they are read.
+//! - [`TorchFile`] opens files of `torch.save`, in the zip format (PyTorch 1.6 and later) or the
+//!   earlier one, and plain pickles. Tensors stay in the memory map until they are read.
 //! - [`pickle::parse`] reads a pickle from memory.
-//! - [`write_state_dict`] writes weights that `torch.load(.., weights_only=True)` reads.
+//! - [`write_state_dict`] writes weights for `torch.load(.., weights_only=True)`.
 
-mod array;
 mod convert;
 mod error;
 mod file;
@@ -22,7 +21,6 @@ mod value;
 mod write;
 mod zip;
 
-pub use array::Array;
 pub use error::{ReadError, TorchError};
 pub use file::{TorchFile, TorchFormat};
 pub use storage::Storage;

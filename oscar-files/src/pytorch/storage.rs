@@ -12,14 +12,14 @@ use super::zip::Member;
 pub struct Storage {
     key: Arc<str>,
     source: Source,
-    /// What reading a member of an archive gave, once it was tried.
+    /// Result of reading a member of an archive, once it was read.
     checked: OnceLock<Result<Bytes, String>>,
 }
 
 enum Source {
     /// A part of the file.
     Bytes(Bytes),
-    /// A member of an archive, whose header and checksum are looked at when it is read.
+    /// A member of an archive, whose header and checksum are verified when it is read.
     Member(Member),
 }
 
@@ -54,7 +54,7 @@ impl Storage {
         }
     }
 
-    /// Whether it has no byte.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -68,7 +68,7 @@ impl Storage {
     ///
     /// # Errors
     ///
-    /// If the archive is damaged here: a header or a checksum is wrong.
+    /// If the archive is damaged: a header or a checksum is wrong.
     pub fn bytes(&self) -> Result<&Bytes, ReadError> {
         match &self.source {
             Source::Bytes(bytes) => Ok(bytes),

@@ -13,7 +13,8 @@ use super::{ReadError, Storage};
 /// ask for much memory.
 const MAX_REPEATED_BYTES: usize = 1 << 20;
 
-/// A strided view into a storage, which stays in the file until the tensor is read.
+/// A strided view into a storage: a tensor, or an array of NumPy. Its storage stays in the file
+/// until the elements are read.
 #[derive(Clone)]
 pub struct TorchTensor {
     dtype: Dtype,
@@ -24,7 +25,7 @@ pub struct TorchTensor {
 }
 
 impl TorchTensor {
-    /// A view whose every element lies inside `storage`; else why not.
+    /// A view whose elements are all inside `storage`; an error says why they are not.
     pub(super) fn new(
         dtype: Dtype,
         shape: Vec<usize>,
@@ -40,7 +41,7 @@ impl TorchTensor {
             ));
         }
         let size = element_size(dtype);
-        let too_large = || format!("its shape {shape:?} is larger than any memory");
+        let too_large = || format!("its shape {shape:?} is too large");
         let elements = match shape.contains(&0) {
             true => 0,
             false => shape
@@ -91,6 +92,34 @@ impl TorchTensor {
         })
     }
 
+    /// An array of the elements in `data`, in row-major or Fortran order.
+    pub(super) fn of_array(
+        dtype: Dtype,
+        shape: Vec<usize>,
+        fortran: bool,
+        data: Bytes,
+    ) -> Result<Self, String> {
+        let total = match shape.contains(&0) {
+            true => Some(0),
+            false => shape.iter().try_fold(element_size(dtype), |product, size| {
+                product.checked_mul(*size)
+            }),
+        };
+        if total != Some(data.len()) {
+            return Err(format!(
+                "an array of shape {shape:?} and type {dtype:?} has {} bytes",
+                data.len()
+            ));
+        }
+        let mut strides = row_major(&shape);
+        if fortran {
+            let reversed: Vec<usize> = shape.iter().rev().copied().collect();
+            strides = row_major(&reversed).into_iter().rev().collect();
+        }
+        let storage = Arc::new(Storage::of_bytes("array".into(), data));
+        Self::new(dtype, shape, strides, 0, storage)
+    }
+
     /// The whole of `storage`, row-major.
     ///
     /// # Errors
@@ -120,12 +149,12 @@ impl TorchTensor {
         &self.strides
     }
 
-    /// The first element's place in the storage, in elements.
+    /// Index of the first element in the storage.
     pub fn offset(&self) -> usize {
         self.offset
     }
 
-    /// Where the elements lie.
+    /// The storage of the elements.
     pub fn storage(&self) -> &Arc<Storage> {
         &self.storage
     }
@@ -135,7 +164,7 @@ impl TorchTensor {
         self.shape.iter().product()
     }
 
-    /// Whether there is no element.
+    /// Whether it has no elements.
     pub fn is_empty(&self) -> bool {
         self.shape.contains(&0)
     }
@@ -147,7 +176,7 @@ impl TorchTensor {
             && (&self.shape, &self.strides) == (&other.shape, &other.strides)
     }
 
-    /// Little-endian bytes of the elements in row-major order; not copied where they lie so.
+    /// Little-endian bytes of the elements in row-major order; not copied if they are stored like that.
     ///
     /// # Errors
     ///

@@ -1,16 +1,16 @@
-//! What a pickle holds.
+//! The values in a pickle.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use super::{Array, TorchTensor};
+use super::TorchTensor;
 
 /// A Python value.
 ///
-/// Values that the file shares are shared here: a clone costs nothing. No value nests deeper than
-/// [`Limits::max_depth`](super::pickle::Limits), so that walking one by recursion is safe.
+/// Values that the file shares are shared here, so cloning is cheap. No value nests deeper than
+/// [`Limits::max_depth`](super::pickle::Limits), so walking one recursively is safe.
 #[derive(Clone, Debug)]
 pub enum Value {
     /// `None`
@@ -40,7 +40,7 @@ pub enum Value {
     /// `torch.Tensor` or `Parameter`
     Tensor(Arc<TorchTensor>),
     /// `numpy.ndarray` of numbers
-    Array(Arc<Array>),
+    Array(Arc<TorchTensor>),
     /// Another object, as its plain fields.
     Object(Arc<Object>),
     /// A class or a `torch.dtype` itself, by its name.
@@ -239,7 +239,7 @@ impl Value {
     }
 
     /// A NumPy array.
-    pub fn as_array(&self) -> Option<&Array> {
+    pub fn as_array(&self) -> Option<&TorchTensor> {
         match self {
             Self::Array(array) => Some(array),
             _ => None,

@@ -1,4 +1,4 @@
-//! Writing weights as `torch.save` does: a zip archive of a pickle and of storages.
+//! Writing weights as `torch.save` does: a zip archive of a pickle and storages.
 
 use std::io::{Error, Seek, Write};
 

@@ -1,8 +1,9 @@
 //! The directory of a zip archive of uncompressed members.
 //!
-//! `torch.save` stores its members as they are, so that a tensor can be read where it lies. Only
-//! the directory at the end of the file is read when an archive is opened; a member's own header
-//! is looked at when the member is, since an archive may hold hundreds of thousands of them.
+//! `torch.save` does not compress members, so a tensor can be used in the memory map. Only the
+//! directory at the end of the file is read when an archive is opened; a member's own header is
+//! checked when the member is read, since an archive may hold hundreds of thousands of them. The
+//! crate `zip` would read all headers at once, and of two members with one name keep the last.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -34,7 +35,7 @@ struct Entry {
     header: u64,
     size: u64,
     crc: u32,
-    /// Why it cannot be read, if so.
+    /// Why it cannot be read, if it cannot.
     refused: Option<Refusal>,
 }
 
@@ -55,7 +56,7 @@ pub(super) struct Member {
 }
 
 impl Archive {
-    /// Reads the directory at the end of `file`; says what is wrong with it if it cannot.
+    /// Reads the directory at the end of `file`; an error says what is wrong with it.
     pub fn open(file: &Bytes) -> Result<Self, String> {
         let directory = directory(file)?;
         let mut members = HashMap::new();
@@ -101,7 +102,7 @@ impl Archive {
         self.members.contains_key(name)
     }
 
-    /// The member called `name`; why it cannot be read, if so.
+    /// The member called `name`; an error says why it cannot be read.
     pub fn member(&self, name: &str) -> Result<Member, String> {
         let entry = self
             .members
@@ -111,8 +112,8 @@ impl Archive {
             Some(Refusal::Encrypted) => return Err(format!("member {name:?} is encrypted")),
             Some(Refusal::Compressed) => {
                 return Err(format!(
-                    "member {name:?} is compressed, which PyTorch never does; \
-                     unpack the archive and pack it again without compression (zip -0)"
+                    "member {name:?} is compressed, unlike those of PyTorch; extract the archive and \
+                     create it again without compression (zip -0)"
                 ));
             }
             None => {}
@@ -133,10 +134,10 @@ impl Member {
         self.size
     }
 
-    /// Its bytes, in place, after a look at its header and its checksum.
+    /// Its bytes in the file, after its header and checksum are verified.
     pub fn read(&self) -> Result<Bytes, String> {
         let damaged = |what: &str| format!("member {:?} is damaged: {what}", self.name);
-        let start = usize::try_from(self.header).map_err(|_| damaged("its place"))?;
+        let start = usize::try_from(self.header).map_err(|_| damaged("its offset"))?;
         let header = self.file.get(start..).unwrap_or_default();
         if !header.starts_with(&LOCAL) {
             return Err(damaged("its header is not where the directory says"));
@@ -149,7 +150,7 @@ impl Member {
             Some(_) => self.file.slice(range),
             None => return Err(damaged("it reaches beyond the file")),
         };
-        // PyTorch can be told not to compute checksums, and writes 0 then.
+        // With checksums disabled PyTorch writes 0.
         let crc = match self.crc {
             0 => 0,
             _ => crc32fast::hash(&bytes),
@@ -164,7 +165,7 @@ impl Member {
     }
 }
 
-/// Where the directory lies.
+/// The location of the directory.
 struct Directory {
     bytes: Range<usize>,
     entries: u64,

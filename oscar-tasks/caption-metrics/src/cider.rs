@@ -122,7 +122,7 @@ impl CiderD {
     ///
     /// # Panics
     ///
-    /// If there is no image of some number.
+    /// If an image number is out of range.
     pub fn score_each<T: AsRef<str> + Sync>(&self, candidates: &[(usize, T)]) -> Vec<f64> {
         candidates
             .par_iter()

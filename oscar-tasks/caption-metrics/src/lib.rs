@@ -2,7 +2,7 @@
 //!
 //! [`Captions`] joins [`Candidates`] with [`References`]; [`score`] tokenises them
 //! ([`ptb`]) and computes BLEU-1 to BLEU-4, ROUGE-L and CIDEr, for the corpus and for each image.
-//! [`jars`] runs the official METEOR and SPICE for those who have them. [`CiderD`] is the reward of
+//! [`jars`] runs the official METEOR and SPICE where they are installed. [`CiderD`] is the reward of
 //! self-critical training.
 
 mod bleu;

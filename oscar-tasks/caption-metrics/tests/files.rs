@@ -110,7 +110,7 @@ fn broken_candidates_say_where() {
         ("", "an empty file"),
         (" \n ", "an empty file"),
         ("[]", "no caption"),
-        ("{}", "one JSON object"),
+        ("{}", "a JSON object"),
         (r#"[{"image_id": 1, "caption": "a"}"#, "EOF while parsing"),
         (
             r#"[{"image_id": 1, "caption": "a"}] x"#,
@@ -164,7 +164,7 @@ fn broken_references_say_what() {
         ("7\ta dog", "it is not JSON"),
         ("{}", "missing field `annotations`"),
         (r#"{"annotations": []}"#, "no image"),
-        (r#"{"annotations": {}}"#, "expected a list of annotations"),
+        (r#"{"annotations": {}}"#, "expected a sequence"),
         (
             r#"{"annotations": [{"image_id": 1}]}"#,
             "missing field `caption`",

@@ -125,7 +125,7 @@ fn a_jar_that_hangs_is_killed() {
 fn nonsense_is_no_score() {
     let fake = Fake::new("while read -r line; do echo what; echo how; done");
     let error = fake.meteor().unwrap_err();
-    assert!(error.contains("where a score should be"), "{error}");
+    assert!(error.contains("expected a score"), "{error}");
     let fake = Fake::new(r#"while [ "$1" != -out ]; do shift; done; echo '[]' > "$2""#);
     let error = fake.spice().unwrap_err();
     assert!(error.contains("scores of 0 of 2 captions"), "{error}");

@@ -154,3 +154,39 @@ impl<T: AnyTask> TaskCheckpoint<T> {
         Ok(oscar_core::model::for_inference(model))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copied_file_never_replaces_one_of_the_checkpoint() {
+        let place = tempfile::tempdir().unwrap();
+        let checkpoint = place.path().join("checkpoint");
+        std::fs::create_dir(&checkpoint).unwrap();
+        std::fs::write(checkpoint.join(CONFIG_FILE), "of the model").unwrap();
+        let mut kept = Vec::new();
+        for (folder, name) in [
+            ("a", CONFIG_FILE),
+            ("a", "answers.json"),
+            ("b", "answers.json"),
+        ] {
+            let file = place.path().join(folder).join(name);
+            std::fs::create_dir_all(place.path().join(folder)).unwrap();
+            std::fs::write(&file, format!("{folder}/{name}")).unwrap();
+            let copy = keep_copy(&file, &checkpoint).unwrap();
+            let content = std::fs::read_to_string(checkpoint.join(&copy)).unwrap();
+            assert_eq!(content, format!("{folder}/{name}"));
+            kept.push(copy);
+        }
+        assert_eq!(kept[1], Path::new("answers.json"));
+        let config = std::fs::read_to_string(checkpoint.join(CONFIG_FILE)).unwrap();
+        assert_eq!(config, "of the model");
+        kept.dedup();
+        assert_eq!(kept.len(), 3);
+        assert_eq!(
+            keep_copy(Path::new(""), &checkpoint).unwrap(),
+            Path::new("")
+        );
+    }
+}

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{DatasetError, Result};
-use crate::mapped::map_file;
+use crate::mapped::read_file;
 use crate::official::{KeyIndex, parse_key_map};
 
 const HINT: &str = "it says which row of the table beside it an id stands in";
@@ -24,7 +24,7 @@ impl IdMap {
     /// A file that is not there or not a JSON object of ids and rows; a row that the table does not
     /// have; an id that stands there twice.
     pub(super) fn open(path: &Path, rows: usize) -> Result<Self> {
-        let json = map_file(path, HINT)?;
+        let json = read_file(path, HINT)?;
         let wrong = |found: String| DatasetError::malformed(path, found, FIX);
         let map = parse_key_map(&json).map_err(|defect| wrong(defect.found))?;
         let row_of = |entry: usize| match map.get(entry) {

@@ -1,4 +1,4 @@
-//! What a pickle's program builds: values that refer to each other by number.
+//! The values that a pickle's program builds, which refer to each other by number.
 
 use std::collections::HashMap;
 use std::ops::Range;

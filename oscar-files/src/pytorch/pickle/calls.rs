@@ -1,4 +1,4 @@
-//! What calling a class of the closed list makes.
+//! Calls of the classes in the closed list.
 
 use std::sync::Arc;
 
@@ -90,7 +90,7 @@ impl Machine<'_> {
     /// `BUILD`: gives the top of the stack its state.
     pub(super) fn build(&mut self, state: Slot) -> Result<(), Problem> {
         let Slot::Node(id) = self.top()? else {
-            return Err(Problem::malformed("a plain value is given a state"));
+            return Err(Problem::malformed("BUILD on a plain value"));
         };
         match self.nodes.get(id as usize) {
             // Attributes of a dictionary (`_metadata` of state dictionaries) and of a parameter
@@ -131,7 +131,7 @@ impl Machine<'_> {
                 self.replace(id, Node::Array(Box::new(array)));
                 Ok(())
             }
-            _ => Err(Problem::malformed("a value that has no state is given one")),
+            _ => Err(Problem::malformed("BUILD on a value without attributes")),
         }
     }
 
@@ -182,7 +182,7 @@ impl Machine<'_> {
     fn items(&mut self, slot: Slot) -> Result<Vec<Slot>, Problem> {
         let items = match self.node_of(slot) {
             Some(Node::List(items) | Node::Tuple(items) | Node::Set(items)) => items.clone(),
-            _ => return Err(Problem::malformed("a call with what is no list")),
+            _ => return Err(Problem::malformed("a call with a value that is not a list")),
         };
         self.copy(items.len())?;
         Ok(items)
@@ -238,9 +238,7 @@ impl Machine<'_> {
     pub(super) fn tuple_of(&self, slot: Slot) -> Result<&[Slot], Problem> {
         match self.node_of(slot) {
             Some(Node::Tuple(items)) => Ok(items),
-            _ => Err(Problem::malformed(
-                "a value that is no tuple where one is due",
-            )),
+            _ => Err(Problem::malformed("expected a tuple, found another type")),
         }
     }
 
@@ -250,9 +248,7 @@ impl Machine<'_> {
             Some(Node::Bytes(range)) => Ok(self.input.get(range.clone()).unwrap_or_default()),
             Some(Node::OwnedBytes(bytes)) => Ok(bytes),
             Some(Node::Str(text)) => Ok(text.as_bytes()),
-            _ => Err(Problem::malformed(
-                "a value that is no bytes where they are due",
-            )),
+            _ => Err(Problem::malformed("expected bytes, found another type")),
         }
     }
 
@@ -278,7 +274,7 @@ impl Machine<'_> {
 pub(super) fn class_of(slot: Slot) -> Result<Class, Problem> {
     match slot {
         Slot::Class(class) => Ok(*class),
-        _ => Err(Problem::malformed("a value that is no class is called")),
+        _ => Err(Problem::malformed("a call of a value that is not a class")),
     }
 }
 

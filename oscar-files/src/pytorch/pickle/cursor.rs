@@ -1,4 +1,4 @@
-//! Operands of pickle instructions.
+//! Operands of pickle opcodes.
 
 use std::ops::Range;
 
@@ -52,20 +52,15 @@ impl<'a> Cursor<'a> {
         Ok(u8::from_le_bytes(self.array()?))
     }
 
-    pub fn u16(&mut self) -> Result<u16, Problem> {
-        Ok(u16::from_le_bytes(self.array()?))
-    }
-
-    pub fn u32(&mut self) -> Result<u32, Problem> {
-        Ok(u32::from_le_bytes(self.array()?))
-    }
-
     pub fn i32(&mut self) -> Result<i32, Problem> {
         Ok(i32::from_le_bytes(self.array()?))
     }
 
-    pub fn u64(&mut self) -> Result<u64, Problem> {
-        Ok(u64::from_le_bytes(self.array()?))
+    /// An unsigned little-endian number of up to eight bytes.
+    pub fn unsigned(&mut self, width: usize) -> Result<u64, Problem> {
+        let bytes = self.take(width as u64)?;
+        let byte = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
+        Ok(bytes.iter().rev().fold(0, byte))
     }
 
     /// A length of 32 bits that must not be negative.
@@ -108,7 +103,7 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Problem> {
 
 /// The bytes of a Python string literal: `'it\'s'`.
 pub(super) fn string_literal(line: &[u8]) -> Result<Vec<u8>, Problem> {
-    let bad = || Problem::malformed("a string without its quotes");
+    let bad = || Problem::malformed("a string without quotes");
     let line = line.trim_ascii();
     let (quote, rest) = line.split_first().ok_or_else(bad)?;
     let (last, inner) = rest.split_last().ok_or_else(bad)?;
@@ -138,7 +133,7 @@ pub(super) fn string_literal(line: &[u8]) -> Result<Vec<u8>, Problem> {
                     let digit = char::from(digit?).to_digit(16)?;
                     Some(value * 16 + u8::try_from(digit).ok()?)
                 });
-                output.push(value.ok_or_else(|| Problem::malformed("a wrong \\x escape"))?);
+                output.push(value.ok_or_else(|| Problem::malformed("an invalid \\x escape"))?);
             }
             b'0'..=b'7' => {
                 let mut value = u32::from(escaped - b'0');

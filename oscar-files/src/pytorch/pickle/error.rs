@@ -1,11 +1,11 @@
-//! What can be wrong with a pickle.
+//! Errors in a pickle.
 
 use std::fmt;
 
-/// A pickle that cannot be read, or will not be.
+/// A pickle that cannot be read or is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PickleError {
-    /// Byte of the file at which it was noticed, if it was at one.
+    /// Offset in the file at which it was detected, if known.
     pub offset: Option<usize>,
     /// What is wrong.
     pub problem: Problem,
@@ -22,10 +22,10 @@ impl fmt::Display for PickleError {
 
 impl std::error::Error for PickleError {}
 
-/// What is wrong with a pickle.
+/// The kind of error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// It ends too early, or declares more bytes than follow.
+    /// It ends too early.
     #[error("the pickle is cut short: {wanted} bytes are declared, {left} are left")]
     Truncated {
         /// Bytes declared.
@@ -33,42 +33,42 @@ pub enum Problem {
         /// Bytes there are.
         left: usize,
     },
-    /// No pickle begins like this, or a byte is no instruction.
-    #[error("{byte:#04x} is no pickle instruction: this is no pickle, or a damaged one")]
-    Instruction {
+    /// A byte is not an opcode.
+    #[error("{byte:#04x} is not a pickle opcode; the file is not a pickle or is corrupt")]
+    Opcode {
         /// The byte.
         byte: u8,
     },
-    /// It asks for a class or function outside the closed list.
+    /// It names a class or function outside the closed list.
     #[error(
-        "the pickle asks Python to call {class}, which is not among the classes of weights and \
-         data; it was not executed. Do not load this file with Python unless you trust its author"
+        "the pickle asks Python to call {class}, which weights and data do not need; it was not \
+         executed. Do not load this file with Python unless you trust its author"
     )]
     Refused {
         /// Module and name.
         class: String,
     },
-    /// An instruction or a value that is allowed, in a way that is not supported.
-    #[error("{what}")]
+    /// A valid opcode or value that is not supported.
+    #[error("not supported: {what}")]
     Unsupported {
         /// What was met.
         what: String,
     },
-    /// Instructions that do not fit together.
+    /// Opcodes that contradict each other.
     #[error("the pickle is damaged: {what}")]
     Malformed {
         /// What was met.
         what: String,
     },
-    /// A value holds itself.
-    #[error("a value of the pickle contains itself; such data cannot be read")]
+    /// A value contains itself.
+    #[error("a value of the pickle contains itself, which is not supported")]
     Recursive,
     /// A bound is exceeded.
     #[error("the pickle builds {what}, more than {limit}: it is damaged or made to exhaust memory")]
     Limit {
-        /// What there is too much of.
+        /// What exceeds its bound.
         what: &'static str,
-        /// Its bound.
+        /// The bound.
         limit: u64,
     },
     /// A tensor or array does not fit its storage.

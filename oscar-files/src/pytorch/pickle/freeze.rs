@@ -10,7 +10,7 @@ use super::error::printable;
 use super::numpy::{ArraySpec, NumpyType};
 use super::{PickleError, Problem};
 use crate::pytorch::convert::{MAX_RANK, element_size};
-use crate::pytorch::{Array, Dict, Object, Storage, TorchTensor, Value};
+use crate::pytorch::{Dict, Object, Storage, TorchTensor, Value};
 
 /// Finds the storage that a pickle names; says why if it cannot.
 pub(in super::super) type FindStorage<'a> =
@@ -159,7 +159,7 @@ impl Freezer<'_> {
         };
         if size > self.largest {
             return Err(Problem::Limit {
-                what: "a value that shares its parts too often to be walked",
+                what: "a value that expands too far when shared parts are repeated",
                 limit: self.largest,
             });
         }
@@ -226,7 +226,7 @@ impl Freezer<'_> {
         let sizes = |slot: Slot, what: &str| {
             let value = self.value(slot).ok();
             let sizes = value.as_ref().and_then(sizes_of);
-            sizes.ok_or_else(|| format!("its {what} is not made of sizes"))
+            sizes.ok_or_else(|| format!("its {what} is not a list of sizes"))
         };
         let offset = usize::try_from(spec.offset)
             .map_err(|_| format!("its offset {} is negative", spec.offset))?;
@@ -268,17 +268,17 @@ impl Freezer<'_> {
         let array = || {
             if dtype.big_endian && element_size(number) > 1 {
                 return Err(format!(
-                    "it has type {}, most significant byte first, which is not read",
+                    "it has the big-endian type {}, which is not supported",
                     dtype.description()
                 ));
             }
-            let shape = sizes_of(&shape).ok_or("its shape is not made of sizes")?;
+            let shape = sizes_of(&shape).ok_or("its shape is not a list of sizes")?;
             let data = match data {
                 Value::Bytes(bytes) => Bytes::clone(&bytes),
                 Value::Str(text) => Bytes::copy_from_slice(text.as_bytes()),
-                _ => return Err("its data are not bytes".to_string()),
+                _ => return Err("its data is not a bytes object".to_string()),
             };
-            Array::new(number, shape, spec.fortran, data)
+            TorchTensor::of_array(number, shape, spec.fortran, data)
         };
         match array() {
             Ok(array) => Ok(Value::Array(Arc::new(array))),
@@ -349,5 +349,5 @@ fn sizes_of(value: &Value) -> Option<Vec<usize>> {
 }
 
 fn lost() -> Problem {
-    Problem::malformed("a value that was never made")
+    Problem::malformed("a reference to a value that does not exist")
 }

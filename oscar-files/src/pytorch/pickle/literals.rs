@@ -1,4 +1,4 @@
-//! Instructions that push plain values: numbers, text and bytes.
+//! Opcodes that push plain values: numbers, text and bytes.
 
 use super::Problem;
 use super::arena::{Node, Slot};
@@ -6,14 +6,14 @@ use super::cursor::{raw_unicode, string_literal, text};
 use super::machine::Machine;
 
 impl Machine<'_> {
-    /// An instruction that pushes a plain value.
+    /// An opcode that pushes a plain value.
     pub(super) fn literal(&mut self, opcode: u8) -> Result<(), Problem> {
         let slot = match opcode {
             b'N' => Slot::None,
             0x88 => Slot::Bool(true),
             0x89 => Slot::Bool(false),
             b'K' => Slot::Int(i64::from(self.cursor.byte()?)),
-            b'M' => Slot::Int(i64::from(self.cursor.u16()?)),
+            b'M' => Slot::Int(i64::from(u16::from_le_bytes(self.cursor.array()?))),
             b'J' => Slot::Int(i64::from(self.cursor.i32()?)),
             b'I' => match self.cursor.text_line()? {
                 "00" => Slot::Bool(false),
@@ -24,77 +24,71 @@ impl Machine<'_> {
                 let digits = self.cursor.text_line()?;
                 return self.decimal(digits.strip_suffix('L').unwrap_or(digits));
             }
-            0x8a => {
-                let length = u64::from(self.cursor.byte()?);
-                return self.long(length);
-            }
-            0x8b => {
-                let length = self.cursor.length()?;
+            0x8a | 0x8b => {
+                let length = self.length(opcode)?;
                 return self.long(length);
             }
             b'G' => Slot::Float(f64::from_be_bytes(self.cursor.array()?)),
             b'F' => {
-                let digits = self.cursor.text_line()?;
-                let value = digits.parse();
-                Slot::Float(value.map_err(|_| Problem::malformed("a float that is no number"))?)
-            }
-            // Text and bytes.
-            0x8c => {
-                let length = u64::from(self.cursor.byte()?);
-                return self.string(length);
-            }
-            b'X' => {
-                let length = u64::from(self.cursor.u32()?);
-                return self.string(length);
-            }
-            0x8d => {
-                let length = self.cursor.u64()?;
-                return self.string(length);
-            }
-            b'V' => {
-                let string = raw_unicode(self.cursor.line()?)?;
-                return self.push_node(Node::Str(string.into()));
-            }
-            b'U' => {
-                let length = u64::from(self.cursor.byte()?);
-                return self.old_string(length);
-            }
-            b'T' => {
-                let length = self.cursor.length()?;
-                return self.old_string(length);
-            }
-            b'S' => {
-                let bytes = string_literal(self.cursor.line()?)?;
-                return self.push_node(match String::from_utf8(bytes) {
-                    Ok(string) => Node::Str(string.into()),
-                    Err(error) => Node::OwnedBytes(error.into_bytes()),
-                });
-            }
-            b'C' => {
-                let length = u64::from(self.cursor.byte()?);
-                return self.bytes(length);
-            }
-            b'B' => {
-                let length = u64::from(self.cursor.u32()?);
-                return self.bytes(length);
-            }
-            0x8e | 0x96 => {
-                let length = self.cursor.u64()?;
-                return self.bytes(length);
+                let value = self.cursor.text_line()?.parse();
+                Slot::Float(value.map_err(|_| Problem::malformed("an invalid float"))?)
             }
             // A buffer that is read-only stays what it is.
             0x98 => return self.top().map(drop),
-            0x97 => {
-                return Err(Problem::unsupported(
-                    "a pickle whose buffers are kept outside of it",
-                ));
-            }
-            0x82..=0x84 => return Err(Problem::unsupported("the registry of pickle extensions")),
-            b'P' => return Err(Problem::unsupported("a persistent id in text form")),
-            byte => return Err(Problem::Instruction { byte }),
+            _ => return self.text_or_bytes(opcode),
         };
         self.stack.push(slot);
         Ok(())
+    }
+
+    fn text_or_bytes(&mut self, opcode: u8) -> Result<(), Problem> {
+        match opcode {
+            0x8c | b'X' | 0x8d => {
+                let length = self.length(opcode)?;
+                let string = text(self.cursor.take(length)?)?;
+                self.push_node(Node::Str(string.into()))
+            }
+            b'V' => {
+                let string = raw_unicode(self.cursor.line()?)?;
+                self.push_node(Node::Str(string.into()))
+            }
+            // Strings of Python 2: text if they are UTF-8.
+            b'U' | b'T' => {
+                let length = self.length(opcode)?;
+                let range = self.cursor.range(length)?;
+                let bytes = self.input.get(range.clone()).unwrap_or_default();
+                self.push_node(match std::str::from_utf8(bytes) {
+                    Ok(string) => Node::Str(string.into()),
+                    Err(_) => Node::Bytes(range),
+                })
+            }
+            b'S' => {
+                let bytes = string_literal(self.cursor.line()?)?;
+                self.push_node(match String::from_utf8(bytes) {
+                    Ok(string) => Node::Str(string.into()),
+                    Err(error) => Node::OwnedBytes(error.into_bytes()),
+                })
+            }
+            b'C' | b'B' | 0x8e | 0x96 => {
+                let length = self.length(opcode)?;
+                let range = self.cursor.range(length)?;
+                self.push_node(Node::Bytes(range))
+            }
+            0x97 => Err(Problem::unsupported("a pickle with out-of-band buffers")),
+            0x82..=0x84 => Err(Problem::unsupported("the registry of pickle extensions")),
+            b'P' => Err(Problem::unsupported("a persistent id in text form")),
+            byte => Err(Problem::Opcode { byte }),
+        }
+    }
+
+    /// The length that precedes the content of a string, bytes or a long integer.
+    fn length(&mut self, opcode: u8) -> Result<u64, Problem> {
+        match opcode {
+            0x8a | 0x8c | b'U' | b'C' => self.cursor.unsigned(1),
+            b'X' | b'B' => self.cursor.unsigned(4),
+            0x8b | b'T' => self.cursor.length(),
+            _ => self.cursor.unsigned(8),
+        }
     }
 
     fn decimal(&mut self, digits: &str) -> Result<(), Problem> {
@@ -120,26 +114,6 @@ impl Machine<'_> {
         }
         self.stack.push(Slot::Int(i64::from_le_bytes(wide)));
         Ok(())
-    }
-
-    fn string(&mut self, length: u64) -> Result<(), Problem> {
-        let string = text(self.cursor.take(length)?)?;
-        self.push_node(Node::Str(string.into()))
-    }
-
-    /// A string of Python 2: text if it is UTF-8.
-    fn old_string(&mut self, length: u64) -> Result<(), Problem> {
-        let range = self.cursor.range(length)?;
-        let bytes = self.input.get(range.clone()).unwrap_or_default();
-        self.push_node(match std::str::from_utf8(bytes) {
-            Ok(string) => Node::Str(string.into()),
-            Err(_) => Node::Bytes(range),
-        })
-    }
-
-    fn bytes(&mut self, length: u64) -> Result<(), Problem> {
-        let range = self.cursor.range(length)?;
-        self.push_node(Node::Bytes(range))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The stack machine: one instruction after the other.
+//! The stack machine, which executes one opcode after the other.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ pub(super) struct Machine<'a> {
     pub limits: &'a Limits,
     pub nodes: Vec<Node>,
     pub stack: Vec<Slot>,
-    /// Heights of the stack at which a mark lies.
+    /// Heights of the stack at which marks were set.
     marks: Vec<usize>,
     memo: Vec<Slot>,
     /// Values and bytes that calls have copied; a program copies less than it reads.
@@ -58,31 +58,12 @@ pub(super) struct Machine<'a> {
 }
 
 impl Machine<'_> {
-    /// Does one instruction; the value of the program if it was the last.
+    /// Executes one opcode; returns the value of the program after the last one.
     fn step(&mut self) -> Result<Option<Slot>, Problem> {
         let opcode = self.cursor.byte()?;
         match opcode {
             b'.' => return self.pop().map(Some),
-            // Framing and protocol.
-            0x80 => {
-                let version = self.cursor.byte()?;
-                if version > 5 {
-                    return Err(Problem::unsupported(format!(
-                        "pickle protocol {version}; protocols 0 to 5 are read"
-                    )));
-                }
-            }
-            0x95 => {
-                let length = self.cursor.u64()?;
-                let left = self.input.len().saturating_sub(self.cursor.position());
-                if length > left as u64 {
-                    return Err(Problem::Truncated {
-                        wanted: length,
-                        left,
-                    });
-                }
-            }
-            // The stack.
+            0x80 | 0x95 => self.framing(opcode)?,
             b'(' => self.marks.push(self.stack.len()),
             b'0' => self.discard()?,
             b'1' => drop(self.pop_mark()?),
@@ -90,113 +71,112 @@ impl Machine<'_> {
                 let top = self.top()?;
                 self.stack.push(top);
             }
-            // The memo.
-            b'p' => {
-                let key = self.cursor.text_line()?;
-                let key = parse_number(key)?;
-                self.put(key)?;
+            b'p' | b'q' | b'r' | 0x94 | b'g' | b'h' | b'j' => self.memo(opcode)?,
+            b']' | b'}' | b')' | 0x8f | b'l' | b't' | 0x91 | b'd' | 0x85..=0x87 => {
+                self.container(opcode)?;
             }
-            b'q' => {
-                let key = self.cursor.byte()?;
-                self.put(u64::from(key))?;
+            b'a' | b'e' | 0x90 | b's' | b'u' => self.fill(opcode)?,
+            b'c' | 0x93 | b'R' | 0x81 | 0x92 | b'o' | b'i' | b'b' | b'Q' => self.object(opcode)?,
+            _ => self.literal(opcode)?,
+        }
+        Ok(None)
+    }
+
+    /// Protocol and frame.
+    fn framing(&mut self, opcode: u8) -> Result<(), Problem> {
+        if opcode == 0x80 {
+            return match self.cursor.byte()? {
+                0..=5 => Ok(()),
+                version => Err(Problem::unsupported(format!(
+                    "pickle protocol {version}; protocols 0 to 5 are supported"
+                ))),
+            };
+        }
+        let wanted = self.cursor.unsigned(8)?;
+        let left = self.input.len().saturating_sub(self.cursor.position());
+        match wanted <= left as u64 {
+            true => Ok(()),
+            false => Err(Problem::Truncated { wanted, left }),
+        }
+    }
+
+    /// Stores to and loads from the memo.
+    fn memo(&mut self, opcode: u8) -> Result<(), Problem> {
+        let key = match opcode {
+            b'p' | b'g' => parse_number(self.cursor.text_line()?)?,
+            b'q' | b'h' => self.cursor.unsigned(1)?,
+            b'r' | b'j' => self.cursor.unsigned(4)?,
+            _ => self.memo.len() as u64,
+        };
+        match opcode {
+            b'g' | b'h' | b'j' => self.get(key),
+            _ => self.put(key),
+        }
+    }
+
+    /// Pushes a new container.
+    fn container(&mut self, opcode: u8) -> Result<(), Problem> {
+        let node = match opcode {
+            b']' => Node::List(Vec::new()),
+            b'}' => Node::Dict(Vec::new()),
+            b')' => Node::Tuple(Vec::new()),
+            0x8f => Node::Set(Vec::new()),
+            b'l' => Node::List(self.pop_mark()?),
+            b't' => Node::Tuple(self.pop_mark()?),
+            0x91 => Node::Set(self.pop_mark()?),
+            b'd' => Node::Dict(pairs(&self.pop_mark()?)?),
+            // 0x85 to 0x87: of one to three items.
+            _ => Node::Tuple(self.pop_items(usize::from(opcode - 0x84))?),
+        };
+        self.push_node(node)
+    }
+
+    /// Adds items to the container at the top.
+    fn fill(&mut self, opcode: u8) -> Result<(), Problem> {
+        let items = match opcode {
+            b'a' => self.pop_items(1)?,
+            b's' => self.pop_items(2)?,
+            _ => self.pop_mark()?,
+        };
+        match (opcode, self.top_node()?) {
+            (b'a' | b'e', Node::List(list)) => list.extend(items),
+            (0x90, Node::Set(set)) => set.extend(items),
+            (b's' | b'u', Node::Dict(entries)) => entries.extend(pairs(&items)?),
+            _ => {
+                let found = "items are added to a value that is not of their kind of container";
+                return Err(Problem::malformed(found));
             }
-            b'r' => {
-                let key = self.cursor.u32()?;
-                self.put(u64::from(key))?;
-            }
-            0x94 => self.put(self.memo.len() as u64)?,
-            b'g' => {
-                let key = self.cursor.text_line()?;
-                let key = parse_number(key)?;
-                self.get(key)?;
-            }
-            b'h' => {
-                let key = self.cursor.byte()?;
-                self.get(u64::from(key))?;
-            }
-            b'j' => {
-                let key = self.cursor.u32()?;
-                self.get(u64::from(key))?;
-            }
-            // Containers.
-            b']' => self.push_node(Node::List(Vec::new()))?,
-            b'}' => self.push_node(Node::Dict(Vec::new()))?,
-            b')' => self.push_node(Node::Tuple(Vec::new()))?,
-            0x8f => self.push_node(Node::Set(Vec::new()))?,
-            b'l' => {
-                let items = self.pop_mark()?;
-                self.push_node(Node::List(items))?;
-            }
-            b't' => {
-                let items = self.pop_mark()?;
-                self.push_node(Node::Tuple(items))?;
-            }
-            0x91 => {
-                let items = self.pop_mark()?;
-                self.push_node(Node::Set(items))?;
-            }
-            b'd' => {
-                let items = pairs(&self.pop_mark()?)?;
-                self.push_node(Node::Dict(items))?;
-            }
-            0x85 => self.tuple(1)?,
-            0x86 => self.tuple(2)?,
-            0x87 => self.tuple(3)?,
-            b'a' => {
-                let item = self.pop()?;
-                self.extend_list(&[item])?;
-            }
-            b'e' => {
-                let items = self.pop_mark()?;
-                self.extend_list(&items)?;
-            }
-            0x90 => {
-                let items = self.pop_mark()?;
-                match self.top_node()? {
-                    Node::Set(set) => set.extend(items),
-                    _ => return Err(Problem::malformed("items are added to what is no set")),
-                }
-            }
-            b's' => {
-                let value = self.pop()?;
-                let key = self.pop()?;
-                self.extend_dict(vec![(key, value)])?;
-            }
-            b'u' => {
-                let items = pairs(&self.pop_mark()?)?;
-                self.extend_dict(items)?;
-            }
-            // Classes and calls.
+        }
+        Ok(())
+    }
+
+    /// Classes and calls.
+    fn object(&mut self, opcode: u8) -> Result<(), Problem> {
+        match opcode {
             b'c' => {
                 let module = self.cursor.text_line()?;
                 let name = self.cursor.text_line()?;
-                self.push_class(module, name)?;
+                self.push_class(module, name)
             }
             0x93 => {
                 let name = self.pop()?;
                 let module = self.pop()?;
                 let (module, name) = (self.str_of(module)?.clone(), self.str_of(name)?.clone());
-                self.push_class(&module, &name)?;
+                self.push_class(&module, &name)
             }
-            b'R' => {
+            b'R' | 0x81 => {
                 let arguments = self.pop()?;
                 let callable = self.pop()?;
-                self.call(callable, arguments)?;
-            }
-            0x81 => {
-                let arguments = self.pop()?;
-                let class = self.pop()?;
-                self.call(class, arguments)?;
+                self.call(callable, arguments)
             }
             0x92 => {
                 let keywords = self.pop()?;
                 let arguments = self.pop()?;
                 let class = self.pop()?;
-                if !matches!(self.node_of(keywords), Some(Node::Dict(entries)) if entries.is_empty())
-                {
-                    return Err(Problem::unsupported("an object made from keywords"));
+                match self.node_of(keywords) {
+                    Some(Node::Dict(entries)) if entries.is_empty() => self.call(class, arguments),
+                    _ => Err(Problem::unsupported("a call with keyword arguments")),
                 }
-                self.call(class, arguments)?;
             }
             b'o' => {
                 let items = self.pop_mark()?;
@@ -204,7 +184,7 @@ impl Machine<'_> {
                     .split_first()
                     .ok_or_else(|| Problem::malformed("an object without a class"))?;
                 let arguments = self.add(Node::Tuple(arguments.to_vec()))?;
-                self.call(*class, arguments)?;
+                self.call(*class, arguments)
             }
             b'i' => {
                 let module = self.cursor.text_line()?;
@@ -213,25 +193,23 @@ impl Machine<'_> {
                 self.push_class(module, name)?;
                 let class = self.pop()?;
                 let arguments = self.add(Node::Tuple(arguments))?;
-                self.call(class, arguments)?;
+                self.call(class, arguments)
             }
             b'b' => {
                 let state = self.pop()?;
-                self.build(state)?;
+                self.build(state)
             }
-            b'Q' => {
+            _ => {
                 let id = self.pop()?;
-                self.persistent(id)?;
+                self.persistent(id)
             }
-            _ => self.literal(opcode)?,
         }
-        Ok(None)
     }
 
     fn push_class(&mut self, module: &str, name: &str) -> Result<(), Problem> {
         let class = Class::find(module, name).ok_or_else(|| match (module, name) {
             ("torch.storage", "_load_from_bytes") => Problem::unsupported(
-                "tensors that pickle.dump wrote are not read; save them with torch.save",
+                "tensors written by pickle.dump are not supported; save them with torch.save",
             ),
             _ => Problem::Refused {
                 class: printable(&format!("{module}.{name}")),
@@ -241,38 +219,19 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn tuple(&mut self, count: usize) -> Result<(), Problem> {
+    /// Takes the `count` topmost values, but nothing below the last mark.
+    fn pop_items(&mut self, count: usize) -> Result<Vec<Slot>, Problem> {
         let floor = self.marks.last().copied().unwrap_or(0);
-        let start = self.stack.len().checked_sub(count);
-        match start {
-            Some(start) if start >= floor => {
-                let items = self.stack.split_off(start);
-                self.push_node(Node::Tuple(items))
-            }
+        match self.stack.len().checked_sub(count) {
+            Some(start) if start >= floor => Ok(self.stack.split_off(start)),
             _ => Err(underflow()),
         }
     }
 
-    fn extend_list(&mut self, items: &[Slot]) -> Result<(), Problem> {
-        match self.top_node()? {
-            Node::List(list) => list.extend_from_slice(items),
-            _ => return Err(Problem::malformed("items are appended to what is no list")),
-        }
-        Ok(())
-    }
-
-    fn extend_dict(&mut self, items: Vec<(Slot, Slot)>) -> Result<(), Problem> {
-        match self.top_node()? {
-            Node::Dict(entries) => entries.extend(items),
-            _ => return Err(Problem::malformed("items are set in what is no dictionary")),
-        }
-        Ok(())
-    }
-
-    /// Remembers the top of the stack.
+    /// Stores the top of the stack in the memo.
     ///
-    /// Numbers are given one after the other, so none is beyond the bytes read: a larger one is
-    /// refused, instead of making room for it.
+    /// Numbers are assigned in order, so none exceeds the number of bytes read: a larger one is
+    /// refused instead of allocating memory for it.
     fn put(&mut self, key: u64) -> Result<(), Problem> {
         let top = self.top()?;
         let read = self.cursor.position().saturating_sub(self.start);
@@ -293,7 +252,7 @@ impl Machine<'_> {
         let slot = usize::try_from(key)
             .ok()
             .and_then(|key| self.memo.get(key))
-            .ok_or_else(|| Problem::malformed(format!("memo number {key} was never given")))?;
+            .ok_or_else(|| Problem::malformed(format!("memo number {key} was never stored")))?;
         self.stack.push(*slot);
         Ok(())
     }
@@ -336,7 +295,7 @@ impl Machine<'_> {
         }
     }
 
-    /// The arena's value of a slot, if it lies there.
+    /// The node of a slot, if it is in the arena.
     pub fn node_of(&self, slot: Slot) -> Option<&Node> {
         match slot {
             Slot::Node(id) => self.nodes.get(id as usize),
@@ -347,9 +306,7 @@ impl Machine<'_> {
     pub fn str_of(&self, slot: Slot) -> Result<&Arc<str>, Problem> {
         match self.node_of(slot) {
             Some(Node::Str(string)) => Ok(string),
-            _ => Err(Problem::malformed(
-                "a value that is no text where text is due",
-            )),
+            _ => Err(Problem::malformed("expected a string, found another type")),
         }
     }
 
@@ -389,7 +346,7 @@ impl Machine<'_> {
 }
 
 fn underflow() -> Problem {
-    Problem::malformed("an instruction lacks its operands")
+    Problem::malformed("an opcode lacks its operands")
 }
 
 pub(super) fn pairs(items: &[Slot]) -> Result<Vec<(Slot, Slot)>, Problem> {

@@ -1,4 +1,4 @@
-//! What calling a class of PyTorch or NumPy makes.
+//! Calls of the classes of PyTorch and NumPy.
 
 use safetensors::Dtype;
 
@@ -64,6 +64,12 @@ impl Machine<'_> {
                     _ => Err(wrong(class, arguments.len())),
                 }
             }
+            _ => self.make_array(class, arguments),
+        }
+    }
+
+    fn make_array(&mut self, class: Class, arguments: &[Slot]) -> Result<Slot, Problem> {
+        match (class, arguments) {
             (Class::NumpyDtype, [code, ..]) => {
                 let code = self.short_text(*code)?;
                 let dtype = NumpyType {
@@ -115,7 +121,7 @@ impl Machine<'_> {
             }
             _ => {
                 return Err(Problem::unsupported(
-                    "an object outside the pickle that is no storage",
+                    "a persistent id that is not a storage",
                 ));
             }
         };
@@ -186,7 +192,7 @@ impl Machine<'_> {
             (Slot::None, _) => Ok(()),
             (_, Some(Node::Dict(entries))) if entries.is_empty() => Ok(()),
             _ => Err(Problem::unsupported(
-                "a tensor whose elements stand for their conjugates or negatives",
+                "a tensor with the conjugate or negative bit set",
             )),
         }
     }

@@ -1,4 +1,4 @@
-//! A process of Java that does not outlive its use.
+//! A Java process that ends with its user.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::JarOptions;
 use crate::error::MetricsError;
 
-/// How much of what a process complained about is quoted.
+/// Maximum number of bytes quoted from the error output.
 const QUOTED: u64 = 600;
 
 /// A running process; killed when dropped.
@@ -31,7 +31,7 @@ impl Java {
         let system = |found| MetricsError::Jar {
             metric,
             found,
-            fix: "see what the system says",
+            fix: "resolve the system error",
         };
         let complaints =
             tempfile::tempfile().map_err(|e| system(format!("no temporary file: {e}")))?;
@@ -101,7 +101,7 @@ impl Java {
     pub fn silent(self, patience: Duration) -> MetricsError {
         let seconds = patience.as_secs_f64();
         self.failed(format!(
-            "no answer from the jar in {seconds} seconds; it was stopped"
+            "no answer from the jar within {seconds} seconds; it was killed"
         ))
     }
 
@@ -120,9 +120,9 @@ impl Java {
             metric: self.metric,
             found: match said.is_empty() {
                 true => found,
-                false => format!("{found}, saying: {said}"),
+                false => format!("{found}; its error output: {said}"),
             },
-            fix: "check that it is the official jar with the files beside it",
+            fix: "check that it is the official jar with its accompanying files",
         }
     }
 }

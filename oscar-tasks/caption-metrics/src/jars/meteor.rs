@@ -1,4 +1,4 @@
-//! METEOR 1.5 (`-l en -norm`): statistics of each caption first, scores of all of them then.
+//! METEOR 1.5 (`-l en -norm`): first the statistics of each caption, then the scores of all.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -20,7 +20,7 @@ const MAX_LINE: u64 = 64 << 10;
 
 /// METEOR of tokenised captions: of the corpus, and by image.
 ///
-/// `jar` is `meteor-1.5.jar`, with its `data` beside it.
+/// `jar` is `meteor-1.5.jar`, with its `data` directory next to it.
 ///
 /// # Errors
 ///
@@ -78,7 +78,7 @@ pub fn meteor(jar: &Path, captions: &Captions, options: &JarOptions) -> Result<(
             Ok(score) => scores.push(score),
             Err(_) => {
                 let line = excerpt(line.trim());
-                return Err(java.failed(format!("{line} where a score should be")));
+                return Err(java.failed(format!("expected a score, got {line}")));
             }
         }
     }
@@ -86,13 +86,13 @@ pub fn meteor(jar: &Path, captions: &Captions, options: &JarOptions) -> Result<(
     Ok((corpus, scores))
 }
 
-/// What is asked about a caption, as the COCO caption evaluation does.
+/// The request for the statistics of a caption, as in the COCO caption evaluation.
 fn question(candidate: &str, references: &[String]) -> String {
     let candidate = candidate.replace("|||", "").replace("  ", " ");
     format!("SCORE ||| {} ||| {candidate}", references.join(" ||| "))
 }
 
-/// Writes what is sent, line by line, until the process ends.
+/// Writes the lines that are sent until the process ends.
 fn write_lines(mut input: ChildStdin) -> Sender<String> {
     let (sender, lines) = channel::<String>();
     thread::spawn(move || {

@@ -1,7 +1,7 @@
-//! METEOR and SPICE by their official jars, for those who have them and Java.
+//! METEOR and SPICE by their official jars, which need Java.
 //!
-//! Both are run as the COCO caption evaluation runs them. They are never approximated: without a
-//! jar there is no score of that name.
+//! Both are run as in the COCO caption evaluation. They are never approximated: without its jar a
+//! score is missing.
 
 mod java;
 mod meteor;
@@ -13,12 +13,12 @@ use std::time::Duration;
 pub use meteor::meteor;
 pub use spice::spice;
 
-/// How jars are run.
+/// Options for running the jars.
 #[derive(Clone, Debug)]
 pub struct JarOptions {
     /// The command that runs Java.
     pub java: OsString,
-    /// How long to wait: for METEOR's next answer, for all of SPICE. Then the process is killed.
+    /// Time limit for each answer of METEOR and for all of SPICE, after which the process is killed.
     pub patience: Duration,
 }
 

@@ -16,7 +16,7 @@ use crate::score::Captions;
 
 const METRIC: &str = "SPICE";
 
-/// What must lie in the directory; the last two are a download of their own.
+/// Files that must be in the directory; the last two are downloaded separately.
 const PARTS: [&str; 3] = [
     "spice-1.0.jar",
     "lib/stanford-corenlp-3.6.0.jar",
@@ -69,7 +69,7 @@ pub fn spice(directory: &Path, captions: &Captions, options: &JarOptions) -> Res
             let found = format!("{} has no {part}", directory.display());
             return Err(wrong(
                 found,
-                "it needs the jar of SPICE and both of Stanford CoreNLP 3.6.0",
+                "it needs the SPICE jar and both Stanford CoreNLP 3.6.0 jars",
             ));
         }
     }
@@ -92,7 +92,7 @@ pub fn spice(directory: &Path, captions: &Captions, options: &JarOptions) -> Res
     let fix = "check that it is the official jar";
     let file = File::open(&answers).map_err(|_| wrong("the jar wrote no scores".into(), fix))?;
     let read: Vec<Answer> = serde_json::from_reader(BufReader::new(file))
-        .map_err(|error| wrong(format!("scores that cannot be read: {error}"), fix))?;
+        .map_err(|error| wrong(format!("its scores cannot be read: {error}"), fix))?;
     let by_image: BTreeMap<usize, f64> = read
         .into_iter()
         .map(|answer| (answer.image_id, answer.scores.all.f))

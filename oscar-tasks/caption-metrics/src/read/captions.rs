@@ -1,7 +1,7 @@
 //! Captions by image.
 
 use std::fmt::Display;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use foldhash::{HashMap, HashMapExt};
@@ -50,26 +50,12 @@ impl Candidates {
     /// [`read`](Self::read) for the content of a file; the error says what was found.
     pub fn parse(reader: impl Read) -> Result<Self, String> {
         let mut reader = BufReader::new(reader);
-        let mut found = Self::default();
-        let mut seen: HashMap<String, usize> = HashMap::new();
-        let row = |number: usize, row: Row| {
-            let row = row.check(number)?;
-            if let Some(first) = seen.insert(row.image_id.clone(), number) {
-                let id = excerpt(&row.image_id);
-                return Err(format!(
-                    "image {id} has a caption in row {first} and in row {number}"
-                ));
-            }
-            found.images.push((row.image_id, row.caption));
-            Ok(())
-        };
-        match first_byte(&mut reader).map_err(|error| error.to_string())? {
-            Some(b'[') => json::rows(reader, row)?,
-            Some(b'{') => return Err("a JSON object instead of a list of captions".into()),
-            Some(_) => tsv::rows(reader, row)?,
-            None => return Err("an empty file".into()),
-        }
-        match found.images.is_empty() {
+        let found = match first(&mut reader)? {
+            b'[' => Self::of_rows(numbered(json::parse::<Vec<Row>>(reader)?)),
+            b'{' => Err("a JSON object instead of a list of captions".into()),
+            _ => Self::of_rows(tsv::rows(reader)?.into_iter()),
+        }?;
+        match found.is_empty() {
             true => Err("no caption".into()),
             false => Ok(found),
         }
@@ -81,12 +67,19 @@ impl Candidates {
     ///
     /// An id occurs twice, or a caption is too long.
     pub fn of(captions: impl IntoIterator<Item = (String, String)>) -> Result<Self, String> {
+        Self::of_rows(numbered(captions.into_iter().map(Row::from)))
+    }
+
+    fn of_rows(rows: impl Iterator<Item = (usize, Row)>) -> Result<Self, String> {
         let mut found = Self::default();
         let mut seen: HashMap<String, usize> = HashMap::new();
-        for (number, (image_id, caption)) in captions.into_iter().enumerate() {
-            let row = Row { image_id, caption }.check(number + 1)?;
-            if seen.insert(row.image_id.clone(), number).is_some() {
-                return Err(format!("image {} has two captions", excerpt(&row.image_id)));
+        for (number, row) in rows {
+            let row = row.check(number)?;
+            if let Some(first) = seen.insert(row.image_id.clone(), number) {
+                let id = excerpt(&row.image_id);
+                return Err(format!(
+                    "image {id} has a caption in row {first} and in row {number}"
+                ));
             }
             found.images.push((row.image_id, row.caption));
         }
@@ -120,39 +113,43 @@ impl References {
     pub fn parse(reader: impl Read) -> Result<Self, String> {
         let mut reader = BufReader::new(reader);
         let mut found = Self::default();
-        match first_byte(&mut reader).map_err(|error| error.to_string())? {
-            Some(b'[') => json::rows(reader, |number, row| {
-                let row = row.check(number)?;
-                found.push(row.image_id, Some(row.caption));
-                Ok(())
-            })?,
-            Some(b'{') => json::annotations(reader, |entry| {
-                match entry {
-                    json::Entry::Image(id) => found.push(id, None),
-                    json::Entry::Caption(number, row) => {
-                        let row = row.check(number)?;
-                        found.push(row.image_id, Some(row.caption));
-                    }
+        match first(&mut reader)? {
+            b'[' => found.add(numbered(json::parse::<Vec<Row>>(reader)?))?,
+            b'{' => {
+                let json::Annotations {
+                    images,
+                    annotations,
+                } = json::parse(reader)?;
+                for image in images {
+                    found.push(image.id, None);
                 }
-                Ok(())
-            })?,
-            Some(_) => return Err("it is not JSON".into()),
-            None => return Err("an empty file".into()),
+                found.add(numbered(annotations))?;
+            }
+            _ => return Err("it is not JSON".into()),
         }
-        match found.images.is_empty() {
+        match found.is_empty() {
             true => Err("no image".into()),
             false => Ok(found),
         }
     }
 
     /// References by image id, in any order.
+    ///
+    /// # Errors
+    ///
+    /// A caption is too long.
     pub fn of(captions: impl IntoIterator<Item = (String, String)>) -> Result<Self, String> {
         let mut found = Self::default();
-        for (number, (image_id, caption)) in captions.into_iter().enumerate() {
-            let row = Row { image_id, caption }.check(number + 1)?;
-            found.push(row.image_id, Some(row.caption));
-        }
+        found.add(numbered(captions.into_iter().map(Row::from)))?;
         Ok(found)
+    }
+
+    fn add(&mut self, rows: impl Iterator<Item = (usize, Row)>) -> Result<(), String> {
+        for (number, row) in rows {
+            let row = row.check(number)?;
+            self.push(row.image_id, Some(row.caption));
+        }
+        Ok(())
     }
 
     /// Number of images, including those without a reference.
@@ -175,6 +172,23 @@ impl References {
             }
         };
         self.images[place].1.extend(caption);
+    }
+}
+
+/// Rows with their numbers, from 1.
+fn numbered(rows: impl IntoIterator<Item = Row>) -> impl Iterator<Item = (usize, Row)> {
+    (1..).zip(rows)
+}
+
+/// The first byte that is not white space.
+fn first(reader: &mut impl BufRead) -> Result<u8, String> {
+    let first = first_byte(reader).map_err(|error| error.to_string())?;
+    first.ok_or_else(|| "an empty file".into())
+}
+
+impl From<(String, String)> for Row {
+    fn from((image_id, caption): (String, String)) -> Self {
+        Self { image_id, caption }
     }
 }
 

@@ -16,11 +16,9 @@ struct Prediction {
     caption: String,
 }
 
-/// Reads lines; `row` is told which it is, from 1.
-pub(super) fn rows(
-    mut reader: impl BufRead,
-    mut row: impl FnMut(usize, Row) -> Result<(), String>,
-) -> Result<(), String> {
+/// Reads the rows of all lines, with the numbers of their lines from 1.
+pub(super) fn rows(mut reader: impl BufRead) -> Result<Vec<(usize, Row)>, String> {
+    let mut rows = Vec::new();
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
@@ -36,13 +34,11 @@ pub(super) fn rows(
         let text = std::str::from_utf8(&line).map_err(|_| format!("line {number} is not UTF-8"))?;
         let text = text.trim_end_matches(['\n', '\r']);
         if !text.is_empty() {
-            row(
-                number,
-                parse(text).map_err(|found| format!("line {number}: {found}"))?,
-            )?;
+            let row = parse(text).map_err(|found| format!("line {number}: {found}"))?;
+            rows.push((number, row));
         }
     }
-    Ok(())
+    Ok(rows)
 }
 
 fn parse(line: &str) -> Result<Row, String> {
