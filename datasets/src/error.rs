@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use oscar_files::FileError;
 
+use crate::findings::Problem;
+
 /// Result of this crate's operations.
 pub type Result<T, E = DatasetError> = std::result::Result<T, E>;
 
@@ -56,14 +58,12 @@ pub enum DatasetError {
         /// The key.
         key: String,
     },
-    /// Rows of a corpus are wrong.
-    #[error("{} wrong row(s) in {}:{}", total, path.display(), List { lines: problems, total: *total })]
-    Corpus {
-        /// The corpus file.
-        path: PathBuf,
-        /// The first problems, each opening with `file:line`.
-        problems: Vec<String>,
-        /// How many rows are wrong altogether.
+    /// Rows of a file, or of files that belong together, are wrong.
+    #[error("{}", Listed { problems, total: *total })]
+    Problems {
+        /// The first problems.
+        problems: Vec<Problem>,
+        /// How many there are altogether.
         total: usize,
     },
     /// A line of an annotation file is wrong.
@@ -73,16 +73,6 @@ pub enum DatasetError {
         path: PathBuf,
         /// Line, from 1.
         line: usize,
-        /// What was found.
-        found: String,
-        /// What to do.
-        fix: &'static str,
-    },
-    /// A row of a task's annotations is wrong.
-    #[error("{origin}: {found}; {fix}")]
-    Row {
-        /// File and row.
-        origin: String,
         /// What was found.
         found: String,
         /// What to do.
@@ -125,6 +115,14 @@ impl DatasetError {
         move |error| wrap(error).into()
     }
 
+    /// One wrong row.
+    pub(crate) fn problem(problem: Problem) -> Self {
+        Self::Problems {
+            problems: vec![problem],
+            total: 1,
+        }
+    }
+
     /// A file whose content is wrong.
     pub fn malformed(path: &Path, found: impl Into<String>, fix: &'static str) -> Self {
         FileError::malformed(path, found, fix).into()
@@ -137,6 +135,26 @@ impl DatasetError {
                 Self::Missing { path, hint }
             }
             error => error.into(),
+        }
+    }
+}
+
+/// Prints one problem by itself, and more as a list.
+struct Listed<'a> {
+    problems: &'a [Problem],
+    total: usize,
+}
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (lines, total) = (self.problems, self.total);
+        match lines {
+            [problem] if total == 1 => problem.fmt(f),
+            _ => {
+                let lines: Vec<String> = lines.iter().map(Problem::to_string).collect();
+                let lines = &lines[..];
+                write!(f, "{total} rows are wrong:{}", List { lines, total })
+            }
         }
     }
 }

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use oscar_core::input::{RegionHandle, RegionSource, SourceError};
 
 use crate::error::{DatasetError, Result};
+use crate::findings::{Defect, Kind};
 use crate::official::{OfficialFiles, OfficialImages, OfficialOptions};
 use crate::store::{INDEX_FILE, RegionStore};
 use crate::view::View;
+use crate::yaml::Tables;
 
 /// Images by key, with their regions and their object tags.
 ///
@@ -26,6 +28,17 @@ pub trait ImageSource: RegionSource {
     /// The row of the image with this key.
     fn find(&self, key: &str) -> Option<usize>;
 
+    /// The row of the image with this key.
+    ///
+    /// # Errors
+    /// If there is none.
+    fn require(&self, key: &str) -> Result<usize, Defect> {
+        self.find(key).ok_or_else(|| {
+            let found = format!("image `{key}` is not in {}", self.path().display());
+            Defect::of(Kind::UnknownImage, found).fix("add its regions, or drop the row")
+        })
+    }
+
     /// The classes of the objects in image `row`, joined by single spaces, in file order; empty
     /// if the source has none.
     ///
@@ -41,7 +54,8 @@ pub trait ImageSource: RegionSource {
 pub type SharedImages = Arc<dyn ImageSource>;
 
 /// Opens the images at `path`: a region store; or official feature files, which are decoded as
-/// they are read: a `features.tsv`, its folder, or a folder of chunks. A question at the end of the
+/// they are read: a `features.tsv`, its folder, a folder of chunks, or the YAML file that
+/// names them. A question at the end of the
 /// path shows them otherwise, for experiments: see [`crate::view`].
 ///
 /// # Errors
@@ -52,6 +66,9 @@ pub fn open_images(path: &Path) -> Result<SharedImages> {
     }
     if path.join(INDEX_FILE).exists() {
         return Ok(RegionStore::open(path)?);
+    }
+    if Tables::is_one(path) {
+        return Tables::read(path)?.open_images(path);
     }
     let table = path.extension().is_some_and(|extension| extension == "tsv");
     if (table || path.is_dir())
@@ -76,10 +93,7 @@ pub fn open_images(path: &Path) -> Result<SharedImages> {
 /// # Errors
 /// If there is none, or it cannot be read.
 pub fn look_up(images: &SharedImages, key: &str) -> Result<(String, RegionHandle), SourceError> {
-    let row = images.find(key).ok_or_else(|| {
-        let place = images.path().display();
-        format!("image `{key}` is not among those of {place}")
-    })?;
+    let row = images.require(key).map_err(|defect| defect.found)?;
     let tags = images.tag_text(row)?;
     Ok((tags, RegionHandle::new(images.clone(), row)?))
 }

@@ -9,10 +9,10 @@
 //! - [`import`]: published forms of region features, read into a store.
 //! - [`corpus`]: texts that name images, as JSON lines or in the official layout; every row is
 //!   checked when the corpus is opened, so that training cannot stop on a bad row hours later.
-//! - [`annotations`]: questions, answers and sentences of the published tasks.
-//! - [`questions`]: questions about images as tasks read them, whatever their form; [`answers`]: the
-//!   vocabularies that answers are chosen from.
-//! - [`check`]: reads whole files of all these formats and lists what is wrong with them.
+//! - [`rows`]: what the annotations of all tasks have in common; [`captions`], [`questions`],
+//!   [`nlvr2`], [`matching`]: one reader for each kind, whatever form its files have; [`answers`]:
+//!   the vocabularies that answers are chosen from.
+//! - [`check`]: reads whole files with the same readers and lists what is wrong with them.
 //! - [`draw`]: boxes and names on pictures.
 //!
 //! Directories appear under their final name only once they are complete, so an interrupted build
@@ -22,31 +22,36 @@
 #[cfg(target_endian = "big")]
 compile_error!("region stores are memory-mapped little-endian files: this host is big-endian");
 
-pub mod annotations;
 pub mod answers;
 mod boxes;
+pub mod captions;
 pub mod check;
 pub mod corpus;
-mod defect;
 pub mod draw;
 mod error;
+mod findings;
 pub mod images;
 pub mod import;
 #[doc(hidden)]
 pub mod mapped;
+pub mod matching;
+pub mod nlvr2;
 pub mod official;
 pub mod questions;
+mod records;
 pub mod rows;
 pub mod store;
+pub mod text;
 pub mod tsv;
 pub mod view;
+pub mod yaml;
 
 pub use corpus::{
     JoinedCorpus, JsonlCorpus, OfficialCorpus, OfficialCorpusOptions, OpenedCorpus, open_corpus,
 };
-pub use defect::Defect;
 pub use draw::DATASET_FILE;
 pub use error::{DatasetError, Result, excerpt};
+pub use findings::{Defect, Problem};
 pub use images::{ImageSource, SharedImages, look_up, open_images};
-pub use rows::Rows;
+pub use rows::{Row, RowSet};
 pub use store::{Boxes, ImageRegions, RegionStore, StoreDtype, StoreOptions, StoreWriter, Tag};

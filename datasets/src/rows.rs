@@ -1,267 +1,366 @@
-//! Annotation files of the tasks: a JSON array, or JSON lines, plain or gzip.
-//!
-//! Fine-tuning data is small beside pre-training corpora: rows are parsed once and kept.
+//! Rows of annotations about images: what the files of all tasks have in common.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io::{BufRead, Read};
-use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use oscar_files::TextFile;
-use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Error, Visitor};
+use serde::{Deserialize, Deserializer};
 
-use crate::error::{DatasetError, Result, excerpt};
+use crate::error::{DatasetError, Result};
+use crate::findings::{Counts, Defect, Kind, Problem, Problems};
+use crate::images::{ImageSource, SharedImages};
+use crate::records::Records;
 
-const HINT: &str = "it is a file of annotations; check the path";
+/// A row of annotations about images.
+pub trait Row: Sized {
+    /// What its label is called.
+    const LABEL: &'static str = "label";
 
-/// Longer lines are not annotations but damage.
-const MAX_LINE: u64 = 64 << 20;
+    /// The row's own name, which no other row of the file may have.
+    fn id(&self) -> Option<&str>;
 
-/// The rows of an annotation file.
-#[derive(Clone, Debug)]
-pub struct Rows<T> {
-    path: PathBuf,
-    rows: Vec<T>,
-}
+    /// Whether it says what a model is to learn.
+    fn is_labelled(&self) -> bool;
 
-impl<T: DeserializeOwned> Rows<T> {
-    /// Reads every row of `path`: a JSON array or JSON lines, by its first character; plain or
-    /// gzip, by its first bytes.
+    /// Checks the row by itself, and against the first row of its file.
     ///
     /// # Errors
-    /// A missing file; JSON that is wrong or has other fields, with the row; no row at all.
-    pub fn read(path: &Path) -> Result<Self> {
-        let mut reader = open(path)?;
-        let first = reader
-            .first_byte()
-            .map_err(DatasetError::io("read", path))?;
-        let rows = match first {
-            Some(b'[') => read_array(path, reader)?,
-            Some(b'{') => read_lines(path, reader)?,
-            Some(other) => {
-                let found = format!(
-                    "starts with {}, which neither a JSON array nor JSON lines do",
-                    excerpt(&char::from(other).to_string())
-                );
-                let fix = "give a file of JSON objects, one a line or in an array";
-                return Err(DatasetError::malformed(path, found, fix));
-            }
-            None => Vec::new(),
-        };
-        if rows.is_empty() {
-            return Err(DatasetError::malformed(path, "no row", "give at least one"));
+    /// What is wrong with it.
+    fn check(&self, first: &Self) -> Result<(), Defect>;
+
+    /// Adds the rows of its images in `images` to `found`.
+    ///
+    /// # Errors
+    /// If one of them is not there.
+    fn find_images(&self, images: &dyn ImageSource, found: &mut Vec<usize>) -> Result<(), Defect>;
+
+    /// Counts what it holds.
+    fn count(&self, counts: &mut Counts);
+}
+
+/// Reads every row of `path`, a JSON array or JSON lines, plain or gzip.
+///
+/// # Errors
+/// A file that is missing or damaged, or without any row; [`DatasetError::Problems`] with the first
+/// wrong rows.
+pub fn read_rows<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let rows = Problems::refuse(|problems| read(path, problems))?;
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
+}
+
+/// Reads every row of `path`, a JSON array or JSON lines, plain or gzip, with its number from 1;
+/// rows that are wrong are left out.
+///
+/// # Errors
+/// A file that is missing or damaged, or without any row.
+pub(crate) fn read<T: DeserializeOwned>(
+    path: &Path,
+    problems: &mut Problems,
+) -> Result<Vec<(usize, T)>> {
+    parse(path, Records::open(path, &[])?, problems)
+}
+
+/// The same, of an opened file.
+pub(crate) fn parse<T: DeserializeOwned>(
+    path: &Path,
+    mut records: Records,
+    problems: &mut Problems,
+) -> Result<Vec<(usize, T)>> {
+    let (mut rows, mut any) = (Vec::new(), false);
+    while let Some(record) = records.next()? {
+        any = true;
+        let number = record.number;
+        match record.parse() {
+            Ok(row) => rows.push((number, row)),
+            Err(defect) => problems.at_line(path, number, defect),
         }
-        Ok(Self {
-            path: path.to_path_buf(),
-            rows,
-        })
+    }
+    match any {
+        true => Ok(rows),
+        false => Err(no_row(path)),
     }
 }
 
-impl<T> Rows<T> {
+/// The error about a file without rows.
+pub(crate) fn no_row(path: &Path) -> DatasetError {
+    DatasetError::malformed(path, "no row", "give at least one")
+}
+
+/// The rows of a file, each checked, with the images they are about.
+#[derive(Clone)]
+pub struct RowSet<R> {
+    path: PathBuf,
+    rows: Vec<R>,
+    /// The number of each row in its file.
+    numbers: Vec<u32>,
+    /// What a row is called that is known by its id instead of its number.
+    named: Option<&'static str>,
+    source: Option<SharedImages>,
+    /// Rows of the images in the source, those of all rows one after the other.
+    images: Vec<u32>,
+    /// Where those of each row end.
+    ends: Vec<u32>,
+}
+
+impl<R: Row> RowSet<R> {
+    /// Reads the rows of `path`, a JSON array or JSON lines, plain or gzip; the images they name
+    /// must be in `images`.
+    ///
+    /// # Errors
+    /// A file that is missing or damaged, or without any row; [`DatasetError::Problems`] with the
+    /// first wrong rows.
+    pub fn open(path: &Path, images: Option<SharedImages>) -> Result<Self>
+    where
+        R: DeserializeOwned,
+    {
+        Problems::refuse(|problems| Self::read(path, images, problems))
+    }
+
+    /// The same; what is wrong is added to `problems`, and the rows are those that are right.
+    pub(crate) fn read(
+        path: &Path,
+        images: Option<SharedImages>,
+        problems: &mut Problems,
+    ) -> Result<Self>
+    where
+        R: DeserializeOwned,
+    {
+        let rows = read(path, problems)?;
+        Ok(Self::new(path, rows, None, images, problems))
+    }
+
+    /// The good ones of `rows`, which have numbers in the file at `path`; `named` is what one is
+    /// called where rows are known by their ids.
+    pub(crate) fn new(
+        path: &Path,
+        rows: Vec<(usize, R)>,
+        named: Option<&'static str>,
+        source: Option<SharedImages>,
+        problems: &mut Problems,
+    ) -> Self {
+        let mut set = Self {
+            path: path.to_path_buf(),
+            rows: Vec::with_capacity(rows.len()),
+            numbers: Vec::with_capacity(rows.len()),
+            named,
+            images: Vec::new(),
+            ends: Vec::with_capacity(rows.len()),
+            source,
+        };
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        let mut found = Vec::new();
+        for (number, row) in rows {
+            let mut wrong = |defect| problems.push(set.place(number, row.id(), defect));
+            let checked = row.check(set.rows.first().unwrap_or(&row));
+            found.clear();
+            let looked_up = match &set.source {
+                Some(source) => row.find_images(&**source, &mut found),
+                None => Ok(()),
+            };
+            let first = row
+                .id()
+                .and_then(|id| seen.insert(id.to_owned(), number).map(|first| (id, first)));
+            let twice = first.map(|(id, first)| {
+                let found = format!("the id {id} occurs in row {first} too");
+                Defect::of(Kind::DuplicateKey, found).fix("give each row an id of its own")
+            });
+            let defects = [checked.err(), looked_up.err(), twice];
+            if defects.iter().any(Option::is_some) {
+                defects.into_iter().flatten().for_each(&mut wrong);
+                continue;
+            }
+            set.images.extend(found.iter().map(|row| *row as u32));
+            set.ends.push(set.images.len() as u32);
+            set.numbers.push(number as u32);
+            set.rows.push(row);
+        }
+        set
+    }
+
+    fn place(&self, number: usize, id: Option<&str>, defect: Defect) -> Problem {
+        match (self.named, id) {
+            (Some(_), Some(id)) => Problem::of_key(&self.path, id, defect),
+            _ => Problem::at_line(&self.path, number, defect),
+        }
+    }
+
+    /// Checks that all rows have a label, or none if `all` is not asked for.
+    pub(crate) fn check_labels(&self, all: bool, problems: &mut Problems) {
+        if !all && !self.rows.iter().any(Row::is_labelled) {
+            return;
+        }
+        for index in (0..self.len()).filter(|index| !self.rows[*index].is_labelled()) {
+            let defect = Defect::of(Kind::MissingAnnotation, format!("no `{}`", R::LABEL));
+            problems.push(self.problem(index, defect.fix("give it, or drop the row")));
+        }
+    }
+
+    /// Checks that all rows have a label, as training needs.
+    ///
+    /// # Errors
+    /// The first rows that have none.
+    pub fn require_labels(&self) -> Result<()> {
+        Problems::refuse(|problems| {
+            self.check_labels(true, problems);
+            Ok(())
+        })
+    }
+
+    /// Counts what the rows hold.
+    pub(crate) fn count(&self, counts: &mut Counts) {
+        counts.add("rows", self.len());
+        self.rows.iter().for_each(|row| row.count(counts));
+        let unlabelled = self.rows.iter().filter(|row| !row.is_labelled()).count();
+        counts.add("rows without label", unlabelled);
+        if let Some(source) = &self.source {
+            let mut named = vec![false; source.len()];
+            self.images
+                .iter()
+                .for_each(|row| named[*row as usize] = true);
+            let count = named.iter().filter(|named| **named).count();
+            counts.add("images named", count);
+            counts.add("images that no row names", named.len() - count);
+        }
+    }
+
+    /// The problem that row `index` has this defect.
+    pub(crate) fn problem(&self, index: usize, defect: Defect) -> Problem {
+        self.place(self.number(index), self.rows[index].id(), defect)
+    }
+
+    fn number(&self, index: usize) -> usize {
+        self.numbers[index] as usize
+    }
+
+    /// The error that row `index` has this defect.
+    pub fn refuse(&self, index: usize, defect: Defect) -> DatasetError {
+        DatasetError::problem(self.problem(index, defect))
+    }
+
+    /// An error about row `index`.
+    pub fn wrong(&self, index: usize, found: impl Into<String>, fix: &'static str) -> DatasetError {
+        self.refuse(index, Defect::new(found, fix))
+    }
+
+    /// Where row `index` is, for messages: `dev.jsonl:17`.
+    pub fn origin(&self, index: usize) -> String {
+        let (path, id) = (self.path.display(), self.rows[index].id());
+        match (self.named, id) {
+            (Some(name), Some(id)) => format!("{path}: {name} {id}"),
+            _ => format!("{path}:{}", self.number(index)),
+        }
+    }
+}
+
+impl<R> RowSet<R> {
+    /// Whether rows are known by their ids: published files, whose rows have no line of their own.
+    pub fn is_published(&self) -> bool {
+        self.named.is_some()
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
+    /// The rows in the source of the images that row `index` is about; none without a source.
+    pub fn images(&self, index: usize) -> &[u32] {
+        let start = match index {
+            0 => 0,
+            _ => self.ends[index - 1],
+        };
+        &self.images[start as usize..self.ends[index] as usize]
+    }
+
+    /// The source of the images.
+    pub fn source(&self) -> Option<&SharedImages> {
+        self.source.as_ref()
+    }
+
+    /// Values per region; 0 without images.
+    pub fn region_dim(&self) -> usize {
+        self.source.as_ref().map_or(0, |source| source.region_dim())
+    }
+
     /// The rows alone.
-    pub fn into_rows(self) -> Vec<T> {
+    pub fn into_rows(self) -> Vec<R> {
         self.rows
-    }
-
-    /// Where row `index` stands, for messages: `dev.jsonl:17`.
-    pub fn origin(&self, index: usize) -> String {
-        format!("{}:{}", self.path.display(), index + 1)
-    }
-
-    /// An error about row `index`.
-    pub fn wrong(&self, index: usize, found: impl Into<String>, fix: &'static str) -> DatasetError {
-        row_error(&self.path, index, found, fix)
     }
 }
 
-impl<T> std::ops::Deref for Rows<T> {
-    type Target = [T];
+impl<R> std::ops::Deref for RowSet<R> {
+    type Target = [R];
 
-    fn deref(&self) -> &[T] {
+    fn deref(&self) -> &[R] {
         &self.rows
     }
 }
 
-/// Whether `path` begins with one JSON object that has one of `keys`. What cannot be read as JSON has
-/// none: whoever reads it as rows says which row is wrong.
-///
-/// # Errors
-/// If the file cannot be opened.
-pub fn is_object_with(path: &Path, keys: &[&str]) -> Result<bool> {
-    let first = serde_json::Deserializer::from_reader(open(path)?)
-        .into_iter::<HashMap<String, IgnoredAny>>()
-        .next();
-    Ok(matches!(first, Some(Ok(found)) if keys.iter().any(|key| found.contains_key(*key))))
-}
+/// A key or an id: a text, or a whole number as its digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key(pub String);
 
-/// Opens the text file `path`, decompressing it if it is gzip.
-///
-/// # Errors
-/// If there is none, or it cannot be read.
-pub fn open(path: &Path) -> Result<TextFile> {
-    TextFile::open(path).map_err(DatasetError::missing(HINT))
-}
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
 
-fn read_lines<T: DeserializeOwned>(path: &Path, mut reader: TextFile) -> Result<Vec<T>> {
-    let mut rows = Vec::new();
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let length = (&mut reader)
-            .take(MAX_LINE)
-            .read_until(b'\n', &mut line)
-            .map_err(DatasetError::io("read", path))?;
-        if length == 0 {
-            return Ok(rows);
-        }
-        let index = rows.len();
-        if length as u64 == MAX_LINE {
-            let found = format!("a line of {MAX_LINE} bytes or more");
-            return Err(row_error(path, index, found, "is a newline missing?"));
-        }
-        if line.trim_ascii().is_empty() {
-            return match reader
-                .first_byte()
-                .map_err(DatasetError::io("read", path))?
-            {
-                None => Ok(rows),
-                Some(_) => Err(row_error(path, index, "a blank line", "remove it")),
-            };
-        }
-        let row = serde_json::from_slice(&line)
-            .map_err(|error| row_error(path, index, describe(&error), "correct the row"))?;
-        rows.push(row);
-    }
-}
+        impl Visitor<'_> for Either {
+            type Value = Key;
 
-fn read_array<T: DeserializeOwned>(path: &Path, reader: TextFile) -> Result<Vec<T>> {
-    struct Collect<'a, T> {
-        rows: &'a mut Vec<T>,
-        row: PhantomData<T>,
-    }
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for Collect<'_, T> {
-        type Value = ();
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an array of objects")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> std::result::Result<(), A::Error> {
-            while let Some(row) = items.next_element()? {
-                self.rows.push(row);
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a whole number")
             }
-            Ok(())
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Key, E> {
+                Ok(Key(text.to_owned()))
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Key, E> {
+                Ok(Key(number.to_string()))
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Key, E> {
+                Ok(Key(number.to_string()))
+            }
         }
+
+        deserializer.deserialize_any(Either)
     }
-    let mut rows = Vec::new();
-    let mut json = serde_json::Deserializer::from_reader(reader);
-    let collect = Collect {
-        rows: &mut rows,
-        row: PhantomData,
+}
+
+/// Refuses a text that gives no token: blanks, control characters, and marks that are dropped with
+/// accents. Punctuation alone is fine: published annotations have such texts.
+///
+/// # Errors
+/// Names the text as `name`.
+pub(crate) fn is_visible(name: &str, text: &str) -> Result<(), Defect> {
+    let dropped = |c: char| {
+        let mark = matches!(
+            c,
+            '\u{300}'..='\u{36f}' | '\u{200b}'..='\u{200f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fffd}'
+        );
+        mark || c.is_whitespace() || c.is_control()
     };
-    let read = serde::Deserializer::deserialize_seq(&mut json, collect).and_then(|()| json.end());
-    match read {
-        Ok(()) => Ok(rows),
-        Err(error) => {
-            // Rows of an array have no line of their own: they are counted.
-            let found = format!("line {}, {}", error.line(), describe(&error));
-            Err(row_error(path, rows.len(), found, "correct the row"))
-        }
+    match text.chars().all(dropped) {
+        false => Ok(()),
+        true => Err(Defect::of(Kind::BlankText, format!("an empty `{name}`"))
+            .fix("write it, or drop the row")),
     }
 }
 
-fn row_error(
-    path: &Path,
-    index: usize,
-    found: impl Into<String>,
-    fix: &'static str,
-) -> DatasetError {
-    DatasetError::Annotation {
-        path: path.to_path_buf(),
-        line: index + 1,
-        found: found.into(),
-        fix,
-    }
-}
-
-/// serde's message with the column, without the line.
-fn describe(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" at line ").next().unwrap_or_default();
-    format!("column {}: {text}", error.column())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-
-    #[derive(Debug, Deserialize, PartialEq)]
-    #[serde(deny_unknown_fields)]
-    struct Row {
-        a: u32,
-    }
-
-    fn read(bytes: &[u8]) -> Result<Vec<u32>> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("rows");
-        std::fs::write(&path, bytes).unwrap();
-        let rows: Rows<Row> = Rows::read(&path)?;
-        Ok(rows.iter().map(|row| row.a).collect())
-    }
-
-    #[test]
-    fn arrays_and_lines_plain_and_gzip() {
-        for text in [
-            "[{\"a\": 1}, {\"a\": 2}]",
-            "\n {\"a\": 1}\n{\"a\": 2}",
-            "{\"a\": 1}\r\n{\"a\": 2}\n\n",
-        ] {
-            assert_eq!(read(text.as_bytes()).unwrap(), [1, 2], "{text:?}");
-            let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-            gz.write_all(text.as_bytes()).unwrap();
-            assert_eq!(read(&gz.finish().unwrap()).unwrap(), [1, 2], "{text:?}");
+/// Refuses a text without letters and digits, which says nothing.
+///
+/// # Errors
+/// Names the text as `name`.
+pub(crate) fn has_words(name: &str, text: &str) -> Result<(), Defect> {
+    is_visible(name, text)?;
+    match text.chars().any(char::is_alphanumeric) {
+        true => Ok(()),
+        false => {
+            let text = crate::error::excerpt(text);
+            let found = format!("`{name}` is {text}, without any letter or digit");
+            Err(Defect::of(Kind::BlankText, found).fix("write a text, or drop the row"))
         }
-    }
-
-    #[test]
-    fn wrong_rows_are_named() {
-        for (text, wanted) in [
-            (
-                "[{\"a\": 1}, {\"b\": 2}]",
-                "rows:2: line 1, column 16: unknown field `b`",
-            ),
-            ("[{\"a\": 1}, {\"a\": 2}", "rows:3: line 1, column 19: EOF"),
-            (
-                "[{\"a\": 1}] []",
-                "rows:2: line 1, column 12: trailing characters",
-            ),
-            (
-                "{\"a\": 1}\n{\"a\": -2}\n",
-                "rows:2: column 8: invalid value",
-            ),
-            ("{\"a\": 1}\n\n{\"a\": 2}\n", "rows:2: a blank line"),
-            ("{\"a\": 1}\n{\"a\"", "rows:2: column"),
-            ("a,b\n", "starts with \"a\""),
-            ("[]", "no row"),
-            ("", "no row"),
-        ] {
-            let found = read(text.as_bytes()).expect_err(text).to_string();
-            assert!(found.contains(wanted), "{text:?}: {found}");
-        }
-        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        gz.write_all(b"{\"a\": 1}\n{\"a\": 2}\n").unwrap();
-        let gz = gz.finish().unwrap();
-        let found = read(&gz[..gz.len() - 9]).expect_err("cut off").to_string();
-        assert!(found.contains("cannot read"), "{found}");
     }
 }

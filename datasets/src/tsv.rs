@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use oscar_files::OpenFile;
 
-use crate::defect::Defect;
 use crate::error::{DatasetError, Result, excerpt};
+use crate::findings::Defect;
 use crate::mapped::read_file;
 
 const HINT: &str = "it is a table of the official data, tab-separated; check the path";

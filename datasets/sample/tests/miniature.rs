@@ -10,7 +10,8 @@ use std::sync::{Arc, LazyLock};
 
 use common::{message, sample};
 use oscar_core::input::Tokenizer;
-use oscar_datasets::{RegionStore, Rows};
+use oscar_datasets::RegionStore;
+use oscar_datasets::rows::read_rows;
 use oscar_sample::build_sample;
 use oscar_sample::miniature::{DEFAULT_SEED, build_tasks};
 use serde_json::Value;
@@ -29,7 +30,7 @@ fn expanded(path: &str) -> PathBuf {
 
 fn rows(task: &str, split: &str) -> Vec<Value> {
     let path = expanded(&format!("tasks/{task}-{split}.jsonl"));
-    Rows::read(&path).unwrap().to_vec()
+    read_rows(&path).unwrap()
 }
 
 fn text<'a>(row: &'a Value, key: &str) -> &'a str {

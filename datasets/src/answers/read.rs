@@ -9,7 +9,7 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::error::{DatasetError, Result, excerpt};
-use crate::rows::open;
+use crate::text::open_text;
 
 /// Larger files are no answer vocabulary: that of VQA has 64 kB.
 const MAX_BYTES: u64 = 64 << 20;
@@ -26,10 +26,8 @@ enum Form {
 
 /// The answers of the vocabulary in `path`, by label.
 pub(super) fn answers(path: &Path) -> Result<Vec<String>> {
-    let mut reader = open(path)?;
-    let first = reader
-        .first_byte()
-        .map_err(DatasetError::io("read", path))?;
+    let mut reader = open_text(path)?;
+    let first = reader.first_byte().map_err(DatasetError::io("read", path))?;
     let form = match first {
         Some(b'[' | b'{') => read_json(path, reader)?,
         Some(_) => read_pickle(path)?,

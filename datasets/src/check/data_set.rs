@@ -1,14 +1,14 @@
-//! Directories that hold stores and the corpora about their images.
+//! Directories that hold region stores and rows about their images.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::corpus::{check_corpus, knows};
-use super::problem::{Finding, Kind, Problem};
+use super::format::{JsonRows, Sniff, detect};
 use super::region_store::check_store;
-use super::{Context, Counts, Format, Report, Sniff};
+use super::{Context, Format, Report};
 use crate::draw::DATASET_FILE;
+use crate::findings::{Counts, Defect, Kind, Problem};
 use crate::store::{INDEX_FILE, RegionStore};
 
 /// A data set may hold data sets, as the expanded sample holds two splits.
@@ -23,7 +23,7 @@ impl Format for DataSets {
     }
 
     fn about(&self) -> &'static str {
-        "a directory with stores and corpora"
+        "a directory with region stores and files of rows"
     }
 
     fn recognizes(&self, path: &Sniff) -> bool {
@@ -42,7 +42,7 @@ impl Format for DataSets {
 }
 
 fn check_dir(dir: &Path, depth: usize, context: &Context, report: &mut Report) {
-    let (stores, corpora) = (stores(dir), corpora(dir));
+    let (stores, files) = (stores(dir), files_of_rows(dir));
     let before = report.checked.len();
     check_info(&dir.join(DATASET_FILE), report);
     for store in &stores {
@@ -53,10 +53,20 @@ fn check_dir(dir: &Path, depth: usize, context: &Context, report: &mut Report) {
         .iter()
         .filter_map(|dir| RegionStore::open(dir).ok())
         .collect();
-    for corpus in &corpora {
-        // A corpus is about the store that knows most of its images, the first of equals.
-        let store = opened.iter().rev().max_by_key(|store| knows(corpus, store));
-        check_corpus(corpus, store.cloned().map(|s| s as _), context, report);
+    for file in &files {
+        let keys = image_keys(file);
+        let known =
+            |store: &&Arc<RegionStore>| keys.iter().filter(|key| store.find(key).is_some()).count();
+        // Rows are about the store that knows most of their images, the first of equals.
+        let store = opened.iter().rev().max_by_key(known);
+        let context = Context {
+            images: store.cloned().map(|store| store as _),
+            ..*context
+        };
+        match Sniff::open(file).and_then(|seen| detect(file, &seen)) {
+            Ok(format) => format.check(std::slice::from_ref(file), &context, report),
+            Err(error) => report.error(file, &error),
+        }
     }
     for inner in subdirectories(dir) {
         if depth > 0 && inner.join(DATASET_FILE).exists() {
@@ -64,8 +74,9 @@ fn check_dir(dir: &Path, depth: usize, context: &Context, report: &mut Report) {
         }
     }
     if report.checked.len() == before {
-        let found = "neither a store nor a corpus is in it; build the data set again";
-        report.push(Problem::of_file(dir, Finding::new(Kind::Unreadable, found)));
+        let found = "it has neither a region store nor a file of rows";
+        let defect = Defect::of(Kind::Unreadable, found).fix("build the data set again");
+        report.push(Problem::of_file(dir, defect));
         report.checked(dir, "data-set", Counts::default());
     }
 }
@@ -76,9 +87,9 @@ fn check_info(path: &Path, report: &mut Report) {
         return;
     }
     let found = match fs::read(path) {
-        Err(error) => Finding::new(Kind::Unreadable, format!("cannot read it ({error})")),
+        Err(error) => Defect::of(Kind::Unreadable, format!("cannot read it ({error})")),
         Ok(bytes) => match serde_json::from_slice::<serde_json::Value>(&bytes) {
-            Err(error) => Finding::new(Kind::Json, error.to_string()),
+            Err(error) => Defect::of(Kind::Json, error.to_string()),
             Ok(_) => return,
         },
     };
@@ -99,10 +110,21 @@ fn subdirectories(dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-fn corpora(dir: &Path) -> Vec<PathBuf> {
+fn files_of_rows(dir: &Path) -> Vec<PathBuf> {
     let mut files = entries(dir);
     files.retain(|path| path.is_file() && path.extension().is_some_and(|e| e == "jsonl"));
     files
+}
+
+/// Keys of images that the first rows of `path` name.
+fn image_keys(path: &Path) -> Vec<String> {
+    const KEYS: [&str; 4] = ["image", "image_id", "left", "right"];
+    let rows = JsonRows::open(path).map_or(Vec::new(), |rows| rows.objects);
+    let keys = rows
+        .iter()
+        .flat_map(|(_, row)| KEYS.map(|key| row.get(key)));
+    keys.filter_map(|key| Some(key?.as_str()?.to_owned()))
+        .collect()
 }
 
 fn entries(dir: &Path) -> Vec<PathBuf> {

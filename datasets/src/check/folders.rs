@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::problem::Problem;
+use super::format::Sniff;
 use super::rows::{Row, image_row};
-use super::{Context, Counts, Format, Report, Sniff};
+use super::{Context, Format, Report};
 use crate::error::DatasetError;
+use crate::findings::{Counts, Problem};
 use crate::import::{FeatureSource, Source, SourceOptions};
 use crate::store::INDEX_FILE;
 

@@ -4,16 +4,23 @@ use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use super::{Context, Report};
-use crate::error::{DatasetError, Result};
-use crate::rows::open;
+use serde_json::{Map, Value};
 
-/// How much of a file is looked at to know its format.
+use super::{Context, Report, tasks};
+use crate::error::{DatasetError, Result};
+use crate::records::Records;
+use crate::text::open_text;
+use crate::yaml::Tables;
+
+/// How much of a file is read to know its format.
 const HEAD: u64 = 1 << 16;
+
+/// How many rows of a file are read to know its format.
+const ROWS: usize = 100;
 
 /// A format that can be checked. A new one is a type with this trait and a line in [`FORMATS`].
 pub trait Format: Sync {
-    /// Its name, for `--format`.
+    /// Its name; that of a task for the rows of the task.
     fn name(&self) -> &'static str;
 
     /// What it is, in a few words.
@@ -21,6 +28,11 @@ pub trait Format: Sync {
 
     /// Whether a path seems to have it. Exactly one format should claim a path.
     fn recognizes(&self, path: &Sniff) -> bool;
+
+    /// Whether its files name images.
+    fn names_images(&self) -> bool {
+        false
+    }
 
     /// Reads these paths, which may belong together, and reports what is wrong with them.
     fn check(&self, paths: &[PathBuf], context: &Context, report: &mut Report);
@@ -30,77 +42,111 @@ pub trait Format: Sync {
 pub const FORMATS: &[&dyn Format] = &[
     &super::region_store::RegionStores,
     &super::data_set::DataSets,
-    &super::corpus::Corpora,
     &super::tsv::Tables,
     &super::folders::Folders,
-    &super::vqa::Vqa,
-    &super::nlvr2::Nlvr2,
+    &tasks::CORPUS,
+    &tasks::VQA,
+    &tasks::GQA,
+    &tasks::NLVR2,
+    &tasks::MATCHING,
+    &tasks::RETRIEVAL,
+    &tasks::CAPTIONING,
 ];
 
-/// What can be seen of a path at a glance.
+/// What the beginning of a path shows.
 pub struct Sniff {
     /// Names in a directory, sorted; none of a file.
-    pub entries: Vec<String>,
+    pub(super) entries: Vec<String>,
     /// The path, if it is a directory.
-    pub dir: Option<PathBuf>,
+    pub(super) dir: Option<PathBuf>,
     /// The beginning of a file, decompressed.
-    pub head: Vec<u8>,
+    pub(super) head: Vec<u8>,
+    rows: Option<JsonRows>,
+    /// The format of a file that is known by its name.
+    by_name: Option<&'static str>,
+}
+
+/// The first JSON rows of a file.
+pub(super) struct JsonRows {
+    /// The objects among them, each with the list it is in.
+    pub(super) objects: Vec<(Option<&'static str>, Map<String, Value>)>,
+    /// Whether they are one per line.
+    pub(super) lines: bool,
 }
 
 impl Sniff {
-    /// Looks at `path`.
+    /// Reads the beginning of `path`.
     ///
     /// # Errors
     /// If it is missing or cannot be read.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub(super) fn open(path: &Path) -> Result<Self> {
         if let Err(error) = fs::metadata(path) {
             return Err(match error.kind() {
                 ErrorKind::NotFound => DatasetError::Missing {
                     path: path.to_path_buf(),
-                    hint: "nothing of this name is there; check the path",
+                    hint: "there is no such file; check the path",
                 },
                 _ => DatasetError::io("read", path)(error),
             });
         }
-        let mut entries = Vec::new();
-        let mut head = Vec::new();
-        let dir = path.is_dir().then(|| path.to_path_buf());
-        if dir.is_some() {
+        let mut sniff = Self {
+            entries: Vec::new(),
+            dir: path.is_dir().then(|| path.to_path_buf()),
+            head: Vec::new(),
+            rows: None,
+            by_name: None,
+        };
+        if sniff.dir.is_some() {
             for entry in fs::read_dir(path).map_err(DatasetError::io("list", path))? {
                 let entry = entry.map_err(DatasetError::io("list", path))?;
-                entries.push(entry.file_name().to_string_lossy().into_owned());
+                let name = entry.file_name().to_string_lossy().into_owned();
+                sniff.entries.push(name);
             }
-            entries.sort();
-        } else {
-            let read = open(path)?.take(HEAD).read_to_end(&mut head);
-            // What was read of a damaged archive may still tell what it is.
-            if let Err(error) = read
-                && head.is_empty()
-            {
-                return Err(DatasetError::io("read", path)(error));
-            }
+            sniff.entries.sort();
+            return Ok(sniff);
         }
-        Ok(Self { entries, dir, head })
+        let read = open_text(path)?.take(HEAD).read_to_end(&mut sniff.head);
+        // What was read of a damaged archive may still show what it is.
+        if let Err(error) = read
+            && sniff.head.is_empty()
+        {
+            return Err(DatasetError::io("read", path)(error));
+        }
+        let torch = sniff.head.starts_with(b"PK") || sniff.head.first() == Some(&0x80);
+        sniff.by_name = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("pt") if torch => Some(tasks::RETRIEVAL.name()),
+            _ if Tables::is_one(path) => Some(tasks::CAPTIONING.name()),
+            _ => None,
+        };
+        sniff.rows = JsonRows::open(path);
+        Ok(sniff)
     }
 
     /// Whether a directory has an entry of this name.
-    pub fn has(&self, name: &str) -> bool {
+    pub(super) fn has(&self, name: &str) -> bool {
         self.entries.iter().any(|entry| entry == name)
     }
 
-    /// The lines of the head that are not blank, without what is not UTF-8; the last may be cut.
-    pub fn lines(&self) -> impl Iterator<Item = String> {
-        let lines = self.head.split(|byte| *byte == b'\n');
-        lines
-            .map(|line| String::from_utf8_lossy(line).trim().to_string())
-            .filter(|line| !line.is_empty())
+    /// The task whose rows these are, if they are any.
+    pub(super) fn rows_of(&self) -> Option<&'static str> {
+        let by_rows = || tasks::task_of(self.rows.as_ref()?);
+        self.by_name.or_else(by_rows)
     }
+}
 
-    /// The JSON objects among the first lines: JSON lines have some even if others are damaged.
-    pub fn objects(&self) -> impl Iterator<Item = serde_json::Map<String, serde_json::Value>> {
-        self.lines()
-            .take(100)
-            .filter_map(|line| serde_json::from_str(&line).ok())
+impl JsonRows {
+    /// The first rows of `path`, if it is JSON.
+    pub(super) fn open(path: &Path) -> Option<Self> {
+        let mut records = Records::open(path, &["questions", "annotations", "images"]).ok()?;
+        let mut objects = Vec::new();
+        for _ in 0..ROWS {
+            let Ok(Some(record)) = records.next() else {
+                break;
+            };
+            objects.extend(record.parse().ok().map(|object| (record.list, object)));
+        }
+        let lines = records.is_lines();
+        Some(Self { objects, lines })
     }
 }
 
@@ -138,5 +184,5 @@ pub(super) fn detect(path: &Path, seen: &Sniff) -> Result<&'static dyn Format> {
         [] => format!("not of a known format: {}", list(FORMATS)),
         _ => format!("could be {}", list(&claims)),
     };
-    Err(DatasetError::malformed(path, found, "name one by --format"))
+    Err(DatasetError::malformed(path, found, "give its format"))
 }

@@ -1,48 +1,48 @@
-//! Reads whole files and says, line by line, what is wrong with them.
+//! Reads whole files with the readers of training and lists everything that is wrong, with file and
+//! line.
 //!
-//! Readers stop at the first thing that is wrong; a check goes on and finds all. Formats register
-//! themselves in [`FORMATS`] and are told apart by content.
+//! Formats register themselves in [`FORMATS`] and are detected by content; rows of a task may be
+//! good for several, and its format says which.
 
-mod corpus;
 mod data_set;
 mod folders;
 mod format;
-mod nlvr2;
-mod problem;
 mod progress;
 mod region_store;
 mod report;
 mod rows;
 mod table;
+mod tasks;
 mod tsv;
-mod vqa;
 
 use std::path::{Path, PathBuf};
 
 pub(crate) use data_set::stores;
-pub use format::{FORMATS, Format, Sniff, named};
-pub use problem::{Finding, Kind, Problem};
-pub use progress::Progress;
-pub use report::{Checked, Counts, Report};
+pub use format::{FORMATS, Format, named};
+use format::{Sniff, detect};
+use progress::Progress;
+pub use report::{Checked, Report};
 
 use crate::error::{DatasetError, Result};
+pub use crate::findings::{Counts, Kind, Problem};
+use crate::images::{SharedImages, open_images};
 use crate::official::FEATURE_DIM;
 
-/// How many problems a report lists unless asked for more.
+/// How many problems a report lists by default.
 pub const SHOWN: usize = 100;
 
 /// How to check.
 #[derive(Clone)]
 pub struct CheckOptions {
-    /// The format of all paths; found out by content by default.
+    /// The format of all paths; detected by content by default.
     pub format: Option<&'static dyn Format>,
-    /// The images that corpora name: a region store; by default, corpora are checked alone.
+    /// The images that rows name, as [`open_images`] opens them; by default, they are not looked up.
     pub regions: Option<PathBuf>,
     /// Appearance values per region of official features; [`FEATURE_DIM`] by default.
     pub feature_dim: usize,
     /// How many problems to list; [`SHOWN`] by default. All are counted.
     pub limit: usize,
-    /// Draw a bar on standard error if that is a terminal and checking takes long; on by default.
+    /// Show a bar on standard error if that is a terminal and checking takes long; on by default.
     pub progress: bool,
 }
 
@@ -60,12 +60,12 @@ impl Default for CheckOptions {
 
 /// What all formats are given.
 pub struct Context<'a> {
-    /// The images that corpora name.
-    pub regions: Option<&'a Path>,
+    /// The images that rows name.
+    images: Option<SharedImages>,
     /// Appearance values per region of official features.
-    pub feature_dim: usize,
-    /// Drawn on a terminal where a check takes long.
-    pub progress: Progress,
+    feature_dim: usize,
+    /// Shown on a terminal where a check takes long.
+    progress: &'a Progress,
 }
 
 /// Checks `paths`. Those of one format are checked together: questions with their annotations,
@@ -73,17 +73,13 @@ pub struct Context<'a> {
 ///
 /// # Errors
 /// If a path is of no known format, or of several; if `feature_dim` is zero; if `regions` are given
-/// and no corpus. Whatever is wrong with the content, or keeps a
-/// file from being read, is in the report.
+/// and no path names images. Whatever is wrong with the content, or keeps a file from being read, is
+/// in the report.
 pub fn check(paths: &[impl AsRef<Path>], options: &CheckOptions) -> Result<Report> {
     if options.feature_dim == 0 {
         let dir = paths.first().map_or(Path::new(""), AsRef::as_ref);
-        let found = "features of no value a region were asked for";
-        return Err(DatasetError::malformed(
-            dir,
-            found,
-            "give a feature_dim above zero",
-        ));
+        let fix = "give a feature_dim above zero";
+        return Err(DatasetError::malformed(dir, "feature_dim is 0", fix));
     }
     let mut report = Report::new(options.limit);
     let mut groups: Vec<(&'static dyn Format, Vec<PathBuf>)> = Vec::new();
@@ -91,7 +87,7 @@ pub fn check(paths: &[impl AsRef<Path>], options: &CheckOptions) -> Result<Repor
         let path = path.as_ref();
         let format = match (options.format, Sniff::open(path)) {
             (Some(format), _) => format,
-            (None, Ok(seen)) => format::detect(path, &seen)?,
+            (None, Ok(seen)) => detect(path, &seen)?,
             (None, Err(error)) => {
                 report.error(path, &error);
                 continue;
@@ -105,30 +101,28 @@ pub fn check(paths: &[impl AsRef<Path>], options: &CheckOptions) -> Result<Repor
             None => groups.push((format, vec![path.to_path_buf()])),
         }
     }
-    let mut formats = groups.iter().map(|(format, _)| format.name());
-    // Where nothing could be read, that is what has to be said.
-    let corpora = groups.is_empty() || formats.any(|name| name == corpus::NAME);
-    if let Some(regions) = options.regions.as_deref().filter(|_| !corpora) {
-        let found = "images for a corpus, but none of the paths is one";
-        return Err(DatasetError::malformed(
-            regions,
-            found,
-            "name the corpus, or leave it out",
-        ));
+    // Where nothing could be read, that is what matters.
+    let named = groups.is_empty() || groups.iter().any(|(format, _)| format.names_images());
+    if let Some(regions) = options.regions.as_deref().filter(|_| !named) {
+        let found = "regions were given, but no path is a file of rows that name images";
+        let fix = "name such a file, or leave the regions out";
+        return Err(DatasetError::malformed(regions, found, fix));
     }
-    let context = Context {
-        regions: options.regions.as_deref(),
+    let progress = Progress::new(options.progress);
+    let mut context = Context {
+        images: None,
         feature_dim: options.feature_dim,
-        progress: Progress::new(options.progress),
+        progress: &progress,
     };
+    if let Some(path) = &options.regions {
+        match open_images(path) {
+            Ok(images) => context.images = Some(images),
+            Err(error) => report.error(path, &error),
+        }
+    }
     for (format, group) in groups {
         format.check(&group, &context, &mut report);
     }
-    context.progress.finish();
+    progress.finish();
     Ok(report)
-}
-
-/// Words of a text, for counting.
-fn words(text: &str) -> usize {
-    text.split_whitespace().count()
 }

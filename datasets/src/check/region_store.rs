@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::problem::{Finding, Kind, Problem};
-use super::{Context, Counts, Format, Report, Sniff};
+use super::format::Sniff;
+use super::{Context, Format, Report};
+use crate::findings::{Counts, Defect, Kind, Problem};
 use crate::mapped::{MappedTensors, map_file};
 use crate::store::{INDEX_FILE, RegionStore, TAGS_FILE, Tag};
 use crate::tsv::line_starts;
@@ -102,7 +103,7 @@ fn check_parts(dir: &Path, known: Option<&Problem>, report: &mut Report) {
             add(Problem::at_line(
                 &path,
                 line + 1,
-                Finding::new(Kind::Json, found),
+                Defect::of(Kind::Json, found),
             ));
         }
     }

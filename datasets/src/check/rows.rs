@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::problem::{Finding, Kind};
+use super::Context;
 use super::table::{Table, TableKind};
-use super::{Context, Counts};
 use crate::boxes::{CLIP, Fit, fit};
 use crate::draw::decode_base64;
+use crate::findings::{Counts, Defect, Kind};
 use crate::import::{SourceBoxes, SourceImage, Vocabularies, parse_lxmert, parse_vinvl};
 use crate::official::{FeatureRow, TagChoice, decode_blob, parse_labels, parse_size};
 use crate::store::{Tag, box_problem, feature_findings, more, tag_findings};
@@ -21,7 +21,7 @@ pub(super) type Sizes = HashMap<String, (u32, u32)>;
 #[derive(Default)]
 pub(super) struct Row {
     pub(super) counts: Counts,
-    pub(super) findings: Vec<Finding>,
+    pub(super) findings: Vec<Defect>,
     /// The image's size, if the row says.
     pub(super) size: Option<(u32, u32)>,
 }
@@ -47,8 +47,8 @@ pub(super) fn check_row(
     })
 }
 
-fn features(table: &Table, row: usize, feature_dim: usize) -> Result<Row, Finding> {
-    let of_kind = |kind| move |defect: crate::defect::Defect| Finding::new(kind, defect.found);
+fn features(table: &Table, row: usize, feature_dim: usize) -> Result<Row, Defect> {
+    let of_kind = |kind| move |defect: crate::findings::Defect| Defect::of(kind, defect.found);
     // Found by the table in its own words: no tab, no key, bytes that are no text.
     table.key_and_rest(row)?;
     let found = FeatureRow::parse(table.line(row)).map_err(of_kind(Kind::Field))?;
@@ -60,7 +60,7 @@ fn features(table: &Table, row: usize, feature_dim: usize) -> Result<Row, Findin
     if let Err(defect) = decoded
         && values.iter().all(|value| value.is_finite())
     {
-        return Err(Finding::new(Kind::Base64, defect.found));
+        return Err(Defect::of(Kind::Base64, defect.found));
     }
     let mut read = Row::default();
     read.counts.add("images", 1);
@@ -78,10 +78,10 @@ fn features(table: &Table, row: usize, feature_dim: usize) -> Result<Row, Findin
     Ok(read)
 }
 
-fn arrays(table: &Table, row: usize, feature_dim: usize) -> Result<Row, Finding> {
+fn arrays(table: &Table, row: usize, feature_dim: usize) -> Result<Row, Defect> {
     table.key_and_rest(row)?;
     let image = parse_lxmert(table.line(row), feature_dim, &Vocabularies::default());
-    let image = image.map_err(|defect| Finding::new(Kind::Field, defect.found))?;
+    let image = image.map_err(|defect| Defect::of(Kind::Field, defect.found))?;
     Ok(image_row(image, feature_dim))
 }
 
@@ -111,7 +111,7 @@ pub(super) fn image_row(image: SourceImage, feature_dim: usize) -> Row {
         });
         if let Some(found) = wrong.next() {
             let found = format!("{found}{}", more(wrong.count(), "regions"));
-            read.findings.push(Finding::new(Kind::Box, found));
+            read.findings.push(Defect::of(Kind::Box, found));
         }
     }
     let (tags, findings) = tags_in(image.tags.unwrap_or_default(), size, &mut read.counts);
@@ -122,7 +122,7 @@ pub(super) fn image_row(image: SourceImage, feature_dim: usize) -> Row {
 
 /// Number of tags, and what is wrong with them. Boxes may reach a little outside, as an import
 /// clips them; then they are counted.
-fn tags_in(mut tags: Vec<Tag>, size: (u32, u32), counts: &mut Counts) -> (usize, Vec<Finding>) {
+fn tags_in(mut tags: Vec<Tag>, size: (u32, u32), counts: &mut Counts) -> (usize, Vec<Defect>) {
     for b in tags.iter_mut().filter_map(|tag| tag.box_px.as_mut()) {
         if let Ok(Fit::Clipped(inside)) = fit(*b, size.0, size.1, CLIP)
             && size != (0, 0)
@@ -150,7 +150,7 @@ fn fit_problem(b: [f32; 4], (width, height): (u32, u32), counts: &mut Counts) ->
     }
 }
 
-fn labels(table: &Table, row: usize, sizes: &Sizes, feature_dim: usize) -> Result<Row, Finding> {
+fn labels(table: &Table, row: usize, sizes: &Sizes, feature_dim: usize) -> Result<Row, Defect> {
     let (key, json) = table.fields(row)?;
     let parsed = parse_labels(json, TagChoice::Objects);
     // Some files hold nothing but what people annotated.
@@ -161,14 +161,14 @@ fn labels(table: &Table, row: usize, sizes: &Sizes, feature_dim: usize) -> Resul
             Ok(_) => Kind::Field,
             Err(_) => Kind::Json,
         };
-        Finding::new(kind, defect.found)
+        Defect::of(kind, defect.found)
     })?;
     let mut read = Row::default();
     let size = parsed.size.or_else(|| sizes.get(key).copied());
     if memchr::memmem::find(json.as_bytes(), b"\"feature\"").is_some() {
         // Objects with their features: the form in which the VinVL tools write them.
         let image = parse_vinvl(json, feature_dim, TagChoice::Objects, false);
-        let image = image.map_err(|defect| Finding::new(Kind::Field, defect.found))?;
+        let image = image.map_err(|defect| Defect::of(Kind::Field, defect.found))?;
         read = image_row(SourceImage { size, ..image }, feature_dim);
     } else {
         let (tags, findings) = tags_in(parsed.tags, size.unwrap_or_default(), &mut read.counts);
@@ -185,18 +185,18 @@ fn labels(table: &Table, row: usize, sizes: &Sizes, feature_dim: usize) -> Resul
     Ok(read)
 }
 
-fn size(table: &Table, row: usize) -> Result<Row, Finding> {
+fn size(table: &Table, row: usize) -> Result<Row, Defect> {
     let (_, field) = table.fields(row)?;
-    let size = parse_size(field).map_err(|defect| Finding::new(Kind::Field, defect.found))?;
+    let size = parse_size(field).map_err(|defect| Defect::of(Kind::Field, defect.found))?;
     Ok(Row {
         size: Some(size),
         ..Row::default()
     })
 }
 
-fn picture(table: &Table, row: usize, sizes: &Sizes) -> Result<Row, Finding> {
+fn picture(table: &Table, row: usize, sizes: &Sizes) -> Result<Row, Defect> {
     let (key, field) = table.fields(row)?;
-    let picture = decode_base64(field).map_err(|found| Finding::new(Kind::Picture, found))?;
+    let picture = decode_base64(field).map_err(|found| Defect::of(Kind::Picture, found))?;
     let mut read = Row::default();
     read.counts.add("pictures", 1);
     if let Some(known) = sizes.get(key)
@@ -207,10 +207,10 @@ fn picture(table: &Table, row: usize, sizes: &Sizes) -> Result<Row, Finding> {
     Ok(read)
 }
 
-fn other_size(found: (u32, u32), known: (u32, u32)) -> Finding {
+fn other_size(found: (u32, u32), known: (u32, u32)) -> Defect {
     let found = format!(
         "{}x{} pixels, where the table of sizes says {}x{}",
         found.0, found.1, known.0, known.1
     );
-    Finding::new(Kind::Mismatch, found)
+    Defect::of(Kind::Mismatch, found)
 }

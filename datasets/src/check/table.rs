@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::problem::{Finding, Kind, Problem};
-use super::{Counts, Report};
+use super::Report;
 use crate::error::excerpt;
+use crate::findings::{Counts, Defect, Kind, Problem};
 use crate::mapped::map_file;
 use crate::tsv::{index_path, line_starts};
 
@@ -129,24 +129,24 @@ impl Table {
     }
 
     /// Key and last field of row `row`.
-    pub(super) fn fields(&self, row: usize) -> Result<(&str, &str), Finding> {
+    pub(super) fn fields(&self, row: usize) -> Result<(&str, &str), Defect> {
         let (key, rest) = self.key_and_rest(row)?;
         let last = memchr::memrchr(b'\t', rest).map_or(0, |tab| tab + 1);
         Ok((key, text(&rest[last..])?))
     }
 
     /// The key of row `row`, and what follows the first tab.
-    pub(super) fn key_and_rest(&self, row: usize) -> Result<(&str, &[u8]), Finding> {
+    pub(super) fn key_and_rest(&self, row: usize) -> Result<(&str, &[u8]), Defect> {
         let line = self.line(row);
         let Some(tab) = memchr::memchr(b'\t', line) else {
             let found = match line.trim_ascii() {
                 [] => "a blank line".into(),
                 line => format!("no tab in {}", excerpt(&String::from_utf8_lossy(line))),
             };
-            return Err(Finding::new(Kind::MissingTab, found));
+            return Err(Defect::of(Kind::MissingTab, found));
         };
         match text(&line[..tab])? {
-            "" => Err(Finding::new(Kind::Field, "its key is empty")),
+            "" => Err(Defect::of(Kind::Field, "its key is empty")),
             key => Ok((key, &line[tab + 1..])),
         }
     }
@@ -160,7 +160,7 @@ impl Table {
             };
             if let Some(first) = rows.get(key) {
                 let found = format!("its key stands in line {} too", first + 1);
-                let finding = Finding::new(Kind::DuplicateKey, found);
+                let finding = Defect::of(Kind::DuplicateKey, found);
                 report.push(Problem::at_line(&self.path, row + 1, finding).with_key(key));
             } else {
                 rows.insert(key, row);
@@ -201,7 +201,7 @@ impl Table {
                 excerpt(text),
                 row + 1
             );
-            report.at_line(&path, row + 1, Finding::new(Kind::LineIndex, found));
+            report.at_line(&path, row + 1, Defect::of(Kind::LineIndex, found));
         }
         if entries.len() != self.len() {
             let found = format!(
@@ -209,20 +209,17 @@ impl Table {
                 entries.len(),
                 self.len()
             );
-            report.push(Problem::of_file(
-                &path,
-                Finding::new(Kind::LineIndex, found),
-            ));
+            report.push(Problem::of_file(&path, Defect::of(Kind::LineIndex, found)));
         }
     }
 }
 
-fn text(bytes: &[u8]) -> Result<&str, Finding> {
+fn text(bytes: &[u8]) -> Result<&str, Defect> {
     std::str::from_utf8(bytes).map(str::trim).map_err(|error| {
         let found = format!(
             "byte {} of a field is not UTF-8 text",
             error.valid_up_to() + 1
         );
-        Finding::new(Kind::NotUtf8, found)
+        Defect::of(Kind::NotUtf8, found)
     })
 }

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::problem::{Finding, Kind, Problem};
+use super::format::Sniff;
 use super::rows::{Row, Sizes, check_row};
 use super::table::{Table, TableKind};
-use super::{Context, Counts, Format, Report, Sniff};
+use super::{Context, Format, Report};
+use crate::findings::{Counts, Defect, Kind, Problem};
 use crate::mapped::map_file;
 use crate::official::parse_key_map;
 
@@ -62,7 +63,7 @@ impl Format for Tables {
                     }
                     None => {
                         let found = "no row holds features, labels, a size or a picture";
-                        let finding = Finding::new(Kind::Field, found);
+                        let finding = Defect::of(Kind::Field, found);
                         report.push(Problem::of_file(&file, finding));
                     }
                 }
@@ -173,7 +174,7 @@ fn check_key_map(table: &Table, report: &mut Report) {
     let entries = match parse_key_map(&map) {
         Ok(entries) => entries,
         Err(defect) => {
-            let finding = Finding::new(Kind::Json, defect.found);
+            let finding = Defect::of(Kind::Json, defect.found);
             return report.push(Problem::of_file(&path, finding));
         }
     };
@@ -196,7 +197,7 @@ fn check_key_map(table: &Table, report: &mut Report) {
         report.push(Problem::of_key(
             &path,
             key,
-            Finding::new(Kind::Mismatch, found),
+            Defect::of(Kind::Mismatch, found),
         ));
     }
     if entries.len() != table.len() {
@@ -205,7 +206,7 @@ fn check_key_map(table: &Table, report: &mut Report) {
             entries.len(),
             table.len()
         );
-        report.push(Problem::of_file(&path, Finding::new(Kind::Mismatch, found)));
+        report.push(Problem::of_file(&path, Defect::of(Kind::Mismatch, found)));
     }
 }
 
@@ -231,7 +232,7 @@ fn compare(tables: &[Keyed<'_>], report: &mut Report) {
                 .collect();
             lost.sort_unstable();
             for (row, key) in lost {
-                let finding = Finding::new(kind, found);
+                let finding = Defect::of(kind, found);
                 report.push(Problem::at_line(&table.path, row + 1, finding).with_key(key));
             }
         }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! `answer` is one text or a list. A caption row may say `tags` (one text, or a list) to replace
-//! the tags of the store, and `label` (true or false), which pre-training does not look at. Any
+//! the tags of the store, and `label` (true or false), which pre-training ignores. Any
 //! other key is refused, with the nearest known one named.
 //!
 //! Every row is checked when the file is opened, on all cores, so that no bad row can stop a
@@ -22,6 +22,7 @@ use oscar_files::OpenFile;
 use super::check::check_rows;
 use super::jsonl_row::{Row, Texts};
 use crate::error::{DatasetError, Result};
+use crate::findings::{Counts, Defect, Kind, Problem, Problems};
 use crate::images::{ImageSource, SharedImages};
 
 const HINT: &str = "it is a corpus, one JSON object a line; check the path, or build the data set";
@@ -41,37 +42,107 @@ pub struct JsonlCorpus {
     images_without_rows: usize,
 }
 
+/// The lines of a corpus, checked.
+struct Lines {
+    file: OpenFile,
+    offsets: Vec<u64>,
+    /// Those of them that are right.
+    rows: Vec<Checked>,
+    /// Whether a row is about each of the images.
+    named: Vec<bool>,
+}
+
+/// What is known of a line that is right.
+struct Checked {
+    /// Row of its image, where images are looked up.
+    image: u32,
+    is_question: bool,
+    words: u32,
+}
+
+impl Lines {
+    /// Reads the corpus at `path`, whose images must be in `images`.
+    fn read(
+        path: &Path,
+        images: Option<&dyn ImageSource>,
+        problems: &mut Problems,
+    ) -> Result<Self> {
+        let file = OpenFile::open(path).map_err(DatasetError::missing(HINT))?;
+        let offsets = file.line_starts()?;
+        let check = |_: &mut (), index: usize| {
+            let line = file.read(offsets[index]..offsets[index + 1]);
+            let line = line.map_err(|error| Defect::of(Kind::Unreadable, error.to_string()))?;
+            let row = Row::parse(&line)?;
+            let image = images.map_or(Ok(0), |images| images.require(&row.image))?;
+            let (a, b) = match &row.texts {
+                Texts::Caption { text, tags } => (text, tags.as_deref().unwrap_or_default()),
+                Texts::Question { question, answers } => (question, answers.as_str()),
+            };
+            Ok(Checked {
+                image: image as u32,
+                is_question: matches!(row.texts, Texts::Question { .. }),
+                words: (a.split_whitespace().count() + b.split_whitespace().count()) as u32,
+            })
+        };
+        let (rows, _) = check_rows(path, offsets.len() - 1, problems, check)?;
+        let mut named = vec![false; images.map_or(0, |images| images.len())];
+        for row in rows.iter().filter(|_| images.is_some()) {
+            named[row.image as usize] = true;
+        }
+        Ok(Self {
+            file,
+            offsets,
+            rows,
+            named,
+        })
+    }
+
+    fn unnamed_images(&self) -> usize {
+        self.named.iter().filter(|named| !**named).count()
+    }
+}
+
+/// Checks the corpus at `path` as [`JsonlCorpus::open`] does; without `images`, its rows alone.
+///
+/// # Errors
+/// A missing or empty file.
+pub(crate) fn check_jsonl(
+    path: &Path,
+    images: Option<&dyn ImageSource>,
+    problems: &mut Problems,
+) -> Result<Counts> {
+    let lines = Lines::read(path, images, problems)?;
+    let mut counts = Counts::default();
+    counts.add("rows", lines.offsets.len() - 1);
+    counts.add(
+        "words",
+        lines.rows.iter().map(|row| row.words as usize).sum(),
+    );
+    if images.is_some() {
+        let unnamed = lines.unnamed_images();
+        counts.add("images named", lines.named.len() - unnamed);
+        counts.add("images that no row names", unnamed);
+    }
+    Ok(counts)
+}
+
 impl JsonlCorpus {
     /// Opens and checks the corpus at `path`; its `image` keys are those of `source`.
     ///
     /// # Errors
-    /// A missing or empty file; or [`DatasetError::Corpus`] with the first twenty wrong rows: bad
+    /// A missing or empty file; or [`DatasetError::Problems`] with the first twenty wrong rows: bad
     /// JSON, unknown or missing keys, a text without any letter or digit, an image that is not in
     /// `source`, text that is not UTF-8, a line over 1 MiB, a blank line.
     pub fn open(path: &Path, source: SharedImages) -> Result<Self> {
-        let file = OpenFile::open(path).map_err(DatasetError::missing(HINT))?;
-        let offsets = file.line_starts()?;
-        let rows = offsets.len() - 1;
-        let check = |_: &mut (), index: usize| {
-            let line = file.read(offsets[index]..offsets[index + 1]);
-            check_line(&line.map_err(|error| error.to_string())?, &*source)
-        };
-        let (found, _) = check_rows(path, rows, check)?;
-        let images: Vec<u32> = found.iter().map(|(image, _)| *image).collect();
-        let questions = found.iter().enumerate().filter(|(_, (_, is))| *is);
-        let answer_rows = questions.map(|(row, _)| row as u32).collect();
-        let mut named = vec![false; source.len()];
-        images
-            .iter()
-            .for_each(|&image: &u32| named[image as usize] = true);
-        let images_without_rows = named.iter().filter(|named| !**named).count();
+        let lines = Problems::refuse(|problems| Lines::read(path, Some(&*source), problems))?;
+        let questions = (0..).zip(&lines.rows).filter(|(_, row)| row.is_question);
         Ok(Self {
-            file,
+            answer_rows: questions.map(|(row, _)| row).collect(),
+            images: lines.rows.iter().map(|row| row.image).collect(),
+            images_without_rows: lines.unnamed_images(),
+            file: lines.file,
+            offsets: lines.offsets,
             source,
-            offsets,
-            images,
-            answer_rows,
-            images_without_rows,
         })
     }
 
@@ -107,13 +178,10 @@ impl JsonlCorpus {
 
     fn read(&self, index: usize) -> Result<Example> {
         let origin = format!("{}:{}", self.path().display(), index + 1);
-        let wrong = |found: String| DatasetError::Corpus {
-            path: self.path().to_path_buf(),
-            problems: vec![format!("{origin}: {found}")],
-            total: 1,
-        };
+        let wrong =
+            |defect: Defect| DatasetError::problem(Problem::at_line(self.path(), index + 1, defect));
         if index >= self.len() {
-            return Err(wrong(format!("there are only {} rows", self.len())));
+            return Err(wrong(format!("there are only {} rows", self.len()).into()));
         }
         let line = self
             .file
@@ -131,7 +199,7 @@ impl JsonlCorpus {
             Texts::Question { question, answers } => (question, answers, TextB::Answer),
         };
         let regions = RegionHandle::new(self.source.clone(), image)
-            .map_err(|error| wrong(error.to_string()))?;
+            .map_err(|error| wrong(error.to_string().into()))?;
         Ok(Example {
             origin,
             image: row.image,
@@ -172,17 +240,4 @@ impl burn_dataset::Dataset<Example> for JsonlCorpus {
     fn len(&self) -> usize {
         self.images.len()
     }
-}
-
-/// The image row a line is about, and whether it is a question.
-fn check_line(line: &[u8], source: &dyn ImageSource) -> Result<(u32, bool), String> {
-    let row = Row::parse(line)?;
-    let image = source.find(&row.image).ok_or_else(|| {
-        format!(
-            "image `{}` is not among those of {}; drop the row, or add the image's regions",
-            row.image,
-            source.path().display()
-        )
-    })?;
-    Ok((image as u32, matches!(row.texts, Texts::Question { .. })))
 }

@@ -5,8 +5,11 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::check::{check_length, has_words};
+use super::check::check_length;
 use crate::error::excerpt;
+use crate::findings::{Defect, Kind};
+use crate::records;
+use crate::rows::has_words;
 
 /// Keys a row may have.
 const KEYS: [&str; 6] = ["image", "text", "tags", "question", "answer", "label"];
@@ -26,25 +29,23 @@ pub(super) enum Texts {
 }
 
 impl Row {
-    /// Parses a line; an error says what was found and what to do, without file and line.
-    pub(super) fn parse(line: &[u8]) -> Result<Self, String> {
+    /// Parses a line.
+    ///
+    /// # Errors
+    /// What is wrong with it, without file and line.
+    pub(super) fn parse(line: &[u8]) -> Result<Self, Defect> {
         check_length(line)?;
-        let line = std::str::from_utf8(line).map_err(|error| {
-            format!(
-                "byte {} is not UTF-8 text; convert the file to UTF-8",
-                error.valid_up_to() + 1
-            )
-        })?;
-        let line = line.trim_end();
+        let line = records::text(line)?.trim_end();
         if line.is_empty() {
-            return Err("a blank line; remove it".into());
+            return Err(Defect::of(Kind::Json, "a blank line").fix("remove it"));
         }
-        let fields: Fields = serde_json::from_str(line).map_err(|error| describe(&error))?;
+        let fields: Fields =
+            serde_json::from_str(line).map_err(|error| records::json_defect(&error))?;
         fields.check()
     }
 }
 
-/// The row's fields as they stand in the file.
+/// The row's fields as they are in the file.
 #[derive(Default)]
 struct Fields {
     image: Option<String>,
@@ -57,9 +58,9 @@ struct Fields {
 }
 
 impl Fields {
-    fn check(self) -> Result<Row, String> {
+    fn check(self) -> Result<Row, Defect> {
         if let Some(unknown) = self.unknown {
-            return Err(unknown_key(&unknown));
+            return Err(unknown_key(&unknown).into());
         }
         let image = self
             .image
@@ -73,7 +74,8 @@ impl Fields {
             (None, Some(question), Some(Words(answers))) => {
                 has_words("question", &question)?;
                 if answers.is_empty() || answers.iter().any(|a| a.trim().is_empty()) {
-                    return Err("an empty `answer`; write the answer or drop the row".into());
+                    let fix = "write the answer, or drop the row";
+                    return Err(Defect::of(Kind::BlankText, "an empty `answer`").fix(fix));
                 }
                 if self.tags.is_some() {
                     return Err(
@@ -185,37 +187,14 @@ fn unknown_key(key: &str) -> String {
     )
 }
 
-/// serde's message with the column; its line is always 1 here.
-fn describe(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" at line ").next().unwrap_or_default();
-    format!("column {}: {text}; correct the JSON", error.column())
-}
-
-/// What a line says: its image, and its texts joined by spaces. For checks of whole files.
-pub(crate) fn parse_line(line: &[u8]) -> Result<(String, String), String> {
-    let row = Row::parse(line)?;
-    let texts = match row.texts {
-        Texts::Caption { text, tags: None } => text,
-        Texts::Caption {
-            text: a,
-            tags: Some(b),
-        }
-        | Texts::Question {
-            question: a,
-            answers: b,
-        } => format!("{a} {b}"),
-    };
-    Ok((row.image, texts))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::check::MAX_LINE;
     use super::*;
 
     fn problem(line: &str) -> String {
-        Row::parse(line.as_bytes()).expect_err("the row is wrong")
+        let defect = Row::parse(line.as_bytes()).expect_err("the row is wrong");
+        defect.to_string()
     }
 
     #[test]
@@ -272,7 +251,8 @@ mod tests {
             problem(&long)
         );
         let found = Row::parse(b"{\"image\": \"\xff\"}").expect_err("not UTF-8");
-        assert!(found.contains("byte 12 is not UTF-8"), "{found}");
+        assert!(found.found.contains("byte 12 is not UTF-8"), "{found}");
+        assert_eq!(found.kind, Kind::NotUtf8);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use oscar_core::input::ExampleSource;
 
 pub use joined::JoinedCorpus;
 pub use jsonl::JsonlCorpus;
-pub(crate) use jsonl_row::parse_line;
+pub(crate) use jsonl::check_jsonl;
 pub use official::{OfficialCorpus, OfficialCorpusOptions};
 
 use crate::error::{DatasetError, Result};

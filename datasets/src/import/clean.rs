@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::source::{SourceBoxes, SourceImage};
 use crate::boxes::{Fit, fit};
-use crate::defect::Defect;
+use crate::findings::Defect;
 use crate::store::{Boxes, ImageRegions, Tag};
 
 const GIVE_SIZE: &str = "give the image's size (--sizes)";

@@ -9,6 +9,7 @@ use crate::error::{DatasetError, Result};
 use crate::official::{FEATURES_FILE, FeatureRow, OfficialFiles, TagChoice, parse_detections};
 use crate::store::INDEX_FILE;
 use crate::tsv::TsvFile;
+use crate::yaml::Tables;
 
 const CHOOSE: &str = "say which is meant: --format, or the path of one file";
 const UNKNOWN: &str = "give official, VinVL or LXMERT tables, a .pt dictionary, or a folder of \
@@ -129,7 +130,7 @@ fn in_folder(dir: &Path) -> Result<Vec<Candidate>> {
 }
 
 fn of_yaml(path: &Path) -> Result<Format> {
-    Ok(match super::yaml::Tables::read(path)?.features {
+    Ok(match Tables::read(path)?.feature {
         Some(_) => Format::Official,
         None => Format::Vinvl,
     })

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::source::{FeatureSource, SourceBoxes, SourceImage};
 use super::vocabulary::Vocabularies;
-use crate::defect::Defect;
 use crate::error::{DatasetError, Result, excerpt};
+use crate::findings::Defect;
 use crate::official::{BlobLayout, decode_blob, decode_bytes, index_keys, pixels};
 use crate::tsv::TsvFile;
 

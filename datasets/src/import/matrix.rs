@@ -1,7 +1,7 @@
 //! Regions of an image as arrays, whichever file they come from.
 
 use super::source::{SourceBoxes, split_boxes};
-use crate::defect::Defect;
+use crate::findings::Defect;
 use crate::official::BOX_VALUES;
 use crate::official::check_finite;
 

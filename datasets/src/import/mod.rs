@@ -38,7 +38,6 @@ mod subset;
 mod verify;
 mod vinvl;
 mod vocabulary;
-mod yaml;
 
 pub use clean::Counts;
 pub use lxmert::parse_lxmert;

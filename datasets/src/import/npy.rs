@@ -4,8 +4,8 @@ use half::f16;
 
 use super::matrix::Matrix;
 use super::python::Rest;
-use crate::defect::Defect;
 use crate::error::excerpt;
+use crate::findings::Defect;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 const FIX: &str = "write it with numpy.save or numpy.savez as a plain array of numbers";

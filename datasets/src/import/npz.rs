@@ -18,7 +18,7 @@ use super::matrix::{Arrays, Matrix};
 use super::npy::{self, NpyHeader};
 use super::source::{SourceBoxes, SourceImage};
 use super::vocabulary::Vocabularies;
-use crate::defect::Defect;
+use crate::findings::Defect;
 use crate::official::pixels;
 
 const FEATURES: &[&str] = &["x", "features", "feature", "feat", "image_feat"];

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::source::{FeatureSource, SourceBoxes, SourceImage, split_boxes};
-use crate::defect::Defect;
 use crate::error::{DatasetError, Result};
+use crate::findings::Defect;
 use crate::images::ImageSource;
 use crate::official::{BOX_VALUES, OfficialImages};
 

@@ -15,12 +15,12 @@ use super::source::{FeatureSource, SourceImage};
 use super::subset::Subset;
 use super::vinvl::VinvlSource;
 use super::vocabulary::Vocabularies;
-use super::yaml::Tables;
-use crate::defect::Defect;
 use crate::error::{DatasetError, Result};
+use crate::findings::Defect;
 use crate::official::{
     LabelFile, OfficialFiles, OfficialImages, OfficialOptions, PartFiles, SizeTable,
 };
+use crate::yaml::Tables;
 
 /// Images to import, with what was given of them elsewhere.
 pub struct Source {
@@ -42,10 +42,7 @@ impl Source {
         options.check_feature_dim(path)?;
         let dim = options.feature_dim;
         let candidate = detect(path, options.format, dim)?;
-        let yaml = candidate
-            .path
-            .extension()
-            .is_some_and(|end| end == "yaml" || end == "yml");
+        let yaml = Tables::is_one(&candidate.path);
         let tables = match yaml {
             true => Tables::read(&candidate.path)?,
             false => Tables::default(),
@@ -75,7 +72,7 @@ impl Source {
             Format::Safetensors => Box::new(form(Form::Safetensors)?),
             Format::Pt => Box::new(PtSource::open(&candidate.path, dim)?),
         };
-        let reader = match &tables.lines {
+        let reader = match &tables.linelist {
             Some(lines) => Box::new(Subset::new(reader, lines)?),
             None => reader,
         };
@@ -89,7 +86,7 @@ impl Source {
         };
         if format != Format::Official {
             // Official files are opened with theirs.
-            let sizes = source.options.sizes.clone().or(tables.sizes);
+            let sizes = source.options.sizes.clone().or(tables.hw);
             source.labels = source
                 .options
                 .labels
@@ -184,13 +181,13 @@ fn open_official(
     tables: &Tables,
     options: &SourceOptions,
 ) -> Result<OfficialSource> {
-    let files = match options.features.as_ref().or(tables.features.as_ref()) {
+    let files = match options.features.as_ref().or(tables.feature.as_ref()) {
         Some(features) => {
             let mut part = PartFiles::beside(features)?;
             // A table of objects that features are given to has their labels.
             let table = (!yaml).then(|| path.to_path_buf());
-            part.labels = tables.labels.clone().or(table).or(part.labels);
-            part.sizes = tables.sizes.clone().or(part.sizes);
+            part.labels = tables.label.clone().or(table).or(part.labels);
+            part.sizes = tables.hw.clone().or(part.sizes);
             OfficialFiles {
                 parts: vec![part],
                 ignored: vec![],
@@ -219,7 +216,7 @@ fn open_vinvl(
     tables: &Tables,
     options: &SourceOptions,
 ) -> Result<VinvlSource> {
-    let table = match (&tables.labels, yaml) {
+    let table = match (&tables.label, yaml) {
         (Some(labels), _) => labels,
         (None, false) => path,
         (None, true) => {

@@ -10,8 +10,8 @@ use super::npy::parse_npy;
 use super::npz::parse_npz;
 use super::source::{FeatureSource, SourceImage};
 use super::vocabulary::Vocabularies;
-use crate::defect::Defect;
 use crate::error::{DatasetError, Result};
+use crate::findings::Defect;
 use crate::official::pixels;
 use crate::store::Tag;
 

@@ -14,8 +14,8 @@ use super::ordered::in_order;
 use super::source::FeatureSource;
 use super::verify::{Verified, verify};
 use crate::boxes::CLIP;
-use crate::defect::Defect;
 use crate::error::{DatasetError, Result};
+use crate::findings::Defect;
 use crate::store::{EncodedImage, StoreDtype, StoreOptions, StoreWriter};
 
 /// How many of the skipped images a summary shows.

@@ -6,8 +6,8 @@ use oscar_files::pytorch::{TorchFile, Value};
 
 use super::matrix::{Arrays, Matrix};
 use super::source::{FeatureSource, SourceImage};
-use crate::defect::Defect;
 use crate::error::{DatasetError, Result};
+use crate::findings::Defect;
 
 const FIX: &str = "the file must hold a dictionary of image key to a tensor of floats, regions by \
                    2054 or 2048 values";

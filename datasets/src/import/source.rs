@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::defect::Defect;
 use crate::error::{DatasetError, Result};
+use crate::findings::Defect;
 use crate::official::{BOX_VALUES, LabelRow};
 use crate::store::Tag;
 

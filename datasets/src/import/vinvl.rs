@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use super::source::{FeatureSource, SourceBoxes, SourceImage};
-use crate::defect::Defect;
 use crate::error::{DatasetError, Result};
+use crate::findings::Defect;
 use crate::official::{BlobLayout, TagChoice, decode_blob, index_keys, parse_detections};
 use crate::tsv::TsvFile;
 

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use super::source::SourceBoxes;
-use crate::defect::Defect;
 use crate::error::{DatasetError, Result};
+use crate::findings::Defect;
 use crate::store::Tag;
 
 /// Names of classes and attributes; without them, files that give numbers have no tags.

@@ -4,7 +4,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::BOX_VALUES;
-use crate::defect::Defect;
+use crate::findings::Defect;
 
 /// How the values of a blob lie in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

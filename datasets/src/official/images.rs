@@ -7,8 +7,8 @@ use super::blob::decode_blob;
 use super::files::{FEATURES_FILE, OfficialFiles};
 use super::part::{Companions, Part, join_keys};
 use super::{BlobLayout, FEATURE_DIM, FeatureRow, KeyIndex, LabelFile, LabelRow, TagChoice};
-use crate::defect::Defect;
 use crate::error::{DatasetError, Result};
+use crate::findings::Defect;
 
 /// How to open official files.
 #[derive(Clone, Debug)]

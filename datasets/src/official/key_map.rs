@@ -7,8 +7,8 @@ use std::fmt;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::KeyIndex;
-use crate::defect::Defect;
 use crate::error::{DatasetError, Result};
+use crate::findings::Defect;
 
 const FIX: &str = "it belongs to another version of the feature file: delete it, and it is not \
                    needed to read the file";

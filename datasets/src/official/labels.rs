@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::KeyIndex;
 use super::row::empty_key;
-use crate::defect::Defect;
 use crate::error::{DatasetError, Result};
+use crate::findings::Defect;
 use crate::store::Tag;
 use crate::tsv::TsvFile;
 

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::BlobLayout;
-use crate::defect::Defect;
 use crate::error::excerpt;
+use crate::findings::Defect;
 
 const LAYOUTS: &str = "a row is `key, num_boxes, …, base64` or `key, {\"num_boxes\", \"features\"}`, \
                        separated by tabs; is a tab missing, or is this another file?";

@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use super::KeyIndex;
 use super::labels::{index_keys, pixels};
-use crate::defect::Defect;
 use crate::error::{DatasetError, Result, excerpt};
+use crate::findings::Defect;
 use crate::tsv::TsvFile;
 
 const FIX: &str = "a size is [{\"height\": h, \"width\": w}], that object alone, or `h w`";

@@ -6,8 +6,8 @@ use oscar_core::input::{RegionSource, SourceError};
 
 use super::{BOX_VALUES, OfficialImages};
 use crate::boxes::{CLIP, Fit, fit, relative};
-use crate::defect::Defect;
 use crate::error::Result;
+use crate::findings::Defect;
 use crate::images::ImageSource;
 
 impl RegionSource for OfficialImages {

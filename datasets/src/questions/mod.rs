@@ -10,30 +10,34 @@
 //!   person said, or scores by answer) or `"answer"`, and optionally `"tags"`, `"id"`,
 //!   `"question_type"`, `"answer_type"`.
 
-mod read;
+mod published;
 mod row;
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use oscar_core::input::{EncodedSequence, RegionHandle, SequenceEncoder, SourceError};
+use serde::Deserialize;
 
-use crate::annotations::has_words;
-use crate::annotations::vqa::ANSWERS;
-use crate::answers::{AnswerVocabulary, soft_score};
+use crate::answers::{AnswerCounts, AnswerVocabulary, normalise, soft_score};
 use crate::error::{DatasetError, Result, excerpt};
-use crate::images::{SharedImages, open_images};
+use crate::findings::{Counts, Defect, Problems};
+use crate::images::{ImageSource, SharedImages, open_images};
+use crate::records::Records;
+use crate::rows::{self, Row, RowSet, has_words};
 
-pub use read::count_answers;
+use published::PEOPLE;
+pub(crate) use published::{ANNOTATIONS, Annotations};
+pub use published::{Annotation, Answer, read_annotations};
 
 /// A question, in the words of its file.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(try_from = "row::Fields")]
 pub struct Question {
     /// The question's own name, unique in its file.
     pub id: Option<String>,
-    /// Key of the image; the question is asked of none without one.
+    /// Key of the image; a question without one is asked without an image.
     pub image: Option<String>,
-    /// What is asked.
+    /// The text of the question.
     pub text: String,
     /// Object tags instead of those stored with the image.
     pub tags: Option<String>,
@@ -57,7 +61,7 @@ impl Question {
 
     /// What ten people answered, if they were asked: what VQA's accuracy is defined on.
     pub fn ten_answers(&self) -> Option<&[String]> {
-        (self.people.len() == ANSWERS).then_some(&self.people)
+        (self.people.len() == PEOPLE).then_some(&self.people)
     }
 
     /// Labels of `vocabulary` with their scores, the most agreed answer first. Answers that the
@@ -106,7 +110,7 @@ impl Question {
         }
         counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         let asked = self.people.len();
-        let of_ten = |count: usize| (count * ANSWERS + asked / 2) / asked.max(1);
+        let of_ten = |count: usize| (count * PEOPLE + asked / 2) / asked.max(1);
         let scored = |(label, count)| (label, soft_score(of_ten(count)));
         counts.into_iter().map(scored).collect()
     }
@@ -126,135 +130,159 @@ impl Question {
     }
 }
 
+impl Row for Question {
+    const LABEL: &'static str = "answer";
+
+    fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    fn is_labelled(&self) -> bool {
+        self.is_answered()
+    }
+
+    fn check(&self, _: &Self) -> Result<(), Defect> {
+        has_words("question", &self.text)
+    }
+
+    fn find_images(&self, images: &dyn ImageSource, found: &mut Vec<usize>) -> Result<(), Defect> {
+        if let Some(key) = &self.image {
+            found.push(images.require(key)?);
+        }
+        Ok(())
+    }
+
+    fn count(&self, counts: &mut Counts) {
+        counts.add_words(&self.text);
+        let answers = self.people.len() + self.scored.len() + self.labels.len();
+        counts.add("answers", answers);
+    }
+}
+
+/// Reads the questions of `path` with their numbers, and whether they are published ones, which are
+/// known by their ids.
+fn read(path: &Path, problems: &mut Problems) -> Result<(Vec<(usize, Question)>, bool)> {
+    let records = Records::open(path, published::LISTS)?;
+    Ok(match records.is_object() {
+        true => (published::read_questions(path, problems)?, true),
+        false => (rows::parse(path, records, problems)?, false),
+    })
+}
+
 /// The questions of a split, each with its image.
 pub struct QuestionSet {
-    path: PathBuf,
-    questions: Vec<Question>,
-    by_row: bool,
-    images: Option<SharedImages>,
-    /// Rows of the questions' images.
-    rows: Vec<Option<usize>>,
+    rows: RowSet<Question>,
 }
 
 impl QuestionSet {
     /// Opens the questions in `questions`, what people answered to them in `annotations` (VQA v2 as
-    /// published), and the images in `regions`. Without regions the questions are asked of no
-    /// image.
+    /// published), and the images in `regions`. Without regions the questions are asked without
+    /// images.
     ///
     /// # Errors
-    /// A file that cannot be read; a question without words, or whose id stands twice; an image
-    /// that is not among those of `regions`. The message names file and row.
+    /// A file that cannot be read; [`DatasetError::Problems`] with the first wrong questions: one
+    /// without words, whose id occurs twice, or whose image is not in `regions`; with annotations, a
+    /// question that has none, and for published ones the reverse.
     pub fn open(
         questions: &Path,
         annotations: Option<&Path>,
         regions: Option<&Path>,
     ) -> Result<Self> {
-        let (list, by_row) = read::questions(questions, annotations)?;
         let images = regions.map(open_images).transpose()?;
-        let mut set = Self {
-            path: questions.to_path_buf(),
-            rows: Vec::with_capacity(list.len()),
-            questions: list,
-            by_row,
-            images,
-        };
-        set.check()?;
-        set.find_images()?;
+        let set = Problems::refuse(|problems| {
+            let mut answered = annotations.map(|_| Annotations::default());
+            if let (Some(answered), Some(path)) = (&mut answered, annotations) {
+                answered.read(path, problems)?;
+            }
+            let set = Self::read(questions, answered.as_mut(), images, problems)?;
+            if let Some(answered) = answered.filter(|_| set.rows.is_published()) {
+                answered.orphans(problems);
+            }
+            Ok(set)
+        })?;
+        set.warn_of_missing_images();
         Ok(set)
     }
 
-    fn check(&self) -> Result<()> {
-        let mut seen = HashMap::with_capacity(self.len());
-        for (index, question) in self.questions.iter().enumerate() {
-            if !has_words(&question.text) {
-                let found = format!("the question {} has no words", excerpt(&question.text));
-                return Err(self.wrong(index, found, "correct the row, or drop it"));
-            }
-            let Some(id) = &question.id else { continue };
-            if let Some(first) = seen.insert(id, index) {
-                let found = format!("the question id {id} stands at {} too", self.origin(first));
-                return Err(self.wrong(index, found, "give each question an id of its own"));
-            }
+    /// The questions of `path`, joined with `annotations`; what is wrong is added to `problems`.
+    pub(crate) fn read(
+        path: &Path,
+        annotations: Option<&mut Annotations>,
+        images: Option<SharedImages>,
+        problems: &mut Problems,
+    ) -> Result<Self> {
+        let (mut questions, published) = read(path, problems)?;
+        if let Some(annotations) = annotations {
+            annotations.join(path, &mut questions, published, problems);
         }
-        Ok(())
+        let named = published.then_some("question");
+        let rows = RowSet::new(path, questions, named, images, problems);
+        Ok(Self { rows })
     }
 
-    fn find_images(&mut self) -> Result<()> {
-        let Some(images) = self.images.clone() else {
-            tracing::warn!(
-                "{}: no `regions` are given, so its questions are asked without their images",
-                self.path.display()
-            );
-            self.rows = vec![None; self.questions.len()];
-            return Ok(());
-        };
-        let mut without = 0;
-        for index in 0..self.questions.len() {
-            let row = match &self.questions[index].image {
-                None => {
-                    without += 1;
-                    None
-                }
-                Some(key) => Some(images.find(key).ok_or_else(|| {
-                    let place = images.path().display();
-                    let found = format!("image `{key}` is not among those of {place}");
-                    self.wrong(index, found, "drop the row, or add the image's regions")
-                })?),
-            };
-            self.rows.push(row);
+    fn warn_of_missing_images(&self) {
+        let (path, all) = (self.path().display(), self.len());
+        if self.rows.source().is_none() {
+            tracing::warn!("{path}: no `regions` are set: questions are asked without images");
+            return;
         }
-        if without > 0 {
-            tracing::warn!(
-                "{}: {without} of {} questions name no image and are asked without one",
-                self.path.display(),
-                self.len()
-            );
+        let named = self
+            .questions()
+            .iter()
+            .filter(|q| q.image.is_some())
+            .count();
+        if named < all {
+            let without = all - named;
+            tracing::warn!("{path}: {without} of {all} questions name no image");
         }
-        Ok(())
+    }
+
+    /// The rows with their places.
+    pub(crate) fn rows(&self) -> &RowSet<Question> {
+        &self.rows
     }
 
     /// The file of questions.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.rows.path()
     }
 
     /// Number of questions.
     pub fn len(&self) -> usize {
-        self.questions.len()
+        self.rows.len()
     }
 
     /// Whether there is no question.
     pub fn is_empty(&self) -> bool {
-        self.questions.is_empty()
+        self.rows.is_empty()
     }
 
     /// The questions in order.
     pub fn questions(&self) -> &[Question] {
-        &self.questions
+        &self.rows
     }
 
     /// Values per region; 0 without regions.
     pub fn region_dim(&self) -> usize {
-        self.images.as_ref().map_or(0, |images| images.region_dim())
+        self.rows.region_dim()
     }
 
-    /// Where question `index` stands, for messages.
+    /// Where question `index` is, for messages.
     pub fn origin(&self, index: usize) -> String {
-        let path = self.path.display();
-        let id = self.questions.get(index).and_then(|q| q.id.as_deref());
-        match (self.by_row, id) {
-            (false, Some(id)) => format!("{path}: question {id}"),
-            _ => format!("{path}:{}", index + 1),
-        }
+        self.rows.origin(index)
+    }
+
+    /// Checks that all questions have an answer.
+    ///
+    /// # Errors
+    /// The first that have none.
+    pub fn require_answers(&self) -> Result<()> {
+        self.rows.require_labels()
     }
 
     /// An error about question `index`.
     pub fn wrong(&self, index: usize, found: impl Into<String>, fix: &'static str) -> DatasetError {
-        DatasetError::Row {
-            origin: self.origin(index),
-            found: found.into(),
-            fix,
-        }
+        self.rows.wrong(index, found, fix)
     }
 
     /// Question `index`, its tags and its regions as a sequence.
@@ -266,13 +294,13 @@ impl QuestionSet {
         index: usize,
         encoder: &SequenceEncoder,
     ) -> Result<EncodedSequence, SourceError> {
-        let (question, row) = match (self.questions.get(index), self.rows.get(index)) {
-            (Some(question), Some(row)) => (question, *row),
-            _ => return Err(format!("{}: no question {index}", self.path.display()).into()),
+        let Some(question) = self.rows.get(index) else {
+            return Err(format!("{}: no question {index}", self.path().display()).into());
         };
         let mut regions = Vec::new();
         let mut stored = String::new();
-        if let (Some(images), Some(row)) = (&self.images, row) {
+        if let (Some(images), [row]) = (self.rows.source(), self.rows.images(index)) {
+            let row = *row as usize;
             if question.tags.is_none() {
                 stored = images.tag_text(row)?;
             }
@@ -280,5 +308,33 @@ impl QuestionSet {
         }
         let tags = question.tags.as_deref().unwrap_or(&stored);
         Ok(encoder.encode(self.origin(index), &question.text, tags, &regions)?)
+    }
+}
+
+/// Counts the most agreed answers of a file: annotations of VQA v2 (as the evaluation compares
+/// them), or rows of any form with answers in words (as they are).
+///
+/// # Errors
+/// A file that cannot be read, or in which no question has an answer in words.
+pub fn count_answers(path: &Path, counts: &mut AnswerCounts) -> Result<()> {
+    let before = counts.questions();
+    if Records::open(path, &[ANNOTATIONS])?.is_object() {
+        for annotation in read_annotations(path)? {
+            counts.add(normalise(&annotation.multiple_choice_answer));
+        }
+    } else {
+        let (questions, _) = Problems::refuse(|problems| read(path, problems))?;
+        for (_, question) in &questions {
+            if let Some(answer) = question.most_agreed() {
+                counts.add(answer.to_owned());
+            }
+        }
+    }
+    match counts.questions() > before {
+        true => Ok(()),
+        false => {
+            let fix = "give annotations of VQA v2, or rows with `answers` or `answer`";
+            Err(DatasetError::malformed(path, "no answer in words", fix))
+        }
     }
 }

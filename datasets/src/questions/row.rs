@@ -1,28 +1,27 @@
 //! Rows of question files, as they are written.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::de::{Error, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::Question;
-use crate::annotations::Extra;
+use crate::rows::Key;
 
 /// A row of either form: that of the official code (`q`, `o`, `an`, `s`, `img_id`, `q_id`) or the
 /// plain one (`question`, `image`, `answers` or `answer`, …).
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Row {
+pub(super) struct Fields {
     q: Option<String>,
     o: Option<String>,
     an: Vec<u32>,
     s: Vec<f32>,
-    img_id: Option<Name>,
-    q_id: Option<Name>,
+    img_id: Option<Key>,
+    q_id: Option<Key>,
 
-    id: Option<Name>,
-    image: Option<Name>,
+    id: Option<Key>,
+    image: Option<Key>,
     question: Option<String>,
     tags: Option<String>,
     answers: Option<Answers>,
@@ -31,12 +30,8 @@ pub(super) struct Row {
     answer_type: Option<String>,
 
     #[serde(flatten)]
-    extra: Extra,
+    others: BTreeMap<String, IgnoredAny>,
 }
-
-/// An identifier: a text, or a whole number as its digits.
-#[derive(Debug)]
-struct Name(String);
 
 #[derive(Debug, Deserialize)]
 #[serde(
@@ -48,33 +43,31 @@ enum Answers {
     Scored(BTreeMap<String, f32>),
 }
 
-impl Row {
-    /// The question, or what is wrong and what to do.
-    pub(super) fn question(self) -> Result<Question, (String, &'static str)> {
-        match (&self.q, &self.question) {
-            (Some(_), None) => self.official(),
-            (None, Some(_)) => self.plain(),
-            (None, None) => Err((
-                "neither `question` nor `q`".into(),
-                "give each row its question",
-            )),
-            (Some(_), Some(_)) => Err(("both `question` and `q`".into(), "give one of the two")),
+impl TryFrom<Fields> for Question {
+    type Error = String;
+
+    fn try_from(row: Fields) -> Result<Self, String> {
+        match (&row.q, &row.question) {
+            (Some(_), None) => row.official(),
+            (None, Some(_)) => row.plain(),
+            (None, None) => Err("neither `question` nor `q`".into()),
+            (Some(_), Some(_)) => Err("both `question` and `q`; give one of the two".into()),
         }
     }
+}
 
-    fn official(self) -> Result<Question, (String, &'static str)> {
+impl Fields {
+    fn official(self) -> Result<Question, String> {
         let scores = match self.s.is_empty() {
             // GQA has labels alone.
             true => vec![1.0; self.an.len()],
             false => self.s,
         };
         if scores.len() != self.an.len() {
-            let found = format!(
-                "{} labels in `an`, {} scores in `s`",
-                self.an.len(),
-                scores.len()
-            );
-            return Err((found, "give each label its score"));
+            let (labels, scores) = (self.an.len(), scores.len());
+            return Err(format!(
+                "{labels} labels in `an`, {scores} scores in `s`; give each label its score"
+            ));
         }
         Ok(Question {
             id: self.q_id.map(|id| id.0),
@@ -88,11 +81,12 @@ impl Row {
         })
     }
 
-    fn plain(self) -> Result<Question, (String, &'static str)> {
-        if let Some(key) = self.extra.keys().next() {
-            let fix = "a row has question, image, answers or answer, tags, id, question_type, \
-                       answer_type";
-            return Err((format!("an unknown field `{key}`"), fix));
+    fn plain(self) -> Result<Question, String> {
+        if let Some(key) = self.others.keys().next() {
+            return Err(format!(
+                "unknown key `{key}`; a row has `question`, `image`, `answers` or `answer`, \
+                 `tags`, `id`, `question_type` and `answer_type`"
+            ));
         }
         let (people, scored) = match (self.answers, self.answer) {
             (None, None) => (Vec::new(), Vec::new()),
@@ -100,7 +94,7 @@ impl Row {
             (Some(Answers::Given(people)), None) => (people, Vec::new()),
             (Some(Answers::Scored(scored)), None) => (Vec::new(), scored.into_iter().collect()),
             (Some(_), Some(_)) => {
-                return Err(("both `answers` and `answer`".into(), "give one of the two"));
+                return Err("both `answers` and `answer`; give one of the two".into());
             }
         };
         Ok(Question {
@@ -114,33 +108,5 @@ impl Row {
             answer_type: self.answer_type,
             ..Question::default()
         })
-    }
-}
-
-impl<'de> Deserialize<'de> for Name {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-
-        impl Visitor<'_> for Either {
-            type Value = Name;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text or a whole number")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Name, E> {
-                Ok(Name(text.to_owned()))
-            }
-
-            fn visit_u64<E: Error>(self, number: u64) -> Result<Name, E> {
-                Ok(Name(number.to_string()))
-            }
-
-            fn visit_i64<E: Error>(self, number: i64) -> Result<Name, E> {
-                Ok(Name(number.to_string()))
-            }
-        }
-
-        deserializer.deserialize_any(Either)
     }
 }

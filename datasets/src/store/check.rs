@@ -6,7 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::{INDEX_FILE, RegionStore, Tag, box_problem};
-use crate::check::{Counts, Finding, Kind, Problem};
+use crate::findings::{Counts, Defect, Kind, Problem};
 
 impl RegionStore {
     /// Reads every feature, box and tag; returns what is wrong, by image.
@@ -43,7 +43,7 @@ impl RegionStore {
                 Ordering::Equal => "its key is stored twice".into(),
                 Ordering::Greater => format!("sorted after `{a}`, it cannot be found"),
             };
-            let finding = Finding::new(Kind::DuplicateKey, found);
+            let finding = Defect::of(Kind::DuplicateKey, found);
             problems.push(Problem::of_key(&self.dir.join(INDEX_FILE), b, finding));
         }
         problems
@@ -68,7 +68,7 @@ impl RegionStore {
         findings.into_iter().for_each(&mut report);
 
         match self.tags(row) {
-            Err(error) => report(Finding::new(Kind::Json, error.to_string())),
+            Err(error) => report(Defect::of(Kind::Json, error.to_string())),
             Ok(tags) => {
                 counts.add("tags", tags.len());
                 counts.add("images without tags", usize::from(tags.is_empty()));
@@ -84,7 +84,7 @@ impl RegionStore {
 pub(crate) fn feature_findings<'a>(
     regions: impl Iterator<Item = (&'a [f32], &'a [f32])>,
     counts: &mut Counts,
-) -> Vec<Finding> {
+) -> Vec<Defect> {
     let mut findings = Vec::new();
     let (mut zeros, mut not_finite, mut boxes) = (0, Vec::new(), Vec::new());
     for (region, (features, geometry)) in regions.enumerate() {
@@ -106,18 +106,18 @@ pub(crate) fn feature_findings<'a>(
         let (column, value) = wrong.next().unwrap_or((0, &f32::NAN));
         let more = more(others.len(), "regions");
         let found = format!("region {region}, value {column} is {value}{more}");
-        findings.push(Finding::new(Kind::NotFinite, found));
+        findings.push(Defect::of(Kind::NotFinite, found));
     }
     if let [(region, b, why), others @ ..] = &boxes[..] {
         let more = more(others.len(), "regions");
         let found = format!("region {region} has box {b:?}: {why}{more}");
-        findings.push(Finding::new(Kind::Box, found));
+        findings.push(Defect::of(Kind::Box, found));
     }
     findings
 }
 
 /// What is wrong with the tags of an image of this size, once for each kind of problem.
-pub(crate) fn tag_findings(tags: &[Tag], (width, height): (u32, u32)) -> Vec<Finding> {
+pub(crate) fn tag_findings(tags: &[Tag], (width, height): (u32, u32)) -> Vec<Defect> {
     let mut findings = Vec::new();
     let mut boxes = tags.iter().filter_map(|tag| {
         let problem = box_problem(tag.box_px.as_ref()?, width, height)?;
@@ -129,7 +129,7 @@ pub(crate) fn tag_findings(tags: &[Tag], (width, height): (u32, u32)) -> Vec<Fin
             tag.class,
             more(boxes.count(), "tags")
         );
-        findings.push(Finding::new(Kind::TagBox, found));
+        findings.push(Defect::of(Kind::TagBox, found));
     }
     let mut wrong = tags.iter().enumerate().filter_map(|(at, tag)| {
         if tag.class.trim().is_empty() {
@@ -142,7 +142,7 @@ pub(crate) fn tag_findings(tags: &[Tag], (width, height): (u32, u32)) -> Vec<Fin
     });
     if let Some(found) = wrong.next() {
         let found = format!("{found}{}", more(wrong.count(), "tags"));
-        findings.push(Finding::new(Kind::Tag, found));
+        findings.push(Defect::of(Kind::Tag, found));
     }
     findings
 }

@@ -1,6 +1,5 @@
 //! An opened split: every text as ids, every image found.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,17 +7,15 @@ use oscar_core::input::{
     CaptionEncoder, EncodedCaption, EncodedSequence, ExampleSeed, RegionHandle, SequenceEncoder,
     SourceError,
 };
-use oscar_datasets::annotations::captions::CaptionedImage;
-use oscar_datasets::{SharedImages, open_images};
+use oscar_datasets::captions::{self, CaptionedImage};
+use oscar_datasets::yaml::Tables;
+use oscar_datasets::{RowSet, SharedImages, open_images};
 use oscar_task::Role;
 use rayon::prelude::*;
 
 use crate::constraints::{ConstraintFiles, Constraints};
-use crate::error::CaptioningError;
-use crate::files::{Captions, Description};
 use crate::scores::References;
 use crate::{Captioning, Split};
-use oscar_files::FileError;
 
 /// A caption and its ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,12 +77,13 @@ impl CaptionData {
         let encoder = CaptionEncoder::new(sequences, task.max_caption_length, task.masking())?;
         let files = Files::of(split)?;
         let source = files.open_images()?;
-        let captions = files.captions()?;
-        let path = captions.path.clone();
-        let images: Vec<Image> = captions
-            .images
+        let rows = captions::read(&split.captions, Some(source.clone()))?;
+        if role != Role::Evaluate {
+            rows.require_labels()?;
+        }
+        let images: Vec<Image> = (0..rows.len())
             .into_par_iter()
-            .map(|image| open_image(image, &path, &source, &encoder))
+            .map(|index| open_image(&rows, index, &source, &encoder))
             .collect::<Result<_, SourceError>>()?;
         let mut data = Self {
             captions: pairs(&images),
@@ -98,9 +96,9 @@ impl CaptionData {
             references: None,
             swapped: None,
             neighbours: None,
-            path,
+            path: rows.path().to_path_buf(),
         };
-        data.check()?;
+        data.warn_of_long_captions();
         if role == Role::Evaluate && task.constraints.enabled {
             data.constraints = Some(files.constraints(task.constraints.official)?);
         }
@@ -114,19 +112,7 @@ impl CaptionData {
         Ok(data)
     }
 
-    fn check(&self) -> Result<(), FileError> {
-        if self.role != Role::Evaluate
-            && let Some(image) = self.images.iter().find(|image| image.captions.is_empty())
-        {
-            let found = format!("image {} has no caption", image.key);
-            let fix = "give it at least one, or drop it";
-            return Err(FileError::malformed(&self.path, found, fix));
-        }
-        let mut keys = HashSet::with_capacity(self.images.len());
-        if let Some(twice) = self.images.iter().find(|image| !keys.insert(&image.key)) {
-            let found = format!("image {} twice", twice.key);
-            return Err(FileError::malformed(&self.path, found, "name it once"));
-        }
+    fn warn_of_long_captions(&self) {
         let most = self.encoder.max_words();
         let captions = || self.images.iter().flat_map(|image| &image.captions);
         let long = captions()
@@ -140,7 +126,6 @@ impl CaptionData {
                 captions().count()
             );
         }
-        Ok(())
     }
 
     /// The file of captions.
@@ -306,58 +291,48 @@ fn pairs(images: &[Image]) -> Vec<(u32, u32)> {
 }
 
 fn open_image(
-    image: CaptionedImage,
-    path: &Path,
+    rows: &RowSet<CaptionedImage>,
+    index: usize,
     source: &SharedImages,
     encoder: &CaptionEncoder,
 ) -> Result<Image, SourceError> {
-    let wrong = |found: String, fix| SourceError::from(FileError::malformed(path, found, fix));
-    let keys = std::iter::once(&image.key).chain(&image.open_images_id);
-    let found = keys
-        .filter_map(|key| Some((source.find(key)?, key.clone())))
-        .next();
-    let (row, regions_key) = found.ok_or_else(|| {
-        let place = source.path().display();
-        let found = format!("image {} is not among those of {place}", image.key);
-        wrong(found, "drop it, or add its regions")
-    })?;
+    let image = &rows[index];
+    let row = rows.images(index)[0] as usize;
+    let regions_key = match (&image.open_images_id, source.find(&image.key)) {
+        (Some(id), None) => id,
+        _ => &image.key,
+    };
     let tokenizer = encoder.sequences().tokenizer();
     let tags = match &image.tags {
         Some(tags) => tokenizer.encode(tags),
         None => tokenizer.encode(&source.tag_text(row)?),
     };
-    let captions = image
-        .captions
-        .into_iter()
-        .enumerate()
-        .map(|(number, text)| {
-            let ids = tokenizer.encode(&text);
-            match ids.is_empty() {
-                false => Ok(Caption { text, ids }),
-                true => {
-                    let number = number + 1;
-                    let found = format!(
-                        "caption {number} of image {} has no word: {text:?}",
-                        image.key
-                    );
-                    Err(wrong(found, "drop the caption"))
-                }
+    let captions = image.captions.iter().enumerate().map(|(number, text)| {
+        let ids = tokenizer.encode(text);
+        match ids.is_empty() {
+            false => Ok(Caption {
+                text: text.clone(),
+                ids,
+            }),
+            true => {
+                let found = format!("caption {} has no token: {text:?}", number + 1);
+                Err(rows.wrong(index, found, "drop the caption").into())
             }
-        });
-    let captions = captions.collect::<Result<_, SourceError>>()?;
+        }
+    });
     Ok(Image {
-        captions,
-        key: image.key,
+        captions: captions.collect::<Result<_, SourceError>>()?,
+        key: image.key.clone(),
         row,
         tags,
-        regions_key,
+        regions_key: regions_key.clone(),
     })
 }
 
 /// The files of a split, those that its YAML file names included.
 struct Files<'a> {
     split: &'a Split,
-    description: Option<Description>,
+    tables: Option<Tables>,
 }
 
 impl<'a> Files<'a> {
@@ -366,39 +341,26 @@ impl<'a> Files<'a> {
             let what = "a file of captions, or the YAML file of the split";
             return Err(unset("captions", what));
         }
-        let description = match Description::is_one(&split.captions) {
-            true => Some(Description::read(&split.captions)?),
+        let tables = match Tables::is_one(&split.captions) {
+            true => Some(Tables::read(&split.captions)?),
             false => None,
         };
-        Ok(Self { split, description })
+        Ok(Self { split, tables })
     }
 
     fn open_images(&self) -> Result<SharedImages, SourceError> {
-        match (is_set(&self.split.regions), &self.description) {
+        match (is_set(&self.split.regions), &self.tables) {
             (true, _) => Ok(open_images(&self.split.regions)?),
-            (false, Some(description)) => description.open_images(),
+            (false, Some(_)) => Ok(open_images(&self.split.captions)?),
             (false, None) => Err(unset("regions", "the regions of the images")),
-        }
-    }
-
-    fn captions(&self) -> Result<Captions, SourceError> {
-        let Some(description) = &self.description else {
-            return Captions::read(&self.split.captions);
-        };
-        match &description.caption {
-            Some(path) => Captions::read(path),
-            None => Ok(Captions {
-                path: self.split.captions.clone(),
-                images: description.image_keys()?,
-            }),
         }
     }
 
     fn constraints(&self, official: bool) -> Result<Constraints, SourceError> {
         let split = self.split;
-        let named = |key, own: &'a Path, other: fn(&Description) -> &Option<PathBuf>| {
+        let named = |key, own: &'a Path, other: fn(&Tables) -> &Option<PathBuf>| {
             let other = self
-                .description
+                .tables
                 .as_ref()
                 .and_then(|found| other(found).as_deref());
             let set = Some(own).filter(|own| is_set(own)).map(Path::to_path_buf);
@@ -459,5 +421,5 @@ fn is_set(path: &Path) -> bool {
 }
 
 fn unset(key: &'static str, what: &'static str) -> SourceError {
-    CaptioningError::Unset { key, what }.into()
+    format!("`{key}` is not set: {what}").into()
 }

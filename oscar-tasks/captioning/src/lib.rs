@@ -13,9 +13,7 @@
 mod batch;
 pub mod constraints;
 mod data;
-mod error;
 mod exhibit;
-mod files;
 mod generate;
 mod judge;
 mod model;
@@ -27,7 +25,6 @@ mod task;
 
 pub use batch::{Batch, CaptionSource, ImageBatch};
 pub use data::{Caption, CaptionData, Image};
-pub use error::CaptioningError;
 pub use generate::{Generator, Said};
 pub use model::CaptionModel;
 pub use task::{Captioning, ConstraintSection, Split};

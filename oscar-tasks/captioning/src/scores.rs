@@ -4,11 +4,11 @@
 use oscar_caption_metrics::ptb;
 use oscar_caption_metrics::{BleuCounts, CiderD, DocumentFrequencies, rouge_l, scst_text};
 use oscar_core::input::SourceError;
+use oscar_datasets::DatasetError;
 use rayon::prelude::*;
 
 use crate::data::{CaptionData, Image};
 use crate::scst::ScstSection;
-use oscar_files::FileError;
 
 /// Fewer of the references' words than this are in document frequencies of the same kind of text.
 const FEW_WORDS: f64 = 0.5;
@@ -121,7 +121,7 @@ impl Reward {
                     );
                     let fix = "give the frequencies of this data set, counted on texts in the same \
                                form, or leave the key out";
-                    return Err(FileError::malformed(path, found, fix).into());
+                    return Err(DatasetError::malformed(path, found, fix).into());
                 }
                 frequencies
             }

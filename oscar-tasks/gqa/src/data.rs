@@ -41,6 +41,9 @@ impl GqaData {
     ) -> Result<Self, SourceError> {
         let questions = given(&split.questions).ok_or("`questions` is not set: name the file")?;
         let set = QuestionSet::open(questions, None, given(&split.regions))?;
+        if role != Role::Evaluate {
+            set.require_answers()?;
+        }
         let mut answers = Vec::with_capacity(set.len());
         let mut foreign = 0;
         for (index, question) in set.questions().iter().enumerate() {
@@ -51,11 +54,8 @@ impl GqaData {
             match (answer, role) {
                 (Answer::Label(_), _) | (Answer::Unknown, Role::Evaluate) => {}
                 (Answer::Foreign, Role::Evaluate) => foreign += 1,
-                (Answer::Unknown, _) => {
-                    return Err(set
-                        .wrong(index, "no answer", "give one, or drop the row")
-                        .into());
-                }
+                // Refused before.
+                (Answer::Unknown, _) => {}
                 (Answer::Foreign, _) => {
                     let answer = question.most_agreed().unwrap_or_default();
                     let path = vocabulary.path().display();

@@ -3,32 +3,17 @@
 use std::path::Path;
 
 use oscar_core::input::{ExampleSeed, RegionHandle, SequenceEncoder, SourceError};
-use oscar_datasets::{Rows, SharedImages, open_images};
+use oscar_datasets::matching::Pair;
+use oscar_datasets::{RowSet, SharedImages, open_images};
 use oscar_task::{EncodedRow, Evaluation, Logits, Predictions, Role, Target, TaskData};
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::Split;
 use crate::metrics::{average_precision, roc_auc};
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Pair {
-    image: String,
-    text: String,
-    #[serde(default)]
-    tags: Option<String>,
-    #[serde(default)]
-    label: Option<bool>,
-    #[serde(default, rename = "id")]
-    _id: Option<IgnoredAny>,
-}
-
 /// A split, opened: every image was found.
 pub struct MatchingData {
-    pairs: Rows<Pair>,
-    /// Rows of the pairs' images.
-    images: Vec<usize>,
+    pairs: RowSet<Pair>,
     source: SharedImages,
     encoder: SequenceEncoder,
 }
@@ -42,25 +27,12 @@ impl MatchingData {
     /// whose image has no regions stored.
     pub fn open(split: &Split, role: Role, encoder: SequenceEncoder) -> Result<Self, SourceError> {
         let source = open_images(&split.regions)?;
-        let pairs: Rows<Pair> = Rows::read(&split.pairs)?;
-        let mut images = Vec::with_capacity(pairs.len());
-        for (index, pair) in pairs.iter().enumerate() {
-            if pair.text.trim().is_empty() {
-                return Err(pairs.wrong(index, "an empty `text`", "drop the row").into());
-            }
-            if role != Role::Evaluate && pair.label.is_none() {
-                return Err(pairs.wrong(index, "no `label`", "say true or false").into());
-            }
-            let image = source.find(&pair.image).ok_or_else(|| {
-                let place = source.path().display();
-                let found = format!("image `{}` is not among those of {place}", pair.image);
-                pairs.wrong(index, found, "drop the row, or add the image's regions")
-            })?;
-            images.push(image);
+        let pairs: RowSet<Pair> = RowSet::open(&split.pairs, Some(source.clone()))?;
+        if role != Role::Evaluate {
+            pairs.require_labels()?;
         }
         Ok(Self {
             pairs,
-            images,
             source,
             encoder,
         })
@@ -82,7 +54,7 @@ impl TaskData for MatchingData {
     }
 
     fn example(&self, index: usize, _: ExampleSeed) -> Result<Vec<EncodedRow>, SourceError> {
-        let (pair, image) = (&self.pairs[index], self.images[index]);
+        let (pair, image) = (&self.pairs[index], self.pairs.images(index)[0] as usize);
         let tags = match &pair.tags {
             Some(tags) => tags.clone(),
             None => self.source.tag_text(image)?,

@@ -1,22 +1,21 @@
 //! Statements of a split.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use oscar_core::input::{ExampleSeed, RegionHandle, SequenceEncoder, SourceError};
-use oscar_datasets::{DatasetError, ImageSource, Rows, SharedImages, open_images};
-use oscar_task::{EncodedRow, Evaluation, Logits, Predictions, Role, ScoreTable, Target, TaskData};
+use oscar_datasets::nlvr2::{Identifier, Statement};
+use oscar_datasets::{RowSet, SharedImages, open_images};
+use oscar_task::{
+    EncodedRow, Evaluation, Logits, Predictions, Role, ScoreTable, Target, TaskData,
+};
 use serde::Serialize;
 
-use crate::row::{Identifier, Statement};
 use crate::scores::{accuracy, consistency, subsets};
 use crate::{Arrangement, PAIR, Split};
 
 /// A split, opened: every image was found.
 pub struct Nlvr2Data {
-    statements: Rows<Statement>,
-    /// Rows of the statements' images in the source.
-    images: Vec<Vec<usize>>,
+    statements: RowSet<Statement>,
     source: SharedImages,
     arrangement: Arrangement,
     encoder: SequenceEncoder,
@@ -37,35 +36,19 @@ impl Nlvr2Data {
         encoder: SequenceEncoder,
     ) -> Result<Self, SourceError> {
         let source = open_images(&split.regions)?;
-        let statements: Rows<Statement> = Rows::read(&split.statements)?;
-        check_identifiers(&statements)?;
-        let expected = match arrangement {
-            Arrangement::Pair => PAIR,
-            Arrangement::Joined => statements.first().map_or(0, |row| row.images.len()),
-        };
-        let mut images = Vec::with_capacity(statements.len());
-        for (index, row) in statements.iter().enumerate() {
-            let wrong = |found: String, fix| SourceError::from(statements.wrong(index, found, fix));
-            if row.images.len() != expected {
-                let found = format!("{} image(s) instead of {expected}", row.images.len());
-                return Err(wrong(
-                    found,
-                    match arrangement {
-                        Arrangement::Pair => {
-                            "name `left` and `right`, or set task.images = \"joined\""
-                        }
-                        Arrangement::Joined => "give all rows as many as the first one has",
-                    },
-                ));
-            }
-            if role != Role::Evaluate && row.label.is_none() {
-                return Err(wrong("no `label`".into(), "say true or false"));
-            }
-            images.push(find(&statements, index, &*source)?);
+        let statements: RowSet<Statement> =
+            RowSet::open(&split.statements, Some(source.clone()))?;
+        let count = statements.first().map_or(0, |row| row.images.len());
+        if arrangement == Arrangement::Pair && count != PAIR {
+            let found = format!("{count} image(s) instead of {PAIR}");
+            let fix = "name `left` and `right`, or set task.images = \"joined\"";
+            return Err(statements.wrong(0, found, fix).into());
+        }
+        if role != Role::Evaluate {
+            statements.require_labels()?;
         }
         Ok(Self {
             statements,
-            images,
             source,
             arrangement,
             encoder,
@@ -171,13 +154,14 @@ impl TaskData for Nlvr2Data {
     fn example(&self, index: usize, _: ExampleSeed) -> Result<Vec<EncodedRow>, SourceError> {
         let row = &self.statements[index];
         let mut shown = Vec::with_capacity(row.images.len());
-        for (side, image) in self.images[index].iter().enumerate() {
+        for (side, image) in self.statements.images(index).iter().enumerate() {
+            let image = *image as usize;
             let tags = match (&row.tags, self.encoder.config().use_tags) {
                 (_, false) => String::new(),
                 (Some(tags), _) => tags[side].clone(),
-                (None, _) => self.source.tag_text(*image)?,
+                (None, _) => self.source.tag_text(image)?,
             };
-            shown.push((tags, RegionHandle::new(self.source.clone(), *image)?));
+            shown.push((tags, RegionHandle::new(self.source.clone(), image)?));
         }
         let sequences: Vec<&[_]> = match self.arrangement {
             Arrangement::Pair => shown.chunks(1).collect(),
@@ -203,41 +187,6 @@ impl TaskData for Nlvr2Data {
             ..self.judge(&answers)
         })
     }
-}
-
-fn check_identifiers(statements: &Rows<Statement>) -> Result<(), DatasetError> {
-    let mut seen: HashMap<&Identifier, usize> = HashMap::new();
-    for (index, row) in statements.iter().enumerate() {
-        let Some(identifier) = &row.identifier else {
-            continue;
-        };
-        if let Some(first) = seen.insert(identifier, index) {
-            let name = identifier.as_str();
-            let found = format!("identifier `{name}`, which row {} has too", first + 1);
-            return Err(statements.wrong(index, found, "drop one of the two rows"));
-        }
-    }
-    Ok(())
-}
-
-fn find(
-    statements: &Rows<Statement>,
-    index: usize,
-    source: &dyn ImageSource,
-) -> Result<Vec<usize>, DatasetError> {
-    let keys = &statements[index].images;
-    let sides = match keys.len() {
-        PAIR => ["left ", "right "],
-        _ => ["", ""],
-    };
-    let found = keys.iter().zip(sides).map(|(key, side)| {
-        source.find(key).ok_or_else(|| {
-            let place = source.path().display();
-            let found = format!("{side}image `{key}` is not among those of {place}");
-            statements.wrong(index, found, "drop the row, or add the image's regions")
-        })
-    });
-    found.collect()
 }
 
 fn by_subset(judged: &[(&Statement, bool, bool)]) -> Option<ScoreTable> {

@@ -1,21 +1,14 @@
 //! NLVR2 and NLVR: is a statement true of its images?
 //!
-//! | file | a row |
-//! |---|---|
-//! | the official NLVR2 files | `{"sentence", "label": "True", "identifier": "dev-850-0-0", …}` |
-//! | the processed files of the official Oscar | `{"q", "o": {"left", "right"}, "img_id": {"left", "right"}, "label": 1}` |
-//! | anyone's pairs | `{"left", "right", "statement", "label": true}`, with an `identifier` or without |
-//! | single images, NLVR | `{"image", "statement", "label": true}`; `text` is as good as `statement` |
-//!
-//! each an array or JSON lines, plain or gzip. Scores: accuracy, consistency, and accuracy on the
-//! balanced and the unbalanced pairs; predictions are the official CSV.
+//! Statements are read in any of the forms of [`oscar_datasets::nlvr2`]. Scores: accuracy,
+//! consistency, and accuracy on the balanced and the unbalanced pairs; predictions are the official
+//! CSV.
 //!
 //! A deviation from the official code: it cuts the tokens of a long statement in place while it
 //! encodes the left image, so that the right one gets the shortened statement however much room
 //! there is. Here each image has the statement as it stands.
 
 mod data;
-mod row;
 mod scores;
 
 use std::path::PathBuf;
@@ -26,7 +19,7 @@ use oscar_task::{FinetuneConfig, Role, Task};
 use serde::{Deserialize, Serialize};
 
 pub use data::Nlvr2Data;
-pub use row::{Identifier, Statement};
+pub use oscar_datasets::nlvr2::{Identifier, Statement};
 pub use scores::{accuracy, consistency, subsets};
 
 /// `[task]` of an NLVR2 recipe.

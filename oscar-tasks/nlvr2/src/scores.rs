@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::row::Identifier;
+use oscar_datasets::nlvr2::Identifier;
 
 /// Share of right answers; `None` if there is none.
 pub fn accuracy(right: impl IntoIterator<Item = bool>) -> Option<f64> {

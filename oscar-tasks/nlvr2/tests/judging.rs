@@ -88,7 +88,7 @@ fn statements_about_one_image_have_no_pairs_to_be_balanced() {
 #[ignore = "needs NLVR2's sentences: OSCAR_NLVR2=FILE names dev.json"]
 fn the_official_development_set() {
     let path = PathBuf::from(std::env::var_os("OSCAR_NLVR2").expect("OSCAR_NLVR2 names dev.json"));
-    let rows: oscar_datasets::Rows<Statement> = oscar_datasets::Rows::read(&path).unwrap();
+    let rows: Vec<Statement> = oscar_datasets::rows::read_rows(&path).unwrap();
     assert_eq!(rows.len(), 6982);
     let labels: Vec<bool> = rows.iter().map(|row| row.label.unwrap()).collect();
     let names: Vec<&Identifier> = rows

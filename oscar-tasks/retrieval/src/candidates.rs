@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use oscar_core::input::{ExampleSeed, SourceError};
+use oscar_datasets::DatasetError;
 use rand::Rng;
 
 use crate::official;
-use oscar_files::FileError;
 
 /// As many candidates for each image, in rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Candidates {
     ) -> Result<Self, SourceError> {
         let lists = official::candidates(path)?;
         let places: HashMap<&str, usize> = keys.iter().copied().zip(0..).collect();
-        let wrong = |found: String, fix| SourceError::from(FileError::malformed(path, found, fix));
+        let wrong = |found: String, fix| SourceError::from(DatasetError::malformed(path, found, fix));
         let mut all = Vec::new();
         let mut width = None;
         for key in keys {

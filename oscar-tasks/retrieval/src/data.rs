@@ -5,17 +5,15 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use oscar_core::input::{EncodedSequence, ExampleSeed, RegionHandle, SequenceEncoder, SourceError};
-use oscar_datasets::annotations::captions::CaptionedImage;
-use oscar_datasets::{SharedImages, open_images};
+use oscar_datasets::captions::{self, CaptionedImage};
+use oscar_datasets::{DatasetError, RowSet, SharedImages, open_images};
 use oscar_task::{EncodedRow, Evaluation, Logits, Role, Target, TaskData};
 use rand::Rng;
 use rayon::prelude::*;
 
 use crate::candidates::Candidates;
-use crate::captions::Captions;
 use crate::official;
 use crate::{Retrieval, Split};
-use oscar_files::FileError;
 
 /// A text and its ids.
 pub(crate) struct Caption {
@@ -62,23 +60,23 @@ impl RetrievalData {
         encoder: SequenceEncoder,
     ) -> Result<Self, SourceError> {
         let source = open_images(&split.regions)?;
-        let mut read = Captions::read(&split.captions)?;
+        let (rows, mut chosen) = described(captions::read(&split.captions, None)?)?;
         if is_set(&split.image_keys) {
-            read.images = only(read.images, &split.image_keys)?;
+            chosen = only(&rows, &chosen, &split.image_keys)?;
         }
-        let path = read.path;
-        if role != Role::Evaluate && read.images.len() < 2 {
+        let path = rows.path().to_path_buf();
+        if role != Role::Evaluate && chosen.len() < 2 {
             let fix = "give at least two, so that one can be the other's negative";
-            return Err(FileError::malformed(&path, "a single image", fix).into());
+            return Err(DatasetError::malformed(&path, "a single image", fix).into());
         }
 
-        let tokenized = read
-            .images
+        let tokenized = chosen
             .par_iter()
-            .map(|image| tokenize(image, &path, &source, &encoder))
+            .map(|index| tokenize(&rows, *index, &source, &encoder))
             .collect::<Result<Vec<_>, SourceError>>()?;
         let (mut images, mut captions) = (Vec::new(), Vec::new());
-        for (number, (image, found)) in read.images.into_iter().zip(tokenized).enumerate() {
+        for (number, (index, found)) in chosen.into_iter().zip(tokenized).enumerate() {
+            let image = rows[index].clone();
             let first = captions.len() as u32;
             let count = image.captions.len() as u32;
             let used = match task.captions_per_image {
@@ -219,31 +217,65 @@ fn is_set(path: &Path) -> bool {
     !path.as_os_str().is_empty()
 }
 
-/// The images that the file `keys` names, in its order.
-fn only(images: Vec<CaptionedImage>, keys: &Path) -> Result<Vec<CaptionedImage>, SourceError> {
-    let mut by_key: HashMap<String, CaptionedImage> = images
-        .into_iter()
-        .map(|image| (image.key.clone(), image))
+/// The rows that have captions: published files also have images without.
+fn described(
+    rows: RowSet<CaptionedImage>,
+) -> Result<(RowSet<CaptionedImage>, Vec<usize>), DatasetError> {
+    if !rows.is_published() {
+        rows.require_labels()?;
+    }
+    let has_captions = |index: &usize| !rows[*index].captions.is_empty();
+    let described: Vec<usize> = (0..rows.len()).filter(has_captions).collect();
+    let (path, all) = (rows.path(), rows.len());
+    if described.is_empty() {
+        let fix = "give at least one caption";
+        return Err(DatasetError::malformed(path, "no image has a caption", fix));
+    }
+    if described.len() < all {
+        let without = all - described.len();
+        tracing::warn!(
+            "{}: {without} of {all} images have no caption and are left out",
+            path.display()
+        );
+    }
+    Ok((rows, described))
+}
+
+/// Those of `rows` that the file `keys` names, in its order.
+fn only(
+    rows: &RowSet<CaptionedImage>,
+    described: &[usize],
+    keys: &Path,
+) -> Result<Vec<usize>, SourceError> {
+    let mut by_key: HashMap<&str, usize> = described
+        .iter()
+        .map(|index| (rows[*index].key.as_str(), *index))
         .collect();
     let mut seen = HashSet::new();
     let take = |(line, key): (usize, String)| {
-        let wrong = |found: String, fix| SourceError::from(FileError::malformed(keys, found, fix));
-        let image = by_key
-            .remove(&key)
+        let wrong = |found: String, fix| {
+            SourceError::from(DatasetError::malformed(
+                keys,
+                format!("line {line}: {found}"),
+                fix,
+            ))
+        };
+        let index = by_key
+            .remove(key.as_str())
             .ok_or_else(|| match seen.contains(&key) {
-                true => wrong(format!("line {line}: image {key} again"), "name it once"),
+                true => wrong(format!("image {key} again"), "name it once"),
                 false => wrong(
-                    format!("line {line}: image {key} has no captions in the split"),
+                    format!("image {key} has no captions in the split"),
                     "does the file belong to these captions?",
                 ),
             })?;
         seen.insert(key);
-        Ok(image)
+        Ok(index)
     };
     official::image_keys(keys)?.into_iter().map(take).collect()
 }
 
-/// Where an image lies, and its texts as ids.
+/// The row of an image's regions, and its texts as ids.
 struct Tokenized {
     row: usize,
     tags: Vec<u32>,
@@ -251,17 +283,15 @@ struct Tokenized {
 }
 
 fn tokenize(
-    image: &CaptionedImage,
-    path: &Path,
+    rows: &RowSet<CaptionedImage>,
+    index: usize,
     source: &SharedImages,
     encoder: &SequenceEncoder,
 ) -> Result<Tokenized, SourceError> {
-    let wrong = |found: String, fix| FileError::malformed(path, found, fix);
-    let row = source.find(&image.key).ok_or_else(|| {
-        let place = source.path().display();
-        let found = format!("image {} is not among those of {place}", image.key);
-        wrong(found, "drop it, or add its regions")
-    })?;
+    let image = &rows[index];
+    let row = image
+        .find(&**source)
+        .map_err(|defect| rows.refuse(index, defect))?;
     let tags = match &image.tags {
         Some(tags) => encoder.tokenizer().encode(tags),
         None => encoder.tokenizer().encode(&source.tag_text(row)?),
@@ -271,12 +301,8 @@ fn tokenize(
         match ids.is_empty() {
             false => Ok(ids),
             true => {
-                let found = format!(
-                    "caption {} of image {} has no word: {text:?}",
-                    number + 1,
-                    image.key
-                );
-                Err(wrong(found, "drop the caption").into())
+                let found = format!("caption {} has no token: {text:?}", number + 1);
+                Err(rows.wrong(index, found, "drop the caption").into())
             }
         }
     });

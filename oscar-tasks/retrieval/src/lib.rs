@@ -16,7 +16,6 @@
 
 mod cache;
 mod candidates;
-mod captions;
 mod data;
 mod official;
 mod ranks;

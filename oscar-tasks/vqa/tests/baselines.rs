@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use oscar_core::input::{PaddingConfig, SequenceConfig, SequenceEncoder, Tokenizer};
-use oscar_datasets::annotations::vqa::{Annotation, VqaFile};
 use oscar_datasets::answers::AnswerVocabulary;
+use oscar_datasets::questions::{Annotation, read_annotations};
 use oscar_task::{Logits, Role, TaskData};
 use oscar_vqa::{Loss, Split, VqaData, leave_one_out};
 
@@ -74,8 +74,7 @@ impl Place {
     }
 
     fn annotations(&self, split: &str) -> Vec<Annotation> {
-        let file = VqaFile::<Annotation>::read(&self.file("annotations", split));
-        file.expect("annotations").records
+        read_annotations(&self.file("annotations", split)).expect("annotations")
     }
 
     /// What the evaluator says to these answers to the validation questions.

@@ -7,16 +7,16 @@ use oscar_caption_metrics::{Candidates, DocumentFrequencies, References, ptb};
 use oscar_core::checkpoint;
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{ExampleSource, Tokenizer};
-use oscar_datasets::annotations::nlvr2::Nlvr2Rows;
-use oscar_datasets::annotations::vqa::{Annotation, Question, VqaFile};
+use oscar_datasets::check::{CheckOptions, check, named};
 use oscar_datasets::import::{Vocabularies, parse_lxmert, parse_npy, parse_npz};
 use oscar_datasets::import::{parse_safetensors, parse_vinvl};
 use oscar_datasets::official::{
     FeatureRow, TagChoice, decode_blob, parse_classes, parse_key_map, parse_labels, parse_size,
 };
+use oscar_datasets::rows::read_rows;
 use oscar_datasets::tsv::TsvFile;
 use oscar_datasets::{
-    ImageSource, JsonlCorpus, OfficialCorpus, OfficialCorpusOptions, RegionStore, Rows, open_images,
+    ImageSource, JsonlCorpus, OfficialCorpus, OfficialCorpusOptions, RegionStore, open_images,
 };
 use oscar_files::pytorch::pickle::{self, Limits};
 use oscar_files::pytorch::{TorchFile, Value};
@@ -292,16 +292,26 @@ fn read_official(input: &[u8]) {
     }
 }
 
+/// Checks the input as the rows of every one of these tasks, and as what it seems to be.
+fn check_rows(name: &str, input: &[u8], tasks: &[&str]) {
+    let path = files::file(name, input);
+    let formats = tasks.iter().map(|task| named(task).ok());
+    for format in formats.chain([None]) {
+        let options = CheckOptions {
+            format,
+            progress: false,
+            ..CheckOptions::default()
+        };
+        let _ = check(&[&path], &options);
+    }
+}
+
 fn read_vqa(input: &[u8]) {
-    let path = files::file("vqa.json", input);
-    let _ = VqaFile::<Question>::read(&path);
-    let _ = VqaFile::<Annotation>::read(&path);
+    check_rows("vqa.json", input, &["vqa", "gqa"]);
 }
 
 fn read_nlvr2(input: &[u8]) {
-    if let Ok(rows) = Nlvr2Rows::open(&files::file("nlvr2.json", input)) {
-        rows.for_each(drop);
-    }
+    check_rows("nlvr2.json", input, &["nlvr2", "matching"]);
 }
 
 fn read_captions(input: &[u8]) {
@@ -320,7 +330,9 @@ fn read_caption_tokens(input: &[u8]) {
 }
 
 fn read_rows(input: &[u8]) {
-    let _ = Rows::<serde_json::Value>::read(&files::file("rows.json", input));
+    let path = files::file("rows.json", input);
+    let _ = read_rows::<serde_json::Value>(&path);
+    check_rows("rows.json", input, &["corpus", "retrieval", "captioning"]);
 }
 
 fn read_model_config(input: &[u8]) {

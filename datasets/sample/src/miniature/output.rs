@@ -12,7 +12,7 @@ use super::captions::{Captioned, Matched, caption, match_captions};
 use super::scene::Scene;
 use super::statements::{Stated, state};
 use super::{Draws, Part, RANKED_IMAGES, questions};
-use oscar_datasets::Rows;
+use oscar_datasets::rows::read_rows;
 use oscar_datasets::{DatasetError, Result};
 
 /// The names of the tasks.
@@ -180,8 +180,8 @@ pub(crate) fn texts(dir: &Path, split: &str) -> Result<Vec<String>> {
     }
     let mut texts = Vec::new();
     for task in TASKS {
-        let rows: Rows<Texts> = Rows::read(&dir.join(format!("{task}-{split}.jsonl")))?;
-        for row in rows.iter() {
+        let rows: Vec<Texts> = read_rows(&dir.join(format!("{task}-{split}.jsonl")))?;
+        for row in &rows {
             texts.extend(row.question.iter().chain(&row.captions).cloned());
         }
     }

@@ -1,18 +1,14 @@
 //! The YAML file that says what an official corpus is made of.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use oscar_files::stays_inside;
 use serde::Deserialize;
 
 use super::key::{is_chunked, known_datasets};
-use crate::error::{DatasetError, Result, excerpt};
-
-/// A description is a few lines; a larger file is another one.
-const MAX_BYTES: u64 = 1 << 20;
+use crate::error::{DatasetError, Result};
+use crate::yaml;
 
 const FIX: &str = "a corpus is described by `corpus`, `corpus_file`, `image_label_path` and \
                    `image_feature_path`; correct the file";
@@ -28,7 +24,7 @@ struct Keys {
     image_feature_path: BTreeMap<String, String>,
 }
 
-/// Where an official corpus lies.
+/// The folders and the table of an official corpus.
 #[derive(Debug)]
 pub(super) struct Description {
     pub(super) path: PathBuf,
@@ -55,11 +51,12 @@ impl Description {
     /// no folders; unless `outside` allows them, paths that leave the folder; what is named but not
     /// there.
     pub(super) fn read(path: &Path, data: &Path, outside: bool) -> Result<Self> {
-        let keys = parse(path)?;
+        let keys: Keys = yaml::read(path, FIX)?;
         let root = path.parent().unwrap_or(Path::new(""));
         let place = |key: &str, root: &Path, value: &str| {
             if !outside && !stays_inside(Path::new(value)) {
-                let found = format!("`{key}` is {value}, which leaves {}", shown(root));
+                let root = root.display();
+                let found = format!("`{key}` is {value}, which leaves its folder {root}");
                 return Err(DatasetError::malformed(path, found, OUTSIDE));
             }
             let place = root.join(value);
@@ -114,39 +111,5 @@ impl Description {
     /// An error about this file.
     pub(super) fn wrong(&self, found: impl Into<String>, fix: &'static str) -> DatasetError {
         DatasetError::malformed(&self.path, found, fix)
-    }
-}
-
-fn parse(path: &Path) -> Result<Keys> {
-    let mut text = String::new();
-    let file = File::open(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => DatasetError::Missing {
-            path: path.to_path_buf(),
-            hint: "it describes an official pre-training corpus; check the path",
-        },
-        _ => DatasetError::io("open", path)(error),
-    })?;
-    let read = file
-        .take(MAX_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(DatasetError::io("read", path))?;
-    if read as u64 > MAX_BYTES {
-        let found = format!("more than {MAX_BYTES} bytes");
-        return Err(DatasetError::malformed(path, found, FIX));
-    }
-    serde_saphyr::from_str(&text).map_err(|error| {
-        let line = error.location().and_then(|location| {
-            let number = usize::try_from(location.line()).ok()?.checked_sub(1)?;
-            Some(format!(": {}", excerpt(text.lines().nth(number)?.trim())))
-        });
-        let found = format!("{}{}", error.without_snippet(), line.unwrap_or_default());
-        DatasetError::malformed(path, found, FIX)
-    })
-}
-
-fn shown(folder: &Path) -> String {
-    match folder.as_os_str().is_empty() {
-        true => "its folder".into(),
-        false => folder.display().to_string(),
     }
 }

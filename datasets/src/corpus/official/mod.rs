@@ -30,9 +30,11 @@ use self::description::Description;
 use self::features::{Features, in_range};
 use self::key::RowKey;
 use self::labels::{LabelFolder, Labels};
-use super::check::{check_length, check_rows, is_visible};
+use super::check::{check_length, check_rows};
 use crate::error::{DatasetError, Result};
+use crate::findings::{Defect, Problems};
 use crate::images::SharedImages;
+use crate::rows::is_visible;
 use crate::tsv::TsvFile;
 
 /// Kinds of skipped rows that a message names.
@@ -109,7 +111,7 @@ impl OfficialCorpus {
     ///
     /// # Errors
     /// A description that is wrong or names what is not there; files that are missing or damaged;
-    /// [`DatasetError::Corpus`] with the first twenty wrong rows; no row left after skipping.
+    /// [`DatasetError::Problems`] with the first twenty wrong rows; no row left after skipping.
     pub fn open(path: &Path, data: &Path, options: OfficialCorpusOptions) -> Result<Self> {
         let description = Description::read(path, data, options.outside_paths)?;
         let chunks = options.chunks.as_ref();
@@ -132,8 +134,9 @@ impl OfficialCorpus {
             chunks,
             skip_missing_images: options.skip_missing_images,
         };
-        let (found, states) = check_rows(file.path(), file.len(), |state: &mut State, row| {
-            opening.check(state, row)
+        let (found, states) = Problems::refuse(|problems| {
+            let check = |state: &mut State, row| opening.check(state, row);
+            check_rows(file.path(), file.len(), problems, check)
         })?;
         let mut skipped = BTreeMap::new();
         for (what, rows) in states.into_iter().flat_map(|state| state.skipped) {
@@ -142,7 +145,7 @@ impl OfficialCorpus {
         let rows: Vec<Place> = found.iter().copied().flatten().collect();
         if rows.is_empty() {
             let found = format!(
-                "none of its {} rows is left; skipped were {}",
+                "no row is left of its {}; skipped: {}",
                 file.len(),
                 list(&skipped)
             );
@@ -154,7 +157,7 @@ impl OfficialCorpus {
         }
         if !skipped.is_empty() {
             tracing::info!(
-                "{}: {} of {} rows; skipped were {}",
+                "{}: {} of {} rows; skipped: {}",
                 file.path().display(),
                 rows.len(),
                 file.len(),
@@ -274,7 +277,7 @@ impl State {
 
 impl Opening<'_> {
     /// Where the image and the text B of row `row` stand; `None` if the row is skipped.
-    fn check(&self, state: &mut State, row: usize) -> Result<Option<Place>, String> {
+    fn check(&self, state: &mut State, row: usize) -> Result<Option<Place>, Defect> {
         check_length(self.file.line(row).map_err(without_row)?)?;
         let fields = self.file.fields::<3>(row);
         let [image_key, label_key, text_a] = fields.map_err(without_row)?;
@@ -303,10 +306,11 @@ impl Opening<'_> {
             (None, _) => dataset.labels.tags.row(key.image)?,
             (Some(answer), Some(table)) => table.answer_row(answer)?,
             (Some(_), None) => {
+                let name = &dataset.name;
                 return Err(format!(
-                    "a question, but the label folder of {} has no QA_fileB.tsv; bring it",
-                    dataset.name
-                ));
+                    "a question, but the label folder of {name} has no QA_fileB.tsv"
+                )
+                .into());
             }
         };
         Ok(Some(Place {
@@ -327,7 +331,7 @@ impl Opening<'_> {
         dataset: &Dataset,
         image_key: &str,
         key: &RowKey<'_>,
-    ) -> Result<Option<(u16, u32)>, String> {
+    ) -> Result<Option<(u16, u32)>, Defect> {
         if let Some((last, source, image)) = &state.last
             && last == image_key
         {
@@ -342,12 +346,9 @@ impl Opening<'_> {
         let Some(image) = image else {
             return match self.skip_missing_images {
                 true => Ok(None),
-                false => Err(format!(
-                    "image {:?} is not among those of {}; bring its regions, drop the row, or set \
-                     `skip_missing_images`",
-                    key.image,
-                    source.path().display()
-                )),
+                false => source.require(key.image).map(|_| None).map_err(|defect| {
+                    defect.fix("add its regions, drop the row, or set `skip_missing_images`")
+                }),
             };
         };
         let image = u32::try_from(image)
@@ -394,9 +395,9 @@ fn list(skipped: &BTreeMap<String, usize>) -> String {
 }
 
 /// An error about the corpus row that is being checked, without the row.
-fn without_row(error: DatasetError) -> String {
+fn without_row(error: DatasetError) -> Defect {
     match error {
-        DatasetError::Annotation { found, fix, .. } => format!("{found}; {fix}"),
-        other => other.to_string(),
+        DatasetError::Annotation { found, fix, .. } => Defect::new(found, fix),
+        other => other.to_string().into(),
     }
 }

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use oscar_core::input::SourceError;
-use oscar_datasets::rows;
+use oscar_datasets::DatasetError;
+use oscar_datasets::text::open_text;
 use serde::Deserialize;
 
-use oscar_files::FileError;
 
 /// The published one has 6 levels; a file that nests deeper is refused by the JSON reader at 128.
 #[derive(Deserialize)]
@@ -31,10 +31,10 @@ impl Hierarchy {
     ///
     /// A file that cannot be read or has another form.
     pub fn read(path: &Path) -> Result<Self, SourceError> {
-        let root: Node = serde_json::from_reader(rows::open(path)?).map_err(|error| {
+        let root: Node = serde_json::from_reader(open_text(path)?).map_err(|error| {
             let found = format!("as a class hierarchy: {error}");
             let fix = "it is a tree of `LabelName` and `Subcategory`";
-            FileError::malformed(path, found, fix)
+            DatasetError::malformed(path, found, fix)
         })?;
         let mut hierarchy = Self::default();
         hierarchy.add(&root);

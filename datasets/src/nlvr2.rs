@@ -1,4 +1,11 @@
-//! A row of an annotation file, in whichever of the forms it comes.
+//! Rows of NLVR2 and NLVR: statements about one image or two, each true or false.
+//!
+//! | form | a row |
+//! |---|---|
+//! | the official NLVR2 files | `{"sentence", "label": "True", "identifier": "dev-850-0-0", …}` |
+//! | the processed files of the official Oscar | `{"q", "o": {"left", "right"}, "img_id": {"left", "right"}, "label": 1}` |
+//! | pairs of images | `{"left", "right", "statement", "label": true}`, with an `identifier` or without |
+//! | single images, NLVR | `{"image", "statement", "label": true}`; `text` means the same as `statement` |
 
 use std::collections::BTreeMap;
 
@@ -6,11 +13,16 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use crate::error::excerpt;
+use crate::findings::{Counts, Defect, Kind};
+use crate::images::ImageSource;
+use crate::rows::{Row, has_words};
+
 /// A statement and the images it is about.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "Fields")]
 pub struct Statement {
-    /// What is said.
+    /// The statement.
     pub text: String,
     /// Keys of the images: one, or the left and the right one.
     pub images: Vec<String>,
@@ -39,8 +51,8 @@ impl Identifier {
         match fields.len() == 4 && fields.iter().all(plain) {
             true => Ok(Self(text)),
             false => Err(format!(
-                "identifier {text:?}, where SPLIT-SET-PAIR-SENTENCE such as \"dev-850-0-0\" is \
-                 meant"
+                "identifier {}; expected SPLIT-SET-PAIR-SENTENCE, such as \"dev-850-0-0\"",
+                excerpt(&text)
             )),
         }
     }
@@ -149,15 +161,10 @@ impl TryFrom<Fields> for Statement {
                 (statement, images, tags)
             }
             (None, None, None) => {
-                return Err(
-                    "neither `statement` nor `sentence` nor `q`; say what is stated".into(),
-                );
+                return Err("none of `statement`, `sentence` and `q`; write the statement".into());
             }
             _ => return Err("more than one of `statement`, `sentence` and `q`; keep one".into()),
         };
-        if !text.chars().any(char::is_alphanumeric) {
-            return Err(format!("the statement {text:?} has no word"));
-        }
         Ok(Self {
             text,
             images,
@@ -184,9 +191,7 @@ fn label(value: Value) -> Result<Option<bool>, String> {
     };
     match known {
         Some(label) => Ok(Some(label)),
-        None => Err(format!(
-            "label {value}, where true or false (1 or 0) is meant"
-        )),
+        None => Err(format!("label {value}; expected true or false, or 1 or 0")),
     }
 }
 
@@ -213,5 +218,47 @@ fn own_tags(tags: Tags, images: usize) -> Result<Vec<String>, String> {
             Err("one text of `tags` for two images; give {\"left\", \"right\"}".into())
         }
         (Tags::Pair(_), _) => Err("`tags` of two images for one; give one text".into()),
+    }
+}
+
+impl Row for Statement {
+    fn id(&self) -> Option<&str> {
+        self.identifier.as_ref().map(Identifier::as_str)
+    }
+
+    fn is_labelled(&self) -> bool {
+        self.label.is_some()
+    }
+
+    fn check(&self, first: &Self) -> Result<(), Defect> {
+        has_words("statement", &self.text)?;
+        match (self.images.len(), first.images.len()) {
+            (own, others) if own != others => Err(Defect::of(
+                Kind::Mismatch,
+                format!("{own} image(s), but {others} in the first row"),
+            )
+            .fix("give all rows as many images")),
+            _ => Ok(()),
+        }
+    }
+
+    fn find_images(&self, images: &dyn ImageSource, found: &mut Vec<usize>) -> Result<(), Defect> {
+        let sides = match self.images.len() {
+            2 => ["left", "right"],
+            _ => ["", ""],
+        };
+        for (key, side) in self.images.iter().zip(sides) {
+            found.push(images.require(key).map_err(|defect| match side {
+                "" => defect,
+                side => defect.within(side),
+            })?);
+        }
+        Ok(())
+    }
+
+    fn count(&self, counts: &mut Counts) {
+        counts.add_words(&self.text);
+        counts.add("true labels", usize::from(self.label == Some(true)));
+        counts.add("false labels", usize::from(self.label == Some(false)));
     }
 }

@@ -1,0 +1,302 @@
+//! Captions of images, in every form that they come in.
+//!
+//! | form | what it is |
+//! |---|---|
+//! | rows | `{"image", "captions": [..]}`, one per image, or `{"image", "caption"}`, one per caption, as JSON lines or an array; optionally `tags` and `id` |
+//! | the official code's | `[{"image_id", "id", "caption"}, ..]`, one per caption |
+//! | COCO's | `{"images": [{"id"}], "annotations": [{"image_id", "caption"}]}`; NoCaps' too, whose images also have an `open_images_id` |
+//! | the YAML file of a split | names such a file as `caption`; without it, the images of its tables have no captions |
+//! | `{split}_captions.pt` | a dictionary of image id to a list of captions, or to such a list as JSON |
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::Path;
+
+use oscar_files::pytorch::{TorchFile, Value};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+use crate::error::{DatasetError, Result};
+use crate::findings::{Counts, Defect, Problems};
+use crate::images::{ImageSource, SharedImages};
+use crate::records::Records;
+use crate::rows::{self, Key, Row, RowSet, is_visible};
+use crate::text::open_text;
+use crate::yaml::Tables;
+
+const IMAGES: &str = "images";
+const ANNOTATIONS: &str = "annotations";
+
+/// An image and the captions that describe it; there may be none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CaptionedImage {
+    /// Its key in a region store.
+    pub key: String,
+    /// Another key of its regions: NoCaps' images are those of Open Images.
+    pub open_images_id: Option<String>,
+    /// Its captions, in the order of the file.
+    pub captions: Vec<String>,
+    /// Object tags instead of those stored with the image.
+    pub tags: Option<String>,
+}
+
+impl CaptionedImage {
+    /// An image without captions.
+    pub fn new(key: impl Into<String>) -> Self {
+        Self {
+            key: key.into(),
+            ..Self::default()
+        }
+    }
+
+    /// The row of the image in `images`.
+    ///
+    /// # Errors
+    /// If it is not there under either key.
+    pub fn find(&self, images: &dyn ImageSource) -> Result<usize, Defect> {
+        let other = || images.find(self.open_images_id.as_ref()?);
+        images
+            .require(&self.key)
+            .or_else(|defect| other().ok_or(defect))
+    }
+}
+
+impl Row for CaptionedImage {
+    const LABEL: &'static str = "captions";
+
+    fn id(&self) -> Option<&str> {
+        Some(&self.key)
+    }
+
+    fn is_labelled(&self) -> bool {
+        !self.captions.is_empty()
+    }
+
+    fn check(&self, _: &Self) -> Result<(), Defect> {
+        self.captions.iter().enumerate().try_for_each(|(at, text)| {
+            let caption = format!("caption {}", at + 1);
+            is_visible(&caption, text)
+        })
+    }
+
+    fn find_images(&self, images: &dyn ImageSource, found: &mut Vec<usize>) -> Result<(), Defect> {
+        found.push(self.find(images)?);
+        Ok(())
+    }
+
+    fn count(&self, counts: &mut Counts) {
+        counts.add("captions", self.captions.len());
+        self.captions.iter().for_each(|text| counts.add_words(text));
+    }
+}
+
+/// Reads the captions of `path`, by its content; plain or gzip. Each image is one row, in the order
+/// in which they are first named.
+///
+/// # Errors
+/// A file that cannot be read or has none of the forms, or without any image;
+/// [`DatasetError::Problems`] with the first wrong rows.
+pub fn read(path: &Path, images: Option<SharedImages>) -> Result<RowSet<CaptionedImage>> {
+    Problems::refuse(|problems| read_with(path, images, problems))
+}
+
+/// The same; what is wrong is added to `problems`.
+pub(crate) fn read_with(
+    path: &Path,
+    images: Option<SharedImages>,
+    problems: &mut Problems,
+) -> Result<RowSet<CaptionedImage>> {
+    let named = Some("image");
+    if Tables::is_one(path) {
+        let tables = Tables::read(path)?;
+        if let Some(captions) = &tables.caption {
+            return read_with(captions, images, problems);
+        }
+        let keys = tables.image_keys(path)?.into_iter();
+        let rows = (1..).zip(keys.map(CaptionedImage::new)).collect();
+        return Ok(RowSet::new(path, rows, named, images, problems));
+    }
+    if is_torch(path)? {
+        let lists = read_torch_lists(path, "a caption", |value| value.as_str().map(String::from))?;
+        let rows = lists.into_iter().map(|(key, captions)| CaptionedImage {
+            captions,
+            ..CaptionedImage::new(key)
+        });
+        return Ok(RowSet::new(
+            path,
+            (1..).zip(rows).collect(),
+            named,
+            images,
+            problems,
+        ));
+    }
+    let records = Records::open(path, &[IMAGES, ANNOTATIONS])?;
+    let (rows, named) = match records.is_object() {
+        true => (coco(path, records, problems)?, named),
+        false => (plain(path, records, problems)?, None),
+    };
+    match rows.is_empty() && problems.ok {
+        true => Err(DatasetError::malformed(
+            path,
+            "no image",
+            "give at least one",
+        )),
+        false => Ok(RowSet::new(path, rows, named, images, problems)),
+    }
+}
+
+/// Images by key, in the order in which they are first named.
+#[derive(Default)]
+struct ImagesByKey {
+    images: Vec<(usize, CaptionedImage)>,
+    places: HashMap<String, usize>,
+}
+
+impl ImagesByKey {
+    /// The image `key`, which is added with this number if it was not named before.
+    fn image(&mut self, number: usize, Key(key): Key) -> &mut CaptionedImage {
+        let next = self.images.len();
+        let at = *self.places.entry(key.clone()).or_insert(next);
+        if at == next {
+            self.images.push((number, CaptionedImage::new(key)));
+        }
+        &mut self.images[at].1
+    }
+}
+
+fn plain(
+    path: &Path,
+    records: Records,
+    problems: &mut Problems,
+) -> Result<Vec<(usize, CaptionedImage)>> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Plain {
+        #[serde(alias = "image_id")]
+        image: Key,
+        caption: Option<String>,
+        captions: Option<Vec<String>>,
+        tags: Option<String>,
+        #[serde(default, rename = "id")]
+        _id: Option<IgnoredAny>,
+    }
+    let mut collected = ImagesByKey::default();
+    for (number, row) in rows::parse::<Plain>(path, records, problems)? {
+        let image = match (row.caption, row.captions) {
+            (Some(caption), None) => {
+                let image = collected.image(number, row.image);
+                image.captions.push(caption);
+                image
+            }
+            // One row has them all: another one of the same image is a mistake.
+            (None, captions) => {
+                let image = CaptionedImage {
+                    captions: captions.unwrap_or_default(),
+                    ..CaptionedImage::new(row.image.0)
+                };
+                collected.images.push((number, image));
+                &mut collected.images.last_mut().expect("one was added").1
+            }
+            (Some(_), Some(_)) => {
+                let found = "both `caption` and `captions`";
+                problems.at_line(path, number, Defect::new(found, "give one of the two"));
+                continue;
+            }
+        };
+        image.tags = row.tags.or(image.tags.take());
+    }
+    Ok(collected.images)
+}
+
+fn coco(
+    path: &Path,
+    mut records: Records,
+    problems: &mut Problems,
+) -> Result<Vec<(usize, CaptionedImage)>> {
+    #[derive(Deserialize)]
+    struct Image {
+        id: Key,
+        open_images_id: Option<String>,
+    }
+    #[derive(Deserialize)]
+    struct Caption {
+        image_id: Key,
+        caption: String,
+    }
+    let mut collected = ImagesByKey::default();
+    while let Some(record) = records.next()? {
+        let (list, number) = (record.list.unwrap_or_default(), record.number);
+        let added = match list {
+            IMAGES => record.parse().map(|image: Image| {
+                collected.image(number, image.id).open_images_id = image.open_images_id;
+            }),
+            _ => record.parse().map(|row: Caption| {
+                let image = collected.image(number, row.image_id);
+                image.captions.push(row.caption);
+            }),
+        };
+        if let Err(defect) = added {
+            problems.at_line(path, number, defect.within(format!("`{list}`")));
+        }
+    }
+    Ok(collected.images)
+}
+
+/// Whether `path` is a zip archive, or a pickle of protocol 2 and later.
+fn is_torch(path: &Path) -> Result<bool> {
+    let mut start = [0; 2];
+    let read = open_text(path)?
+        .read(&mut start)
+        .map_err(DatasetError::io("read", path))?;
+    Ok(matches!(start[..read], [b'P', b'K'] | [0x80, _]))
+}
+
+/// Reads a `.pt` file of image id to a list, or to such a list as JSON. `item` reads an element,
+/// and `what` says what it should be.
+///
+/// # Errors
+/// A file that cannot be read or has another form.
+pub fn read_torch_lists<T: DeserializeOwned>(
+    path: &Path,
+    what: &str,
+    item: impl Fn(&Value) -> Option<T>,
+) -> Result<Vec<(String, Vec<T>)>> {
+    const FIX: &str = "give a dictionary of image id to a list, or to one as JSON";
+    let wrong = |found: String| DatasetError::malformed(path, found, FIX);
+    let file = TorchFile::open(path).map_err(|error| wrong(error.to_string()))?;
+    let not_a_dict = || wrong(format!("it is a {}, not a dict", file.value().type_name()));
+    let dict = file.value().as_dict().ok_or_else(not_a_dict)?;
+    let list = |(key, value): (&Value, &Value)| {
+        let key = torch_key(key).ok_or_else(|| {
+            wrong(format!(
+                "a {} is no image id: use int or str",
+                key.type_name()
+            ))
+        })?;
+        let wrong = |found: String| wrong(format!("image {key}: {found}"));
+        let list = match value {
+            Value::Str(json) => serde_json::from_str(json).map_err(|e| wrong(e.to_string()))?,
+            value => {
+                let items = value.as_slice();
+                let items = items.ok_or_else(|| wrong(format!("a {}", value.type_name())))?;
+                let items = items.iter().map(|value| {
+                    item(value).ok_or_else(|| {
+                        wrong(format!("a {} where {what} is expected", value.type_name()))
+                    })
+                });
+                items.collect::<Result<_>>()?
+            }
+        };
+        Ok((key, list))
+    };
+    dict.iter().map(list).collect()
+}
+
+/// An image id of a `.pt` file as a key.
+pub fn torch_key(key: &Value) -> Option<String> {
+    match key {
+        Value::Int(id) => Some(id.to_string()),
+        Value::Str(id) => Some(id.to_string()),
+        _ => None,
+    }
+}

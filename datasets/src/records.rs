@@ -1,0 +1,409 @@
+//! JSON records of a file, one at a time: JSON lines, an array, or the long lists of one object;
+//! plain or compressed by gzip.
+//!
+//! What is wrong with a record does not end the file: the records after it are still read.
+
+use std::io::{self, BufRead, Cursor, Read};
+use std::path::{Path, PathBuf};
+
+use oscar_files::first_byte;
+use serde::de::DeserializeOwned;
+
+use crate::error::{DatasetError, Result, excerpt};
+use crate::findings::{Defect, Kind};
+use crate::text::open_text;
+
+/// A larger record is damage, or an archive made to fill the memory: real ones have some kilobytes.
+const MAX_RECORD: usize = 1 << 20;
+
+/// How much of a file is read to find out its form.
+const HEAD: u64 = 1 << 16;
+
+const FIX: &str = "the file is damaged or was cut off: copy it again";
+
+/// A record of a file.
+pub(crate) struct Record<'a> {
+    /// The list of the object that it is in, if the file is one object.
+    pub(crate) list: Option<&'static str>,
+    /// Its line, or its place in its list, from 1.
+    pub(crate) number: usize,
+    text: Result<&'a str, Defect>,
+}
+
+impl Record<'_> {
+    /// The record as a type.
+    ///
+    /// # Errors
+    /// Broken JSON, another type, or what is wrong with the text itself.
+    pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, Defect> {
+        let text = self.text.as_ref().map_err(Defect::clone)?;
+        serde_json::from_str(text).map_err(|error| json_defect(&error))
+    }
+}
+
+/// What is wrong with the JSON text of a record.
+pub(crate) fn json_defect(error: &serde_json::Error) -> Defect {
+    let kind = match error.is_data() {
+        true => Kind::Field,
+        false => Kind::Json,
+    };
+    let text = error.to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    let place = match error.line() {
+        // Conversions after parsing know no place.
+        0 => String::new(),
+        1 => format!("column {}: ", error.column()),
+        line => format!("line {line}, column {} of the row: ", error.column()),
+    };
+    Defect::of(kind, format!("{place}{text}")).fix("correct the row")
+}
+
+/// How the records are put together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Lines,
+    Array,
+    Object,
+}
+
+/// The records of a file, in order.
+pub(crate) struct Records {
+    path: PathBuf,
+    reader: Box<dyn BufRead + Send>,
+    form: Form,
+    /// The lists of an object that hold records.
+    lists: &'static [&'static str],
+    /// Where the reader is.
+    state: State,
+    list: Option<&'static str>,
+    /// Records read from the current list.
+    number: usize,
+    record: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    /// Before the first record of a list.
+    ListStart,
+    /// Before another record of a list.
+    InList,
+    /// Before a key of the object.
+    BeforeKey,
+    /// After a list of the object.
+    AfterList,
+    Ended,
+}
+
+impl Records {
+    /// Opens `path`. An object is one file of records if it has one of `lists`; otherwise it is the
+    /// first of JSON lines.
+    ///
+    /// # Errors
+    /// A file that is missing, cannot be read, or begins like no JSON.
+    pub(crate) fn open(path: &Path, lists: &'static [&'static str]) -> Result<Self> {
+        let mut reader = open_text(path)?;
+        let mut head = Vec::new();
+        let read = (&mut reader).take(HEAD).read_to_end(&mut head);
+        read.map_err(DatasetError::io("read", path))?;
+        let form = match head.trim_ascii_start().first() {
+            Some(b'[') => Form::Array,
+            Some(b'{') if has_list(&head, lists) => Form::Object,
+            Some(b'{') | None => Form::Lines,
+            Some(other) => {
+                let start = excerpt(&char::from(*other).to_string());
+                let found = format!("starts with {start}: neither a JSON array nor JSON lines");
+                let fix = "give a file of JSON objects, one per line or in an array";
+                return Err(DatasetError::malformed(path, found, fix));
+            }
+        };
+        let mut records = Self {
+            path: path.to_path_buf(),
+            reader: Box::new(Cursor::new(head).chain(reader)),
+            form,
+            lists,
+            state: State::ListStart,
+            list: None,
+            number: 0,
+            record: Vec::new(),
+        };
+        if form != Form::Lines {
+            // The opening bracket.
+            next_byte(&mut records.reader).map_err(DatasetError::io("read", path))?;
+        }
+        if form == Form::Object {
+            records.state = State::BeforeKey;
+        }
+        Ok(records)
+    }
+
+    /// Whether the file has one record per line.
+    pub(crate) fn is_lines(&self) -> bool {
+        self.form == Form::Lines
+    }
+
+    /// Whether the file is one object with lists of records.
+    pub(crate) fn is_object(&self) -> bool {
+        self.form == Form::Object
+    }
+
+    /// The next record, or `None` after the last.
+    ///
+    /// # Errors
+    /// If the file cannot be read on, or is not JSON outside of its records. It then counts as
+    /// ended.
+    pub(crate) fn next(&mut self) -> Result<Option<Record<'_>>> {
+        let read = match self.form {
+            Form::Lines => self.next_line(),
+            Form::Array | Form::Object => self.next_element(),
+        };
+        let read = read.map_err(|error| {
+            self.state = State::Ended;
+            self.failed(error)
+        })?;
+        let Some(checked) = read else {
+            self.state = State::Ended;
+            return Ok(None);
+        };
+        let text = checked.and_then(|()| text(&self.record));
+        Ok(Some(Record {
+            list: self.list,
+            number: self.number,
+            text,
+        }))
+    }
+
+    fn failed(&self, error: io::Error) -> DatasetError {
+        match error.kind() {
+            // Found by this reader.
+            io::ErrorKind::InvalidData if error.get_ref().is_some_and(|e| e.is::<Defect>()) => {
+                DatasetError::malformed(&self.path, error.to_string(), FIX)
+            }
+            _ => DatasetError::io("read", &self.path)(error),
+        }
+    }
+
+    /// Reads a line into the record; blank lines may only end the file.
+    fn next_line(&mut self) -> io::Result<Option<Result<(), Defect>>> {
+        if matches!(self.state, State::Ended) {
+            return Ok(None);
+        }
+        self.record.clear();
+        self.number += 1;
+        // One byte more than allowed, and the newline.
+        let most = MAX_RECORD as u64 + 2;
+        let read = (&mut self.reader)
+            .take(most)
+            .read_until(b'\n', &mut self.record)?;
+        let whole = self.record.pop_if(|last| *last == b'\n').is_some();
+        if self.record.len() > MAX_RECORD {
+            if !whole {
+                self.reader.skip_until(b'\n')?;
+            }
+            return Ok(Some(Err(too_long())));
+        }
+        if !self.record.trim_ascii().is_empty() {
+            return Ok(Some(Ok(())));
+        }
+        match read > 0 && first_byte(&mut self.reader)?.is_some() {
+            true => Ok(Some(Err(
+                Defect::of(Kind::Json, "a blank line").fix("remove it")
+            ))),
+            false => Ok(None),
+        }
+    }
+
+    /// Reads an element of the array, or of a list of the object, into the record.
+    fn next_element(&mut self) -> io::Result<Option<Result<(), Defect>>> {
+        loop {
+            match self.state {
+                State::Ended => return Ok(None),
+                State::BeforeKey => match self.enter_list()? {
+                    true => {}
+                    false => return self.end(),
+                },
+                State::AfterList => match next_byte(&mut self.reader)? {
+                    Some(b',') => self.state = State::BeforeKey,
+                    Some(b'}') => return self.end(),
+                    _ => return Err(broken("a comma or a brace is missing after a list")),
+                },
+                State::ListStart if first_byte(&mut self.reader)? == Some(b']') => {
+                    self.reader.consume(1);
+                    if self.form == Form::Array {
+                        return self.end();
+                    }
+                    self.state = State::AfterList;
+                }
+                State::ListStart | State::InList => return self.read_element().map(Some),
+            }
+        }
+    }
+
+    fn read_element(&mut self) -> io::Result<Result<(), Defect>> {
+        self.record.clear();
+        self.number += 1;
+        let (length, end) = copy_value(&mut self.reader, b']', &mut self.record)?;
+        self.state = match (end, self.form) {
+            (Some(b','), _) => State::InList,
+            (Some(_), Form::Object) => State::AfterList,
+            (Some(_), _) => {
+                self.end()?;
+                State::Ended
+            }
+            (None, _) => {
+                self.state = State::Ended;
+                let cut = Defect::of(Kind::Json, "EOF: the file ends before the list does");
+                return Ok(Err(cut.fix(FIX)));
+            }
+        };
+        Ok(match length > MAX_RECORD {
+            true => Err(too_long()),
+            false => Ok(()),
+        })
+    }
+
+    /// Skips members of the object up to the next list of records; false at the object's end.
+    fn enter_list(&mut self) -> io::Result<bool> {
+        loop {
+            match next_byte(&mut self.reader)? {
+                Some(b'"') => {}
+                Some(b'}') => return Ok(false),
+                _ => return Err(broken("a key is missing")),
+            }
+            let mut key = Vec::new();
+            (&mut self.reader).take(256).read_until(b'"', &mut key)?;
+            key.pop();
+            if next_byte(&mut self.reader)? != Some(b':') {
+                return Err(broken("a colon is missing after a key"));
+            }
+            let list = self.lists.iter().find(|list| list.as_bytes() == key);
+            if let Some(list) = list
+                && first_byte(&mut self.reader)? == Some(b'[')
+            {
+                self.reader.consume(1);
+                (self.list, self.number, self.state) = (Some(*list), 0, State::ListStart);
+                return Ok(true);
+            }
+            match copy_value(&mut self.reader, b'}', &mut Vec::new())? {
+                (_, Some(b',')) => {}
+                (_, Some(_)) => return Ok(false),
+                (_, None) => return Err(broken("EOF: the file ends within its object")),
+            }
+        }
+    }
+
+    /// Nothing may follow.
+    fn end(&mut self) -> io::Result<Option<Result<(), Defect>>> {
+        match next_byte(&mut self.reader)? {
+            None => Ok(None),
+            Some(_) => Err(broken("trailing characters after the JSON")),
+        }
+    }
+}
+
+/// Follows JSON text byte by byte.
+#[derive(Default)]
+struct Nesting {
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Nesting {
+    fn follow(&mut self, byte: u8) {
+        if self.in_string {
+            self.in_string = self.escaped || byte != b'"';
+            self.escaped = byte == b'\\' && !self.escaped;
+            return;
+        }
+        match byte {
+            b'"' => self.in_string = true,
+            b'{' | b'[' => self.depth += 1,
+            b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+
+    fn is_outside(&self) -> bool {
+        self.depth == 0 && !self.in_string
+    }
+}
+
+/// Copies a value up to the comma or `closing` bracket after it, no more than a record may have;
+/// its length, and what ended it.
+fn copy_value(
+    reader: &mut impl BufRead,
+    closing: u8,
+    out: &mut Vec<u8>,
+) -> io::Result<(usize, Option<u8>)> {
+    let (mut nesting, mut length) = (Nesting::default(), 0);
+    loop {
+        let buffer = reader.fill_buf()?;
+        if buffer.is_empty() {
+            return Ok((length, None));
+        }
+        let end = buffer.iter().position(|&byte| {
+            let ends = nesting.is_outside() && (byte == b',' || byte == closing);
+            nesting.follow(byte);
+            ends
+        });
+        let part = &buffer[..end.unwrap_or(buffer.len())];
+        length += part.len();
+        if length <= MAX_RECORD {
+            out.extend_from_slice(part);
+        }
+        let ended_by = end.map(|at| buffer[at]);
+        let read = part.len() + usize::from(end.is_some());
+        reader.consume(read);
+        if ended_by.is_some() {
+            return Ok((length, ended_by));
+        }
+    }
+}
+
+/// Whether the object that `head` begins with has a list of one of these names.
+fn has_list(head: &[u8], lists: &[&str]) -> bool {
+    let mut nesting = Nesting::default();
+    let begins = |at: usize, list: &&str| {
+        let rest = head[at..].strip_prefix(b"\"").unwrap_or_default();
+        let rest = rest.strip_prefix(list.as_bytes()).unwrap_or_default();
+        let rest = rest.strip_prefix(b"\"").unwrap_or_default();
+        let rest = rest.trim_ascii_start().strip_prefix(b":");
+        rest.is_some_and(|rest| rest.trim_ascii_start().starts_with(b"["))
+    };
+    let start = head.len() - head.trim_ascii_start().len();
+    for (at, &byte) in head.iter().enumerate().skip(start) {
+        let at_key = nesting.depth == 1 && !nesting.in_string && byte == b'"';
+        if at_key && lists.iter().any(|list| begins(at, list)) {
+            return true;
+        }
+        nesting.follow(byte);
+        if nesting.is_outside() {
+            return false;
+        }
+    }
+    false
+}
+
+/// The text of a line or record.
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, Defect> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let found = format!("byte {} is not UTF-8 text", error.valid_up_to() + 1);
+        Defect::of(Kind::NotUtf8, found).fix("convert the file to UTF-8")
+    })
+}
+
+fn too_long() -> Defect {
+    let found = format!("a record of more than {} MiB", MAX_RECORD >> 20);
+    Defect::of(Kind::Json, found).fix("split or drop it; is a newline or a comma missing?")
+}
+
+fn broken(found: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, Defect::of(Kind::Json, found))
+}
+
+/// The next byte that is not blank.
+fn next_byte(reader: &mut impl BufRead) -> io::Result<Option<u8>> {
+    let first = first_byte(reader)?;
+    reader.consume(usize::from(first.is_some()));
+    Ok(first)
+}
