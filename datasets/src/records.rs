@@ -116,17 +116,22 @@ impl Records {
                 return Err(DatasetError::malformed(path, found, fix));
             }
         };
+        let blank = head.len() - head.trim_ascii_start().len();
+        let blank_lines = memchr::memchr_iter(b'\n', &head[..blank]).count();
+        let mut start = Cursor::new(head);
+        start.set_position(blank as u64);
         let mut records = Self {
             path: path.to_path_buf(),
-            reader: Box::new(Cursor::new(head).chain(reader)),
+            reader: Box::new(start.chain(reader)),
             form,
             lists,
             state: State::ListStart,
             list: None,
-            number: 0,
+            number: blank_lines,
             record: Vec::new(),
         };
         if form != Form::Lines {
+            records.number = 0;
             // The opening bracket.
             next_byte(&mut records.reader).map_err(DatasetError::io("read", path))?;
         }

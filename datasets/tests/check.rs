@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::{drawing, image, message, save, square, store, tag, write_store};
-use oscar_datasets::check::{CheckOptions, Kind, Report, check, named};
+use oscar_datasets::check::{CheckOptions, Kind, Report, check, named, of_task};
 use oscar_datasets::{ImageRegions, Result, StoreOptions, StoreWriter};
 use oscar_sample::nlvr1::{BuildOptions, build};
 use rstest::rstest;
@@ -231,7 +231,7 @@ fn a_corpus_with_and_without_its_images() {
     let corpus = files.write("c.jsonl", row("a") + &row("z") + &row("a"));
     let alone = checked(&[&corpus]);
     assert_problems(&alone, &[]);
-    assert!(alone.checked[0].notes[0].contains("--regions"));
+    assert!(alone.checked[0].notes[0].contains("no regions were given"));
     assert_eq!(
         (count(&alone, 0, "rows"), count(&alone, 0, "words")),
         (3, 6)
@@ -628,42 +628,35 @@ fn questions_and_annotations_are_joined() {
     assert_problems(
         &report,
         &[
-            ("q.json", "2", Kind::BlankText, "the question is \"?!\""),
-            ("q.json", "3", Kind::DuplicateKey, "q.json too"),
-            ("q.json", "4", Kind::Field, "missing field `question`"),
             (
                 "a.json",
                 "1",
                 Kind::Answers,
                 "9 answers, where 10 are given",
             ),
+            ("a.json", "3", Kind::DuplicateKey, "annotated in"),
+            ("q.json", "4", Kind::Field, "missing field `question`"),
             (
                 "a.json",
                 "2",
                 Kind::Mismatch,
                 "annotated about image 7, but asked about image 5",
             ),
-            ("a.json", "3", Kind::DuplicateKey, "annotated in"),
+            ("q.json", "3", Kind::MissingAnnotation, "has no annotation"),
+            ("q.json", "6", Kind::MissingAnnotation, "has no annotation"),
+            ("q.json", "2", Kind::BlankText, "`question` is \"?!\""),
+            ("q.json", "3", Kind::DuplicateKey, "occurs in row 3 too"),
             (
                 "a.json",
                 "9",
                 Kind::OrphanAnnotation,
-                "a question that is not there",
-            ),
-            (
-                "q.json",
-                "6",
-                Kind::MissingAnnotation,
-                "it has no annotation",
+                "a question that is not in",
             ),
         ],
     );
     assert_eq!(
-        (
-            count(&report, 0, "questions"),
-            count(&report, 1, "annotations")
-        ),
-        (5, 5)
+        (count(&report, 0, "annotations"), count(&report, 1, "rows")),
+        (5, 3)
     );
     let alone = checked(&[annotations]);
     assert_eq!(alone.by_kind[&Kind::Answers], 1);
@@ -673,6 +666,73 @@ fn questions_and_annotations_are_joined() {
     fs::write(&questions, &text[..text.len() / 2]).unwrap();
     let cut = checked(&[questions]);
     assert_eq!(cut.problems.last().unwrap().kind, Kind::Json, "{cut:?}");
+}
+
+#[test]
+fn rows_are_detected_by_content() {
+    let files = Files::new();
+    for (text, name) in [
+        (r#"{"image": "a", "text": "b"}"#, "corpus"),
+        (
+            r#"{"image": "a", "question": "b", "answer": "c"}"#,
+            "corpus",
+        ),
+        (r#"[{"image": "a", "question": "b", "answer": "c"}]"#, "vqa"),
+        (
+            r#"{"image": "a", "question": "b", "answers": ["c"]}"#,
+            "vqa",
+        ),
+        (
+            r#"{"image": "a", "question": "b", "answer": "c", "id": 1}"#,
+            "vqa",
+        ),
+        (r#"{"image": "a", "question": "b"}"#, "vqa"),
+        (
+            r#"[{"q": "b", "an": [0], "img_id": "a", "q_id": 1}]"#,
+            "vqa",
+        ),
+        (
+            r#"[{"q": "b", "img_id": {"left": "a", "right": "a"}, "label": 1}]"#,
+            "nlvr2",
+        ),
+        (
+            r#"{"left": "a", "right": "b", "statement": "c", "label": true}"#,
+            "nlvr2",
+        ),
+        (
+            r#"{"image": "a", "statement": "c", "label": true}"#,
+            "nlvr2",
+        ),
+        (
+            r#"{"image": "a", "text": "c", "label": true, "id": 3}"#,
+            "matching",
+        ),
+        (r#"{"image": "a", "captions": ["c"]}"#, "captioning"),
+        (
+            r#"[{"image_id": "a", "id": 1, "caption": "c"}]"#,
+            "captioning",
+        ),
+        (
+            r#"{"images": [{"id": 1}], "annotations": [{"image_id": 1, "caption": "c"}]}"#,
+            "captioning",
+        ),
+    ] {
+        let report = checked(&[files.write("rows", text)]);
+        assert_problems(&report, &[]);
+        assert_eq!(report.checked[0].format, name, "{text}");
+    }
+}
+
+#[test]
+fn labels_are_in_all_rows_or_in_none() {
+    let files = Files::new();
+    let row = |label: &str| format!("{{\"image\": \"a\", \"text\": \"b\", \"id\": 1{label}}}\n");
+    let some = files.write("rows.jsonl", row("") + &row(", \"label\": true"));
+    let wanted = [("rows.jsonl", "1", Kind::MissingAnnotation, "no `label`")];
+    assert_problems(&checked(&[some]), &wanted);
+    let none = checked(&[files.write("rows.jsonl", row("") + &row(""))]);
+    assert_problems(&none, &[]);
+    assert!(none.checked[0].notes[1].contains("no row has `label`"));
 }
 
 #[test]
@@ -694,28 +754,18 @@ fn lines_of_nlvr2() {
     assert_problems(
         &report,
         &[
-            (
-                "dev.json",
-                "3",
-                Kind::DuplicateKey,
-                "it stands in line 2 too",
-            ),
-            (
-                "dev.json",
-                "4",
-                Kind::Mismatch,
-                "another than that of its group in line 1",
-            ),
-            ("dev.json", "5", Kind::BlankText, "the sentence is \"...\""),
-            ("dev.json", "6", Kind::Field, "one such as \"dev-850-2-0\""),
+            ("dev.json", "6", Kind::Field, "such as \"dev-850-0-0\""),
             ("dev.json", "7", Kind::Json, "EOF"),
+            ("dev.json", "3", Kind::DuplicateKey, "occurs in row 2 too"),
+            ("dev.json", "5", Kind::BlankText, "`statement` is \"...\""),
+            ("dev.json", "4", Kind::Mismatch, "dev.json:1"),
         ],
     );
     for (name, wanted) in [
-        ("rows", 7),
+        ("rows", 3),
         ("true labels", 1),
+        ("false labels", 2),
         ("consistency groups", 1),
-        ("images named", 6),
     ] {
         assert_eq!(count(&report, 0, name), wanted, "{name}");
     }
@@ -731,17 +781,24 @@ fn formats_are_told_by_content() {
         found.contains("a.txt: not of a known format: `region-store`"),
         "{found}"
     );
-    assert!(found.contains("name one by --format"), "{found}");
-    let both = r#"{"image": "a", "text": "b", "identifier": "dev-1-0-0", "sentence": "c"}"#;
+    assert!(found.contains("give its format"), "{found}");
+    let both = r#"{"image": "a", "text": "b", "label": true}"#;
     let both = files.write("both.jsonl", both);
-    let found = fails(&both);
-    assert!(found.contains("could be `corpus` (JSON lines"), "{found}");
-    assert!(found.contains("`nlvr2`"), "{found}");
-    let options = CheckOptions {
-        format: Some(named("nlvr2").unwrap()),
-        ..quiet()
-    };
-    assert!(check(&[both], &options).unwrap().ok);
+    for (task, name) in [
+        ("matching", "matching"),
+        ("nlvr2", "nlvr2"),
+        ("pretraining", "corpus"),
+    ] {
+        let options = CheckOptions {
+            format: Some(of_task(task).unwrap()),
+            ..quiet()
+        };
+        let report = check(&[&both], &options).unwrap();
+        assert_problems(&report, &[]);
+        assert_eq!(report.checked[0].format, name);
+    }
+    let report = checked(&[&both]);
+    assert_eq!((report.ok, report.checked[0].format), (true, "corpus"));
     let found = named("nlvr").err().unwrap();
     assert!(
         found.contains("unknown format `nlvr`; known: region-store, data-set"),

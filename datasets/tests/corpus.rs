@@ -73,10 +73,7 @@ fn a_very_long_caption_is_fine() {
 }
 
 #[rstest]
-#[case::unknown_image(
-    r#"{"image": "zebra", "text": "x"}"#,
-    "image `zebra` is not among those of"
-)]
+#[case::unknown_image(r#"{"image": "zebra", "text": "x"}"#, "image `zebra` is not in")]
 #[case::empty(r#"{"image": "a", "text": ""}"#, "an empty `text`")]
 #[case::punctuation(
     r#"{"image": "a", "text": "...!?"}"#,
@@ -84,7 +81,7 @@ fn a_very_long_caption_is_fine() {
 )]
 #[case::json(
     r#"{"image": "a", "text": "x""#,
-    "EOF while parsing an object; correct the JSON"
+    "EOF while parsing an object; correct the row"
 )]
 #[case::unknown_key(
     r#"{"image": "a", "text": "x", "tag": "y"}"#,
@@ -120,7 +117,7 @@ fn many_problems_are_shown_together_and_counted() {
         .map(|i| format!("{{\"image\": \"n{i}\", \"text\": \"x\"}}\n"))
         .collect();
     let error = open(rows).err().unwrap();
-    let DatasetError::Corpus {
+    let DatasetError::Problems {
         problems, total, ..
     } = &error
     else {
@@ -128,7 +125,9 @@ fn many_problems_are_shown_together_and_counted() {
     };
     assert_eq!((problems.len(), *total), (20, 9000));
     assert!(
-        problems[19].contains("corpus.jsonl:20: image `n19`"),
+        problems[19]
+            .to_string()
+            .contains("corpus.jsonl:20: image `n19`"),
         "{}",
         problems[19]
     );

@@ -130,7 +130,7 @@ fn the_published_form_and_its_annotations() {
     assert!(
         error
             .to_string()
-            .contains("official.json:1: question 6 has no annotation in"),
+            .contains("official.json:1: question 6 has no annotation"),
         "{error}"
     );
 
@@ -155,17 +155,17 @@ const GOOD: &str = r#"{"question": "is it?", "answer": "yes", "id": 1}"#;
 #[case(
     "no words",
     r#"{"question": " ?! "}"#,
-    "questions:2: the question \" ?! \" has no words"
+    "questions:2: `question` is \" ?! \""
 )]
 #[case(
     "an id twice",
     r#"{"question": "why?", "id": "1"}"#,
-    "the question id 1 stands at"
+    "questions:2: the id 1 occurs in row 1 too"
 )]
 #[case(
     "a misspelt field",
     r#"{"question": "why?", "anwser": "x"}"#,
-    "questions:2: an unknown field `anwser`"
+    "questions:2: unknown key `anwser`"
 )]
 #[case(
     "two answers",
@@ -199,23 +199,24 @@ fn a_wrong_row_is_named(#[case] what: &str, #[case] row: &str, #[case] expected:
 }
 
 #[test]
-fn a_label_outside_the_vocabulary_and_a_score_that_is_none_are_wrong() {
+fn a_label_outside_the_vocabulary_and_a_score_outside_0_to_1_are_wrong() {
+    let set = open(r#"{"q": "why?", "an": [4], "s": [1.0]}"#).unwrap();
+    let error = set.questions()[0].targets(&vocabulary()).unwrap_err();
+    assert!(
+        error.contains("label 4, but the vocabulary has 4"),
+        "{error}"
+    );
     for (row, expected) in [
         (
-            r#"{"q": "why?", "an": [4], "s": [1.0]}"#,
-            "label 4, but the vocabulary has 4 answers",
-        ),
-        (
             r#"{"q": "why?", "an": [1], "s": [1.5]}"#,
-            "a score of 1.5 for \"no\"",
+            "questions:1: a score of 1.5",
         ),
         (
             r#"{"question": "why?", "answers": {"red": -1}}"#,
-            "a score of -1 for \"red\"",
+            "questions:1: a score of -1",
         ),
     ] {
-        let set = open(row).unwrap();
-        let error = set.questions()[0].targets(&vocabulary()).unwrap_err();
+        let error = open(row).err().expect(row);
         assert!(error.contains(expected), "{error}");
     }
 }

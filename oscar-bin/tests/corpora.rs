@@ -34,7 +34,7 @@ fn the_official_corpus_trains_the_same_weights_as_the_same_rows_in_json_lines() 
     let official = train(&place, "official", &recipe("texts/corpus.yaml", "data"));
     assert!(official.status.success(), "{}", stderr(&official));
     assert!(
-        stderr(&official).contains("160 of 168 rows; skipped were 8 of coco"),
+        stderr(&official).contains("160 of 168 rows; skipped: 8 of coco"),
         "{}",
         stderr(&official)
     );

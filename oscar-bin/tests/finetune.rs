@@ -197,7 +197,7 @@ fn wrong_input_is_named() {
     for (row, wanted) in [
         (
             r#"{"image": "image-99", "text": "a", "label": true}"#,
-            "wrong.jsonl:33: image `image-99` is not among those of regions",
+            "wrong.jsonl:33: image `image-99` is not in regions",
         ),
         (
             r#"{"image": "image-1", "text": " ", "label": true}"#,

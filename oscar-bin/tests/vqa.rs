@@ -343,7 +343,7 @@ fn wrong_input_is_named() {
         (
             "vqa",
             r#"{"image": 99, "question": "what?", "answer": "dog"}"#,
-            "wrong.jsonl:25: image `99` is not among those of regions",
+            "wrong.jsonl:25: image `99` is not in regions",
         ),
         (
             "vqa",

@@ -39,7 +39,7 @@ pub trait Format: Sync {
 }
 
 /// The formats known.
-pub const FORMATS: &[&dyn Format] = &[
+const FORMATS: &[&dyn Format] = &[
     &super::region_store::RegionStores,
     &super::data_set::DataSets,
     &super::tsv::Tables,
@@ -159,6 +159,27 @@ pub fn named(name: &str) -> Result<&'static dyn Format, String> {
     found.copied().ok_or_else(|| {
         let names: Vec<&str> = FORMATS.iter().map(|format| format.name()).collect();
         format!("unknown format `{name}`; known: {}", names.join(", "))
+    })
+}
+
+/// The format of the rows of a task.
+///
+/// # Errors
+/// If there is no such task; the message lists all.
+pub fn of_task(task: &str) -> Result<&'static dyn Format, String> {
+    const TASKS: [(&str, &dyn Format); 7] = [
+        ("pretraining", &tasks::CORPUS),
+        ("vqa", &tasks::VQA),
+        ("gqa", &tasks::GQA),
+        ("nlvr2", &tasks::NLVR2),
+        ("retrieval", &tasks::RETRIEVAL),
+        ("captioning", &tasks::CAPTIONING),
+        ("matching", &tasks::MATCHING),
+    ];
+    let found = TASKS.iter().find(|(name, _)| *name == task);
+    found.map(|(_, format)| *format).ok_or_else(|| {
+        let names = TASKS.map(|(name, _)| name).join(", ");
+        format!("unknown task `{task}`; known: {names}")
     })
 }
 

@@ -1,7 +1,7 @@
 //! Reads whole files with the readers of training and lists everything that is wrong, with file and
 //! line.
 //!
-//! Formats register themselves in [`FORMATS`] and are detected by content; rows of a task may be
+//! Formats register themselves in `format::FORMATS` and are detected by content; rows of a task may be
 //! good for several, and its format says which.
 
 mod data_set;
@@ -18,7 +18,7 @@ mod tsv;
 use std::path::{Path, PathBuf};
 
 pub(crate) use data_set::stores;
-pub use format::{FORMATS, Format, named};
+pub use format::{Format, named, of_task};
 use format::{Sniff, detect};
 use progress::Progress;
 pub use report::{Checked, Report};

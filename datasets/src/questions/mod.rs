@@ -19,7 +19,7 @@ use oscar_core::input::{EncodedSequence, RegionHandle, SequenceEncoder, SourceEr
 use serde::Deserialize;
 
 use crate::answers::{AnswerCounts, AnswerVocabulary, normalise, soft_score};
-use crate::error::{DatasetError, Result, excerpt};
+use crate::error::{DatasetError, Result};
 use crate::findings::{Counts, Defect, Problems};
 use crate::images::{ImageSource, SharedImages, open_images};
 use crate::records::Records;
@@ -71,7 +71,7 @@ impl Question {
     /// share counts where others than ten were asked.
     ///
     /// # Errors
-    /// What is wrong: a label that the vocabulary does not have, a score that is none.
+    /// A label that the vocabulary does not have.
     pub fn targets(&self, vocabulary: &AnswerVocabulary) -> Result<Vec<(u32, f32)>, String> {
         let labels = vocabulary.len();
         let mut targets = Vec::new();
@@ -87,10 +87,6 @@ impl Question {
             if let Some(label) = vocabulary.label(answer) {
                 targets.push((label, *score));
             }
-        }
-        if let Some((label, score)) = targets.iter().find(|(_, s)| !(0.0..=1.0).contains(s)) {
-            let answer = vocabulary.answer(*label as usize).unwrap_or_default();
-            return Err(format!("a score of {score} for {}", excerpt(answer)));
         }
         targets.retain(|(_, score)| *score > 0.0);
         targets.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -142,7 +138,16 @@ impl Row for Question {
     }
 
     fn check(&self, _: &Self) -> Result<(), Defect> {
-        has_words("question", &self.text)
+        has_words("question", &self.text)?;
+        let scores = self.scored.iter().map(|(_, score)| score);
+        let mut scores = scores.chain(self.labels.iter().map(|(_, score)| score));
+        match scores.find(|score| !(0.0..=1.0).contains(*score)) {
+            Some(score) => {
+                let found = format!("a score of {score} for an answer");
+                Err(Defect::new(found, "scores are from 0 to 1"))
+            }
+            None => Ok(()),
+        }
     }
 
     fn find_images(&self, images: &dyn ImageSource, found: &mut Vec<usize>) -> Result<(), Defect> {

@@ -83,10 +83,7 @@ fn the_official_layout_is_read_in_place() {
     let data = open(&split, Role::Evaluate).unwrap();
     assert_eq!(data.images().len(), 2);
     let found = refusal(&split, Role::Train, &task());
-    assert!(
-        found.contains("test.yaml: image 7 has no caption"),
-        "{found}"
-    );
+    assert!(found.contains("test.yaml: `7`: no `captions`"), "{found}");
 }
 
 #[test]
@@ -133,22 +130,22 @@ fn wrong_splits_are_refused() {
         (
             "{\"image\": \"1\", \"captions\": [\"a dog\", \" \"]}",
             Role::Evaluate,
-            "caption 2 of image 1 has no word: \" \"; drop the caption",
+            "an empty `caption 2`",
         ),
         (
             "{\"image\": \"1\", \"captions\": []}",
             Role::Validate,
-            "image 1 has no caption; give it at least one",
+            "no `captions`",
         ),
         (
             "{\"image\": \"8\", \"caption\": \"a dog\"}",
             Role::Train,
-            "image 8 is not among those of",
+            "image `8` is not in",
         ),
     ] {
         let found = refusal(&write(text), role, &task);
         assert!(
-            found.contains("wrong.jsonl: ") && found.contains(wanted),
+            found.contains("wrong.jsonl:1: ") && found.contains(wanted),
             "{found}"
         );
     }

@@ -5,9 +5,7 @@ use std::path::Path;
 use oscar_core::input::{ExampleSeed, RegionHandle, SequenceEncoder, SourceError};
 use oscar_datasets::nlvr2::{Identifier, Statement};
 use oscar_datasets::{RowSet, SharedImages, open_images};
-use oscar_task::{
-    EncodedRow, Evaluation, Logits, Predictions, Role, ScoreTable, Target, TaskData,
-};
+use oscar_task::{EncodedRow, Evaluation, Logits, Predictions, Role, ScoreTable, Target, TaskData};
 use serde::Serialize;
 
 use crate::scores::{accuracy, consistency, subsets};
@@ -36,8 +34,7 @@ impl Nlvr2Data {
         encoder: SequenceEncoder,
     ) -> Result<Self, SourceError> {
         let source = open_images(&split.regions)?;
-        let statements: RowSet<Statement> =
-            RowSet::open(&split.statements, Some(source.clone()))?;
+        let statements: RowSet<Statement> = RowSet::open(&split.statements, Some(source.clone()))?;
         let count = statements.first().map_or(0, |row| row.images.len());
         if arrangement == Arrangement::Pair && count != PAIR {
             let found = format!("{count} image(s) instead of {PAIR}");

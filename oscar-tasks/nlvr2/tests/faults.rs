@@ -21,15 +21,15 @@ fn error(row: &str, arrangement: Arrangement, role: Role) -> String {
 #[rstest]
 #[case::left_image(
     r#"{"left": "x", "right": "b", "statement": "a cat", "label": true}"#,
-    &["left image `x` is not among those of", "regions", "add the image's regions"]
+    &["left: image `x` is not in", "regions"]
 )]
 #[case::right_image(
     r#"{"left": "a", "right": "y", "statement": "a cat", "label": true}"#,
-    &["right image `y` is not among those of"]
+    &["right: image `y` is not in"]
 )]
 #[case::official_image(
     r#"{"sentence": "a cat", "identifier": "dev-9-0-0", "label": "True"}"#,
-    &["left image `dev-9-0-img0`"]
+    &["left: image `dev-9-0-img0`"]
 )]
 #[case::no_right_image(
     r#"{"left": "a", "statement": "a cat", "label": true}"#,
@@ -51,25 +51,25 @@ fn error(row: &str, arrangement: Arrangement, role: Role) -> String {
 #[case::no_img_id(r#"{"q": "a cat", "label": 1}"#, &["no `img_id`"])]
 #[case::one_image(
     r#"{"image": "a", "statement": "a cat", "label": true}"#,
-    &["1 image(s) instead of 2", "task.images = \"joined\""]
+    &["1 image(s), but 2 in the first row"]
 )]
 #[case::label_number(
     r#"{"left": "a", "right": "b", "statement": "a cat", "label": 2}"#,
-    &["label 2, where true or false (1 or 0) is meant"]
+    &["label 2; expected true or false"]
 )]
 #[case::label_word(
     r#"{"left": "a", "right": "b", "statement": "a cat", "label": "maybe"}"#,
-    &["label \"maybe\", where"]
+    &["label \"maybe\"; expected"]
 )]
 #[case::no_label(r#"{"left": "a", "right": "b", "statement": "a cat"}"#, &["no `label`"])]
 #[case::no_word(
     r#"{"left": "a", "right": "b", "statement": " ?! ", "label": true}"#,
-    &["the statement \" ?! \" has no word"]
+    &["`statement` is \" ?! \""]
 )]
-#[case::empty(r#"{"q": "", "img_id": {"left": "a", "right": "b"}, "label": 1}"#, &["\"\" has no word"])]
+#[case::empty(r#"{"q": "", "img_id": {"left": "a", "right": "b"}, "label": 1}"#, &["an empty `statement`"])]
 #[case::no_statement(
     r#"{"left": "a", "right": "b", "label": true}"#,
-    &["neither `statement` nor `sentence` nor `q`"]
+    &["none of `statement`, `sentence` and `q`"]
 )]
 #[case::two_statements(
     r#"{"left": "a", "right": "b", "statement": "a cat", "sentence": "a dog", "label": true}"#,
@@ -82,15 +82,15 @@ fn error(row: &str, arrangement: Arrangement, role: Role) -> String {
 #[case::no_identifier(r#"{"sentence": "a cat", "label": "True"}"#, &["no `identifier`"])]
 #[case::short_identifier(
     r#"{"sentence": "a cat", "identifier": "1572-0", "label": "True"}"#,
-    &["identifier \"1572-0\", where SPLIT-SET-PAIR-SENTENCE such as \"dev-850-0-0\" is meant"]
+    &["identifier \"1572-0\"; expected SPLIT-SET-PAIR-SENTENCE"]
 )]
 #[case::comma_in_identifier(
     r#"{"left": "a", "right": "b", "statement": "a cat", "label": true, "identifier": "d-1-0-0,1"}"#,
-    &["identifier \"d-1-0-0,1\", where"]
+    &["identifier \"d-1-0-0,1\"; expected"]
 )]
 #[case::empty_field_in_identifier(
     r#"{"left": "a", "right": "b", "statement": "a cat", "label": true, "identifier": "dev-850--0"}"#,
-    &["identifier \"dev-850--0\", where"]
+    &["identifier \"dev-850--0\"; expected"]
 )]
 #[case::tags_of_one(
     r#"{"left": "a", "right": "b", "statement": "a cat", "label": true, "tags": "cat"}"#,
@@ -113,16 +113,26 @@ fn an_identifier_occurs_once() {
     };
     let rows = [row(0), row(1), row(0)].join("\n");
     let error = place.pairs(&rows).err().expect("an error").to_string();
-    let expected =
-        "rows:3: identifier `dev-850-0-0`, which row 1 has too; drop one of the two rows";
+    let expected = "rows:3: the id dev-850-0-0 occurs in row 1 too";
     assert!(error.contains(expected), "{error}");
+}
+
+#[test]
+fn a_pair_is_two_images() {
+    let place = Place::usual();
+    let row = r#"{"image": "a", "statement": "a cat", "label": true}"#;
+    let error = place.pairs(row).err().expect("an error").to_string();
+    assert!(error.contains("rows:1: 1 image(s) instead of 2"), "{error}");
 }
 
 #[test]
 fn joined_rows_have_as_many_images_as_the_first() {
     let row = r#"{"image": "a", "statement": "a cat", "label": true}"#;
     let text = error(row, Arrangement::Joined, Role::Train);
-    assert!(text.contains("rows:2: 1 image(s) instead of 2"), "{text}");
+    assert!(
+        text.contains("rows:2: 1 image(s), but 2 in the first row"),
+        "{text}"
+    );
 }
 
 #[test]

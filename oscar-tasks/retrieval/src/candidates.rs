@@ -51,7 +51,8 @@ impl Candidates {
     ) -> Result<Self, SourceError> {
         let lists = official::candidates(path)?;
         let places: HashMap<&str, usize> = keys.iter().copied().zip(0..).collect();
-        let wrong = |found: String, fix| SourceError::from(DatasetError::malformed(path, found, fix));
+        let wrong =
+            |found: String, fix| SourceError::from(DatasetError::malformed(path, found, fix));
         let mut all = Vec::new();
         let mut width = None;
         for key in keys {

@@ -43,7 +43,9 @@ pub(crate) fn image_keys(path: &Path) -> Result<Vec<(usize, String)>, SourceErro
             1..=MAX_LINE => {}
             _ => {
                 let found = format!("line {number}: more than {MAX_LINE} bytes");
-                return Err(DatasetError::malformed(path, found, "give one image id a line").into());
+                return Err(
+                    DatasetError::malformed(path, found, "give one image id a line").into(),
+                );
             }
         }
         let key = line.split('\t').next().unwrap_or_default().trim();

@@ -13,7 +13,7 @@ use oscar_datasets::import::{parse_safetensors, parse_vinvl};
 use oscar_datasets::official::{
     FeatureRow, TagChoice, decode_blob, parse_classes, parse_key_map, parse_labels, parse_size,
 };
-use oscar_datasets::rows::read_rows;
+use oscar_datasets::rows;
 use oscar_datasets::tsv::TsvFile;
 use oscar_datasets::{
     ImageSource, JsonlCorpus, OfficialCorpus, OfficialCorpusOptions, RegionStore, open_images,
@@ -331,7 +331,7 @@ fn read_caption_tokens(input: &[u8]) {
 
 fn read_rows(input: &[u8]) {
     let path = files::file("rows.json", input);
-    let _ = read_rows::<serde_json::Value>(&path);
+    let _ = rows::read_rows::<serde_json::Value>(&path);
     check_rows("rows.json", input, &["corpus", "retrieval", "captioning"]);
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
-use oscar_datasets::check::{CheckOptions, Report, SHOWN, check, named};
+use oscar_datasets::check::{CheckOptions, Report, SHOWN, check, named, of_task};
 use oscar_datasets::official::FEATURE_DIM;
 
 use crate::args::Global;
@@ -17,6 +17,7 @@ use crate::output::thousands;
 #[command(after_help = "Examples:\n  \
     oscar-bin data check data/dev\n  \
     oscar-bin data check corpus.jsonl --regions regions\n  \
+    oscar-bin data check train.jsonl --task vqa --regions regions\n  \
     oscar-bin data check questions.json annotations.json --json")]
 pub struct CheckArgs {
     /// Files and directories; related ones are compared with each other
@@ -25,6 +26,10 @@ pub struct CheckArgs {
     /// Region store with the images that corpora and annotations name
     #[arg(long, alias = "store", value_name = "DIR")]
     pub regions: Option<PathBuf>,
+    /// Task of the rows: pretraining, vqa, gqa, nlvr2, retrieval, captioning or matching
+    /// [default: detected from the content]
+    #[arg(long, value_name = "TASK", conflicts_with = "format")]
+    pub task: Option<String>,
     /// Format of all paths [default: detected from the content]
     #[arg(long)]
     pub format: Option<String>,
@@ -44,9 +49,13 @@ pub struct CheckArgs {
 /// # Errors
 /// If there is a problem, or a path cannot be read.
 pub fn run(global: &Global, args: &CheckArgs) -> Result<()> {
-    let format = args.format.as_deref().map(named).transpose();
+    let format = match (&args.task, &args.format) {
+        (Some(task), _) => Some(of_task(task).map_err(|found| anyhow!("--task: {found}"))?),
+        (None, Some(format)) => Some(named(format).map_err(|found| anyhow!("--format: {found}"))?),
+        (None, None) => None,
+    };
     let options = CheckOptions {
-        format: format.map_err(|found| anyhow!("--format: {found}"))?,
+        format,
         regions: args.regions.clone(),
         feature_dim: args.feature_dim,
         limit: if args.all { usize::MAX } else { SHOWN },

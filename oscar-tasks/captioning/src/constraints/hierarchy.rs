@@ -7,7 +7,6 @@ use oscar_datasets::DatasetError;
 use oscar_datasets::text::open_text;
 use serde::Deserialize;
 
-
 /// The published one has 6 levels; a file that nests deeper is refused by the JSON reader at 128.
 #[derive(Deserialize)]
 struct Node {
