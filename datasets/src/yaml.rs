@@ -171,14 +171,8 @@ mod tests {
         assert_eq!(tables.feature, None);
         for (text, wanted) in [
             ("label: [", "a.yaml: "),
-            (
-                "label: /etc/passwd\n",
-                "/etc/passwd leads out",
-            ),
-            (
-                "caption: ../c.json\n",
-                "../c.json leads out",
-            ),
+            ("label: /etc/passwd\n", "/etc/passwd leads out"),
+            ("caption: ../c.json\n", "../c.json leads out"),
         ] {
             let found = read(text).unwrap_err();
             assert!(found.contains(wanted), "{text:?}: {found}");

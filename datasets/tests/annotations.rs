@@ -13,6 +13,7 @@ use oscar_datasets::nlvr2::Statement;
 use oscar_datasets::questions::{QuestionSet, read_annotations};
 use oscar_datasets::rows::read_rows;
 use oscar_datasets::{DatasetError, Problem, Result, RowSet};
+use oscar_files::FileError;
 use rstest::rstest;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -88,7 +89,7 @@ fn every_wrong_row_is_named(#[case] text: &str, #[case] wanted: &[(usize, &str)]
 #[case("[{\"a\": 1}] []", "trailing characters")]
 fn files_that_are_not_rows_are_refused(#[case] text: &str, #[case] wanted: &str) {
     match with_file(text, numbers) {
-        Err(DatasetError::Malformed { found, .. }) => {
+        Err(DatasetError::File(FileError::Malformed { found, .. })) => {
             assert!(found.contains(wanted), "{text:?}: {found}");
         }
         other => panic!("{text:?}: {other:?}"),
@@ -99,7 +100,10 @@ fn files_that_are_not_rows_are_refused(#[case] text: &str, #[case] wanted: &str)
 fn damage_and_bombs() {
     let whole = gzip(b"{\"a\": 1}\n{\"a\": 2}\n");
     let cut = with_file(&whole[..whole.len() - 9], numbers);
-    assert!(matches!(cut, Err(DatasetError::Io { .. })), "{cut:?}");
+    assert!(
+        matches!(cut, Err(DatasetError::File(FileError::Io { .. }))),
+        "{cut:?}"
+    );
     let missing = numbers(Path::new("nowhere"));
     assert!(matches!(missing, Err(DatasetError::Missing { .. })));
     // Eight megabytes of blanks in one record; the others are still read.
@@ -279,7 +283,7 @@ fn damaged_documents_are_named() {
         ),
     ] {
         match read(text.as_bytes()) {
-            Err(DatasetError::Malformed { found, .. }) => {
+            Err(DatasetError::File(FileError::Malformed { found, .. })) => {
                 assert!(found.contains(wanted), "{found}")
             }
             other => panic!("{wanted}: {other:?}"),
@@ -367,7 +371,7 @@ fn an_image_has_its_captions_in_one_row() {
     assert_eq!((found.len(), found[0].line), (1, Some(2)));
     for (text, wanted) in [(r#"{"annotations": []}"#, "no image"), ("", "no row")] {
         match with_file(text, captioned) {
-            Err(DatasetError::Malformed { found, .. }) => {
+            Err(DatasetError::File(FileError::Malformed { found, .. })) => {
                 assert!(found.contains(wanted), "{found}")
             }
             other => panic!("{other:?}"),

@@ -27,7 +27,9 @@ enum Form {
 /// The answers of the vocabulary in `path`, by label.
 pub(super) fn answers(path: &Path) -> Result<Vec<String>> {
     let mut reader = open_text(path)?;
-    let first = reader.first_byte().map_err(DatasetError::io("read", path))?;
+    let first = reader
+        .first_byte()
+        .map_err(DatasetError::io("read", path))?;
     let form = match first {
         Some(b'[' | b'{') => read_json(path, reader)?,
         Some(_) => read_pickle(path)?,

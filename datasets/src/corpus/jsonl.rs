@@ -178,8 +178,9 @@ impl JsonlCorpus {
 
     fn read(&self, index: usize) -> Result<Example> {
         let origin = format!("{}:{}", self.path().display(), index + 1);
-        let wrong =
-            |defect: Defect| DatasetError::problem(Problem::at_line(self.path(), index + 1, defect));
+        let wrong = |defect: Defect| {
+            DatasetError::problem(Problem::at_line(self.path(), index + 1, defect))
+        };
         if index >= self.len() {
             return Err(wrong(format!("there are only {} rows", self.len()).into()));
         }
