@@ -27,7 +27,7 @@ pub const TASK_NAME: &str = "pretraining";
 pub struct PretrainReport {
     /// How the training ended.
     pub outcome: Outcome,
-    /// What the model takes from images; `None` if it was not measured.
+    /// What the model reads from images; `None` if it was not measured.
     pub grounding: Option<Grounding>,
     /// Classes of the contrastive head, for the chance level.
     pub contrast_classes: usize,
@@ -39,7 +39,7 @@ pub struct PretrainReport {
     pub time: Duration,
     /// Most memory held at once, in bytes.
     pub peak_memory: Option<u64>,
-    /// Where the run lies.
+    /// The run directory.
     pub directory: PathBuf,
 }
 
@@ -63,33 +63,11 @@ pub fn pretrain<B: TrainBackend>(
     config.model.img_feature_dim = data.region_dim;
     config.model.num_contrast_classes = config.encoder.num_contrast_classes();
 
-    let encoder = |contrast: ContrastConfig| {
-        let (tokenizer, padding) = (data.tokenizer.clone(), config.padding);
-        PretrainEncoder::new(tokenizer, config.encoder_for(contrast), padding).map(Arc::new)
-    };
-    let main = encoder(config.encoder.contrast)?;
-    let source = |corpus: &Arc<dyn ExampleSource>, encoder: &Arc<PretrainEncoder>| {
-        PretrainSource::new(corpus.clone(), encoder.clone(), config.train.seed)
-    };
-
-    let extra_weight = config.data.extra.as_ref().map_or(0.0, |extra| extra.weight);
-    let mut corpora = vec![Corpus::<B, PretrainBatch<B>> {
-        source: Arc::new(source(&data.train, &main)?.with_portions(data.portions.clone())),
-        weight: 1.0 - extra_weight,
-    }];
-    if let (Some(extra), Some(corpus)) = (&config.data.extra, &data.extra) {
-        let encoder = encoder(extra.contrast)?;
-        corpora.push(Corpus {
-            source: Arc::new(source(corpus, &encoder)?),
-            weight: extra.weight,
-        });
-    }
-    let validation: Arc<dyn BatchSource<B::InnerBackend, Batch = _>> =
-        Arc::new(source(&data.validation, &main)?);
+    let sources = Sources::<B>::open(&config, &data)?;
     let probe = GroundingProbe::new(
         &config.grounding,
         data.validation.clone(),
-        main.clone(),
+        sources.encoder,
         config.train.seed,
     )?;
 
@@ -98,12 +76,12 @@ pub fn pretrain<B: TrainBackend>(
         true => options.run.list()?.last().map_or(0, |(step, _)| *step),
         false => 0,
     };
-    // A run that goes on has weights of its own; those it started from may be gone by then.
+    // A resumed run has weights of its own; those it started from may be gone by then.
     let model = match done_before {
         0 => start_weights(model, &config.init).map_err(TrainError::from)?,
         _ => model,
     };
-    // Counted without drawing any: `fit` draws them from the seed, or loads them.
+    // Counted without initialising any: `fit` initialises them from the seed, or loads them.
     let parameters = checkpoint::parameters(&model)
         .iter()
         .map(Parameter::len)
@@ -117,12 +95,12 @@ pub fn pretrain<B: TrainBackend>(
 
     let directory = options.run.path().to_path_buf();
     let started = Instant::now();
-    let num_corpora = corpora.len();
+    let num_corpora = sources.train.len();
     let (model, outcome) = fit(Fit {
         model,
         device: device.clone(),
-        corpora,
-        validation,
+        corpora: sources.train,
+        validation: sources.validation,
         train: config.train.clone(),
         optimizer: config.optimizer.clone(),
         options,
@@ -148,6 +126,43 @@ pub fn pretrain<B: TrainBackend>(
         peak_memory: peak_memory(),
         directory,
     })
+}
+
+/// Batches of the corpora of a recipe.
+struct Sources<B: TrainBackend> {
+    /// Encodes the main corpus.
+    encoder: Arc<PretrainEncoder>,
+    train: Vec<Corpus<B, PretrainBatch<B>>>,
+    validation: Arc<dyn BatchSource<B::InnerBackend, Batch = PretrainBatch<B::InnerBackend>>>,
+}
+
+impl<B: TrainBackend> Sources<B> {
+    fn open(config: &PretrainConfig, data: &Corpora) -> Result<Self, PretrainError> {
+        let encoder = |contrast: ContrastConfig| {
+            let (tokenizer, padding) = (data.tokenizer.clone(), config.padding);
+            PretrainEncoder::new(tokenizer, config.encoder_for(contrast), padding).map(Arc::new)
+        };
+        let source = |corpus: &Arc<dyn ExampleSource>, encoder: &Arc<PretrainEncoder>| {
+            PretrainSource::new(corpus.clone(), encoder.clone(), config.train.seed)
+        };
+        let main = encoder(config.encoder.contrast)?;
+        let extra_weight = config.data.extra.as_ref().map_or(0.0, |extra| extra.weight);
+        let mut train = vec![Corpus {
+            source: Arc::new(source(&data.train, &main)?.with_portions(data.portions.clone())) as _,
+            weight: 1.0 - extra_weight,
+        }];
+        if let (Some(extra), Some(corpus)) = (&config.data.extra, &data.extra) {
+            train.push(Corpus {
+                source: Arc::new(source(corpus, &encoder(extra.contrast)?)?) as _,
+                weight: extra.weight,
+            });
+        }
+        Ok(Self {
+            validation: Arc::new(source(&data.validation, &main)?),
+            encoder: main,
+            train,
+        })
+    }
 }
 
 /// Puts configuration and vocabulary beside saved weights.
