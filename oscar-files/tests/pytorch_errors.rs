@@ -403,7 +403,7 @@ fn what_is_not_supported_says_so() {
             "save them with torch.save",
         ),
         (b"\x80\x02X\x01\x00\x00\x00\xff.".to_vec(), "not UTF-8"),
-        (b"zzz".to_vec(), "no pickle"),
+        (b"zzz".to_vec(), "not a pickle opcode"),
         (integer(3), "cut short"),
     ] {
         let error = error_of(bytes);

@@ -36,19 +36,6 @@ pub(super) fn row_major(shape: &[usize]) -> Vec<usize> {
     strides
 }
 
-/// The elements of a view as `$to`, from the types that convert by `as` and by `From`.
-macro_rules! elements {
-    ($view:expr, $to:ty, [$($number:ident: $from:ty),*], [$($half:ident: $of:ty),*]) => {{
-        let bytes = $view.bytes()?;
-        match $view.dtype {
-            Dtype::BOOL => each(&bytes, |[value]| u8::from(value != 0) as $to),
-            $(Dtype::$number => each(&bytes, |value| <$from>::from_le_bytes(value) as $to),)*
-            $(Dtype::$half => each(&bytes, |value| <$to>::from(<$of>::from_le_bytes(value))),)*
-            dtype => Err(ReadError::Type { dtype, wanted: stringify!($to) }),
-        }
-    }};
-}
-
 impl View<'_> {
     /// Whether the elements are contiguous in row-major order.
     pub fn is_contiguous(&self) -> bool {
@@ -113,19 +100,19 @@ impl View<'_> {
 
     /// The elements as f32: of floats (f64 is rounded), bools, and integers that fit exactly.
     pub fn f32(&self) -> Result<Vec<f32>, ReadError> {
-        elements!(self, f32, [F32: f32, F64: f64, U8: u8, I8: i8, U16: u16, I16: i16],
-            [F16: f16, BF16: bf16])
-    }
-
-    /// The elements as f64: of floats, bools, and integers that fit exactly.
-    pub fn f64(&self) -> Result<Vec<f64>, ReadError> {
-        elements!(self, f64, [F64: f64, F32: f32, U8: u8, I8: i8, U16: u16, I16: i16, U32: u32, I32: i32],
-            [F16: f16, BF16: bf16])
-    }
-
-    /// The elements as i64: of integers and bools.
-    pub fn i64(&self) -> Result<Vec<i64>, ReadError> {
-        elements!(self, i64, [U8: u8, I8: i8, U16: u16, I16: i16, U32: u32, I32: i32, I64: i64], [])
+        let bytes = self.bytes()?;
+        match self.dtype {
+            Dtype::F32 => each(&bytes, f32::from_le_bytes),
+            Dtype::F16 => each(&bytes, |value| f16::from_le_bytes(value).to_f32()),
+            Dtype::BF16 => each(&bytes, |value| bf16::from_le_bytes(value).to_f32()),
+            Dtype::F64 => each(&bytes, |value| f64::from_le_bytes(value) as f32),
+            Dtype::BOOL => each(&bytes, |[value]| f32::from(u8::from(value != 0))),
+            Dtype::U8 => each(&bytes, |[value]| f32::from(value)),
+            Dtype::I8 => each(&bytes, |value| f32::from(i8::from_le_bytes(value))),
+            Dtype::U16 => each(&bytes, |value| f32::from(u16::from_le_bytes(value))),
+            Dtype::I16 => each(&bytes, |value| f32::from(i16::from_le_bytes(value))),
+            dtype => Err(ReadError::Type { dtype }),
+        }
     }
 }
 

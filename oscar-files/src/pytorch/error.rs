@@ -34,13 +34,11 @@ pub enum TorchError {
 /// A tensor or array that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// Its elements do not convert to the requested type.
-    #[error("it has type {dtype:?}, which cannot be converted to {wanted}")]
+    /// Its elements do not convert to f32.
+    #[error("it has type {dtype:?}, which cannot be converted to f32")]
     Type {
         /// The type in the file.
         dtype: Dtype,
-        /// The requested type.
-        wanted: &'static str,
     },
     /// Its storage is damaged.
     #[error("{reason}")]

@@ -49,18 +49,8 @@ impl TorchFile {
     /// If the file cannot be read, is damaged or truncated, names a class outside the closed list,
     /// or has a tensor that exceeds its storage. Nothing in the file is executed.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, TorchError> {
-        Self::open_within(path, &Limits::default())
-    }
-
-    /// As [`open`](Self::open), with other bounds.
-    ///
-    /// # Errors
-    ///
-    /// As [`open`](Self::open).
-    pub fn open_within(path: impl AsRef<Path>, limits: &Limits) -> Result<Self, TorchError> {
         let path = path.as_ref();
-        let bytes = map_file(path)?;
-        Self::from_bytes(bytes, path, limits)
+        Self::from_bytes(map_file(path)?, path, &Limits::default())
     }
 
     /// Reads a file's bytes; `path` is for messages.

@@ -59,11 +59,6 @@ impl Storage {
         self.len() == 0
     }
 
-    /// Whether both are the same part of the same file.
-    pub fn is_same(&self, other: &Self) -> bool {
-        std::ptr::eq(self, other)
-    }
-
     /// The bytes, in the file's memory map.
     ///
     /// # Errors

@@ -169,13 +169,6 @@ impl TorchTensor {
         self.shape.contains(&0)
     }
 
-    /// Whether `other` is the same view of the same storage: a tied parameter.
-    pub fn is_same_view(&self, other: &Self) -> bool {
-        self.storage.is_same(&other.storage)
-            && (self.dtype, self.offset) == (other.dtype, other.offset)
-            && (&self.shape, &self.strides) == (&other.shape, &other.strides)
-    }
-
     /// Little-endian bytes of the elements in row-major order; not copied if they are stored like that.
     ///
     /// # Errors
@@ -192,24 +185,6 @@ impl TorchTensor {
     /// If it has another type, the storage is damaged or there is not enough memory.
     pub fn to_f32(&self) -> Result<Vec<f32>, ReadError> {
         self.view()?.f32()
-    }
-
-    /// The elements of a tensor of floats, or of integers of up to 32 bits.
-    ///
-    /// # Errors
-    ///
-    /// As [`to_f32`](Self::to_f32).
-    pub fn to_f64(&self) -> Result<Vec<f64>, ReadError> {
-        self.view()?.f64()
-    }
-
-    /// The elements of a tensor of integers or bools.
-    ///
-    /// # Errors
-    ///
-    /// As [`to_f32`](Self::to_f32).
-    pub fn to_i64(&self) -> Result<Vec<i64>, ReadError> {
-        self.view()?.i64()
     }
 
     fn view(&self) -> Result<View<'_>, ReadError> {

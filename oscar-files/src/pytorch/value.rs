@@ -60,48 +60,31 @@ pub struct Object {
 #[derive(Clone, Debug, Default)]
 pub struct Dict {
     entries: Vec<(Value, Value)>,
-    /// Made at the first look-up.
-    index: OnceLock<Index>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Index {
-    strings: HashMap<Arc<str>, usize>,
-    integers: HashMap<i64, usize>,
+    /// Positions of string keys, collected at the first look-up.
+    strings: OnceLock<HashMap<Arc<str>, usize>>,
 }
 
 impl Dict {
-    /// A dictionary of `entries`; of equal string or integer keys the last one counts, in the
-    /// place of the first, as in Python.
+    /// A dictionary of `entries`; of equal string or integer keys the last value is kept at the
+    /// position of the first, as in Python.
     pub(crate) fn new(entries: Vec<(Value, Value)>) -> Self {
-        let mut index = Index::default();
+        let (mut strings, mut integers) = (HashMap::new(), HashMap::new());
         let mut kept: Vec<(Value, Value)> = Vec::with_capacity(entries.len());
         for (key, value) in entries {
-            let known = match &key {
-                Value::Str(key) => match index.strings.get(key) {
-                    Some(&at) => Some(at),
-                    None => {
-                        index.strings.insert(key.clone(), kept.len());
-                        None
-                    }
-                },
-                Value::Int(key) => match index.integers.get(key) {
-                    Some(&at) => Some(at),
-                    None => {
-                        index.integers.insert(*key, kept.len());
-                        None
-                    }
-                },
-                _ => None,
+            let next = kept.len();
+            let at = match &key {
+                Value::Str(key) => *strings.entry(key.clone()).or_insert(next),
+                Value::Int(key) => *integers.entry(*key).or_insert(next),
+                _ => next,
             };
-            match known {
-                Some(at) => kept[at].1 = value,
+            match kept.get_mut(at) {
+                Some((_, known)) => *known = value,
                 None => kept.push((key, value)),
             }
         }
         Self {
             entries: kept,
-            index: OnceLock::new(),
+            strings: OnceLock::new(),
         }
     }
 
@@ -122,32 +105,16 @@ impl Dict {
 
     /// The value of a string key.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        let at = self.index().strings.get(key)?;
-        self.entries.get(*at).map(|(_, value)| value)
-    }
-
-    /// The value of an integer key.
-    pub fn get_int(&self, key: i64) -> Option<&Value> {
-        let at = self.index().integers.get(&key)?;
-        self.entries.get(*at).map(|(_, value)| value)
-    }
-
-    fn index(&self) -> &Index {
-        self.index.get_or_init(|| {
-            let mut index = Index::default();
-            for (at, (key, _)) in self.entries.iter().enumerate() {
-                match key {
-                    Value::Str(key) => {
-                        index.strings.insert(key.clone(), at);
-                    }
-                    Value::Int(key) => {
-                        index.integers.insert(*key, at);
-                    }
-                    _ => {}
-                }
-            }
-            index
-        })
+        let strings = self.strings.get_or_init(|| {
+            let keys = self.entries.iter().enumerate();
+            keys.filter_map(|(at, (key, _))| match key {
+                Value::Str(key) => Some((key.clone(), at)),
+                _ => None,
+            })
+            .collect()
+        });
+        let (_, value) = self.entries.get(*strings.get(key)?)?;
+        Some(value)
     }
 }
 
@@ -172,85 +139,42 @@ impl Value {
             Self::Class(_) => "type",
         }
     }
+}
 
+/// Methods that return the content of one kind of value, and none for others.
+macro_rules! accessors {
+    ($($(#[$doc:meta])* $name:ident: $output:ty = $($pattern:pat => $result:expr),+;)*) => {
+        impl Value {
+            $($(#[$doc])*
+            pub fn $name(&self) -> Option<$output> {
+                match self {
+                    $($pattern => Some($result),)+
+                    _ => None,
+                }
+            })*
+        }
+    };
+}
+
+accessors! {
     /// The text of a `str`.
-    pub fn as_str(&self) -> Option<&str> {
-        match self {
-            Self::Str(text) => Some(text),
-            _ => None,
-        }
-    }
-
+    as_str: &str = Self::Str(text) => text;
     /// The bytes of `bytes`.
-    pub fn as_bytes(&self) -> Option<&Bytes> {
-        match self {
-            Self::Bytes(bytes) => Some(bytes),
-            _ => None,
-        }
-    }
-
+    as_bytes: &Bytes = Self::Bytes(bytes) => bytes;
     /// The value of a `bool`.
-    pub fn as_bool(&self) -> Option<bool> {
-        match self {
-            Self::Bool(value) => Some(*value),
-            _ => None,
-        }
-    }
-
+    as_bool: bool = Self::Bool(value) => *value;
     /// The value of an `int` of 64 bits.
-    pub fn as_i64(&self) -> Option<i64> {
-        match self {
-            Self::Int(value) => Some(*value),
-            _ => None,
-        }
-    }
-
+    as_i64: i64 = Self::Int(value) => *value;
     /// The value of a `float` or `int`.
-    pub fn as_f64(&self) -> Option<f64> {
-        match self {
-            Self::Float(value) => Some(*value),
-            Self::Int(value) => Some(*value as f64),
-            _ => None,
-        }
-    }
-
+    as_f64: f64 = Self::Float(value) => *value, Self::Int(value) => *value as f64;
     /// The elements of a list, tuple or set.
-    pub fn as_slice(&self) -> Option<&[Value]> {
-        match self {
-            Self::List(items) | Self::Tuple(items) | Self::Set(items) => Some(items),
-            _ => None,
-        }
-    }
-
+    as_slice: &[Value] = Self::List(items) | Self::Tuple(items) | Self::Set(items) => items;
     /// The entries of a dictionary.
-    pub fn as_dict(&self) -> Option<&Dict> {
-        match self {
-            Self::Dict(dict) => Some(dict),
-            _ => None,
-        }
-    }
-
+    as_dict: &Dict = Self::Dict(dict) => dict;
     /// A tensor.
-    pub fn as_tensor(&self) -> Option<&TorchTensor> {
-        match self {
-            Self::Tensor(tensor) => Some(tensor),
-            _ => None,
-        }
-    }
-
+    as_tensor: &TorchTensor = Self::Tensor(tensor) => tensor;
     /// A NumPy array.
-    pub fn as_array(&self) -> Option<&TorchTensor> {
-        match self {
-            Self::Array(array) => Some(array),
-            _ => None,
-        }
-    }
-
+    as_array: &TorchTensor = Self::Array(array) => array;
     /// An object as its plain fields.
-    pub fn as_object(&self) -> Option<&Object> {
-        match self {
-            Self::Object(object) => Some(object),
-            _ => None,
-        }
-    }
+    as_object: &Object = Self::Object(object) => object;
 }

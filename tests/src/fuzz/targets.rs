@@ -129,7 +129,7 @@ fn walk(value: &Value, seen: &mut usize) {
         let _ = tensor.to_f32();
     }
     if let Some(array) = value.as_array() {
-        let _ = array.to_f64();
+        let _ = array.to_f32();
     }
     for item in value.as_slice().unwrap_or_default() {
         walk(item, seen);
