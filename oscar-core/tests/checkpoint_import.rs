@@ -280,7 +280,10 @@ fn tied_names_share_a_storage_in_an_export() {
     let tensor = |name: &str| dict.get(name).unwrap().as_tensor().unwrap();
     let decoder = tensor("cls.predictions.decoder.weight");
     let embedding = tensor("bert.embeddings.word_embeddings.weight");
-    assert!(std::sync::Arc::ptr_eq(decoder.storage(), embedding.storage()));
+    assert!(std::sync::Arc::ptr_eq(
+        decoder.storage(),
+        embedding.storage()
+    ));
 }
 
 #[test]
