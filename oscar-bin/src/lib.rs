@@ -26,6 +26,7 @@ use oscar_train::TrainError;
 use self::args::LogFormat;
 use self::cli::Cli;
 pub use self::ending::Ending;
+pub use self::tasks::open_predictor;
 use self::training::processes;
 
 /// Runs the command that the arguments of the process name, and prints the error if it fails.

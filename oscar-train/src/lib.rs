@@ -54,7 +54,7 @@ pub use run::{Best, FixedSettings, METRICS_FILE, MODEL_FILE, RunDir, TrainState,
 pub use schedule::{Decay, LinearSchedule, ScheduleOrder};
 pub use settings::{ClipAt, OptimizerConfig, TrainConfig};
 pub use shuffle::Shuffle;
-pub use start::{InitConfig, open_vocabulary, start_weights};
+pub use start::{InitConfig, start_weights};
 pub use stats::{LOSS, StepOutput, StepStats};
 pub use terminal::release_terminal;
 pub use trainer::{Describe, Outcome, SelectionMetric, Trainable};

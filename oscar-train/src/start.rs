@@ -1,10 +1,9 @@
-//! Start weights and vocabulary of a run.
+//! The start weights of a run.
 
 use std::path::{Path, PathBuf};
 
 use burn::tensor::backend::Backend;
 use oscar_core::checkpoint::{self, CheckpointError, Checkpointed, LoadReport, RandomInit};
-use oscar_core::input::{InputError, Tokenizer};
 use serde::{Deserialize, Serialize};
 
 /// `[init]` of a recipe.
@@ -20,15 +19,13 @@ pub struct InitConfig {
 }
 
 impl InitConfig {
-    /// The file beside the start weights that is called `name`, if there is one.
-    pub fn beside(&self, name: &str) -> Option<PathBuf> {
+    /// The directory of the start weights, where their vocabulary may be.
+    pub fn directory(&self) -> Option<PathBuf> {
         let checkpoint = self.checkpoint.as_ref()?;
-        let directory = match checkpoint.is_dir() {
-            true => checkpoint.clone(),
-            false => checkpoint.parent()?.to_path_buf(),
-        };
-        let path = directory.join(name);
-        path.is_file().then_some(path)
+        match checkpoint.is_dir() {
+            true => Some(checkpoint.clone()),
+            false => checkpoint.parent().map(Path::to_path_buf),
+        }
     }
 }
 
@@ -73,19 +70,5 @@ fn announce(path: &Path, report: &LoadReport) {
     }
     for mismatch in &report.mismatched {
         tracing::warn!("{mismatch}; randomly initialised, as allowed");
-    }
-}
-
-/// The vocabulary a recipe names: `bert-base-uncased`, a file, or by default the one beside the
-/// start weights, else BERT's.
-///
-/// # Errors
-///
-/// If the file cannot be read or is not a vocabulary.
-pub fn open_vocabulary(vocab: Option<&str>, init: &InitConfig) -> Result<Tokenizer, InputError> {
-    match (vocab, init.beside("vocab.txt")) {
-        (None, Some(path)) => Tokenizer::from_vocab_file(path),
-        (None | Some("bert-base-uncased"), _) => Ok(Tokenizer::bert_base_uncased()?),
-        (Some(path), _) => Tokenizer::from_vocab_file(path),
     }
 }

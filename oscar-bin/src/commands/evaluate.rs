@@ -3,12 +3,10 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use oscar_core::ops::TrainBackend;
-use oscar_task::{
-    AnyTask, EvaluateOptions, Evaluation, Role, Split, open_checkpoint, write_predictions,
-};
+use oscar_task::{EvaluateOptions, Evaluation, Opened, Role, Split, TaskError, write_predictions};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -17,7 +15,7 @@ use crate::backend::{OnBackend, dispatch};
 use crate::config;
 use crate::ending::Ending;
 use crate::output;
-use crate::tasks::{OnTask, on_task};
+use crate::tasks::{AnyTask, OnTask, on_task};
 
 /// Evaluates fine-tuned weights on a data set, as the official evaluators do.
 #[derive(Debug, Args)]
@@ -127,12 +125,14 @@ impl<T: AnyTask> OnBackend for Scoring<'_, T> {
 
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<Evaluation> {
         let args = self.args;
-        let checkpoint = open_checkpoint::<T>(&args.checkpoint)?;
-        let mut store = args.regions.clone().unwrap_or_default();
-        if let Some(seed) = args.swap_images {
-            store.as_mut_os_string().push(format!("?swap={seed}"));
-        }
-        let mut split = T::Split::new(args.data.clone(), store);
+        let mut opened = Opened::<T, B::InnerBackend>::open(&args.checkpoint, &device)?;
+        let regions = args.regions.clone().map(|mut store| {
+            if let Some(seed) = args.swap_images {
+                store.as_mut_os_string().push(format!("?swap={seed}"));
+            }
+            store
+        });
+        let mut split = T::Split::new(args.data.clone(), regions);
         if let Some(annotations) = &args.annotations
             && !split.add_annotations(annotations.clone())
         {
@@ -144,34 +144,18 @@ impl<T: AnyTask> OnBackend for Scoring<'_, T> {
         let Scored { data, task } = config::overridden(
             Scored {
                 data: split,
-                task: checkpoint.task.clone(),
+                task: opened.checkpoint.task.clone(),
             },
             &args.sets,
         )?;
-        let data = task
-            .open(&data, Role::Evaluate, &checkpoint.encoder)
-            .map_err(|error| anyhow!(error))?;
-        require_dim(T::size(&data).1, checkpoint.model.img_feature_dim)?;
+        opened.checkpoint.task = task;
+        let data = opened.open_split(&data, Role::Evaluate)?;
         let in_out = args.out.as_ref().map(|out| out.join("cache"));
         let options = EvaluateOptions {
-            encoder: &checkpoint.encoder,
             batch_size: args.batch_size.max(1),
             progress: &|done, total| (self.scored)(done, total),
-            model: &checkpoint.model,
             cache: args.cache.as_deref().or(in_out.as_deref()),
         };
-        task.judge::<B::InnerBackend>(&checkpoint, &data, &options, &device)
-            .map_err(|error| anyhow!(error))
-    }
-}
-
-/// Texts alone, of dimension 0, suit any model.
-pub fn require_dim(found: usize, expected: usize) -> Result<()> {
-    match found == 0 || found == expected {
-        true => Ok(()),
-        false => bail!(
-            "the regions have {found} values, the model reads {expected}: \
-             it was trained on other features"
-        ),
+        Ok(T::score(&opened, &data, &options).map_err(TaskError::Score)?)
     }
 }

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use anyhow::{Result, anyhow};
 use clap::Args;
 use oscar_core::ops::TrainBackend;
-use oscar_task::{AnyTask, FinetuneConfig, FinetuneReport, finetune};
+use oscar_task::{FinetuneConfig, FinetuneReport, finetune};
 use oscar_train::{Outcome, RunOptions};
 use serde_json::json;
 
@@ -14,7 +14,7 @@ use crate::args::Global;
 use crate::config::{self, Source};
 use crate::ending::Ending;
 use crate::output;
-use crate::tasks::{OnTask, on_task};
+use crate::tasks::{AnyTask, OnTask, on_task};
 use crate::training::{Closing, RunArgs, Training, launch};
 
 /// Fine-tunes pre-trained weights for a task, evaluates the best ones and writes the task's

@@ -5,17 +5,15 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use clap::Args;
-use oscar_core::input::RegionHandle;
 use oscar_core::ops::TrainBackend;
 use oscar_datasets::{look_up, open_images};
-use oscar_task::{AnyTask, Question, open_checkpoint};
+use oscar_task::{Answer, Ask, Opened, Predictor, Seen};
 use serde_json::json;
 
-use super::evaluate::require_dim;
 use crate::args::DeviceArgs;
 use crate::backend::{OnBackend, dispatch};
 use crate::ending::Ending;
-use crate::tasks::{OnTask, on_task};
+use crate::tasks::{AnyTask, OnTask, on_task};
 
 /// Asks fine-tuned weights about one text and its image or images.
 #[derive(Debug, Args)]
@@ -77,15 +75,15 @@ impl OnTask for Predict<'_> {
             true => {
                 let answers: Vec<_> = answers
                     .iter()
-                    .map(|(name, probability)| json!({"class": name, "probability": probability}))
+                    .map(|answer| json!({"class": answer.text, "probability": answer.score}))
                     .collect();
                 let document = json!({"task": T::NAME, "image": args.image, "text": args.text,
                     T::ANSWERS: answers});
                 writeln!(out, "{document:#}")?;
             }
             false => {
-                for (name, probability) in &answers {
-                    writeln!(out, "{probability:.4}  {name}")?;
+                for Answer { text, score, .. } in &answers {
+                    writeln!(out, "{score:.4}  {text}")?;
                 }
             }
         }
@@ -93,18 +91,20 @@ impl OnTask for Predict<'_> {
     }
 }
 
-/// Tags and regions of the images that were named.
-fn show(args: &PredictArgs, region_dim: usize) -> Result<Vec<(String, RegionHandle)>> {
+/// The images that are named, or the tags in the place of one.
+fn seen(args: &PredictArgs) -> Result<Vec<Seen>> {
     let Some(store) = &args.regions else {
-        return Ok(Vec::new());
+        return Ok(args.tags.clone().map(Seen::Tags).into_iter().collect());
     };
     let images = open_images(store)?;
-    require_dim(images.region_dim(), region_dim)?;
-    let show = |key: &String| {
+    let image = |key: &String| {
         let (tags, regions) = look_up(&images, key).map_err(|error| anyhow!(error))?;
-        Ok((args.tags.clone().unwrap_or(tags), regions))
+        Ok(Seen::Regions {
+            tags: args.tags.clone().unwrap_or(tags),
+            regions,
+        })
     };
-    args.image.iter().map(show).collect()
+    args.image.iter().map(image).collect()
 }
 
 struct Asking<'a, T> {
@@ -113,18 +113,16 @@ struct Asking<'a, T> {
 }
 
 impl<T: AnyTask> OnBackend for Asking<'_, T> {
-    type Output = Vec<(String, f32)>;
+    type Output = Vec<Answer>;
 
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<Self::Output> {
         let args = self.args;
-        let checkpoint = open_checkpoint::<T>(&args.checkpoint)?;
-        let question = Question {
+        let opened = Opened::<T, B::InnerBackend>::open(&args.checkpoint, &device)?;
+        let ask = Ask {
             text: args.text.clone(),
-            images: show(args, checkpoint.model.img_feature_dim)?,
-            tags: args.tags.clone(),
+            images: seen(args)?,
             top: args.top,
         };
-        T::answer::<B::InnerBackend>(&checkpoint, &question, &device)
-            .map_err(|error| anyhow!(error))
+        Ok(opened.ask(&[ask])?.remove(0))
     }
 }

@@ -7,10 +7,12 @@ use oscar_core::config::ModelConfig;
 use oscar_pretraining::{
     CorpusConfig, ExtraConfig, MixConfig, Objective, ObjectiveConfig, Objectives, PretrainConfig,
 };
-use oscar_task::{AnyTask, FinetuneConfig, Split};
+use oscar_task::{FinetuneConfig, Split};
 use oscar_train::{InitConfig, OptimizerConfig, TrainConfig};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::tasks::AnyTask;
 
 /// A configuration that a recipe sets.
 pub trait Configuration: Serialize + DeserializeOwned {

@@ -1,9 +1,9 @@
-//! Writes captions of an image, with the weights of a run.
+//! Writes captions of images, with the weights of a run.
 //!
 //! ```text
 //! oscar-bin finetune --task captioning
 //! cargo run --release --example caption -- \
-//!     runs/captioning-mini/best runs/.sample/dev/regions dev-1572-0.b0
+//!     runs/captioning-mini/best runs/.sample/dev/regions dev-1572-0.b0 dev-1572-0.b1
 //! ```
 
 use std::error::Error;
@@ -13,24 +13,36 @@ use std::path::Path;
 use burn_flex::{Flex, FlexDevice};
 use oscar_captioning::Captioning;
 use oscar_datasets::{look_up, open_images};
-use oscar_task::{AnyTask, Question, open_checkpoint};
+use oscar_task::{Answer, Ask, Opened, Predictor};
 
-fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let [checkpoint, store, key] = &args[..] else {
-        return Err("usage: caption CHECKPOINT REGION_STORE IMAGE".into());
+/// Prints the three best captions of each image.
+pub fn run(args: &[String], out: &mut dyn Write) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let [checkpoint, store, keys @ ..] = args else {
+        return Err("usage: caption CHECKPOINT REGION_STORE IMAGE...".into());
     };
-    let checkpoint = open_checkpoint::<Captioning>(Path::new(checkpoint))?;
-    // The names of the objects in the image, and the features of its regions.
-    let image = look_up(&open_images(Path::new(store))?, key)?;
-    // No text: captions are searched for as the run's `[task.generation]` says.
-    let question = Question {
-        images: vec![image],
-        top: 3,
-        ..Question::default()
-    };
-    for (caption, probability) in Captioning::answer::<Flex>(&checkpoint, &question, &FlexDevice)? {
-        writeln!(stdout(), "{probability:.4}  {caption}")?;
+    // The weights are read once, however many images there are.
+    let model = Opened::<Captioning, Flex>::open(Path::new(checkpoint), &FlexDevice)?;
+    let images = open_images(Path::new(store))?;
+    let mut asks = Vec::new();
+    for key in keys {
+        // No text: captions are searched for as the run's `[task.generation]` says.
+        asks.push(Ask {
+            images: vec![look_up(&images, key)?.into()],
+            top: 3,
+            ..Ask::default()
+        });
+    }
+    for (key, captions) in keys.iter().zip(model.ask(&asks)?) {
+        writeln!(out, "{key}")?;
+        for Answer { text, score, .. } in captions {
+            writeln!(out, "  {score:.4}  {text}")?;
+        }
     }
     Ok(())
+}
+
+#[allow(dead_code, reason = "the test of this example calls `run`")]
+fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    run(&args, &mut stdout())
 }

@@ -10,7 +10,7 @@ use oscar_core::input::{
 use oscar_datasets::captions::{self, CaptionedImage};
 use oscar_datasets::yaml::Tables;
 use oscar_datasets::{RowSet, SharedImages, open_images};
-use oscar_task::Role;
+use oscar_task::{Role, TaskData, required};
 use rayon::prelude::*;
 
 use crate::constraints::{ConstraintFiles, Constraints};
@@ -74,10 +74,10 @@ impl CaptionData {
         task: &Captioning,
         sequences: SequenceEncoder,
     ) -> Result<Self, SourceError> {
-        let encoder = CaptionEncoder::new(sequences, task.max_caption_length, task.masking())?;
+        let encoder = task.encoder(sequences)?;
         let files = Files::of(split)?;
         let source = files.open_images()?;
-        let rows = captions::read(&split.captions, Some(source.clone()))?;
+        let rows = captions::read(files.path, Some(source.clone()))?;
         if role != Role::Evaluate {
             rows.require_labels()?;
         }
@@ -138,27 +138,9 @@ impl CaptionData {
         &self.images
     }
 
-    /// Examples: captions to learn, or else images.
-    pub fn num_examples(&self) -> usize {
-        match self.by_image {
-            true => self.images.len(),
-            false => self.captions.len(),
-        }
-    }
-
     /// Whether an example is an image, not a caption.
     pub fn by_image(&self) -> bool {
         self.by_image
-    }
-
-    /// Values per region.
-    pub fn region_dim(&self) -> usize {
-        self.source.region_dim()
-    }
-
-    /// What the split was opened for.
-    pub fn role(&self) -> Role {
-        self.role
     }
 
     /// What makes its sequences.
@@ -225,17 +207,17 @@ impl CaptionData {
         self.masked(image as usize, number as usize, &mut seed.rng(index))
     }
 
-    /// The first caption of an image, always with the same tokens masked; `None` if it has none.
+    /// The first caption of an image, always with the same tokens masked.
     ///
     /// # Errors
     ///
-    /// If the image cannot be read.
-    pub fn first_caption(&self, image: usize) -> Result<Option<EncodedCaption>, SourceError> {
+    /// If the image cannot be read, or has no caption.
+    pub fn first_caption(&self, image: usize) -> Result<EncodedCaption, SourceError> {
         if self.images[image].captions.is_empty() {
-            return Ok(None);
+            return Err(format!("{} has no caption", self.image_name(image)).into());
         }
         let mut rng = ExampleSeed { seed: 0, epoch: 0 }.rng(image);
-        self.masked(image, 0, &mut rng).map(Some)
+        self.masked(image, 0, &mut rng)
     }
 
     /// What people find caption `index` by.
@@ -279,6 +261,20 @@ impl CaptionData {
         let origin = self.image_name(image);
         let image = &self.images[image];
         Ok(self.encoder.encode_context(origin, &image.tags, &regions))
+    }
+}
+
+impl TaskData for CaptionData {
+    /// Captions to learn, or else images.
+    fn len(&self) -> usize {
+        match self.by_image {
+            true => self.images.len(),
+            false => self.captions.len(),
+        }
+    }
+
+    fn region_dim(&self) -> usize {
+        self.source.region_dim()
     }
 }
 
@@ -332,40 +328,38 @@ fn open_image(
 /// The files of a split, those that its YAML file names included.
 struct Files<'a> {
     split: &'a Split,
+    path: &'a Path,
     tables: Option<Tables>,
 }
 
 impl<'a> Files<'a> {
     fn of(split: &'a Split) -> Result<Self, SourceError> {
-        if !is_set(&split.captions) {
-            let what = "a file of captions, or the YAML file of the split";
-            return Err(unset("captions", what));
-        }
-        let tables = match Tables::is_one(&split.captions) {
-            true => Some(Tables::read(&split.captions)?),
-            false => None,
-        };
-        Ok(Self { split, tables })
+        let what = "a file of captions, or the YAML file of the split";
+        let path = required(&split.captions, "captions", what)?;
+        Ok(Self {
+            tables: match Tables::is_one(path) {
+                true => Some(Tables::read(path)?),
+                false => None,
+            },
+            path,
+            split,
+        })
     }
 
     fn open_images(&self) -> Result<SharedImages, SourceError> {
-        match (is_set(&self.split.regions), &self.tables) {
-            (true, _) => Ok(open_images(&self.split.regions)?),
-            (false, Some(_)) => Ok(open_images(&self.split.captions)?),
-            (false, None) => Err(unset("regions", "the regions of the images")),
-        }
+        Ok(match (&self.split.regions, &self.tables) {
+            (None, Some(_)) => open_images(self.path)?,
+            (regions, _) => open_images(required(regions, "regions", "the region store")?)?,
+        })
     }
 
     fn constraints(&self, official: bool) -> Result<Constraints, SourceError> {
         let split = self.split;
-        let named = |key, own: &'a Path, other: fn(&Tables) -> &Option<PathBuf>| {
-            let other = self
-                .tables
-                .as_ref()
-                .and_then(|found| other(found).as_deref());
-            let set = Some(own).filter(|own| is_set(own)).map(Path::to_path_buf);
-            set.or(other.map(Path::to_path_buf))
-                .ok_or_else(|| unset(key, "a file of constraints (task.constraints.enabled)"))
+        let tables = self.tables.as_ref();
+        let named = |key, own: &Option<PathBuf>, other: fn(&Tables) -> &Option<PathBuf>| {
+            let path = own.clone().or_else(|| other(tables?).clone());
+            let what = "a file of constraints (task.constraints.enabled = true)";
+            required(&path, key, what).map(Path::to_path_buf)
         };
         let boxes = named("constraint_boxes", &split.constraint_boxes, |d| &d.cbs_box)?;
         let hierarchy = named("constraint_hierarchy", &split.constraint_hierarchy, |d| {
@@ -388,9 +382,10 @@ impl<'a> Files<'a> {
 
     /// The images with each other's regions; none for tables that only a YAML file names.
     fn swapped(&self) -> Result<Option<SharedImages>, SourceError> {
-        let path = &self.split.regions;
-        let already = path.to_str().is_some_and(|path| path.contains('?'));
-        if !is_set(path) || already {
+        let Some(path) = &self.split.regions else {
+            return Ok(None);
+        };
+        if path.to_str().is_some_and(|path| path.contains('?')) {
             return Ok(None);
         }
         let mut path = path.clone();
@@ -403,7 +398,7 @@ impl<'a> Files<'a> {
         task: &Captioning,
         sequences: &SequenceEncoder,
     ) -> Result<Option<Box<CaptionData>>, SourceError> {
-        if !is_set(&self.split.neighbours) {
+        if self.split.neighbours.is_none() {
             return Ok(None);
         }
         let split = Split {
@@ -414,12 +409,4 @@ impl<'a> Files<'a> {
         let data = CaptionData::open(&split, Role::Train, task, sequences.clone())?;
         Ok(Some(Box::new(data)))
     }
-}
-
-fn is_set(path: &Path) -> bool {
-    !path.as_os_str().is_empty()
-}
-
-fn unset(key: &'static str, what: &'static str) -> SourceError {
-    format!("`{key}` is not set: {what}").into()
 }

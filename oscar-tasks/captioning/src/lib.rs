@@ -13,18 +13,24 @@
 mod batch;
 pub mod constraints;
 mod data;
-mod exhibit;
+mod explain;
 mod generate;
 mod judge;
+#[cfg(feature = "train")]
 mod model;
 mod neighbours;
 mod output;
 mod scores;
 pub mod scst;
 mod task;
+#[cfg(feature = "train")]
+mod train;
 
-pub use batch::{Batch, CaptionSource, ImageBatch};
+pub use batch::{Batch, Content, ImageBatch, ValidationBatch};
+#[cfg(feature = "train")]
+pub use batch::{CaptionSource, ValidationSource};
 pub use data::{Caption, CaptionData, Image};
-pub use generate::{Generator, Said};
+pub use generate::Captioner;
+#[cfg(feature = "train")]
 pub use model::CaptionModel;
 pub use task::{Captioning, ConstraintSection, Split};

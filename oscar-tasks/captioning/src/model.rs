@@ -9,20 +9,18 @@ use burn::tensor::backend::Backend;
 use burn_train::{InferenceStep, TrainOutput, TrainStep};
 use oscar_core::checkpoint::Checkpointed;
 use oscar_core::config::ModelConfig;
+use oscar_core::decode::{GenerationConfig, Hypothesis, beam_search, greedy};
 use oscar_core::input::{CaptionBatch, Tokenizer};
 use oscar_core::model::{CaptionLoss, CaptionSteps, OscarForCaptioning, recompute};
 use oscar_core::ops::{OscarBackend, TrainBackend};
 use oscar_train::{LOSS, StepOutput, Weighted};
 
-use crate::batch::{Batch, ImageBatch};
-use crate::scores::References;
+use crate::batch::{Batch, Content, ImageBatch, ValidationBatch};
+use crate::scores::{EXACT, References};
 use crate::scst::{self, Reward, ScstSection};
-use oscar_core::decode::{GenerationConfig, Hypothesis, beam_search, greedy};
 
 /// Mean CIDEr of generated captions.
 pub(crate) const CIDER: &str = "CIDEr";
-/// Share of generated captions that equal a reference caption of the image word for word.
-pub(crate) const EXACT: &str = "Exact";
 /// Mean CIDEr-D of the sampled captions.
 pub(crate) const REWARD: &str = "CIDEr-D";
 
@@ -51,8 +49,6 @@ pub struct Settings {
     pub generation: GenerationConfig,
     /// Training by reward.
     pub scst: ScstSection,
-    /// The reward of sampled captions, where they are trained by it.
-    pub reward: Option<Arc<Reward>>,
     /// Reference captions of the validation images.
     pub references: Option<Arc<References>>,
 }
@@ -114,8 +110,8 @@ impl<B: TrainBackend> TrainStep for CaptionModel<B> {
         let Weighted { batch, loss_weight } = input;
         let done = self.batches.fetch_add(1, Ordering::Relaxed);
         let size = (batch.num_examples, batch.num_tokens);
-        let (loss, statistics) = match (batch.captions, batch.images, &self.settings.reward) {
-            (Some(captions), ..) => {
+        let (loss, statistics) = match batch.content {
+            Content::Captions(captions) => {
                 let mut loss = self.settings.loss;
                 if done < self.settings.drop_worst_after {
                     loss.drop_worst = 0.0;
@@ -124,8 +120,7 @@ impl<B: TrainBackend> TrainStep for CaptionModel<B> {
                 let statistics = vec![mean(LOSS, loss.clone().inner(), tokens)];
                 (loss, statistics)
             }
-            (None, Some(images), Some(reward)) => self.step_by_reward(&images, reward),
-            (None, ..) => unreachable!("a batch has captions, or images and a reward of captions"),
+            Content::Images(images, reward) => self.step_by_reward(&images, &reward),
         };
         let loss = match loss_weight {
             1.0 => loss,
@@ -167,31 +162,32 @@ impl<B: TrainBackend> CaptionModel<B> {
 }
 
 impl<B: OscarBackend> InferenceStep for CaptionModel<B> {
-    type Input = Weighted<Batch<B>>;
+    type Input = Weighted<ValidationBatch<B>>;
     type Output = StepOutput<B>;
 
     fn step(&self, input: Self::Input) -> Self::Output {
-        let batch = input.batch;
-        let mut statistics = Vec::new();
-        if let Some(captions) = batch.captions {
-            let (loss, tokens) = self.loss(captions, CaptionLoss::default());
-            statistics.push(mean(LOSS, loss, tokens));
-        }
-        if let (Some(images), Some(references)) = (batch.images, &self.settings.references) {
+        let ValidationBatch {
+            captions,
+            images,
+            num_tokens,
+        } = input.batch;
+        let (loss, tokens) = self.loss(captions, CaptionLoss::default());
+        let mut statistics = vec![mean(LOSS, loss, tokens)];
+        if let Some(references) = &self.settings.references {
             let captions = self.describe(&images);
             let device = images.context.input_ids.device();
-            let judged = images.images.iter().zip(&captions);
-            let exact = judged
+            let generated = images.images.iter().zip(&captions);
+            let exact = generated
                 .clone()
                 .filter(|(image, caption)| references.is_exact(**image, &caption.ids));
             let exact = exact.count() as f64;
-            let texts = judged
+            let texts = generated
                 .map(|(image, caption)| (*image, self.settings.tokenizer.decode(&caption.ids)));
             let cider: f64 = references.cider(&texts.collect::<Vec<_>>()).iter().sum();
             statistics.push(host(CIDER, cider, captions.len(), &device));
             statistics.push(host(EXACT, exact, captions.len(), &device));
         }
-        StepOutput::new(statistics, batch.num_examples, batch.num_tokens)
+        StepOutput::new(statistics, images.images.len(), num_tokens)
     }
 }
 

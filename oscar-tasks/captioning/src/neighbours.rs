@@ -3,6 +3,7 @@
 //! Images are compared by the mean of their regions' features.
 
 use oscar_core::input::SourceError;
+use oscar_task::TaskData;
 use rayon::prelude::*;
 
 use crate::data::CaptionData;

@@ -6,18 +6,21 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::data::CaptionData;
-use crate::generate::Said;
+use crate::generate::Described;
 
 /// `image, [{"caption", "conf"}, ..]` per row: what the official code writes.
-pub(crate) fn official(data: &CaptionData, said: &[Said]) -> Result<Predictions, SourceError> {
+pub(crate) fn official(
+    data: &CaptionData,
+    described: &[Described],
+) -> Result<Predictions, SourceError> {
     #[derive(Serialize)]
     struct One<'a> {
         caption: &'a str,
         conf: f64,
     }
     let mut content = Vec::new();
-    for (image, said) in data.images().iter().zip(said) {
-        let captions: Vec<One<'_>> = said
+    for (image, described) in data.images().iter().zip(described) {
+        let captions: Vec<One<'_>> = described
             .captions
             .iter()
             .map(|(caption, conf)| One {
@@ -38,10 +41,13 @@ pub(crate) fn official(data: &CaptionData, said: &[Said]) -> Result<Predictions,
 
 /// `[{"image_id", "caption"}, ..]`: COCO's format of results; ids that are numbers are written as
 /// such, as its server wants them.
-pub(crate) fn coco(data: &CaptionData, said: &[Said]) -> Result<Predictions, SourceError> {
-    let rows = data.images().iter().zip(said);
+pub(crate) fn coco(
+    data: &CaptionData,
+    described: &[Described],
+) -> Result<Predictions, SourceError> {
+    let rows = data.images().iter().zip(described);
     let rows: Vec<Value> = rows
-        .map(|(image, said)| json!({"image_id": id(&image.key), "caption": best(said)}))
+        .map(|(image, described)| json!({"image_id": id(&image.key), "caption": best(described)}))
         .collect();
     Ok(Predictions {
         extension: "coco.json",
@@ -53,7 +59,7 @@ pub(crate) fn coco(data: &CaptionData, said: &[Said]) -> Result<Predictions, Sou
 /// the numbers that NoCaps' file of images gives them.
 pub(crate) fn nocaps(
     data: &CaptionData,
-    said: &[Said],
+    described: &[Described],
 ) -> Result<Option<Predictions>, SourceError> {
     let named_otherwise = |image: &crate::Image| image.key != image.regions_key;
     let numbered = |image: &crate::Image| id(&image.key).is_number();
@@ -61,10 +67,10 @@ pub(crate) fn nocaps(
     if !images.iter().all(numbered) || !images.iter().any(named_otherwise) {
         return Ok(None);
     }
-    let rows = images.iter().zip(said).enumerate();
+    let rows = images.iter().zip(described).enumerate();
     let rows: Vec<Value> = rows
-        .map(|(number, (image, said))| {
-            json!({"image_id": id(&image.key), "caption": best(said), "id": number})
+        .map(|(number, (image, described))| {
+            json!({"image_id": id(&image.key), "caption": best(described), "id": number})
         })
         .collect();
     Ok(Some(Predictions {
@@ -73,8 +79,8 @@ pub(crate) fn nocaps(
     }))
 }
 
-fn best(said: &Said) -> &str {
-    said.captions.first().map_or("", |(caption, _)| caption)
+fn best(image: &Described) -> &str {
+    image.captions.first().map_or("", |(caption, _)| caption)
 }
 
 /// A number if the text is one, written as numbers are.

@@ -23,6 +23,9 @@ pub struct References {
     cider: CiderD,
 }
 
+/// Share of captions that are word for word a caption of the image.
+pub(crate) const EXACT: &str = "Exact";
+
 /// Scores of captions by name, as they are printed.
 pub(crate) type Named = Vec<(String, f64)>;
 
@@ -105,10 +108,9 @@ impl Reward {
                 captions.map(|caption| scst_text(&caption.text)).collect()
             })
             .collect();
-        let path = &section.document_frequencies;
-        let frequencies = match path.as_os_str().is_empty() {
-            true => DocumentFrequencies::of(&references),
-            false => {
+        let frequencies = match &section.document_frequencies {
+            None => DocumentFrequencies::of(&references),
+            Some(path) => {
                 let frequencies = DocumentFrequencies::read(path)?;
                 let words = references.iter().flatten().map(String::as_str);
                 let known = frequencies.known_words(words);

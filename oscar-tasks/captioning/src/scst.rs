@@ -15,6 +15,7 @@ use oscar_core::config::{ConfigError, require};
 use oscar_core::input::SpecialIds;
 use oscar_core::model::{CaptionSteps, OscarForCaptioning};
 use oscar_core::ops::TrainBackend;
+use oscar_task::optional_path;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::ImageBatch;
@@ -36,7 +37,8 @@ pub struct ScstSection {
     pub baseline: Baseline,
     /// Document frequencies of n-grams: the official pickle, or JSON; by default they are counted in the
     /// training captions.
-    pub document_frequencies: PathBuf,
+    #[serde(with = "optional_path")]
+    pub document_frequencies: Option<PathBuf>,
 }
 
 /// The reward that the reward of a sampled caption is compared with.
@@ -56,7 +58,7 @@ impl Default for ScstSection {
             enabled: false,
             samples: 5,
             baseline: Baseline::default(),
-            document_frequencies: PathBuf::new(),
+            document_frequencies: None,
         }
     }
 }

@@ -1,27 +1,17 @@
 //! `[task]` and the splits of a captioning recipe.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use oscar_core::config::{ConfigError, ModelConfig, require};
-use oscar_core::input::{CaptionMasking, SequenceEncoder, SourceError};
-use oscar_core::model::CaptionLoss;
-use oscar_core::ops::{OscarBackend, TrainBackend};
-use oscar_task::exhibit::{Choice, Exhibit};
-use oscar_task::{
-    AnyTask, EvaluateOptions, Evaluation, FinetuneConfig, FinetuneError, Job, Parts, Question,
-    Role, TaskCheckpoint, Trained,
+use oscar_core::decode::GenerationConfig;
+use oscar_core::input::{
+    CaptionEncoder, CaptionMasking, InputError, SequenceConfig, SequenceEncoder, SourceError,
 };
+use oscar_task::{Oscar, Role, Task, optional_path};
 use serde::{Deserialize, Serialize};
 
-use crate::batch::CaptionSource;
 use crate::data::CaptionData;
-use crate::exhibit;
-use crate::generate::{self, Generator};
-use crate::judge;
-use crate::model::{CIDER, CaptionModel, EXACT, REWARD, Settings};
-use crate::scst::{Reward, ScstSection};
-use oscar_core::decode::GenerationConfig;
+use crate::scst::ScstSection;
 
 /// `[task]` of a captioning recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,11 +92,13 @@ impl Default for Captioning {
 }
 
 impl Captioning {
-    pub(crate) fn masking(&self) -> CaptionMasking {
-        CaptionMasking {
+    /// What encodes captions and images.
+    pub(crate) fn encoder(&self, sequences: SequenceEncoder) -> Result<CaptionEncoder, InputError> {
+        let masking = CaptionMasking {
             probability: self.mask_prob,
             most: self.max_masked_tokens,
-        }
+        };
+        CaptionEncoder::new(sequences, self.max_caption_length, masking)
     }
 }
 
@@ -116,34 +108,42 @@ impl Captioning {
 pub struct Split {
     /// Captions: the official YAML file or captions' JSON, COCO's or NoCaps' JSON, or rows of
     /// `{"image", "caption"}` or `{"image", "captions": [..]}`.
-    pub captions: PathBuf,
+    #[serde(with = "optional_path")]
+    pub captions: Option<PathBuf>,
     /// Region store or official features; those of the YAML file if it is not set.
-    pub regions: PathBuf,
+    #[serde(with = "optional_path")]
+    pub regions: Option<PathBuf>,
     /// Captions of other images: see `task.compare`.
-    pub neighbours: PathBuf,
+    #[serde(with = "optional_path")]
+    pub neighbours: Option<PathBuf>,
     /// The regions of these.
-    pub neighbour_regions: PathBuf,
+    #[serde(with = "optional_path")]
+    pub neighbour_regions: Option<PathBuf>,
     /// Detected boxes, for constraints; the YAML file's `cbs_box`.
-    pub constraint_boxes: PathBuf,
+    #[serde(with = "optional_path")]
+    pub constraint_boxes: Option<PathBuf>,
     /// Class hierarchy; the YAML file's `cbs_hierarchy`.
-    pub constraint_hierarchy: PathBuf,
+    #[serde(with = "optional_path")]
+    pub constraint_hierarchy: Option<PathBuf>,
     /// Words of class names as word pieces; the YAML file's `cbs_constraint`.
-    pub constraint_tokens: PathBuf,
+    #[serde(with = "optional_path")]
+    pub constraint_tokens: Option<PathBuf>,
     /// Forms of word pieces; the YAML file's `cbs_tokenforms`.
-    pub constraint_forms: PathBuf,
+    #[serde(with = "optional_path")]
+    pub constraint_forms: Option<PathBuf>,
 }
 
 impl oscar_task::Split for Split {
-    fn new(data: PathBuf, store: PathBuf) -> Self {
+    fn new(data: PathBuf, regions: Option<PathBuf>) -> Self {
         Self {
-            captions: data,
-            regions: store,
+            captions: Some(data),
+            regions,
             ..Self::default()
         }
     }
 
     fn paths(&mut self) -> Vec<&mut PathBuf> {
-        vec![
+        let paths = [
             &mut self.captions,
             &mut self.regions,
             &mut self.neighbours,
@@ -152,17 +152,19 @@ impl oscar_task::Split for Split {
             &mut self.constraint_hierarchy,
             &mut self.constraint_tokens,
             &mut self.constraint_forms,
-        ]
+        ];
+        paths.into_iter().flatten().collect()
     }
 }
 
-impl AnyTask for Captioning {
+impl Task for Captioning {
     const NAME: &'static str = "captioning";
     const ANSWERS: &'static str = "captions";
+    type Family = Oscar;
     type Split = Split;
     type Data = CaptionData;
 
-    fn validate(&self, config: &FinetuneConfig<Self>) -> Result<(), ConfigError> {
+    fn validate(&self, model: &ModelConfig, encoder: &SequenceConfig) -> Result<(), ConfigError> {
         let generation = self.generation.validate();
         generation.map_err(|error| error.in_section("task.generation"))?;
         let share = |key, value: f64| {
@@ -178,7 +180,7 @@ impl AnyTask for Captioning {
             self.max_masked_tokens,
             "must be at least 1",
         )?;
-        let longest = config.encoder.max_seq_length;
+        let longest = encoder.max_seq_length;
         require(
             (3..=longest).contains(&self.max_caption_length),
             "task.max_caption_length",
@@ -186,7 +188,7 @@ impl AnyTask for Captioning {
             &format!("must be from 3 to encoder.max_seq_length = {longest}"),
         )?;
         let tags = longest - self.max_caption_length;
-        let positions = config.model.max_position_embeddings;
+        let positions = model.max_position_embeddings;
         require(
             self.generation.max_length + tags <= positions,
             "task.generation.max_length",
@@ -201,12 +203,6 @@ impl AnyTask for Captioning {
             self.validation_beams,
             "must be from 1 to 64",
         )?;
-        require(
-            !(self.scst.enabled && config.train.gradient_checkpointing),
-            "train.gradient_checkpointing",
-            true,
-            "must be false with task.scst.enabled = true: captions are drawn word by word",
-        )?;
         self.scst.validate()
     }
 
@@ -219,101 +215,13 @@ impl AnyTask for Captioning {
         CaptionData::open(split, role, self, encoder.clone())
     }
 
-    fn size(data: &CaptionData) -> (usize, usize) {
-        (data.num_examples(), data.region_dim())
-    }
-
-    fn shape(&self, model: &mut ModelConfig) -> Result<(), SourceError> {
+    fn configure(&self, model: &mut ModelConfig) -> Result<(), SourceError> {
         model.tie_weights = self.tie_weights;
         model.freeze_embedding = self.freeze_embedding;
         Ok(())
     }
 
     fn files(&mut self) -> Vec<&mut PathBuf> {
-        vec![&mut self.scst.document_frequencies]
-    }
-
-    fn train<B: TrainBackend>(job: Job<B, Self>) -> Result<Trained, FinetuneError> {
-        let config = &job.config;
-        let task = &config.task;
-        let reward = match task.scst.enabled {
-            false => None,
-            true => {
-                let reward = Reward::new(&task.scst, &job.train);
-                Some(Arc::new(reward.map_err(|source| FinetuneError::Data {
-                    key: "task.scst",
-                    source,
-                })?))
-            }
-        };
-        let settings = Settings {
-            loss: CaptionLoss {
-                label_smoothing: task.label_smoothing,
-                drop_worst: task.drop_worst_ratio,
-            },
-            drop_worst_after: task.drop_worst_after * job.batches_per_step(),
-            tokenizer: job.encoder.tokenizer().clone(),
-            generation: GenerationConfig {
-                num_beams: task.validation_beams,
-                num_keep_best: 1,
-                ..task.generation.clone()
-            },
-            scst: task.scst.clone(),
-            reward,
-            references: job.validation.references().cloned(),
-        };
-        let done = job.done_before * job.batches_per_step();
-        let seed = config.train.seed;
-        let longest = task.generation.max_length;
-        let source = |data| Arc::new(CaptionSource::new(data, longest, seed));
-        let metrics = match task.scst.enabled {
-            true => vec![(REWARD, true)],
-            false => Vec::new(),
-        };
-        let parts = Parts {
-            model: CaptionModel::<B>::new(&config.model, settings, done, &job.device),
-            train: source(job.train.clone()),
-            validation: source(job.validation.clone()),
-            head: None,
-            metrics,
-            validation_metrics: vec![(CIDER, true), (EXACT, true)],
-            judged_by: CIDER,
-        };
-        job.fit(parts)
-    }
-
-    fn judge<B: OscarBackend>(
-        &self,
-        checkpoint: &TaskCheckpoint<Self>,
-        data: &CaptionData,
-        options: &EvaluateOptions<'_>,
-        device: &B::Device,
-    ) -> Result<Evaluation, FinetuneError> {
-        let model = generate::load::<B>(checkpoint, device)?;
-        let generator = Generator {
-            model: &model,
-            generation: &self.generation,
-            constraints: &self.constraints,
-            batch_size: options.batch_size,
-            progress: options.progress,
-        };
-        judge::judge(&generator, data, self, device).map_err(FinetuneError::Evaluate)
-    }
-
-    fn answer<B: OscarBackend>(
-        checkpoint: &TaskCheckpoint<Self>,
-        question: &Question,
-        device: &B::Device,
-    ) -> Result<Vec<(String, f32)>, FinetuneError> {
-        generate::answer::<B>(checkpoint, question, device)
-    }
-
-    fn exhibit<B: OscarBackend>(
-        checkpoint: &TaskCheckpoint<Self>,
-        data: &CaptionData,
-        choice: &Choice,
-        device: &B::Device,
-    ) -> Result<Vec<Exhibit>, FinetuneError> {
-        exhibit::exhibit::<B>(checkpoint, data, choice, device)
+        self.scst.document_frequencies.iter_mut().collect()
     }
 }

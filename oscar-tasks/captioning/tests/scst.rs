@@ -12,10 +12,10 @@ use burn_flex::{Flex, FlexDevice};
 use common::{Place, config, sequences, special, task, tokenizer};
 use oscar_caption_metrics::{DocumentFrequencies, scst_text};
 use oscar_captioning::scst::{self, Baseline, Reward, ScstSection};
-use oscar_captioning::{Batch, CaptionData, CaptionSource, Captioning};
+use oscar_captioning::{Batch, CaptionData, CaptionSource, Captioning, Content, ImageBatch};
 use oscar_core::config::ModelConfig;
 use oscar_core::model::{OscarForCaptioning, initialize};
-use oscar_task::{AnyTask, Role};
+use oscar_task::{Role, Task};
 use oscar_train::{BatchSource, ExampleRef};
 use rstest::rstest;
 
@@ -39,10 +39,14 @@ fn reward(data: &CaptionData) -> Reward {
     Reward::with(DocumentFrequencies::of(&references), &references)
 }
 
-fn batch(data: &Arc<CaptionData>, epoch: u64) -> Batch<Trained> {
-    let source = CaptionSource::new(data.clone(), 10, 3);
+fn batch(data: &Arc<CaptionData>, reward: &Arc<Reward>, epoch: u64) -> ImageBatch<Trained> {
+    let source = CaptionSource::new(data.clone(), 10, 3, Some(reward.clone()));
     let picks: Vec<ExampleRef> = (0..6).map(|index| ExampleRef { epoch, index }).collect();
-    source.batch(&picks, &FlexDevice).unwrap()
+    let batch: Batch<Trained> = source.batch(&picks, &FlexDevice).unwrap();
+    match batch.content {
+        Content::Images(images, _) => images,
+        Content::Captions(_) => panic!("captions to learn, where captions are rewarded"),
+    }
 }
 
 #[rstest]
@@ -57,7 +61,7 @@ fn what_is_worth_more_becomes_likelier(#[case] baseline: Baseline) {
     };
     let data = data(&place, &section);
     assert!(data.by_image());
-    let reward = reward(&data);
+    let reward = Arc::new(reward(&data));
     let device = FlexDevice;
     let config = ModelConfig {
         hidden_dropout_prob: 0.0,
@@ -70,7 +74,7 @@ fn what_is_worth_more_becomes_likelier(#[case] baseline: Baseline) {
     let mut optimizer = SgdConfig::new().init::<Trained, OscarForCaptioning<Trained>>();
     let mut rewards = Vec::new();
     for step in 0..40 {
-        let images = batch(&data, step).images.unwrap();
+        let images = batch(&data, &reward, step);
         let inner = model.valid();
         let tokenizer = tokenizer();
         let found = scst::step(

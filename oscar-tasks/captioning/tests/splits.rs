@@ -7,7 +7,7 @@ use oscar_captioning::{Captioning, ConstraintSection, Split};
 use oscar_core::decode::{GenerationConfig, greedy};
 use oscar_core::input::ExampleSeed;
 use oscar_core::model::CaptionSteps;
-use oscar_task::{AnyTask, Role};
+use oscar_task::{Role, Task, TaskData};
 
 /// A row of an official feature table: one region of 2054 zeros.
 fn feature_row(key: &str) -> String {
@@ -29,7 +29,7 @@ fn rows_and_coco_give_the_same() {
     );
     for captions in [rows, coco] {
         let data = open(&place.split(&captions), Role::Train).unwrap();
-        assert_eq!(data.num_examples(), 3);
+        assert_eq!(data.len(), 3);
         let keys: Vec<&str> = data
             .images()
             .iter()
@@ -43,7 +43,7 @@ fn rows_and_coco_give_the_same() {
             .collect();
         assert_eq!(ids, [&[5, 9][..], &[17, 18]]);
         let evaluated = open(&place.split(&captions), Role::Evaluate).unwrap();
-        assert_eq!(evaluated.num_examples(), 2);
+        assert_eq!(evaluated.len(), 2);
     }
 }
 
@@ -63,7 +63,7 @@ fn the_official_layout_is_read_in_place() {
         "feature: val.feature.tsv\nlabel: val.label.tsv\ncaption: val_caption.json\n",
     );
     let split = Split {
-        captions: yaml,
+        captions: Some(yaml),
         ..Split::default()
     };
     let data = open(&split, Role::Evaluate).unwrap();
@@ -77,7 +77,7 @@ fn the_official_layout_is_read_in_place() {
         "feature: val.feature.tsv\nlabel: val.label.tsv\n",
     );
     let split = Split {
-        captions: place.path("test.yaml"),
+        captions: Some(place.path("test.yaml")),
         ..Split::default()
     };
     let data = open(&split, Role::Evaluate).unwrap();
@@ -152,7 +152,7 @@ fn wrong_splits_are_refused() {
     let found = refusal(&Split::default(), Role::Train, &task);
     assert!(found.contains("`captions` is not set"), "{found}");
     let split = Split {
-        captions: place.rows(2),
+        captions: Some(place.rows(2)),
         ..Split::default()
     };
     let found = refusal(&split, Role::Train, &task);
@@ -172,14 +172,14 @@ fn wrong_splits_are_refused() {
 fn a_constraint_word_that_cannot_be_said_is_an_error() {
     let place = Place::new(3);
     let split = Split {
-        constraint_boxes: place.write(
+        constraint_boxes: Some(place.write(
             "boxes.tsv",
             "1\t[{\"rect\": [0, 0, 9, 9], \"class\": \"Dog\", \"conf\": 0.9}]\n\
              2\t[{\"rect\": [0, 0, 9, 9], \"class\": \"Yak\", \"conf\": 0.9}]\n",
-        ),
-        constraint_hierarchy: place.write("tree.json", "{\"LabelName\": \"Entity\"}"),
-        constraint_tokens: place.write("tokens.tsv", "dog\tdog\nyak\tyak\n"),
-        constraint_forms: place.write("forms.tsv", "dog\tdog,dogs\n"),
+        )),
+        constraint_hierarchy: Some(place.write("tree.json", "{\"LabelName\": \"Entity\"}")),
+        constraint_tokens: Some(place.write("tokens.tsv", "dog\tdog\nyak\tyak\n")),
+        constraint_forms: Some(place.write("forms.tsv", "dog\tdog,dogs\n")),
         ..place.split(&place.rows(3))
     };
     let task = Captioning {

@@ -1,12 +1,15 @@
-//! A split, opened.
+//! An opened split.
 
 use oscar_core::input::{ExampleSeed, SequenceEncoder, SourceError};
 use oscar_datasets::answers::AnswerVocabulary;
 use oscar_datasets::questions::{Question, QuestionSet};
-use oscar_task::{EncodedRow, Evaluation, Logits, Predictions, Role, ScoreTable, Target, TaskData};
+use oscar_task::answers::{answer, breakdowns};
+use oscar_task::{
+    ClassData, EncodedRow, Evaluation, Logits, Predictions, Role, Target, TaskData, required,
+};
 use serde::Serialize;
 
-use crate::{Split, given};
+use crate::Split;
 
 /// Questions with the labels of their answers.
 pub struct GqaData {
@@ -16,12 +19,12 @@ pub struct GqaData {
     encoder: SequenceEncoder,
 }
 
-/// What is right.
+/// The right answer.
 #[derive(Clone, Copy)]
 enum Answer {
     /// Not known: a question of a test split.
     Unknown,
-    /// An answer that the vocabulary lacks: nothing it has is right.
+    /// An answer that is not in the vocabulary: no class is right.
     Foreign,
     Label(u32),
 }
@@ -39,8 +42,8 @@ impl GqaData {
         vocabulary: AnswerVocabulary,
         encoder: SequenceEncoder,
     ) -> Result<Self, SourceError> {
-        let questions = given(&split.questions).ok_or("`questions` is not set: name the file")?;
-        let set = QuestionSet::open(questions, None, given(&split.regions))?;
+        let questions = required(&split.questions, "questions", "the file of questions")?;
+        let set = QuestionSet::open(questions, None, split.regions.as_deref())?;
         if role != Role::Evaluate {
             set.require_answers()?;
         }
@@ -105,7 +108,9 @@ impl TaskData for GqaData {
     fn region_dim(&self) -> usize {
         self.set.region_dim()
     }
+}
 
+impl ClassData for GqaData {
     fn example(&self, index: usize, _: ExampleSeed) -> Result<Vec<EncodedRow>, SourceError> {
         let sequence = self.set.encode(index, &self.encoder)?;
         let target = match self.answers.get(index) {
@@ -126,21 +131,21 @@ impl TaskData for GqaData {
             question_id: String,
             prediction: &'a str,
         }
-        let mut judged = Vec::with_capacity(self.len());
+        let mut scored = Vec::with_capacity(self.len());
         let mut predictions = Vec::with_capacity(self.len());
         for (index, label) in logits.best().enumerate() {
             let known = (self.set.questions().get(index), self.answers.get(index));
-            let (Some(question), Some(answer)) = known else {
-                return Err(format!("logits of a question {index} that is not there").into());
+            let (Some(question), Some(truth)) = known else {
+                return Err(format!(
+                    "there are logits for a question {index}, but no such question"
+                )
+                .into());
             };
-            if !matches!(answer, Answer::Unknown) {
-                let right = matches!(answer, Answer::Label(l) if *l as usize == label);
-                judged.push((question, f64::from(right)));
+            if !matches!(truth, Answer::Unknown) {
+                let right = matches!(truth, Answer::Label(l) if *l as usize == label);
+                scored.push((question, f64::from(right)));
             }
-            let prediction = self.vocabulary.answer(label).ok_or_else(|| {
-                let (path, count) = (self.vocabulary.path().display(), self.vocabulary.len());
-                format!("the model answers {label}, but {path} has {count} answers")
-            })?;
+            let prediction = answer(&self.vocabulary, label)?;
             let question_id = question.id.clone().unwrap_or_else(|| index.to_string());
             predictions.push(Prediction {
                 question_id,
@@ -148,25 +153,13 @@ impl TaskData for GqaData {
             });
         }
         let mut scores = Vec::new();
-        if !judged.is_empty() {
-            let right: f64 = judged.iter().map(|(_, right)| right).sum();
-            scores.push(("accuracy".to_owned(), right / judged.len() as f64));
+        if !scored.is_empty() {
+            let right: f64 = scored.iter().map(|(_, right)| right).sum();
+            scores.push(("accuracy".to_owned(), right / scored.len() as f64));
         }
-        let by = |title, kind: fn(&Question) -> Option<&str>| {
-            let scored = judged
-                .iter()
-                .filter_map(|(q, right)| Some((kind(q)?, *right)));
-            ScoreTable::by_group(title, scored)
-        };
-        let tables = [
-            by("answer type", |question| question.answer_type.as_deref()),
-            by("question type", |question| {
-                question.question_type.as_deref()
-            }),
-        ];
         Ok(Evaluation {
             scores,
-            tables: tables.into_iter().flatten().collect(),
+            tables: breakdowns(&scored),
             examples: self.len(),
             predictions: Some(Predictions {
                 extension: "json",

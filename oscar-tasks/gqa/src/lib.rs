@@ -5,12 +5,12 @@
 
 mod data;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use oscar_core::config::{Classifier, ConfigError, ModelConfig, require};
-use oscar_core::input::{SequenceEncoder, SourceError};
-use oscar_datasets::answers::AnswerVocabulary;
-use oscar_task::{FinetuneConfig, Role, Task};
+use oscar_core::config::{Classifier, ConfigError, ModelConfig};
+use oscar_core::input::{SequenceConfig, SequenceEncoder, SourceError};
+use oscar_task::answers::AnswerHead;
+use oscar_task::{Classify, Oscar, Role, Task, optional_path};
 use serde::{Deserialize, Serialize};
 
 pub use data::GqaData;
@@ -20,7 +20,8 @@ pub use data::GqaData;
 #[serde(default, deny_unknown_fields)]
 pub struct Gqa {
     /// Answer vocabulary: the list of answers or the labels by answer, JSON or pickle.
-    pub answers: PathBuf,
+    #[serde(with = "optional_path")]
+    pub answers: Option<PathBuf>,
     /// Shape of the head.
     pub classifier: Classifier,
     /// Width of the hidden layer of an `mlp` head, in hidden sizes.
@@ -31,7 +32,7 @@ impl Default for Gqa {
     /// As published.
     fn default() -> Self {
         Self {
-            answers: PathBuf::new(),
+            answers: None,
             classifier: Classifier::Linear,
             hidden_scale: 2,
         }
@@ -43,48 +44,45 @@ impl Default for Gqa {
 #[serde(default, deny_unknown_fields)]
 pub struct Split {
     /// Questions in any form; see [`oscar_datasets::questions`].
-    pub questions: PathBuf,
-    /// Region store; empty to ask the questions without their images.
-    pub regions: PathBuf,
+    #[serde(with = "optional_path")]
+    pub questions: Option<PathBuf>,
+    /// Region store; not set to ask the questions without their images.
+    #[serde(with = "optional_path")]
+    pub regions: Option<PathBuf>,
 }
 
 impl oscar_task::Split for Split {
-    fn new(data: PathBuf, store: PathBuf) -> Self {
+    fn new(data: PathBuf, regions: Option<PathBuf>) -> Self {
         Self {
-            questions: data,
-            regions: store,
+            questions: Some(data),
+            regions,
         }
     }
 
     fn paths(&mut self) -> Vec<&mut PathBuf> {
-        vec![&mut self.questions, &mut self.regions]
+        let paths = [&mut self.questions, &mut self.regions];
+        paths.into_iter().flatten().collect()
     }
 }
 
-/// A path that may be unset.
-fn given(path: &Path) -> Option<&Path> {
-    (!path.as_os_str().is_empty()).then_some(path)
-}
-
 impl Gqa {
-    fn vocabulary(&self) -> Result<AnswerVocabulary, SourceError> {
-        match given(&self.answers) {
-            Some(path) => Ok(AnswerVocabulary::open(path)?),
-            None => Err("task.answers is not set: name the answer vocabulary \
-                         (`oscar-bin data build answers` makes one)"
-                .into()),
+    fn head(&self) -> AnswerHead<'_> {
+        AnswerHead {
+            answers: self.answers.as_deref(),
+            classifier: self.classifier,
+            hidden_scale: self.hidden_scale,
         }
     }
 }
 
 impl Task for Gqa {
     const NAME: &'static str = "gqa";
+    type Family = Oscar;
     type Split = Split;
     type Data = GqaData;
 
-    fn validate(&self, _: &FinetuneConfig<Self>) -> Result<(), ConfigError> {
-        let scale = self.hidden_scale;
-        require(scale > 0, "task.hidden_scale", scale, "must be at least 1")
+    fn validate(&self, _: &ModelConfig, _: &SequenceConfig) -> Result<(), ConfigError> {
+        self.head().validate()
     }
 
     fn open(
@@ -93,22 +91,20 @@ impl Task for Gqa {
         role: Role,
         encoder: &SequenceEncoder,
     ) -> Result<GqaData, SourceError> {
-        GqaData::open(split, role, self.vocabulary()?, encoder.clone())
+        GqaData::open(split, role, self.head().vocabulary()?, encoder.clone())
     }
 
-    fn shape(&self, model: &mut ModelConfig) -> Result<(), SourceError> {
-        model.num_labels = self.vocabulary()?.len();
-        model.loss_type = "ce".into();
-        model.classifier = self.classifier;
-        model.cls_hidden_scale = self.hidden_scale;
-        Ok(())
-    }
-
-    fn class_names(&self) -> Result<Vec<String>, SourceError> {
-        Ok(self.vocabulary()?.answers().to_vec())
+    fn configure(&self, model: &mut ModelConfig) -> Result<(), SourceError> {
+        self.head().configure(model, "ce")
     }
 
     fn files(&mut self) -> Vec<&mut PathBuf> {
-        vec![&mut self.answers]
+        self.answers.iter_mut().collect()
+    }
+}
+
+impl Classify for Gqa {
+    fn class_names(&self) -> Result<Vec<String>, SourceError> {
+        Ok(self.head().vocabulary()?.answers().to_vec())
     }
 }

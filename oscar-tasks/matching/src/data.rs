@@ -5,7 +5,9 @@ use std::path::Path;
 use oscar_core::input::{ExampleSeed, RegionHandle, SequenceEncoder, SourceError};
 use oscar_datasets::matching::Pair;
 use oscar_datasets::{RowSet, SharedImages, open_images};
-use oscar_task::{EncodedRow, Evaluation, Logits, Predictions, Role, Target, TaskData};
+use oscar_task::{
+    ClassData, EncodedRow, Evaluation, Logits, Predictions, Role, Target, TaskData, required,
+};
 use serde::Serialize;
 
 use crate::Split;
@@ -26,8 +28,9 @@ impl MatchingData {
     /// A file that cannot be read; a row without words, without label where one is needed, or
     /// whose image has no regions stored.
     pub fn open(split: &Split, role: Role, encoder: SequenceEncoder) -> Result<Self, SourceError> {
-        let source = open_images(&split.regions)?;
-        let pairs: RowSet<Pair> = RowSet::open(&split.pairs, Some(source.clone()))?;
+        let source = open_images(required(&split.regions, "regions", "the region store")?)?;
+        let pairs = required(&split.pairs, "pairs", "the file of pairs")?;
+        let pairs: RowSet<Pair> = RowSet::open(pairs, Some(source.clone()))?;
         if role != Role::Evaluate {
             pairs.require_labels()?;
         }
@@ -52,7 +55,9 @@ impl TaskData for MatchingData {
     fn region_dim(&self) -> usize {
         self.source.region_dim()
     }
+}
 
+impl ClassData for MatchingData {
     fn example(&self, index: usize, _: ExampleSeed) -> Result<Vec<EncodedRow>, SourceError> {
         let (pair, image) = (&self.pairs[index], self.pairs.images(index)[0] as usize);
         let tags = match &pair.tags {

@@ -15,9 +15,9 @@ mod metrics;
 
 use std::path::PathBuf;
 
-use oscar_core::config::{ConfigError, ModelConfig};
+use oscar_core::config::ModelConfig;
 use oscar_core::input::{SequenceEncoder, SourceError};
-use oscar_task::{FinetuneConfig, Role, Task};
+use oscar_task::{Classify, Oscar, Role, Task, optional_path};
 use serde::{Deserialize, Serialize};
 
 pub use data::MatchingData;
@@ -29,15 +29,16 @@ pub use metrics::{average_precision, roc_auc};
 pub struct Matching {}
 
 impl oscar_task::Split for Split {
-    fn new(data: PathBuf, store: PathBuf) -> Self {
+    fn new(data: PathBuf, regions: Option<PathBuf>) -> Self {
         Self {
-            pairs: data,
-            regions: store,
+            pairs: Some(data),
+            regions,
         }
     }
 
     fn paths(&mut self) -> Vec<&mut PathBuf> {
-        vec![&mut self.pairs, &mut self.regions]
+        let paths = [&mut self.pairs, &mut self.regions];
+        paths.into_iter().flatten().collect()
     }
 }
 
@@ -46,19 +47,18 @@ impl oscar_task::Split for Split {
 #[serde(default, deny_unknown_fields)]
 pub struct Split {
     /// JSON lines of `{"image", "text", "label"}`.
-    pub pairs: PathBuf,
+    #[serde(with = "optional_path")]
+    pub pairs: Option<PathBuf>,
     /// Region store.
-    pub regions: PathBuf,
+    #[serde(with = "optional_path")]
+    pub regions: Option<PathBuf>,
 }
 
 impl Task for Matching {
     const NAME: &'static str = "matching";
+    type Family = Oscar;
     type Split = Split;
     type Data = MatchingData;
-
-    fn validate(&self, _: &FinetuneConfig<Self>) -> Result<(), ConfigError> {
-        Ok(())
-    }
 
     fn open(
         &self,
@@ -69,12 +69,14 @@ impl Task for Matching {
         MatchingData::open(split, role, encoder.clone())
     }
 
-    fn shape(&self, model: &mut ModelConfig) -> Result<(), SourceError> {
+    fn configure(&self, model: &mut ModelConfig) -> Result<(), SourceError> {
         model.num_labels = 2;
         model.loss_type = "ce".into();
         Ok(())
     }
+}
 
+impl Classify for Matching {
     fn class_names(&self) -> Result<Vec<String>, SourceError> {
         Ok(["no match", "match"].map(String::from).to_vec())
     }

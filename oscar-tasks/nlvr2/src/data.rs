@@ -5,7 +5,10 @@ use std::path::Path;
 use oscar_core::input::{ExampleSeed, RegionHandle, SequenceEncoder, SourceError};
 use oscar_datasets::nlvr2::{Identifier, Statement};
 use oscar_datasets::{RowSet, SharedImages, open_images};
-use oscar_task::{EncodedRow, Evaluation, Logits, Predictions, Role, ScoreTable, Target, TaskData};
+use oscar_task::{
+    ClassData, EncodedRow, Evaluation, Logits, Predictions, Role, ScoreTable, Target, TaskData,
+    required,
+};
 use serde::Serialize;
 
 use crate::scores::{accuracy, consistency, subsets};
@@ -33,8 +36,9 @@ impl Nlvr2Data {
         role: Role,
         encoder: SequenceEncoder,
     ) -> Result<Self, SourceError> {
-        let source = open_images(&split.regions)?;
-        let statements: RowSet<Statement> = RowSet::open(&split.statements, Some(source.clone()))?;
+        let source = open_images(required(&split.regions, "regions", "the region store")?)?;
+        let file = required(&split.statements, "statements", "the file of statements")?;
+        let statements: RowSet<Statement> = RowSet::open(file, Some(source.clone()))?;
         let count = statements.first().map_or(0, |row| row.images.len());
         if arrangement == Arrangement::Pair && count != PAIR {
             let found = format!("{count} image(s) instead of {PAIR}");
@@ -147,7 +151,9 @@ impl TaskData for Nlvr2Data {
     fn region_dim(&self) -> usize {
         self.source.region_dim()
     }
+}
 
+impl ClassData for Nlvr2Data {
     fn example(&self, index: usize, _: ExampleSeed) -> Result<Vec<EncodedRow>, SourceError> {
         let row = &self.statements[index];
         let mut shown = Vec::with_capacity(row.images.len());

@@ -14,8 +14,8 @@ mod scores;
 use std::path::PathBuf;
 
 use oscar_core::config::{ConfigError, ModelConfig, require};
-use oscar_core::input::{SequenceEncoder, SourceError};
-use oscar_task::{FinetuneConfig, Role, Task};
+use oscar_core::input::{SequenceConfig, SequenceEncoder, SourceError};
+use oscar_task::{Classify, Oscar, Role, Task, optional_path};
 use serde::{Deserialize, Serialize};
 
 pub use data::Nlvr2Data;
@@ -47,21 +47,24 @@ pub enum Arrangement {
 #[serde(default, deny_unknown_fields)]
 pub struct Split {
     /// Statements, in any of the forms above.
-    pub statements: PathBuf,
+    #[serde(with = "optional_path")]
+    pub statements: Option<PathBuf>,
     /// Region store.
-    pub regions: PathBuf,
+    #[serde(with = "optional_path")]
+    pub regions: Option<PathBuf>,
 }
 
 impl oscar_task::Split for Split {
-    fn new(data: PathBuf, store: PathBuf) -> Self {
+    fn new(data: PathBuf, regions: Option<PathBuf>) -> Self {
         Self {
-            statements: data,
-            regions: store,
+            statements: Some(data),
+            regions,
         }
     }
 
     fn paths(&mut self) -> Vec<&mut PathBuf> {
-        vec![&mut self.statements, &mut self.regions]
+        let paths = [&mut self.statements, &mut self.regions];
+        paths.into_iter().flatten().collect()
     }
 }
 
@@ -70,14 +73,15 @@ const PAIR: usize = 2;
 
 impl Task for Nlvr2 {
     const NAME: &'static str = "nlvr2";
+    type Family = Oscar;
     type Split = Split;
     type Data = Nlvr2Data;
 
-    fn validate(&self, config: &FinetuneConfig<Self>) -> Result<(), ConfigError> {
+    fn validate(&self, model: &ModelConfig, _: &SequenceConfig) -> Result<(), ConfigError> {
         require(
-            !self.is_pair() || config.model.num_choice == PAIR,
+            !self.is_pair() || model.num_choice == PAIR,
             "model.num_choice",
-            config.model.num_choice,
+            model.num_choice,
             "must be 2: a statement is about a left and a right image",
         )
     }
@@ -91,12 +95,14 @@ impl Task for Nlvr2 {
         Nlvr2Data::open(split, self.images, role, encoder.clone())
     }
 
-    fn shape(&self, model: &mut ModelConfig) -> Result<(), SourceError> {
+    fn configure(&self, model: &mut ModelConfig) -> Result<(), SourceError> {
         model.num_labels = 2;
         model.loss_type = "ce".into();
         Ok(())
     }
+}
 
+impl Classify for Nlvr2 {
     fn is_pair(&self) -> bool {
         self.images == Arrangement::Pair
     }

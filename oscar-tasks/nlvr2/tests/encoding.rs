@@ -5,7 +5,7 @@ mod common;
 use common::Place;
 use oscar_core::input::{EncodedSequence, ExampleSeed};
 use oscar_nlvr2::{Arrangement, Nlvr2Data, Split};
-use oscar_task::{Role, Target, TaskData};
+use oscar_task::{ClassData, Role, Target};
 
 const ROW: &str = r#"{"left": "b", "right": "a", "statement": "there is a cat", "label": true}"#;
 
@@ -19,8 +19,8 @@ struct Read {
 fn read(place: &Place, arrangement: Arrangement, tags: bool, longest: usize) -> Vec<Read> {
     std::fs::write(place.path("rows"), ROW).unwrap();
     let split = Split {
-        statements: place.path("rows"),
-        regions: place.path("regions"),
+        statements: Some(place.path("rows")),
+        regions: Some(place.path("regions")),
     };
     let encoder = place.encoder(tags, longest);
     let data = Nlvr2Data::open(&split, arrangement, Role::Train, encoder.clone()).unwrap();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use common::Place;
 use oscar_nlvr2::{Arrangement, Identifier, Statement, accuracy, consistency, subsets};
-use oscar_task::{Logits, Role, TaskData};
+use oscar_task::{ClassData, Logits, Role};
 
 /// `(pair, sentence, label)` as official rows.
 fn rows(rows: &[(u8, u8, bool)]) -> String {

@@ -5,7 +5,8 @@ use std::path::Path;
 use oscar_core::input::{ExampleSeed, InputError, ProbeTargets};
 use oscar_core::model::OscarForPretraining;
 use oscar_core::ops::OscarBackend;
-use oscar_task::exhibit::{Choice, Exhibit, Token, look, probabilities};
+use oscar_task::Answer;
+use oscar_task::explain::{Choice, Exhibit, Explanation, Token, inspect, probabilities};
 
 use crate::config::{PretrainConfig, PretrainError};
 use crate::held_out::{HeldOut, load};
@@ -61,8 +62,8 @@ impl<B: OscarBackend> Viewer<'_, B> {
         let batch = encoder.batch::<B>(std::slice::from_ref(&pair), self.device)?;
         let seen = (std::slice::from_ref(&pair.sequence), &**encoder.tokenizer());
         let model = &self.model;
-        let looked = look(model.backbone(), batch.input, seen, attention);
-        let (encoded, mut sights) = looked.map_err(of_row)?;
+        let inspected = inspect(model.backbone(), batch.input, seen, attention);
+        let (encoded, mut sequences) = inspected.map_err(of_row)?;
 
         let guesses = probabilities(model.predict_tokens(&encoded, batch.masked.positions));
         // Masked words stand in order; what follows the last is padding.
@@ -75,8 +76,8 @@ impl<B: OscarBackend> Viewer<'_, B> {
                     .to_string()
             };
             let best = self.best(probabilities, |id| name(id as u32));
-            if let Some(sight) = sights.first_mut() {
-                let shown: &mut Token = &mut sight.tokens[token.position as usize];
+            if let Some(sequence) = sequences.first_mut() {
+                let shown: &mut Token = &mut sequence.tokens[token.position as usize];
                 shown.masked = Some((name(token.label), best));
             }
         }
@@ -85,11 +86,17 @@ impl<B: OscarBackend> Viewer<'_, B> {
             2 => &["matched", "polluted"],
             _ => &["matched", "polluted tags", "polluted caption"],
         };
+        let answers = self.best(&relation, |class| names[class.min(2)].to_string());
+        let answers = answers.into_iter();
         Ok(Exhibit {
             origin: pair.sequence.origin,
-            sights,
             truth: vec!["matched".into()],
-            answers: self.best(&relation, |class| names[class.min(2)].to_string()),
+            explanation: Explanation {
+                answers: answers
+                    .map(|(name, score)| Answer::new(name, score))
+                    .collect(),
+                sequences,
+            },
         })
     }
 

@@ -149,8 +149,8 @@ fn make(directory: &std::path::Path, images: usize) -> Result<Split, Error> {
     let captions = directory.join("captions.jsonl");
     std::fs::write(&captions, rows)?;
     Ok(Split {
-        captions,
-        regions,
+        captions: Some(captions),
+        regions: Some(regions),
         ..Split::default()
     })
 }
@@ -167,8 +167,8 @@ fn straightforward(
         image: String,
         captions: Vec<String>,
     }
-    let images = open_images(&split.regions)?;
-    let text = std::fs::read_to_string(&split.captions)?;
+    let images = open_images(split.regions.as_deref().expect("set above"))?;
+    let text = std::fs::read_to_string(split.captions.as_deref().expect("set above"))?;
     let rows: Vec<Row> = text
         .lines()
         .map(serde_json::from_str)

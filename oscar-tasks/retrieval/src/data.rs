@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use oscar_core::input::{EncodedSequence, ExampleSeed, RegionHandle, SequenceEncoder, SourceError};
 use oscar_datasets::captions::{self, CaptionedImage};
 use oscar_datasets::{DatasetError, RowSet, SharedImages, open_images};
-use oscar_task::{EncodedRow, Evaluation, Logits, Role, Target, TaskData};
+use oscar_task::{ClassData, EncodedRow, Evaluation, Logits, Role, Target, TaskData, required};
 use rand::Rng;
 use rayon::prelude::*;
 
@@ -59,10 +59,11 @@ impl RetrievalData {
         task: &Retrieval,
         encoder: SequenceEncoder,
     ) -> Result<Self, SourceError> {
-        let source = open_images(&split.regions)?;
-        let (rows, mut chosen) = described(captions::read(&split.captions, None)?)?;
-        if is_set(&split.image_keys) {
-            chosen = only(&rows, &chosen, &split.image_keys)?;
+        let source = open_images(required(&split.regions, "regions", "the region store")?)?;
+        let captions = required(&split.captions, "captions", "the file of captions")?;
+        let (rows, mut chosen) = described(captions::read(captions, None)?)?;
+        if let Some(keys) = &split.image_keys {
+            chosen = only(&rows, &chosen, keys)?;
         }
         let path = rows.path().to_path_buf();
         if role != Role::Evaluate && chosen.len() < 2 {
@@ -108,17 +109,19 @@ impl RetrievalData {
             source,
             encoder,
         };
-        data.candidates = data.candidates(&split.candidates, role, task)?;
+        data.candidates = data.candidates(split.candidates.as_deref(), role, task)?;
         Ok(data)
     }
 
     fn candidates(
         &self,
-        file: &Path,
+        file: Option<&Path>,
         role: Role,
         task: &Retrieval,
     ) -> Result<Candidates, SourceError> {
-        if is_set(file) && role != Role::Train {
+        if let Some(file) = file
+            && role != Role::Train
+        {
             let keys: Vec<&str> = self.images.iter().map(|image| image.key.as_str()).collect();
             let captions: Vec<_> = self.images.iter().map(|i| i.captions.clone()).collect();
             return Candidates::read(file, &keys, &captions);
@@ -211,10 +214,6 @@ impl RetrievalData {
             false => (other, caption),
         }
     }
-}
-
-fn is_set(path: &Path) -> bool {
-    !path.as_os_str().is_empty()
 }
 
 /// The rows that have captions: published files also have images without.
@@ -325,7 +324,9 @@ impl TaskData for RetrievalData {
     fn region_dim(&self) -> usize {
         self.source.region_dim()
     }
+}
 
+impl ClassData for RetrievalData {
     fn rows_per_example(&self) -> usize {
         match self.training {
             true => 2,
@@ -350,6 +351,6 @@ impl TaskData for RetrievalData {
     }
 
     fn evaluate(&self, _: &Logits) -> Result<Evaluation, SourceError> {
-        Err("the pairs of a retrieval compete: they are judged by ranks, not one by one".into())
+        Err("the pairs of a retrieval compete: they are scored by ranks, not one by one".into())
     }
 }

@@ -19,16 +19,20 @@ mod candidates;
 mod data;
 mod official;
 mod ranks;
+mod recall;
 mod report;
 mod score;
 
 use std::path::PathBuf;
 
+use burn::tensor::backend::Backend;
 use oscar_core::config::{ConfigError, ModelConfig, require};
-use oscar_core::input::{SequenceEncoder, SourceError};
-use oscar_core::model::OscarClassifier;
+use oscar_core::input::{SequenceConfig, SequenceEncoder, SourceError};
 use oscar_core::ops::OscarBackend;
-use oscar_task::{EvaluateOptions, Evaluation, FinetuneConfig, RECALL_AT_1, Role, Task};
+use oscar_task::{
+    ACCURACY, Classify, Decided, EvaluateOptions, Evaluation, Opened, Oscar, Role, Statistic, Task,
+    optional_path,
+};
 use serde::{Deserialize, Serialize};
 
 pub use cache::{Fingerprint, ScoreCache};
@@ -65,41 +69,47 @@ impl Default for Retrieval {
 #[serde(default, deny_unknown_fields)]
 pub struct Split {
     /// Captions: the official `.pt`, COCO's JSON, or rows of `{"image", "captions": [..]}`.
-    pub captions: PathBuf,
+    #[serde(with = "optional_path")]
+    pub captions: Option<PathBuf>,
     /// Region store.
-    pub regions: PathBuf,
+    #[serde(with = "optional_path")]
+    pub regions: Option<PathBuf>,
     /// Images to take, one key a line (`test_img_keys_1k.tsv`); all if it is not set.
-    pub image_keys: PathBuf,
+    #[serde(with = "optional_path")]
+    pub image_keys: Option<PathBuf>,
     /// Captions that compete for each image (`minival_caption_indexs_top20.pt`); by default all when
     /// scoring, and some drawn at random when validating.
-    pub candidates: PathBuf,
+    #[serde(with = "optional_path")]
+    pub candidates: Option<PathBuf>,
 }
 
 impl oscar_task::Split for Split {
-    fn new(data: PathBuf, store: PathBuf) -> Self {
+    fn new(data: PathBuf, regions: Option<PathBuf>) -> Self {
         Self {
-            captions: data,
-            regions: store,
+            captions: Some(data),
+            regions,
             ..Self::default()
         }
     }
 
     fn paths(&mut self) -> Vec<&mut PathBuf> {
-        vec![
+        let paths = [
             &mut self.captions,
             &mut self.regions,
             &mut self.image_keys,
             &mut self.candidates,
-        ]
+        ];
+        paths.into_iter().flatten().collect()
     }
 }
 
 impl Task for Retrieval {
     const NAME: &'static str = "retrieval";
+    type Family = Oscar;
     type Split = Split;
     type Data = RetrievalData;
 
-    fn validate(&self, _: &FinetuneConfig<Self>) -> Result<(), ConfigError> {
+    fn validate(&self, _: &ModelConfig, _: &SequenceConfig) -> Result<(), ConfigError> {
         require(
             matches!(self.num_labels, 1 | 2),
             "task.num_labels",
@@ -123,12 +133,14 @@ impl Task for Retrieval {
         RetrievalData::open(split, role, self, encoder.clone())
     }
 
-    fn shape(&self, model: &mut ModelConfig) -> Result<(), SourceError> {
+    fn configure(&self, model: &mut ModelConfig) -> Result<(), SourceError> {
         model.num_labels = self.num_labels;
         model.loss_type = "ce".into();
         Ok(())
     }
+}
 
+impl Classify for Retrieval {
     fn class_names(&self) -> Result<Vec<String>, SourceError> {
         let names: &[&str] = match self.num_labels {
             1 => &["match"],
@@ -137,25 +149,33 @@ impl Task for Retrieval {
         Ok(names.iter().map(|name| name.to_string()).collect())
     }
 
-    fn judged_by(&self) -> &'static str {
-        RECALL_AT_1
+    fn metrics(&self) -> &'static [&'static str] {
+        &[ACCURACY, recall::RECALL_AT_1]
+    }
+
+    fn statistics<B: Backend>(&self, decided: &Decided<B>) -> Vec<Statistic<B>> {
+        let recall = recall::recall_at_1(decided);
+        std::iter::once(decided.accuracy()).chain(recall).collect()
     }
 
     fn evaluate<B: OscarBackend>(
-        &self,
-        model: &OscarClassifier<B>,
+        opened: &Opened<Self, B>,
         data: &RetrievalData,
         options: &EvaluateOptions<'_>,
-        device: &B::Device,
     ) -> Result<Evaluation, SourceError> {
-        if model.joined() != 1 {
+        let network = &opened.model.network;
+        if network.joined() != 1 {
             return Err(
                 "retrieval scores one image at a time, but this model decides on pairs".into(),
             );
         }
-        let (scores, throughput) = score::score_or_continue(model, data, options, device)?;
-        let mut evaluation = report::report(data, &scores, self.num_labels)?;
-        evaluation.throughput = Some(throughput);
-        Ok(evaluation)
+        let config = &opened.checkpoint.model;
+        let (scores, throughput) =
+            score::score_or_resume((network, config), data, options, &opened.device)?;
+        let labels = opened.checkpoint.task.num_labels;
+        Ok(Evaluation {
+            throughput: Some(throughput),
+            ..report::report(data, &scores, labels)?
+        })
     }
 }

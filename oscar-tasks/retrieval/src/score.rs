@@ -9,17 +9,16 @@ use std::time::Instant;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
+use oscar_core::config::ModelConfig;
 use oscar_core::input::{EncodedSequence, RegionHandle, RegionSource, SourceError};
 use oscar_core::model::OscarClassifier;
 use oscar_core::ops::OscarBackend;
+use oscar_task::batches::{BATCHES_SORTED, run_sorted};
 use oscar_task::{EvaluateOptions, Throughput};
 use rayon::prelude::*;
 
 use crate::cache::{Fingerprint, ScoreCache};
 use crate::data::RetrievalData;
-
-/// Batches of a block: enough to sort by length.
-const BATCHES_PER_BLOCK: usize = 32;
 
 /// Given the scores of a block, and how many there are by then.
 pub type Keep<'a> = dyn FnMut(&[f32], usize) -> Result<(), SourceError> + 'a;
@@ -44,14 +43,14 @@ pub fn match_scores<B: Backend>(logits: Tensor<B, 2>) -> Vec<f32> {
     scores
 }
 
-/// Scores every image of `data` with its candidates, `[images, width]`; goes on from the options'
+/// Scores every image of `data` with its candidates, `[images, width]`; resumes from the options'
 /// cache, if they have one.
 ///
 /// # Errors
 ///
 /// If an image cannot be read, or the cache cannot be read or written.
-pub(crate) fn score_or_continue<B: OscarBackend>(
-    model: &OscarClassifier<B>,
+pub(crate) fn score_or_resume<B: OscarBackend>(
+    (model, config): (&OscarClassifier<B>, &ModelConfig),
     data: &RetrievalData,
     options: &EvaluateOptions<'_>,
     device: &B::Device,
@@ -60,7 +59,7 @@ pub(crate) fn score_or_continue<B: OscarBackend>(
     let (mut cache, done) = match options.cache {
         None => (None, Vec::new()),
         Some(directory) => {
-            let fingerprint = fingerprint(model, data, options)?;
+            let fingerprint = fingerprint(model, config, data)?;
             let (cache, done) = ScoreCache::open(directory, &fingerprint, total)?;
             if !done.is_empty() {
                 tracing::info!(
@@ -104,32 +103,31 @@ pub fn score_pairs<B: OscarBackend>(
     };
     let mut scores = done;
     scores.reserve_exact(total - scores.len());
-    let images_per_block = (batch_size * BATCHES_PER_BLOCK / width.max(1)).max(1);
+    let images_per_block = (batch_size * BATCHES_SORTED / width.max(1)).max(1);
     while scores.len() < total {
         let start = scores.len();
         let first = start / width;
         let end = ((first + images_per_block) * width).min(total);
         let last = (end - 1) / width;
         let projected = project(model, data, first..last + 1, device)?;
-        let mut pairs = (start..end)
+        let pairs = (start..end)
             .into_par_iter()
             .map(|pair| {
                 let (image, column) = (pair / width, pair % width);
                 let caption = data.candidates_of(image)[column] as usize;
                 let regions = RegionHandle::new(projected.clone(), image - first)?;
-                Ok((pair - start, data.pair(image, caption, regions)?))
+                data.pair(image, caption, regions)
             })
-            .collect::<Result<Vec<_>, SourceError>>()?;
-        pairs.sort_by_key(|(_, row)| (row.len() - row.input_ids.len(), row.input_ids.len()));
-        let (places, rows): (Vec<usize>, Vec<EncodedSequence>) = pairs.into_iter().unzip();
-        let mut block = vec![0.0; end - start];
-        for (places, rows) in places.chunks(batch_size).zip(rows.chunks(batch_size)) {
-            throughput.tokens += rows.iter().map(|row| row.len()).sum::<usize>();
+            .collect::<Result<Vec<EncodedSequence>, SourceError>>()?;
+        let regions_then_text = |row: &EncodedSequence| {
+            let text = row.input_ids.len();
+            (row.len() - text, text)
+        };
+        let block = run_sorted(pairs, batch_size, regions_then_text, |rows| {
+            throughput.tokens += rows.iter().map(EncodedSequence::len).sum::<usize>();
             let logits = model.forward_projected(data.encoder.batch(rows, device)?)?;
-            for (place, score) in places.iter().zip(match_scores(logits)) {
-                block[*place] = score;
-            }
-        }
+            Ok::<_, SourceError>(match_scores(logits))
+        })?;
         scores.extend(&block);
         keep(&block, scores.len())?;
     }
@@ -211,11 +209,11 @@ fn read_regions(data: &RetrievalData, image: usize) -> Result<(Vec<f32>, usize),
 /// Everything that decides a score.
 fn fingerprint<B: OscarBackend>(
     model: &OscarClassifier<B>,
+    config: &ModelConfig,
     data: &RetrievalData,
-    options: &EvaluateOptions<'_>,
 ) -> Result<Fingerprint, SourceError> {
     let mut fingerprint = Fingerprint::default();
-    fingerprint.add(&serde_json::to_vec(options.model)?);
+    fingerprint.add(&serde_json::to_vec(config)?);
     fingerprint.add(&serde_json::to_vec(data.encoder.config())?);
     fingerprint.add(format!("{:?}", data.encoder.tokenizer().special()).as_bytes());
     model.visit(&mut Weights(&mut fingerprint));

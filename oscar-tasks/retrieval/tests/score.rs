@@ -2,7 +2,8 @@
 
 mod common;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use burn_flex::{Flex, FlexDevice};
@@ -11,7 +12,10 @@ use oscar_core::config::ModelConfig;
 use oscar_core::input::{AttentionRestriction, SequenceEncoder};
 use oscar_core::model::OscarClassifier;
 use oscar_retrieval::{Retrieval, RetrievalData, match_scores, score_pairs};
-use oscar_task::{EvaluateOptions, Evaluation, Role, Target, Task, TaskData};
+use oscar_task::{
+    ClassData, Classifier, EvaluateOptions, Evaluation, Opened, Role, Score, Target, Task,
+    TaskCheckpoint, TaskData,
+};
 
 fn config() -> ModelConfig {
     ModelConfig {
@@ -90,21 +94,36 @@ fn pairs_score_as_one_by_one() {
     }
 }
 
+/// A model with weights of its own, opened with `encoder`.
+fn opened(encoder: &SequenceEncoder) -> Opened<Retrieval, Flex> {
+    Opened {
+        checkpoint: TaskCheckpoint {
+            model: config(),
+            task: Retrieval::default(),
+            encoder_config: encoder.config().clone(),
+            padding: encoder.padding(),
+            encoder: Arc::new(encoder.clone()),
+            path: PathBuf::new(),
+        },
+        model: Classifier {
+            network: OscarClassifier::new(&config(), &FlexDevice),
+            names: Vec::new(),
+        },
+        device: FlexDevice,
+    }
+}
+
 fn evaluate(
-    model: &OscarClassifier<Flex>,
+    opened: &Opened<Retrieval, Flex>,
     data: &RetrievalData,
-    encoder: &SequenceEncoder,
     cache: Option<&Path>,
 ) -> Evaluation {
     let options = EvaluateOptions {
-        encoder,
         batch_size: 4,
         progress: &|_, _| {},
-        model: &config(),
         cache,
     };
-    let task = Retrieval::default();
-    task.evaluate(model, data, &options, &FlexDevice).unwrap()
+    Retrieval::score(opened, data, &options).unwrap()
 }
 
 #[test]
@@ -112,15 +131,14 @@ fn kept_scores_are_those_of_the_same_thing_only() {
     let place = Place::new(6);
     let cache = place.path("cache");
     let files = || std::fs::read_dir(&cache).map_or(0, Iterator::count);
-    let model = || OscarClassifier::<Flex>::new(&config(), &FlexDevice);
-    let first = model();
     let usual = encoder(AttentionRestriction::Clr, 12);
+    let first = opened(&usual);
     let data = open(&place, 6, &usual);
 
-    let without = evaluate(&first, &data, &usual, None);
-    let written = evaluate(&first, &data, &usual, Some(&cache));
+    let without = evaluate(&first, &data, None);
+    let written = evaluate(&first, &data, Some(&cache));
     assert_eq!(files(), 1);
-    let read = evaluate(&first, &data, &usual, Some(&cache));
+    let read = evaluate(&first, &data, Some(&cache));
     assert_eq!(files(), 1);
     assert_eq!(read.throughput.unwrap().examples, 0);
     assert_eq!(
@@ -131,12 +149,12 @@ fn kept_scores_are_those_of_the_same_thing_only() {
     assert_eq!(content(&written), content(&read));
 
     // A part of the images, other settings, other weights: none is taken for the first.
-    evaluate(&first, &open(&place, 5, &usual), &usual, Some(&cache));
+    evaluate(&first, &open(&place, 5, &usual), Some(&cache));
     assert_eq!(files(), 2);
     let other = encoder(AttentionRestriction::Cr, 12);
-    evaluate(&first, &open(&place, 6, &other), &other, Some(&cache));
+    evaluate(&first, &open(&place, 6, &other), Some(&cache));
     assert_eq!(files(), 3);
-    evaluate(&model(), &data, &usual, Some(&cache));
+    evaluate(&opened(&usual), &data, Some(&cache));
     assert_eq!(files(), 4);
     // The same captions in another file are the same.
     let renamed = place.path("renamed.jsonl");
@@ -145,18 +163,18 @@ fn kept_scores_are_those_of_the_same_thing_only() {
     let renamed = Retrieval::default()
         .open(&split, Role::Evaluate, &usual)
         .unwrap();
-    evaluate(&first, &renamed, &usual, Some(&cache));
+    evaluate(&first, &renamed, Some(&cache));
     assert_eq!(files(), 4);
 }
 
 #[test]
 fn what_is_reported() {
     let place = Place::new(6);
-    let model = OscarClassifier::<Flex>::new(&config(), &FlexDevice);
     let usual = encoder(AttentionRestriction::Clr, 12);
+    let opened = opened(&usual);
     let data = open(&place, 6, &usual);
-    let expected = one_by_one(&model, &data, &usual);
-    let evaluation = evaluate(&model, &data, &usual, None);
+    let expected = one_by_one(&opened.model.network, &data, &usual);
+    let evaluation = evaluate(&opened, &data, None);
     let names: Vec<&str> = evaluation
         .scores
         .iter()

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use common::{Place, Python, encoder, open, pairs, pickle, refusal, texts};
 use oscar_core::input::{AttentionRestriction, ExampleSeed};
 use oscar_retrieval::{Retrieval, RetrievalData};
-use oscar_task::{FinetuneConfig, Role, Target, Task, TaskData};
+use oscar_task::{ClassData, FinetuneConfig, Role, Target, Task, TaskData};
 
 /// Ids, classes and regions of the rows of an example.
 fn rows(data: &RetrievalData, index: usize, seed: u64) -> Vec<(Vec<u32>, usize, Target)> {
@@ -35,17 +35,17 @@ fn official_files_are_read() {
     let all = open(&split, Role::Evaluate).unwrap();
     assert_eq!((all.num_images(), all.width()), (3, 5));
 
-    split.image_keys = place.write("keys.tsv", "3\n1\n");
+    split.image_keys = Some(place.write("keys.tsv", "3\n1\n"));
     let some = open(&split, Role::Evaluate).unwrap();
     assert_eq!((some.num_images(), some.width()), (2, 3));
 
-    split.image_keys = Default::default();
+    split.image_keys = None;
     let candidates = Python::Dict(vec![
         (Python::Int(1), pairs(&[(1, 0), (3, 1)])),
         (Python::Int(2), Python::Str("[[3, 0], [2, 1]]")),
         (Python::Int(3), pairs(&[(1, 0), (2, 0)])),
     ]);
-    split.candidates = place.write("top.pt", pickle(&candidates));
+    split.candidates = Some(place.write("top.pt", pickle(&candidates)));
     let listed = open(&split, Role::Validate).unwrap();
     assert_eq!((listed.len(), listed.width()), (3, 2));
     assert_eq!(listed.rows_per_example(), 2);
@@ -182,7 +182,7 @@ fn wrong_keys_are_named() {
         ("\n", "keys.tsv: no key"),
         (&long, "keys.tsv: line 2: more than 4096 bytes"),
     ] {
-        split.image_keys = place.write("keys.tsv", keys);
+        split.image_keys = Some(place.write("keys.tsv", keys));
         let found = refusal(&split, Role::Evaluate);
         assert!(found.contains(wanted), "{keys:?}: {found}");
     }
@@ -210,7 +210,7 @@ fn wrong_candidates_are_named() {
         (two(Python::Int(3)), "image 2: a int"),
         (pairs(&[(1, 0)]), "it is a list, not a dict"),
     ] {
-        split.candidates = place.write("top.pt", pickle(&value));
+        split.candidates = Some(place.write("top.pt", pickle(&value)));
         let found = refusal(&split, Role::Validate);
         assert!(found.contains(wanted), "{wanted:?}: {found}");
         assert!(found.contains("top.pt"), "{found}");

@@ -1,158 +1,181 @@
-//! Fine-tuned weights with all that scoring them takes.
+//! Fine-tuned weights with all that asking and scoring them takes.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::backend::Backend;
 use oscar_core::checkpoint::{self, Checkpointed, RandomInit};
-use oscar_core::config::ModelConfig;
-use oscar_core::input::{PaddingConfig, SequenceConfig, SequenceEncoder, Tokenizer};
+use oscar_core::input::PaddingConfig;
 use oscar_files::{FileError, named_by, write_json};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::run::FinetuneError;
-use crate::{AnyTask, FinetuneConfig};
-use oscar_train::Describe;
-use oscar_train::MODEL_FILE;
-use oscar_train::TrainError;
+use crate::{Config, Encoder, EncoderConfig, Family, Task, TaskError};
 
 const TASK_FILE: &str = "task.json";
 const CONFIG_FILE: &str = "config.json";
-const VOCAB_FILE: &str = "vocab.txt";
+const WEIGHTS_FILE: &str = "model.safetensors";
 
-/// What `task.json` says beside saved weights.
+/// The content of `task.json`.
 #[derive(Serialize, Deserialize)]
-#[serde(bound = "T: Serialize + DeserializeOwned")]
-struct Description<T> {
-    /// `--task`.
+#[serde(bound = "T: Serialize + DeserializeOwned, E: Serialize + DeserializeOwned")]
+struct Description<T, E> {
+    /// Name of the task.
     task: String,
     /// Its section of the recipe.
     section: T,
-    encoder: SequenceConfig,
+    encoder: E,
     padding: PaddingConfig,
 }
 
-/// A directory of fine-tuned weights: `model.safetensors`, `config.json`, `vocab.txt`, `task.json`.
-pub struct TaskCheckpoint<T> {
+/// A directory of fine-tuned weights: `model.safetensors`, `config.json`, `task.json`, the
+/// [assets](Family::ASSETS) of the family, and the files that the task's section names.
+pub struct TaskCheckpoint<T: Task> {
     /// Sizes and head.
-    pub model: ModelConfig,
+    pub model: Config<T>,
     /// The task's section.
     pub task: T,
     /// Encodes as the model was trained.
-    pub encoder: Arc<SequenceEncoder>,
-    path: PathBuf,
+    pub encoder: Arc<Encoder<T>>,
+    /// Its settings.
+    pub encoder_config: EncoderConfig<T>,
+    /// How sequences become a batch.
+    pub padding: PaddingConfig,
+    /// The directory.
+    pub path: PathBuf,
 }
 
-/// Writes what describes the model beside its weights.
-pub(crate) fn describe<T: AnyTask>(
-    config: &FinetuneConfig<T>,
-    tokenizer: &Arc<Tokenizer>,
-) -> Describe {
-    let model = config.model.clone();
-    let tokenizer = tokenizer.clone();
-    let description = Description {
-        task: T::NAME.to_string(),
-        section: config.task.clone(),
-        encoder: config.encoder.clone(),
-        padding: config.padding,
-    };
-    Arc::new(move |directory| {
-        write_json(&directory.join(CONFIG_FILE), &model)?;
-        let mut section = description.section.clone();
+impl<T: Task> TaskCheckpoint<T> {
+    /// Opens the directory `path` that fine-tuning left (`best` or `last` of a run).
+    ///
+    /// # Errors
+    ///
+    /// If a file is missing or wrong, or the weights are another task's.
+    pub fn open(path: &Path) -> Result<Self, TaskError> {
+        let task_file = path.join(TASK_FILE);
+        let wrong = |found: String| TaskError::Checkpoint {
+            path: task_file.clone(),
+            found,
+        };
+        // First the name alone, so that another task's file is not taken for a damaged one.
+        match task_name(path)? {
+            name if name == T::NAME => {}
+            name => {
+                let found = format!("weights of the task {name}, not {}", T::NAME);
+                return Err(wrong(found));
+            }
+        }
+        let mut description: Description<T, EncoderConfig<T>> =
+            serde_json::from_str(&read(&task_file)?).map_err(|error| wrong(error.to_string()))?;
+        for file in description.section.files() {
+            *file = named_by(&task_file, &*file)?;
+        }
+        let lacks = |asset: &&&str| !path.join(asset).is_file();
+        if let Some(asset) = T::Family::ASSETS.iter().find(lacks) {
+            return Err(TaskError::Checkpoint {
+                path: path.to_path_buf(),
+                found: format!("there is no {asset}"),
+            });
+        }
+        let Description {
+            section,
+            encoder,
+            padding,
+            ..
+        } = description;
+        let model = T::Family::read_config(&path.join(CONFIG_FILE)).map_err(TaskError::Model)?;
+        let opened = T::Family::open_encoder(path, encoder.clone(), padding)?;
+        T::Family::check(&model, &opened).map_err(TaskError::Model)?;
+        Ok(Self {
+            model,
+            encoder: Arc::new(opened),
+            encoder_config: encoder,
+            padding,
+            task: section,
+            path: path.to_path_buf(),
+        })
+    }
+
+    /// Writes everything but the weights into `directory`.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read or written.
+    pub fn describe(&self, directory: &Path) -> Result<(), TaskError> {
+        write_json(&directory.join(CONFIG_FILE), &self.model)?;
+        let own = [TASK_FILE, CONFIG_FILE, WEIGHTS_FILE];
+        let own = own.iter().chain(T::Family::ASSETS);
+        let mut taken: HashSet<OsString> = own.map(OsString::from).collect();
+        let mut section = self.task.clone();
         for file in section.files() {
-            *file = keep_copy(file, directory)?;
+            *file = keep_copy(file, directory, &mut taken)?;
         }
         let description = Description {
             section,
-            task: description.task.clone(),
-            encoder: description.encoder.clone(),
-            padding: description.padding,
+            task: T::NAME.to_string(),
+            encoder: self.encoder_config.clone(),
+            padding: self.padding,
         };
         write_json(&directory.join(TASK_FILE), &description)?;
-        tokenizer
-            .save(directory.join(VOCAB_FILE))
-            .map_err(|error| TrainError::Data(Box::new(error)))
+        T::Family::save_assets(&self.encoder, directory)
+    }
+
+    /// Loads the weights into `model`, every one of which must be there, for inference.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or is not of this configuration.
+    pub fn load<B: Backend, M: Checkpointed<B>>(&self, model: M) -> Result<M, TaskError> {
+        let weights = self.path.join(WEIGHTS_FILE);
+        let (model, _) = checkpoint::load(model, weights, &RandomInit::Refuse)?;
+        Ok(oscar_core::model::for_inference(model))
+    }
+}
+
+/// The name of the task whose weights are in `directory`.
+///
+/// # Errors
+///
+/// If its `task.json` cannot be read, or names none.
+pub fn task_name(directory: &Path) -> Result<String, TaskError> {
+    let path = directory.join(TASK_FILE);
+    let wrong = |found: String| TaskError::Checkpoint {
+        path: path.clone(),
+        found,
+    };
+    let document: serde_json::Value =
+        serde_json::from_str(&read(&path)?).map_err(|error| wrong(error.to_string()))?;
+    let name = document["task"].as_str().map(String::from);
+    name.ok_or_else(|| wrong("it names no `task`".into()))
+}
+
+fn read(path: &Path) -> Result<String, TaskError> {
+    std::fs::read_to_string(path).map_err(|error| TaskError::Checkpoint {
+        path: path.to_path_buf(),
+        found: error.to_string(),
     })
 }
 
-/// Copies a file that the section names into the checkpoint; gives its name there.
-fn keep_copy(file: &Path, directory: &Path) -> Result<PathBuf, TrainError> {
-    let Some(name) = file.file_name() else {
-        // An optional file that is not set.
-        return Ok(PathBuf::new());
-    };
-    let mut kept = PathBuf::from(name);
-    let of_the_checkpoint = [MODEL_FILE, CONFIG_FILE, VOCAB_FILE, TASK_FILE].map(Path::new);
-    let taken = |name: &Path| of_the_checkpoint.contains(&name) || directory.join(name).exists();
+/// Copies a file that the section names into the checkpoint, under another name if one of the
+/// checkpoint's own files has its name; gives its path there.
+fn keep_copy(
+    file: &Path,
+    directory: &Path,
+    taken: &mut HashSet<OsString>,
+) -> Result<PathBuf, TaskError> {
+    let name = file.file_name().unwrap_or_default();
+    let mut kept = name.to_os_string();
     for number in 1.. {
-        if !taken(&kept) {
+        if taken.insert(kept.clone()) {
             break;
         }
         kept = format!("{number}-{}", Path::new(name).display()).into();
     }
     std::fs::copy(file, directory.join(&kept))
         .map_err(FileError::io("copy into the checkpoint", file))?;
-    Ok(kept)
-}
-
-/// Opens the directory `path` that fine-tuning left (`best` or `last` of a run).
-///
-/// # Errors
-///
-/// If a file is missing or wrong, or the weights are another task's.
-pub fn open_checkpoint<T: AnyTask>(path: &Path) -> Result<TaskCheckpoint<T>, FinetuneError> {
-    let task_file = path.join(TASK_FILE);
-    let wrong = |found: String| FinetuneError::Checkpoint {
-        path: task_file.clone(),
-        found,
-    };
-    let text = std::fs::read_to_string(&task_file).map_err(|error| wrong(error.to_string()))?;
-    // First the name alone, so that another task's file is not taken for a damaged one.
-    let name: serde_json::Value =
-        serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-    match name["task"].as_str() {
-        Some(name) if name == T::NAME => {}
-        Some(name) => {
-            return Err(wrong(format!(
-                "weights of the task {name}, not {}",
-                T::NAME
-            )));
-        }
-        None => return Err(wrong("no `task`".into())),
-    }
-    let mut description: Description<T> =
-        serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-    for file in description.section.files() {
-        if file.file_name().is_some() {
-            *file = named_by(&task_file, &*file).map_err(TrainError::from)?;
-        }
-    }
-    let model = ModelConfig::from_file(path.join(CONFIG_FILE)).map_err(FinetuneError::Model)?;
-    let tokenizer = Arc::new(Tokenizer::from_vocab_file(path.join(VOCAB_FILE))?);
-    let vocabulary = model.check_vocabulary(tokenizer.vocab_size());
-    vocabulary.map_err(FinetuneError::Model)?;
-    let encoder = SequenceEncoder::new(tokenizer, description.encoder, description.padding)?;
-    Ok(TaskCheckpoint {
-        model,
-        task: description.section,
-        encoder: Arc::new(encoder),
-        path: path.to_path_buf(),
-    })
-}
-
-impl<T: AnyTask> TaskCheckpoint<T> {
-    /// Loads the weights into `model`, every one of which must be there, to score with them.
-    ///
-    /// # Errors
-    ///
-    /// If the file cannot be read, or is not of this configuration.
-    pub fn load<B: Backend, M: Checkpointed<B>>(&self, model: M) -> Result<M, FinetuneError> {
-        let weights = self.path.join(MODEL_FILE);
-        let (model, _) = checkpoint::load(model, weights, &RandomInit::Refuse)
-            .map_err(|error| FinetuneError::Train(error.into()))?;
-        Ok(oscar_core::model::for_inference(model))
-    }
+    Ok(kept.into())
 }
 
 #[cfg(test)]
@@ -166,6 +189,7 @@ mod tests {
         std::fs::create_dir(&checkpoint).unwrap();
         std::fs::write(checkpoint.join(CONFIG_FILE), "of the model").unwrap();
         let mut kept = Vec::new();
+        let mut taken = HashSet::from([OsString::from(CONFIG_FILE)]);
         for (folder, name) in [
             ("a", CONFIG_FILE),
             ("a", "answers.json"),
@@ -174,7 +198,7 @@ mod tests {
             let file = place.path().join(folder).join(name);
             std::fs::create_dir_all(place.path().join(folder)).unwrap();
             std::fs::write(&file, format!("{folder}/{name}")).unwrap();
-            let copy = keep_copy(&file, &checkpoint).unwrap();
+            let copy = keep_copy(&file, &checkpoint, &mut taken).unwrap();
             let content = std::fs::read_to_string(checkpoint.join(&copy)).unwrap();
             assert_eq!(content, format!("{folder}/{name}"));
             kept.push(copy);
@@ -184,9 +208,5 @@ mod tests {
         assert_eq!(config, "of the model");
         kept.dedup();
         assert_eq!(kept.len(), 3);
-        assert_eq!(
-            keep_copy(Path::new(""), &checkpoint).unwrap(),
-            Path::new("")
-        );
     }
 }

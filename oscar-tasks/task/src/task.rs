@@ -1,44 +1,62 @@
-//! What the engine needs of any task, whatever its model.
+//! What a task is: its section of the recipe, its splits, its data.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use oscar_core::config::{ConfigError, ModelConfig};
-use oscar_core::input::{RegionHandle, SequenceEncoder, SourceError};
-use oscar_core::ops::{OscarBackend, TrainBackend};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use oscar_core::config::ConfigError;
+use oscar_core::input::SourceError;
 
-use crate::exhibit::{Choice, Exhibit};
-use crate::job::{Job, Trained};
-use crate::{
-    EvaluateOptions, Evaluation, FinetuneConfig, FinetuneError, Role, Split, TaskCheckpoint,
-};
+use crate::{Family, Section};
 
-/// A task that can be fine-tuned, and its section of the recipe, `[task]`.
+/// The configuration of a task's network.
+pub type Config<T> = <<T as Task>::Family as Family>::Config;
+
+/// The settings of a task's encoder.
+pub type EncoderConfig<T> = <<T as Task>::Family as Family>::EncoderConfig;
+
+/// What encodes a task's texts and images.
+pub type Encoder<T> = <<T as Task>::Family as Family>::Encoder;
+
+/// A task, and its section of the recipe, `[task]`.
 ///
-/// Tasks whose model is a classifier implement [`Task`](crate::Task), which is all of this for them.
-/// Others (captioning, which generates) say themselves how their model is trained and judged.
-pub trait AnyTask:
-    Clone + Default + std::fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static
-{
-    /// `--task NAME`.
+/// What can be done with a task stands in small traits of its own:
+///
+/// | trait | does |
+/// |---|---|
+/// | [`Predict`](crate::Predict) | opens weights and answers questions |
+/// | [`Explain`](crate::Explain) | shows what the weights attend to |
+/// | [`Score`](crate::Score) | scores the weights on a split |
+/// | `Learn` (feature `train`) | trains |
+///
+/// A task whose model is a classifier implements [`Classify`](crate::Classify), from which all four
+/// follow.
+pub trait Task: Section {
+    /// Its name: in recipes, checkpoints and on the command line.
     const NAME: &'static str;
 
-    /// What its answers are called where one image is asked about: `classes`, `captions`.
-    const ANSWERS: &'static str;
+    /// What its answers are called in a document of answers: `classes`, `captions`.
+    const ANSWERS: &'static str = "classes";
 
-    /// Where a split lies.
+    /// What its models are made of.
+    type Family: Family;
+
+    /// Where a split is located: `[data.train]`, `[data.validation]`, `[data.test]`.
     type Split: Split;
 
     /// An opened split.
-    type Data: Send + Sync + 'static;
+    type Data: TaskData;
 
-    /// Checks the section's values, and what depends on other sections.
+    /// Checks the section's values, and those of other sections that they depend on.
     ///
     /// # Errors
     ///
     /// The first key whose value is out of range.
-    fn validate(&self, config: &FinetuneConfig<Self>) -> Result<(), ConfigError>;
+    fn validate(
+        &self,
+        _model: &Config<Self>,
+        _encoder: &EncoderConfig<Self>,
+    ) -> Result<(), ConfigError> {
+        Ok(())
+    }
 
     /// Opens and checks a split.
     ///
@@ -49,75 +67,108 @@ pub trait AnyTask:
         &self,
         split: &Self::Split,
         role: Role,
-        encoder: &SequenceEncoder,
+        encoder: &Encoder<Self>,
     ) -> Result<Self::Data, SourceError>;
 
-    /// Examples of an opened split, and values per region (0 if it has texts alone).
-    fn size(data: &Self::Data) -> (usize, usize);
-
-    /// Sets the keys of the model that follow the task.
+    /// Sets the keys of the model that follow the task: labels, loss, shape of the head.
     ///
     /// # Errors
     ///
     /// If what they depend on (an answer vocabulary) cannot be read.
-    fn shape(&self, model: &mut ModelConfig) -> Result<(), SourceError>;
+    fn configure(&self, model: &mut Config<Self>) -> Result<(), SourceError>;
 
-    /// Files that the section names: see [`Task::files`](crate::Task::files).
-    fn files(&mut self) -> Vec<&mut PathBuf>;
-
-    /// Trains; [`Job::fit`] does all but making the model and its batches.
-    ///
-    /// # Errors
-    ///
-    /// If data cannot be read, a checkpoint cannot be read or written, or the loss is not finite.
-    fn train<B: TrainBackend>(job: Job<B, Self>) -> Result<Trained, FinetuneError>;
-
-    /// Judges the weights of `checkpoint` on `data`.
-    ///
-    /// # Errors
-    ///
-    /// If the weights or an example cannot be read or a file cannot be written.
-    fn judge<B: OscarBackend>(
-        &self,
-        checkpoint: &TaskCheckpoint<Self>,
-        data: &Self::Data,
-        options: &EvaluateOptions<'_>,
-        device: &B::Device,
-    ) -> Result<Evaluation, FinetuneError>;
-
-    /// What the weights of `checkpoint` answer, with a probability each, the best first.
-    ///
-    /// # Errors
-    ///
-    /// If the weights cannot be read, or the question is not one for this task.
-    fn answer<B: OscarBackend>(
-        checkpoint: &TaskCheckpoint<Self>,
-        question: &Question,
-        device: &B::Device,
-    ) -> Result<Vec<(String, f32)>, FinetuneError>;
-
-    /// Examples of `data` as the weights of `checkpoint` see them, and what they make of them.
-    ///
-    /// # Errors
-    ///
-    /// If the weights or an example cannot be read.
-    fn exhibit<B: OscarBackend>(
-        checkpoint: &TaskCheckpoint<Self>,
-        data: &Self::Data,
-        choice: &Choice,
-        device: &B::Device,
-    ) -> Result<Vec<Exhibit>, FinetuneError>;
+    /// The files that the section names (an answer vocabulary). A checkpoint keeps copies of them, so
+    /// that it is complete; the paths are changed in place when it is written and opened.
+    fn files(&mut self) -> Vec<&mut PathBuf> {
+        Vec::new()
+    }
 }
 
-/// Something to ask about images.
-#[derive(Clone, Debug, Default)]
-pub struct Question {
-    /// Question, statement or caption, where the task has one.
-    pub text: Option<String>,
-    /// Object tags and regions of each image.
-    pub images: Vec<(String, RegionHandle)>,
-    /// Object tags where there is no image.
-    pub tags: Option<String>,
-    /// How many answers to give.
-    pub top: usize,
+/// Where a split is located.
+pub trait Split: Section + PartialEq {
+    /// The split whose annotations are in `data` and whose images are in `regions`; `None` if it has
+    /// texts alone.
+    fn new(data: PathBuf, regions: Option<PathBuf>) -> Self;
+
+    /// Adds a file of annotations to one of texts, for data that is published in two files; false if
+    /// the task's data is one file.
+    fn add_annotations(&mut self, _file: PathBuf) -> bool {
+        false
+    }
+
+    /// Its files and directories that are set.
+    fn paths(&mut self) -> Vec<&mut PathBuf>;
+}
+
+/// What a split is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Training: every row needs a target; negatives may be sampled.
+    Train,
+    /// Validation while training: targets, nothing random.
+    Validate,
+    /// Scoring or predicting: targets where there are any.
+    Evaluate,
+}
+
+/// An opened split, shared by the loader's threads.
+pub trait TaskData: Send + Sync + 'static {
+    /// Number of examples.
+    fn len(&self) -> usize;
+
+    /// Whether there is no example.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Values per region; 0 if the split has texts alone.
+    fn region_dim(&self) -> usize;
+}
+
+/// The path of a file that a split cannot do without.
+///
+/// # Errors
+///
+/// If it is not set: the error names the key, and `what` the file is.
+pub fn required<'a>(
+    path: &'a Option<PathBuf>,
+    key: &str,
+    what: &str,
+) -> Result<&'a Path, SourceError> {
+    let path = path.as_deref();
+    path.ok_or_else(|| format!("`{key}` is not set: it names {what}").into())
+}
+
+/// Paths that may be unset, which files write as an empty text: `#[serde(with = "optional_path")]`.
+pub mod optional_path {
+    use std::path::PathBuf;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Writes a path; one that is not set as an empty text.
+    ///
+    /// # Errors
+    ///
+    /// If the path is not Unicode.
+    pub fn serialize<S: Serializer>(
+        path: &Option<PathBuf>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match path {
+            Some(path) => path.serialize(serializer),
+            None => serializer.serialize_str(""),
+        }
+    }
+
+    /// Reads a path; an empty text as none.
+    ///
+    /// # Errors
+    ///
+    /// If it is not a text.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<PathBuf>, D::Error> {
+        let path = PathBuf::deserialize(deserializer)?;
+        Ok((!path.as_os_str().is_empty()).then_some(path))
+    }
 }

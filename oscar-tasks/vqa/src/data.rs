@@ -1,13 +1,16 @@
-//! A split, opened.
+//! An opened split.
 
 use oscar_core::input::{ExampleSeed, SequenceEncoder, SourceError};
 use oscar_datasets::answers::AnswerVocabulary;
 use oscar_datasets::questions::{Question, QuestionSet};
-use oscar_task::{EncodedRow, Evaluation, Logits, Predictions, Role, ScoreTable, Target, TaskData};
+use oscar_task::answers::{answer, breakdowns};
+use oscar_task::{
+    ClassData, EncodedRow, Evaluation, Logits, Predictions, Role, Target, TaskData, required,
+};
 use serde_json::{Value, json};
 
 use crate::accuracy::vqa_accuracy;
-use crate::{Loss, Split, given};
+use crate::{Loss, Split};
 
 /// Questions with the scores of their answers.
 pub struct VqaData {
@@ -24,8 +27,7 @@ pub struct VqaData {
 impl VqaData {
     /// Opens `split` and checks every question.
     ///
-    /// Questions none of whose answers the vocabulary has teach nothing: they are no examples,
-    /// unless they are to be scored.
+    /// Questions none of whose answers is in the vocabulary are left out, unless the split is scored.
     ///
     /// # Errors
     ///
@@ -37,8 +39,8 @@ impl VqaData {
         loss: Loss,
         encoder: SequenceEncoder,
     ) -> Result<Self, SourceError> {
-        let (annotations, regions) = (given(&split.annotations), given(&split.regions));
-        let questions = given(&split.questions).ok_or("`questions` is not set: name the file")?;
+        let questions = required(&split.questions, "questions", "the file of questions")?;
+        let (annotations, regions) = (split.annotations.as_deref(), split.regions.as_deref());
         let set = QuestionSet::open(questions, annotations, regions)?;
         let mut targets = Vec::with_capacity(set.len());
         for (index, question) in set.questions().iter().enumerate() {
@@ -63,7 +65,7 @@ impl VqaData {
             loss,
             encoder,
         };
-        data.say_what_is_left_out(role);
+        data.log_left_out(role);
         if data.is_empty() {
             let (path, answers) = (data.set.path().display(), data.vocabulary.path().display());
             return Err(format!(
@@ -75,20 +77,20 @@ impl VqaData {
         Ok(data)
     }
 
-    fn say_what_is_left_out(&self, role: Role) {
+    fn log_left_out(&self, role: Role) {
         let lacking = self.targets.iter().filter(|t| t.is_empty()).count();
         if lacking == 0 {
             return;
         }
         let answered = |question: &&Question| question.is_answered();
         let unanswered = self.set.len() - self.set.questions().iter().filter(answered).count();
-        let what_follows = match role {
+        let consequence = match role {
             Role::Evaluate => "they do not count in `accuracy`",
             _ => "they are left out",
         };
         tracing::info!(
             "{}: {lacking} of {} questions have no answer in the vocabulary ({unanswered} of them \
-             none at all): {what_follows}",
+             none at all): {consequence}",
             self.set.path().display(),
             self.set.len()
         );
@@ -108,7 +110,9 @@ impl TaskData for VqaData {
     fn region_dim(&self) -> usize {
         self.set.region_dim()
     }
+}
 
+impl ClassData for VqaData {
     fn example(&self, index: usize, _: ExampleSeed) -> Result<Vec<EncodedRow>, SourceError> {
         let question = self.question(index)?;
         let sequence = self.set.encode(question, &self.encoder)?;
@@ -127,16 +131,12 @@ impl TaskData for VqaData {
         let mut answers = Vec::with_capacity(self.len());
         for (index, label) in logits.best().enumerate() {
             let question = self.question(index)?;
-            let answer = self.vocabulary.answer(label).ok_or_else(|| {
-                let (path, count) = (self.vocabulary.path().display(), self.vocabulary.len());
-                format!("the model answers {label}, but {path} has {count} answers")
-            })?;
             let score = self.targets[question]
                 .iter()
                 .find(|(l, _)| *l as usize == label);
             answers.push(Answered {
                 question: &self.set.questions()[question],
-                answer,
+                answer: answer(&self.vocabulary, label)?,
                 row: question,
                 soft: (!self.targets[question].is_empty())
                     .then(|| score.map_or(0.0, |(_, score)| f64::from(*score))),
@@ -146,12 +146,12 @@ impl TaskData for VqaData {
     }
 }
 
-/// A question and what the model answers.
+/// A question and the model's answer.
 struct Answered<'a> {
     question: &'a Question,
     answer: &'a str,
     row: usize,
-    /// The answer's soft score, if the vocabulary has any of the right ones.
+    /// The answer's soft score, if any right answer is in the vocabulary.
     soft: Option<f64>,
 }
 
@@ -176,28 +176,14 @@ fn evaluation(answers: &[Answered<'_>]) -> Evaluation {
     if !soft.is_empty() {
         scores.push(("accuracy".to_owned(), mean(&soft)));
     }
-    let judged = |(answered, people): (&'_ Answered<'_>, &Option<f64>)| match official {
-        true => *people,
-        false => answered.soft,
-    };
-    let by = |title, kind: fn(&Question) -> Option<&str>| {
-        let scored = answers
-            .iter()
-            .zip(&people)
-            .filter_map(|(answered, people)| {
-                Some((kind(answered.question)?, judged((answered, people))?))
-            });
-        ScoreTable::by_group(title, scored)
-    };
-    let tables = [
-        by("answer type", |question| question.answer_type.as_deref()),
-        by("question type", |question| {
-            question.question_type.as_deref()
-        }),
-    ];
+    let scored = answers.iter().zip(&people);
+    let scored = scored.filter_map(|(answered, people)| {
+        let score = if official { *people } else { answered.soft };
+        Some((answered.question, score?))
+    });
     Evaluation {
         scores,
-        tables: tables.into_iter().flatten().collect(),
+        tables: breakdowns(&scored.collect::<Vec<_>>()),
         examples: answers.len(),
         predictions: Some(predictions(answers)),
         ..Evaluation::default()
@@ -208,7 +194,7 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// The file that the test server takes; questions without an id have the number of their row.
+/// The file that the test server takes; questions without an id get the number of their row.
 fn predictions(answers: &[Answered<'_>]) -> Predictions {
     let row = |answered: &Answered<'_>| {
         let id = match &answered.question.id {

@@ -1,18 +1,18 @@
 //! Visual question answering: one answer of a vocabulary to a question about an image.
 //!
-//! Answers are learned from as people agree on them (soft scores), and judged in the two ways of
-//! the field: by the soft score of the best answer, and by VQA's accuracy against what ten people
-//! said.
+//! Answers are learned as far as people agree on them (soft scores), and scored in the two ways of
+//! the field: by the soft score of the best answer, and by VQA's accuracy against the answers of ten
+//! people.
 
 mod accuracy;
 mod data;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use oscar_core::config::{Classifier, ConfigError, ModelConfig, require};
-use oscar_core::input::{SequenceEncoder, SourceError};
-use oscar_datasets::answers::AnswerVocabulary;
-use oscar_task::{FinetuneConfig, Role, Task};
+use oscar_core::config::{Classifier, ConfigError, ModelConfig};
+use oscar_core::input::{SequenceConfig, SequenceEncoder, SourceError};
+use oscar_task::answers::AnswerHead;
+use oscar_task::{Classify, Oscar, Role, Task, optional_path};
 use serde::{Deserialize, Serialize};
 
 pub use accuracy::{leave_one_out, vqa_accuracy};
@@ -23,8 +23,9 @@ pub use data::VqaData;
 #[serde(default, deny_unknown_fields)]
 pub struct Vqa {
     /// Answer vocabulary: the list of answers or the labels by answer, JSON or pickle.
-    pub answers: PathBuf,
-    /// What is learned from scores of answers.
+    #[serde(with = "optional_path")]
+    pub answers: Option<PathBuf>,
+    /// How scores of answers become a loss.
     pub loss: Loss,
     /// Shape of the head.
     pub classifier: Classifier,
@@ -32,7 +33,7 @@ pub struct Vqa {
     pub hidden_scale: usize,
 }
 
-/// What is learned from scores of answers.
+/// How scores of answers become a loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Loss {
@@ -49,7 +50,7 @@ impl Default for Vqa {
     /// As published.
     fn default() -> Self {
         Self {
-            answers: PathBuf::new(),
+            answers: None,
             loss: Loss::default(),
             classifier: Classifier::Linear,
             hidden_scale: 2,
@@ -57,66 +58,64 @@ impl Default for Vqa {
     }
 }
 
-/// A split: questions, what people answered, and the images.
+/// A split: questions, the answers of people, and the images.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Split {
     /// Questions in any form; see [`oscar_datasets::questions`].
-    pub questions: PathBuf,
-    /// Annotations of VQA v2, as published; empty if the questions bring their answers, or have
+    #[serde(with = "optional_path")]
+    pub questions: Option<PathBuf>,
+    /// Annotations of VQA v2, as published; not set if the questions bring their answers, or have
     /// none.
-    pub annotations: PathBuf,
-    /// Region store; empty to ask the questions without their images.
-    pub regions: PathBuf,
+    #[serde(with = "optional_path")]
+    pub annotations: Option<PathBuf>,
+    /// Region store; not set to ask the questions without their images.
+    #[serde(with = "optional_path")]
+    pub regions: Option<PathBuf>,
 }
 
 impl oscar_task::Split for Split {
-    fn new(data: PathBuf, store: PathBuf) -> Self {
+    fn new(data: PathBuf, regions: Option<PathBuf>) -> Self {
         Self {
-            questions: data,
-            annotations: PathBuf::new(),
-            regions: store,
+            questions: Some(data),
+            annotations: None,
+            regions,
         }
     }
 
     fn add_annotations(&mut self, file: PathBuf) -> bool {
-        self.annotations = file;
+        self.annotations = Some(file);
         true
     }
 
     fn paths(&mut self) -> Vec<&mut PathBuf> {
-        vec![
+        let paths = [
             &mut self.questions,
             &mut self.annotations,
             &mut self.regions,
-        ]
+        ];
+        paths.into_iter().flatten().collect()
     }
 }
 
-/// A path that may be unset.
-fn given(path: &Path) -> Option<&Path> {
-    (!path.as_os_str().is_empty()).then_some(path)
-}
-
 impl Vqa {
-    fn vocabulary(&self) -> Result<AnswerVocabulary, SourceError> {
-        match given(&self.answers) {
-            Some(path) => Ok(AnswerVocabulary::open(path)?),
-            None => Err("task.answers is not set: name the answer vocabulary \
-                         (`oscar-bin data build answers` makes one)"
-                .into()),
+    fn head(&self) -> AnswerHead<'_> {
+        AnswerHead {
+            answers: self.answers.as_deref(),
+            classifier: self.classifier,
+            hidden_scale: self.hidden_scale,
         }
     }
 }
 
 impl Task for Vqa {
     const NAME: &'static str = "vqa";
+    type Family = Oscar;
     type Split = Split;
     type Data = VqaData;
 
-    fn validate(&self, _: &FinetuneConfig<Self>) -> Result<(), ConfigError> {
-        let scale = self.hidden_scale;
-        require(scale > 0, "task.hidden_scale", scale, "must be at least 1")
+    fn validate(&self, _: &ModelConfig, _: &SequenceConfig) -> Result<(), ConfigError> {
+        self.head().validate()
     }
 
     fn open(
@@ -125,27 +124,26 @@ impl Task for Vqa {
         role: Role,
         encoder: &SequenceEncoder,
     ) -> Result<VqaData, SourceError> {
-        VqaData::open(split, role, self.vocabulary()?, self.loss, encoder.clone())
+        let vocabulary = self.head().vocabulary()?;
+        VqaData::open(split, role, vocabulary, self.loss, encoder.clone())
     }
 
-    fn shape(&self, model: &mut ModelConfig) -> Result<(), SourceError> {
-        model.num_labels = self.vocabulary()?.len();
-        model.loss_type = match self.loss {
+    fn configure(&self, model: &mut ModelConfig) -> Result<(), SourceError> {
+        let loss = match self.loss {
             Loss::Bce => "bce",
             Loss::Kl => "kl",
             Loss::Ce => "ce",
-        }
-        .into();
-        model.classifier = self.classifier;
-        model.cls_hidden_scale = self.hidden_scale;
-        Ok(())
-    }
-
-    fn class_names(&self) -> Result<Vec<String>, SourceError> {
-        Ok(self.vocabulary()?.answers().to_vec())
+        };
+        self.head().configure(model, loss)
     }
 
     fn files(&mut self) -> Vec<&mut PathBuf> {
-        vec![&mut self.answers]
+        self.answers.iter_mut().collect()
+    }
+}
+
+impl Classify for Vqa {
+    fn class_names(&self) -> Result<Vec<String>, SourceError> {
+        Ok(self.head().vocabulary()?.answers().to_vec())
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use oscar_core::input::{PaddingConfig, SequenceConfig, SequenceEncoder, Tokenizer};
 use oscar_datasets::answers::AnswerVocabulary;
 use oscar_datasets::questions::{Annotation, read_annotations};
-use oscar_task::{Logits, Role, TaskData};
+use oscar_task::{ClassData, Logits, Role};
 use oscar_vqa::{Loss, Split, VqaData, leave_one_out};
 
 #[test]
@@ -92,9 +92,9 @@ impl Place {
         }
         let logits = Logits::new(vocabulary.len(), values);
         let split = Split {
-            questions: self.file("questions", "valid"),
-            annotations: self.file("annotations", "valid"),
-            regions: PathBuf::new(),
+            questions: Some(self.file("questions", "valid")),
+            annotations: Some(self.file("annotations", "valid")),
+            regions: None,
         };
         let data = VqaData::open(&split, Role::Evaluate, vocabulary, Loss::Bce, encoder());
         let evaluation = data.expect("a split").evaluate(&logits).expect("scores");

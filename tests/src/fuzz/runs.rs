@@ -12,7 +12,7 @@ use oscar_core::checkpoint::Checkpointed;
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{PaddingConfig, SequenceConfig};
 use oscar_matching::Matching;
-use oscar_task::open_checkpoint;
+use oscar_task::TaskCheckpoint;
 use oscar_train::{AdamW, AdamWConfig, Best, FixedSettings, MetricsLog, RunDir, TrainState};
 use oscar_vqa::Vqa;
 use serde_json::json;
@@ -135,8 +135,8 @@ pub(super) fn read_task_checkpoint(input: &[u8]) {
     static ORIGINAL: OnceLock<Files> = OnceLock::new();
     let original = ORIGINAL.get_or_init(weight_files);
     if let Some((directory, _)) = change("weights", original, input) {
-        let _ = open_checkpoint::<Matching>(&directory.join("matching"));
-        let _ = open_checkpoint::<Vqa>(&directory.join("vqa"));
+        let _ = TaskCheckpoint::<Matching>::open(&directory.join("matching"));
+        let _ = TaskCheckpoint::<Vqa>::open(&directory.join("vqa"));
     }
 }
 

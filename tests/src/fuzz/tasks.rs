@@ -14,7 +14,7 @@ use oscar_gqa::Gqa;
 use oscar_matching::Matching;
 use oscar_nlvr2::{Arrangement, Nlvr2};
 use oscar_retrieval::{Fingerprint, Retrieval, ScoreCache};
-use oscar_task::{Logits, Role, Split, Task, TaskData};
+use oscar_task::{ClassData, Classify, Logits, Role, Split, TaskData};
 use oscar_vqa::Vqa;
 use serde_json::json;
 use tempfile::TempDir;
@@ -69,8 +69,8 @@ fn count<T, E>(opened: Result<T, E>) -> Option<T> {
 }
 
 /// Opens a split for everything it can be opened for, reads its examples and judges answers.
-fn exercise<T: Task>(task: &T, data: PathBuf, more: impl Fn(&mut T::Split)) {
-    let mut split = T::Split::new(data, regions());
+fn exercise<T: Classify>(task: &T, data: PathBuf, more: impl Fn(&mut T::Split)) {
+    let mut split = T::Split::new(data, Some(regions()));
     more(&mut split);
     for role in ROLES {
         let Some(data) = count(task.open(&split, role, &encoder())) else {
@@ -172,7 +172,7 @@ pub(super) fn read_vqa_split(input: &[u8]) {
     let (place, changed) = changed!("vqa", question_files, input);
     for [questions, answers, annotations] in concerned(&QUESTIONS, changed) {
         let task = Vqa {
-            answers: place.join(answers),
+            answers: Some(place.join(answers)),
             ..Vqa::default()
         };
         exercise(&task, place.join(questions), |split| {
@@ -191,7 +191,7 @@ pub(super) fn read_gqa_split(input: &[u8]) {
     let (place, changed) = changed!("gqa", question_files, input);
     for [questions, answers, _] in concerned(&QUESTIONS[1..], changed) {
         let task = Gqa {
-            answers: place.join(answers),
+            answers: Some(place.join(answers)),
             ..Gqa::default()
         };
         exercise(&task, place.join(questions), |_| {});
@@ -300,8 +300,8 @@ pub(super) fn read_retrieval_split(input: &[u8]) {
     for [captions, keys, candidates] in concerned(&splits, changed) {
         exercise(&task, place.join(captions), |split| {
             let given = |name: &str| match name {
-                "" => PathBuf::new(),
-                name => place.join(name),
+                "" => None,
+                name => Some(place.join(name)),
             };
             (split.image_keys, split.candidates) = (given(keys), given(candidates));
         });
@@ -389,7 +389,7 @@ fn open_captions(file: PathBuf, role: Role) -> Option<CaptionData> {
         ..Captioning::default()
     };
     task.constraints.enabled = file.ends_with("split.yaml");
-    let split = oscar_captioning::Split::new(file, regions());
+    let split = oscar_captioning::Split::new(file, Some(regions()));
     count(CaptionData::open(&split, role, &task, encoder()))
 }
 
@@ -407,7 +407,7 @@ pub(super) fn read_captioning_split(input: &[u8]) {
 }
 
 fn describe(data: &CaptionData) {
-    for index in 0..data.num_examples().min(16) {
+    for index in 0..data.len().min(16) {
         let _ = match data.by_image() {
             true => data.context(index).map(drop),
             false => data.caption(index, SEED).map(drop),

@@ -173,8 +173,8 @@ fn make(directory: &Path, group: &[Captioned], dim: usize) -> Result<Split, Sour
     let captions = directory.join("captions.jsonl");
     std::fs::write(&captions, rows)?;
     Ok(Split {
-        captions,
-        regions,
+        captions: Some(captions),
+        regions: Some(regions),
         ..Split::default()
     })
 }

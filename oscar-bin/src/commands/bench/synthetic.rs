@@ -6,7 +6,7 @@ use oscar_core::input::{
     EncodedSequence, Example, ExampleSeed, ExampleSource, RegionHandle, RegionSource,
     SequenceEncoder, SourceError, TextB,
 };
-use oscar_task::{EncodedRow, Evaluation, Logits, Target, TaskData};
+use oscar_task::{ClassData, EncodedRow, Evaluation, Logits, Target, TaskData};
 
 use super::lengths::Row;
 
@@ -144,7 +144,9 @@ impl TaskData for Questions {
     fn region_dim(&self) -> usize {
         self.rows.regions.dim
     }
+}
 
+impl ClassData for Questions {
     fn example(&self, index: usize, _: ExampleSeed) -> Result<Vec<EncodedRow>, SourceError> {
         let answer = |at| ((index * 31 + at * 17) % self.labels) as u32;
         let scores = (0..ANSWERS).map(|at| (answer(at), 0.3 * (ANSWERS - at) as f32));

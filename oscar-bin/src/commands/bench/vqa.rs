@@ -9,6 +9,7 @@ use oscar_core::config::ModelConfig;
 use oscar_core::input::{SequenceConfig, SequenceEncoder, Tokenizer};
 use oscar_core::ops::TrainBackend;
 use oscar_task::{ClassBatch, FinetuneModel, FinetuneSource};
+use oscar_vqa::Vqa;
 
 use super::flops::Flops;
 use super::report::Run;
@@ -64,7 +65,7 @@ pub fn run<B: TrainBackend>(plan: &Plan, device: &B::Device) -> Result<Run> {
         labels: ANSWERS,
     });
     let source = FinetuneSource::new(questions, encoder, ANSWERS, plan.seed, true);
-    let model = FinetuneModel::<B>::new(&config, false, device);
+    let model = FinetuneModel::<B, Vqa>::new(&config, Vqa::default(), device);
     let parameters = model.num_params();
     let source = Arc::new(source);
     let steps = train::<B, _, ClassBatch<B>>(model, source, plan, CLIP, &flops, device)?;

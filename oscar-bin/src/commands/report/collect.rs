@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use oscar_core::ops::TrainBackend;
 use oscar_pretraining::{PretrainConfig, TASK_NAME, exhibit};
-use oscar_task::exhibit::{Choice, Exhibit};
-use oscar_task::{AnyTask, FinetuneConfig, Role, Split, open_checkpoint};
+use oscar_task::explain::{Choice, Exhibit};
+use oscar_task::{FinetuneConfig, Opened, Role, Split};
 
 use crate::args::DeviceArgs;
 use crate::backend::{OnBackend, dispatch};
 use crate::config::{self, Configuration, sample};
 use crate::run_dir::CONFIG_FILE;
-use crate::tasks::{OnTask, on_task};
+use crate::tasks::{AnyTask, OnTask, on_task};
 
 /// What to take examples from.
 pub struct Source<'a> {
@@ -113,11 +113,9 @@ impl<T: AnyTask> OnBackend for Looking<'_, T> {
     type Output = Vec<Exhibit>;
 
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<Vec<Exhibit>> {
-        let checkpoint = open_checkpoint::<T>(self.source.weights)?;
-        let encoder = &checkpoint.encoder;
-        let data = checkpoint.task.open(&self.split, Role::Validate, encoder);
-        let data = data.map_err(|error| anyhow!(error).context("data.validation"))?;
-        T::exhibit::<B::InnerBackend>(&checkpoint, &data, &self.source.choice, &device)
-            .map_err(|error| anyhow!(error))
+        let opened = Opened::<T, B::InnerBackend>::open(self.source.weights, &device)?;
+        let data = opened.open_split(&self.split, Role::Validate);
+        let data = data.context("data.validation")?;
+        Ok(T::exhibits(&opened, &data, &self.source.choice)?)
     }
 }

@@ -2,13 +2,13 @@
 
 use anyhow::Result;
 use oscar_pretraining::{PretrainConfig, TASK_NAME};
-use oscar_task::{AnyTask, FinetuneConfig};
+use oscar_task::FinetuneConfig;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
 use crate::config::{self, Source};
 use crate::run_dir::{Summary, differing_keys, flat};
-use crate::tasks::{OnTask, on_task};
+use crate::tasks::{AnyTask, OnTask, on_task};
 
 /// A key, its value in the recipe, and in the run.
 pub struct Difference {

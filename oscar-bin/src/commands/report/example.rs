@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use maud::{Markup, html};
 use oscar_datasets::draw::color;
-use oscar_task::exhibit::{Exhibit, Part, Region, Sight, Token};
+use oscar_task::Answer;
+use oscar_task::explain::{Exhibit, Explanation, Inspected, Region, Segment, Token};
 
 use super::gallery::Gallery;
 use super::map::class_of;
@@ -21,19 +22,20 @@ const UNKNOWN: (u32, u32) = (400, 300);
 
 /// One example.
 pub fn exhibit(exhibit: &Exhibit, gallery: &mut Gallery) -> Result<Markup> {
-    let sights = exhibit.sights.iter().map(|shown| sight(shown, gallery));
-    let sights = sights.collect::<Result<Vec<_>>>()?;
-    let right = |answer: &String| exhibit.truth.contains(answer);
+    let Explanation { answers, sequences } = &exhibit.explanation;
+    let sequences = sequences.iter().map(|shown| sequence(shown, gallery));
+    let sequences = sequences.collect::<Result<Vec<_>>>()?;
+    let right = |answer: &Answer| exhibit.truth.contains(&answer.text);
     Ok(html! {
         article.exhibit {
-            @for sight in sights { (sight) }
-            @if !exhibit.answers.is_empty() {
+            @for sequence in sequences { (sequence) }
+            @if !answers.is_empty() {
                 table.answers {
-                    @for (answer, probability) in &exhibit.answers {
+                    @for answer in answers {
                         tr.right[right(answer)] {
-                            td.bar { span style=(bar(*probability)) {} }
-                            td.number { (format!("{probability:.3}")) }
-                            td { (answer) }
+                            td.bar { span style=(bar(answer.score)) {} }
+                            td.number { (format!("{:.3}", answer.score)) }
+                            td { (answer.text) }
                         }
                     }
                 }
@@ -51,42 +53,42 @@ fn bar(share: f32) -> String {
 }
 
 /// One sequence. Its positions are numbered through tokens and regions: `data-at`.
-fn sight(sight: &Sight, gallery: &mut Gallery) -> Result<Markup> {
+fn sequence(sequence: &Inspected, gallery: &mut Gallery) -> Result<Markup> {
     let mut images: BTreeMap<&str, Vec<(usize, &Region)>> = BTreeMap::new();
-    for (at, region) in sight.regions.iter().enumerate() {
-        let at = sight.tokens.len() + at;
+    for (at, region) in sequence.regions.iter().enumerate() {
+        let at = sequence.tokens.len() + at;
         images.entry(&region.image).or_default().push((at, region));
     }
     let pictures = images
         .iter()
         .map(|(key, regions)| picture(key, regions, gallery));
     let pictures = pictures.collect::<Result<Vec<_>>>()?;
-    let layers = sight.attention.len();
-    let attention = quantised(sight);
+    let layers = sequence.attention.len();
+    let attention = quantised(sequence);
     Ok(html! {
-        div.sight data-positions=(sight.len()) data-layers=(layers) data-attention=(attention) {
+        div.sight data-positions=(sequence.len()) data-layers=(layers) data-attention=(attention) {
             @for picture in pictures { (picture) }
             div.words {
-                p.text { (tokens(sight, |part| part != Part::Tags)) }
-                @if sight.tokens.iter().any(|token| token.part == Part::Tags) {
-                    p.tags { (tokens(sight, |part| part == Part::Tags)) }
+                p.text { (tokens(sequence, |segment| segment != Segment::Tags)) }
+                @if sequence.tokens.iter().any(|token| token.segment == Segment::Tags) {
+                    p.tags { (tokens(sequence, |segment| segment == Segment::Tags)) }
                 }
             }
         }
     })
 }
 
-fn tokens(sight: &Sight, wanted: impl Fn(Part) -> bool) -> Markup {
-    let all = sight.tokens.iter().enumerate();
+fn tokens(sequence: &Inspected, wanted: impl Fn(Segment) -> bool) -> Markup {
+    let all = sequence.tokens.iter().enumerate();
     html! {
-        @for (at, shown) in all.filter(|(_, token)| wanted(token.part)) { (token(at, shown)) " " }
+        @for (at, shown) in all.filter(|(_, token)| wanted(token.segment)) { (token(at, shown)) " " }
     }
 }
 
 fn token(at: usize, token: &Token) -> Markup {
-    let kind = match (&token.masked, token.part) {
+    let kind = match (&token.masked, token.segment) {
         (Some(_), _) => "masked",
-        (None, Part::Special) => "special",
+        (None, Segment::Special) => "special",
         (None, _) => "plain",
     };
     html! {
@@ -170,10 +172,10 @@ fn picture(key: &str, regions: &[(usize, &Region)], gallery: &mut Gallery) -> Re
 }
 
 /// Attention as base64 of bytes: for each layer and position, relative to its strongest, times 255.
-fn quantised(sight: &Sight) -> String {
-    let positions = sight.len().max(1);
-    let mut bytes = Vec::with_capacity(sight.attention.len() * positions * positions);
-    for row in sight
+fn quantised(sequence: &Inspected) -> String {
+    let positions = sequence.len().max(1);
+    let mut bytes = Vec::with_capacity(sequence.attention.len() * positions * positions);
+    for row in sequence
         .attention
         .iter()
         .flat_map(|layer| layer.chunks(positions))

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use oscar_datasets::store::Tag;
-use oscar_task::exhibit::{Exhibit, Part, Region, Sight, Token};
+use oscar_task::explain::{Exhibit, Inspected, Region, Segment, Token};
 
 use super::gallery::{Gallery, Image};
 
@@ -56,8 +56,11 @@ struct Found<'a> {
 /// The map of some examples; `None` if they hold too few words or regions whose class is known.
 pub fn draw(exhibits: &[Exhibit], gallery: &Gallery) -> Result<Option<Map>> {
     let mut found = Vec::new();
-    for sight in exhibits.iter().flat_map(|exhibit| &exhibit.sights) {
-        collect(sight, gallery, &mut found)?;
+    for sequence in exhibits
+        .iter()
+        .flat_map(|exhibit| &exhibit.explanation.sequences)
+    {
+        collect(sequence, gallery, &mut found)?;
     }
     let (classes, found) = chosen(found);
     let both = [Kind::Word, Kind::Region];
@@ -86,9 +89,13 @@ pub fn draw(exhibits: &[Exhibit], gallery: &Gallery) -> Result<Option<Map>> {
 }
 
 /// Words, tags and regions whose class is in the store.
-fn collect<'a>(sight: &'a Sight, gallery: &Gallery, found: &mut Vec<Found<'a>>) -> Result<()> {
+fn collect<'a>(
+    sequence: &'a Inspected,
+    gallery: &Gallery,
+    found: &mut Vec<Found<'a>>,
+) -> Result<()> {
     let mut images: BTreeMap<&str, Option<Image>> = BTreeMap::new();
-    for region in &sight.regions {
+    for region in &sequence.regions {
         if !images.contains_key(&*region.image) {
             images.insert(&region.image, gallery.find(&region.image)?);
         }
@@ -100,31 +107,31 @@ fn collect<'a>(sight: &'a Sight, gallery: &Gallery, found: &mut Vec<Found<'a>>) 
     names.sort_unstable();
     names.dedup();
     for name in names {
-        for (part, kind) in [(Part::Text, Kind::Word), (Part::Tags, Kind::Tag)] {
-            let positions = named(&sight.tokens, name, part).into_iter();
+        for (part, kind) in [(Segment::Text, Kind::Word), (Segment::Tags, Kind::Tag)] {
+            let positions = named(&sequence.tokens, name, part).into_iter();
             found.extend(positions.map(|position| Found {
                 class: name.to_string(),
                 kind,
-                state: &sight.states[position],
+                state: &sequence.states[position],
             }));
         }
     }
-    for (at, region) in sight.regions.iter().enumerate() {
+    for (at, region) in sequence.regions.iter().enumerate() {
         let image = images.get(&*region.image).and_then(Option::as_ref);
         if let Some(class) = image.and_then(|image| class_of(region, image)) {
             found.push(Found {
                 class: class.to_string(),
                 kind: Kind::Region,
-                state: &sight.states[sight.tokens.len() + at],
+                state: &sequence.states[sequence.tokens.len() + at],
             });
         }
     }
     Ok(())
 }
 
-/// Positions of the last token of each occurrence of `name`, with or without a plural s, in a part of
-/// the text.
-fn named(tokens: &[Token], name: &str, part: Part) -> Vec<usize> {
+/// Positions of the last token of each occurrence of `name`, with or without a plural s, in a segment
+/// of the text.
+fn named(tokens: &[Token], name: &str, segment: Segment) -> Vec<usize> {
     // Word pieces of one word.
     let mut words: Vec<(String, usize)> = Vec::new();
     for (at, token) in tokens.iter().enumerate() {
@@ -133,7 +140,7 @@ fn named(tokens: &[Token], name: &str, part: Part) -> Vec<usize> {
                 word.push_str(rest);
                 *end = at;
             }
-            _ if token.part == part => words.push((token.text.clone(), at)),
+            _ if token.segment == segment => words.push((token.text.clone(), at)),
             // A name never spans a gap.
             _ => words.push((String::new(), at)),
         }
@@ -266,14 +273,14 @@ mod tests {
     use super::*;
 
     fn tokens(text: &str) -> Vec<Token> {
-        let part = |text: &str| match text.starts_with('[') {
-            true => Part::Special,
-            false => Part::Text,
+        let segment = |text: &str| match text.starts_with('[') {
+            true => Segment::Special,
+            false => Segment::Text,
         };
         text.split(' ')
             .map(|text| Token {
                 text: text.into(),
-                part: part(text),
+                segment: segment(text),
                 masked: None,
             })
             .collect()
@@ -283,7 +290,7 @@ mod tests {
     fn classes_are_found_in_words_and_word_pieces_and_not_across_gaps() {
         let find = |text: &str, name: &str| -> Vec<usize> {
             let tokens = tokens(text);
-            named(&tokens, name, Part::Text)
+            named(&tokens, name, Segment::Text)
         };
         assert_eq!(find("[CLS] a dog and two dogs [SEP]", "dog"), [2, 5]);
         assert_eq!(find("two blue triangles", "blue triangle"), [2]);

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use oscar_files::write_file;
-use oscar_task::exhibit::Choice;
+use oscar_task::explain::Choice;
 use serde_json::json;
 
 use self::gallery::Gallery;

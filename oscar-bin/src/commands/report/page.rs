@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use oscar_task::exhibit::Exhibit;
+use oscar_task::explain::Exhibit;
 use serde_json::Value as Json;
 
 use super::curves::{Curve, number};
@@ -44,8 +44,14 @@ impl Report<'_> {
         let exhibits = exhibits.collect::<Result<Vec<_>>>()?;
         let curves = self.curves.iter().map(|curve| Ok((curve, curve.draw()?)));
         let curves = curves.collect::<Result<Vec<_>>>()?;
-        let layers = self.exhibits.iter().flat_map(|exhibit| &exhibit.sights);
-        let layers = layers.map(|sight| sight.attention.len()).max().unwrap_or(0);
+        let layers = self
+            .exhibits
+            .iter()
+            .flat_map(|exhibit| &exhibit.explanation.sequences);
+        let layers = layers
+            .map(|sequence| sequence.attention.len())
+            .max()
+            .unwrap_or(0);
         let page = html! {
             (DOCTYPE)
             html lang="en" {
@@ -104,7 +110,10 @@ impl Report<'_> {
     }
 
     fn gallery(&self, exhibits: &[Markup], layers: usize) -> Markup {
-        let sights = self.exhibits.iter().flat_map(|exhibit| &exhibit.sights);
+        let sights = self
+            .exhibits
+            .iter()
+            .flat_map(|exhibit| &exhibit.explanation.sequences);
         let mut tokens = sights.flat_map(|sight| &sight.tokens);
         let masked = tokens.any(|token| token.masked.is_some());
         html! {

@@ -13,7 +13,7 @@ use oscar_core::input::{
 };
 use oscar_core::model::{OscarForCaptioning, initialize};
 use oscar_datasets::{Boxes, ImageRegions, StoreOptions, StoreWriter, Tag};
-use oscar_task::{AnyTask, Role};
+use oscar_task::{Role, Task};
 use tempfile::TempDir;
 
 /// Appearance values per region.
@@ -78,8 +78,8 @@ impl Place {
     /// A split of the captions in `captions`.
     pub fn split(&self, captions: &Path) -> Split {
         Split {
-            captions: captions.to_path_buf(),
-            regions: self.path("regions"),
+            captions: Some(captions.to_path_buf()),
+            regions: Some(self.path("regions")),
             ..Split::default()
         }
     }

@@ -106,8 +106,8 @@ impl Place {
         role: Role,
     ) -> Result<Nlvr2Data, SourceError> {
         let split = Split {
-            statements: path.into(),
-            regions: self.path("regions"),
+            statements: Some(path.into()),
+            regions: Some(self.path("regions")),
         };
         Nlvr2Data::open(&split, arrangement, role, self.encoder(false, 16))
     }

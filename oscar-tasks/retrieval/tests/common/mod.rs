@@ -73,8 +73,8 @@ impl Place {
     /// A split of the captions in `captions`.
     pub fn split(&self, captions: &Path) -> Split {
         Split {
-            captions: captions.to_path_buf(),
-            regions: self.path("regions"),
+            captions: Some(captions.to_path_buf()),
+            regions: Some(self.path("regions")),
             ..Split::default()
         }
     }

@@ -7,20 +7,20 @@ use burn::tensor::{Tensor, TensorData};
 use oscar_core::input::{ExampleSeed, OscarInput, SequenceEncoder, SourceError};
 use oscar_core::model::ClassTargets;
 
-use crate::{EncodedRow, Target, TaskData};
-use oscar_train::BatchSource;
-use oscar_train::ExampleRef;
+use oscar_train::{BatchSource, ExampleRef};
 
-/// A batch of decisions.
+use super::{ClassData, EncodedRow, Target, sequences};
+
+/// A batch of decisions to make.
 #[derive(Clone, Debug)]
 pub struct ClassBatch<B: Backend> {
     /// Text and regions; a pair's sequences follow one another.
     pub input: OscarInput<B>,
-    /// What is right.
+    /// The right classes.
     pub targets: ClassTargets<B>,
     /// Examples, of which each may hold several decisions.
     pub num_examples: usize,
-    /// Text tokens and regions that are no padding.
+    /// Text tokens and regions, padding aside.
     pub num_tokens: usize,
 }
 
@@ -30,12 +30,12 @@ pub struct FinetuneSource<D> {
     encoder: Arc<SequenceEncoder>,
     labels: usize,
     seed: u64,
-    /// Whether what is drawn at random is drawn anew in each epoch.
+    /// Whether what is random differs from epoch to epoch.
     redraw: bool,
 }
 
-impl<D: TaskData> FinetuneSource<D> {
-    /// Batches of `data` with targets over `labels` classes; random draws follow `seed`, and the
+impl<D: ClassData> FinetuneSource<D> {
+    /// Batches of `data` with targets over `labels` classes; what is random follows `seed`, and the
     /// epoch if `redraw`.
     pub fn new(
         data: Arc<D>,
@@ -62,7 +62,7 @@ impl<D: TaskData> FinetuneSource<D> {
     }
 }
 
-impl<B: Backend, D: TaskData> BatchSource<B> for FinetuneSource<D> {
+impl<B: Backend, D: ClassData> BatchSource<B> for FinetuneSource<D> {
     type Batch = ClassBatch<B>;
 
     fn len(&self) -> usize {
@@ -92,7 +92,7 @@ impl<B: Backend, D: TaskData> BatchSource<B> for FinetuneSource<D> {
             rows.extend(self.example(*pick)?);
         }
         let targets = targets(&rows, self.labels, device)?;
-        let sequences: Vec<_> = rows.into_iter().flat_map(|row| row.sequences).collect();
+        let sequences = sequences(&rows);
         Ok(ClassBatch {
             input: self.encoder.batch(&sequences, device)?,
             targets,
@@ -120,7 +120,11 @@ fn targets<B: Backend>(
             )),
         };
         match &row.target {
-            None => return Err(format!("{}: it has no target to learn", origin()).into()),
+            None => {
+                return Err(
+                    format!("{}: it has no target; training rows need one", origin()).into(),
+                );
+            }
             Some(Target::Class(class)) => classes.push(in_range(*class)? as i32),
             Some(Target::Scores(own)) => {
                 let start = scores.len();

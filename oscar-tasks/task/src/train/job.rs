@@ -4,32 +4,29 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use oscar_core::checkpoint::{self, Parameter};
-use oscar_core::input::{SequenceEncoder, Tokenizer};
 use oscar_core::ops::TrainBackend;
+use oscar_train::{
+    BatchSource, Corpus, Fit, Outcome, RunOptions, SelectionMetric, TrainError, Trainable, fit,
+    start_weights,
+};
 
-use crate::checkpoint::describe;
-use crate::{AnyTask, FinetuneConfig, FinetuneError};
-use oscar_train::TrainError;
-use oscar_train::start_weights;
-use oscar_train::{BatchSource, Corpus};
-use oscar_train::{Fit, RunOptions, fit};
-use oscar_train::{Outcome, SelectionMetric, Trainable};
+use super::{FinetuneConfig, FinetuneError};
+use crate::{Task, TaskCheckpoint};
 
 /// Opened data, the resolved recipe, and where the run goes.
-pub struct Job<B: TrainBackend, T: AnyTask> {
+pub struct Job<B: TrainBackend, T: Task> {
     /// The recipe; sizes of the model and number of steps are final.
     pub config: FinetuneConfig<T>,
-    /// Encodes and batches sequences.
-    pub encoder: Arc<SequenceEncoder>,
-    /// What to learn from.
+    /// The encoder, and what else the checkpoints of the run carry.
+    pub checkpoint: Arc<TaskCheckpoint<T>>,
+    /// Training data.
     pub train: Arc<T::Data>,
-    /// What to choose the best weights by.
+    /// Validation data.
     pub validation: Arc<T::Data>,
     /// Where to compute.
     pub device: B::Device,
     /// Steps that were done before an interruption; 0 for a new run.
     pub done_before: usize,
-    pub(crate) tokenizer: Arc<Tokenizer>,
     pub(crate) options: RunOptions,
 }
 
@@ -37,21 +34,21 @@ pub struct Job<B: TrainBackend, T: AnyTask> {
 pub struct Parts<B: TrainBackend, M, X, V> {
     /// With fresh weights.
     pub model: M,
-    /// Batches to learn from.
+    /// Training batches.
     pub train: Arc<dyn BatchSource<B, Batch = X>>,
-    /// Batches to validate on.
+    /// Validation batches.
     pub validation: Arc<dyn BatchSource<B::InnerBackend, Batch = V>>,
-    /// Part of the model, by official name, that start weights may lack.
+    /// Module, by official name, that start weights may lack; it is then initialised randomly.
     pub head: Option<&'static str>,
     /// Statistics to show beside the loss: name, and whether higher is better.
     pub metrics: Vec<(&'static str, bool)>,
-    /// The same of those that validations alone measure.
+    /// The same for statistics that only validations measure.
     pub validation_metrics: Vec<(&'static str, bool)>,
     /// The statistic by which the best weights are chosen, the highest.
-    pub judged_by: &'static str,
+    pub selection_metric: &'static str,
 }
 
-/// What a training came to.
+/// The result of a training.
 #[derive(Debug)]
 pub struct Trained {
     /// How it ended.
@@ -62,7 +59,7 @@ pub struct Trained {
     pub time: Duration,
 }
 
-impl<B: TrainBackend, T: AnyTask> Job<B, T> {
+impl<B: TrainBackend, T: Task> Job<B, T> {
     /// Batches of each step that this process computes: all of them, unless several train together.
     pub fn batches_per_step(&self) -> usize {
         self.options
@@ -81,8 +78,8 @@ impl<B: TrainBackend, T: AnyTask> Job<B, T> {
         V: Send + 'static,
         M: Trainable<B, Batch = X, ValidationBatch = V>,
     {
-        let config = self.config;
-        // A run that goes on has weights of its own; those it started from may be gone by then.
+        let (config, checkpoint) = (self.config, self.checkpoint);
+        // A resumed run has weights of its own; those it started from may be gone by then.
         let model = match self.done_before {
             0 => {
                 let mut init = config.init.clone();
@@ -116,8 +113,11 @@ impl<B: TrainBackend, T: AnyTask> Job<B, T> {
             options: self.options,
             metrics: parts.metrics,
             validation_metrics: parts.validation_metrics,
-            selection_metric: SelectionMetric::Highest(parts.judged_by),
-            describe: describe(&config, &self.tokenizer),
+            selection_metric: SelectionMetric::Highest(parts.selection_metric),
+            describe: Arc::new(move |directory| {
+                let described = checkpoint.describe(directory);
+                described.map_err(|error| TrainError::Data(Box::new(error)))
+            }),
         })?;
         Ok(Trained {
             outcome,

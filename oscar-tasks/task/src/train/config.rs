@@ -1,27 +1,25 @@
 //! A fine-tuning recipe.
 
-use oscar_core::config::{ConfigError, ModelConfig, require};
-use oscar_core::input::{PaddingConfig, SequenceConfig};
+use oscar_core::input::PaddingConfig;
+use oscar_train::{InitConfig, OptimizerConfig, TrainConfig};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::AnyTask;
-use crate::run::FinetuneError;
-use oscar_train::InitConfig;
-use oscar_train::{OptimizerConfig, TrainConfig};
+use super::{FinetuneError, Learn};
+use crate::{Config, EncoderConfig, Family, Task, TaskError};
 
 /// Everything that decides a fine-tuning run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, bound = "T: Serialize + DeserializeOwned + Default")]
-pub struct FinetuneConfig<T: AnyTask> {
+#[serde(default, bound = "T: Task")]
+pub struct FinetuneConfig<T: Task> {
     /// The model. Sizes are those of the start checkpoint; labels and head follow `[task]`.
-    pub model: ModelConfig,
+    pub model: Config<T>,
     /// The task's own section.
     pub task: T,
-    /// What to learn from, to validate on and to score.
+    /// Data for training, validation and scoring.
     pub data: DataConfig<T::Split>,
     /// How texts and regions become sequences.
-    pub encoder: SequenceConfig,
+    pub encoder: EncoderConfig<T>,
     /// How sequences become a batch.
     pub padding: PaddingConfig,
     /// The optimiser and its schedule.
@@ -53,37 +51,28 @@ pub struct DataConfig<S> {
     pub test: Option<S>,
 }
 
-impl<T: AnyTask> FinetuneConfig<T> {
+impl<T: Learn> FinetuneConfig<T> {
     /// Checks what can be checked without opening a file.
     ///
     /// # Errors
     ///
     /// The first key whose value is out of range.
     pub fn validate(&self) -> Result<(), FinetuneError> {
-        self.model.validate().map_err(FinetuneError::Model)?;
-        let within =
-            |section| move |error: ConfigError| FinetuneError::Value(error.in_section(section));
-        self.encoder.validate().map_err(within("encoder"))?;
-        self.padding.validate().map_err(within("padding"))?;
-        self.train.validate().map_err(FinetuneError::Value)?;
-        self.optimizer
-            .validate(match self.epochs {
-                0 => self.train.steps,
-                _ => usize::MAX,
-            })
-            .map_err(FinetuneError::Value)?;
-        self.validate_together().map_err(FinetuneError::Value)
-    }
-
-    fn validate_together(&self) -> Result<(), ConfigError> {
-        let longest = self.model.max_position_embeddings;
-        require(
-            self.encoder.max_seq_length <= longest,
-            "encoder.max_seq_length",
-            self.encoder.max_seq_length,
-            &format!("must be at most model.max_position_embeddings = {longest}"),
-        )?;
-        self.task.validate(self)
+        T::Family::validate(&self.model, &self.encoder)?;
+        let padding = self.padding.validate();
+        padding.map_err(|error| TaskError::from(error.in_section("padding")))?;
+        self.train.validate().map_err(TaskError::from)?;
+        let steps = match self.epochs {
+            0 => self.train.steps,
+            _ => usize::MAX,
+        };
+        self.optimizer.validate(steps).map_err(TaskError::from)?;
+        let task = self.task.validate(&self.model, &self.encoder);
+        task.map_err(TaskError::from)?;
+        Ok(self
+            .task
+            .validate_training(&self.train)
+            .map_err(TaskError::from)?)
     }
 
     /// The recipe with `train.steps` counted for `examples` training examples.

@@ -1,9 +1,67 @@
-//! Single examples as a model sees them: what a report shows of a run.
+//! What a model attends to: of a question, and of the examples of a split that a report shows.
 
 use burn::tensor::{Tensor, TensorData, activation};
 use oscar_core::input::{BOX_VALUES, EncodedSequence, OscarInput, SourceError, Tokenizer};
 use oscar_core::model::{Backbone, BackboneOutput};
 use oscar_core::ops::OscarBackend;
+
+use crate::{Answer, Ask, Opened, Predict, TaskData, TaskError};
+
+/// A task that can show what its weights attend to.
+pub trait Explain: Predict {
+    /// See [`Predictor::explain`](crate::Predictor::explain).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    fn explain<B: OscarBackend>(
+        opened: &Opened<Self, B>,
+        ask: &Ask,
+    ) -> Result<Explanation, TaskError>;
+
+    /// Example `shown` of `data`, as the opened weights see it.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    fn exhibit<B: OscarBackend>(
+        opened: &Opened<Self, B>,
+        data: &Self::Data,
+        shown: Shown,
+    ) -> Result<Exhibit, SourceError>;
+
+    /// Some examples of `data`.
+    ///
+    /// # Errors
+    ///
+    /// If one cannot be read.
+    fn exhibits<B: OscarBackend>(
+        opened: &Opened<Self, B>,
+        data: &Self::Data,
+        choice: &Choice,
+    ) -> Result<Vec<Exhibit>, TaskError> {
+        let exhibits = choice.rows(data.len()).map(|(index, attention)| {
+            let shown = Shown {
+                index,
+                attention,
+                top: choice.top,
+            };
+            Self::exhibit(opened, data, shown)
+        });
+        exhibits.collect::<Result<_, _>>().map_err(TaskError::Score)
+    }
+}
+
+/// An example to show.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown {
+    /// Its number in the split.
+    pub index: usize,
+    /// Whether the attention is kept.
+    pub attention: bool,
+    /// Answers shown, the best first.
+    pub top: usize,
+}
 
 /// Which examples of a split are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,22 +91,29 @@ impl Choice {
     }
 }
 
-/// An example, and what a model makes of it.
+/// An example of a split, and what a model makes of it.
 #[derive(Clone, Debug, Default)]
 pub struct Exhibit {
-    /// Where its row stands.
+    /// File and row of the example.
     pub origin: String,
-    /// Its sequences: one, or those of a pair.
-    pub sights: Vec<Sight>,
-    /// What is right; empty if nobody said.
+    /// The right answers; empty if they are not known.
     pub truth: Vec<String>,
-    /// Answers and their probabilities, the best first.
-    pub answers: Vec<(String, f32)>,
+    /// The model's answers, and what it attends to.
+    pub explanation: Explanation,
 }
 
-/// A sequence. Its positions are the tokens, then the regions.
+/// Answers, and what the model attends to.
 #[derive(Clone, Debug, Default)]
-pub struct Sight {
+pub struct Explanation {
+    /// Answers and their probabilities, the best first.
+    pub answers: Vec<Answer>,
+    /// What the model reads: one sequence, or those of a pair.
+    pub sequences: Vec<Inspected>,
+}
+
+/// An inspected sequence. Its positions are the tokens, then the regions.
+#[derive(Clone, Debug, Default)]
+pub struct Inspected {
     /// Words and tags.
     pub tokens: Vec<Token>,
     /// Regions of its images.
@@ -56,7 +121,7 @@ pub struct Sight {
     /// How much each position attends to each, `[positions, positions]` by layer, the mean of the
     /// heads; empty if it was not kept.
     pub attention: Vec<Vec<f32>>,
-    /// What the last layer makes of each position, `[positions][hidden]`.
+    /// Hidden state of each position in the last layer, `[positions][hidden]`.
     pub states: Vec<Vec<f32>>,
 }
 
@@ -65,15 +130,15 @@ pub struct Sight {
 pub struct Token {
     /// As the vocabulary has it.
     pub text: String,
-    /// What it belongs to.
-    pub part: Part,
-    /// What stood there before it was masked, and the guesses with their probabilities.
+    /// The text that it belongs to.
+    pub segment: Segment,
+    /// The token that was masked here, and the predictions with their probabilities.
     pub masked: Option<(String, Vec<(String, f32)>)>,
 }
 
-/// What a token belongs to.
+/// The text that a token belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum Segment {
     /// `[CLS]`, `[SEP]`, `[MASK]`.
     Special,
     /// Caption, question, statement.
@@ -100,7 +165,7 @@ impl Region {
     }
 }
 
-impl Sight {
+impl Inspected {
     /// Positions: tokens and regions.
     pub fn len(&self) -> usize {
         self.tokens.len() + self.regions.len()
@@ -112,18 +177,18 @@ impl Sight {
     }
 }
 
-/// Runs `backbone` over `input`, the batch of `rows`, and keeps what it saw of each; `attention` says
-/// whether what was attended to is kept.
+/// Runs `backbone` over `input`, the batch of `rows`, and keeps the hidden states of every position;
+/// the attention as well if `attention` is set.
 ///
 /// # Errors
 ///
 /// If regions cannot be read.
-pub fn look<B: OscarBackend>(
+pub fn inspect<B: OscarBackend>(
     backbone: &Backbone<B>,
     input: OscarInput<B>,
     (rows, tokenizer): (&[EncodedSequence], &Tokenizer),
     attention: bool,
-) -> Result<(BackboneOutput<B>, Vec<Sight>), SourceError> {
+) -> Result<(BackboneOutput<B>, Vec<Inspected>), SourceError> {
     let [_, text] = input.input_ids.dims();
     let (output, attentions) = match attention {
         true => {
@@ -147,7 +212,7 @@ pub fn look<B: OscarBackend>(
         .map(|heads| floats(heads.clone().mean_dim(1).into_data()))
         .collect();
 
-    let mut sights = Vec::with_capacity(rows.len());
+    let mut sequences = Vec::with_capacity(rows.len());
     for (at, row) in rows.iter().enumerate() {
         let regions = regions(row)?;
         // Padding stands after the text, and after the regions.
@@ -160,7 +225,7 @@ pub fn look<B: OscarBackend>(
             };
             places.iter().flat_map(from).collect()
         };
-        sights.push(Sight {
+        sequences.push(Inspected {
             tokens: tokens(row, tokenizer),
             attention: layers.iter().map(of_layer).collect(),
             states: places
@@ -170,7 +235,7 @@ pub fn look<B: OscarBackend>(
             regions,
         });
     }
-    Ok((output, sights))
+    Ok((output, sequences))
 }
 
 /// The probabilities of each row of `logits` `[rows, classes]`; a single class is the score itself.
@@ -192,10 +257,10 @@ fn tokens(row: &EncodedSequence, tokenizer: &Tokenizer) -> Vec<Token> {
     let ids = row.input_ids.iter().zip(&row.token_type_ids);
     ids.map(|(&id, &kind)| Token {
         text: tokenizer.token(id).unwrap_or_default().to_string(),
-        part: match (tokenizer.special().contains(id), kind) {
-            (true, _) => Part::Special,
-            (false, 0) => Part::Text,
-            (false, _) => Part::Tags,
+        segment: match (tokenizer.special().contains(id), kind) {
+            (true, _) => Segment::Special,
+            (false, 0) => Segment::Text,
+            (false, _) => Segment::Tags,
         },
         masked: None,
     })

@@ -1,0 +1,132 @@
+//! Training a classifier: one step of training and one of validation, as Burn's learner calls them.
+
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use burn_train::{InferenceStep, TrainOutput, TrainStep};
+use oscar_core::checkpoint::Checkpointed;
+use oscar_core::config::ModelConfig;
+use oscar_core::input::OscarInput;
+use oscar_core::model::{ClassTargets, OscarClassifier, recompute};
+use oscar_core::ops::{OscarBackend, TrainBackend};
+use oscar_train::{LOSS, StepOutput, Weighted};
+
+use super::predict::new_network;
+use super::{ClassBatch, Classify, Decided, FinetuneSource};
+use crate::train::{FinetuneError, Job, Learn, Parts, Trained};
+
+/// Module of every classifier that start weights may lack, and that is then initialised randomly.
+const HEAD: &str = "classifier";
+
+/// An [`OscarClassifier`] that is trained for the task `T`.
+#[derive(Module, Debug)]
+pub struct FinetuneModel<B: Backend, T: Classify> {
+    model: OscarClassifier<B>,
+    #[module(skip)]
+    task: T,
+}
+
+impl<B: OscarBackend, T: Classify> FinetuneModel<B, T> {
+    /// A model with fresh weights.
+    pub fn new(config: &ModelConfig, task: T, device: &B::Device) -> Self {
+        Self {
+            model: new_network(config, task.is_pair(), device),
+            task,
+        }
+    }
+
+    /// Logits of a batch, whose rows are whole decisions.
+    fn logits(&self, input: OscarInput<B>) -> Tensor<B, 2> {
+        let logits = self.model.forward(input);
+        logits.unwrap_or_else(|incomplete| panic!("{incomplete}"))
+    }
+}
+
+impl<B: Backend, T: Classify> Checkpointed<B> for FinetuneModel<B, T> {}
+
+/// Loss and statistics of a batch.
+fn output<B: Backend>(
+    task: &impl Classify,
+    decided: Decided<B>,
+    loss: Tensor<B, 1>,
+    tokens: usize,
+) -> StepOutput<B> {
+    let [rows, _] = decided.logits.dims();
+    let weight = decided.weight(rows);
+    let mut statistics = vec![(LOSS, loss * weight.clone(), weight)];
+    statistics.extend(task.statistics(&decided));
+    StepOutput::new(statistics, decided.examples, tokens)
+}
+
+impl<B: TrainBackend, T: Classify> TrainStep for FinetuneModel<B, T> {
+    type Input = Weighted<ClassBatch<B>>;
+    type Output = StepOutput<B::InnerBackend>;
+
+    fn step(&self, input: Self::Input) -> TrainOutput<Self::Output> {
+        let Weighted { batch, loss_weight } = input;
+        let logits = self.logits(batch.input);
+        let loss = self.model.loss(logits.clone(), batch.targets.clone());
+        let decided = Decided {
+            logits: logits.inner(),
+            targets: match batch.targets {
+                ClassTargets::Class(classes) => ClassTargets::Class(classes.inner()),
+                ClassTargets::Soft(scores) => ClassTargets::Soft(scores.inner()),
+            },
+            examples: batch.num_examples,
+        };
+        let item = output(&self.task, decided, loss.clone().inner(), batch.num_tokens);
+        let loss = match loss_weight {
+            1.0 => loss,
+            weight => loss.mul_scalar(weight),
+        };
+        TrainOutput {
+            grads: recompute::backward(loss, self),
+            item,
+        }
+    }
+}
+
+impl<B: OscarBackend, T: Classify> InferenceStep for FinetuneModel<B, T> {
+    type Input = Weighted<ClassBatch<B>>;
+    type Output = StepOutput<B>;
+
+    fn step(&self, input: Self::Input) -> Self::Output {
+        let batch = input.batch;
+        let logits = self.logits(batch.input);
+        let loss = self.model.loss(logits.clone(), batch.targets.clone());
+        let decided = Decided {
+            logits,
+            targets: batch.targets,
+            examples: batch.num_examples,
+        };
+        output(&self.task, decided, loss, batch.num_tokens)
+    }
+}
+
+impl<T: Classify> Learn for T {
+    fn train<B: TrainBackend>(job: Job<B, Self>) -> Result<Trained, FinetuneError> {
+        let config = &job.config;
+        let source = |data: &Arc<Self::Data>, redraw| {
+            Arc::new(FinetuneSource::new(
+                data.clone(),
+                job.checkpoint.encoder.clone(),
+                config.model.num_labels,
+                config.train.seed,
+                redraw,
+            ))
+        };
+        let metrics = config.task.metrics();
+        let parts = Parts {
+            model: FinetuneModel::<B, T>::new(&config.model, config.task.clone(), &job.device),
+            train: source(&job.train, true),
+            validation: source(&job.validation, false),
+            head: Some(HEAD),
+            metrics: metrics.iter().map(|name| (*name, true)).collect(),
+            validation_metrics: Vec::new(),
+            selection_metric: metrics.last().copied().unwrap_or(LOSS),
+        };
+        job.fit(parts)
+    }
+}

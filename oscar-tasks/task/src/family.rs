@@ -1,0 +1,190 @@
+//! What the models of a family are made of.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use oscar_core::config::{ConfigError, ModelConfig, require};
+use oscar_core::input::{InputError, PaddingConfig, SequenceConfig, SequenceEncoder, Tokenizer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::TaskError;
+
+/// A section of a recipe: it has defaults, and can be written and read.
+pub trait Section:
+    Clone + Default + fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+}
+
+impl<S> Section for S where
+    S: Clone + Default + fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+}
+
+/// A family of models: how they are configured, how texts and images become their input, and which
+/// files a checkpoint carries beside its weights.
+///
+/// Recipes, checkpoints and splits are generic in it. [`Oscar`] is the family of this project's BERT;
+/// a family with another tokenizer lists that tokenizer's files in [`ASSETS`](Self::ASSETS).
+pub trait Family: 'static {
+    /// Sizes and options of the network: `[model]` of a recipe, `config.json` of a checkpoint.
+    type Config: Section;
+
+    /// Settings of the encoder: `[encoder]` of a recipe.
+    type EncoderConfig: Section;
+
+    /// Turns texts and images into the network's input: tokenizer and batches.
+    type Encoder: Send + Sync + 'static;
+
+    /// Names of the files that [`save_assets`](Self::save_assets) writes into a checkpoint: without
+    /// any of them it cannot be opened.
+    const ASSETS: &'static [&'static str];
+
+    /// Reads the `config.json` at `path`.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, or a value is out of range.
+    fn read_config(path: &Path) -> Result<Self::Config, ConfigError>;
+
+    /// Checks both sections, each by itself and together.
+    ///
+    /// # Errors
+    ///
+    /// The first key whose value is out of range.
+    fn validate(config: &Self::Config, encoder: &Self::EncoderConfig) -> Result<(), TaskError>;
+
+    /// The encoder whose assets are in the directory `assets`.
+    ///
+    /// # Errors
+    ///
+    /// If an asset cannot be read, or a setting is out of range.
+    fn open_encoder(
+        assets: &Path,
+        config: Self::EncoderConfig,
+        padding: PaddingConfig,
+    ) -> Result<Self::Encoder, TaskError>;
+
+    /// The encoder of a new run: of the vocabulary that the recipe names, else of the one in the
+    /// directory `start` of the start weights, else of the family's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_encoder`](Self::open_encoder).
+    fn new_encoder(
+        vocabulary: Option<&str>,
+        start: Option<&Path>,
+        config: Self::EncoderConfig,
+        padding: PaddingConfig,
+    ) -> Result<Self::Encoder, TaskError>;
+
+    /// Writes the [assets](Self::ASSETS) into `directory`.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be written.
+    fn save_assets(encoder: &Self::Encoder, directory: &Path) -> Result<(), TaskError>;
+
+    /// Checks that a model reads what the encoder of its checkpoint gives.
+    ///
+    /// # Errors
+    ///
+    /// The first key whose value does not fit the encoder.
+    fn check(config: &Self::Config, encoder: &Self::Encoder) -> Result<(), ConfigError>;
+
+    /// Sets the keys of the model that follow its input: size of the vocabulary, and values per
+    /// region unless `region_dim` is 0 (a run on texts alone).
+    fn adapt(config: &mut Self::Config, encoder: &Self::Encoder, region_dim: usize);
+
+    /// Values per region that a model of this configuration reads.
+    fn region_dim(config: &Self::Config) -> usize;
+}
+
+/// Oscar's models: BERT on WordPiece tokens and region features.
+#[derive(Clone, Copy, Debug)]
+pub struct Oscar;
+
+const VOCAB_FILE: &str = "vocab.txt";
+
+impl Family for Oscar {
+    type Config = ModelConfig;
+    type EncoderConfig = SequenceConfig;
+    type Encoder = SequenceEncoder;
+    const ASSETS: &'static [&'static str] = &[VOCAB_FILE];
+
+    fn read_config(path: &Path) -> Result<ModelConfig, ConfigError> {
+        ModelConfig::from_file(path)
+    }
+
+    fn validate(config: &ModelConfig, encoder: &SequenceConfig) -> Result<(), TaskError> {
+        config.validate().map_err(TaskError::Model)?;
+        encoder
+            .validate()
+            .map_err(|error| error.in_section("encoder"))?;
+        let longest = config.max_position_embeddings;
+        require(
+            encoder.max_seq_length <= longest,
+            "encoder.max_seq_length",
+            encoder.max_seq_length,
+            &format!("must be at most model.max_position_embeddings = {longest}"),
+        )?;
+        Ok(())
+    }
+
+    fn open_encoder(
+        assets: &Path,
+        config: SequenceConfig,
+        padding: PaddingConfig,
+    ) -> Result<SequenceEncoder, TaskError> {
+        let tokenizer = Tokenizer::from_vocab_file(assets.join(VOCAB_FILE))?;
+        Ok(SequenceEncoder::new(Arc::new(tokenizer), config, padding)?)
+    }
+
+    fn new_encoder(
+        vocabulary: Option<&str>,
+        start: Option<&Path>,
+        config: SequenceConfig,
+        padding: PaddingConfig,
+    ) -> Result<SequenceEncoder, TaskError> {
+        let tokenizer = open_vocabulary(vocabulary, start)?;
+        Ok(SequenceEncoder::new(Arc::new(tokenizer), config, padding)?)
+    }
+
+    fn save_assets(encoder: &SequenceEncoder, directory: &Path) -> Result<(), TaskError> {
+        Ok(encoder.tokenizer().save(directory.join(VOCAB_FILE))?)
+    }
+
+    fn check(config: &ModelConfig, encoder: &SequenceEncoder) -> Result<(), ConfigError> {
+        config.check_vocabulary(encoder.tokenizer().vocab_size())
+    }
+
+    fn adapt(config: &mut ModelConfig, encoder: &SequenceEncoder, region_dim: usize) {
+        config.vocab_size = encoder.tokenizer().vocab_size();
+        if region_dim > 0 {
+            config.img_feature_dim = region_dim;
+        }
+    }
+
+    fn region_dim(config: &ModelConfig) -> usize {
+        config.img_feature_dim
+    }
+}
+
+/// The WordPiece vocabulary that a recipe names: `bert-base-uncased` or a file; by default the
+/// `vocab.txt` in the directory `start` of the start weights, else BERT's.
+///
+/// # Errors
+///
+/// If the file cannot be read or is not a vocabulary.
+pub fn open_vocabulary(
+    vocabulary: Option<&str>,
+    start: Option<&Path>,
+) -> Result<Tokenizer, InputError> {
+    let beside = start.map(|start| start.join(VOCAB_FILE));
+    match (vocabulary, beside.filter(|path| path.is_file())) {
+        (None, Some(path)) => Tokenizer::from_vocab_file(path),
+        (None | Some("bert-base-uncased"), _) => Tokenizer::bert_base_uncased(),
+        (Some(path), _) => Tokenizer::from_vocab_file(path),
+    }
+}
