@@ -247,6 +247,24 @@ fn other_settings_are_refused_on_resume(#[case] set: &str, #[case] parts: &[&str
 }
 
 #[test]
+fn a_changed_setting_is_named_on_resume() {
+    let place = Workplace::small();
+    let run = Running::start(&place, &args("changed"), 11);
+    run.signal("-INT");
+    run.end();
+    let decay = [
+        "--set",
+        "optimizer.weight_decay=0.25",
+        "--set",
+        "train.workers=1",
+    ];
+    let resumed = place.run(&[&["train", "--name", "changed", "--resume"][..], &decay].concat());
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
+    assert!(stderr(&resumed).contains("optimizer.weight_decay"));
+    assert!(!stderr(&resumed).contains("train.workers"));
+}
+
+#[test]
 fn a_run_that_diverges_ends_with_an_error_and_leaves_no_broken_checkpoint() {
     let place = Workplace::small();
     let output = place.run(

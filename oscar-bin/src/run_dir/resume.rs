@@ -22,20 +22,41 @@ const FIXED: &[&str] = &[
     "data.mix",
 ];
 
+/// Settings that may change when a run is resumed: they decide how it runs, not what it computes.
+const FREE: &[&str] = &[
+    "train.workers",
+    "train.log_every",
+    "train.validate_every",
+    "train.save_every",
+    "train.keep_checkpoints",
+    "train.peer_timeout_seconds",
+    "train.gradient_checkpointing",
+];
+
 /// Refuses to resume a run that has the configuration `own` with the configuration `wanted` if that
-/// would be another run.
+/// would be another run; warns of other settings that change what it computes.
 ///
 /// # Errors
-/// The first key that differs.
+/// The first fixed key that differs.
 pub fn require_same<C: Serialize>(run: &Path, own: &C, wanted: &C) -> Result<()> {
     let (own, wanted) = (without_mixed_paths(own)?, without_mixed_paths(wanted)?);
-    for key in FIXED {
-        let pointer = format!("/{}", key.replace('.', "/"));
-        let (found, expected) = (own.pointer(&pointer), wanted.pointer(&pointer));
-        if let Some((key, found, expected)) = difference(key, found, expected) {
+    let within = |key: &str, keys: &[&str]| {
+        let mut keys = keys.iter();
+        keys.any(|known| key == *known || key.starts_with(&format!("{known}.")))
+    };
+    let mut changed = Vec::new();
+    differences("", Some(&own), Some(&wanted), &mut changed);
+    for (key, found, expected) in changed {
+        if within(&key, FIXED) {
             bail!(
                 "{} was started with {key} = {found}, but {key} = {expected} is set now; resume it \
                  without that change, or start another run",
+                run.display()
+            );
+        }
+        if !within(&key, FREE) {
+            tracing::warn!(
+                "{} was started with {key} = {found}; it resumes with {expected}",
                 run.display()
             );
         }
@@ -54,21 +75,27 @@ fn without_mixed_paths(config: &impl Serialize) -> Result<Json> {
     Ok(config)
 }
 
-/// The first key, in or below `key`, whose values differ.
-fn difference(
+/// Collects the keys in and below `key` whose values differ, with both values.
+fn differences(
     key: &str,
     own: Option<&Json>,
     wanted: Option<&Json>,
-) -> Option<(String, String, String)> {
+    found: &mut Vec<(String, String, String)>,
+) {
     if let (Some(Json::Object(own)), Some(Json::Object(wanted))) = (own, wanted) {
-        let keys = own.keys().chain(wanted.keys());
-        return keys.into_iter().find_map(|name| {
-            difference(&format!("{key}.{name}"), own.get(name), wanted.get(name))
-        });
+        let added = wanted.keys().filter(|name| !own.contains_key(*name));
+        for name in own.keys().chain(added) {
+            let below = match key {
+                "" => name.clone(),
+                key => format!("{key}.{name}"),
+            };
+            differences(&below, own.get(name), wanted.get(name), found);
+        }
+    } else if own != wanted {
+        let text = |value: Option<&Json>| match value {
+            None | Some(Json::Null) => "nothing".to_string(),
+            Some(value) => value.to_string(),
+        };
+        found.push((key.into(), text(own), text(wanted)));
     }
-    let text = |value: Option<&Json>| match value {
-        None | Some(Json::Null) => "nothing".to_string(),
-        Some(value) => value.to_string(),
-    };
-    (own != wanted).then(|| (key.into(), text(own), text(wanted)))
 }
