@@ -13,7 +13,7 @@ use oscar_core::ops::{Precision, TrainBackend};
 use crate::error::TrainError;
 use crate::learner::{self, Display, Monitor};
 use crate::loader::{BatchSource, Corpus, StepLoader};
-use crate::metrics_log::{MetricsLog, keep_until};
+use crate::metrics_log::{MetricsLog, Written, keep_until};
 use crate::non_finite::NON_FINITE_FILE;
 use crate::optim::AdamW;
 use crate::parallel::{Team, Workers, broadcast_start, replicate};
@@ -130,13 +130,13 @@ where
         config.train.workers,
         fit.device,
     )?;
-    let log = open_log(fit.options.run.path(), done.step)?;
+    let (log, written) = open_log(fit.options.run.path(), done.step)?;
     trainer.lead = Some(Lead {
         run: fit.options.run,
         validation,
         selection_metric: fit.selection_metric,
         describe: fit.describe,
-        monitor: Monitor::new(&config.train, log.written()),
+        monitor: Monitor::new(&config.train, written),
         best,
         last: None,
         saved: (done.step > 0).then_some(done.step),
@@ -220,7 +220,7 @@ fn load_or_initialise<B: TrainBackend, M: Trainable<B>>(
 }
 
 /// Opens the log of a run that continues after `step`, and drops what later steps left.
-fn open_log(run: &Path, step: usize) -> Result<MetricsLog, TrainError> {
+fn open_log(run: &Path, step: usize) -> Result<(MetricsLog, Written), TrainError> {
     keep_until(&run.join(NON_FINITE_FILE), step)?;
     MetricsLog::open(&run.join(METRICS_FILE), step)
 }

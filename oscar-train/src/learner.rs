@@ -313,7 +313,7 @@ impl<B: TrainBackend> Monitor<B> {
     /// # Errors
     ///
     /// If it cannot be written.
-    pub fn wait_until_written(&self) -> Result<(), TrainError> {
+    pub fn wait_until_written(&mut self) -> Result<(), TrainError> {
         self.written.wait(self.reported)
     }
 

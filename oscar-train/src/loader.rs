@@ -79,15 +79,6 @@ pub struct Corpus<B: Backend, T> {
     pub weight: f64,
 }
 
-impl<B: Backend, T> Clone for Corpus<B, T> {
-    fn clone(&self) -> Self {
-        Self {
-            source: self.source.clone(),
-            weight: self.weight,
-        }
-    }
-}
-
 /// Which batches a loader makes, and in which order.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchOrder {
@@ -123,11 +114,11 @@ impl Shard {
 
 /// An ordered, prefetching, resumable loader: batch `n` depends on the seed and on `n` alone.
 pub struct StepLoader<B: Backend, T> {
-    corpora: Vec<Corpus<B, T>>,
+    corpora: Arc<[Corpus<B, T>]>,
     order: BatchOrder,
     device: B::Device,
     /// The order of each corpus; empty if they are not shuffled.
-    sequences: Arc<Vec<Sequence>>,
+    sequences: Arc<[Sequence]>,
 }
 
 impl<B: Backend, T> Clone for StepLoader<B, T> {
@@ -175,10 +166,10 @@ impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
             Some(shuffle) => sequences(&corpora, shuffle, order.micro_batch),
         };
         Ok(Self {
-            corpora,
+            corpora: corpora.into(),
             order,
             device,
-            sequences: Arc::new(sequences),
+            sequences: sequences.into(),
         })
     }
 

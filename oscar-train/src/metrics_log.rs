@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use burn_train::logger::MetricLogger;
 use burn_train::metric::store::{EpochSummary, MetricsUpdate, Split};
@@ -20,14 +20,13 @@ use serde_json::{Map, Value, json};
 
 use crate::error::TrainError;
 use crate::events::EventFile;
-use crate::sync::lock;
 
 /// Burn's event store writes to it: `{"step":12,"split":"train","Loss":3.21,…}` lines.
 pub struct MetricsLog {
     path: PathBuf,
-    file: Option<File>,
+    /// The file, and where each line written to it is reported, until one cannot be.
+    file: Option<(File, Sender<std::io::Result<()>>)>,
     events: Option<EventFile>,
-    written: Written,
     names: HashMap<MetricId, String>,
     /// Optimiser steps seen, those before a resume included.
     step: usize,
@@ -35,55 +34,27 @@ pub struct MetricsLog {
     valid: Map<String, Value>,
 }
 
-/// The number of lines of a log that are written.
-#[derive(Clone, Debug)]
+/// How much of a log is written: receives a result for each line, until one cannot be written.
 pub struct Written {
     path: PathBuf,
-    lines: Arc<(Mutex<Lines>, Condvar)>,
-}
-
-#[derive(Debug, Default)]
-struct Lines {
+    lines: Receiver<std::io::Result<()>>,
     number: usize,
-    /// Why the first line that is missing could not be written.
-    failure: Option<(std::io::ErrorKind, String)>,
 }
 
 impl Written {
-    fn count(&self, written: std::io::Result<()>) {
-        let mut lines = lock(&self.lines.0);
-        lines.number += 1;
-        if let Err(error) = written {
-            let failure = (error.kind(), error.to_string());
-            lines.failure.get_or_insert(failure);
-        }
-        self.lines.1.notify_all();
-    }
-
     /// Waits until `number` lines are written since the log was opened, and makes them durable.
     ///
     /// # Errors
     ///
     /// If a line could not be written, or the writing thread has ended.
-    pub(crate) fn wait(&self, number: usize) -> Result<(), TrainError> {
-        let behind = |lines: &mut Lines| lines.number < number && lines.failure.is_none();
-        let waited = self.lines.1.wait_while(lock(&self.lines.0), behind);
-        let lines = waited.unwrap_or_else(PoisonError::into_inner);
-        match lines.failure.clone() {
-            Some((kind, text)) => {
-                let error = std::io::Error::new(kind, text);
-                Err(FileError::io("write", &self.path)(error).into())
-            }
-            None => Ok(sync_file(&self.path)?),
+    pub(crate) fn wait(&mut self, number: usize) -> Result<(), TrainError> {
+        while self.number < number {
+            let ended = || Err(std::io::Error::other("it is no longer written"));
+            let written = self.lines.recv().unwrap_or_else(|_| ended());
+            written.map_err(FileError::io("write", &self.path))?;
+            self.number += 1;
         }
-    }
-}
-
-impl Drop for MetricsLog {
-    /// If the thread that owns the log panics, nobody waits for it.
-    fn drop(&mut self) {
-        let ended = std::io::Error::other("the thread that writes it has ended");
-        self.written.count(Err(ended));
+        Ok(sync_file(&self.path)?)
     }
 }
 
@@ -94,30 +65,28 @@ impl MetricsLog {
     /// # Errors
     ///
     /// If the file cannot be read or written.
-    pub fn open(path: &Path, step: usize) -> Result<Self, TrainError> {
+    pub fn open(path: &Path, step: usize) -> Result<(Self, Written), TrainError> {
         keep_until(path, step)?;
         let file = OpenOptions::new()
             .create(true)
             .append(true)
             .open(path)
             .map_err(FileError::io("open", path))?;
-        Ok(Self {
+        let (sender, lines) = channel();
+        let log = Self {
             path: path.into(),
-            file: Some(file),
+            file: Some((file, sender)),
             events: path.parent().map(|run| EventFile::after(run, step)),
-            written: Written {
-                path: path.into(),
-                lines: Arc::default(),
-            },
             names: HashMap::new(),
             step,
             valid: Map::new(),
-        })
-    }
-
-    /// How much of it is written.
-    pub fn written(&self) -> Written {
-        self.written.clone()
+        };
+        let written = Written {
+            path: path.into(),
+            lines,
+            number: 0,
+        };
+        Ok((log, written))
     }
 
     fn write(&mut self, split: &Split, metrics: Map<String, Value>) {
@@ -135,20 +104,21 @@ impl MetricsLog {
             ("split".to_string(), json!(split.to_string())),
         ]);
         line.extend(metrics);
-        let Some(file) = &mut self.file else {
-            // The failure that closed it is known.
-            return self.written.count(Ok(()));
+        let Some((file, lines)) = &mut self.file else {
+            return;
         };
         // In one piece, so that a kill leaves whole lines.
         let written = file.write_all(format!("{}\n", Value::from(line)).as_bytes());
-        if let Err(error) = &written {
+        let failed = written.as_ref().err().map(ToString::to_string);
+        // Nobody waits for it any more once training has ended.
+        let _ = lines.send(written);
+        if let Some(error) = failed {
             tracing::warn!(
                 "cannot write {}: {error}; the run ends at the next checkpoint",
                 self.path.display()
             );
             self.file = None;
         }
-        self.written.count(written);
     }
 }
 

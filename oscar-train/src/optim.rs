@@ -10,6 +10,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use burn::module::{AutodiffModule, ModuleMapper, ModuleVisitor, Param, ParamId};
@@ -144,12 +145,10 @@ impl<B: AutodiffBackend> AdamW<B> {
                 let name = format!("{kind}.{}", parameter.name);
                 match by_name.remove(&name) {
                     Some(data) if data.len() == len => Ok(Some(data)),
-                    Some(data) => Err(TrainError::OptimizerState {
-                        reason: format!(
-                            "{name} has {} values, but the model needs {len}",
-                            data.len()
-                        ),
-                    }),
+                    Some(data) => Err(mismatch(format!(
+                        "{name} has {} values, but the model needs {len}",
+                        data.len()
+                    ))),
                     None => Ok(None),
                 }
             };
@@ -161,9 +160,8 @@ impl<B: AutodiffBackend> AdamW<B> {
             ) {
                 (Some(exp_avg), Some(exp_avg_sq), Some(step)) => {
                     if !(step[0] >= 1.0 && step[0].fract() == 0.0) {
-                        return Err(TrainError::OptimizerState {
-                            reason: format!("step.{} is {}", parameter.name, step[0]),
-                        });
+                        let reason = format!("step.{} is {}", parameter.name, step[0]);
+                        return Err(mismatch(reason));
                     }
                     let tensor = |data| Tensor::from_data(TensorData::new(data, [len]), device);
                     self.moments.insert(
@@ -177,22 +175,25 @@ impl<B: AutodiffBackend> AdamW<B> {
                 }
                 (None, None, None) => {}
                 _ => {
-                    return Err(TrainError::OptimizerState {
-                        reason: format!("the state of {} is incomplete", parameter.name),
-                    });
+                    let reason = format!("the state of {} is incomplete", parameter.name);
+                    return Err(mismatch(reason));
                 }
             }
         }
         match by_name.keys().min() {
             None => Ok(self),
-            Some(name) => Err(TrainError::OptimizerState {
-                reason: format!("{name} belongs to no parameter of the model"),
-            }),
+            Some(name) => Err(mismatch(format!(
+                "{name} belongs to no parameter of the model"
+            ))),
         }
     }
 }
 
-/// Steps every parameter that has a gradient; the others are neither updated nor decayed.
+fn mismatch(reason: String) -> TrainError {
+    TrainError::OptimizerState { reason }
+}
+
+/// Updates every parameter that has a gradient; the others are neither updated nor decayed.
 struct Update<'a, B: AutodiffBackend> {
     optimizer: &'a mut AdamW<B>,
     lr: f64,
@@ -301,56 +302,69 @@ pub fn clip_grad_norm<B: TrainBackend, M: AutodiffModule<B>>(
         .recip()
         .mul_scalar(max_norm)
         .clamp_max(1.0);
-    module.visit(&mut Scale::<B> { grads, factor });
+    map_gradients::<B, M>(module, grads, |_, grad| {
+        Some(B::InnerBackend::scale(grad, factor.clone()))
+    });
     norm
 }
 
 /// The joint L2 norm of all gradients of `module`, `[1]`. Nothing is read back from the device.
 pub fn grad_norm<B: TrainBackend, M: AutodiffModule<B>>(
     module: &M,
-    grads: &GradientsParams,
+    grads: &mut GradientsParams,
     device: &B::Device,
 ) -> Tensor<B::InnerBackend, 1> {
-    let mut squares = SumOfSquares::<B> {
-        grads,
-        sums: Vec::new(),
-    };
-    module.visit(&mut squares);
-    match squares.sums.is_empty() {
+    let mut sums = Vec::new();
+    map_gradients::<B, M>(module, grads, |_, grad| {
+        sums.push(B::InnerBackend::sum_of_squares(grad.clone()));
+        Some(grad)
+    });
+    match sums.is_empty() {
         true => Tensor::zeros([1], device),
-        false => Tensor::cat(squares.sums, 0).sum().sqrt(),
+        false => Tensor::cat(sums, 0).sum().sqrt(),
+    }
+}
+
+/// A gradient, flattened.
+type Flat<B> = Tensor<<B as AutodiffBackend>::InnerBackend, 1>;
+
+/// Replaces each gradient of `module`, flattened, by what `map` makes of it, or removes it.
+pub(crate) fn map_gradients<B: AutodiffBackend, M: AutodiffModule<B>>(
+    module: &M,
+    grads: &mut GradientsParams,
+    map: impl FnMut(ParamId, Flat<B>) -> Option<Flat<B>>,
+) {
+    let backend = PhantomData::<B>;
+    module.visit(&mut MapGradients {
+        grads,
+        map,
+        backend,
+    });
+}
+
+struct MapGradients<'a, B, F> {
+    grads: &'a mut GradientsParams,
+    map: F,
+    backend: PhantomData<B>,
+}
+
+impl<B, F> ModuleVisitor<B> for MapGradients<'_, B, F>
+where
+    B: AutodiffBackend,
+    F: FnMut(ParamId, Flat<B>) -> Option<Flat<B>>,
+{
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        if let Some(grad) = self.grads.remove::<B::InnerBackend, D>(param.id) {
+            let shape = grad.shape();
+            if let Some(mapped) = (self.map)(param.id, flat(grad)) {
+                let mapped: Tensor<B::InnerBackend, D> = mapped.reshape(shape);
+                self.grads.register(param.id, mapped);
+            }
+        }
     }
 }
 
 fn flat<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, 1> {
     let len = tensor.shape().num_elements();
     tensor.reshape([len])
-}
-
-struct SumOfSquares<'a, B: TrainBackend> {
-    grads: &'a GradientsParams,
-    sums: Vec<Tensor<B::InnerBackend, 1>>,
-}
-
-impl<B: TrainBackend> ModuleVisitor<B> for SumOfSquares<'_, B> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        if let Some(grad) = self.grads.get::<B::InnerBackend, D>(param.id) {
-            self.sums.push(B::InnerBackend::sum_of_squares(flat(grad)));
-        }
-    }
-}
-
-struct Scale<'a, B: TrainBackend> {
-    grads: &'a mut GradientsParams,
-    factor: Tensor<B::InnerBackend, 1>,
-}
-
-impl<B: TrainBackend> ModuleVisitor<B> for Scale<'_, B> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        if let Some(grad) = self.grads.remove::<B::InnerBackend, D>(param.id) {
-            let dims = grad.dims();
-            let scaled = B::InnerBackend::scale(flat(grad), self.factor.clone());
-            self.grads.register(param.id, scaled.reshape(dims));
-        }
-    }
 }

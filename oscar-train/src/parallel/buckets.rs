@@ -12,6 +12,7 @@ use burn::tensor::{Tensor, TensorData};
 use oscar_core::checkpoint::parameters;
 
 use crate::error::TrainError;
+use crate::optim::map_gradients;
 
 /// Values of a bucket, 64 MiB; a larger parameter has one of its own.
 const BUCKET: usize = 16 << 20;
@@ -48,15 +49,14 @@ impl Buckets {
     pub fn flatten<B: AutodiffBackend, M: AutodiffModule<B>>(
         &self,
         model: &M,
-        grads: GradientsParams,
+        mut grads: GradientsParams,
         device: &B::Device,
     ) -> Result<(Vec<Vec<f32>>, Vec<bool>), TrainError> {
-        let mut flatten = Flatten::<B> {
-            grads,
-            flat: HashMap::new(),
-        };
-        model.visit(&mut flatten);
-        let mut flat = flatten.flat;
+        let mut flat = HashMap::new();
+        map_gradients::<B, M>(model, &mut grads, |id, grad| {
+            flat.insert(id, grad);
+            None
+        });
         let ids = self.0.iter().flatten();
         let present = ids.map(|(id, _)| flat.contains_key(id)).collect();
         let buckets = self.0.iter().map(|bucket| {
@@ -99,20 +99,6 @@ impl Buckets {
         };
         model.visit(&mut unflatten);
         unflatten.grads
-    }
-}
-
-struct Flatten<B: AutodiffBackend> {
-    grads: GradientsParams,
-    flat: HashMap<ParamId, Tensor<B::InnerBackend, 1>>,
-}
-
-impl<B: AutodiffBackend> ModuleVisitor<B> for Flatten<B> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        if let Some(grad) = self.grads.remove::<B::InnerBackend, D>(param.id) {
-            let len = grad.shape().num_elements();
-            self.flat.insert(param.id, grad.reshape([len]));
-        }
     }
 }
 

@@ -72,7 +72,7 @@ where
         let mut grads = recompute::scope(plan.gradient_checkpointing, || model.step(batch)).grads;
         let norm = match clip > 0.0 {
             true => clip_grad_norm::<B, M>(&model, &mut grads, clip, device),
-            false => grad_norm::<B, M>(&model, &grads, device),
+            false => grad_norm::<B, M>(&model, &mut grads, device),
         };
         // A run checks it before each update.
         let norm: f32 = norm.into_scalar().elem();
