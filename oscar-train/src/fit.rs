@@ -17,9 +17,11 @@ use crate::metrics_log::{MetricsLog, Written, keep_until};
 use crate::non_finite::NON_FINITE_FILE;
 use crate::optim::AdamW;
 use crate::parallel::{Team, Workers, broadcast_start, replicate};
-use crate::run::{Best, METRICS_FILE, RunDir};
+use crate::run::{METRICS_FILE, RunDir};
 use crate::settings::{OptimizerConfig, StepConfig, TrainConfig};
-use crate::trainer::{Describe, Lead, Outcome, SelectionMetric, StepCount, Trainable, Trainer};
+use crate::trainer::{
+    Describe, Lead, Outcome, SelectionMetric, StepCount, Trainable, Trainer, TrainingState,
+};
 
 /// What a run needs beside its recipe.
 pub struct RunOptions {
@@ -76,70 +78,56 @@ where
     B: TrainBackend,
     M: Trainable<B>,
 {
+    let world = fit.options.workers.world();
+    let config = StepConfig::new(fit.train, fit.optimizer, world, &fit.corpora)?;
+    let (mut team, others) = teams::<B>(&mut fit.options, &fit.device, &config.train);
+    let rank = team.rank();
+    if world > 1 && rank == 0 {
+        let count = config.settings.micro_batches();
+        let own = count / world;
+        tracing::info!("{world} workers: each computes {own} of the {count} batches of a step");
+    }
+
+    let mut state = load_or_initialise(&fit.options, &config, fit.model, &fit.device, rank)?;
+    if world > 1 && others.is_empty() {
+        // Workers are processes, of which the first alone has read a checkpoint.
+        state = broadcast_start(&mut team, &config.settings, state, &fit.device)?;
+    }
+    let (done, best) = (state.done, state.best);
+
     let sources = fit.corpora.iter().map(|corpus| &*corpus.source);
     let rows_per_example = sources.map(|source| source.rows_per_example()).max();
-    let config = StepConfig::new(
-        fit.train,
-        fit.optimizer,
-        fit.options.workers.world(),
-        &fit.corpora,
-    )?;
-    let (mut team, others) = teams::<B>(&mut fit.options, &fit.device, &config.train);
-
-    let start = load_or_initialise(&fit.options, &config, (fit.model, &fit.device), team.rank())?;
-    let (model, optimizer, done, best) = match team.world() > 1 && others.is_empty() {
-        // Workers are processes, of which the first alone has read a checkpoint.
-        true => broadcast_start(&mut team, &config.settings, start, &fit.device)?,
-        false => start,
-    };
-
-    let order = config.batch_order(done.step, team.rank(), team.world());
+    let order = config.batch_order(done.step, rank, world);
     let loader = StepLoader::new(fit.corpora, order, fit.device.clone())?;
-    let followers = others
-        .into_iter()
-        .map(|(team, device)| {
-            let (model, optimizer) = replicate(&model, &optimizer, &device)?;
-            let loader = loader.for_worker(team.rank(), device.clone());
-            Ok(Trainer::new(
-                config.clone(),
-                (model, optimizer, done),
-                loader,
-                device,
-                team,
-            ))
-        })
-        .collect::<Result<Vec<_>, TrainError>>()?;
-    let device = fit.device.clone();
-    let mut trainer = Trainer::new(
-        config.clone(),
-        (model, optimizer, done),
-        loader,
-        device,
-        team,
-    );
-    if trainer.team.rank() > 0 {
+    let worker = |state, loader, device, team| {
+        let config = config.clone();
+        Trainer::<B, M>::new(config, state, loader, device, team)
+    };
+    let mut followers = Vec::with_capacity(others.len());
+    for (team, device) in others {
+        let loader = loader.for_worker(team.rank(), device.clone());
+        followers.push(worker(replicate(&state, &device)?, loader, device, team));
+    }
+    let mut trainer = worker(state, loader, fit.device.clone(), team);
+    if rank > 0 {
         let outcome = trainer.run()?;
         return Ok((trainer.model().valid(), outcome));
     }
 
-    let micro_batch = order.micro_batch * rows_per_example.unwrap_or(1);
-    let per_example = fit.validation.rows_per_example().max(1);
-    let validation = StepLoader::once(
-        fit.validation,
-        (micro_batch / per_example).max(1),
-        config.train.workers,
-        fit.device,
-    )?;
+    let rows = order.micro_batch * rows_per_example.unwrap_or(1);
+    let batch_size = (rows / fit.validation.rows_per_example().max(1)).max(1);
+    let loaders = config.train.workers;
     let (log, written) = open_log(fit.options.run.path(), done.step)?;
     trainer.lead = Some(Lead {
+        validation: StepLoader::once(fit.validation, batch_size, loaders, fit.device)?,
         run: fit.options.run,
-        validation,
         selection_metric: fit.selection_metric,
         describe: fit.describe,
         monitor: Monitor::new(&config.train, written),
         best,
         last: None,
         saved: (done.step > 0).then_some(done.step),
+        threads: followers.into_iter().map(spawn).collect(),
     });
     let display = Display {
         dashboard: fit.options.dashboard,
@@ -148,13 +136,7 @@ where
         metrics: fit.metrics,
         validation_metrics: fit.validation_metrics,
     };
-    let threads: Vec<_> = followers.into_iter().map(spawn).collect();
-    let trained = learner::launch(trainer, &config.train, log, display);
-    // A worker that is lost may never end.
-    if !matches!(trained, Err(TrainError::Lost(_))) {
-        threads.into_iter().for_each(|thread| drop(thread.join()));
-    }
-    trained
+    learner::launch(trainer, &config.train, log, display)
 }
 
 /// The workers of this process beside its first, and their devices.
@@ -176,14 +158,15 @@ fn teams<B: TrainBackend>(
     (team(group), others.collect())
 }
 
-/// Model, optimiser, steps done and best validation of the run's newest checkpoint if it is to be
-/// resumed, else those of a new run. Only worker 0 reads checkpoints.
+/// The state of the run's newest checkpoint if it is to be resumed, else that of a new run. Only
+/// worker 0 reads checkpoints.
 fn load_or_initialise<B: TrainBackend, M: Trainable<B>>(
     options: &RunOptions,
     config: &StepConfig,
-    (model, device): (M, &B::Device),
+    model: M,
+    device: &B::Device,
     rank: usize,
-) -> Result<(M, AdamW<B>, StepCount, Option<Best>), TrainError> {
+) -> Result<TrainingState<B, M>, TrainError> {
     let optimizer = AdamW::new(config.optimizer.adamw(), &model);
     let (model, optimizer, state) = match options.resume && rank == 0 {
         true => options
@@ -192,31 +175,31 @@ fn load_or_initialise<B: TrainBackend, M: Trainable<B>>(
         false => (model, optimizer, None),
     };
     initialize(&model, device, config.train.seed);
-    if rank > 0 {
-        return Ok((model, optimizer, StepCount::default(), None));
-    }
     match (options.resume, &state) {
+        _ if rank > 0 => {}
         (true, Some(state)) => {
-            tracing::info!(
-                "resuming after step {} of {}",
-                state.step,
-                config.train.steps
-            );
+            let steps = config.train.steps;
+            tracing::info!("resuming after step {} of {steps}", state.step);
         }
         (true, None) => {
             tracing::warn!("nothing to resume: there is no checkpoint yet; starting from step 0");
         }
-        (false, _) if !options.run.list()?.is_empty() => {
+        (false, _) if options.run.list()?.is_empty() => {}
+        (false, _) => {
             let path = options.run.path().to_path_buf();
             return Err(TrainError::HasCheckpoints { path });
         }
-        (false, _) => {}
     }
     let (done, best) = state.map_or_else(Default::default, |state| {
         let (step, skipped) = (state.step, state.skipped);
         (StepCount { step, skipped }, state.best)
     });
-    Ok((model, optimizer, done, best))
+    Ok(TrainingState {
+        model,
+        optimizer,
+        done,
+        best,
+    })
 }
 
 /// Opens the log of a run that continues after `step`, and drops what later steps left.

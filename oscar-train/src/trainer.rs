@@ -9,6 +9,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use burn::module::AutodiffModule;
 use burn::optim::{GradientsAccumulator, GradientsParams};
@@ -107,6 +108,16 @@ pub(crate) struct StepCount {
     pub skipped: Skipped,
 }
 
+/// What training changes.
+pub(crate) struct TrainingState<B: TrainBackend, M> {
+    pub model: M,
+    pub optimizer: AdamW<B>,
+    /// How far the run is.
+    pub done: StepCount,
+    /// The best validation so far.
+    pub best: Option<Best>,
+}
+
 /// One worker of a run; the only one, unless the run has several.
 pub(crate) struct Trainer<B: TrainBackend, M: Trainable<B>> {
     config: StepConfig,
@@ -138,6 +149,8 @@ pub(crate) struct Lead<B: TrainBackend, M: Trainable<B>> {
     pub last: Option<StepStats>,
     /// The step of the newest checkpoint, if there is one.
     pub saved: Option<usize>,
+    /// The other workers of this process.
+    pub threads: Vec<JoinHandle<()>>,
 }
 
 /// A step that was made, or skipped.
@@ -158,20 +171,20 @@ type Output<B> = StepOutput<<B as AutodiffBackend>::InnerBackend>;
 type Computed<B> = (GradientsParams, Output<B>, Vec<Norm<B>>);
 
 impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
-    /// A worker that has made the steps `done`; its model and optimiser are on `device`.
+    /// A worker that continues from `state`, which is on `device`.
     pub fn new(
         config: StepConfig,
-        (model, optimizer, done): (M, AdamW<B>, StepCount),
+        state: TrainingState<B, M>,
         loader: StepLoader<B, M::Batch>,
         device: B::Device,
         team: Team,
     ) -> Self {
         Self {
             config,
-            buckets: Buckets::of(&model),
-            model: Some(model),
-            optimizer,
-            done,
+            buckets: Buckets::of(&state.model),
+            model: Some(state.model),
+            optimizer: state.optimizer,
+            done: state.done,
             loader,
             device,
             team,
@@ -200,6 +213,14 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
             }
         };
         self.team.leave();
+        if let Some(lead) = &mut self.lead
+            // A worker that is lost may never end.
+            && !self.team.is_lost()
+        {
+            lead.threads
+                .drain(..)
+                .for_each(|thread| drop(thread.join()));
+        }
         outcome
     }
 

@@ -10,25 +10,25 @@ use serde::{Deserialize, Serialize};
 
 use super::Team;
 use crate::error::TrainError;
-use crate::optim::AdamW;
-use crate::run::{Best, FixedSettings};
-use crate::trainer::StepCount;
+use crate::run::FixedSettings;
+use crate::trainer::{StepCount, TrainingState};
 
-/// Model and optimiser on another device.
+/// The same state on another device.
 ///
 /// # Errors
 ///
 /// If the device failed.
 pub(crate) fn replicate<B: TrainBackend, M: AutodiffModule<B>>(
-    model: &M,
-    optimizer: &AdamW<B>,
+    state: &TrainingState<B, M>,
     device: &B::Device,
-) -> Result<(M, AdamW<B>), TrainError> {
-    let state = optimizer.state();
-    Ok((
-        copy(model.clone(), device, Ok)?,
-        optimizer.clone().load_state(state, device)?,
-    ))
+) -> Result<TrainingState<B, M>, TrainError> {
+    let optimizer = state.optimizer.clone();
+    let moments = optimizer.state();
+    Ok(TrainingState {
+        model: copy(state.model.clone(), device, Ok)?,
+        optimizer: optimizer.load_state(moments, device)?,
+        ..*state
+    })
 }
 
 /// What each process knows of the start.
@@ -37,11 +37,8 @@ struct Start {
     settings: FixedSettings,
     done: StepCount,
     /// Names of the tensors of the optimiser's state.
-    state: Vec<String>,
+    moments: Vec<String>,
 }
-
-/// Model, optimiser, steps done, and best validation.
-type Trained<B, M> = (M, AdamW<B>, StepCount, Option<Best>);
 
 /// Gives every process the lead's weights, state and steps done; the others have read none.
 ///
@@ -51,14 +48,14 @@ type Trained<B, M> = (M, AdamW<B>, StepCount, Option<Best>);
 pub(crate) fn broadcast_start<B: TrainBackend, M: AutodiffModule<B>>(
     team: &mut Team,
     settings: &FixedSettings,
-    (model, optimizer, done, best): Trained<B, M>,
+    state: TrainingState<B, M>,
     device: &B::Device,
-) -> Result<Trained<B, M>, TrainError> {
-    let state = optimizer.state();
+) -> Result<TrainingState<B, M>, TrainError> {
+    let moments = state.optimizer.state();
     let own = Start {
         settings: settings.clone(),
-        done,
-        state: state.iter().map(|tensor| tensor.name.clone()).collect(),
+        done: state.done,
+        moments: moments.iter().map(|tensor| tensor.name.clone()).collect(),
     };
     let mut starts = team.exchange(&own)?;
     if let Some(worker) = (1..starts.len()).find(|rank| starts[*rank].settings != *settings) {
@@ -72,19 +69,24 @@ pub(crate) fn broadcast_start<B: TrainBackend, M: AutodiffModule<B>>(
         });
     }
     let lead = starts.swap_remove(0);
-    let model = copy(model, device, |values| team.broadcast(values))?;
-    let mut own = state.into_iter();
-    let mut shared = Vec::with_capacity(lead.state.len());
-    for name in lead.state {
+    let model = copy(state.model, device, |values| team.broadcast(values))?;
+    let mut own = moments.into_iter();
+    let mut shared = Vec::with_capacity(lead.moments.len());
+    for name in lead.moments {
         let data = team.broadcast(own.next().map_or(Vec::new(), |tensor| tensor.data))?;
         let shape = vec![data.len()];
         shared.push(NamedTensor { name, shape, data });
     }
     let optimizer = match team.rank() {
-        0 => optimizer,
-        _ => optimizer.load_state(shared, device)?,
+        0 => state.optimizer,
+        _ => state.optimizer.load_state(shared, device)?,
     };
-    Ok((model, optimizer, lead.done, best))
+    Ok(TrainingState {
+        model,
+        optimizer,
+        done: lead.done,
+        best: state.best,
+    })
 }
 
 /// The model on `device`, with the values that `through` makes of its own, in the order of its

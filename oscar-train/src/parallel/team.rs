@@ -65,6 +65,11 @@ impl Team {
         self.group.world()
     }
 
+    /// Whether a worker is gone.
+    pub fn is_lost(&self) -> bool {
+        self.lost
+    }
+
     /// Whether the workers make another step: not if one of them was interrupted.
     pub fn agrees_to_continue(&mut self) -> Result<bool, TrainError> {
         let stop = self.interrupter.should_stop();
