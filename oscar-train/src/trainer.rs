@@ -199,27 +199,22 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
     /// Whatever ended this worker or another. Unless weights may be damaged, the last whole step is
     /// saved before.
     pub fn run(&mut self) -> Result<Outcome, TrainError> {
-        // Errors of a device come as panics too, from wherever its work is waited for.
-        let trained = catch_unwind(AssertUnwindSafe(|| self.train()))
-            .unwrap_or_else(|panic| Err(TrainError::panicked(&*panic)));
+        let trained = caught(|| self.train());
         if let Err(error) = &trained {
             self.team.announce(error);
         }
         let outcome = match trained {
-            Ok(()) => self.finish(),
+            Ok(()) => caught(|| self.finish()),
             Err(error) => {
                 self.save_before_failing(&error);
                 Err(error)
             }
         };
         self.team.leave();
-        if let Some(lead) = &mut self.lead
-            // A worker that is lost may never end.
-            && !self.team.is_lost()
-        {
-            lead.threads
-                .drain(..)
-                .for_each(|thread| drop(thread.join()));
+        // A worker that is lost may never end.
+        let lead = self.lead.as_mut().filter(|_| !self.team.is_lost());
+        for thread in lead.into_iter().flat_map(|lead| lead.threads.drain(..)) {
+            drop(thread.join());
         }
         outcome
     }
@@ -233,15 +228,12 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
             if let Some(found) = step.non_finite {
                 self.skip_or_stop(found)?;
             }
-            let due = |every: usize| self.done.step == steps || self.done.step % every == 0;
-            let (validate, save) = (
-                due(self.config.train.validate_every),
-                due(self.config.train.save_every),
-            );
-            if validate {
+            let step = self.done.step;
+            let due = |every: usize| step == steps || step.is_multiple_of(every);
+            if due(self.config.train.validate_every) {
                 self.validate()?;
             }
-            if save {
+            if due(self.config.train.save_every) {
                 self.save()?;
             }
         }
@@ -462,7 +454,7 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
         if damaged || saved {
             return;
         }
-        match self.save() {
+        match caught(|| self.save()) {
             Ok(()) => {
                 tracing::warn!("a checkpoint of step {step} was saved; the run can be resumed")
             }
@@ -479,6 +471,12 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
     pub fn take_model(&mut self) -> Option<M> {
         self.model.take()
     }
+}
+
+/// Does `work`, and makes an error of a panic: those of a device come as panics too, from wherever its
+/// work is waited for.
+fn caught<T>(work: impl FnOnce() -> Result<T, TrainError>) -> Result<T, TrainError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(TrainError::panicked(&*panic)))
 }
 
 impl<B: TrainBackend, M: Trainable<B>> Lead<B, M> {
