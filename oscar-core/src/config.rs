@@ -70,7 +70,7 @@ pub struct ModelConfig {
 
     /// Heads removed by pruning, by layer. Such files are refused: their weights have other shapes.
     pub pruned_heads: serde_json::Map<String, serde_json::Value>,
-    /// Keys this crate does not read.
+    /// Keys that this crate does not use.
     #[serde(flatten)]
     pub extra: serde_json::Map<String, serde_json::Value>,
 }

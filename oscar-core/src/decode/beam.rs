@@ -18,6 +18,16 @@ struct Beam {
     ids: Vec<u32>,
     /// Sum of the log-probabilities, in the precision of the logits, as officially.
     sum: f32,
+    /// The beam of the step before that it continues.
+    parent: usize,
+}
+
+/// The search for the texts of an image.
+#[derive(Clone, Debug)]
+struct Search {
+    beams: Vec<Beam>,
+    finished: Finished,
+    done: bool,
 }
 
 /// The best finished hypotheses of an image.
@@ -71,99 +81,105 @@ impl Finished {
     }
 }
 
+impl Search {
+    /// Continues the beams by their best next `words`; at the `last` position they all end.
+    fn advance(
+        &mut self,
+        words: &[&[(u32, f32)]],
+        num_beams: usize,
+        last: bool,
+        Boundaries { end, pad, .. }: Boundaries,
+    ) {
+        let candidates = candidates(&self.beams, words, 2 * num_beams);
+        let highest = candidates.first().map_or(f32::NEG_INFINITY, |best| best.2);
+        self.done |= self.finished.is_done(highest);
+        let mut next: Vec<Beam> = Vec::with_capacity(num_beams);
+        if !self.done {
+            for (parent, word, sum) in candidates {
+                let mut ids = self.beams[parent].ids.clone();
+                if word == end || last {
+                    self.finished.add(&ids, sum);
+                } else {
+                    ids.push(word);
+                    next.push(Beam { ids, sum, parent });
+                }
+                if next.len() == num_beams {
+                    break;
+                }
+            }
+        }
+        // A vocabulary of few words may leave fewer beams; and those of an image that is done are
+        // computed but not read.
+        let fill = Beam {
+            ids: vec![pad; self.beams[0].ids.len() + 1],
+            sum: f32::NEG_INFINITY,
+            parent: next.first().map_or(0, |beam| beam.parent),
+        };
+        next.resize(num_beams, fill);
+        self.beams = next;
+    }
+}
+
 /// The best texts of each image, at most `num_keep_best`, best first.
 pub fn beam_search<B: OscarBackend>(
     decoder: &mut (impl Decoder<B> + ?Sized),
     config: &GenerationConfig,
     boundaries: impl Into<Boundaries>,
 ) -> Vec<Vec<Hypothesis>> {
-    let Boundaries { start, end, pad } = boundaries.into();
-    let images = decoder.images();
-    let mut finished: Vec<Finished> = vec![
-        Finished {
+    let boundaries = boundaries.into();
+    let search = Search {
+        // All beams of an image start alike: one is enough until there are different words.
+        beams: vec![Beam {
+            ids: vec![boundaries.start],
+            sum: 0.0,
+            parent: 0,
+        }],
+        finished: Finished {
             kept: Vec::new(),
             keep: config.num_keep_best,
             length_penalty: config.length_penalty,
             longest: config.max_length - 1,
-        };
-        images
-    ];
-    let mut done = vec![false; images];
-    let first = Beam {
-        ids: vec![start],
-        sum: 0.0,
+        },
+        done: false,
     };
-    // All beams of an image start alike: one is enough until there are different words.
-    let mut beams: Vec<Vec<Beam>> = vec![vec![first]; images];
-    let mut active = Active::all(images);
+    let mut searches = vec![search; decoder.images()];
+    let mut active = Active::all(searches.len());
     for length in 2..=config.max_length {
-        let of_active = active.images.iter().flat_map(|image| &beams[*image]);
-        let newest = |beam: &Beam| beam.ids.last().copied().unwrap_or(start);
-        let tokens: Vec<u32> = of_active.clone().map(newest).collect();
-        let so_far: Vec<&[u32]> = of_active.map(|beam| &beam.ids[..]).collect();
+        let beams = active
+            .images
+            .iter()
+            .flat_map(|image| &searches[*image].beams);
+        let so_far: Vec<&[u32]> = beams.map(|beam| &beam.ids[..]).collect();
+        let tokens: Vec<u32> = so_far.iter().map(|ids| ids[ids.len() - 1]).collect();
         let scores = log_probs(decoder.next(&tokens), &so_far, config.repetition_penalty);
         let best = ops::top_k(scores, 2 * config.num_beams);
         let best: Vec<&[(u32, f32)]> = best.rows().collect();
 
-        let width = best.len() / active.images.len();
-        let last = length == config.max_length;
-        let mut parents = Vec::with_capacity(active.images.len());
-        for (place, image) in active.images.iter().enumerate() {
-            let own = &best[place * width..(place + 1) * width];
-            let candidates = candidates(&beams[*image], own, 2 * config.num_beams);
-            let highest = candidates.first().map_or(f32::NEG_INFINITY, |best| best.2);
-            done[*image] |= finished[*image].is_done(highest);
-            let mut next = Vec::with_capacity(config.num_beams);
-            if !done[*image] {
-                for (beam, word, sum) in candidates {
-                    let ids = &beams[*image][beam].ids;
-                    if word == end || last {
-                        finished[*image].add(ids, sum);
-                    } else {
-                        let mut ids = ids.clone();
-                        ids.push(word);
-                        next.push((beam, Beam { ids, sum }));
-                    }
-                    if next.len() == config.num_beams {
-                        break;
-                    }
-                }
-            }
-            parents.push(next);
+        let (width, last) = (
+            best.len() / active.images.len(),
+            length == config.max_length,
+        );
+        for (words, image) in best.chunks(width).zip(&active.images) {
+            searches[*image].advance(words, config.num_beams, last, boundaries);
         }
-        if last || done.iter().all(|done| *done) {
+        if last || searches.iter().all(|search| search.done) {
             break;
         }
-        // A vocabulary of few words may leave fewer beams; and rows of images that are done are
-        // computed but not read.
-        let rows = parents.iter().enumerate().flat_map(|(place, next)| {
-            let beams = (0..config.num_beams).map(move |beam| next.get(beam).or(next.first()));
-            beams.map(move |beam| place * width + beam.map_or(0, |(parent, _)| *parent))
+        let stay = active.shrink(|image| searches[image].done);
+        let kept = stay
+            .clone()
+            .unwrap_or_else(|| (0..active.images.len()).collect());
+        let rows = kept.iter().flat_map(|place| {
+            let beams = searches[active.images[*place]].beams.iter();
+            beams.map(move |beam| place * width + beam.parent)
         });
-        let rows: Vec<usize> = rows.collect();
-        for (image, next) in active.images.iter().zip(&parents) {
-            let fill = || Beam {
-                ids: vec![pad; length],
-                sum: f32::NEG_INFINITY,
-            };
-            let mut next: Vec<Beam> = next.iter().map(|(_, beam)| beam.clone()).collect();
-            next.resize_with(config.num_beams, fill);
-            beams[*image] = next;
-        }
-        let stay = active.shrink(|image| done[image]);
-        let rows = match &stay {
-            None => rows,
-            Some(stay) => {
-                let of_image = |at: &usize| at * config.num_beams..(at + 1) * config.num_beams;
-                stay.iter().flat_map(of_image).map(|at| rows[at]).collect()
-            }
-        };
-        decoder.select(stay.as_deref(), &rows);
+        decoder.select(stay.as_deref(), &rows.collect::<Vec<_>>());
         if let Some(stay) = stay {
             active.keep(&stay);
         }
     }
-    finished.into_iter().map(Finished::hypotheses).collect()
+    let finished = searches.into_iter().map(|search| search.finished);
+    finished.map(Finished::hypotheses).collect()
 }
 
 /// Beam, next word and sum of the best continuations, the best first.

@@ -55,7 +55,7 @@ impl Default for CaptionMasking {
 pub struct EncodedCaption {
     /// Caption, tags and regions.
     pub sequence: EncodedSequence,
-    /// What is to be predicted.
+    /// The tokens to predict.
     pub masked: Vec<MaskedToken>,
 }
 

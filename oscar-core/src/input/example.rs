@@ -1,4 +1,4 @@
-//! What a corpus reader hands to the encoder.
+//! What corpus readers and region stores provide to the encoders.
 
 use std::fmt;
 use std::sync::Arc;

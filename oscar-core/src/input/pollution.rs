@@ -1,7 +1,7 @@
-//! Which texts an image is shown with: its own, or another's.
+//! Pairs an image with its own texts, or with another's.
 //!
-//! The contrastive loss asks whether caption, tags and regions belong together. Half of the triples
-//! are left matched; in the other half one text is replaced, never the regions.
+//! The contrastive head predicts whether caption, tags and regions belong together. Half of the
+//! triples are left matched; in the other half one text is replaced, never the regions.
 
 use rand::Rng;
 
@@ -9,7 +9,7 @@ use super::error::InputError;
 use super::example::{Example, ExampleSource};
 use super::pretrain_config::{PretrainEncoderConfig, TextBSampleMode};
 
-/// How often another row is drawn if the first is of no use.
+/// Rows to draw before giving up on one that differs.
 const MAX_TRIES: usize = 10;
 
 /// The contrastive class of a triple whose texts are its own.
@@ -17,14 +17,14 @@ pub const MATCHED: u8 = 0;
 /// The contrastive class of a triple with another's tags or answer.
 pub const POLLUTED_TEXT_B: u8 = 1;
 
-/// Draws the contrastive class of row `index`, and replaces the text that it says.
+/// Draws the contrastive class of row `index`, and replaces the text that the class names.
 ///
-/// The order and odds of the draws are the official ones: with probability 0.5 (or what
-/// `contrast.polluted` leaves) nothing is replaced; else text B if there is one and the same dice is above `texta_false_prob`; else text A.
+/// The order and probabilities of the draws are the official ones: with probability 0.5 (or
+/// 1 - `contrast.polluted`) nothing is replaced; else text B if there is one and the same dice is above
+/// `texta_false_prob`; else text A.
 ///
-/// A replacement comes from another image (answers: from another row). After ten draws without one
-/// the last is taken, and the class says "polluted" all the same, as officially. A text that is
-/// empty counts as no replacement.
+/// A replacement comes from another image (answers: from another row), and is not empty. After ten
+/// draws without one the last is taken, and the class is "polluted" all the same, as officially.
 pub fn pollute<R: Rng + ?Sized>(
     example: &mut Example,
     index: usize,
@@ -64,7 +64,7 @@ fn replace_text_a<R: Rng + ?Sized>(
         other = random_row(corpus, rng)?;
     }
     example.text_a = other.text_a;
-    // An error about this text must name the row that it stands in.
+    // An error about this text must name the row that it comes from.
     example.origin = format!("{} (with the text of {})", example.origin, other.origin);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What a pre-training example is: the `[encoder]` part of a recipe.
+//! How pre-training examples are made: the `[encoder]` section of a recipe.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,13 +15,13 @@ pub struct PretrainEncoderConfig {
     pub max_regions: usize,
     /// Probability of a token of either text to be a masked-token target.
     pub mask_probability: f64,
-    /// How matched and polluted triples are drawn.
+    /// The shares of matched and polluted triples.
     pub contrast: ContrastConfig,
-    /// Whether tags and answers are read at all.
+    /// Whether tags and answers are part of the input.
     pub use_text_b: bool,
-    /// Whether the masked tokens of polluted triples' tags or answers are to be guessed too. They
-    /// are masked in any case (the official option leaves them unmasked, and the contrast is then
-    /// told by where a `[MASK]` stands).
+    /// Whether the masked tokens in the tags or answers of polluted triples are predicted too. They
+    /// are masked in any case (the official option leaves them unmasked, so that the position of a
+    /// `[MASK]` reveals the contrastive class).
     pub mask_loss_for_unmatched: bool,
 }
 
@@ -82,7 +82,7 @@ impl PretrainEncoderConfig {
     }
 }
 
-/// How matched and polluted triples are drawn; regions are never swapped.
+/// The shares of matched and polluted triples; regions are never swapped.
 ///
 /// With `texta_false_prob` p < 0.5, p of all triples get another caption and 0.5 - p other tags:
 /// the default 0 is Oscar's two-way contrast, Oscar+ has 0.25.
@@ -90,7 +90,7 @@ impl PretrainEncoderConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct ContrastConfig {
     /// Share of triples that are polluted: one half, as published. At 0 there is no contrast, and
-    /// every caption stands beside its image.
+    /// every caption is paired with its image.
     pub polluted: f64,
     /// Share of triples whose caption or question is replaced; tags or answer get the rest of
     /// [`polluted`](Self::polluted). Rows without text B have their text A replaced in any case.

@@ -1,7 +1,7 @@
-//! Sequences of fine-tuning: a text, a second text, and the regions of one image or more.
+//! Sequences of two texts and the regions of one image or more.
 //!
-//! Nothing is masked and nothing is polluted here; what a sequence is an example of (an answer, a
-//! relation) is for its task to say.
+//! Nothing is masked and nothing is polluted here; the target of a sequence (an answer, a relation)
+//! belongs to its task.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub struct SequenceConfig {
     pub max_seq_length: usize,
     /// Most regions of an image; the first ones are kept.
     pub max_regions: usize,
-    /// Whether object tags (or whatever text B is) are read at all.
+    /// Whether object tags (or whatever text B is) are part of the input.
     pub use_tags: bool,
     /// Which text is cut where both do not fit.
     pub truncation: Truncation,

@@ -1,7 +1,7 @@
 //! Uncased WordPiece, as BERT's: the tokens, ids and decoded text of `pytorch_transformers` 1.1.
 //!
-//! The work is done by the `tokenizers` crate. What is added here is a vocabulary checked line by
-//! line, and the official clean-up of decoded text, on which caption metrics are computed.
+//! Built on the `tokenizers` crate. This module adds a vocabulary checked line by line, and the
+//! official clean-up of decoded text, on which caption metrics are computed.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -44,14 +44,14 @@ const CLEAN_UP: [(&str, &str); 11] = [
     (" 're", "'re"),
 ];
 
-/// Ids of the five tokens that are no text. In `bert-base-uncased`: 0, 100, 101, 102 and 103.
+/// Ids of the five special tokens. In `bert-base-uncased`: 0, 100, 101, 102 and 103.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpecialIds {
     /// `[PAD]`, which fills a batch.
     pub pad: u32,
-    /// `[UNK]`, which stands for any word the vocabulary cannot spell.
+    /// `[UNK]`, in place of any word that the vocabulary cannot spell.
     pub unk: u32,
-    /// `[CLS]`, the first token; its state is the whole input's.
+    /// `[CLS]`, the first token; its hidden state represents the whole input.
     pub cls: u32,
     /// `[SEP]`, which ends each text.
     pub sep: u32,
@@ -229,7 +229,7 @@ impl Tokenizer {
         &self.vocab
     }
 
-    /// Writes the vocabulary to the file `path`, such that [`from_vocab_file`] reads it back.
+    /// Writes the vocabulary to the file `path`, which [`from_vocab_file`] reads.
     ///
     /// [`from_vocab_file`]: Self::from_vocab_file
     ///

@@ -49,8 +49,8 @@ impl<B: OscarBackend> OscarForCaptioning<B> {
         &self.bert
     }
 
-    /// As [`ready`](super::for_inference) makes any model, and with a copy of the output matrix that is read
-    /// faster word by word.
+    /// As [`for_inference`](super::for_inference), and with a copy of the output matrix in a layout that
+    /// is faster for few rows.
     pub fn for_inference(mut self) -> Self {
         let words = self.bert.word_embeddings();
         self.cls.predictions = self.cls.predictions.for_inference(words);

@@ -1,4 +1,4 @@
-//! A model made ready to be asked: what every product would convert is converted once.
+//! Models for inference: weights that every product would convert are converted once.
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::backend::Backend;
@@ -11,14 +11,14 @@ use crate::ops::Precision;
 pub fn for_inference<B: Backend, M: Module<B>>(model: M) -> M {
     match Precision::current() {
         Precision::F32 => model,
-        Precision::Bf16 => model.map(&mut Narrow(Vec::new())),
+        Precision::Bf16 => model.map(&mut LinearToBf16(Vec::new())),
     }
 }
 
-/// Knows the structs that it is in.
-struct Narrow(Vec<bool>);
+/// Converts matrices of linear layers; keeps for each enclosing struct whether it is one.
+struct LinearToBf16(Vec<bool>);
 
-impl<B: Backend> ModuleMapper<B> for Narrow {
+impl<B: Backend> ModuleMapper<B> for LinearToBf16 {
     fn enter_module(&mut self, _name: &str, container: &str) {
         self.0.push(container == "Struct:Linear");
     }

@@ -3,10 +3,10 @@
 //!
 //! Burn's automatic differentiation holds a lock while it computes gradients, so a segment cannot be
 //! a node of the graph that starts another backward pass. Instead the graph is cut: within a
-//! [`scope`] a segment is computed without a graph, its result goes on as a new leaf, and a tape of
+//! [`scope`] a segment is computed without a graph, its result continues as a new leaf, and a tape of
 //! the thread remembers how to compute it again. [`backward`] then goes through the tape, last to
 //! first: each segment is computed with a graph, and the gradient of its leaf is taken through it, to
-//! its weights and to the leaf before it. What comes before a segment is read by that segment alone.
+//! its weights and to the leaf before it. Nothing but the segment may read its input.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -46,11 +46,11 @@ type Pending<B> = (
 );
 
 /// Runs `work`; if `on`, segments of what this thread computes meanwhile are recomputed for their
-/// gradients, which [`backward`] must then be asked for.
+/// gradients, which must then be computed by [`backward`].
 ///
 /// # Panics
 ///
-/// If a loss was computed in it and its gradients were not asked for.
+/// If a loss was computed in it, but not its gradients.
 pub fn scope<T>(on: bool, work: impl FnOnce() -> T) -> T {
     // Also when `work` panics.
     let _restore = guard(TAPE.replace(on.then(Vec::new)), |old| TAPE.set(old));

@@ -1,4 +1,4 @@
-//! What a detector found in each image.
+//! The objects that a detector found in each image.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,14 +9,14 @@ use serde::Deserialize;
 
 const FIX: &str = "a row is `image, [{\"rect\": [x1, y1, x2, y2], \"class\", \"conf\"}, ..]`";
 
-/// An object that was found.
+/// A detected object.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct DetectedBox {
     /// x1, y1, x2, y2 in pixels.
     pub rect: [f64; 4],
     /// Name of the class, in lower case once read.
     pub class: String,
-    /// How sure the detector was.
+    /// The detector's confidence.
     pub conf: f64,
 }
 
@@ -31,7 +31,7 @@ impl ConstraintBoxes {
     ///
     /// # Errors
     ///
-    /// A file that cannot be read, or a row of another form.
+    /// A file cannot be read, or has a row of another form.
     pub fn read(path: &Path) -> Result<Self, SourceError> {
         let table = TsvFile::open(path)?;
         let mut images = HashMap::with_capacity(table.len());

@@ -1,4 +1,4 @@
-//! Which classes are kinds of which: Open Images' hierarchy.
+//! The hierarchy of Open Images' classes.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ struct Node {
     children: Vec<Node>,
 }
 
-/// Classes with their heights: how many levels of more particular classes there are below.
+/// Classes with their heights: the number of levels of more specific classes below.
 #[derive(Clone, Debug, Default)]
 pub struct Hierarchy {
     /// Each class before those below it.
@@ -28,7 +28,7 @@ impl Hierarchy {
     ///
     /// # Errors
     ///
-    /// A file that cannot be read or has another form.
+    /// The file cannot be read or has another form.
     pub fn read(path: &Path) -> Result<Self, SourceError> {
         let root: Node = serde_json::from_reader(open_text(path)?).map_err(|error| {
             let found = format!("as a class hierarchy: {error}");
@@ -49,7 +49,7 @@ impl Hierarchy {
         height
     }
 
-    /// The height of a class: 0 for the most particular ones, and for one that is not known.
+    /// The height of a class: 0 for the most specific ones, and for an unknown one.
     ///
     /// Officially (`by_part`) it is that of the first class whose name is part of this one's.
     pub fn height(&self, class: &str, by_part: bool) -> usize {

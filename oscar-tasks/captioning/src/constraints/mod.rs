@@ -1,11 +1,11 @@
-//! The words that a caption of an image is to have: names of what a detector found in it.
+//! The words that a caption must contain: names of objects that a detector found in its image.
 //!
 //! | file | holds | official key |
 //! |---|---|---|
 //! | boxes | `image, [{"rect", "class", "conf"}]` | `cbs_box` |
-//! | hierarchy | classes of Open Images, general ones above particular ones, as JSON | `cbs_hierarchy` |
-//! | tokens | a word of a class name, and the word pieces that say it, joined by commas | `cbs_constraint` |
-//! | forms | a word piece, and the pieces that may stand for it (plural, ..) | `cbs_tokenforms` |
+//! | hierarchy | classes of Open Images, general ones above specific ones, as JSON | `cbs_hierarchy` |
+//! | tokens | a word of a class name, and its word pieces, joined by commas | `cbs_constraint` |
+//! | forms | a word piece, and the pieces that may replace it (plural, ..) | `cbs_tokenforms` |
 
 mod boxes;
 mod hierarchy;
@@ -23,7 +23,7 @@ pub use hierarchy::Hierarchy;
 pub use select::{BoxFilter, MAX_CONSTRAINTS};
 pub use words::ConstraintWords;
 
-/// What constrains the captions of a split.
+/// The constraints of the captions of a split.
 #[derive(Clone, Debug)]
 pub struct Constraints {
     boxes: ConstraintBoxes,
@@ -35,7 +35,7 @@ pub struct Constraints {
 /// The four files of constraints.
 #[derive(Clone, Copy, Debug)]
 pub struct ConstraintFiles<'a> {
-    /// What was detected.
+    /// Detected objects.
     pub boxes: &'a Path,
     /// The class hierarchy.
     pub hierarchy: &'a Path,
@@ -51,7 +51,7 @@ impl Constraints {
     ///
     /// # Errors
     ///
-    /// A file that cannot be read or has another form.
+    /// A file cannot be read or has another form.
     pub fn read(files: &ConstraintFiles<'_>, official: bool) -> Result<Self, SourceError> {
         Ok(Self {
             boxes: ConstraintBoxes::read(files.boxes)?,
@@ -61,7 +61,7 @@ impl Constraints {
         })
     }
 
-    /// The class names that the caption of an image is asked to have.
+    /// The class names that the caption of an image must contain.
     pub fn of_image(&self, image: &str) -> Vec<String> {
         self.filter.select(self.boxes.of_image(image))
     }
@@ -70,7 +70,7 @@ impl Constraints {
     ///
     /// # Errors
     ///
-    /// A class with a word that the files or the vocabulary do not have; the error names it.
+    /// A class has a word that is not in the files or the vocabulary; the error names it.
     pub fn automaton(&self, image: &str, tokenizer: &Tokenizer) -> Result<Automaton, SourceError> {
         let named = self.of_image(image).into_iter();
         let tokens: Vec<Vec<Vec<u32>>> = named

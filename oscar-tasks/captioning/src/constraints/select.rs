@@ -1,15 +1,15 @@
-//! Which of the objects that were found a caption should name.
+//! Selects the detected objects that a caption must name.
 
 use super::boxes::DetectedBox;
 use super::hierarchy::Hierarchy;
 
-/// Constraints of an image: with each one more the states double.
+/// Most constraints of an image: each one doubles the states.
 pub const MAX_CONSTRAINTS: usize = 3;
 
 /// Boxes that overlap more than this (intersection over union) are the same object.
 const SAME_OBJECT: f64 = 0.85;
 
-/// Classes that nobody names in a caption, or that need no asking for.
+/// Classes that captions do not name, or name anyway.
 const UNNAMED: [&str; 40] = [
     "__background__",
     "auto part",
@@ -53,7 +53,7 @@ const UNNAMED: [&str; 40] = [
     "woman",
 ];
 
-/// What classes are called in captions.
+/// The names of classes in captions.
 const RENAMED: [(&str, &str); 6] = [
     ("band-aid", "bandaid"),
     ("kitchen & dining room table", "table"),
@@ -80,9 +80,9 @@ impl BoxFilter {
         }
     }
 
-    /// At most three class names, each once, of those that were found with most confidence.
+    /// At most three class names, each once, of the objects with the highest confidence.
     ///
-    /// Of two boxes around the same object, the one of the more particular class stays.
+    /// Of two boxes around the same object, the one of the more specific class is kept.
     pub fn select(&self, found: &[DetectedBox]) -> Vec<String> {
         let named = found
             .iter()
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_surest_three_are_asked_for() {
+    fn the_most_confident_three_are_selected() {
         let boxes = [
             found("person", 0.99, 0.0),
             found("zebra", 0.2, 0.0),
@@ -171,7 +171,7 @@ mod tests {
             found("band-aid", 0.7, 900.0),
             found("cat", 0.0, 1200.0),
         ];
-        // Three boxes, two of them dogs; people are not asked for, and what was not found is not.
+        // Three boxes, two of them dogs; people are never constraints, nor is a confidence of 0.
         assert_eq!(filter(false).select(&boxes), ["bandaid", "dog"]);
         assert!(filter(false).select(&[]).is_empty());
     }

@@ -1,4 +1,4 @@
-//! How the name of a class is said: word pieces and their forms.
+//! The word pieces of class names, and their forms.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use oscar_core::input::{SourceError, Tokenizer};
 use oscar_datasets::tsv::TsvFile;
 
-/// Word pieces of a name that are asked for; of longer names the first.
+/// Most word pieces of a name; longer names are cut.
 const MAX_PIECES: usize = 4;
 
 /// Words to word pieces, and these to their forms.
@@ -23,7 +23,7 @@ impl ConstraintWords {
     ///
     /// # Errors
     ///
-    /// A file that cannot be read, or a row of another form.
+    /// A file cannot be read, or has a row of another form.
     pub fn read(pieces: &Path, forms: &Path) -> Result<Self, SourceError> {
         Ok(Self {
             pieces: table(pieces)?,
@@ -37,13 +37,13 @@ impl ConstraintWords {
     ///
     /// # Errors
     ///
-    /// A word that is not in the table, or a form that is not in the vocabulary.
+    /// A word is not in the table, or a form is not in the vocabulary.
     pub fn tokens(&self, class: &str, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>, SourceError> {
         let mut pieces: Vec<&str> = Vec::new();
         for word in class.split_whitespace() {
             let found = self.pieces.get(word).ok_or_else(|| {
                 format!(
-                    "{}: no row for the constraint word `{word}`; add one that says its word pieces",
+                    "{}: no row for the constraint word `{word}`; add one with its word pieces",
                     self.pieces_path.display()
                 )
             })?;
