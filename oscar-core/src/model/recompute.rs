@@ -71,7 +71,7 @@ pub(super) fn segment<B: Backend, M: Module<B> + 'static>(
     if TAPE.with_borrow(Option::is_none) || !B::ad_enabled(&input.device()) {
         return forward(module, input);
     }
-    // Clones of weights that are not drawn yet would each draw their own.
+    // Clones of weights that have no value yet would each be initialised differently.
     init_weights(module);
     let module = module.clone();
     let keys = random::keys();
