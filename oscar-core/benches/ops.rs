@@ -1,4 +1,4 @@
-//! Fused operations beside what they mean in Burn's own, at Oscar base's sizes, forward and
+//! The operations beside the same in Burn's own, at Oscar base's sizes, forward and
 //! backward, in turn: `cargo bench -p oscar-core --bench ops`. With the features `tch`, `wgpu` and
 //! `cuda` on their first devices, too.
 
@@ -7,10 +7,13 @@
 use std::time::Instant;
 
 use burn::backend::Autodiff;
+use burn::module::Param;
+use burn::nn::{DropoutConfig, LayerNormConfig, Linear};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Distribution, Tensor, activation};
 use burn_flex::{Flex, FlexDevice};
-use oscar_core::ops::{AdamWStep, Kernels, OscarBackend, ResidualNorm, plain};
+use oscar_core::config::Activation;
+use oscar_core::ops::{self, AdamWStep, Kernels};
 
 const BATCH: usize = 8;
 const SEQ: usize = 85;
@@ -97,47 +100,33 @@ fn table<I: Kernels>(name: &str, device: &I::Device) {
     let rows = BATCH * SEQ;
     println!("{name:<28} {:>12} {:>12} {:>7}", "plain", "fused", "ratio");
 
-    let (x, weight, bias) = (
-        random::<Autodiff<I>, _>([rows, HIDDEN], device),
-        random::<Autodiff<I>, _>([HIDDEN, HIDDEN], device),
-        random::<Autodiff<I>, _>([HIDDEN], device),
-    );
-    compare(
-        "linear",
-        device,
-        &|| plain::linear(x.clone(), weight.clone(), bias.clone()),
-        &|| Autodiff::<I>::linear_bias(x.clone(), weight.clone(), bias.clone()),
-    );
+    let x = random::<Autodiff<I>, _>([rows, HIDDEN], device);
+    let layer = linear(HIDDEN, device);
+    compare("linear", device, &|| layer.forward(x.clone()), &|| {
+        ops::linear(&layer, x.clone())
+    });
 
-    let (up, up_bias) = (
-        random::<Autodiff<I>, _>([HIDDEN, INNER], device),
-        random::<Autodiff<I>, _>([INNER], device),
-    );
+    let up = linear(INNER, device);
     compare(
         "linear, GELU",
         device,
-        &|| activation::gelu(plain::linear(x.clone(), up.clone(), up_bias.clone())),
-        &|| Autodiff::<I>::linear_gelu(x.clone(), up.clone(), up_bias.clone()),
+        &|| activation::gelu(up.forward(x.clone())),
+        &|| ops::linear_activate(&up, Activation::Gelu, x.clone()),
     );
 
     let residual = random::<Autodiff<I>, _>([rows, HIDDEN], device);
-    let (gamma, beta) = (
-        random::<Autodiff<I>, _>([HIDDEN], device),
-        random::<Autodiff<I>, _>([HIDDEN], device),
-    );
-    let norm = || ResidualNorm {
-        weight: weight.clone(),
-        bias: bias.clone(),
-        gamma: gamma.clone(),
-        beta: beta.clone(),
-        epsilon: 1e-12,
-        dropout: 0.1,
-    };
+    let norm = LayerNormConfig::new(HIDDEN)
+        .with_epsilon(1e-12)
+        .init(device);
+    let dropout = DropoutConfig::new(0.1).init();
     compare(
         "linear, dropout, residual, norm",
         device,
-        &|| plain::linear_residual_norm(x.clone(), norm(), residual.clone()),
-        &|| Autodiff::<I>::linear_residual_norm(x.clone(), norm(), residual.clone()),
+        &|| norm.forward(dropout.forward(layer.forward(x.clone())) + residual.clone()),
+        &|| {
+            let constants = (1e-12, 0.1);
+            ops::linear_residual_norm(&layer, &norm, constants, x.clone(), residual.clone())
+        },
     );
 
     let scores = random::<Autodiff<I>, _>([BATCH, HEADS, SEQ, SEQ], device);
@@ -145,24 +134,49 @@ fn table<I: Kernels>(name: &str, device: &I::Device) {
     compare(
         "masked softmax, dropout",
         device,
-        &|| plain::attention_probabilities(scores.clone(), mask.clone(), 0.125, 0.1),
-        &|| Autodiff::<I>::attention_probabilities(scores.clone(), mask.clone(), 0.125, 0.1),
+        &|| {
+            dropout.forward(activation::softmax(
+                scores.clone() * 0.125 + mask.clone(),
+                3,
+            ))
+        },
+        &|| ops::attention_probabilities(scores.clone(), mask.clone(), 0.125, 0.1),
     );
 
     let heads = random::<Autodiff<I>, _>([BATCH, HEADS, SEQ, HIDDEN / HEADS], device);
     compare(
         "merge heads",
         device,
-        &|| plain::merge_heads(heads.clone()),
-        &|| Autodiff::<I>::merge_heads(heads.clone()),
+        &|| heads.clone().swap_dims(1, 2).reshape([BATCH, SEQ, HIDDEN]),
+        &|| ops::merge_heads(heads.clone()),
     );
 
     adamw::<I>(HIDDEN * INNER, device);
     println!();
 }
 
-/// A step of the optimiser on parameter, gradient and moments.
-type Update<I> = fn(AdamWStep, [Tensor<I, 1>; 4]) -> [Tensor<I, 1>; 3];
+/// A layer of `HIDDEN` inputs.
+fn linear<I: Kernels>(outputs: usize, device: &I::Device) -> Linear<Autodiff<I>> {
+    Linear {
+        weight: Param::from_tensor(random([HIDDEN, outputs], device)),
+        bias: Some(Param::from_tensor(random([outputs], device))),
+    }
+}
+
+/// A step of the optimiser on a gradient and on parameter and moments.
+type Update<I> = fn(Tensor<I, 1>, [Tensor<I, 1>; 3], AdamWStep) -> [Tensor<I, 1>; 3];
+
+/// The update of [`AdamWStep`] in Burn's operations.
+fn burn_adamw<I: Backend>(
+    grad: Tensor<I, 1>,
+    [parameter, first, second]: [Tensor<I, 1>; 3],
+    step: AdamWStep,
+) -> [Tensor<I, 1>; 3] {
+    let second = second * step.beta2 + grad.clone() * grad.clone() * (1.0 - step.beta2);
+    let first = first * step.beta1 + grad * (1.0 - step.beta1);
+    let change = first.clone() / (second.clone().sqrt() + step.epsilon) * step.step_size;
+    [(parameter - change) * step.decay, first, second]
+}
 
 fn adamw<I: Kernels>(len: usize, device: &I::Device) {
     let step = AdamWStep {
@@ -177,15 +191,15 @@ fn adamw<I: Kernels>(len: usize, device: &I::Device) {
         let mut state = Some([values(), values(), values()]);
         let grad = values();
         move || {
-            let [parameter, first, second] = state.take().expect("put back below");
+            let before = state.take().expect("put back below");
             wait::<I>(device);
             let start = Instant::now();
-            state = Some(update(step, [parameter, grad.clone(), first, second]));
+            state = Some(update(grad.clone(), before, step));
             wait::<I>(device);
             start.elapsed().as_secs_f64()
         }
     };
-    let mut plain = timed(|step, [p, g, m, v]| plain::adamw(step, p, g, m, v));
-    let mut fused = timed(|step, [p, g, m, v]| I::adamw(step, p, g, m, v));
+    let mut plain = timed(burn_adamw);
+    let mut fused = timed(I::adamw);
     report("AdamW step, 2.4 M values", &mut plain, &mut fused);
 }

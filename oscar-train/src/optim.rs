@@ -266,7 +266,7 @@ impl<B: TrainBackend> AdamW<B> {
             decay,
         };
         let [tensor, exp_avg, exp_avg_sq] =
-            B::InnerBackend::adamw(numbers, tensor, grad, exp_avg, exp_avg_sq);
+            B::InnerBackend::adamw(grad, [tensor, exp_avg, exp_avg_sq], numbers);
         self.moments.insert(
             id,
             Moments {

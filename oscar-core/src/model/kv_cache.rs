@@ -195,7 +195,7 @@ impl<B: OscarBackend> Backbone<B> {
             }
             let own = CaptionKeyValues {
                 steps,
-                places: &places,
+                positions: &places,
             };
             let mut queries = Packed::all(hidden);
             let read = attention.read(&queries, &context.layers[index], &own, mask);

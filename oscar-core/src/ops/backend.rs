@@ -1,212 +1,207 @@
-//! The operations that the model is made of.
+//! The trait that the model is generic over, and how an operation becomes a node of its graph.
 
-use std::sync::Arc;
+use std::fmt::Debug;
+use std::marker::PhantomData;
 
+use burn::backend::Autodiff;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Int, Tensor, TensorData, activation};
+use burn::tensor::ops::{FloatTensor, IntTensor};
+use burn::tensor::{Tensor, TensorPrimitive};
 
-use super::cached::{self, AttentionParams, CaptionKeyValues, KeyValue};
+use super::kernels::Kernels;
+use super::{AttentionParams, CaptionKeyValues, KeyValue, attention, cached_attention, top_k};
 
-/// A backend that Oscar runs on.
+/// A backend that Oscar runs on: every one that has [`Kernels`], and `Autodiff` on top of it.
 ///
-/// Implemented for every backend that has the [`Kernels`](super::Kernels), and for `Autodiff` on
-/// top of it, where each operation is one node of the graph with a gradient written by hand. What
-/// the operations mean is in [`plain`](super::plain), which they are tested against.
-///
-/// Dropout is active where gradients are computed, as everywhere in Burn. Products take their
-/// operands in the [`Precision`](super::Precision) of the thread, and where it is not f32 the results
-/// named *narrow* are not f32 either: they are for another operation of this trait.
+/// The operations themselves are functions of this module, generic over this trait.
 pub trait OscarBackend: Backend {
-    /// `x W + b`, `[rows, d_input]` to `[rows, d_output]`, narrow.
-    fn linear_bias(
-        x: Tensor<Self, 2>,
-        weight: Tensor<Self, 2>,
-        bias: Tensor<Self, 1>,
-    ) -> Tensor<Self, 2>;
+    /// The backend that computes: this one, or the one that `Autodiff` wraps.
+    type Kernels: Kernels<Device = Self::Device>;
 
-    /// `x Mᵀ + b`, `[rows, d_input]` to `[rows, d_output]`, narrow; `matrix` is `[d_output, d_input]`, as
-    /// an embedding is, and has its gradient in that order in memory.
-    fn tied_linear(
-        x: Tensor<Self, 2>,
-        matrix: Tensor<Self, 2>,
-        bias: Tensor<Self, 1>,
-    ) -> Tensor<Self, 2>;
+    /// Whether gradients are computed; dropout is active where they are, as everywhere in Burn.
+    const TRAINS: bool;
 
-    /// `gelu(x W + b)`, exact (erf); `[rows, d_input]` to `[rows, d_output]`, narrow.
-    fn linear_gelu(
-        x: Tensor<Self, 2>,
-        weight: Tensor<Self, 2>,
-        bias: Tensor<Self, 1>,
-    ) -> Tensor<Self, 2>;
+    /// The output of an operation; under `Autodiff` it is one node of the graph.
+    fn apply<O, const N: usize>(operation: O, inputs: [FloatTensor<Self>; N]) -> FloatTensor<Self>
+    where
+        O: Operation<Self::Kernels, N>;
 
-    /// `[batch, seq, heads * size]` to `[batch, heads, seq, size]`.
-    fn split_heads(x: Tensor<Self, 3>, heads: usize) -> Tensor<Self, 4>;
+    /// The same tensor without gradients.
+    fn inner(tensor: FloatTensor<Self>) -> FloatTensor<Self::Kernels>;
 
-    /// `[batch, heads, seq, size]` to `[batch, seq, heads * size]`.
-    fn merge_heads(x: Tensor<Self, 4>) -> Tensor<Self, 3>;
+    /// The same integers.
+    fn inner_int(tensor: IntTensor<Self>) -> IntTensor<Self::Kernels>;
 
-    /// `dropout(softmax(scores * scale + mask))` over the last axis, as narrow as `scores`.
-    ///
-    /// # Shapes
-    ///
-    /// - scores: `[batch, heads, queries, keys]`
-    /// - mask: `[batch, 1, 1 or queries, keys]`; gets no gradient
-    fn attention_probabilities(
-        scores: Tensor<Self, 4>,
-        mask: Tensor<Self, 4>,
-        scale: f64,
-        dropout: f64,
-    ) -> Tensor<Self, 4>;
-
-    /// What queries read of values: `dropout(softmax(query keyᵀ * scale + mask)) value`.
-    ///
-    /// # Shapes
-    ///
-    /// - query, output: `[batch, heads, queries, size]`
-    /// - key, value: `[batch, heads, keys, size]`
-    /// - mask: `[batch, 1, 1 or queries, keys]`; gets no gradient
+    /// See [`attention`](super::attention()).
     fn attention(
-        [query, key, value]: [Tensor<Self, 4>; 3],
+        query_key_value: [Tensor<Self, 4>; 3],
         mask: Tensor<Self, 4>,
         scale: f64,
         dropout: f64,
     ) -> Tensor<Self, 4> {
-        let scores = query.matmul(key.swap_dims(2, 3));
-        Self::attention_probabilities(scores, mask, scale, dropout).matmul(value)
+        attention::by_products(query_key_value, mask, scale, dropout)
     }
 
-    /// What the newest tokens of captions read, `[rows, tokens, heads * size]` like `query`: of keys
-    /// and values that the captions of an image share, and of their own; narrow.
-    ///
-    /// Each image of the shared ones has the same number of rows, one after the other.
+    /// See [`cached_attention`](super::cached_attention()).
     fn cached_attention(
         query: Tensor<Self, 3>,
         shared: &KeyValue<Self>,
         own: &CaptionKeyValues<'_, Self>,
-        reading: &AttentionParams<Self>,
+        params: &AttentionParams<Self>,
     ) -> Tensor<Self, 3> {
-        cached::cached_attention(query, shared, own, reading)
+        cached_attention::by_products(query, shared, own, params)
     }
 
-    /// `LayerNorm(residual + dropout(x W + b))`: how each half of a layer ends.
-    ///
-    /// # Shapes
-    ///
-    /// - x: `[rows, d_input]`
-    /// - residual and output: `[rows, hidden]`, f32
-    fn linear_residual_norm(
-        x: Tensor<Self, 2>,
-        weights: ResidualNorm<Self>,
-        residual: Tensor<Self, 2>,
-    ) -> Tensor<Self, 2>;
-
-    /// Drops elements with `probability` and scales the others by `1 / (1 - probability)`.
-    fn dropout<const D: usize>(x: Tensor<Self, D>, probability: f64) -> Tensor<Self, D>;
-
-    /// Row `index[i]` of `x` `[rows, width]` as row `i`, zeros where there is no such row; narrow.
-    ///
-    /// `back` is the way back, `x` from the result: every row of `x` is read once at most.
-    fn gather_rows(
-        x: Tensor<Self, 2>,
-        index: &RowIndex<Self>,
-        back: &RowIndex<Self>,
-    ) -> Tensor<Self, 2>;
-
-    /// Logarithms of the softmax of each row.
+    /// See [`log_softmax`](super::log_softmax()).
     fn log_softmax(x: Tensor<Self, 2>) -> Tensor<Self, 2> {
-        activation::log_softmax(x, 1)
+        top_k::burn_log_softmax(x)
     }
-
-    /// The `k` largest values of each row, read to the host; at most as many as there are columns.
-    fn top_k(x: Tensor<Self, 2>, k: usize) -> TopK;
 }
 
 /// A backend that Oscar trains on.
 pub trait TrainBackend:
-    AutodiffBackend<InnerBackend: OscarBackend + super::Kernels> + OscarBackend
+    AutodiffBackend<InnerBackend: OscarBackend + Kernels> + OscarBackend
 {
 }
 
 impl<B> TrainBackend for B where
-    B: AutodiffBackend<InnerBackend: OscarBackend + super::Kernels> + OscarBackend
+    B: AutodiffBackend<InnerBackend: OscarBackend + Kernels> + OscarBackend
 {
 }
 
-/// The largest values of the rows of a matrix.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct TopK {
-    /// Values per row.
-    pub k: usize,
-    /// Column and value, `k` per row, the largest value first.
-    pub entries: Vec<(u32, f32)>,
+/// An operation whose gradient is written by hand. That keeps less than the graph of Burn's
+/// operations would, and is exact where theirs is not: their GELU has the gradient of the tanh
+/// approximation on some backends.
+///
+/// `B` is the backend that computes. Each gradient has the type of its input, so that f32 weights
+/// have f32 gradients whatever the precision of the products.
+pub trait Operation<B: Backend, const N: usize>: Debug + Send + Sized + 'static {
+    /// What the gradient is computed from.
+    type Saved: Clone + Debug + Send + 'static;
+
+    /// The output where no gradient is computed.
+    fn infer(self, inputs: [FloatTensor<B>; N]) -> FloatTensor<B> {
+        self.forward(inputs).0
+    }
+
+    /// The output, and what its gradient needs.
+    fn forward(self, inputs: [FloatTensor<B>; N]) -> (FloatTensor<B>, Self::Saved);
+
+    /// The gradients by those inputs that are `wanted`, from the one by the output.
+    fn backward(
+        saved: Self::Saved,
+        grad: FloatTensor<B>,
+        wanted: [bool; N],
+    ) -> [Option<FloatTensor<B>>; N];
 }
 
-impl TopK {
-    /// The entries of each row.
-    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[(u32, f32)]> {
-        self.entries.chunks_exact(self.k.max(1))
+impl<B: Kernels> OscarBackend for B {
+    type Kernels = B;
+
+    const TRAINS: bool = false;
+
+    fn apply<O, const N: usize>(operation: O, inputs: [FloatTensor<B>; N]) -> FloatTensor<B>
+    where
+        O: Operation<B, N>,
+    {
+        operation.infer(inputs)
+    }
+
+    fn inner(tensor: FloatTensor<B>) -> FloatTensor<B> {
+        tensor
+    }
+
+    fn inner_int(tensor: IntTensor<B>) -> IntTensor<B> {
+        tensor
+    }
+
+    fn attention(
+        query_key_value: [Tensor<B, 4>; 3],
+        mask: Tensor<B, 4>,
+        scale: f64,
+        _dropout: f64,
+    ) -> Tensor<B, 4> {
+        <B as Kernels>::attention(query_key_value, mask, scale)
+    }
+
+    fn cached_attention(
+        query: Tensor<B, 3>,
+        shared: &KeyValue<B>,
+        own: &CaptionKeyValues<'_, B>,
+        params: &AttentionParams<B>,
+    ) -> Tensor<B, 3> {
+        <B as Kernels>::cached_attention(query, shared, own, params)
+    }
+
+    fn log_softmax(x: Tensor<B, 2>) -> Tensor<B, 2> {
+        <B as Kernels>::log_softmax(x)
     }
 }
 
-/// Which row of a matrix each row of another is; a number that is no row stands for zeros.
-#[derive(Clone, Debug)]
-pub struct RowIndex<B: Backend> {
-    /// On the host.
-    pub host: Arc<[u32]>,
-    /// On the device, `[rows]`.
-    pub device: Tensor<B, 1, Int>,
+impl<B: Kernels> OscarBackend for Autodiff<B> {
+    type Kernels = B;
+
+    const TRAINS: bool = true;
+
+    fn apply<O, const N: usize>(operation: O, inputs: [FloatTensor<Self>; N]) -> FloatTensor<Self>
+    where
+        O: Operation<B, N>,
+    {
+        let nodes = inputs.each_ref().map(|input| input.node.clone());
+        let node = Node(PhantomData::<O>)
+            .prepare::<NoCheckpointing>(nodes)
+            .compute_bound()
+            .stateful();
+        let (output, saved) = operation.forward(inputs.map(|input| input.primitive));
+        match node {
+            OpsKind::Tracked(node) => node.finish(saved, output),
+            OpsKind::UnTracked(node) => node.finish(output),
+        }
+    }
+
+    fn inner(tensor: FloatTensor<Self>) -> FloatTensor<B> {
+        tensor.primitive
+    }
+
+    fn inner_int(tensor: IntTensor<Self>) -> IntTensor<B> {
+        tensor
+    }
 }
 
-impl<B: Backend> RowIndex<B> {
-    /// These rows.
-    pub fn new(rows: Vec<u32>, device: &B::Device) -> Self {
-        let numbers: Vec<i32> = rows.iter().map(|row| *row as i32).collect();
-        let shape = [numbers.len()];
-        Self {
-            host: rows.into(),
-            device: Tensor::from_data(TensorData::new(numbers, shape), device),
+/// An [`Operation`] in the graph.
+#[derive(Debug)]
+struct Node<O>(PhantomData<O>);
+
+impl<B: Backend, O: Operation<B, N>, const N: usize> Backward<B, N> for Node<O> {
+    type State = O::Saved;
+
+    fn backward(self, ops: Ops<O::Saved, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = grads.consume::<B>(&ops.node);
+        let wanted = ops.parents.each_ref().map(Option::is_some);
+        let by_input = O::backward(ops.state, grad, wanted);
+        for (parent, grad) in ops.parents.into_iter().zip(by_input) {
+            if let (Some(parent), Some(grad)) = (parent, grad) {
+                grads.register::<B>(parent.id, grad);
+            }
         }
     }
 }
 
-impl<B: AutodiffBackend> RowIndex<B> {
-    /// The same without gradients.
-    pub fn inner(&self) -> RowIndex<B::InnerBackend> {
-        RowIndex {
-            host: self.host.clone(),
-            device: self.device.clone().inner(),
-        }
-    }
+/// The tensor of a primitive.
+pub(super) fn tensor<B: Backend, const D: usize>(primitive: FloatTensor<B>) -> Tensor<B, D> {
+    Tensor::from_primitive(TensorPrimitive::Float(primitive))
 }
 
-/// Parameters of [`OscarBackend::linear_residual_norm`].
-#[derive(Clone, Debug)]
-pub struct ResidualNorm<B: Backend> {
-    /// `[d_input, hidden]`
-    pub weight: Tensor<B, 2>,
-    /// `[hidden]`
-    pub bias: Tensor<B, 1>,
-    /// `[hidden]`
-    pub gamma: Tensor<B, 1>,
-    /// `[hidden]`
-    pub beta: Tensor<B, 1>,
-    /// Added to the variance.
-    pub epsilon: f64,
-    /// Probability of an element of the branch to be dropped.
-    pub dropout: f64,
+/// The primitive of a tensor.
+pub(super) fn primitive<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> FloatTensor<B> {
+    tensor.into_primitive().tensor()
 }
 
-/// Numbers of an AdamW step (see the optimiser for the formula).
-#[derive(Clone, Copy, Debug)]
-pub struct AdamWStep {
-    /// Decay of the first moment.
-    pub beta1: f64,
-    /// Decay of the second moment.
-    pub beta2: f64,
-    /// Added to the root of the second moment.
-    pub epsilon: f64,
-    /// Learning rate times bias correction.
-    pub step_size: f64,
-    /// What the parameter is multiplied by after the step: 1 - learning rate * weight decay.
-    pub decay: f64,
+/// The same tensor without gradients, on the backend that computes.
+pub(super) fn inner<B: OscarBackend, const D: usize>(x: Tensor<B, D>) -> Tensor<B::Kernels, D> {
+    tensor(B::inner(primitive(x)))
 }

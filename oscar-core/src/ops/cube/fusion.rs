@@ -1,4 +1,4 @@
-//! Kernels of this crate in the stream of operations that Burn joins and runs later.
+//! Kernels of this crate in the stream of operations that Burn fuses and runs later.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ where
 {
     type Runtime = R;
 
-    const JOINS: bool = true;
+    const FUSES: bool = true;
 
     fn argument(tensor: FusionTensor<FusionCubeRuntime<R>>) -> FusionTensor<FusionCubeRuntime<R>> {
         tensor

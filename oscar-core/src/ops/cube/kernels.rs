@@ -1,7 +1,7 @@
 //! The kernels. A *row* kernel gives each row a cube, whose units share the row's columns out among
 //! them; a *column* kernel gives each unit one column of a few rows.
 //!
-//! Arrays are dense and row-major. `N` is the type of narrow tensors; all sums are f32.
+//! Arrays are dense and row-major. `N` is f32 or bf16; all sums are f32.
 
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
@@ -10,13 +10,11 @@ use cubecl::prelude::*;
 
 /// Units of a column kernel's cube.
 pub(super) const COLUMNS: u32 = 128;
-/// Rows of a column kernel's cube.
-pub(super) const ROWS: usize = 32;
 
 /// 1 / sqrt(2 pi)
 const DENSITY: f32 = 0.5 * FRAC_1_SQRT_2 * FRAC_2_SQRT_PI;
 
-/// How elements are dropped: [`KeyedDropout`](crate::ops::KeyedDropout) on the device.
+/// [`KeyedDropout`](crate::ops::KeyedDropout) on the device. The hash is that of `host/math.rs`.
 #[derive(CubeLaunch, CubeType, Clone, Copy)]
 pub(super) struct DropKey {
     key_high: u32,
@@ -89,7 +87,7 @@ fn normal_cdf(x: f32) -> f32 {
 }
 
 #[cube(launch_unchecked, address_type = "dynamic")]
-pub(super) fn drop_out<N: Float>(
+pub(super) fn apply_dropout<N: Float>(
     x: &Array<N>,
     out: &mut Array<N>,
     len: usize,
@@ -120,7 +118,7 @@ pub(super) fn bias_gelu<N: Float>(
     out[index] = N::cast_from(x * normal_cdf(x));
 }
 
-/// Gradients by the product and, summed over [`ROWS`] rows, by the bias.
+/// Gradients by the product and, summed over each block of rows, by the bias.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn bias_gelu_backward<N: Float>(
     product: &Array<N>,
@@ -130,6 +128,7 @@ pub(super) fn bias_gelu_backward<N: Float>(
     bias_sums: &mut Array<f32>,
     rows: usize,
     width: usize,
+    block_rows: usize,
     #[define(N)] _dtype: StorageType,
 ) {
     let column = ABSOLUTE_POS_X as usize;
@@ -137,8 +136,8 @@ pub(super) fn bias_gelu_backward<N: Float>(
         terminate!();
     }
     let block = CUBE_POS_Y as usize;
-    let first = block * ROWS;
-    let end = min(first + ROWS, rows);
+    let first = block * block_rows;
+    let end = min(first + block_rows, rows);
     let bias_value = bias[column];
     let mut sum = 0.0f32.runtime();
     for row in first..end {
@@ -358,7 +357,7 @@ pub(super) fn residual_norm_backward<N: Float>(
     }
 }
 
-/// Sums over [`ROWS`] rows of the gradients by bias, gamma and beta: `[blocks, 3, width]`.
+/// Sums over each block of rows of the gradients by bias, gamma and beta: `[blocks, 3, width]`.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn norm_column_sums(
     grad: &Array<f32>,
@@ -367,6 +366,7 @@ pub(super) fn norm_column_sums(
     sums: &mut Array<f32>,
     rows: usize,
     width: usize,
+    block_rows: usize,
     dropout: DropKey,
 ) {
     let column = ABSOLUTE_POS_X as usize;
@@ -374,8 +374,8 @@ pub(super) fn norm_column_sums(
         terminate!();
     }
     let block = CUBE_POS_Y as usize;
-    let first = block * ROWS;
-    let end = min(first + ROWS, rows);
+    let first = block * block_rows;
+    let end = min(first + block_rows, rows);
     let mut bias = 0.0f32.runtime();
     let mut gamma = 0.0f32.runtime();
     let mut beta = 0.0f32.runtime();
@@ -518,7 +518,7 @@ pub(super) fn adamw(
     exp_avg: &mut Array<f32>,
     exp_avg_sq: &mut Array<f32>,
     len: usize,
-    step: AdamWNumbers,
+    step: AdamWConstants,
 ) {
     let index = ABSOLUTE_POS;
     if index >= len {
@@ -535,7 +535,7 @@ pub(super) fn adamw(
 
 /// [`AdamWStep`](crate::ops::AdamWStep) on the device.
 #[derive(CubeLaunch, CubeType, Clone, Copy)]
-pub(super) struct AdamWNumbers {
+pub(super) struct AdamWConstants {
     pub(super) beta1: f32,
     /// 1 - beta1, rounded once.
     pub(super) rest1: f32,

@@ -1,4 +1,4 @@
-//! The fused steps on backends whose kernels CubeCL compiles: CUDA, Vulkan, Metal.
+//! The kernels on backends that CubeCL compiles for: CUDA, Vulkan, Metal.
 //!
 //! Dropout is a function of a key and the element's index, as on the CPU, so the same seed drops the
 //! same elements on every backend, and nothing is kept for the gradient.
@@ -10,23 +10,29 @@ mod launch;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
-use burn::tensor::{DType, Shape, Tensor, TensorMetadata, TensorPrimitive};
+use burn::tensor::{DType, Shape, Tensor};
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 
-use super::backend::{AdamWStep, RowIndex, TopK};
-use super::fused::{Dropped, Kernels, NormGrads, NormOutput, NormParts, SavedNorm};
+use self::kernels::AdamWConstantsLaunch;
+use super::backend::{primitive, tensor};
+use super::kernels::Kernels;
 use super::precision::to_f32;
-use super::{composed, plain};
+use super::shapes::{block_rows, check_shape};
+use super::{AdamWStep, DropoutMask, NormGrads, NormOutput, NormParams, RowIndex, SavedNorm, TopK};
+use super::{activation, linear, optimizer};
+use launch::{Grid, VALUES, addresses, drop_key, is_empty, launch};
 
 /// A backend that can run kernels of this crate.
 pub trait CubeOps: Backend {
     /// What compiles and runs them.
     type Runtime: CubeRuntime;
 
-    /// Whether Burn joins element-wise operations to those around them, so that a kernel of ours
+    /// Whether Burn fuses element-wise operations with those around them, so that a kernel of ours
     /// would only stand between.
-    const JOINS: bool;
+    const FUSES: bool;
 
     /// An integer tensor as an argument of [`run`](Self::run).
     fn argument(tensor: IntTensor<Self>) -> FloatTensor<Self>;
@@ -53,7 +59,7 @@ where
 {
     type Runtime = R;
 
-    const JOINS: bool = false;
+    const FUSES: bool = false;
 
     fn argument(tensor: CubeTensor<R>) -> CubeTensor<R> {
         tensor
@@ -69,46 +75,34 @@ where
     }
 }
 
-fn primitive<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> FloatTensor<B> {
-    tensor.into_primitive().tensor()
-}
-
-fn wrap<B: Backend, const D: usize>(tensor: FloatTensor<B>) -> Tensor<B, D> {
-    Tensor::from_primitive(TensorPrimitive::Float(tensor))
-}
-
-/// Shape and type of a result that is like this tensor.
-fn like<B: Backend>(tensor: &FloatTensor<B>) -> (Shape, DType) {
-    (tensor.shape(), tensor.dtype())
-}
-
 impl<B: CubeOps> Kernels for B {
-    fn draw<const D: usize>(_: [usize; D], probability: f64, _: &B::Device) -> Dropped<B, D> {
-        Dropped::by_key(probability)
+    fn has_keyed_dropout(_: &B::Device) -> bool {
+        true
     }
 
-    fn drop_out<const D: usize>(x: Tensor<B, D>, dropped: &Dropped<B, D>) -> Tensor<B, D> {
-        let Dropped::Key(dropout) = *dropped else {
+    fn apply_dropout<const D: usize>(x: Tensor<B, D>, mask: &DropoutMask<B, D>) -> Tensor<B, D> {
+        let DropoutMask::Keyed(dropout) = *mask else {
             return x;
         };
-        let x = primitive(x);
-        let out = [like::<B>(&x)];
-        let [out] = B::run("oscar_drop_out", [x], out, move |[x]| {
-            [launch::drop_out(x, dropout)]
-        });
-        wrap(out)
+        let (shape, dtype) = (x.dims(), x.dtype());
+        let len = shape.iter().product();
+        let [out] = launch!(
+            apply_dropout(x: shape) -> (out: shape as dtype),
+            Grid::Elements(len), |_| (len, drop_key(dropout), dtype.into())
+        );
+        tensor(out)
     }
 
     fn bias_gelu(product: Tensor<B, 2>, bias: Tensor<B, 1>) -> Tensor<B, 2> {
-        if B::JOINS {
-            return composed::bias_gelu(product, bias);
+        if B::FUSES {
+            return activation::bias_gelu(product, bias);
         }
-        let inputs = [primitive(product), primitive(bias)];
-        let out = [like::<B>(&inputs[0])];
-        let [out] = B::run("oscar_bias_gelu", inputs, out, |[product, bias]| {
-            [launch::bias_gelu(product, bias)]
-        });
-        wrap(out)
+        let ([rows, width], dtype) = (product.dims(), product.dtype());
+        let [out] = launch!(
+            bias_gelu(product: [rows, width], bias: [width]) -> (out: [rows, width] as dtype),
+            Grid::Elements(rows * width), |_| (rows * width, width, dtype.into())
+        );
+        tensor(out)
     }
 
     fn bias_gelu_backward(
@@ -116,95 +110,109 @@ impl<B: CubeOps> Kernels for B {
         bias: Tensor<B, 1>,
         grad: Tensor<B, 2>,
     ) -> (Tensor<B, 2>, Tensor<B, 1>) {
-        if B::JOINS {
-            return composed::bias_gelu_backward(product, bias, grad);
+        if B::FUSES {
+            return activation::bias_gelu_backward(product, bias, grad);
         }
-        let [rows, width] = product.dims();
-        let inputs = [primitive(product), primitive(bias), primitive(grad)];
-        let sums = Shape::from([launch::blocks(rows), width]);
-        let outputs = [like::<B>(&inputs[2]), (sums, DType::F32)];
-        let [out, sums] = B::run("oscar_bias_gelu_backward", inputs, outputs, |inputs| {
-            launch::bias_gelu_backward(inputs)
-        });
-        (wrap(out), composed::column_sums(wrap(sums)))
+        let ([rows, width], dtype) = (product.dims(), grad.dtype());
+        let block = block_rows(rows);
+        let [out, sums] = launch!(
+            bias_gelu_backward(product: [rows, width], bias: [width], grad: [rows, width])
+                -> (out: [rows, width] as dtype, sums: [rows.div_ceil(block), width] as DType::F32),
+            Grid::Columns(rows, width), |_| (rows, width, block, dtype.into())
+        );
+        (tensor(out), linear::column_sums(tensor(sums)))
     }
 
     fn masked_softmax(scores: Tensor<B, 4>, mask: Tensor<B, 4>, scale: f64) -> Tensor<B, 4> {
-        let inputs = [primitive(scores), primitive(mask)];
-        let out = [like::<B>(&inputs[0])];
-        let [out] = B::run(
-            "oscar_masked_softmax",
-            inputs,
-            out,
-            move |[scores, mask]| [launch::masked_softmax(scores, mask, scale as f32)],
+        let ([batch, heads, queries, keys], dtype) = (scores.dims(), scores.dtype());
+        let (shape, rows) = (scores.dims(), batch * heads * queries);
+        let mask_queries = if mask.dims()[2] == 1 { 1 } else { queries };
+        let [out] = launch!(
+            masked_softmax(scores: shape, mask: [batch, 1, mask_queries, keys])
+                -> (out: shape as dtype),
+            Grid::Rows(rows, keys), |units| (
+                rows,
+                keys,
+                kernels::MaskRowsLaunch::new(heads * queries, queries, mask_queries),
+                scale as f32,
+                units,
+                dtype.into()
+            )
         );
-        wrap(out)
+        tensor(out)
     }
 
     fn masked_softmax_backward(
         grad: Tensor<B, 4>,
         probabilities: Tensor<B, 4>,
         scale: f64,
-        dropped: &Dropped<B, 4>,
+        mask: &DropoutMask<B, 4>,
     ) -> Tensor<B, 4> {
-        let dropout = dropped.key();
-        let inputs = [primitive(grad), primitive(probabilities)];
-        let out = [like::<B>(&inputs[0])];
-        let name = "oscar_masked_softmax_backward";
-        let [out] = B::run(name, inputs, out, move |inputs| {
-            [launch::masked_softmax_backward(
-                inputs,
-                scale as f32,
-                dropout,
-            )]
-        });
-        wrap(out)
+        let ([batch, heads, queries, keys], dtype) = (grad.dims(), grad.dtype());
+        let (shape, rows, dropout) = (grad.dims(), batch * heads * queries, mask.key());
+        let [out] = launch!(
+            masked_softmax_backward(grad: shape, probabilities: shape) -> (out: shape as dtype),
+            Grid::Rows(rows, keys),
+            |units| (rows, keys, scale as f32, drop_key(dropout), units, dtype.into())
+        );
+        tensor(out)
     }
 
     fn residual_norm(
         product: Tensor<B, 2>,
         residual: Tensor<B, 2>,
-        parts: &NormParts<B>,
+        params: &NormParams<B>,
     ) -> NormOutput<B> {
-        let (epsilon, dropout) = (parts.epsilon as f32, parts.dropped.key());
-        let [rows, _] = residual.dims();
-        let vectors = [&parts.bias, &parts.gamma, &parts.beta];
-        let [bias, gamma, beta] = vectors.map(|vector| primitive(vector.clone()));
-        let inputs = [primitive(product), primitive(residual), bias, gamma, beta];
-        let full = like::<B>(&inputs[1]);
-        let outputs = [full.clone(), full, (Shape::from([rows]), DType::F32)];
-        let [output, normalized, inverse_std] =
-            B::run("oscar_residual_norm", inputs, outputs, move |inputs| {
-                launch::residual_norm(inputs, epsilon, dropout)
-            });
+        let ([rows, width], dtype) = (product.dims(), product.dtype());
+        let (epsilon, dropout) = (params.epsilon as f32, params.dropout.key());
+        let vectors = [&params.bias, &params.gamma, &params.beta];
+        let [bias, gamma, beta] = vectors.map(Tensor::clone);
+        let [output, normalized, inverse_std] = launch!(
+            residual_norm(
+                product: [rows, width], residual: [rows, width],
+                bias: [width], gamma: [width], beta: [width]
+            ) -> (
+                output: [rows, width] as DType::F32,
+                normalized: [rows, width] as DType::F32,
+                inverse_std: [rows] as DType::F32
+            ),
+            Grid::Rows(rows, width),
+            |units| (rows, width, epsilon, drop_key(dropout), units, dtype.into())
+        );
         NormOutput {
-            output: wrap(output),
-            normalized: wrap(normalized),
-            inverse_std: wrap(inverse_std),
+            output: tensor(output),
+            normalized: tensor(normalized),
+            inverse_std: tensor(inverse_std),
         }
     }
 
     fn residual_norm_backward(grad: Tensor<B, 2>, saved: &SavedNorm<B>) -> NormGrads<B> {
-        let (dropout, dtype) = (saved.dropped.key(), saved.product_dtype);
-        let [rows, width] = grad.dims();
-        let inputs = [
-            primitive(grad),
-            primitive(saved.normalized.clone()),
-            primitive(saved.inverse_std.clone()),
-            primitive(saved.gamma.clone()),
-        ];
-        let (shape, wide) = like::<B>(&inputs[0]);
-        let sums = Shape::from([launch::blocks(rows), 3 * width]);
-        let outputs = [(shape.clone(), wide), (shape, dtype), (sums, DType::F32)];
-        let name = "oscar_residual_norm_backward";
-        let [residual, branch, sums] = B::run(name, inputs, outputs, move |inputs| {
-            launch::residual_norm_backward(inputs, dropout, dtype)
-        });
-        let sums: Tensor<B, 1> = composed::column_sums(wrap(sums));
+        let ([rows, width], dtype) = (grad.dims(), saved.product_dtype);
+        let (dropout, block) = (saved.dropout.key(), block_rows(rows));
+        let (normalized, again) = (
+            saved.normalized.clone(),
+            [&grad, &saved.normalized].map(Tensor::clone),
+        );
+        let (inverse_std, gamma) = (saved.inverse_std.clone(), saved.gamma.clone());
+        let [residual, branch] = launch!(
+            residual_norm_backward(
+                grad: [rows, width], normalized: [rows, width], inverse_std: [rows], gamma: [width]
+            ) -> (residual: [rows, width] as DType::F32, branch: [rows, width] as dtype),
+            Grid::Rows(rows, width), |units| (rows, width, drop_key(dropout), units, dtype.into())
+        );
+        let residual: Tensor<B, 2> = tensor(residual);
+        let ([grad, normalized], by_residual) = (again, residual.clone());
+        let [sums] = launch!(
+            norm_column_sums(
+                grad: [rows, width], normalized: [rows, width], by_residual: [rows, width]
+            ) -> (sums: [rows.div_ceil(block), 3 * width] as DType::F32),
+            Grid::Columns(rows, width), |_| (rows, width, block, drop_key(dropout))
+        );
+        let sums: Tensor<B, 1> = linear::column_sums(tensor(sums));
         let [bias, gamma, beta] = [0, 1, 2].map(|part| sums.clone().narrow(0, part * width, width));
         NormGrads {
-            branch: wrap(branch),
-            residual: wrap(residual),
+            branch: tensor(branch),
+            residual,
             bias,
             gamma,
             beta,
@@ -212,34 +220,30 @@ impl<B: CubeOps> Kernels for B {
     }
 
     fn gather_rows(x: Tensor<B, 2>, index: &RowIndex<B>) -> Tensor<B, 2> {
-        let [_, width] = x.dims();
-        let [rows] = index.device.dims();
-        let inputs = [
-            primitive(x),
-            B::argument(index.device.clone().into_primitive()),
-        ];
-        let out = [(Shape::from([rows, width]), inputs[0].dtype())];
-        let [out] = B::run("oscar_gather_rows", inputs, out, |[x, index]| {
-            [launch::gather_rows(x, index)]
-        });
-        wrap(out)
+        let ([from, width], [rows], dtype) = (x.dims(), index.device.dims(), x.dtype());
+        let index_dtype = index.device.dtype();
+        let index = tensor::<B, 1>(B::argument(index.device.clone().into_primitive()));
+        let [out] = launch!(
+            gather_rows(x: [from, width], index: [rows]) -> (out: [rows, width] as dtype),
+            Grid::Elements(rows * width),
+            |_| (rows * width, from, width, [dtype.into(), index_dtype.into()])
+        );
+        tensor(out)
     }
 
     /// One kernel and one reading, where composed operations read twice per value.
     fn top_k(x: Tensor<B, 2>, k: usize) -> TopK {
-        let [rows, columns] = x.dims();
-        let k = k.min(columns);
-        let out = [(Shape::from([rows, 2, k]), DType::F32)];
-        let [out] = B::run("oscar_top_k", [primitive(to_f32(x))], out, move |[x]| {
-            [launch::top_k(x, k)]
-        });
-        let found: Vec<f32> = wrap::<B, 3>(out).into_data().iter::<f32>().collect();
+        let [rows, width] = x.dims();
+        let (x, k) = (to_f32(x), k.min(width));
+        let [out] = launch!(
+            top_k(x: [rows, width]) -> (out: [rows, 2, k] as DType::F32),
+            Grid::Rows(rows, width), |units| (rows, width, k, units)
+        );
+        let found: Vec<f32> = tensor::<B, 3>(out).into_data().iter::<f32>().collect();
         let entries = found.chunks_exact((2 * k).max(1)).flat_map(|row| {
             let (columns, values) = row.split_at(k);
-            columns
-                .iter()
-                .map(|column| *column as u32)
-                .zip(values.iter().copied())
+            let columns = columns.iter().map(|column| *column as u32);
+            columns.zip(values.iter().copied())
         });
         TopK {
             k,
@@ -250,29 +254,69 @@ impl<B: CubeOps> Kernels for B {
     /// A sum of a few sums, since one number after the other loses digits.
     fn sum_of_squares(x: Tensor<B, 1>) -> Tensor<B, 1> {
         let [len] = x.dims();
-        let out = [(Shape::from([launch::parts(len)]), DType::F32)];
-        let [sums] = B::run("oscar_sums_of_squares", [primitive(x)], out, |[x]| {
-            [launch::sums_of_squares(x)]
-        });
-        wrap::<B, 1>(sums).sum()
+        let [sums] = launch!(
+            sum_of_squares(x: [len]) -> (sums: [len.div_ceil(VALUES)] as DType::F32),
+            Grid::Rows(len.div_ceil(VALUES), VALUES), |units| (len, VALUES, units)
+        );
+        tensor::<B, 1>(sums).sum()
     }
 
-    fn adamw(
-        step: AdamWStep,
-        parameter: Tensor<B, 1>,
-        grad: Tensor<B, 1>,
-        exp_avg: Tensor<B, 1>,
-        exp_avg_sq: Tensor<B, 1>,
-    ) -> [Tensor<B, 1>; 3] {
-        if B::JOINS {
-            return plain::adamw(step, parameter, grad, exp_avg, exp_avg_sq);
+    /// In place where nobody else holds the tensors.
+    fn adamw(grad: Tensor<B, 1>, state: [Tensor<B, 1>; 3], step: AdamWStep) -> [Tensor<B, 1>; 3] {
+        if B::FUSES {
+            return optimizer::adamw(grad, state, step);
         }
-        let inputs = [parameter, grad, exp_avg, exp_avg_sq].map(primitive);
-        let out = like::<B>(&inputs[0]);
-        let outputs = [out.clone(), out.clone(), out];
-        B::run("oscar_adamw", inputs, outputs, move |inputs| {
-            launch::adamw(inputs, step)
-        })
-        .map(wrap)
+        let len = grad.dims();
+        for (operand, tensor) in ["parameter", "exp_avg", "exp_avg_sq"].iter().zip(&state) {
+            check_shape("adamw", operand, &tensor.dims(), &len);
+        }
+        let [parameter, exp_avg, exp_avg_sq] = state;
+        let inputs = [parameter, exp_avg, exp_avg_sq, grad].map(primitive);
+        let outputs = [(); 3].map(|()| (Shape::from(len), DType::F32));
+        let grid = Grid::Elements(len[0]);
+        let updated = B::run("oscar_adamw", inputs, outputs, move |inputs| {
+            let [parameter, exp_avg, exp_avg_sq, grad] = inputs.map(into_contiguous);
+            let updated = [parameter, exp_avg, exp_avg_sq].map(|tensor| match tensor.can_mut() {
+                true => tensor,
+                false => tensor.copy(),
+            });
+            if is_empty(&grad) {
+                return updated;
+            }
+            let client = grad.client.clone();
+            let (count, dim, _) = grid.cubes(&client);
+            let [parameter, exp_avg, exp_avg_sq] = updated.clone();
+            let addresses = addresses(&[&parameter, &exp_avg, &exp_avg_sq, &grad]);
+            // SAFETY: no unit goes past the length that all arrays were checked for; those written
+            // are nobody else's.
+            unsafe {
+                kernels::adamw::launch_unchecked(
+                    &client,
+                    count,
+                    dim,
+                    addresses,
+                    parameter.into_array_arg(),
+                    grad.into_array_arg(),
+                    exp_avg.into_array_arg(),
+                    exp_avg_sq.into_array_arg(),
+                    len[0],
+                    adamw_constants(step),
+                );
+            }
+            updated
+        });
+        updated.map(tensor)
     }
+}
+
+fn adamw_constants<R: CubeRuntime>(step: AdamWStep) -> AdamWConstantsLaunch<R> {
+    AdamWConstantsLaunch::new(
+        step.beta1 as f32,
+        (1.0 - step.beta1) as f32,
+        step.beta2 as f32,
+        (1.0 - step.beta2) as f32,
+        step.epsilon as f32,
+        step.step_size as f32,
+        step.decay as f32,
+    )
 }

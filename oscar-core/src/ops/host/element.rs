@@ -1,47 +1,37 @@
 //! Numbers as they are stored, and as they are computed with.
 
-use burn::tensor::DType;
 use half::bf16;
 
 /// A type that tensors are stored in.
-pub(in crate::ops) trait Element:
-    burn::tensor::Element + bytemuck::Pod + Send + Sync
-{
-    /// What Burn calls it.
-    const DTYPE: DType;
-
+pub(super) trait Element: burn::tensor::Element + bytemuck::Pod + Send + Sync {
     /// Its value.
-    fn wide(self) -> f32;
+    fn to_f32(self) -> f32;
 
     /// The nearest that can be stored; of two the even one.
-    fn narrow(value: f32) -> Self;
+    fn from_f32(value: f32) -> Self;
 }
 
 impl Element for f32 {
-    const DTYPE: DType = DType::F32;
-
     #[inline(always)]
-    fn wide(self) -> f32 {
+    fn to_f32(self) -> f32 {
         self
     }
 
     #[inline(always)]
-    fn narrow(value: f32) -> Self {
+    fn from_f32(value: f32) -> Self {
         value
     }
 }
 
 /// Without a branch, so that loops over it become vector instructions.
 impl Element for bf16 {
-    const DTYPE: DType = DType::BF16;
-
     #[inline(always)]
-    fn wide(self) -> f32 {
+    fn to_f32(self) -> f32 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
     }
 
     #[inline(always)]
-    fn narrow(value: f32) -> Self {
+    fn from_f32(value: f32) -> Self {
         const NAN: u32 = 0x7fc0;
         let bits = value.to_bits();
         let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
@@ -67,12 +57,12 @@ mod tests {
             1e-40,
         ];
         for value in values.chain(special) {
-            let (got, expected) = (<bf16 as Element>::narrow(value), bf16::from_f32(value));
+            let (got, expected) = (<bf16 as Element>::from_f32(value), bf16::from_f32(value));
             match value.is_nan() {
                 true => assert!(got.is_nan()),
                 false => assert_eq!(got.to_bits(), expected.to_bits(), "{value:e}"),
             }
-            assert!(Element::wide(expected) == expected.to_f32() || value.is_nan());
+            assert!(Element::to_f32(expected) == expected.to_f32() || value.is_nan());
         }
     }
 }

@@ -91,8 +91,11 @@ pub(super) fn normal_density(x: f32) -> f32 {
 }
 
 /// A pseudo-random number of an index: equal indices give equal numbers, for a given key.
+///
+/// It is the finaliser of MurmurHash3 (Appleby, 2011) with the key mixed in before and after its first
+/// multiplication.
 #[inline(always)]
-pub(super) fn random(key: [u32; 2], index: u32) -> u32 {
+pub(super) fn hash(key: [u32; 2], index: u32) -> u32 {
     let mut x = index.wrapping_mul(0x9e37_79b9) ^ key[0];
     x ^= x >> 16;
     x = x.wrapping_mul(0x85eb_ca6b).wrapping_add(key[1]);
@@ -126,11 +129,11 @@ pub(super) fn dot<T: Element>(a: &[f32], b: &[T]) -> f32 {
         .remainder()
         .iter()
         .zip(b_chunks.remainder())
-        .map(|(a, b)| a * b.wide())
+        .map(|(a, b)| a * b.to_f32())
         .sum();
     for (a, b) in a_chunks.zip(b_chunks) {
         for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += a * b.wide();
+            *lane += a * b.to_f32();
         }
     }
     lanes.iter().sum::<f32>() + rest
@@ -220,10 +223,10 @@ mod tests {
     }
 
     #[test]
-    fn random_numbers_are_uniform_and_differ_by_key() {
+    fn hashes_are_uniform_and_differ_by_key() {
         let share = |key| {
             let below = (0..1_000_000)
-                .filter(|i| random(key, *i) < u32::MAX / 10)
+                .filter(|i| hash(key, *i) < u32::MAX / 10)
                 .count();
             below as f64 / 1e6
         };
@@ -231,7 +234,7 @@ mod tests {
             assert!((share(key) - 0.1).abs() < 1e-3, "{key:?}: {}", share(key));
         }
         let same = (0..100_000)
-            .filter(|i| random([1, 2], *i) == random([1, 3], *i))
+            .filter(|i| hash([1, 2], *i) == hash([1, 3], *i))
             .count();
         assert!(same < 5);
     }

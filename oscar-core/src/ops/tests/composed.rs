@@ -1,12 +1,14 @@
-//! The composed steps against those of the CPU backend, which the suite tests against what they
-//! mean.
+//! The kernels in Burn's operations against those of the CPU backend, which the suite tests against
+//! their oracles.
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{DType, Distribution, Tensor};
 use burn_flex::{Flex, FlexDevice};
 
-use crate::ops::fused::{Dropped, NormParts, SavedNorm};
-use crate::ops::random::{keys, repeatable, restore};
-use crate::ops::{Kernels, composed};
+use crate::ops::random::{keys, restore};
+use crate::ops::{DropoutMask, Kernels, NormParams, SavedNorm};
+use crate::ops::{activation, attention, dropout, residual_norm as norm};
 
 fn random<const D: usize>(shape: [usize; D]) -> Tensor<Flex, D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), &FlexDevice)
@@ -24,10 +26,10 @@ fn gelu() {
     let bias = random([48]);
     assert_close(
         "output",
-        composed::bias_gelu(product.clone(), bias.clone()),
+        activation::bias_gelu(product.clone(), bias.clone()),
         Flex::bias_gelu(product.clone(), bias.clone()),
     );
-    let got = composed::bias_gelu_backward(product.clone(), bias.clone(), grad.clone());
+    let got = activation::bias_gelu_backward(product.clone(), bias.clone(), grad.clone());
     let expected = Flex::bias_gelu_backward(product, bias, grad);
     assert_close("gradient", got.0, expected.0);
     assert_close("gradient of the bias", got.1, expected.1);
@@ -37,11 +39,12 @@ fn gelu() {
 fn masked_softmax() {
     let [scores, grad] = [random([2, 3, 5, 17]), random([2, 3, 5, 17])];
     let mask = random([2, 1, 1, 17]);
-    let got = composed::softmax(scores.clone(), mask.clone(), 0.3);
+    let got = attention::masked_softmax(scores.clone(), mask.clone(), 0.3);
     let expected = Flex::masked_softmax(scores, mask, 0.3);
     assert_close("output", got, expected.clone());
-    let got = composed::softmax_backward(grad.clone(), expected.clone(), 0.3, &Dropped::None);
-    let expected = Flex::masked_softmax_backward(grad, expected, 0.3, &Dropped::None);
+    let got =
+        attention::masked_softmax_backward(grad.clone(), expected.clone(), 0.3, &DropoutMask::None);
+    let expected = Flex::masked_softmax_backward(grad, expected, 0.3, &DropoutMask::None);
     assert_close("gradient", got, expected);
 }
 
@@ -49,15 +52,15 @@ fn masked_softmax() {
 fn residual_norm() {
     let [product, residual, grad] = [(); 3].map(|()| random([70, 48]));
     let [bias, gamma, beta] = [(); 3].map(|()| random([48]));
-    let parts = NormParts {
+    let params = NormParams {
         bias,
         gamma: gamma.clone(),
         beta,
         epsilon: 1e-12,
-        dropped: Dropped::None,
+        dropout: DropoutMask::None,
     };
-    let got = composed::residual_norm(product.clone(), residual.clone(), &parts);
-    let expected = Flex::residual_norm(product, residual, &parts);
+    let got = norm::residual_norm(product.clone(), residual.clone(), &params);
+    let expected = Flex::residual_norm(product, residual, &params);
     assert_close("output", got.output, expected.output);
     assert_close("normalized", got.normalized, expected.normalized.clone());
     assert_close("1/σ", got.inverse_std, expected.inverse_std.clone());
@@ -65,10 +68,10 @@ fn residual_norm() {
         normalized: expected.normalized,
         inverse_std: expected.inverse_std,
         gamma,
-        dropped: Dropped::None,
+        dropout: DropoutMask::None,
         product_dtype: DType::F32,
     };
-    let got = composed::residual_norm_backward(grad.clone(), &saved);
+    let got = norm::residual_norm_backward(grad.clone(), &saved);
     let expected = Flex::residual_norm_backward(grad, &saved);
     assert_close("by the branch", got.branch, expected.branch);
     assert_close("by the residual", got.residual, expected.residual);
@@ -81,34 +84,48 @@ fn residual_norm() {
     }
 }
 
+/// A mask of the kind that devices without keyed dropout have.
+fn stored<const D: usize>(shape: [usize; D], probability: f64) -> Tensor<Flex, D> {
+    match DropoutMask::stored(shape, probability, &FlexDevice) {
+        DropoutMask::Stored(mask) => mask,
+        other => panic!("not stored: {other:?}"),
+    }
+}
+
 #[test]
 fn a_mask_drops_its_share_and_scales_the_rest() {
-    let Dropped::Mask(mask) = composed::draw::<Flex, 2>([300, 50], 0.2, &FlexDevice) else {
-        panic!("a mask is drawn")
-    };
+    let mask = stored([300, 50], 0.2);
     let x = random([300, 50]);
-    let dropped = composed::drop_out(x.clone(), &Dropped::Mask(mask.clone()));
+    let dropped = dropout::apply_dropout(x.clone(), &DropoutMask::Stored(mask.clone()));
     let zeros: f32 = mask.clone().equal_elem(0.0).float().mean().into_scalar();
     assert!((zeros - 0.2).abs() < 0.02, "{zeros}");
     let kept: f32 = mask.max().into_scalar();
     assert!((kept - 1.25).abs() < 1e-6, "{kept}");
     let zero = dropped.clone().equal_elem(0.0);
     assert_close("kept", dropped, (x * 1.25).mask_fill(zero, 0.0));
-    let none = composed::draw::<Flex, 2>([3, 5], 0.0, &FlexDevice);
-    assert!(matches!(none, Dropped::None));
+    let none = DropoutMask::<Flex, 2>::sample([3, 5], 0.0, &FlexDevice);
+    assert!(matches!(none, DropoutMask::None));
 }
 
+/// Also where other threads use Burn's generator, which belongs to the process: here one seeds it
+/// all the time.
 #[test]
-fn a_mask_can_be_drawn_again() {
-    let draw = || match composed::draw::<Flex, 2>([30, 50], 0.2, &FlexDevice) {
-        Dropped::Mask(mask) => mask.into_data(),
-        _ => panic!("a mask is drawn"),
-    };
-    repeatable(true, || {
-        let start = keys();
-        let masks = [draw(), draw()];
-        assert_ne!(masks[0], masks[1]);
-        restore(start);
-        assert_eq!(masks, [draw(), draw()]);
+fn a_stored_mask_is_a_function_of_the_threads_keys() {
+    let start = keys();
+    let masks = [(); 2].map(|()| stored([30, 50], 0.2).into_data());
+    assert_ne!(masks[0], masks[1]);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                stored([30, 50], 0.5);
+            }
+        });
+        for _ in 0..100 {
+            restore(start);
+            let again = [(); 2].map(|()| stored([30, 50], 0.2).into_data());
+            assert_eq!(masks, again);
+        }
+        done.store(true, Ordering::Relaxed);
     });
 }

@@ -4,6 +4,6 @@ use burn_tch::{LibTorch as Inner, LibTorchDevice};
 
 const DEVICE: LibTorchDevice = LibTorchDevice::Cpu;
 
-mod narrow;
+mod low_precision;
 #[path = "suite.rs"]
 mod suite;

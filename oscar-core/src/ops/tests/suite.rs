@@ -1,12 +1,16 @@
-//! The fused operations of a backend against what they mean, gradients included.
+//! The operations of a backend against their oracles, gradients included.
 
 use burn::backend::Autodiff;
-use burn::tensor::{Distribution, Tensor, activation, backend::Backend};
+use burn::tensor::{Distribution, Tensor, backend::Backend};
 
 use super::{DEVICE, Inner};
-use crate::ops::backend::{AdamWStep, OscarBackend, ResidualNorm};
+use crate::ops::activation::{gelu_oracle, linear_gelu};
+use crate::ops::linear::WeightOrder;
+use crate::ops::residual_norm::{self, residual_norm_of};
 use crate::ops::{
-    AttentionParams, CaptionKeyValues, Kernels, KeyValue, WordPositions, cached, composed, plain,
+    self, AdamWStep, AttentionParams, CaptionKeyValues, Kernels, KeyValue, RowIndex, WordPositions,
+    attention, attention_probabilities, cached_attention, gather, linear, merge_heads, optimizer,
+    split_heads, top_k,
 };
 
 type B = Autodiff<Inner>;
@@ -26,12 +30,6 @@ fn assert_close<T: Backend, const D: usize>(name: &str, got: Tensor<T, D>, expec
             "{name}[{index}]: {got}, expected {expected}"
         );
     }
-}
-
-/// With the gradient that follows from it; Burn's own is that of an approximation on some backends.
-fn gelu(x: Tensor<B, 2>) -> Tensor<B, 2> {
-    let erf = x.clone().mul_scalar(std::f64::consts::FRAC_1_SQRT_2).erf();
-    (erf + 1.0) * x * 0.5
 }
 
 /// Compares outputs, and gradients of `<output, projection>` by every input.
@@ -79,16 +77,19 @@ fn linear_is_linear() {
         compare(
             [random([rows, from])],
             vec![random([to]), random([from * to])],
-            |[x], v| B::linear_bias(x, v[1].clone().reshape([from, to]), v[0].clone()),
-            |[x], v| plain::linear(x, v[1].clone().reshape([from, to]), v[0].clone()),
+            |[x], v| {
+                let weight = v[1].clone().reshape([from, to]);
+                linear::product_bias(WeightOrder::InputFirst, [x, weight], v[0].clone())
+            },
+            |[x], v| linear::oracle(x, v[1].clone().reshape([from, to]), v[0].clone()),
         );
         compare(
             [random([rows, from])],
             vec![random([to]), random([from * to])],
-            |[x], v| B::tied_linear(x, v[1].clone().reshape([to, from]), v[0].clone()),
+            |[x], v| ops::tied_linear(x, v[1].clone().reshape([to, from]), v[0].clone()),
             |[x], v| {
                 let matrix = v[1].clone().reshape([to, from]);
-                plain::linear(x, matrix.transpose(), v[0].clone())
+                linear::oracle(x, matrix.transpose(), v[0].clone())
             },
         );
     }
@@ -138,7 +139,7 @@ fn kept_keys_are_read_as_by_products() {
         let places = WordPositions::new(words, places, [4, 6, 6 * tokens], &DEVICE);
         let own = CaptionKeyValues {
             steps: &steps,
-            places: &places,
+            positions: &places,
         };
         let query = random([6, tokens, heads * size]).inner();
         let reading = AttentionParams {
@@ -148,7 +149,7 @@ fn kept_keys_are_read_as_by_products() {
             dropout: 0.0,
         };
         let got = <Inner as Kernels>::cached_attention(query.clone(), &shared, &own, &reading);
-        let gathered = cached::cached_attention(query.clone(), &shared, &own, &reading);
+        let gathered = cached_attention::by_products(query.clone(), &shared, &own, &reading);
         assert_close("what is gathered", gathered, got.clone());
 
         // The same with what is each row's own side by side, and nothing elsewhere.
@@ -171,9 +172,9 @@ fn kept_keys_are_read_as_by_products() {
         let in_order = (0..6 * words as u32).map(|at| (0, at)).collect();
         let own = CaptionKeyValues {
             steps: &together,
-            places: &WordPositions::new(words, in_order, [6 * words], &DEVICE),
+            positions: &WordPositions::new(words, in_order, [6 * words], &DEVICE),
         };
-        let expected = cached::cached_attention(query, &shared, &own, &reading);
+        let expected = cached_attention::by_products(query, &shared, &own, &reading);
         assert_close("what is read", got, expected);
     }
 }
@@ -182,7 +183,7 @@ fn kept_keys_are_read_as_by_products() {
 fn log_softmax_is_the_logarithm_of_softmax() {
     for (rows, width) in [(1, 1), (5, 300), (2, 1000)] {
         let x = random([rows, width]).inner() * 5.0;
-        let expected = activation::log_softmax(x.clone(), 1);
+        let expected = top_k::burn_log_softmax(x.clone());
         assert_close("rows", <Inner as Kernels>::log_softmax(x), expected);
     }
 }
@@ -193,24 +194,21 @@ fn linear_gelu_is_gelu_of_linear() {
         compare(
             [random([rows, from])],
             vec![random([to]), random([from * to])],
-            |[x], v| B::linear_gelu(x, v[1].clone().reshape([from, to]), v[0].clone()),
+            |[x], v| linear_gelu(x, v[1].clone().reshape([from, to]), v[0].clone()),
             |[x], v| {
                 let weight = v[1].clone().reshape([from, to]);
-                gelu(plain::linear(x, weight, v[0].clone()))
+                gelu_oracle(linear::oracle(x, weight, v[0].clone()))
             },
         );
     }
 }
 
-fn norm(v: &[Tensor<B, 1>], from: usize, to: usize, dropout: f64) -> ResidualNorm<B> {
-    ResidualNorm {
-        weight: v[3].clone().reshape([from, to]),
-        bias: v[0].clone(),
-        gamma: v[1].clone(),
-        beta: v[2].clone(),
-        epsilon: 1e-12,
-        dropout,
-    }
+const EPSILON: f64 = 1e-12;
+
+/// Bias, gamma and beta; and the weight `[from, to]`.
+fn norm(v: &[Tensor<B, 1>], from: usize, to: usize) -> ([Tensor<B, 1>; 3], Tensor<B, 2>) {
+    let weight = v[3].clone().reshape([from, to]);
+    ([v[0].clone(), v[1].clone(), v[2].clone()], weight)
 }
 
 #[test]
@@ -226,8 +224,14 @@ fn residual_norm_is_norm_of_the_sum() {
         compare(
             [random([rows, from])],
             vectors,
-            |[x], v| B::linear_residual_norm(x, norm(&v, from, to, 0.0), residual.clone()),
-            |[x], v| plain::linear_residual_norm(x, norm(&v, from, to, 0.0), residual.clone()),
+            |[x], v| {
+                let (vectors, weight) = norm(&v, from, to);
+                residual_norm_of([x, weight, residual.clone()], vectors, EPSILON, 0.0)
+            },
+            |[x], v| {
+                let (vectors, weight) = norm(&v, from, to);
+                residual_norm::oracle([x, weight, residual.clone()], vectors, EPSILON)
+            },
         );
         // The same with the residual as the input under test.
         let x = random([rows, from]);
@@ -240,9 +244,13 @@ fn residual_norm_is_norm_of_the_sum() {
         compare(
             [random([rows, to])],
             Vec::new(),
-            |[residual], _| B::linear_residual_norm(x.clone(), norm(&v, from, to, 0.0), residual),
             |[residual], _| {
-                plain::linear_residual_norm(x.clone(), norm(&v, from, to, 0.0), residual)
+                let (vectors, weight) = norm(&v, from, to);
+                residual_norm_of([x.clone(), weight, residual], vectors, EPSILON, 0.0)
+            },
+            |[residual], _| {
+                let (vectors, weight) = norm(&v, from, to);
+                residual_norm::oracle([x.clone(), weight, residual], vectors, EPSILON)
             },
         );
     }
@@ -265,8 +273,8 @@ fn attention_probabilities_are_a_masked_softmax() {
             compare(
                 [random([batch, heads, queries, keys]) * 3.0],
                 Vec::new(),
-                |[scores], _| B::attention_probabilities(scores, mask.clone(), 0.3, 0.0),
-                |[scores], _| plain::attention_probabilities(scores, mask.clone(), 0.3, 0.0),
+                |[scores], _| attention_probabilities(scores, mask.clone(), 0.3, 0.0),
+                |[scores], _| attention::masked_softmax(scores, mask.clone(), 0.3),
             );
         }
     }
@@ -276,7 +284,7 @@ fn attention_probabilities_are_a_masked_softmax() {
 fn a_row_without_any_key_attends_to_all() {
     let scores = random([1, 1, 2, 8]);
     let mask = Tensor::<B, 4>::full([1, 1, 1, 8], -10_000.0, &DEVICE);
-    let got = B::attention_probabilities(scores, mask, 1.0, 0.0).sum_dim(3);
+    let got = attention_probabilities(scores, mask, 1.0, 0.0).sum_dim(3);
     assert_close("sums", got, Tensor::ones([1, 1, 2, 1], &DEVICE));
 }
 
@@ -286,22 +294,44 @@ fn heads_are_split_and_merged() {
         compare(
             [random([batch, seq, heads * size])],
             Vec::new(),
-            |[x], _| B::split_heads(x, heads),
-            |[x], _| plain::split_heads(x, heads),
+            |[x], _| split_heads(x, heads),
+            |[x], _| attention::split_by_reshape(x, heads),
         );
         compare(
             [random([batch, heads, seq, size])],
             Vec::new(),
-            |[x], _| B::merge_heads(x),
-            |[x], _| plain::merge_heads(x),
+            |[x], _| merge_heads(x),
+            |[x], _| attention::merge_by_reshape(x),
         );
         compare(
             [random([batch, heads, size, seq])],
             Vec::new(),
-            |[x], _| B::merge_heads(x.swap_dims(2, 3)),
-            |[x], _| plain::merge_heads(x.swap_dims(2, 3)),
+            |[x], _| merge_heads(x.swap_dims(2, 3)),
+            |[x], _| attention::merge_by_reshape(x.swap_dims(2, 3)),
         );
     }
+}
+
+#[test]
+fn rows_are_gathered_and_their_gradients_returned() {
+    let (rows, width) = (130, 33);
+    // Each second row, last first, and then one that does not exist.
+    let index: Vec<u32> = (0..rows / 2)
+        .rev()
+        .map(|row| row * 2)
+        .chain([rows])
+        .collect();
+    let mut back = vec![index.len() as u32; rows as usize];
+    for (at, row) in index.iter().enumerate().take(index.len() - 1) {
+        back[*row as usize] = at as u32;
+    }
+    let [index, back] = [index, back].map(|rows| RowIndex::<B>::new(rows, &DEVICE));
+    compare(
+        [random([rows as usize, width])],
+        Vec::new(),
+        |[x], _| ops::gather_rows(x, &index, &back),
+        |[x], _| gather::select_rows(x, &index),
+    );
 }
 
 #[test]
@@ -311,7 +341,7 @@ fn inputs_that_are_views_are_read_rightly() {
         [random([24, 60])],
         vec![random([24])],
         |[x], v| {
-            B::linear_gelu(
+            linear_gelu(
                 x.swap_dims(0, 1).narrow(1, 0, 24),
                 weight.clone().narrow(0, 8, 24),
                 v[0].clone(),
@@ -319,7 +349,7 @@ fn inputs_that_are_views_are_read_rightly() {
         },
         |[x], v| {
             let x = x.swap_dims(0, 1).narrow(1, 0, 24);
-            gelu(plain::linear(
+            gelu_oracle(linear::oracle(
                 x,
                 weight.clone().narrow(0, 8, 24),
                 v[0].clone(),
@@ -366,8 +396,8 @@ fn adamw_is_adamw() {
         let v = random(len).powi_scalar(2);
         // Kept, so that an update in place would be seen.
         let kept = p.clone();
-        let got = Inner::adamw(step, p.clone(), g.clone(), m.clone(), v.clone());
-        let expected = plain::adamw(step, p.clone(), g, m, v);
+        let got = Inner::adamw(g.clone(), [p.clone(), m.clone(), v.clone()], step);
+        let expected = optimizer::adamw(g, [p.clone(), m, v], step);
         for (got, expected) in got.into_iter().zip(expected) {
             assert_close("adamw", got, expected);
         }
@@ -393,7 +423,7 @@ fn zeros_and_mean(values: &[f32]) -> (f64, f64) {
 fn attention_dropout_keeps_its_share_and_its_mask_in_the_gradient() {
     let scores = Tensor::<B, 4>::zeros([8, 4, 32, 50], &DEVICE).require_grad();
     let mask = Tensor::<B, 4>::zeros([8, 1, 1, 50], &DEVICE);
-    let run = || B::attention_probabilities(scores.clone(), mask.clone(), 1.0, 0.1);
+    let run = || attention_probabilities(scores.clone(), mask.clone(), 1.0, 0.1);
     let output = run();
     let values: Vec<f32> = output.clone().into_data().iter::<f32>().collect();
     let (zeros, mean) = zeros_and_mean(&values);
@@ -426,15 +456,12 @@ fn branch_dropout_keeps_its_share_and_its_mask_in_the_gradient() {
     let x = Tensor::<B, 2>::zeros([rows, 8], &DEVICE);
     let residual = Tensor::<B, 2>::zeros([rows, width], &DEVICE).require_grad();
     let bias = Tensor::<B, 1>::ones([width], &DEVICE).require_grad();
-    let weights = ResidualNorm {
-        weight: Tensor::zeros([8, width], &DEVICE),
-        bias: bias.clone(),
-        gamma: Tensor::ones([width], &DEVICE),
-        beta: Tensor::zeros([width], &DEVICE),
-        epsilon: 1e-12,
-        dropout: 0.1,
-    };
-    let output = B::linear_residual_norm(x, weights, residual.clone());
+    let matrices = [x, Tensor::zeros([8, width], &DEVICE), residual.clone()];
+    let [gamma, beta] = [
+        Tensor::ones([width], &DEVICE),
+        Tensor::zeros([width], &DEVICE),
+    ];
+    let output = residual_norm_of(matrices, [bias.clone(), gamma, beta], EPSILON, 0.1);
     let values: Vec<f32> = output.clone().into_data().iter::<f32>().collect();
     let dropped: Vec<bool> = values.iter().map(|v| *v < 0.0).collect();
     let share = dropped.iter().filter(|d| **d).count() as f64 / dropped.len() as f64;
@@ -461,16 +488,16 @@ fn branch_dropout_keeps_its_share_and_its_mask_in_the_gradient() {
 #[test]
 fn dropout_keeps_its_share_and_its_mask_in_the_gradient() {
     let x = Tensor::<B, 3>::ones([7, 50, 33], &DEVICE).require_grad();
-    let output = B::dropout(x.clone(), 0.25);
+    let output = ops::dropout(x.clone(), 0.25);
     let values: Vec<f32> = output.clone().into_data().iter::<f32>().collect();
     let (zeros, mean) = zeros_and_mean(&values);
     assert!((zeros - 0.25).abs() < 0.02, "{zeros}");
     assert!((mean - 1.0 / 0.75).abs() < 1e-6, "{mean}");
     let grads = output.clone().sum().backward();
     assert_close("gradient", x.grad(&grads).unwrap(), output.inner());
-    let kept = B::dropout(x.clone(), 0.0);
+    let kept = ops::dropout(x.clone(), 0.0);
     assert_close("none dropped", kept, x.clone());
-    let inferred = Inner::dropout(x.clone().inner(), 0.25);
+    let inferred = ops::dropout(x.clone().inner(), 0.25);
     assert_close("without gradients", inferred, x.inner());
 }
 
@@ -479,9 +506,9 @@ fn the_largest_of_each_row() {
     let x: Tensor<B, 2> = random([7, 61]);
     for k in [0, 1, 5, 61, 80] {
         let got = <Inner as Kernels>::top_k(x.clone().inner(), k);
-        assert_eq!(got, composed::top_k(x.clone().inner(), k), "{k}");
+        assert_eq!(got, top_k::repeated_maximum(x.clone().inner(), k), "{k}");
         // Where gradients are computed, they are found in the same way.
-        assert_eq!(got, B::top_k(x.clone(), k), "{k}");
+        assert_eq!(got, ops::top_k(x.clone(), k), "{k}");
         assert_eq!(got.entries.len(), 7 * k.min(61));
     }
     // Not only contiguous rows; of equal values the first.

@@ -2,11 +2,11 @@
 //! memory once, in its order, and never rearranged, which takes general products as long again.
 
 use burn::tensor::{Shape, Tensor};
-use multiversion::{multiversion, target::target_cfg_f};
+use multiversion::target::target_cfg_f;
 use rayon::prelude::*;
 
 use super::element::Element;
-use super::{HostBackend, dense, wrap};
+use super::{HostBackend, dense, primitive, simd, wrap};
 
 /// Most rows for which this is the faster way.
 const FEW: usize = 24;
@@ -19,12 +19,12 @@ const PANEL: usize = 8;
 const STRIP: usize = 64;
 
 /// `x weight`, `[rows, d_input]` by `[d_input, d_output]`, all in one type and summed in f32.
-pub(in crate::ops) fn product<T: Element, H: HostBackend>(
+pub(super) fn product<T: Element, H: HostBackend>(
     x: Tensor<H, 2>,
     weight: Tensor<H, 2>,
 ) -> Tensor<H, 2> {
     let ([rows, inner], [_, width]) = (x.dims(), weight.dims());
-    let in_order = H::is_dense(&weight.clone().into_primitive().tensor());
+    let in_order = H::is_dense(&primitive(weight.clone()));
     if !(1..=FEW).contains(&rows) || !in_order {
         return x.matmul(weight);
     }
@@ -34,14 +34,14 @@ pub(in crate::ops) fn product<T: Element, H: HostBackend>(
     let blocks = blocks(rows, width, |start, columns, sums| {
         add_rows(&x, &values[start..], (width, columns), sums);
     });
-    let mut out = H::any::<T>(Shape::from([rows, width]));
+    let mut out = H::allocate::<T>(Shape::from([rows, width]));
     let rows_of_out = H::values_mut::<T>(&mut out).chunks_exact_mut(width);
     for (row, out) in rows_of_out.enumerate() {
         for (start, sums) in &blocks {
             let stride = sums.len() / rows;
             let sums = &sums[row * stride..(row + 1) * stride];
             for (out, sum) in out[*start..].iter_mut().zip(sums) {
-                *out = T::narrow(*sum);
+                *out = T::from_f32(*sum);
             }
         }
     }
@@ -73,7 +73,7 @@ fn pieces<T: Element>(x: &[T], inner: usize) -> Vec<Vec<[f32; PANEL]>> {
     let piece = |own: &[T]| {
         let mut piece = [0.0; PANEL];
         for (value, own) in piece.iter_mut().zip(own) {
-            *value = own.wide();
+            *value = own.to_f32();
         }
         piece
     };
@@ -82,58 +82,56 @@ fn pieces<T: Element>(x: &[T], inner: usize) -> Vec<Vec<[f32; PANEL]>> {
         .collect()
 }
 
-/// Adds to `sums` what `x` gives with the first `columns` of the rows of a matrix that are `width`
-/// apart.
-#[multiversion(targets(
-    "x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma",
-    "x86_64+avx2+fma"
-))]
-fn add_rows<T: Element>(
-    x: &[Vec<[f32; PANEL]>],
-    matrix: &[T],
-    (width, columns): (usize, usize),
-    sums: &mut [f32],
-) {
-    let stride = columns.next_multiple_of(STRIP);
-    for number in 0..x.first().map_or(0, Vec::len) {
-        for start in (0..columns).step_by(STRIP) {
-            let mut panel = [[0.0_f32; STRIP]; PANEL];
-            for (row, panel) in panel.iter_mut().enumerate() {
-                let at = (number * PANEL + row) * width + start;
-                let own = matrix.get(at..).unwrap_or_default();
-                if columns - start >= STRIP && own.len() >= STRIP {
-                    for (value, own) in panel.iter_mut().zip(&own[..STRIP]) {
-                        *value = own.wide();
-                    }
-                } else {
-                    for (value, own) in panel.iter_mut().zip(own).take(columns - start) {
-                        *value = own.wide();
+simd! {
+    /// Adds to `sums` what `x` gives with the first `columns` of the rows of a matrix that are `width`
+    /// apart.
+    fn add_rows<T: Element>(
+        x: &[Vec<[f32; PANEL]>],
+        matrix: &[T],
+        (width, columns): (usize, usize),
+        sums: &mut [f32],
+    ) {
+        let stride = columns.next_multiple_of(STRIP);
+        for number in 0..x.first().map_or(0, Vec::len) {
+            for start in (0..columns).step_by(STRIP) {
+                let mut panel = [[0.0_f32; STRIP]; PANEL];
+                for (row, panel) in panel.iter_mut().enumerate() {
+                    let at = (number * PANEL + row) * width + start;
+                    let own = matrix.get(at..).unwrap_or_default();
+                    if columns - start >= STRIP && own.len() >= STRIP {
+                        for (value, own) in panel.iter_mut().zip(&own[..STRIP]) {
+                            *value = own.to_f32();
+                        }
+                    } else {
+                        for (value, own) in panel.iter_mut().zip(own).take(columns - start) {
+                            *value = own.to_f32();
+                        }
                     }
                 }
-            }
-            for row in 0..PANEL {
-                ask_for(matrix, ((number + 1) * PANEL + row) * width + start);
-            }
-            for (row, x) in x.iter().enumerate() {
-                let (x, sums) = (&x[number], &mut sums[row * stride + start..][..STRIP]);
-                for (column, sum) in sums.iter_mut().enumerate() {
-                    let mut value = *sum;
-                    for (x, panel) in x.iter().zip(&panel) {
-                        value = match target_cfg_f!(target_feature = "fma") {
-                            true => x.mul_add(panel[column], value),
-                            false => x * panel[column] + value,
-                        };
+                for row in 0..PANEL {
+                    prefetch(matrix, ((number + 1) * PANEL + row) * width + start);
+                }
+                for (row, x) in x.iter().enumerate() {
+                    let (x, sums) = (&x[number], &mut sums[row * stride + start..][..STRIP]);
+                    for (column, sum) in sums.iter_mut().enumerate() {
+                        let mut value = *sum;
+                        for (x, panel) in x.iter().zip(&panel) {
+                            value = match target_cfg_f!(target_feature = "fma") {
+                                true => x.mul_add(panel[column], value),
+                                false => x * panel[column] + value,
+                            };
+                        }
+                        *sum = value;
                     }
-                    *sum = value;
                 }
             }
         }
     }
 }
 
-/// Has memory bring the strip that begins `at`, which is read soon.
+/// Prefetches the strip that begins `at`.
 #[inline(always)]
-fn ask_for<T: Element>(matrix: &[T], at: usize) {
+fn prefetch<T: Element>(matrix: &[T], at: usize) {
     #[cfg(target_arch = "x86_64")]
     if let Some(strip) = matrix.get(at..at + STRIP) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

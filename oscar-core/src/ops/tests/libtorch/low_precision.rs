@@ -9,7 +9,10 @@ use super::DEVICE;
 use crate::config::ModelConfig;
 use crate::input::{AttentionMask, OscarInput};
 use crate::model::{OscarForCaptioning, for_inference};
-use crate::ops::{Kernels, OscarBackend, Precision, ResidualNorm};
+use crate::ops::activation::linear_gelu;
+use crate::ops::linear::{WeightOrder, product_bias};
+use crate::ops::residual_norm::residual_norm_of;
+use crate::ops::{Kernels, Precision, attention_probabilities};
 
 type B = Autodiff<LibTorch>;
 
@@ -21,16 +24,10 @@ fn random<const D: usize>(shape: [usize; D]) -> Tensor<B, D> {
 fn half_layer(inputs: &[Tensor<B, 2>; 4], vectors: &[Tensor<B, 1>; 4]) -> Vec<Tensor<LibTorch, 2>> {
     let [x, up, down, projection] = inputs;
     let [up_bias, bias, gamma, beta] = vectors;
-    let inner = B::linear_gelu(x.clone(), up.clone(), up_bias.clone());
-    let weights = ResidualNorm {
-        weight: down.clone(),
-        bias: bias.clone(),
-        gamma: gamma.clone(),
-        beta: beta.clone(),
-        epsilon: 1e-12,
-        dropout: 0.0,
-    };
-    let output = B::linear_residual_norm(inner, weights, x.clone());
+    let inner = linear_gelu(x.clone(), up.clone(), up_bias.clone());
+    let matrices = [inner, down.clone(), x.clone()];
+    let norm = [bias.clone(), gamma.clone(), beta.clone()];
+    let output = residual_norm_of(matrices, norm, 1e-12, 0.0);
     assert_eq!(output.dtype(), DType::F32);
     let grads = (output.clone() * projection.clone().detach())
         .sum()
@@ -68,7 +65,7 @@ fn half_a_layer_is_near_f32() {
 #[test]
 fn the_scope_ends() {
     let (x, w, b) = (random([4, 8]), random([8, 8]), random([8]));
-    let dtype = || B::linear_bias(x.clone(), w.clone(), b.clone()).dtype();
+    let dtype = || product_bias(WeightOrder::InputFirst, [x.clone(), w.clone()], b.clone()).dtype();
     assert_eq!(Precision::Bf16.scope(dtype), DType::BF16);
     assert_eq!(dtype(), DType::F32);
 }
@@ -76,7 +73,7 @@ fn the_scope_ends() {
 /// Attention's probabilities and the gradient of its scores.
 fn attention(scores: &Tensor<B, 4>, projection: &Tensor<B, 4>) -> [Tensor<LibTorch, 4>; 2] {
     let mask = Tensor::zeros([3, 1, 1, 19], &DEVICE);
-    let output = B::attention_probabilities(scores.clone(), mask, 0.5, 0.0);
+    let output = attention_probabilities(scores.clone(), mask, 0.5, 0.0);
     let grads = (output.clone() * projection.clone()).sum().backward();
     [output.inner(), scores.grad(&grads).unwrap()]
 }

@@ -1,0 +1,149 @@
+//! The steps between two matrix products, forward and backward, that a backend may do in one pass
+//! over memory.
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use super::{
+    AdamWStep, AttentionParams, CaptionKeyValues, DropoutMask, KeyValue, NormGrads, NormOutput,
+    NormParams, RowIndex, SavedNorm, TopK,
+};
+use super::{
+    activation, attention, cached_attention, dropout, gather, linear, optimizer, residual_norm,
+    top_k,
+};
+
+/// Passes the list of all kernels to a macro, which makes of it the trait or a backend's
+/// implementation. After `=` is what a kernel is by default, in Burn's operations.
+macro_rules! for_each_kernel {
+    ($then:ident $($arguments:tt)*) => { $then! { $($arguments)*
+        /// `x weight`, `[rows, d_input]` by `[d_input, d_output]`, in either precision, where no
+        /// gradient is computed.
+        fn product(x: Tensor<Self, 2>, weight: Tensor<Self, 2>) -> Tensor<Self, 2>
+            = Tensor::matmul;
+
+        /// Drops elements and scales the others, forward and backward; `x` is in either precision.
+        fn apply_dropout<const D: usize>(
+            x: Tensor<Self, D>, mask: &DropoutMask<Self, D>
+        ) -> Tensor<Self, D> = dropout::apply_dropout;
+
+        /// Adds `bias` `[width]` to each row of `x` `[rows, width]`, in either precision.
+        fn add_bias(x: Tensor<Self, 2>, bias: Tensor<Self, 1>) -> Tensor<Self, 2>
+            = linear::add_bias;
+
+        /// The sum of the rows of `x` `[rows, width]`, in either precision: `[width]`.
+        fn column_sums(x: Tensor<Self, 2>) -> Tensor<Self, 1> = linear::column_sums;
+
+        /// `gelu(product + bias)`, exact; `product` `[rows, width]` is in either precision.
+        fn bias_gelu(product: Tensor<Self, 2>, bias: Tensor<Self, 1>) -> Tensor<Self, 2>
+            = activation::bias_gelu;
+
+        /// Gradients of [`bias_gelu`](Self::bias_gelu) by the product, in the type of `grad`, and by
+        /// the bias.
+        fn bias_gelu_backward(
+            product: Tensor<Self, 2>, bias: Tensor<Self, 1>, grad: Tensor<Self, 2>
+        ) -> (Tensor<Self, 2>, Tensor<Self, 1>) = activation::bias_gelu_backward;
+
+        /// `[batch, heads, seq, size]` to `[batch, seq, heads * size]`, in either precision.
+        fn merge_heads(x: Tensor<Self, 4>) -> Tensor<Self, 3> = attention::merge_by_reshape;
+
+        /// `softmax(scores * scale + mask)` over the last axis; `scores` `[batch, heads, queries,
+        /// keys]` are in either precision, the mask is `[batch, 1, 1 or queries, keys]`.
+        fn masked_softmax(
+            scores: Tensor<Self, 4>, mask: Tensor<Self, 4>, scale: f64
+        ) -> Tensor<Self, 4> = attention::masked_softmax;
+
+        /// The gradient by the scores from the one by the dropped probabilities, in either precision.
+        fn masked_softmax_backward(
+            grad: Tensor<Self, 4>,
+            probabilities: Tensor<Self, 4>,
+            scale: f64,
+            mask: &DropoutMask<Self, 4>
+        ) -> Tensor<Self, 4> = attention::masked_softmax_backward;
+
+        /// See [`cached_attention`](super::cached_attention()); in either precision, where no
+        /// gradient is computed.
+        fn cached_attention(
+            query: Tensor<Self, 3>,
+            shared: &KeyValue<Self>,
+            own: &CaptionKeyValues<'_, Self>,
+            params: &AttentionParams<Self>
+        ) -> Tensor<Self, 3> = cached_attention::by_products;
+
+        /// `LayerNorm(residual + dropout(product + bias))`; `product` `[rows, width]` is in either
+        /// precision.
+        fn residual_norm(
+            product: Tensor<Self, 2>, residual: Tensor<Self, 2>, params: &NormParams<Self>
+        ) -> NormOutput<Self> = residual_norm::residual_norm;
+
+        /// Gradients of [`residual_norm`](Self::residual_norm); the branch's has the type of its
+        /// product.
+        fn residual_norm_backward(grad: Tensor<Self, 2>, saved: &SavedNorm<Self>) -> NormGrads<Self>
+            = residual_norm::residual_norm_backward;
+
+        /// Row `index[i]` of `x` as row `i`, zeros where there is no such row; `x` `[rows, width]` is
+        /// in either precision.
+        fn gather_rows(x: Tensor<Self, 2>, index: &RowIndex<Self>) -> Tensor<Self, 2>
+            = gather::select_rows;
+
+        /// Logarithms of the softmax of each row, where no gradient is computed.
+        fn log_softmax(x: Tensor<Self, 2>) -> Tensor<Self, 2> = top_k::burn_log_softmax;
+
+        /// The `k` largest values of each row, read to the host; of equal ones the first.
+        fn top_k(x: Tensor<Self, 2>, k: usize) -> TopK = top_k::repeated_maximum;
+
+        /// The sum of the squares of `x` `[len]`: `[1]`.
+        fn sum_of_squares(x: Tensor<Self, 1>) -> Tensor<Self, 1> = optimizer::sum_of_squares;
+
+        /// `x` `[len]` times `factor` `[1]`.
+        fn scale(x: Tensor<Self, 1>, factor: Tensor<Self, 1>) -> Tensor<Self, 1>
+            = std::ops::Mul::mul;
+
+        /// Parameter, first and second moment after an AdamW step, from `state`, which is the same
+        /// three before it; all are `[len]`.
+        fn adamw(
+            grad: Tensor<Self, 1>, state: [Tensor<Self, 1>; 3], step: AdamWStep
+        ) -> [Tensor<Self, 1>; 3] = optimizer::adamw;
+    } };
+}
+pub(super) use for_each_kernel;
+
+macro_rules! declare_trait {
+    ($(
+        $(#[$doc:meta])*
+        fn $name:ident $(<const $D:ident: usize>)? ($($argument:ident: $Type:ty),*) -> $Output:ty
+            = $default:path;
+    )*) => {
+        /// What a backend may compute better than Burn's operations, of which each kernel has a
+        /// body: a backend without any of its own says only `impl Kernels for B {}`.
+        ///
+        /// Tensors *in either precision* may be bf16, and what is returned in their place has the
+        /// same type; all others are f32, and so is everything computed in between.
+        pub trait Kernels: Backend {
+            /// Whether dropout on this device is a function of a key and of each element's index, so
+            /// that no mask is kept. The kernels then take [`DropoutMask::Keyed`].
+            fn has_keyed_dropout(_device: &Self::Device) -> bool {
+                false
+            }
+
+            /// `softmax(query keyᵀ * scale + mask) value`, in either precision, where no gradient is
+            /// computed.
+            fn attention(
+                [query, key, value]: [Tensor<Self, 4>; 3],
+                mask: Tensor<Self, 4>,
+                scale: f64,
+            ) -> Tensor<Self, 4> {
+                let scores = query.matmul(key.swap_dims(2, 3));
+                Self::masked_softmax(scores, mask, scale).matmul(value)
+            }
+
+            $(
+                $(#[$doc])*
+                fn $name $(<const $D: usize>)? ($($argument: $Type),*) -> $Output {
+                    $default($($argument),*)
+                }
+            )*
+        }
+    };
+}
+for_each_kernel!(declare_trait);
