@@ -1,4 +1,4 @@
-//! Attention: heads, the masked softmax with its dropout, and what queries get of values.
+//! Attention: heads, the masked softmax with its dropout, and both products.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;

@@ -6,8 +6,8 @@ use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use super::attention::{attention_probabilities, merge_heads, split_heads};
 use super::backend::OscarBackend;
 
-/// What the newest tokens of captions get, `[rows, tokens, heads * size]` like `query` and in its
-/// type: [attention](super::attention()) to the `shared` keys and values and to their `own`.
+/// [Attention](super::attention()) of the newest tokens of captions to the `shared` keys and values
+/// and to their `own`: `[rows, tokens, heads * size]` like `query`, and in its type.
 ///
 /// Each image of the shared ones has the same number of rows, one after the other.
 pub fn cached_attention<B: OscarBackend>(
@@ -22,9 +22,9 @@ pub fn cached_attention<B: OscarBackend>(
 /// Keys and values of some positions in one layer, each `[rows, positions, heads * size]`.
 #[derive(Clone, Debug)]
 pub struct KeyValue<B: Backend> {
-    /// What a query is compared with.
+    /// Compared with queries.
     pub key: Tensor<B, 3>,
-    /// What is averaged.
+    /// Averaged by the probabilities.
     pub value: Tensor<B, 3>,
 }
 

@@ -117,8 +117,8 @@ macro_rules! declare_trait {
         /// What a backend may compute better than Burn's operations, of which each kernel has a
         /// body: a backend without any of its own says only `impl Kernels for B {}`.
         ///
-        /// Tensors *in either precision* may be bf16, and what is returned in their place has the
-        /// same type; all others are f32, and so is everything computed in between.
+        /// Tensors *in either precision* may be bf16, and results that replace them have the same
+        /// type; all others are f32, and so is everything computed in between.
         pub trait Kernels: Backend {
             /// Whether dropout on this device is a function of a key and of each element's index, so
             /// that no mask is kept. The kernels then take [`DropoutMask::Keyed`].

@@ -1,4 +1,4 @@
-//! In what precision matrices are multiplied.
+//! The precision of matrix products.
 //!
 //! As PyTorch's autocast: within [`Precision::scope`] the operands of the model's products are
 //! rounded to bf16 and the sums are kept in f32 by the hardware. Weights, their gradients, the
@@ -11,7 +11,7 @@ use burn::tensor::{DType, Tensor};
 use scopeguard::guard;
 use serde::{Deserialize, Serialize};
 
-/// What matrix products are computed in.
+/// The precision of matrix products.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -27,7 +27,7 @@ thread_local! {
 }
 
 impl Precision {
-    /// What this thread multiplies in.
+    /// That of this thread.
     pub fn current() -> Self {
         CURRENT.get()
     }

@@ -1,4 +1,4 @@
-//! The likeliest classes of rows of logits.
+//! Log-probabilities and the largest values of rows of logits.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, activation};

@@ -19,7 +19,7 @@ const DENSITY: f32 = 0.5 * FRAC_1_SQRT_2 * FRAC_2_SQRT_PI;
 pub(super) struct DropKey {
     key_high: u32,
     key_low: u32,
-    /// Elements whose random number is below are dropped.
+    /// Elements whose hash is below this are dropped.
     threshold: u32,
     scale: f32,
 }

@@ -27,7 +27,7 @@ use launch::{Grid, VALUES, addresses, drop_key, is_empty, launch};
 
 /// A backend that can run kernels of this crate.
 pub trait CubeOps: Backend {
-    /// What compiles and runs them.
+    /// Compiles and runs them.
     type Runtime: CubeRuntime;
 
     /// Whether Burn fuses element-wise operations with those around them, so that a kernel of ours
@@ -231,7 +231,7 @@ impl<B: CubeOps> Kernels for B {
         tensor(out)
     }
 
-    /// One kernel and one reading, where composed operations read twice per value.
+    /// One kernel and one copy to the host, where Burn's operations make two copies per value.
     fn top_k(x: Tensor<B, 2>, k: usize) -> TopK {
         let [rows, width] = x.dims();
         let (x, k) = (to_f32(x), k.min(width));

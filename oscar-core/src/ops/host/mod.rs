@@ -40,13 +40,13 @@ const BLOCK: usize = 64;
 /// A backend whose tensors may be in this process's memory. The caller names the type of a tensor's
 /// elements.
 trait HostBackend: Backend {
-    /// Whether the tensors of this device are.
+    /// Whether this device's tensors are in this process's memory.
     fn is_host(device: &Self::Device) -> bool;
 
     /// Whether the tensor is in row-major order, from the start of a buffer of exactly its size.
     fn is_dense(tensor: &FloatTensor<Self>) -> bool;
 
-    /// The tensor so, copied if it must be.
+    /// The tensor in that layout, copied if it has another.
     fn dense(tensor: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// The values of a [`dense`](Self::dense) tensor.
@@ -60,8 +60,9 @@ trait HostBackend: Backend {
     fn allocate<T: Element>(shape: Shape) -> FloatTensor<Self>;
 }
 
-/// Gives a backend the kernels of this module by [`for_each_kernel`](super::kernels), each in the
-/// type of its first argument; Burn's operations where that is elsewhere or of another type.
+/// Implements [`Kernels`](super::kernels::Kernels) for a backend, by `for_each_kernel`: each kernel is
+/// the function of this module for the type of its first argument, or Burn's operations where that is
+/// not in this process's memory or has another type. Items in braces are added.
 macro_rules! host_kernels {
     (($Backend:ty) { $($own:item)* } $(
         $(#[$doc:meta])*

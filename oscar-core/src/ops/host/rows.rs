@@ -28,7 +28,7 @@ pub(super) fn apply_dropout<T: Element, H: HostBackend, const D: usize>(
     wrap(out)
 }
 
-/// What element `index` is multiplied by.
+/// The factor of element `index`.
 #[inline(always)]
 pub(super) fn factor(dropout: KeyedDropout, index: usize) -> f32 {
     if hash(dropout.key, index as u32) < dropout.threshold {
