@@ -1,6 +1,6 @@
 //! How the kernels are launched. Tensors come in any order in memory and leave row-major.
 
-use burn::tensor::{Shape, TensorMetadata};
+use burn::tensor::TensorMetadata;
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::cubecl;
 use burn_cubecl::tensor::CubeTensor;
