@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow};
 use clap::Args;
 use oscar_core::ops::TrainBackend;
 use oscar_task::{FinetuneConfig, FinetuneReport, finetune};
-use oscar_train::{Outcome, RunOptions};
+use oscar_train::RunOptions;
 use serde_json::json;
 
 use crate::args::Global;
@@ -15,7 +15,7 @@ use crate::config::{self, Source};
 use crate::ending::Ending;
 use crate::output;
 use crate::tasks::{AnyTask, OnTask, on_task};
-use crate::training::{Closing, RunArgs, Training, launch};
+use crate::training::{Results, RunArgs, Training, launch};
 
 /// Fine-tunes pre-trained weights for a task, evaluates the best ones and writes the task's
 /// prediction file. Without --config it runs a small example of the task on the shipped sample, which
@@ -68,7 +68,6 @@ struct Finetuning<T> {
 
 impl<T: AnyTask> Training for Finetuning<T> {
     type Recipe = FinetuneConfig<T>;
-    type Report = FinetuneReport;
 
     fn command(&self) -> String {
         format!("finetune --task {}", T::NAME)
@@ -87,32 +86,23 @@ impl<T: AnyTask> Training for Finetuning<T> {
         recipe: FinetuneConfig<T>,
         options: RunOptions,
         device: B::Device,
-    ) -> Result<FinetuneReport> {
-        finetune::<B, T>(recipe, device, options, self.scored.into())
-            .map_err(|error| anyhow!(error))
-    }
-
-    fn outcome(report: &FinetuneReport) -> &Outcome {
-        &report.outcome
-    }
-
-    fn print(report: &FinetuneReport, json: bool) -> Result<()> {
-        let closing = Closing {
+    ) -> Result<Results> {
+        let report = finetune::<B, T>(recipe, device, options, self.scored.into())
+            .map_err(|error| anyhow!(error))?;
+        Ok(Results {
+            text: text(&report)?,
+            json: json!({
+                "task": T::NAME,
+                "evaluation": report.evaluation.as_ref().map(output::json),
+                "predictions": report.predictions,
+            }),
             parameters: report.parameters,
             examples: report.examples,
             time: report.time,
             peak_memory: report.peak_memory,
-            outcome: &report.outcome,
-            directory: &report.directory,
-        };
-        match json {
-            true => output::print_json(&closing.json(json!({
-                "task": T::NAME,
-                "evaluation": report.evaluation.as_ref().map(output::json),
-                "predictions": report.predictions,
-            }))),
-            false => print(report, &closing),
-        }
+            outcome: report.outcome,
+            directory: report.directory,
+        })
     }
 }
 
@@ -137,8 +127,8 @@ fn warn_of_batch<T: AnyTask>(source: &Source, recipe: &FinetuneConfig<T>) -> Res
     Ok(())
 }
 
-fn print(report: &FinetuneReport, closing: &Closing<'_>) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+fn text(report: &FinetuneReport) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
     if let (Some(best), Some(evaluation)) = (&report.outcome.best, &report.evaluation) {
         writeln!(out, "\nBest weights (step {}):", best.step)?;
         output::print(&mut out, evaluation)?;
@@ -146,5 +136,5 @@ fn print(report: &FinetuneReport, closing: &Closing<'_>) -> Result<()> {
     if let Some(predictions) = &report.predictions {
         writeln!(out, "Predictions: {}", predictions.display())?;
     }
-    closing.print(&mut out)
+    Ok(out)
 }

@@ -8,13 +8,12 @@ use oscar_core::ops::TrainBackend;
 use oscar_pretraining::{
     CONTRASTIVE_ACCURACY, MLM_ACCURACY, PretrainConfig, PretrainReport, pretrain,
 };
-use oscar_train::{Outcome, RunOptions};
+use oscar_train::RunOptions;
 use serde_json::{Map, Value, json};
 
 use crate::args::Global;
 use crate::ending::Ending;
-use crate::output::print_json;
-use crate::training::{Closing, RunArgs, Training, launch};
+use crate::training::{Results, RunArgs, Training, launch};
 
 /// Pre-trains with masked tokens (MLM) and the contrastive image-text loss. Without --config it runs
 /// the quickstart: a small model on the shipped sample, which takes minutes on a CPU.
@@ -43,7 +42,6 @@ struct Pretraining;
 
 impl Training for Pretraining {
     type Recipe = PretrainConfig;
-    type Report = PretrainReport;
 
     fn command(&self) -> String {
         "train".into()
@@ -58,32 +56,23 @@ impl Training for Pretraining {
         recipe: PretrainConfig,
         options: RunOptions,
         device: B::Device,
-    ) -> Result<PretrainReport> {
-        pretrain::<B>(recipe, device, options).map_err(|error| anyhow!(error))
-    }
-
-    fn outcome(report: &PretrainReport) -> &Outcome {
-        &report.outcome
-    }
-
-    fn print(report: &PretrainReport, json: bool) -> Result<()> {
-        let closing = Closing {
+    ) -> Result<Results> {
+        let report = pretrain::<B>(recipe, device, options).map_err(|error| anyhow!(error))?;
+        Ok(Results {
+            text: text(&report)?,
+            json: json(&report),
             parameters: report.parameters,
             examples: report.examples,
             time: report.time,
             peak_memory: report.peak_memory,
-            outcome: &report.outcome,
-            directory: &report.directory,
-        };
-        match json {
-            true => print_json(&closing.json(results(report))),
-            false => print(report, &closing),
-        }
+            outcome: report.outcome,
+            directory: report.directory,
+        })
     }
 }
 
-fn print(report: &PretrainReport, closing: &Closing<'_>) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+fn text(report: &PretrainReport) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
     writeln!(out, "\nValidation:")?;
     let validation = report
         .outcome
@@ -112,10 +101,10 @@ fn print(report: &PretrainReport, closing: &Closing<'_>) -> Result<()> {
             grounding.own_image - grounding.other_image,
         )?;
     }
-    closing.print(&mut out)
+    Ok(out)
 }
 
-fn results(report: &PretrainReport) -> Value {
+fn json(report: &PretrainReport) -> Value {
     let validation = report.outcome.validation.iter();
     let validation: Map<String, Value> = validation
         .flat_map(|stats| stats.means())

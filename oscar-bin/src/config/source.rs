@@ -28,10 +28,16 @@ pub(super) struct Layer {
     pub table: toml::Table,
 }
 
-/// Where a recipe is.
-enum Place {
-    BuiltIn(&'static Recipe),
-    File(PathBuf),
+/// The text of a recipe, and where it is.
+struct Text {
+    name: String,
+    /// For messages.
+    origin: String,
+    toml: String,
+    /// The same for the same recipe, however its path is written.
+    identity: PathBuf,
+    /// The directory that paths in the recipe are relative to.
+    directory: PathBuf,
 }
 
 impl Source {
@@ -40,7 +46,7 @@ impl Source {
     /// # Errors
     /// If there is neither, or it or what it extends cannot be read.
     pub fn open(config: &str) -> Result<Self> {
-        Self::read(Place::find(config, Path::new(""))?)
+        Self::with_bases(Text::find(config, Path::new(""))?)
     }
 
     /// A TOML file.
@@ -48,7 +54,7 @@ impl Source {
     /// # Errors
     /// If it or what it extends cannot be read.
     pub fn file(path: &Path) -> Result<Self> {
-        Self::read(Place::File(path.into()))
+        Self::with_bases(Text::read(path.into())?)
     }
 
     /// A text that is in no file.
@@ -66,24 +72,22 @@ impl Source {
         self.layers.last().map_or("", |layer| &layer.origin)
     }
 
-    fn read(place: Place) -> Result<Self> {
-        let name = place.name();
+    fn with_bases(recipe: Text) -> Result<Self> {
+        let name = recipe.name.clone();
         let (mut layers, mut visited) = (Vec::new(), Vec::new());
-        let mut next = Some(place);
-        while let Some(place) = next.take() {
-            let (layer, extends) = Layer::parse(place.origin(), &place.text()?)?;
-            let identity = place.identity();
-            let again = visited.contains(&identity);
-            visited.push(identity);
+        let mut next = Some(recipe);
+        while let Some(recipe) = next.take() {
+            let (layer, extends) = Layer::parse(recipe.origin.clone(), &recipe.toml)?;
             layers.push(layer);
-            if again {
+            if visited.contains(&recipe.identity) {
                 let chain: Vec<&str> = layers.iter().map(|layer| &*layer.origin).collect();
                 bail!("recipes extend each other: {}", chain.join(" extends "));
             }
             if let Some(base) = extends {
-                let found = Place::find(&base, &place.directory());
-                next = Some(found.with_context(|| format!("{}: {EXTENDS}", place.origin()))?);
+                let found = Text::find(&base, &recipe.directory);
+                next = Some(found.with_context(|| format!("{}: {EXTENDS}", recipe.origin))?);
             }
+            visited.push(recipe.identity);
         }
         layers.reverse();
         Ok(Self { name, layers })
@@ -118,11 +122,17 @@ impl Provider for Layer {
     }
 }
 
-impl Place {
+impl Text {
     /// The recipe called `name`, else the file `name` in `directory`.
     fn find(name: &str, directory: &Path) -> Result<Self> {
         if let Some(recipe) = Recipe::find(name) {
-            return Ok(Self::BuiltIn(recipe));
+            return Ok(Self {
+                name: name.into(),
+                origin: format!("the recipe {name}"),
+                toml: recipe.toml.into(),
+                identity: name.into(),
+                directory: PathBuf::new(),
+            });
         }
         let path = directory.join(name);
         if path.extension().is_none() && !path.exists() {
@@ -133,46 +143,20 @@ impl Place {
                  file.{hint}"
             );
         }
-        Ok(Self::File(path))
+        Self::read(path)
     }
 
-    fn name(&self) -> String {
-        match self {
-            Self::BuiltIn(recipe) => recipe.name.into(),
-            Self::File(path) => path
+    fn read(path: PathBuf) -> Result<Self> {
+        let toml = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        Ok(Self {
+            name: path
                 .file_stem()
                 .map_or("run".into(), |stem| stem.to_string_lossy().into()),
-        }
-    }
-
-    fn origin(&self) -> String {
-        match self {
-            Self::BuiltIn(recipe) => format!("the recipe {}", recipe.name),
-            Self::File(path) => path.display().to_string(),
-        }
-    }
-
-    fn text(&self) -> Result<String> {
-        match self {
-            Self::BuiltIn(recipe) => Ok(recipe.toml.into()),
-            Self::File(path) => std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read the configuration {}", path.display())),
-        }
-    }
-
-    /// The same for the same recipe, however its path is written.
-    fn identity(&self) -> PathBuf {
-        match self {
-            Self::BuiltIn(recipe) => recipe.name.into(),
-            Self::File(path) => path.canonicalize().unwrap_or_else(|_| path.clone()),
-        }
-    }
-
-    /// The directory that paths in the recipe are relative to.
-    fn directory(&self) -> PathBuf {
-        match self {
-            Self::BuiltIn(_) => PathBuf::new(),
-            Self::File(path) => path.parent().map_or(PathBuf::new(), Path::to_path_buf),
-        }
+            origin: path.display().to_string(),
+            toml,
+            directory: path.parent().map_or(PathBuf::new(), Path::to_path_buf),
+            identity: path.canonicalize().unwrap_or(path),
+        })
     }
 }

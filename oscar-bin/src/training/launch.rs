@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use oscar_core::ops::TrainBackend;
-use oscar_train::{Interrupter, Outcome, RunDir, RunOptions, divide_among_workers};
+use oscar_train::{Interrupter, RunDir, RunOptions, divide_among_workers};
 
 use super::args::RunArgs;
 use super::processes::{self, Processes};
+use super::results::Results;
 use super::signals;
 use crate::args::{DeviceArgs, Global};
 use crate::backend::{self, OnBackend, dispatch};
@@ -21,8 +22,6 @@ use crate::run_dir::{self, CONFIG_FILE, LOG_FILE, header};
 pub trait Training {
     /// Its recipe.
     type Recipe: Configuration;
-    /// Its results.
-    type Report;
 
     /// As it is typed: `finetune --task vqa`.
     fn command(&self) -> String;
@@ -47,16 +46,7 @@ pub trait Training {
         recipe: Self::Recipe,
         options: RunOptions,
         device: B::Device,
-    ) -> Result<Self::Report>;
-
-    /// How the training ended.
-    fn outcome(report: &Self::Report) -> &Outcome;
-
-    /// Prints the results as text or as JSON.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    fn print(report: &Self::Report, json: bool) -> Result<()>;
+    ) -> Result<Results>;
 }
 
 /// Resolves the recipe, creates or opens the run, trains, and prints the results.
@@ -252,7 +242,7 @@ fn run<T: Training>(
         dispatch(&device, computation)
     });
     logging::to_screen();
-    let report = trained.inspect_err(|_| {
+    let results = trained.inspect_err(|_| {
         if leads && !args.resume {
             run_dir::remove_unused(directory);
         }
@@ -260,17 +250,16 @@ fn run<T: Training>(
     if !leads {
         return Ok(Ending::Done);
     }
-    let outcome = T::outcome(&report);
-    if outcome.interrupted {
+    if results.outcome.interrupted {
         return Ok(signals::interrupted(
             global,
             &command,
-            outcome.step,
+            results.outcome.step,
             directory,
             &args.runs_dir,
         ));
     }
-    T::print(&report, args.json)?;
+    results.print(args.json)?;
     Ok(Ending::Done)
 }
 
@@ -297,11 +286,11 @@ struct Computation<T: Training> {
 }
 
 impl<T: Training> OnBackend for Computation<T> {
-    type Output = T::Report;
+    type Output = Results;
 
     const SEVERAL: bool = true;
 
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<T::Report> {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Results> {
         self.training.train::<B>(self.recipe, self.options, device)
     }
 }

@@ -1,11 +1,11 @@
 //! What the commands that train have in common.
 
 mod args;
-mod closing;
 mod launch;
 pub mod processes;
+mod results;
 mod signals;
 
 pub use self::args::RunArgs;
-pub use self::closing::Closing;
 pub use self::launch::{Training, launch};
+pub use self::results::Results;

@@ -1,29 +1,41 @@
-//! The results that every training reports.
+//! The results of a training.
 
-use std::io::Write;
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
 use oscar_train::{NON_FINITE_FILE, Outcome, bytes, duration};
 use serde_json::{Value, json};
 
-/// What is reported of a training whatever was trained.
-pub struct Closing<'a> {
+use crate::output::print_json;
+
+/// What a training reports.
+pub struct Results {
     pub parameters: usize,
     pub examples: usize,
     pub time: Duration,
     pub peak_memory: Option<u64>,
-    pub outcome: &'a Outcome,
-    pub directory: &'a Path,
+    pub outcome: Outcome,
+    pub directory: PathBuf,
+    /// What the command adds, as text.
+    pub text: Vec<u8>,
+    /// The same as an object.
+    pub json: Value,
 }
 
-impl Closing<'_> {
-    /// Prints size, speed, skipped steps and the directory of the run.
+impl Results {
+    /// Prints what the command adds, then size, speed, skipped steps and the directory of the run; or
+    /// one JSON document.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn print(&self, out: &mut impl Write) -> Result<()> {
+    pub fn print(self, as_json: bool) -> Result<()> {
+        if as_json {
+            return print_json(&self.document());
+        }
+        let mut out = io::stdout().lock();
+        out.write_all(&self.text)?;
         let (steps, skipped) = (self.outcome.step, self.outcome.skipped.total);
         let peak = self.peak_memory.map(bytes);
         writeln!(
@@ -49,17 +61,18 @@ impl Closing<'_> {
         Ok(())
     }
 
-    /// The same for scripts, with the keys of `more`.
-    pub fn json(&self, mut more: Value) -> Value {
-        more["run"] = json!(self.directory);
-        more["steps"] = json!(self.outcome.step);
-        more["parameters"] = json!(self.parameters);
-        more["best"] = json!(self.outcome.best);
-        more["skipped_steps"] = json!(self.outcome.skipped.total);
-        more["seconds"] = json!(self.time.as_secs_f64());
-        more["samples_per_second"] = json!(self.samples_per_second());
-        more["peak_memory_bytes"] = json!(self.peak_memory);
-        more
+    fn document(self) -> Value {
+        let speed = self.samples_per_second();
+        let mut document = self.json;
+        document["run"] = json!(self.directory);
+        document["steps"] = json!(self.outcome.step);
+        document["parameters"] = json!(self.parameters);
+        document["best"] = json!(self.outcome.best);
+        document["skipped_steps"] = json!(self.outcome.skipped.total);
+        document["seconds"] = json!(self.time.as_secs_f64());
+        document["samples_per_second"] = json!(speed);
+        document["peak_memory_bytes"] = json!(self.peak_memory);
+        document
     }
 
     fn samples_per_second(&self) -> f64 {
