@@ -42,7 +42,7 @@ fn find_unknown(known: &Json, layer: &Json, path: &str) -> Option<String> {
     })
 }
 
-/// The whole key, if there is but one below the unknown part: `trian.steps`, not `trian`.
+/// The whole key if only one is below the unknown component: `trian.steps`, not `trian`.
 fn only_leaf(path: String, value: &Json) -> String {
     match value
         .as_object()

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use super::keys::check_keys;
 
-/// Most parts of a dotted key.
+/// Most components of a dotted key.
 const MAX_DEPTH: usize = 16;
 
 /// `key=value` with a dotted key.
@@ -41,7 +41,7 @@ impl Setting {
             .with_context(|| format!("--set {set}: expected KEY=VALUE"))?;
         let depth = key.split('.').count();
         if depth > MAX_DEPTH {
-            bail!("--set: a key of {depth} parts; no key is that deep");
+            bail!("--set: a key has at most {MAX_DEPTH} components, this one {depth}");
         }
         let parsed: Result<Dict, _> = toml::from_str(&format!("value = {value}"));
         let parsed = parsed.ok().and_then(|mut table| table.remove("value"));

@@ -21,7 +21,7 @@ pub struct Source {
     pub(super) layers: Vec<Layer>,
 }
 
-/// What one file says.
+/// The values of one file.
 pub(super) struct Layer {
     /// For messages.
     pub origin: String,
