@@ -3,13 +3,13 @@
 
 Three arms (own tags, no tags, another image's tags), each pre-trained for the same steps from the
 same seeds on the described boxes of the shipped sample, and then fine-tuned on questions and on
-statements; with regions as they are, and with regions that are harder to read. Everything is
+statements; with unchanged regions, and with regions that are harder to read. Everything is
 measured on held-out images.
 
     python3 config/experiments/tags.py --oscar target/release/oscar-bin --out runs/tags
 
 Finished parts are kept: started again, it resumes. It needs Python 3.9, and matplotlib for the
-picture. `--human TRAIN DEV` adds the people's statements of NLVR v1, from two data sets that
+picture. `--human TRAIN DEV` adds the human statements of NLVR v1, from two data sets that
 `oscar-bin data build nlvr1` built.
 """
 
@@ -22,12 +22,12 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ARMS = {"own": "own tags", "none": "no tags", "other": "another image's tags"}
-# What is done to every region, of training and of held-out images.
+# How the regions of training and held-out images are changed.
 CONDITIONS = {
-    "clean": ("as they are", ""),
+    "clean": ("unchanged", ""),
     "noise": ("with noise", "noise=0.7"),
     "shift": ("colours shifted", "shift=0.1"),
-    "project": ("turned by a random rotation", "project=1"),
+    "project": ("rotated randomly", "project=1"),
 }
 
 
@@ -190,11 +190,11 @@ def accuracy(found):
 
 
 def report(experiment, options):
-    """Tables and picture of what was measured."""
+    """Writes the tables and the picture."""
     results = experiment.results
     lines = [
-        "| regions | arm | words, own image | words, another's | own tags, another's regions "
-        "| own regions, another's tags | pairs told apart | answers | statements |",
+        "| regions | arm | words, own image | words, another image | own tags, another image's regions "
+        "| own regions, another image's tags | contrastive | answers | statements |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for seed in options.seeds:
@@ -212,7 +212,7 @@ def report(experiment, options):
                 ]  # fmt: skip
                 lines.append("| " + " | ".join(cells) + " |")
         if options.human:
-            lines += ["", "| people's statements | accuracy |", "|---|---|"]
+            lines += ["", "| human statements | accuracy |", "|---|---|"]
             for arm, title in ARMS.items():
                 lines.append(f"| {title} | {accuracy(results[f'human-{arm}-clean-{seed}'])} |")
         lines.append("")
@@ -251,8 +251,8 @@ def draw(results, options):
         axes[0][column].set_title(f"regions {CONDITIONS[condition][0]}", fontsize=10)
         axes[0][column].set_xlabel("pre-training step")
         axes[1][column].set_xlabel("fine-tuning step")
-    axes[0][0].set_ylabel("masked words right\n(dotted: another image)")
-    axes[1][0].set_ylabel("answers right")
+    axes[0][0].set_ylabel("accuracy on masked words\n(dotted: another image)")
+    axes[1][0].set_ylabel("accuracy on questions")
     axes[0][0].legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(options.out / "curves.png", dpi=110)

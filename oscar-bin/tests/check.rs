@@ -52,7 +52,7 @@ fn what_is_built_is_clean() {
     for part in [
         "set/regions (region-store)",
         "set/boxes.jsonl (corpus)",
-        "no problem found",
+        "no problems found",
     ] {
         assert!(said.contains(part), "{part} is missing:\n{said}");
     }

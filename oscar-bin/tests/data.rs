@@ -4,7 +4,7 @@ mod support;
 
 use std::path::PathBuf;
 
-use support::{Workplace, assert_fails, row, stderr, stdout, write};
+use support::{Workplace, assert_fails, json, row, stderr, stdout, write};
 
 fn sample(file: &str) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -40,9 +40,7 @@ fn every_object_of_the_held_out_images_is_found() {
         &sample("dev.jsonl.gz"),
         &["--json"],
     );
-    assert!(output.status.success(), "{}", stderr(&output));
-    let info: serde_json::Value =
-        serde_json::from_str(&stdout(&output)).expect("one JSON document on standard output");
+    let info = json(&output);
     assert_eq!(info["counts"]["images"], 989);
     assert_eq!(info["counts"]["verified"], 989);
     for file in [
@@ -75,11 +73,15 @@ fn every_object_of_the_held_out_images_is_found() {
     assert!(again.status.success(), "{}", stderr(&again));
     assert!(stdout(&again).contains("of 5 groups"), "{}", stdout(&again));
 
-    // The tasks on them.
+    tasks_are_built(&place);
+    two_corpora_are_trained_on(&place);
+}
+
+/// Small data sets of the tasks on the built boxes.
+fn tasks_are_built(place: &Workplace) {
     let tasks = ["dev", "tasks", "--from", "built", "--out", "tasks"];
     let output = place.run(&[&tasks[..], &["--json"]].concat());
-    assert!(output.status.success(), "{}", stderr(&output));
-    let info: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    let info = json(&output);
     assert_eq!(info["seed"], 42);
     for task in ["vqa", "gqa", "nlvr2", "retrieval", "matching"] {
         let rows = info["tasks"][task]["rows"]["dev"].as_u64().expect("rows") as usize;
@@ -92,8 +94,10 @@ fn every_object_of_the_held_out_images_is_found() {
         &place.run(&["dev", "tasks", "--from", "tasks", "--out", "more"]),
         &["tasks/dataset.json"],
     );
+}
 
-    // A question-and-answer corpus on the same images, as a second corpus of each step.
+/// A question-and-answer corpus on the same images, as a second corpus of each step.
+fn two_corpora_are_trained_on(place: &Workplace) {
     let rows: String = (0..16)
         .map(|box_| {
             format!(
@@ -127,8 +131,7 @@ fn every_object_of_the_held_out_images_is_found() {
         "--set",
         "model.num_hidden_layers=1",
     ]);
-    assert!(output.status.success(), "{}", stderr(&output));
-    let report: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    let report = json(&output);
     assert_eq!(report["steps"], 4);
     let log = std::fs::read_to_string(place.path("runs/two/metrics.jsonl")).expect("a log");
     // A line per step, whatever the number of corpora and parts; and one of the validation.

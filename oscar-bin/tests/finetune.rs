@@ -4,7 +4,7 @@ mod support;
 
 use oscar_datasets::StoreOptions;
 use serde_json::Value;
-use support::{Workplace, assert_fails, stderr, toy, write};
+use support::{Workplace, assert_fails, json, stderr, toy, write};
 
 fn workplace() -> Workplace {
     let place = Workplace::new();
@@ -65,13 +65,12 @@ fn from_recipe_to_scores() {
     let place = workplace();
     let args = [FINETUNE, &["--set", "epochs=60", "--name", "m", "--json"]].concat();
     let output = place.run(&args);
-    assert!(output.status.success(), "{}", stderr(&output));
+    let report = json(&output);
     assert!(
         stderr(&output).contains("16 examples per step"),
         "{}",
         stderr(&output)
     );
-    let report: Value = serde_json::from_slice(&output.stdout).expect("one document");
     // 64 pairs make four batches: sixty times four steps.
     assert_eq!(report["steps"], 240);
     let accuracy = report["evaluation"]["accuracy"].as_f64().expect("a score");
@@ -84,20 +83,23 @@ fn from_recipe_to_scores() {
     let args = ["evaluate", "--task", "matching", "--checkpoint", checkpoint];
     let data = ["--data", "dev.jsonl", "--regions", "regions", "--json"];
     let again = place.run(&[&args[..], &data, &["--out", "scored"]].concat());
-    assert!(again.status.success(), "{}", stderr(&again));
-    let again: Value = serde_json::from_slice(&again.stdout).expect("one document");
+    let again = json(&again);
     assert_eq!(again["accuracy"], report["evaluation"]["accuracy"]);
     let predictions = std::fs::read_to_string(place.path("scored/predictions/matching.jsonl"));
     assert_eq!(predictions.expect("a file").lines().count(), 32);
 
     // Shown other images, the same weights fall far behind.
     let swapped = place.run(&[&args[..], &data, &["--swap-images", "1"]].concat());
-    assert!(swapped.status.success(), "{}", stderr(&swapped));
-    let swapped: Value = serde_json::from_slice(&swapped.stdout).expect("one document");
+    let swapped = json(&swapped);
     let accuracy = |document: &Value| document["accuracy"].as_f64().expect("a score");
     assert!(accuracy(&swapped) < accuracy(&again) - 0.2, "{swapped:#}");
 
-    // One pair. Image 33 shows a cat.
+    one_pair_is_classified(&place, checkpoint);
+    weights_start_another_run(&place, checkpoint, &report);
+}
+
+/// Image 33 shows a cat.
+fn one_pair_is_classified(place: &Workplace, checkpoint: &str) {
     let ask = |text: &str| {
         let output = place.run(&[
             "predict",
@@ -113,17 +115,17 @@ fn from_recipe_to_scores() {
             text,
             "--json",
         ]);
-        assert!(output.status.success(), "{}", stderr(&output));
-        let answer: Value = serde_json::from_slice(&output.stdout).expect("one document");
-        answer["classes"][0]["class"]
+        json(&output)["classes"][0]["class"]
             .as_str()
             .expect("a class")
             .to_string()
     };
     assert_eq!(ask("there is a cat"), "match");
     assert_eq!(ask("there is a tree"), "no match");
+}
 
-    // Weights of a run are start weights of another: sizes and vocabulary come with them.
+/// Weights of a run are start weights of another: sizes and vocabulary come with them.
+fn weights_start_another_run(place: &Workplace, checkpoint: &str, report: &Value) {
     let recipe = std::fs::read_to_string(place.path("recipe.toml")).expect("a file");
     let (_, rest) = recipe.split_once("[data]").expect("a section");
     let rest = rest.replace("vocab = \"vocab.txt\"", "");
@@ -142,8 +144,7 @@ fn from_recipe_to_scores() {
         checkpoint,
         "--json",
     ]);
-    assert!(second.status.success(), "{}", stderr(&second));
-    let second: Value = serde_json::from_slice(&second.stdout).expect("one document");
+    let second = json(&second);
     assert_eq!(second["parameters"], report["parameters"]);
     assert!(second["evaluation"]["accuracy"].as_f64().expect("a score") >= 0.9);
 }

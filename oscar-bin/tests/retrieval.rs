@@ -98,57 +98,8 @@ fn from_recipe_to_ranks_and_on_after_a_kill() {
     assert!(trained["evaluation"]["t2i_R@1"].is_number());
     assert!(place.path("runs/run/predictions/validation.json").is_file());
 
-    // All captions with all images, killed once something is kept.
-    let pairs = (images * images * 2) as u64;
     let slow = evaluate(&["--out", "killed", "--batch-size", "1"]);
-    let mut child = place
-        .program()
-        .args(&slow)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program starts");
-    let kept = || cache_size(&place.path("killed/cache"));
-    while kept() < 4000 {
-        assert!(
-            child.try_wait().expect("a child").is_none(),
-            "it ended too early"
-        );
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
-    child.kill().expect("it runs");
-    child.wait().expect("it ends");
-    assert!(kept() < 4 * pairs, "it had scored everything");
-    assert!(!place.path("killed/predictions").exists());
-
-    let output = place.run(&slow);
-    let continued = json(&output);
-    assert!(
-        stderr(&output).contains(&format!("of {pairs} scores are in ")),
-        "{}",
-        stderr(&output)
-    );
-    assert!(
-        continued["throughput"]["examples"]
-            .as_u64()
-            .expect("a number")
-            < pairs
-    );
-    assert_eq!(continued["examples"], pairs);
-
-    let at_once = json(&place.run(&evaluate(&["--batch-size", "1"])));
-    for name in ["i2t_R@1", "i2t_R@10", "t2i_R@5", "t2i_median_rank"] {
-        assert!(at_once[name].is_number(), "{at_once}");
-        assert_eq!(at_once[name], continued[name], "{name}");
-    }
-    let file = place.path("killed/predictions/retrieval.json");
-    let text = std::fs::read_to_string(file).expect("predictions");
-    let predictions: Value = serde_json::from_str(&text).expect("JSON");
-    assert_eq!(predictions["i2t_retrieval"]["R@1"], continued["i2t_R@1"]);
-    assert_eq!(
-        predictions["captions"].as_array().map(Vec::len),
-        Some(images * 2)
-    );
+    resumed_after_a_kill(&place, &slow, images);
 
     // A subset has scores of its own (the official cache would be taken for it).
     let subset = ["--out", "killed", "--set", "data.image_keys=few.tsv"];
@@ -180,6 +131,60 @@ fn from_recipe_to_ranks_and_on_after_a_kill() {
 
     damaged_caches(&place, &slow);
     wrong_input(&place);
+}
+
+/// Scores all captions with all images, is killed once something is kept, and gives the same scores
+/// when it is resumed.
+fn resumed_after_a_kill(place: &Workplace, slow: &[&str], images: usize) {
+    let pairs = (images * images * 2) as u64;
+    let mut child = place
+        .program()
+        .args(slow)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let kept = || cache_size(&place.path("killed/cache"));
+    while kept() < 4000 {
+        assert!(
+            child.try_wait().expect("a child").is_none(),
+            "it ended too early"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    assert!(kept() < 4 * pairs, "it had scored everything");
+    assert!(!place.path("killed/predictions").exists());
+
+    let output = place.run(slow);
+    let continued = json(&output);
+    assert!(
+        stderr(&output).contains(&format!("of {pairs} scores are in ")),
+        "{}",
+        stderr(&output)
+    );
+    assert!(
+        continued["throughput"]["examples"]
+            .as_u64()
+            .expect("a number")
+            < pairs
+    );
+    assert_eq!(continued["examples"], pairs);
+
+    let at_once = json(&place.run(&evaluate(&["--batch-size", "1"])));
+    for name in ["i2t_R@1", "i2t_R@10", "t2i_R@5", "t2i_median_rank"] {
+        assert!(at_once[name].is_number(), "{at_once}");
+        assert_eq!(at_once[name], continued[name], "{name}");
+    }
+    let file = place.path("killed/predictions/retrieval.json");
+    let text = std::fs::read_to_string(file).expect("predictions");
+    let predictions: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(predictions["i2t_retrieval"]["R@1"], continued["i2t_R@1"]);
+    assert_eq!(
+        predictions["captions"].as_array().map(Vec::len),
+        Some(images * 2)
+    );
 }
 
 /// Bytes of the file of scores.

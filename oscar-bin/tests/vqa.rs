@@ -151,24 +151,7 @@ fn vqa_from_annotations_to_the_servers_file(#[case] loss: &str, #[case] head: &s
     assert_eq!(evaluation["answer type"]["other"]["examples"], 8);
     assert!(place.path("runs/v/best/answers.json").is_file());
 
-    // The published form, whose questions have numbers and whose answers lie in another file.
-    let asked = |id: usize| json!({"image_id": id, "question": "what is it?", "question_id": id});
-    let answered = |id: usize| {
-        let answer = |(number, said)| json!({"answer": said, "answer_confidence": "yes", "answer_id": number});
-        let answers: Vec<Value> = (1..).zip(ten(class(id), 1)).map(answer).collect();
-        json!({"image_id": id, "question_id": id, "question_type": "what is", "answer_type": "other",
-            "multiple_choice_answer": class(id), "answers": answers})
-    };
-    let questions: Vec<Value> = (24..IMAGES).map(asked).collect();
-    let annotations: Vec<Value> = (24..IMAGES).map(answered).collect();
-    write(
-        &place.path("q.json"),
-        &json!({"questions": questions}).to_string(),
-    );
-    write(
-        &place.path("a.json"),
-        &json!({"annotations": annotations}).to_string(),
-    );
+    write_published_form(&place);
     let evaluate = [
         "evaluate",
         "--task",
@@ -220,6 +203,27 @@ fn vqa_from_annotations_to_the_servers_file(#[case] loss: &str, #[case] head: &s
     let about = ["--image", "26", "--text", "what is it?", "--json"];
     let answer = document(&place.run(&[&ask[..], &about].concat()));
     assert_eq!(answer["classes"][0]["class"], "car");
+}
+
+/// The published form: questions have numbers, and their answers are in another file.
+fn write_published_form(place: &Workplace) {
+    let asked = |id: usize| json!({"image_id": id, "question": "what is it?", "question_id": id});
+    let answered = |id: usize| {
+        let answer = |(number, said)| json!({"answer": said, "answer_confidence": "yes", "answer_id": number});
+        let answers: Vec<Value> = (1..).zip(ten(class(id), 1)).map(answer).collect();
+        json!({"image_id": id, "question_id": id, "question_type": "what is", "answer_type": "other",
+            "multiple_choice_answer": class(id), "answers": answers})
+    };
+    let questions: Vec<Value> = (24..IMAGES).map(asked).collect();
+    let annotations: Vec<Value> = (24..IMAGES).map(answered).collect();
+    write(
+        &place.path("q.json"),
+        &json!({"questions": questions}).to_string(),
+    );
+    write(
+        &place.path("a.json"),
+        &json!({"annotations": annotations}).to_string(),
+    );
 }
 
 #[test]

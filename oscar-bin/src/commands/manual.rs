@@ -37,7 +37,8 @@ pub fn run(args: &ManualArgs, command: Command) -> Result<Ending> {
         .with_context(|| format!("cannot create {}", directory.display()))?;
     let mut commands = vec![command];
     while let Some(command) = commands.pop() {
-        commands.extend(command.get_subcommands().cloned());
+        let subcommands = command.get_subcommands();
+        commands.extend(subcommands.filter(|command| !command.is_hide_set()).cloned());
         let page = Man::new(command);
         let mut text = Vec::new();
         page.render(&mut text)?;

@@ -146,7 +146,7 @@ fn describe(error: &figment::Error) -> String {
 /// What serde expects, without the names of Rust's types.
 fn wanted(expected: &str) -> &str {
     match expected {
-        "usize" | "u8" | "u16" | "u32" | "u64" => "a whole number, 0 or more",
+        "usize" | "u8" | "u16" | "u32" | "u64" => "a non-negative whole number",
         "isize" | "i8" | "i16" | "i32" | "i64" => "a whole number",
         "f32" | "f64" => "a number",
         "bool" | "a boolean" => "true or false",
