@@ -38,7 +38,11 @@ pub fn run(args: &ManualArgs, command: Command) -> Result<Ending> {
     let mut commands = vec![command];
     while let Some(command) = commands.pop() {
         let subcommands = command.get_subcommands();
-        commands.extend(subcommands.filter(|command| !command.is_hide_set()).cloned());
+        commands.extend(
+            subcommands
+                .filter(|command| !command.is_hide_set())
+                .cloned(),
+        );
         let page = Man::new(command);
         let mut text = Vec::new();
         page.render(&mut text)?;
