@@ -90,6 +90,9 @@ pub enum DatasetError {
         /// What to do.
         fix: &'static str,
     },
+    /// A picture gives no regions.
+    #[error(transparent)]
+    Vision(#[from] oscar_vision::VisionError),
     /// Objects found in the pixels are not the annotated ones.
     #[error(
         "{total} image(s) of {} show other objects than {} says:{}; \

@@ -1,6 +1,8 @@
 //! What a corpus needs to know of images, wherever their regions come from.
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use oscar_core::input::{RegionHandle, RegionSource, SourceError};
@@ -53,17 +55,92 @@ pub trait ImageSource: RegionSource {
 /// Images shared between the rows of a corpus and the threads that read them.
 pub type SharedImages = Arc<dyn ImageSource>;
 
+/// Where images are, and how they are viewed: a path that may end in a query, as in a URL.
+///
+/// ```
+/// use oscar_datasets::ImagesAt;
+///
+/// let images: ImagesAt = "dev/regions?noise=0.2&swap=1".parse()?;
+/// assert_eq!(images.path, std::path::Path::new("dev/regions"));
+/// assert_eq!(images.to_string(), "dev/regions?swap=1&noise=0.2");
+/// # Ok::<(), oscar_datasets::DatasetError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImagesAt {
+    /// The region store, or official feature files.
+    pub path: PathBuf,
+    /// Changes made to the images as they are read; none by default.
+    pub view: View,
+}
+
+impl ImagesAt {
+    /// Reads a path with an optional query. What follows the last `?` is the query, unless a file
+    /// or directory has the whole name.
+    ///
+    /// # Errors
+    /// An unknown key of the query, or a value that is not one of its values.
+    pub fn of(path: &Path) -> Result<Self> {
+        let split = path.to_str().and_then(|text| text.rsplit_once('?'));
+        match split.filter(|_| !path.exists()) {
+            None => Ok(Self {
+                path: path.to_path_buf(),
+                view: View::default(),
+            }),
+            Some((plain, query)) => Ok(Self {
+                path: plain.into(),
+                view: query.parse().map_err(|found: String| {
+                    DatasetError::malformed(path, found, crate::view::FIX)
+                })?,
+            }),
+        }
+    }
+
+    /// Opens the images, as [`open_images`] does.
+    ///
+    /// # Errors
+    /// If there are none at the path, or they cannot be read.
+    pub fn open(&self) -> Result<SharedImages> {
+        let images = open_plain(&self.path)?;
+        match self.view == View::default() {
+            true => Ok(images),
+            false => self.view.apply(images, &self.to_path()),
+        }
+    }
+
+    /// The path with its query, which [`of`](Self::of) reads back.
+    pub fn to_path(&self) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(self.view.to_string());
+        path.into()
+    }
+}
+
+impl FromStr for ImagesAt {
+    type Err = DatasetError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::of(Path::new(text))
+    }
+}
+
+impl fmt::Display for ImagesAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.path.display(), self.view)
+    }
+}
+
 /// Opens the images at `path`: a region store; or official feature files, which are decoded as
-/// they are read: a `features.tsv`, its folder, a folder of chunks, or the YAML file that
-/// names them. A question at the end of the
-/// path shows them otherwise, for experiments: see [`crate::view`].
+/// they are read: a `features.tsv`, its folder, a folder of chunks, or the YAML file that names them.
+/// The path may carry a query that changes how they are viewed, for experiments: see
+/// [`crate::view`].
 ///
 /// # Errors
 /// If there is neither, or it cannot be read.
 pub fn open_images(path: &Path) -> Result<SharedImages> {
-    if let Some((plain, view)) = View::of_path(path)? {
-        return view.of_images(open_images(&plain)?, path);
-    }
+    ImagesAt::of(path)?.open()
+}
+
+fn open_plain(path: &Path) -> Result<SharedImages> {
     if path.join(INDEX_FILE).exists() {
         return Ok(RegionStore::open(path)?);
     }
@@ -84,7 +161,7 @@ pub fn open_images(path: &Path) -> Result<SharedImages> {
             "import it first: oscar-bin data build regions",
         ));
     }
-    // Says what is missing.
+    // The error names the missing file.
     Ok(RegionStore::open(path)?)
 }
 

@@ -13,7 +13,7 @@
 //!   [`nlvr2`], [`matching`]: one reader for each kind, whatever form its files have; [`answers`]:
 //!   the vocabularies that answers are chosen from.
 //! - [`check`]: reads whole files with the same readers and lists what is wrong with them.
-//! - [`draw`]: boxes and names on pictures.
+//! - [`pictures`]: the pictures of images; [`draw`]: boxes and names on them.
 //!
 //! Directories appear under their final name only once they are complete, so an interrupted build
 //! never looks like a finished one.
@@ -27,6 +27,7 @@ mod boxes;
 pub mod captions;
 pub mod check;
 pub mod corpus;
+mod data_set;
 pub mod draw;
 mod error;
 mod findings;
@@ -37,6 +38,7 @@ pub mod mapped;
 pub mod matching;
 pub mod nlvr2;
 pub mod official;
+pub mod pictures;
 pub mod questions;
 mod records;
 pub mod rows;
@@ -49,9 +51,9 @@ pub mod yaml;
 pub use corpus::{
     JoinedCorpus, JsonlCorpus, OfficialCorpus, OfficialCorpusOptions, OpenedCorpus, open_corpus,
 };
-pub use draw::DATASET_FILE;
+pub use data_set::{DATASET_FILE, find_image, recorded_pictures};
 pub use error::{DatasetError, Result, excerpt};
 pub use findings::{Defect, Problem};
-pub use images::{ImageSource, SharedImages, look_up, open_images};
+pub use images::{ImageSource, ImagesAt, SharedImages, look_up, open_images};
 pub use rows::{Row, RowSet};
 pub use store::{Boxes, ImageRegions, RegionStore, StoreDtype, StoreOptions, StoreWriter, Tag};

@@ -1,25 +1,27 @@
-//! Images shown otherwise than they are: to see what a model takes from them.
+//! Images changed as they are read, to measure what a model takes from them.
 //!
-//! Wherever images are opened by path, the path may end in a question, as addresses do:
+//! Wherever images are opened by path, the path may carry a query, as in a URL:
 //!
 //! ```text
 //! dev/regions?swap=1
 //! train/regions?noise=0.2&swap_tags=1
 //! ```
 //!
-//! | key | shows |
+//! | key | effect |
 //! |---|---|
-//! | `swap=SEED` | under each key another image of the same store, regions and tags |
-//! | `swap_tags=SEED` | under each key the tags of another image, with its own regions |
+//! | `swap=SEED` | each key gives another image of the same store, its regions and tags |
+//! | `swap_tags=SEED` | each image has the tags of another image, and its own regions |
 //! | `tags=none` | no tags |
-//! | `project=SEED` | appearance values turned by a random rotation: all that they tell, in no order an eye would know |
-//! | `shift=SD` | appearance values moved by a normal offset of this standard deviation, one for each of three channels that take turns and each image: the colours of crops of RGB pixels |
-//! | `noise=SD` | appearance values with normal noise of this standard deviation added |
+//! | `project=SEED` | a random rotation of the feature vectors: the same information in other coordinates |
+//! | `shift=SD` | normal offsets of this standard deviation, one for each image and each of three channels that take turns: a change of colour where features are RGB pixels |
+//! | `noise=SD` | normal noise of this standard deviation added to the features |
 //!
-//! What is drawn for an image is the same each time it is read. A projection comes first, then a
-//! shift, then noise.
+//! The random numbers of an image are the same each time it is read. A projection comes first, then
+//! a shift, then noise.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use oscar_core::input::{ExampleSeed, RegionSource, SourceError};
@@ -35,66 +37,93 @@ const GEOMETRY: usize = 6;
 /// Channels of a shift: red, green and blue take turns.
 const CHANNELS: usize = 3;
 
-const FIX: &str = "after ? write swap=SEED, swap_tags=SEED, tags=none, project=SEED, shift=SD or \
-    noise=SD, joined by &";
+pub(crate) const FIX: &str = "after ? write swap=SEED, swap_tags=SEED, tags=none, project=SEED, \
+                              shift=SD or noise=SD, joined by &";
 
-/// How images are to be shown.
+/// What is changed in images as they are read; nothing by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct View {
-    swap: Option<u64>,
-    swap_tags: Option<u64>,
-    no_tags: bool,
-    project: Option<u64>,
-    shift: f32,
-    noise: f32,
+pub struct View {
+    /// Seed by which each image is replaced by another one.
+    pub swap: Option<u64>,
+    /// Seed by which each image's tags are replaced by those of another one.
+    pub swap_tags: Option<u64>,
+    /// Leave out all tags.
+    pub no_tags: bool,
+    /// Seed of a random rotation of the features.
+    pub project: Option<u64>,
+    /// Standard deviation of the channels' offsets.
+    pub shift: f32,
+    /// Standard deviation of the features' noise.
+    pub noise: f32,
+}
+
+/// Reads a query: `swap=1&noise=0.2`. The error says what is wrong with it.
+impl FromStr for View {
+    type Err = String;
+
+    fn from_str(query: &str) -> Result<Self, String> {
+        let mut view = Self::default();
+        for option in query.split('&') {
+            let read = |view: &mut Self| {
+                let (key, value) = option.split_once('=')?;
+                match key {
+                    "swap" => view.swap = Some(value.parse().ok()?),
+                    "swap_tags" => view.swap_tags = Some(value.parse().ok()?),
+                    "tags" if value == "none" => view.no_tags = true,
+                    "project" => view.project = Some(value.parse().ok()?),
+                    "shift" => view.shift = deviation(value)?,
+                    "noise" => view.noise = deviation(value)?,
+                    _ => return None,
+                }
+                Some(())
+            };
+            read(&mut view).ok_or_else(|| format!("unknown view option `{option}`"))?;
+        }
+        Ok(view)
+    }
+}
+
+/// The query with its `?`, or nothing.
+impl fmt::Display for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seed = |name: &str, seed: Option<u64>| seed.map(|seed| format!("{name}={seed}"));
+        let deviation = |name: &str, sd: f32| (sd > 0.0).then(|| format!("{name}={sd}"));
+        let options = [
+            seed("swap", self.swap),
+            seed("swap_tags", self.swap_tags),
+            self.no_tags.then(|| "tags=none".into()),
+            seed("project", self.project),
+            deviation("shift", self.shift),
+            deviation("noise", self.noise),
+        ];
+        let mut separator = '?';
+        for option in options.into_iter().flatten() {
+            write!(f, "{separator}{option}")?;
+            separator = '&';
+        }
+        Ok(())
+    }
 }
 
 impl View {
-    /// The path without its question, and the question; `None` if there is none, or if there is a
-    /// file or directory of the whole name.
+    /// `images` with these changes; `path` names them in messages.
     ///
     /// # Errors
-    /// A key or a value that means nothing.
-    pub(crate) fn of_path(path: &Path) -> Result<Option<(PathBuf, Self)>> {
-        let Some((plain, question)) = path.to_str().and_then(|text| text.rsplit_once('?')) else {
-            return Ok(None);
+    /// A single image that would have to be another.
+    pub(crate) fn apply(self, images: SharedImages, path: &Path) -> Result<SharedImages> {
+        let others = |seed: Option<u64>| {
+            let others = seed.map(|seed| others(images.len(), seed).ok_or(()));
+            others.transpose().map_err(|()| {
+                let found = "a single image cannot be swapped";
+                DatasetError::malformed(path, found, "give two or more")
+            })
         };
-        if path.exists() {
-            return Ok(None);
-        }
-        let mut view = Self::default();
-        for part in question.split('&') {
-            let wrong = || DatasetError::malformed(path, format!("`{part}` is no view"), FIX);
-            let (key, value) = part.split_once('=').ok_or_else(wrong)?;
-            match key {
-                "swap" => view.swap = Some(value.parse().map_err(|_| wrong())?),
-                "swap_tags" => view.swap_tags = Some(value.parse().map_err(|_| wrong())?),
-                "tags" if value == "none" => view.no_tags = true,
-                "project" => view.project = Some(value.parse().map_err(|_| wrong())?),
-                "shift" => view.shift = deviation(value).ok_or_else(wrong)?,
-                "noise" => view.noise = deviation(value).ok_or_else(wrong)?,
-                _ => return Err(wrong()),
-            }
-        }
-        Ok(Some((PathBuf::from(plain), view)))
-    }
-
-    /// `images`, shown so.
-    ///
-    /// # Errors
-    /// A single image that should be another.
-    pub(crate) fn of_images(self, images: SharedImages, path: &Path) -> Result<SharedImages> {
-        let others = |seed: Option<u64>| seed.map(|seed| others(images.len(), seed)).transpose();
-        let alone = |()| {
-            let found = "a single image cannot be swapped";
-            DatasetError::malformed(path, found, "give two or more")
-        };
-        Ok(Arc::new(Shown {
-            swap: others(self.swap).map_err(alone)?,
-            swap_tags: others(self.swap_tags).map_err(alone)?,
+        Ok(Arc::new(Viewed {
+            swap: others(self.swap)?,
+            swap_tags: others(self.swap_tags)?,
             rotation: self.project.map(|seed| {
                 let dim = images.region_dim().saturating_sub(GEOMETRY);
-                Rotation::draw(dim, &mut ExampleSeed { seed, epoch: 2 }.rng(0))
+                Rotation::random(dim, &mut ExampleSeed { seed, epoch: 2 }.rng(0))
             }),
             path: path.to_path_buf(),
             view: self,
@@ -103,10 +132,11 @@ impl View {
     }
 }
 
-/// For each row another one, each once: a cycle through all rows in random order.
-fn others(rows: usize, seed: u64) -> std::result::Result<Vec<u32>, ()> {
+/// For each row another one, each once: a cycle through all rows in random order. `None` if there
+/// is no other row.
+fn others(rows: usize, seed: u64) -> Option<Vec<u32>> {
     if rows < 2 {
-        return Err(());
+        return None;
     }
     let mut order: Vec<u32> = (0..rows as u32).collect();
     order.shuffle(&mut ExampleSeed { seed, epoch: 0 }.rng(0));
@@ -114,7 +144,7 @@ fn others(rows: usize, seed: u64) -> std::result::Result<Vec<u32>, ()> {
     for (at, row) in order.iter().enumerate() {
         others[*row as usize] = order[(at + 1) % rows];
     }
-    Ok(others)
+    Some(others)
 }
 
 /// A standard deviation: a number that is not negative.
@@ -123,7 +153,7 @@ fn deviation(text: &str) -> Option<f32> {
     (0.0..f32::MAX).contains(&value).then_some(value)
 }
 
-/// A draw of the standard normal distribution, by Box and Muller's formula.
+/// A number of the standard normal distribution, by the formula of Box and Muller.
 fn normal(rng: &mut impl Rng) -> f32 {
     // 1 - u keeps zero out of the logarithm.
     let (u, angle): (f32, f32) = (rng.random(), rng.random());
@@ -141,7 +171,7 @@ struct Rotation {
 const REFLECTIONS: usize = 16;
 
 impl Rotation {
-    fn draw(dim: usize, rng: &mut impl Rng) -> Self {
+    fn random(dim: usize, rng: &mut impl Rng) -> Self {
         let unit = |_| {
             let vector: Vec<f32> = (0..dim).map(|_| normal(rng)).collect();
             let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
@@ -162,7 +192,8 @@ impl Rotation {
     }
 }
 
-struct Shown {
+/// Images with a view applied.
+struct Viewed {
     images: SharedImages,
     swap: Option<Vec<u32>>,
     swap_tags: Option<Vec<u32>>,
@@ -171,15 +202,13 @@ struct Shown {
     path: PathBuf,
 }
 
-impl Shown {
-    /// What is drawn for an image: streams of their own for `part` of it.
-    fn draws(&self, row: usize, part: u64) -> impl Rng {
-        ExampleSeed {
-            seed: 0,
-            epoch: part,
-        }
-        .rng(row)
-    }
+/// The random numbers of an image: `stream` keeps those of several purposes apart.
+fn random(row: usize, stream: u64) -> impl Rng {
+    let seed = ExampleSeed {
+        seed: 0,
+        epoch: stream,
+    };
+    seed.rng(row)
 }
 
 /// The appearance values of each of `regions`, which have `dim` values.
@@ -195,7 +224,7 @@ fn row_in(others: &Option<Vec<u32>>, row: usize) -> usize {
     }
 }
 
-impl RegionSource for Shown {
+impl RegionSource for Viewed {
     fn region_dim(&self) -> usize {
         self.images.region_dim()
     }
@@ -219,7 +248,7 @@ impl RegionSource for Shown {
             appearances(out, dim).for_each(|values| rotation.apply(values));
         }
         if self.view.shift > 0.0 {
-            let mut rng = self.draws(row, 3);
+            let mut rng = random(row, 3);
             let offsets: [f32; CHANNELS] =
                 [(); CHANNELS].map(|()| self.view.shift * normal(&mut rng));
             for values in appearances(out, dim) {
@@ -229,7 +258,7 @@ impl RegionSource for Shown {
             }
         }
         if self.view.noise > 0.0 {
-            let mut rng = self.draws(row, 1);
+            let mut rng = random(row, 1);
             for value in appearances(out, dim).flatten() {
                 *value += self.view.noise * normal(&mut rng);
             }
@@ -238,7 +267,7 @@ impl RegionSource for Shown {
     }
 }
 
-impl ImageSource for Shown {
+impl ImageSource for Viewed {
     fn len(&self) -> usize {
         self.images.len()
     }
@@ -265,6 +294,7 @@ impl ImageSource for Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::images::ImagesAt;
 
     #[test]
     fn every_image_becomes_another_and_each_is_used_once() {
@@ -281,17 +311,14 @@ mod tests {
             );
         }
         assert_ne!(others(50, 1).unwrap(), others(50, 2).unwrap());
-        assert!(others(1, 1).is_err());
+        assert_eq!(others(1, 1), None);
     }
 
     #[test]
-    fn questions_are_read() {
-        let of = |text: &str| View::of_path(Path::new(text)).map_err(|error| error.to_string());
-        assert_eq!(of("a/regions"), Ok(None));
-        let (plain, view) = of("a/regions?swap=3&noise=0.5&tags=none&project=2&shift=1")
-            .unwrap()
+    fn queries_are_read_and_written() {
+        let view: View = "swap=3&noise=0.5&tags=none&project=2&shift=1"
+            .parse()
             .unwrap();
-        assert_eq!(plain, Path::new("a/regions"));
         let wanted = View {
             swap: Some(3),
             swap_tags: None,
@@ -301,6 +328,11 @@ mod tests {
             noise: 0.5,
         };
         assert_eq!(view, wanted);
+        assert_eq!(
+            view.to_string(),
+            "?swap=3&tags=none&project=2&shift=1&noise=0.5"
+        );
+        assert_eq!(View::default().to_string(), "");
         for wrong in [
             "swap",
             "swap=x",
@@ -312,15 +344,35 @@ mod tests {
             "hue=1",
             "",
         ] {
-            let found = of(&format!("a?{wrong}")).expect_err(wrong);
-            assert!(found.contains(&format!("`{wrong}` is no view")), "{found}");
+            let found = View::from_str(wrong).expect_err(wrong);
+            assert!(found.contains(&format!("`{wrong}`")), "{found}");
         }
+    }
+
+    #[test]
+    fn a_name_with_a_question_mark_is_a_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |name: &str| ImagesAt::of(&dir.path().join(name)).unwrap();
+        let odd = dir.path().join("what?");
+        std::fs::create_dir(&odd).unwrap();
+        let swapped = of("what??swap=1");
+        assert_eq!((&swapped.path, swapped.view.swap), (&odd, Some(1)));
+        assert_eq!(swapped.to_path(), dir.path().join("what??swap=1"));
+        assert_eq!(
+            of("what?"),
+            ImagesAt {
+                path: odd,
+                view: View::default()
+            }
+        );
+        assert_eq!(of("plain").view, View::default());
+        assert!(ImagesAt::of(Path::new("a?hue=1")).is_err());
     }
 
     #[test]
     fn a_rotation_moves_every_value_and_keeps_lengths_and_angles() {
         let mut rng = ExampleSeed { seed: 4, epoch: 0 }.rng(0);
-        let rotation = Rotation::draw(48, &mut rng);
+        let rotation = Rotation::random(48, &mut rng);
         let mut vectors: Vec<Vec<f32>> = (0..2)
             .map(|_| (0..48).map(|_| normal(&mut rng)).collect())
             .collect();

@@ -8,11 +8,12 @@ use std::path::Path;
 
 use common::{drawing, message, save, square, write_store};
 use image::{Rgb, RgbImage};
-use oscar_datasets::draw::{
-    Mark, Picture, Pictures, color, draw, find_image, marks, plain, recorded_pictures, write_png,
-};
+use oscar_datasets::draw::{Mark, color, draw, marks, plain, write_png};
+use oscar_datasets::pictures::{Pictures, read_picture};
 use oscar_datasets::store::Tag;
+use oscar_datasets::{RegionStore, find_image, recorded_pictures};
 use oscar_sample::nlvr1::{BuildOptions, build};
+use oscar_vision::drawings::crop_to_key;
 use rstest::rstest;
 
 const RED: [u8; 3] = [255, 26, 26];
@@ -206,8 +207,8 @@ fn pictures_are_found_by_key(#[values(false, true)] archive: bool) {
             }
         }
     }
-    let mut pictures = Pictures::open(&path).unwrap();
-    let mut shade = |key: &str| {
+    let pictures = Pictures::open(&path).unwrap();
+    let shade = |key: &str| {
         let picture = pictures.find(key).unwrap()?;
         assert!(
             picture.origin.contains(&path.display().to_string()),
@@ -249,7 +250,7 @@ fn pictures_of_a_table() {
     );
     let row = |key: &str| format!("{key}\t[]\t{}\n", STANDARD.encode_to_string(&jpeg));
     fs::write(&path, row("a") + "b\t[]\t/9j/AAAA\n" + &row("c")).unwrap();
-    let mut pictures = Pictures::open(&path).unwrap();
+    let pictures = Pictures::open(&path).unwrap();
     let found = pictures.find("c").unwrap().unwrap();
     assert_eq!(found.image.dimensions(), (16, 16));
     let [r, g, b] = found.image.get_pixel(8, 8).0;
@@ -287,8 +288,8 @@ fn a_grey_box_is_cut_out_of_its_drawing() {
         (store.key(row), store.size(row)),
         ("dev-7-0.b2", (100, 100))
     );
-    let recorded = recorded_pictures(store.dir()).unwrap();
-    let mut pictures = Pictures::open(&recorded).unwrap();
+    let recorded = recorded_pictures(&store).unwrap();
+    let pictures = Pictures::open(&recorded).unwrap();
     let picture = pictures.find("dev-7-0.b2").unwrap().unwrap();
     assert_eq!(picture.image.dimensions(), (100, 100));
     assert!(all(&picture.image, 10..20, 20..30, [0; 3]));
@@ -300,7 +301,7 @@ fn a_grey_box_is_cut_out_of_its_drawing() {
     let whole = pictures.find("dev-7-0").unwrap().unwrap();
     assert_eq!(whole.image, drawn);
     let file = dir.path().join("pictures/dev-7-0-0.png");
-    let cut = Picture::read(&file).unwrap().part_of("dev-7-0.b0");
+    let cut = crop_to_key(read_picture(&file).unwrap(), "dev-7-0.b0");
     assert!(all(&cut.image, 0..100, 0..100, [211; 3]));
 
     // Moved together, they still find each other; without the pictures, there are none.
@@ -308,7 +309,7 @@ fn a_grey_box_is_cut_out_of_its_drawing() {
     fs::create_dir(&moved).unwrap();
     fs::rename(&set, moved.join("set")).unwrap();
     fs::rename(dir.path().join("pictures"), moved.join("pictures")).unwrap();
-    let store = moved.join("set/images");
+    let store = RegionStore::open(&moved.join("set/images")).unwrap();
     assert_eq!(recorded_pictures(&store), Some(moved.join("pictures")));
     fs::remove_dir_all(moved.join("pictures")).unwrap();
     assert_eq!(recorded_pictures(&store), None);
@@ -339,7 +340,7 @@ fn a_picture_is_written_whole() {
     let pixels = RgbImage::from_fn(5, 4, |x, y| Rgb([x as u8, y as u8, 9]));
     for _ in 0..2 {
         write_png(&pixels, &path).unwrap();
-        assert_eq!(Picture::read(&path).unwrap().image, pixels);
+        assert_eq!(read_picture(&path).unwrap().image, pixels);
     }
     let found = message(write_png(&pixels, &dir.path().join("a.jpg")));
     assert!(

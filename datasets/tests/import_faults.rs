@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use common::message;
 use import_support::*;
-use oscar_datasets::import::{Format, ImportOptions, Source, SourceOptions, import};
+use oscar_datasets::import::{Format, ImportOptions, Source, SourceOptions};
 use oscar_datasets::official::{OfficialImages, OfficialOptions};
 use oscar_datasets::{RegionStore, SharedImages};
 use rstest::rstest;
@@ -251,7 +251,7 @@ fn bad_images_are_skipped_and_listed() {
         verify: true,
         ..ImportOptions::default()
     };
-    let summary = import(&Source::open(&source, options()).unwrap(), &out, &how).unwrap();
+    let summary = run(&Source::open(&source, options()).unwrap(), &out, &how).unwrap();
     assert_eq!((summary.counts.images, summary.skipped.total), (5, 1));
     assert!(summary.skipped.first[0].contains("region 0, value 5 is NaN"));
     assert_eq!(summary.verified.unwrap().images, 5);
@@ -264,7 +264,7 @@ fn bad_images_are_skipped_and_listed() {
 
     // Too large for 16 bits: refused by name, and fine with 32.
     let (dir, source) = changed(|row| with_value(&row, 5, 1e6).into_bytes());
-    let found = message(import(
+    let found = message(run(
         &Source::open(&source, options()).unwrap(),
         &dir.path().join("store"),
         &ImportOptions::default(),
@@ -324,7 +324,7 @@ fn boxes_that_reach_outside() {
         ..ImportOptions::default()
     };
     let opened = Source::open(&source, options()).unwrap();
-    let found = message(import(&opened, &dir.path().join("strict"), &how));
+    let found = message(run(&opened, &dir.path().join("strict"), &how));
     assert!(
         found.contains("000015838.npz: image `COCO_val2014_000000015838`: region 0: box [-0.5"),
         "{found}"
@@ -336,7 +336,7 @@ fn boxes_that_reach_outside() {
         found.contains("pixels outside the image (201x101 pixels)"),
         "{found}"
     );
-    assert!(found.contains("--clip"), "{found}");
+    assert!(found.contains("`clip`"), "{found}");
 }
 
 #[test]
@@ -376,7 +376,7 @@ fn missing_files() {
                 format: Some(Format::Lxmert),
                 ..options()
             },
-            "nothing of format lxmert",
+            "no features of the format lxmert",
         ),
     ] {
         let found = message(Source::open(&source, option));

@@ -84,10 +84,10 @@ fn a_data_set_without_features_needs_a_word() {
         "{found}"
     );
     assert!(
-        found.contains("it has no `feature`; give the feature file (--features)"),
+        found.contains("it has no `feature`; give the feature file as `features`"),
         "{found}"
     );
-    assert!(found.contains("--tags-only"), "{found}");
+    assert!(found.contains("`tags_only`"), "{found}");
 
     let tags_only = SourceOptions {
         tags_only: true,
@@ -103,7 +103,7 @@ fn a_data_set_without_features_needs_a_word() {
         summary
             .notes
             .iter()
-            .any(|note| note.contains("no region is stored"))
+            .any(|note| note.contains("only tags are stored"))
     );
     assert!(
         summary
@@ -332,7 +332,7 @@ fn npy_arrays() {
     place.write("sizes.json", serde_json::Value::from(sizes).to_string());
     let found = message(place.import("in", options()));
     assert!(
-        found.contains(".npy: image `COCO") && found.contains("--sizes"),
+        found.contains(".npy: image `COCO") && found.contains("`sizes`"),
         "{found}"
     );
     let sized = SourceOptions {
@@ -439,7 +439,7 @@ fn what_is_there_decides_or_the_user_does() {
     let found = message(place.import("in", options()));
     assert!(
         found.contains("it can be read as official (features.tsv) or as npz (1 .npz files)")
-            && found.contains("--format"),
+            && found.contains("`format`"),
         "{found}"
     );
     let chosen = SourceOptions {
@@ -461,11 +461,7 @@ fn what_is_there_decides_or_the_user_does() {
     place.write("none.tsv", "");
     for (options, source, wanted) in [
         (options(), "nowhere", "nowhere is missing"),
-        (
-            options(),
-            "empty",
-            "no region features of a known form in it",
-        ),
+        (options(), "empty", "no region features of a known format"),
         (options(), "store", "it is a region store already"),
         (options(), "x.csv", "it has no known extension"),
         (options(), "x.tsv", "x.tsv:1: a row of no known table"),
@@ -473,7 +469,7 @@ fn what_is_there_decides_or_the_user_does() {
         (
             chosen(Format::Lxmert),
             "in",
-            "nothing of format lxmert in it",
+            "no features of the format lxmert",
         ),
         (
             SourceOptions {
@@ -481,7 +477,7 @@ fn what_is_there_decides_or_the_user_does() {
                 ..options()
             },
             "in",
-            "features of 0 values",
+            "`feature_dim` is 0",
         ),
         (
             SourceOptions {
@@ -489,7 +485,7 @@ fn what_is_there_decides_or_the_user_does() {
                 ..chosen(Format::Npz)
             },
             "in",
-            "--tags-only is given, which the format npz has no use for",
+            "`tags_only` does not apply to the format npz",
         ),
         (
             SourceOptions {
@@ -497,7 +493,7 @@ fn what_is_there_decides_or_the_user_does() {
                 ..chosen(Format::Official)
             },
             "in",
-            "--classes is given, which the format official has no use for",
+            "`classes` does not apply to the format official",
         ),
     ] {
         let found = cases(options, source);

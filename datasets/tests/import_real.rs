@@ -19,7 +19,7 @@ fn real_bottom_up_attention() {
     let source = std::env::var("OSCAR_BUTD").expect("OSCAR_BUTD=DIR");
     let place = Place::new();
     let source = Source::open(Path::new(&source), SourceOptions::default()).unwrap();
-    let path = source.path().to_path_buf();
+    let path = source.provenance().path.to_path_buf();
     let summary = import_f32(&path, SourceOptions::default(), &place.path("store")).unwrap();
     let store = RegionStore::open(&place.path("store")).unwrap();
     assert_eq!(store.check(), []);

@@ -95,9 +95,13 @@ fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
 /// Starts an import and waits until it has put more than `shards` shards on record; `None` if it
 /// ends before.
 fn started(place: &Workplace, out: &str, more: &[&str], shards: usize) -> Option<Child> {
+    start(place, out, &args(out, more), shards)
+}
+
+fn start(place: &Workplace, out: &str, args: &[&str], shards: usize) -> Option<Child> {
     let mut child = place
         .program()
-        .args(args(out, more))
+        .args(args)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -171,6 +175,64 @@ fn killed_imports_go_on_and_end_the_same() {
 }
 
 #[test]
+fn killed_extractions_resume_and_end_the_same() {
+    let place = Workplace::new();
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../datasets/sample");
+    let pictures = sample.join("train_images.zip");
+    let pictures = pictures.to_str().expect("a path");
+    let args = |out: &'static str| {
+        [
+            "data",
+            "build",
+            "regions",
+            pictures,
+            "--extractor",
+            "drawings",
+            "--out",
+            out,
+            "--dtype",
+            "f32",
+            "--shard-size",
+            "1",
+            "--threads",
+            "1",
+        ]
+    };
+    let whole = place.run(&args("whole"));
+    assert!(whole.status.success(), "{}", stderr(&whole));
+    let mut kills = 0;
+    for _ in 0..4 {
+        let dir = place.path("killed.partial");
+        let shard = |n: &usize| dir.join(format!("shard-{n:05}.json")).exists();
+        let before = (0..).take_while(shard).count();
+        let Some(mut child) = start(&place, "killed", &args("killed"), before) else {
+            break;
+        };
+        child.kill().expect("SIGKILL");
+        child.wait().expect("its end");
+        kills += 1;
+        assert!((0..).take_while(shard).count() > before, "no progress");
+    }
+    assert!(kills > 0, "the extraction was never killed");
+    if !place.path("killed").exists() {
+        let rest = place.run(&[&args("killed")[..], &["--json"]].concat());
+        assert!(rest.status.success(), "{}", stderr(&rest));
+        let summary: serde_json::Value = serde_json::from_str(&stdout(&rest)).expect("JSON");
+        assert_eq!(
+            (&summary["images"], &summary["format"]),
+            (&3601.into(), &"drawings".into())
+        );
+        assert!(summary["resumed_from"].as_u64() > Some(0), "{summary}");
+    }
+    assert!(
+        files(&place.path("whole")) == files(&place.path("killed")),
+        "other bytes"
+    );
+    let features = place.run(&[&args("mixed")[..], &["--labels", "x.tsv"]].concat());
+    assert_eq!(features.status.code(), Some(2), "{}", stderr(&features));
+}
+
+#[test]
 fn only_the_same_import_goes_on() {
     let place = Workplace::new();
     write_official(&place.path("vg"), 1500, 100);
@@ -205,7 +267,7 @@ fn only_the_same_import_goes_on() {
         &[
             "bytes of the source was",
             "last change of the source was",
-            "--restart",
+            "`restart`",
         ],
     );
     let restarted = import(

@@ -1,3 +1,17 @@
-//! Pictures to what a model reads: region extractors of Oscar-rs.
+//! Pictures and what a model reads of them.
+//!
+//! - [`picture`] decodes pictures within limits;
+//! - [`RegionExtractor`] turns pictures into regions: boxes, features, classes, attributes, scores;
+//! - [`drawings`] is the extractor of the shipped sample, exact and without a network.
+//!
+//! A crate that stores regions or asks a model about a picture uses the trait alone, so that a
+//! detector can take the place of the drawing reader.
 
 pub mod drawings;
+mod error;
+mod extractor;
+pub mod picture;
+
+pub use error::VisionError;
+pub use extractor::{Attribute, ExtractorIdentity, Region, RegionExtractor, Regions};
+pub use picture::{Picture, PictureLimits};

@@ -24,7 +24,7 @@ use oscar_datasets::JsonlCorpus;
 use oscar_datasets::mapped::read_file;
 use oscar_datasets::store::{FORMAT_VERSION, RegionStore};
 use oscar_datasets::{DATASET_FILE, DatasetError, Result};
-use oscar_files::{StagedDir, write_file};
+use oscar_files::{FileError, StagedDir, write_file};
 
 /// Training images in the sample, about: groups are not divided.
 pub const TRAIN_IMAGES: usize = 3_600;
@@ -69,55 +69,65 @@ pub struct SampleCounts {
     pub bytes: u64,
 }
 
-/// Writes the sample: evenly spread sentence groups of both splits, each whole, with their images,
-/// annotations, licence and a description. The same input gives the same bytes.
+/// Writes the sample into the directory `out`: evenly spread sentence groups of both splits, each
+/// whole, with their images, annotations, licence and a description. The same input gives the same
+/// bytes; other files in `out` are not touched.
 ///
 /// # Errors
-/// Whatever is wrong with the sources; an image without annotation is fine, the reverse is not.
-/// `out` must not be there, unless it is a sample and `overwrite` is on.
+/// Whatever is wrong with the sources; an image without annotation is fine, the reverse is not. A
+/// file of the sample that exists in `out`, unless `overwrite` is on.
 pub fn write_sample(
     sources: &SampleSources<'_>,
     out: &Path,
     overwrite: bool,
 ) -> Result<SampleCounts> {
-    let staged = StagedDir::create(out, FILES[1], overwrite)?;
-    let dir = staged.path();
-    let train_images = write_split(
-        (sources.train_images, sources.train_annotations),
-        (&dir.join(FILES[0]), &dir.join(FILES[1])),
+    if let Some(name) = FILES.iter().find(|name| out.join(name).exists())
+        && !overwrite
+    {
+        let path = out.join(name);
+        return Err(FileError::AlreadyExists { path }.into());
+    }
+    let train = sample_split(
+        sources.train_images,
+        sources.train_annotations,
         TRAIN_IMAGES,
     )?;
-    let dev_images = write_split(
-        (sources.dev_images, sources.dev_annotations),
-        (&dir.join(FILES[2]), &dir.join(FILES[3])),
-        DEV_IMAGES,
-    )?;
-    write_file(
-        &dir.join("LICENSE-DATA.md"),
-        include_bytes!("../LICENSE-DATA.md"),
-    )?;
+    let dev = sample_split(sources.dev_images, sources.dev_annotations, DEV_IMAGES)?;
     let readme = include_str!("files/README.md")
-        .replace("{train_images}", &train_images.to_string())
-        .replace("{dev_images}", &dev_images.to_string());
-    write_file(&dir.join("README.md"), readme.as_bytes())?;
+        .replace("{train_images}", &train.images.to_string())
+        .replace("{dev_images}", &dev.images.to_string());
+    fs::create_dir_all(out).map_err(DatasetError::io("create", out))?;
     let mut bytes = 0;
-    for entry in fs::read_dir(dir).map_err(DatasetError::io("list", dir))? {
-        let size = entry.and_then(|entry| entry.metadata());
-        bytes += size.map_err(DatasetError::io("list", dir))?.len();
+    for (name, content) in [
+        (FILES[0], &train.archive[..]),
+        (FILES[1], &train.annotations),
+        (FILES[2], &dev.archive),
+        (FILES[3], &dev.annotations),
+        ("LICENSE-DATA.md", include_bytes!("../LICENSE-DATA.md")),
+        ("README.md", readme.as_bytes()),
+    ] {
+        write_file(&out.join(name), content)?;
+        bytes += content.len() as u64;
     }
-    staged.commit()?;
     Ok(SampleCounts {
-        train_images,
-        dev_images,
+        train_images: train.images,
+        dev_images: dev.images,
         bytes,
     })
 }
 
-/// Writes images and annotations of some groups; returns the number of images.
-fn write_split(from: (&Path, &Path), to: (&Path, &Path), target: usize) -> Result<usize> {
-    let mut images = Images::open(from.0, None)?;
-    let all = annotations::read(from.1)?;
-    annotations::check_images(from.1, &all, &images)?;
+/// Files of a split of the sample.
+struct SampledSplit {
+    images: usize,
+    archive: Vec<u8>,
+    annotations: Vec<u8>,
+}
+
+/// Images and annotations of about `target` images, in whole groups.
+fn sample_split(images: &Path, annotations: &Path, target: usize) -> Result<SampledSplit> {
+    let opened = Images::open(images, None)?;
+    let all = annotations::read(annotations)?;
+    annotations::check_images(annotations, &all, &opened)?;
     let groups = spread(&all, target);
     let chosen: Vec<&Annotation> = all.iter().filter(|a| groups.contains(a.group())).collect();
 
@@ -130,30 +140,33 @@ fn write_split(from: (&Path, &Path), to: (&Path, &Path), target: usize) -> Resul
         .compression_level(Some(9))
         .unix_permissions(0o644)
         .last_modified_time(DateTime::default());
-    let zip_error = |error: zip::result::ZipError| DatasetError::io("write", to.0)(error.into());
+    let compress = || DatasetError::io("compress", images);
     for identifier in &identifiers {
-        let bytes = images.read_file(identifier)?;
+        let bytes = opened.read_file(identifier)?;
         archive
-            .start_file(images.file_name(identifier), options)
-            .map_err(zip_error)?;
-        archive
-            .write_all(&bytes)
-            .map_err(DatasetError::io("write", to.0))?;
+            .start_file(opened.file_name(identifier), options)
+            .map_err(io::Error::from)
+            .and_then(|()| archive.write_all(&bytes))
+            .map_err(compress())?;
     }
-    write_file(to.0, archive.finish().map_err(zip_error)?.get_ref())?;
+    let archive = archive
+        .finish()
+        .map_err(io::Error::from)
+        .map_err(compress())?;
 
     let mut lines = GzEncoder::new(Vec::new(), Compression::best());
+    let compress = || DatasetError::io("compress", annotations);
     for annotation in chosen {
         lines
             .write_all(annotation.text.as_bytes())
             .and_then(|()| lines.write_all(b"\n"))
-            .map_err(DatasetError::io("write", to.1))?;
+            .map_err(compress())?;
     }
-    write_file(
-        to.1,
-        &lines.finish().map_err(DatasetError::io("write", to.1))?,
-    )?;
-    Ok(identifiers.len())
+    Ok(SampledSplit {
+        images: identifiers.len(),
+        archive: archive.into_inner(),
+        annotations: lines.finish().map_err(compress())?,
+    })
 }
 
 /// Groups with about `target` images together, evenly spread over the file: an early group is no

@@ -20,11 +20,11 @@ const BLACK: [u8; 3] = [0; 3];
 
 /// How many images there are, and how many of them show exactly the annotated objects.
 fn exact(images: &Path, annotations: &Path) -> (usize, usize) {
-    let mut images = Images::open(images, None).unwrap();
+    let images = Images::open(images, None).unwrap();
     let annotations = annotations::read(annotations).unwrap();
     let mut exact = 0;
     for annotation in &annotations {
-        let found = find_objects(&images.read(&annotation.identifier).unwrap()).unwrap();
+        let found = find_objects(&images.picture(&annotation.identifier).unwrap().image).unwrap();
         let expected = annotation.objects.as_ref().unwrap();
         match compare(&found, expected) {
             None => exact += 1,

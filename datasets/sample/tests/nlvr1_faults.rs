@@ -49,14 +49,17 @@ fn bad_images_are_named() {
     );
     let text = bad_image(&drawing(), |path| fs::write(path, "hello").unwrap());
     assert!(
-        text.contains("dev-7-0-0.png in ") && text.contains("cannot be decoded as PNG"),
+        text.contains("dev-7-0-0.png in ") && text.contains("not a PNG or JPEG picture"),
         "{text}"
     );
     let cut = bad_image(&square_drawing(), |path| {
         let bytes = fs::read(path).unwrap();
         fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
     });
-    assert!(cut.contains("cannot be decoded as PNG"), "{cut}");
+    assert!(
+        cut.contains("dev-7-0-0.png in ") && cut.contains("not a PNG or JPEG picture"),
+        "{cut}"
+    );
 }
 
 #[test]
@@ -64,10 +67,7 @@ fn bad_sources_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let open = |path: &Path, split| message(Images::open(path, split));
     let found = open(&dir.path().join("none.zip"), None);
-    assert!(
-        found.contains("none.zip is missing: it holds the images"),
-        "{found}"
-    );
+    assert!(found.contains("none.zip is missing"), "{found}");
     let zip = dir.path().join("cut.zip");
     fs::write(
         &zip,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::format::{JsonRows, Sniff, detect};
 use super::region_store::check_store;
 use super::{Context, Format, Report};
-use crate::draw::DATASET_FILE;
+use crate::data_set::DATASET_FILE;
 use crate::findings::{Counts, Defect, Kind, Problem};
 use crate::store::{INDEX_FILE, RegionStore};
 

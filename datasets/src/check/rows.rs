@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use super::Context;
 use super::table::{Table, TableKind};
 use crate::boxes::{CLIP, Fit, fit};
-use crate::draw::decode_base64;
 use crate::findings::{Counts, Defect, Kind};
 use crate::import::{SourceBoxes, SourceImage, Vocabularies, parse_lxmert, parse_vinvl};
 use crate::official::{FeatureRow, TagChoice, decode_blob, parse_labels, parse_size};
+use crate::pictures::picture_size;
 use crate::store::{Tag, box_problem, feature_findings, more, tag_findings};
 
 /// Boxes that reach outside by no more than an import clips.
@@ -196,13 +196,13 @@ fn size(table: &Table, row: usize) -> Result<Row, Defect> {
 
 fn picture(table: &Table, row: usize, sizes: &Sizes) -> Result<Row, Defect> {
     let (key, field) = table.fields(row)?;
-    let picture = decode_base64(field).map_err(|found| Defect::of(Kind::Picture, found))?;
+    let size = picture_size(field).map_err(|found| Defect::of(Kind::Picture, found))?;
     let mut read = Row::default();
     read.counts.add("pictures", 1);
     if let Some(known) = sizes.get(key)
-        && picture.dimensions() != *known
+        && size != *known
     {
-        read.findings.push(other_size(picture.dimensions(), *known));
+        read.findings.push(other_size(size, *known));
     }
     Ok(read)
 }

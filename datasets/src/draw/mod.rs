@@ -1,10 +1,8 @@
 //! Draws boxes with their names onto pictures, so that one can see whether data are right.
 
 mod canvas;
-mod lookup;
 mod marks;
 mod palette;
-mod pictures;
 mod place;
 mod png;
 
@@ -13,12 +11,8 @@ use image::{Rgb, RgbImage};
 use self::canvas::{Area, Canvas, Font};
 use self::place::place;
 
-pub(crate) use pictures::decode_base64;
-
-pub use lookup::{DATASET_FILE, find_image, recorded_pictures};
 pub use marks::marks;
 pub use palette::color;
-pub use pictures::{Picture, Pictures};
 pub use png::write_png;
 
 // Pictures are enlarged until their sides are at least this long: names must fit beside what they

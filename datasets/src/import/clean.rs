@@ -7,10 +7,11 @@ use crate::boxes::{Fit, fit};
 use crate::findings::Defect;
 use crate::store::{Boxes, ImageRegions, Tag};
 
-const GIVE_SIZE: &str = "give the image's size (--sizes)";
-const GIVE_BOXES: &str = "give the label file of the same detector, one object a region (--labels)";
-const OTHER_SIZE: &str = "do boxes and size belong to one image, and to one scale? --clip says how \
-                          many pixels outside are cut off";
+const GIVE_SIZE: &str = "give the size of the image, in `sizes`";
+const GIVE_BOXES: &str =
+    "give the label file of the same detector, one object a region, as `labels`";
+const OTHER_SIZE: &str = "check that boxes and size belong to one image and one scale; `clip` sets \
+                          how many pixels outside it are allowed";
 
 /// What was imported, and what had to be changed on the way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,15 +24,15 @@ pub struct Counts {
     pub tags: usize,
     /// Images without any region.
     pub images_without_regions: usize,
-    /// Images of which no label file or field said anything.
+    /// Images for which no label file or field has tags.
     pub images_without_tags: usize,
     /// Images whose size is not known.
     pub images_without_size: usize,
-    /// Regions whose box reached outside the image by rounding, and was cut off.
+    /// Regions whose box reached outside the image by rounding, and was clipped.
     pub regions_clipped: usize,
     /// Regions left out because their box has no area in the image.
     pub regions_dropped: usize,
-    /// Tags whose box was cut off.
+    /// Tags whose box was clipped.
     pub tag_boxes_clipped: usize,
     /// Tags stored without their box, which has no area in the image or is far outside it.
     pub tag_boxes_dropped: usize,
@@ -55,7 +56,7 @@ impl Counts {
 /// What to do with boxes that do not fit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct BoxRules {
-    /// How many pixels outside the image are cut off.
+    /// How many pixels a box may reach outside the image, to be clipped.
     pub(super) clip: f32,
     /// Refuse an image rather than change it.
     pub(super) strict: bool,
@@ -174,7 +175,7 @@ fn fit_regions(
     Ok(())
 }
 
-const STRICT: &str = "without --strict such boxes are clipped or left out, and counted";
+const STRICT: &str = "without `strict` such boxes are clipped or left out, and counted";
 
 /// Boxes of tags are not trained on: one that does not fit is left out, the tag stays.
 fn fit_tag(

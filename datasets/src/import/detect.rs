@@ -1,4 +1,4 @@
-//! Finds out what lies at a path, from what is there and never by guess.
+//! Detects the format of region features from the files at a path.
 
 use std::path::{Path, PathBuf};
 
@@ -11,9 +11,9 @@ use crate::store::INDEX_FILE;
 use crate::tsv::TsvFile;
 use crate::yaml::Tables;
 
-const CHOOSE: &str = "say which is meant: --format, or the path of one file";
+const CHOOSE: &str = "choose one: set `format`, or give the path of one file";
 const UNKNOWN: &str = "give official, VinVL or LXMERT tables, a .pt dictionary, or a folder of \
-                       .npz, .npy or .safetensors files; --format says which";
+                       .npz, .npy or .safetensors files; pictures need an extractor";
 
 /// Something that can be imported.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(super) struct Candidate {
     pub(super) format: Format,
     /// A file, or a folder of files.
     pub(super) path: PathBuf,
-    /// What was seen, for messages.
+    /// The files by which it was detected, for messages.
     seen: String,
 }
 
@@ -64,8 +64,8 @@ pub(super) fn detect(path: &Path, format: Option<Format>, feature_dim: usize) ->
         (Some(candidate), 0) => Ok(candidate),
         (None, _) => {
             let found = match format {
-                Some(format) => format!("nothing of format {format} in it"),
-                None => "no region features of a known form in it".into(),
+                Some(format) => format!("it has no features of the format {format}"),
+                None => "it has no region features of a known format".into(),
             };
             Err(DatasetError::malformed(path, found, UNKNOWN))
         }

@@ -1,17 +1,17 @@
-//! What lets an import go on after its process was killed.
+//! Lets an import resume after its process was killed.
 //!
 //! While a store is imported to `OUT`, everything lies in `OUT.partial`:
 //!
 //! | there | is |
 //! |---|---|
-//! | `import.json` | what is imported, and how: only the same import may go on |
+//! | `import.json` | what is imported, and how: only the same import can resume |
 //! | `store/` | the store being written |
 //! | `shard-00000.json` … | for each complete shard, its images and the progress after it |
 //! | `finished.json` | the result, written just before `store/` is renamed to `OUT` |
 //! | `lock` | held by the process that imports |
 //!
 //! Each file appears whole or not at all, after what it speaks of is safe on disk. What was
-//! written after the last complete shard is thrown away when the import goes on, so that it ends
+//! written after the last complete shard is discarded when the import resumes, so that it ends
 //! with the same bytes as one that was never interrupted.
 
 use std::collections::BTreeMap;
@@ -29,9 +29,9 @@ const IDENTITY_FILE: &str = "import.json";
 const FINISHED_FILE: &str = "finished.json";
 const LOCK_FILE: &str = "lock";
 const STORE_DIR: &str = "store";
-const RESTART: &str = "start over with --restart, which removes what was imported so far";
+const RESTART: &str = "set `restart` to start over, which removes what was imported so far";
 
-/// What must be the same for an import to go on: names and values.
+/// What must be the same for an import to resume: names and values.
 pub(super) type Identity = BTreeMap<String, String>;
 
 /// A complete shard, and how far the import had come after it.
@@ -56,12 +56,12 @@ pub(super) struct Journal {
 pub(super) enum Start<P, R> {
     /// At the beginning, or after the records.
     At(Journal, Vec<Record<P>>),
-    /// It was killed after its end: this is the result.
+    /// It was killed after it had finished: this is the result.
     Finished(R),
 }
 
 impl Journal {
-    /// Begins the import of `identity` to `out`, or goes on with it.
+    /// Begins the import of `identity` to `out`, or resumes it.
     ///
     /// # Errors
     /// If `out` is there and may not be overwritten; if another import to it was started (unless
@@ -96,10 +96,10 @@ impl Journal {
             }
             Some(started) => {
                 let found = format!(
-                    "another import to this place was started and is not finished ({})",
+                    "an unfinished import to this directory differs from this one ({})",
                     differences(&started, identity)
                 );
-                let fix = "repeat its command to go on with it, or start over with --restart";
+                let fix = "run the same import again to resume it, or set `restart` to start over";
                 return Err(DatasetError::malformed(&journal.dir, found, fix));
             }
         }
@@ -143,7 +143,7 @@ impl Journal {
             // What cannot be removed is found, and named, by the next import.
             0 => drop(remove(&self.dir)),
             shards => tracing::warn!(
-                "{shards} complete shard(s) are kept in {}; the same command goes on after them",
+                "{shards} complete shard(s) are kept in {}; the same import resumes after them",
                 self.dir.display()
             ),
         }
@@ -172,7 +172,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Removes all but the lock, what makes it ours at the end.
+    /// Removes all but the lock; what identifies the directory as ours goes last.
     fn clear(&self) -> Result<()> {
         let store = self.dir.join(STORE_DIR);
         for dir in [&store, &store.with_extension("old")] {
@@ -220,7 +220,7 @@ fn finished<R: DeserializeOwned>(out: &Path, dir: &Path, identity: &Identity) ->
     }
 }
 
-/// Removes a partial directory; what makes it known as ours goes last.
+/// Removes a partial directory; what identifies it as ours goes last.
 fn remove(dir: &Path) -> Result<()> {
     let last = [dir.join(FINISHED_FILE), dir.join(IDENTITY_FILE)];
     let mut paths = Vec::new();
@@ -246,8 +246,8 @@ fn lock(dir: &Path) -> Result<File> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(DatasetError::malformed(
             dir,
-            "another process is importing to this place",
-            "wait for its end, or choose another place",
+            "another process is importing to this directory",
+            "wait until it ends, or choose another directory",
         )),
         Err(TryLockError::Error(error)) => Err(DatasetError::io("lock", &path)(error)),
     }
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn killed_before_it_said_what_it_is() {
+    fn killed_before_its_identity_was_written() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("out");
         let partial = partial_dir(&out).unwrap();
@@ -353,14 +353,14 @@ mod tests {
         started.record(&record).unwrap();
         drop(started);
         let Ok(Start::At(_, records)) = begin(&out, "F16") else {
-            panic!("it goes on")
+            panic!("it does not resume")
         };
         assert_eq!(records[0].progress, 7);
         let path = partial_dir(&out).unwrap().join(record_file(0));
         fs::write(&path, "{").unwrap();
         let found = begin(&out, "F16").err().expect("an error").to_string();
         assert!(
-            found.contains("shard-00000.json") && found.contains("--restart"),
+            found.contains("shard-00000.json") && found.contains("`restart`"),
             "{found}"
         );
     }

@@ -5,13 +5,14 @@
 //! | LXMERT | `img_id img_h img_w objects_id objects_conf attrs_id attrs_conf num_boxes boxes features` |
 //! | bottom-up attention | `image_id image_w image_h num_boxes boxes features` |
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::source::{FeatureSource, SourceBoxes, SourceImage};
+use super::source::{SourceBoxes, SourceImage};
+use super::table::Table;
 use super::vocabulary::Vocabularies;
-use crate::error::{DatasetError, Result, excerpt};
+use crate::error::{Result, excerpt};
 use crate::findings::Defect;
-use crate::official::{BlobLayout, decode_blob, decode_bytes, index_keys, pixels};
+use crate::official::{BlobLayout, decode_blob, decode_bytes, pixels};
 use crate::tsv::TsvFile;
 
 const COLUMNS: &str = "a row has the ten columns of LXMERT or the six of bottom-up attention, \
@@ -22,67 +23,25 @@ pub(super) const LXMERT_COLUMNS: usize = 10;
 /// Columns of a bottom-up-attention table.
 pub(super) const BUTD_COLUMNS: usize = 6;
 
-/// A table to import.
-pub(super) struct LxmertSource {
-    file: TsvFile,
+/// The table at `path`.
+///
+/// # Errors
+/// As [`Table::new`].
+pub(super) fn open(
+    path: &Path,
     feature_dim: usize,
     vocabularies: Vocabularies,
-}
-
-impl LxmertSource {
-    pub(super) fn open(
-        path: &Path,
-        feature_dim: usize,
-        vocabularies: Vocabularies,
-        repeated_keys: bool,
-    ) -> Result<Self> {
-        let file = TsvFile::open(path)?;
-        if !repeated_keys {
-            index_keys(&file)?;
-        }
-        Ok(Self {
-            file,
-            feature_dim,
-            vocabularies,
-        })
-    }
-}
-
-impl FeatureSource for LxmertSource {
-    fn len(&self) -> usize {
-        self.file.len()
-    }
-
-    fn read(&self, row: usize) -> Result<SourceImage> {
-        let line = self.file.line(row)?;
-        parse_lxmert(line, self.feature_dim, &self.vocabularies)
-            .map_err(|defect| self.file.located(row, defect))
-    }
-
-    fn locate(&self, row: usize, defect: Defect) -> DatasetError {
-        locate(&self.file, row, defect)
-    }
-
-    fn files(&self) -> Vec<PathBuf> {
-        vec![self.file.path().to_path_buf()]
-    }
-
-    fn notes(&self) -> Vec<String> {
-        match self.vocabularies.classes {
-            Some(_) => vec![],
-            None => {
-                vec!["no vocabulary of classes was given: the images have no object tags".into()]
-            }
-        }
-    }
-}
-
-/// The error about a row of a table, with the image's key.
-pub(super) fn locate(file: &TsvFile, row: usize, defect: Defect) -> DatasetError {
-    match file.first_field(row) {
-        Ok(key) => file.located(row, defect.within(format_args!("image `{key}`"))),
-        Err(error) => error,
-    }
+    repeated_keys: bool,
+) -> Result<Table> {
+    let note = match vocabularies.classes {
+        Some(_) => None,
+        None => Some("no vocabulary of classes was given: the images have no object tags".into()),
+    };
+    let read = move |file: &TsvFile, row: usize| {
+        parse_lxmert(file.line(row)?, feature_dim, &vocabularies)
+            .map_err(|defect| file.located(row, defect))
+    };
+    Table::new(TsvFile::open(path)?, repeated_keys, note, Box::new(read))
 }
 
 /// Reads a row, which must have no newline.

@@ -13,12 +13,12 @@ pub struct Matrix {
     /// Values per row.
     pub cols: usize,
     /// Row by row.
-    pub values: Vec<f64>,
+    pub values: Vec<f32>,
 }
 
 impl Matrix {
     /// An array of at most two axes.
-    pub(super) fn new(shape: &[usize], values: Vec<f64>) -> Result<Self, Defect> {
+    pub(super) fn new(shape: &[usize], values: Vec<f32>) -> Result<Self, Defect> {
         let (rows, cols) = match *shape {
             [] => (1, 1),
             [rows] => (rows, 1),
@@ -51,14 +51,10 @@ impl Matrix {
         self
     }
 
-    fn to_f32(&self) -> Vec<f32> {
-        self.values.iter().map(|value| *value as f32).collect()
-    }
-
-    /// The only value, a whole number.
+    /// The only value.
     pub(super) fn number(&self) -> Result<f64, Defect> {
         match self.values[..] {
-            [value] => Ok(value),
+            [value] => Ok(f64::from(value)),
             _ => {
                 let found = format!("{} values where one number is needed", self.values.len());
                 Err(Defect::new(found, "make it a single number"))
@@ -102,10 +98,7 @@ impl Arrays {
                      {with_boxes} with its box",
                     features.rows, features.cols,
                 );
-                return Err(Defect::new(
-                    found,
-                    "give their dimension with --feature-dim",
-                ));
+                return Err(Defect::new(found, "give their dimension as `feature_dim`"));
             }
         };
         if let Some(count) = count {
@@ -119,7 +112,7 @@ impl Arrays {
             features = features.truncated(count);
         }
         let (regions, dim) = (features.rows, features.cols);
-        let values = features.to_f32();
+        let values = features.values;
         check_finite(&values, dim.max(1))?;
         if dim == with_boxes {
             let (features, boxes) = split_boxes(&values, feature_dim);
@@ -138,7 +131,7 @@ impl Arrays {
             ));
         }
         let boxes = boxes.truncated(regions);
-        let numbers = boxes.to_f32();
+        let numbers = boxes.values;
         let boxes = match boxes.cols {
             _ if regions == 0 => SourceBoxes::Missing(0),
             4 => SourceBoxes::Pixels(numbers.as_chunks().0.to_vec()),
@@ -161,7 +154,7 @@ mod tests {
         Matrix {
             rows,
             cols,
-            values: (0..rows * cols).map(|v| v as f64).collect(),
+            values: (0..rows * cols).map(|v| v as f32).collect(),
         }
     }
 
@@ -233,11 +226,11 @@ mod tests {
             assert!(found.contains(wanted), "{found}");
         }
         let mut nan = matrix(2, 3);
-        nan.values[4] = f64::NAN;
+        nan.values[4] = f32::NAN;
         let found = arrays(nan, None, None).regions(3).unwrap_err().found;
         assert_eq!(found, "region 1, value 1 is NaN");
         let mut large = matrix(2, 3);
-        large.values[4] = 1e300;
+        large.values[4] = f32::INFINITY;
         let found = arrays(large, None, None).regions(3).unwrap_err().found;
         assert_eq!(found, "region 1, value 1 is inf");
     }

@@ -1,9 +1,9 @@
 //! NumPy's array files.
 
 use half::f16;
+use serde::Deserialize;
 
 use super::matrix::Matrix;
-use super::python::Rest;
 use crate::error::excerpt;
 use crate::findings::Defect;
 
@@ -52,13 +52,17 @@ impl NpyHeader {
     pub fn parse(bytes: &[u8]) -> Result<Self, Defect> {
         let text = bytes.get(preamble(bytes)?..header_len(bytes)?);
         let text = text.ok_or_else(|| Defect::new("its header is cut off", DAMAGED))?;
-        let mut header = Dictionary::parse(text).map_err(|found| Defect::new(found, FIX))?;
-        header.header.len = header_len(bytes)?;
-        let (kind, big_endian) = kind(&header.descr)?;
-        header.header.kind = kind;
-        header.header.big_endian = big_endian;
-        header.header.data_bytes()?;
-        Ok(header.header)
+        let dictionary = dictionary(text).map_err(|found| Defect::new(found, FIX))?;
+        let (kind, big_endian) = kind(&dictionary.descr)?;
+        let header = Self {
+            kind,
+            big_endian,
+            fortran_order: dictionary.fortran_order,
+            shape: dictionary.shape,
+            len: header_len(bytes)?,
+        };
+        header.data_bytes()?;
+        Ok(header)
     }
 
     /// Size of every axis.
@@ -98,7 +102,7 @@ impl NpyHeader {
             );
             return Err(Defect::new(found, DAMAGED));
         }
-        let values: Vec<f64> = data
+        let values: Vec<f32> = data
             .chunks_exact(self.kind.size())
             .map(|b| self.value(b))
             .collect();
@@ -115,25 +119,21 @@ impl NpyHeader {
         })
     }
 
-    fn value(&self, bytes: &[u8]) -> f64 {
+    fn value(&self, bytes: &[u8]) -> f32 {
         let mut little = [0; 8];
-        for (at, byte) in bytes.iter().enumerate() {
-            let at = if self.big_endian {
-                bytes.len() - 1 - at
-            } else {
-                at
-            };
-            little[at] = *byte;
+        little[..bytes.len()].copy_from_slice(bytes);
+        if self.big_endian {
+            little[..bytes.len()].reverse();
         }
         let whole = u64::from_le_bytes(little);
         match self.kind {
-            Kind::Float(2) => f16::from_bits(whole as u16).to_f64(),
-            Kind::Float(4) => f64::from(f32::from_bits(whole as u32)),
-            Kind::Float(_) => f64::from_bits(whole),
-            Kind::Unsigned(_) => whole as f64,
+            Kind::Float(2) => f16::from_bits(whole as u16).to_f32(),
+            Kind::Float(4) => f32::from_bits(whole as u32),
+            Kind::Float(_) => f64::from_bits(whole) as f32,
+            Kind::Unsigned(_) => whole as f32,
             Kind::Int(size) => {
                 let unused = 64 - 8 * size as u32;
-                ((whole << unused) as i64 >> unused) as f64
+                ((whole << unused) as i64 >> unused) as f32
             }
         }
     }
@@ -202,46 +202,30 @@ fn kind(descr: &str) -> Result<(Kind, bool), Defect> {
     }
 }
 
-/// The header's text: a Python dictionary of three known keys.
+/// The header's text: a Python dictionary.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Dictionary {
-    header: NpyHeader,
     descr: String,
+    fortran_order: bool,
+    shape: Vec<usize>,
 }
 
-impl Dictionary {
-    fn parse(text: &[u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(text).map_err(|_| "its header is not text")?;
-        let mut rest = Rest(text);
-        let (mut descr, mut fortran_order, mut shape) = (None, None, None);
-        rest.expect("{")?;
-        while !rest.skip("}") {
-            let key = rest.string()?;
-            rest.expect(":")?;
-            match key {
-                "descr" => descr = Some(rest.type_name()?.to_string()),
-                "fortran_order" => fortran_order = Some(rest.boolean()?),
-                "shape" => shape = Some(rest.tuple()?),
-                other => return Err(format!("its header has the key {}", excerpt(other))),
-            }
-            if !rest.skip(",") {
-                rest.expect("}")?;
-                break;
-            }
-        }
-        match (descr, fortran_order, shape) {
-            (Some(descr), Some(fortran_order), Some(shape)) => Ok(Self {
-                descr,
-                header: NpyHeader {
-                    kind: Kind::Unsigned(1),
-                    big_endian: false,
-                    fortran_order,
-                    shape,
-                    len: 0,
-                },
-            }),
-            _ => Err("its header lacks `descr`, `fortran_order` or `shape`".into()),
-        }
+/// Reads the header's text, which is YAML once its tuples are lists. Python 2 wrote whole numbers as
+/// `2L`.
+fn dictionary(text: &[u8]) -> Result<Dictionary, String> {
+    let text = std::str::from_utf8(text).map_err(|_| "its header is not text")?;
+    let mut yaml = text.trim().replace('(', "[").replace(')', "]");
+    for (long, short) in [("L,", ","), ("L]", "]")] {
+        yaml = yaml.replace(long, short);
     }
+    serde_saphyr::from_str(&yaml).map_err(|error| {
+        format!(
+            "its header {} cannot be read ({})",
+            excerpt(text),
+            error.without_snippet()
+        )
+    })
 }
 
 #[cfg(test)]
@@ -309,7 +293,7 @@ pub(super) mod tests {
             (npy("'<U5'", "False", "(1,)", &[0; 20]), "type \"<U5\""),
             (
                 npy("[('a', '<f4')]", "False", "(1,)", &[0; 4]),
-                "it has fields",
+                "its header",
             ),
             (npy("'<f4'", "False", "(1, 2, 3)", &[0; 24]), "3 axes"),
             (
@@ -324,11 +308,8 @@ pub(super) mod tests {
                 npy("'<f4'", "False", "(2,)", &[0; 4]),
                 "4 bytes of values, where its shape [2] takes 8",
             ),
-            (
-                npy("'<f4'", "False", "(-1,)", &[]),
-                "in the place of a size",
-            ),
-            (npy("'<f4'", "Maybe", "(1,)", &[]), "\"Maybe"),
+            (npy("'<f4'", "False", "(-1,)", &[]), "its header"),
+            (npy("'<f4'", "Maybe", "(1,)", &[]), "its header"),
             (b"PK\x03\x04".to_vec(), "does not begin as a NumPy array"),
             (ok[..9].to_vec(), "its header is cut off"),
             (ok[..40].to_vec(), "its header is cut off"),

@@ -151,10 +151,8 @@ impl<'a> Archive<'a> {
         let Some(ids) = self.read(CLASSES)? else {
             return Ok(None);
         };
-        let scores = self.read(SCORES)?;
+        let scores = self.read(SCORES)?.map(|scores| scores.values);
         let ids: Vec<i64> = ids.values.iter().map(|id| *id as i64).collect();
-        let scores: Option<Vec<f32>> =
-            scores.map(|scores| scores.values.iter().map(|score| *score as f32).collect());
         vocabularies
             .tags(boxes, &ids, scores.as_deref(), None)
             .map(Some)

@@ -26,7 +26,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Its name on the command line.
+    /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Official => "official",
@@ -52,7 +52,7 @@ const MAX_FEATURE_DIM: usize = 1 << 16;
 /// What to read, and how.
 #[derive(Clone, Debug)]
 pub struct SourceOptions {
-    /// The format; found out by default.
+    /// The format; detected by default.
     pub format: Option<Format>,
     /// Appearance values per region; [`FEATURE_DIM`] by default.
     pub feature_dim: usize,
@@ -97,33 +97,35 @@ impl SourceOptions {
         match self.feature_dim {
             1..=MAX_FEATURE_DIM => Ok(()),
             dim => {
-                let found = format!("features of {dim} values were asked for");
-                let fix = "give a --feature-dim from 1 to 65536";
+                let found = format!("`feature_dim` is {dim}");
+                let fix = "give a dimension from 1 to 65536";
                 Err(DatasetError::malformed(path, found, fix))
             }
         }
     }
 
-    /// Refuses what a format has no use for, rather than ignore it.
+    /// Refuses an option that does not apply to a format, rather than ignore it.
     pub(super) fn check(&self, path: &Path, format: Format) -> Result<()> {
         let numbered = matches!(format, Format::Lxmert | Format::Npz);
-        let unused = [
+        let given = [
             (
-                "--features",
-                self.features.is_some() && format != Format::Official,
+                "features",
+                self.features.is_some(),
+                format == Format::Official,
             ),
-            ("--tags-only", self.tags_only && format != Format::Vinvl),
-            ("--classes", self.classes.is_some() && !numbered),
+            ("tags_only", self.tags_only, format == Format::Vinvl),
+            ("classes", self.classes.is_some(), numbered),
             (
-                "--attributes",
-                self.attributes.is_some() && format != Format::Lxmert,
+                "attributes",
+                self.attributes.is_some(),
+                format == Format::Lxmert,
             ),
         ];
-        match unused.iter().find(|(_, unused)| *unused) {
+        match given.iter().find(|(_, given, applies)| *given && !applies) {
             None => Ok(()),
-            Some((flag, _)) => {
-                let found = format!("{flag} is given, which the format {format} has no use for");
-                Err(DatasetError::malformed(path, found, "leave it out"))
+            Some((option, ..)) => {
+                let found = format!("the option `{option}` does not apply to the format {format}");
+                Err(DatasetError::malformed(path, found, "remove it"))
             }
         }
     }

@@ -201,7 +201,7 @@ pub fn parse_safetensors(bytes: &[u8], feature_dim: usize) -> Result<SourceImage
     let size = match matrix("image_size")? {
         None => None,
         Some(size) => match size.values[..] {
-            [width, height] => Some((pixels(width)?, pixels(height)?)),
+            [width, height] => Some((pixels(width.into())?, pixels(height.into())?)),
             _ => return Err(unreadable("`image_size` is not width and height".into())),
         },
     };
@@ -223,8 +223,8 @@ pub fn parse_safetensors(bytes: &[u8], feature_dim: usize) -> Result<SourceImage
     })
 }
 
-fn values(dtype: Dtype, data: &[u8]) -> Result<Vec<f64>, Defect> {
-    fn each<const N: usize>(data: &[u8], value: impl Fn([u8; N]) -> f64) -> Vec<f64> {
+fn values(dtype: Dtype, data: &[u8]) -> Result<Vec<f32>, Defect> {
+    fn each<const N: usize>(data: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {
         data.as_chunks::<N>()
             .0
             .iter()
@@ -232,13 +232,13 @@ fn values(dtype: Dtype, data: &[u8]) -> Result<Vec<f64>, Defect> {
             .collect()
     }
     Ok(match dtype {
-        Dtype::F16 => each(data, |b| half::f16::from_le_bytes(b).to_f64()),
-        Dtype::BF16 => each(data, |b| half::bf16::from_le_bytes(b).to_f64()),
-        Dtype::F32 => each(data, |b| f64::from(f32::from_le_bytes(b))),
-        Dtype::F64 => each(data, f64::from_le_bytes),
-        Dtype::I32 => each(data, |b| f64::from(i32::from_le_bytes(b))),
-        Dtype::I64 => each(data, |b| i64::from_le_bytes(b) as f64),
-        Dtype::U32 => each(data, |b| f64::from(u32::from_le_bytes(b))),
+        Dtype::F16 => each(data, |b| half::f16::from_le_bytes(b).to_f32()),
+        Dtype::BF16 => each(data, |b| half::bf16::from_le_bytes(b).to_f32()),
+        Dtype::F32 => each(data, f32::from_le_bytes),
+        Dtype::F64 => each(data, |b| f64::from_le_bytes(b) as f32),
+        Dtype::I32 => each(data, |b| i32::from_le_bytes(b) as f32),
+        Dtype::I64 => each(data, |b| i64::from_le_bytes(b) as f32),
+        Dtype::U32 => each(data, |b| u32::from_le_bytes(b) as f32),
         other => {
             let found = format!("values of type {other:?}");
             return Err(Defect::new(found, "store floats"));

@@ -1,22 +1,23 @@
 //! Reads a source on all cores and writes a store, in order, with bounded memory.
 
+use std::fs;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Instant, UNIX_EPOCH};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use oscar_files::FileError;
+use oscar_files::{FileError, StagedDir};
+use oscar_vision::VisionError;
 use serde::{Deserialize, Serialize};
 
 use super::clean::{BoxRules, CleanImage, Counts};
 use super::journal::{Identity, Journal, Record, Start};
-use super::open::Source;
 use super::ordered::in_order;
-use super::source::FeatureSource;
+use super::source::{FeatureSource, Provenance, SourceImage};
 use super::verify::{Verified, verify};
 use crate::boxes::CLIP;
 use crate::error::{DatasetError, Result};
 use crate::findings::Defect;
-use crate::store::{EncodedImage, StoreDtype, StoreOptions, StoreWriter};
+use crate::store::{EncodedImage, RegionStore, StoreDtype, StoreOptions, StoreWriter};
 
 /// How many of the skipped images a summary shows.
 const SHOWN: usize = 20;
@@ -27,7 +28,8 @@ pub enum OnBad {
     /// End the import with its error.
     #[default]
     Stop,
-    /// Leave it out, say so, and count it. What the disk refuses still ends the import.
+    /// Leave it out, with a warning, and count it. An error of the disk or of a device still ends
+    /// the import.
     Skip,
 }
 
@@ -86,11 +88,11 @@ pub struct Summary {
     pub skipped: Skipped,
     /// Shards of the store.
     pub shards: usize,
-    /// Images of the source that an interrupted import had dealt with before.
+    /// Images of the source that were done before an interruption.
     pub resumed_from: usize,
     /// Size of the source in bytes.
     pub source_bytes: u64,
-    /// What was compared, if it was asked for.
+    /// What was compared, if verification was on.
     pub verified: Option<Verified>,
     /// How the source was understood.
     pub notes: Vec<String>,
@@ -120,19 +122,33 @@ struct Progress {
 ///
 /// The bytes of the store depend on source and options alone: not on threads, nor on how often
 /// the import was interrupted. Until the end everything is in `OUT.partial`, from which the same
-/// call goes on.
+/// call resumes. `provenance` describes the source, and must be the same to resume.
 ///
 /// # Errors
 /// A store that is already there; another import to `out` that was started or is running; an
 /// image that cannot be imported, unless they are skipped; a store that differs from its source
 /// when it is verified; what the disk refuses.
-pub fn import(source: &Source, out: &Path, options: &ImportOptions) -> Result<Summary> {
-    let identity = identity(source, options)?;
+pub fn import(
+    source: &dyn FeatureSource,
+    provenance: &Provenance,
+    out: &Path,
+    options: &ImportOptions,
+) -> Result<Summary> {
+    let (identity, source_bytes) = identity(source, provenance, options)?;
     match Journal::begin(out, &identity, options.overwrite, options.restart)? {
         Start::Finished(summary) => Ok(summary),
         Start::At(mut journal, records) => {
-            let imported = Importer::new(source, options, &journal, records)
-                .and_then(|importer| importer.run(&mut journal));
+            let input = Input {
+                source,
+                provenance,
+                rules: BoxRules {
+                    clip: options.clip,
+                    strict: options.strict,
+                },
+                threads: options.threads.unwrap_or_else(cores),
+            };
+            let imported = Importer::new(input, options, &journal, records)
+                .and_then(|importer| importer.run(&mut journal, source_bytes));
             match imported {
                 Ok((store, summary)) => {
                     journal.finish(store, &summary)?;
@@ -147,22 +163,88 @@ pub fn import(source: &Source, out: &Path, options: &ImportOptions) -> Result<Su
     }
 }
 
-/// What must be the same for an import to go on. Not `on_bad`: see [`Importer::new`].
-fn identity(source: &Source, options: &ImportOptions) -> Result<Identity> {
-    let mut identity = source.identity()?;
+/// What must be the same for an import to resume, and the bytes of the source. Not `on_bad`: see
+/// [`Importer::new`].
+fn identity(
+    source: &dyn FeatureSource,
+    provenance: &Provenance,
+    options: &ImportOptions,
+) -> Result<(Identity, u64)> {
+    let files = source.files();
+    let (mut bytes, mut newest) = (0, 0);
+    for file in &files {
+        let meta = fs::metadata(file).map_err(DatasetError::io("read", file))?;
+        bytes += meta.len();
+        let modified = meta.modified().ok();
+        let since = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        newest = newest.max(since.map_or(0, |since| since.as_nanos()));
+    }
+    let path = &provenance.path;
+    let path = fs::canonicalize(path).map_err(DatasetError::io("read", path))?;
     let entries = [
+        ("source", path.display().to_string()),
+        ("format", provenance.format.clone()),
+        ("files of the source", files.len().to_string()),
+        ("bytes of the source", bytes.to_string()),
+        ("last change of the source", newest.to_string()),
+        ("feature_dim", provenance.feature_dim.to_string()),
         ("version", env!("CARGO_PKG_VERSION").to_string()),
         ("dtype", options.dtype.name().into()),
         ("shard size", options.max_shard_bytes.to_string()),
         ("clip", options.clip.to_string()),
         ("strict", options.strict.to_string()),
     ];
+    let mut identity = provenance.settings.clone();
     identity.extend(entries.map(|(name, value)| (name.to_string(), value)));
-    Ok(identity)
+    Ok((identity, bytes))
+}
+
+/// Images of a source that are read on several threads and fitted into their sizes.
+#[derive(Clone, Copy)]
+pub(super) struct Input<'a> {
+    pub(super) source: &'a dyn FeatureSource,
+    pub(super) provenance: &'a Provenance,
+    rules: BoxRules,
+    threads: usize,
+}
+
+impl Input<'_> {
+    /// Reads the images from row `first` on, in batches on all threads, and hands them to `take` in
+    /// order, until it refuses one. `convert` runs on the reading thread.
+    pub(super) fn each<T: Send>(
+        &self,
+        first: usize,
+        convert: impl Fn(usize, CleanImage) -> Result<T> + Sync,
+        mut take: impl FnMut(usize, Result<T>) -> Result<()>,
+    ) -> Result<()> {
+        let (rows, size) = (self.source.len(), self.source.batch_size().max(1));
+        let start = |batch: usize| batch * size;
+        let work = |batch: usize| {
+            let rows = start(batch)..start(batch + 1).min(rows);
+            let images = self.source.read_batch(rows.clone());
+            let convert = |(row, image): (usize, Result<SourceImage>)| {
+                let image = CleanImage::new(image?, self.rules)
+                    .map_err(|defect| self.source.locate(row, defect))?;
+                convert(row, image)
+            };
+            rows.zip(images).map(convert).collect::<Vec<_>>()
+        };
+        let batches = first / size..rows.div_ceil(size);
+        in_order(batches, self.threads, work, |batch, images| {
+            let mut images = (start(batch)..).zip(images);
+            images.try_for_each(|(row, image)| {
+                if row < first {
+                    Ok(())
+                } else {
+                    take(row, image)
+                }
+            })
+        })
+    }
 }
 
 struct Importer<'a> {
-    source: &'a Source,
+    input: Input<'a>,
     options: &'a ImportOptions,
     store: StoreOptions,
     writer: StoreWriter,
@@ -172,17 +254,19 @@ struct Importer<'a> {
 
 impl<'a> Importer<'a> {
     fn new(
-        source: &'a Source,
+        input: Input<'a>,
         options: &'a ImportOptions,
         journal: &Journal,
         mut records: Vec<Record<Progress>>,
     ) -> Result<Self> {
+        let provenance = input.provenance;
         let store = StoreOptions {
-            feature_dim: source.feature_dim(),
+            feature_dim: provenance.feature_dim,
             dtype: options.dtype,
             max_shard_bytes: options.max_shard_bytes,
             overwrite: options.overwrite,
-            source: format!("imported from {} files", source.format()),
+            source: provenance.description.clone(),
+            pictures: provenance.pictures.clone(),
         };
         let progress = records
             .last_mut()
@@ -190,24 +274,20 @@ impl<'a> Importer<'a> {
         let progress = progress.unwrap_or_default();
         if options.on_bad == OnBad::Stop && progress.skipped.total > 0 {
             // The other way round nothing is lost: what was imported has nothing bad in it.
-            let found = format!(
-                "the started import has skipped {} image(s)",
-                progress.skipped.total
-            );
-            let fix = "go on with --on-bad skip, or start over with --restart";
-            return Err(DatasetError::malformed(source.path(), found, fix));
+            let skipped = progress.skipped.total;
+            let found = format!("the started import has skipped {skipped} image(s)");
+            let fix = "resume it with `on_bad` set to skip, or set `restart`";
+            return Err(DatasetError::malformed(&provenance.path, found, fix));
         }
         let parts: Vec<_> = records.into_iter().map(|record| record.part).collect();
         let writer = StoreWriter::resume(journal.stage()?, store.clone(), &parts)?;
         let resumed_from = progress.rows;
         if resumed_from > 0 {
-            tracing::info!(
-                "going on after {resumed_from} images in {} shards",
-                parts.len()
-            );
+            let shards = parts.len();
+            tracing::info!("resuming after {resumed_from} images in {shards} shards");
         }
         Ok(Self {
-            source,
+            input,
             options,
             store,
             writer,
@@ -217,62 +297,53 @@ impl<'a> Importer<'a> {
     }
 
     /// Imports what is left; returns the store, which has no name yet.
-    fn run(mut self, journal: &mut Journal) -> Result<(oscar_files::StagedDir, Summary)> {
+    fn run(mut self, journal: &mut Journal, source_bytes: u64) -> Result<(StagedDir, Summary)> {
         let start = Instant::now();
-        let (source, options, store) = (self.source, self.options, self.store.clone());
-        let rules = BoxRules {
-            clip: options.clip,
-            strict: options.strict,
+        let (input, store) = (self.input, self.store.clone());
+        let bar = progress_bar("importing", input.source.len(), self.resumed_from);
+        let encode = |row, image: CleanImage| {
+            let encoded = EncodedImage::new(&image.regions(), &store);
+            let encoded = encoded.map_err(|error| relocate(input.source, row, error))?;
+            Ok((encoded, image.counts))
         };
-        let bar = progress_bar("importing", source.len(), self.resumed_from);
-        let rows = self.resumed_from..source.len();
-        let work = |row| encode(source, row, rules, &store);
-        in_order(rows, threads(options), work, |row, image| {
+        input.each(self.resumed_from, encode, |row, image| {
             self.take(row, image, journal)?;
             bar.inc(1);
             Ok::<(), DatasetError>(())
         })?;
         bar.finish_and_clear();
+        let skipped = &self.progress.skipped;
         if self.writer.is_empty() {
-            let found = match self.progress.skipped.first.first() {
+            let found = match skipped.first.first() {
                 None => "there is no image in it".into(),
-                Some(first) => format!(
-                    "none of {} images could be imported, the first because: {first}",
-                    self.progress.skipped.total
-                ),
+                Some(first) => {
+                    let total = skipped.total;
+                    format!("none of {total} images could be imported, the first because: {first}")
+                }
             };
+            let path = &input.provenance.path;
             return Err(DatasetError::malformed(
-                source.path(),
+                path,
                 found,
                 "check path and format",
             ));
         }
         let staged = self.writer.complete()?;
-        let verified = match options.verify {
-            true => {
-                let skipped = self.progress.skipped.total;
-                Some(verify(
-                    source,
-                    staged.path(),
-                    rules,
-                    skipped,
-                    threads(options),
-                )?)
-            }
+        let verified = match self.options.verify {
+            true => Some(verify(&input, staged.path(), skipped.total)?),
             false => None,
         };
-        let shards = crate::store::RegionStore::open(staged.path())?.num_shards();
         let summary = Summary {
-            format: source.format().name().into(),
-            feature_dim: source.feature_dim(),
-            dtype: options.dtype.name().into(),
+            format: input.provenance.format.clone(),
+            feature_dim: self.store.feature_dim,
+            dtype: self.options.dtype.name().into(),
             counts: self.progress.counts,
             skipped: self.progress.skipped,
-            shards,
+            shards: RegionStore::open(staged.path())?.num_shards(),
             resumed_from: self.resumed_from,
-            source_bytes: source.bytes()?,
+            source_bytes,
             verified,
-            notes: source.notes(),
+            notes: input.source.notes(),
             seconds: start.elapsed().as_secs_f64(),
         };
         Ok((staged, summary))
@@ -289,13 +360,14 @@ impl<'a> Importer<'a> {
             let pushed = self.writer.push_encoded(image);
             pushed
                 .map(|()| counts)
-                .map_err(|error| relocate(self.source, row, error))
+                .map_err(|error| relocate(self.input.source, row, error))
         });
         self.progress.rows = row + 1;
         match pushed {
             Ok(counts) => self.progress.counts.add(&counts),
-            Err(error @ DatasetError::File(FileError::Io { .. })) => return Err(error),
-            Err(error) if self.options.on_bad == OnBad::Stop => return Err(error),
+            Err(error) if self.options.on_bad == OnBad::Stop || is_fatal(&error) => {
+                return Err(error);
+            }
             Err(error) => {
                 let text = error.to_string();
                 tracing::warn!("skipped: {text}");
@@ -315,26 +387,17 @@ impl<'a> Importer<'a> {
     }
 }
 
-/// Reads image `row` and converts it for the store.
-fn encode(
-    source: &Source,
-    row: usize,
-    rules: BoxRules,
-    store: &StoreOptions,
-) -> Result<(EncodedImage, Counts)> {
-    let image = clean(source, row, rules)?;
-    let encoded = EncodedImage::new(&image.regions(), store);
-    let encoded = encoded.map_err(|error| relocate(source, row, error))?;
-    Ok((encoded, image.counts))
-}
-
-/// Reads image `row` and fits its boxes into it.
-pub(super) fn clean(source: &Source, row: usize, rules: BoxRules) -> Result<CleanImage> {
-    CleanImage::new(source.read(row)?, rules).map_err(|defect| source.locate(row, defect))
+/// Whether an error is not about one image, so that skipping it would not help.
+fn is_fatal(error: &DatasetError) -> bool {
+    matches!(
+        error,
+        DatasetError::File(FileError::Io { .. })
+            | DatasetError::Vision(VisionError::Extractor { .. })
+    )
 }
 
 /// Adds file and line to an error that knows an image by its key alone.
-fn relocate(source: &Source, row: usize, error: DatasetError) -> DatasetError {
+fn relocate(source: &dyn FeatureSource, row: usize, error: DatasetError) -> DatasetError {
     let (found, fix) = match error {
         DatasetError::Image { found, fix, .. } => (found, fix),
         DatasetError::DuplicateKey { .. } => (
@@ -346,9 +409,8 @@ fn relocate(source: &Source, row: usize, error: DatasetError) -> DatasetError {
     source.locate(row, Defect::new(found, fix))
 }
 
-pub(super) fn threads(options: &ImportOptions) -> usize {
-    let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    options.threads.unwrap_or_else(cores)
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get())
 }
 
 /// A bar on stderr, hidden by indicatif where that is no terminal.

@@ -65,7 +65,6 @@ impl PtSource {
                 return Err(Defect::new(found, FIX));
             }
         };
-        let values = values.into_iter().map(f64::from).collect();
         let arrays = Arrays {
             features: Matrix::new(shape, values)?,
             ..Arrays::default()

@@ -1,5 +1,7 @@
-//! What the importer reads: images of one published format, by row.
+//! What the importer reads: images with their regions, by row.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::error::{DatasetError, Result};
@@ -70,7 +72,7 @@ impl SourceImage {
     }
 }
 
-/// Images of a published format with random access, so that a pool of threads can decode them.
+/// Images with their regions, by row, that the importer reads on many threads.
 pub trait FeatureSource: Send + Sync {
     /// Number of images.
     fn len(&self) -> usize;
@@ -86,6 +88,17 @@ pub trait FeatureSource: Send + Sync {
     /// If it cannot be read or is damaged; the message names file and row or key.
     fn read(&self, row: usize) -> Result<SourceImage>;
 
+    /// How many images are best read at a time; a device wants more than one.
+    fn batch_size(&self) -> usize {
+        1
+    }
+
+    /// The images `rows`, one result for each. Batches start at multiples of
+    /// [`batch_size`](Self::batch_size), however often an import was interrupted.
+    fn read_batch(&self, rows: Range<usize>) -> Vec<Result<SourceImage>> {
+        rows.map(|row| self.read(row)).collect()
+    }
+
     /// The error that image `row` has this defect: names its file, its line if it has one, and its
     /// key.
     fn locate(&self, row: usize, defect: Defect) -> DatasetError;
@@ -97,6 +110,24 @@ pub trait FeatureSource: Send + Sync {
     fn notes(&self) -> Vec<String> {
         Vec::new()
     }
+}
+
+/// Where a source comes from and how it is read: kept in the store, and compared when an unfinished
+/// import is resumed.
+#[derive(Clone, Debug)]
+pub struct Provenance {
+    /// The path by which the source was opened.
+    pub path: PathBuf,
+    /// Name of the format, or of the extractor.
+    pub format: String,
+    /// What the store says of its source, in words.
+    pub description: String,
+    /// Appearance values per region.
+    pub feature_dim: usize,
+    /// Where pictures of the images are, if they are known.
+    pub pictures: Option<PathBuf>,
+    /// Everything else that changes what is read: names and values.
+    pub settings: BTreeMap<String, String>,
 }
 
 /// Divides a row-major `[regions, feature_dim + 6]` into features and boxes.

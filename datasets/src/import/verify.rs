@@ -5,17 +5,14 @@ use std::path::Path;
 use half::f16;
 use serde::{Deserialize, Serialize};
 
-use super::clean::{BoxRules, CleanImage};
-use super::open::Source;
-use super::ordered::in_order;
-use super::pipeline::{clean, progress_bar};
-use super::source::FeatureSource;
+use super::clean::CleanImage;
+use super::pipeline::{Input, progress_bar};
 use crate::boxes::relative;
 use crate::error::{DatasetError, Result};
 use crate::store::{Boxes, RegionStore, StoreDtype};
 
-const FIX: &str = "the disk is failing, or the source was changed during the import: start over \
-                   with --restart";
+const FIX: &str = "the disk is failing, or the source was changed during the import: import again \
+                   with `restart`";
 
 /// What was compared, and found equal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,54 +25,45 @@ pub struct Verified {
     pub tags: usize,
 }
 
-/// Compares the store in `dir`, which holds all images of `source` but `skipped` ones, in order.
-pub(super) fn verify(
-    source: &Source,
-    dir: &Path,
-    rules: BoxRules,
-    skipped: usize,
-    threads: usize,
-) -> Result<Verified> {
+/// Compares the store in `dir`, which holds all images of `input` but `skipped` ones, in order.
+pub(super) fn verify(input: &Input, dir: &Path, skipped: usize) -> Result<Verified> {
     let store = RegionStore::open(dir)?;
     let mut verified = Verified::default();
     let mut missing = 0;
-    let bar = progress_bar("verifying", source.len(), 0);
-    let read = |row| clean(source, row, rules);
-    in_order(0..source.len(), threads, read, |row, image| {
+    let bar = progress_bar("verifying", input.source.len(), 0);
+    let differs = |found: String| DatasetError::malformed(dir, found, FIX);
+    let keep = |_, image| Ok(image);
+    input.each(0, keep, |row, image: Result<CleanImage>| {
         bar.inc(1);
+        let at = verified.images;
         // An image that was refused by the store itself is readable here, and not stored.
-        let stored = image.ok().filter(|image| {
-            verified.images < store.len() && store.key(verified.images) == image.regions().key
-        });
+        let stored = image
+            .ok()
+            .filter(|image| at < store.len() && store.key(at) == image.regions().key);
         let Some(image) = stored else {
             missing += 1;
             return match missing > skipped {
-                true => {
-                    let found = format!("image {row} of the source is not in its place");
-                    Err(DatasetError::malformed(dir, found, FIX))
-                }
+                true => Err(differs(format!(
+                    "image {row} of the source is not in its place"
+                ))),
                 false => Ok(()),
             };
         };
-        compare(&store, verified.images, &image).map_err(|found| {
-            let found = format!("image `{}`: {found}", image.regions().key);
-            DatasetError::malformed(dir, found, FIX)
-        })?;
-        verified.values += (store.num_regions(verified.images) * store.region_dim()) as u64;
+        compare(&store, at, &image)
+            .map_err(|found| differs(format!("image `{}`: {found}", image.regions().key)))?;
+        verified.values += (store.num_regions(at) * store.region_dim()) as u64;
         verified.images += 1;
         verified.tags += image.counts.tags;
         Ok(())
     })?;
     bar.finish_and_clear();
-    if verified.images != store.len() {
-        let found = format!(
-            "{} images, where {} were read",
-            store.len(),
-            verified.images
-        );
-        return Err(DatasetError::malformed(dir, found, FIX));
+    match verified.images == store.len() {
+        true => Ok(verified),
+        false => {
+            let (stored, read) = (store.len(), verified.images);
+            Err(differs(format!("{stored} images, where {read} were read")))
+        }
     }
-    Ok(verified)
 }
 
 /// What differs between an image of the source and image `row` of the store.

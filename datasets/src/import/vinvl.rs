@@ -3,75 +3,38 @@
 //! A row is `key, {"objects": [{"class", "rect", "conf", "feature"}, …]}`, or that list; `feature`
 //! is the base64 text of one region's appearance values, whose box is `rect`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::source::{FeatureSource, SourceBoxes, SourceImage};
-use crate::error::{DatasetError, Result};
+use super::source::{SourceBoxes, SourceImage};
+use super::table::{Table, locate};
+use crate::error::Result;
 use crate::findings::Defect;
-use crate::official::{BlobLayout, TagChoice, decode_blob, index_keys, parse_detections};
+use crate::official::{BlobLayout, TagChoice, decode_blob, parse_detections};
 use crate::tsv::TsvFile;
 
-const NO_FEATURES: &str = "give the feature file (--features), or --tags-only for a store that \
-                           has object tags and no regions to train on";
+const NO_FEATURES: &str = "give the feature file as `features`, or set `tags_only` for a store \
+                           that has object tags and no regions to train on";
 
-/// A table of objects to import.
-pub(super) struct VinvlSource {
-    file: TsvFile,
+/// The table of objects at `path`; `tags_only` leaves features aside.
+///
+/// # Errors
+/// As [`Table::new`].
+pub(super) fn open(
+    path: &Path,
     feature_dim: usize,
     tags: TagChoice,
     tags_only: bool,
-}
-
-impl VinvlSource {
-    pub(super) fn open(
-        path: &Path,
-        feature_dim: usize,
-        tags: TagChoice,
-        tags_only: bool,
-        repeated_keys: bool,
-    ) -> Result<Self> {
-        let file = TsvFile::open(path)?;
-        if !repeated_keys {
-            index_keys(&file)?;
-        }
-        Ok(Self {
-            file,
-            feature_dim,
-            tags,
-            tags_only,
-        })
-    }
-}
-
-impl FeatureSource for VinvlSource {
-    fn len(&self) -> usize {
-        self.file.len()
-    }
-
-    fn read(&self, row: usize) -> Result<SourceImage> {
-        let [key, json] = self.file.first_and_last(row)?;
-        let image = parse_vinvl(json, self.feature_dim, self.tags, self.tags_only);
-        let mut image = image.map_err(|defect| self.locate(row, defect))?;
+    repeated_keys: bool,
+) -> Result<Table> {
+    let note = tags_only.then(|| "only tags are stored: there are no regions to train on".into());
+    let read = move |file: &TsvFile, row: usize| {
+        let [key, json] = file.first_and_last(row)?;
+        let image = parse_vinvl(json, feature_dim, tags, tags_only);
+        let mut image = image.map_err(|defect| locate(file, row, defect))?;
         image.key = key.to_string();
         Ok(image)
-    }
-
-    fn locate(&self, row: usize, defect: Defect) -> DatasetError {
-        super::lxmert::locate(&self.file, row, defect)
-    }
-
-    fn files(&self) -> Vec<PathBuf> {
-        vec![self.file.path().to_path_buf()]
-    }
-
-    fn notes(&self) -> Vec<String> {
-        match self.tags_only {
-            true => {
-                vec!["--tags-only: no region is stored, nothing to train on from images".into()]
-            }
-            false => vec![],
-        }
-    }
+    };
+    Table::new(TsvFile::open(path)?, repeated_keys, note, Box::new(read))
 }
 
 /// Reads the JSON of a row; `tags_only` leaves features aside.

@@ -34,6 +34,7 @@ pub struct RegionStore {
     feature_dim: usize,
     dtype: StoreDtype,
     source: String,
+    pictures: Option<PathBuf>,
     keys: Column<u8>,
     key_offsets: Column<u64>,
     pub(super) sorted: Column<u32>,
@@ -91,6 +92,7 @@ impl RegionStore {
             feature_dim,
             dtype,
             source: index.metadata("source").unwrap_or_default().to_string(),
+            pictures: index.metadata("pictures").map(PathBuf::from),
             keys: index.column("keys", Dtype::U8, &[bytes])?,
             key_offsets: index.column("key_offsets", Dtype::U64, &[n + 1])?,
             sorted: index.column("sorted", Dtype::U32, &[n])?,
@@ -138,6 +140,11 @@ impl RegionStore {
     /// Where the regions come from, as the builder put it.
     pub fn source(&self) -> &str {
         &self.source
+    }
+
+    /// Where the pictures of its images were when it was built, if the builder recorded it.
+    pub fn pictures(&self) -> Option<&Path> {
+        self.pictures.as_deref()
     }
 
     /// The directory.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oscar_files::{StagedDir, sync_directory, write_file};
 use safetensors::Dtype;
@@ -28,6 +28,8 @@ pub struct StoreOptions {
     pub overwrite: bool,
     /// Where the regions come from, free text kept in the index.
     pub source: String,
+    /// Where pictures of the images are, kept in the index; none by default.
+    pub pictures: Option<PathBuf>,
 }
 
 impl StoreOptions {
@@ -39,6 +41,7 @@ impl StoreOptions {
             max_shard_bytes: 1 << 30,
             overwrite: false,
             source: String::new(),
+            pictures: None,
         }
     }
 }
@@ -329,6 +332,16 @@ impl StoreWriter {
         };
         let mut sorted: Vec<u32> = (0..n as u32).collect();
         sorted.sort_unstable_by(|&a, &b| key(a).cmp(key(b)));
+        let mut metadata = vec![
+            ("format", "oscar-region-index".into()),
+            ("version", FORMAT_VERSION.to_string()),
+            ("feature_dim", self.options.feature_dim.to_string()),
+            ("dtype", self.options.dtype.name().into()),
+            ("shards", self.shards.to_string()),
+            ("source", self.options.source.clone()),
+        ];
+        let pictures = self.options.pictures.as_deref().and_then(Path::to_str);
+        metadata.extend(pictures.map(|path| ("pictures", path.to_string())));
         let mut bytes = mapped::header(
             &[
                 ("key_offsets", Dtype::U64, &[n + 1]),
@@ -339,14 +352,7 @@ impl StoreWriter {
                 ("image_size", Dtype::U32, &[n, 2]),
                 ("keys", Dtype::U8, &[self.keys.len()]),
             ],
-            &[
-                ("format", "oscar-region-index".into()),
-                ("version", FORMAT_VERSION.to_string()),
-                ("feature_dim", self.options.feature_dim.to_string()),
-                ("dtype", self.options.dtype.name().into()),
-                ("shards", self.shards.to_string()),
-                ("source", self.options.source.clone()),
-            ],
+            &metadata,
         );
         bytes.extend_from_slice(bytemuck::cast_slice(&self.key_offsets));
         bytes.extend_from_slice(bytemuck::cast_slice(&self.tag_offsets));

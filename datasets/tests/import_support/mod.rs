@@ -172,7 +172,7 @@ pub fn import_f32(source: &Path, options: SourceOptions, out: &Path) -> Result<S
         verify: true,
         ..ImportOptions::default()
     };
-    import(&Source::open(source, options)?, out, &how)
+    run(&Source::open(source, options)?, out, &how)
 }
 
 /// Imports, leaving bad images out.
@@ -181,7 +181,7 @@ pub fn import_skipping(source: &Path, options: SourceOptions, out: &Path) -> Res
         on_bad: OnBad::Skip,
         ..ImportOptions::default()
     };
-    import(&Source::open(source, options)?, out, &how)
+    run(&Source::open(source, options)?, out, &how)
 }
 
 /// Asserts that a store holds exactly these pictures, its boxes to the bit, its features as
@@ -280,6 +280,11 @@ pub fn write_sizes(path: &Path, pictures: &[Picture]) {
         )
     };
     write_table(path, &pictures.iter().map(row).collect::<Vec<_>>());
+}
+
+/// Imports a source.
+pub fn run(source: &Source, out: &Path, how: &ImportOptions) -> Result<Summary> {
+    import(source, source.provenance(), out, how)
 }
 
 /// A folder to import from, and the place of the store.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use oscar_core::ops::TrainBackend;
+use oscar_datasets::ImagesAt;
 use oscar_task::{EvaluateOptions, Evaluation, Opened, Role, Split, TaskError, write_predictions};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -126,12 +127,12 @@ impl<T: AnyTask> OnBackend for Scoring<'_, T> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<Evaluation> {
         let args = self.args;
         let mut opened = Opened::<T, B::InnerBackend>::open(&args.checkpoint, &device)?;
-        let regions = args.regions.clone().map(|mut store| {
-            if let Some(seed) = args.swap_images {
-                store.as_mut_os_string().push(format!("?swap={seed}"));
-            }
-            store
-        });
+        let mut regions = args.regions.clone();
+        if let (Some(path), Some(seed)) = (&mut regions, args.swap_images) {
+            let mut images = ImagesAt::of(path)?;
+            images.view.swap = Some(seed);
+            *path = images.to_path();
+        }
         let mut split = T::Split::new(args.data.clone(), regions);
         if let Some(annotations) = &args.annotations
             && !split.add_annotations(annotations.clone())

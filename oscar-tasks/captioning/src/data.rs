@@ -8,8 +8,9 @@ use oscar_core::input::{
     SourceError,
 };
 use oscar_datasets::captions::{self, CaptionedImage};
+use oscar_datasets::view::View;
 use oscar_datasets::yaml::Tables;
-use oscar_datasets::{RowSet, SharedImages, open_images};
+use oscar_datasets::{ImagesAt, RowSet, SharedImages, open_images};
 use oscar_task::{Role, TaskData, required};
 use rayon::prelude::*;
 
@@ -385,12 +386,12 @@ impl<'a> Files<'a> {
         let Some(path) = &self.split.regions else {
             return Ok(None);
         };
-        if path.to_str().is_some_and(|path| path.contains('?')) {
+        let mut images = ImagesAt::of(path)?;
+        if images.view != View::default() {
             return Ok(None);
         }
-        let mut path = path.clone();
-        path.as_mut_os_string().push("?swap=1");
-        Ok(Some(open_images(&path)?))
+        images.view.swap = Some(1);
+        Ok(Some(images.open()?))
     }
 
     fn neighbours(

@@ -19,7 +19,7 @@ pub const FEATURE_DIM: usize = (SIDE * SIDE * 3) as usize;
 const NORM: f32 = 3.0;
 
 /// Appends the [`FEATURE_DIM`] appearance values of `object`, in order row, column, channel.
-pub fn append_features(image: &RgbImage, object: &Object, out: &mut Vec<f32>) {
+pub(super) fn append(image: &RgbImage, object: &Object, out: &mut Vec<f32>) {
     let (x, y) = (BOX_X[object.grey_box] + object.x, object.y);
     let crop = imageops::crop_imm(image, x, y, object.size, object.size).to_image();
     let small = imageops::resize(&crop, SIDE, SIDE, FilterType::Triangle);

@@ -106,6 +106,21 @@ pub struct Object {
 }
 
 impl Object {
+    /// The object of a region with this class and box in pixels of the image; `None` if it is not a
+    /// region of a drawing.
+    pub fn of_region(class: &str, [x1, y1, x2, _]: [f32; 4]) -> Option<Self> {
+        let (color, shape) = class.split_once(' ')?;
+        let grey_box = BOX_X.iter().rposition(|left| *left as f32 <= x1)?;
+        Some(Self {
+            grey_box,
+            color: Color::of_annotation(color)?,
+            shape: Shape::of_annotation(shape)?,
+            size: (x2 - x1) as u32,
+            x: x1 as u32 - BOX_X[grey_box],
+            y: y1 as u32,
+        })
+    }
+
     /// Colour and shape in words: its object tag.
     pub fn class(&self) -> String {
         format!("{} {}", self.color.word(), self.shape.word())

@@ -22,6 +22,7 @@ pub(super) fn read(dir: &Path) -> Result<Vec<Scene>> {
     (0..store.len())
         .map(|row| {
             let key = store.key(row).to_string();
+            let object = |tag: &Tag| Object::of_region(&tag.class, tag.box_px?);
             let objects = store.tags(row)?.iter().map(object).collect();
             let objects: Option<Vec<Object>> = objects;
             match objects {
@@ -34,19 +35,6 @@ pub(super) fn read(dir: &Path) -> Result<Vec<Scene>> {
             }
         })
         .collect()
-}
-
-fn object(tag: &Tag) -> Option<Object> {
-    let (color, shape) = tag.class.split_once(' ')?;
-    let [x1, y1, x2, _] = tag.box_px?;
-    Some(Object {
-        grey_box: 0,
-        color: Color::of_annotation(color)?,
-        shape: Shape::of_annotation(shape)?,
-        size: (x2 - x1) as u32,
-        x: x1 as u32,
-        y: y1 as u32,
-    })
 }
 
 /// Some of the nine kinds of objects: `black square`, `circle`, `blue object`.

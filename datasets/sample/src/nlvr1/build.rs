@@ -19,7 +19,8 @@ use super::images::Images;
 use super::output::{Writers, seen_boxes};
 use oscar_datasets::{DATASET_FILE, DatasetError, Result};
 use oscar_files::{StagedDir, write_file};
-use oscar_vision::drawings::{FEATURE_DIM, Object, append_features, compare, find_objects};
+use oscar_vision::drawings::{DrawingReader, Object, compare};
+use oscar_vision::{Picture, Region, RegionExtractor, Regions, VisionError};
 
 /// Version of the directory that [`build`] makes; raised when its content changes.
 pub const DATASET_VERSION: u32 = 1;
@@ -170,12 +171,7 @@ pub fn build(
     let mut stored = HashSet::new();
     let bar = progress(selected.len());
     for chunk in selected.chunks(CHUNK) {
-        let drawings: Vec<Result<Drawing>> = chunk
-            .par_iter()
-            .map_init(|| opened.clone(), |images, a| draw(images, a))
-            .collect();
-        for (annotation, drawing) in chunk.iter().zip(drawings) {
-            let drawing = drawing?;
+        for (annotation, drawing) in chunk.iter().zip(read_drawings(&opened, chunk)?) {
             let image = format!("{}-{}", opened.split(), annotation.identifier);
             if let Some(expected) = &annotation.objects {
                 match compare(&drawing.objects, expected) {
@@ -259,22 +255,20 @@ pub(super) struct Drawing {
     pub(super) features: Vec<f32>,
 }
 
-fn draw(images: &mut Images, annotation: &Annotation) -> Result<Drawing> {
-    let pixels = images.read(&annotation.identifier)?;
-    let objects = find_objects(&pixels).map_err(|found| DatasetError::ImageFile {
-        name: images.file_name(&annotation.identifier),
-        images: images.path().to_path_buf(),
-        found,
-        fix: "give an unchanged image of NLVR v1",
-    })?;
-    let mut values = Vec::with_capacity(objects.len() * FEATURE_DIM);
-    objects
-        .iter()
-        .for_each(|object| append_features(&pixels, object, &mut values));
-    Ok(Drawing {
-        objects,
-        features: values,
-    })
+/// The drawings of these annotations, in order.
+fn read_drawings(images: &Images, chunk: &[&Annotation]) -> Result<Vec<Drawing>> {
+    let picture = |annotation: &&Annotation| images.picture(&annotation.identifier);
+    let pictures: Vec<Picture> = chunk.par_iter().map(picture).collect::<Result<_>>()?;
+    let drawing = |found: Result<Regions, VisionError>| {
+        let found = found?;
+        let object = |region: &Region| Object::of_region(&region.class, region.box_px);
+        Ok(Drawing {
+            objects: found.regions.iter().filter_map(object).collect(),
+            features: found.features,
+        })
+    };
+    let found = DrawingReader.extract(&pictures);
+    found.into_iter().map(drawing).collect()
 }
 
 fn file_name(path: &Path) -> String {

@@ -1,4 +1,5 @@
-//! `oscar-bin data build regions`: imports existing region features into a region store.
+//! `oscar-bin data build regions`: imports region features into a region store, or computes them
+//! from pictures.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -7,9 +8,11 @@ use anyhow::{Context, Result};
 use clap::Args;
 use oscar_datasets::StoreDtype;
 use oscar_datasets::import::{
-    Format, ImportOptions, OnBad, Source, SourceOptions, Summary, import,
+    ExtractedRegions, Format, ImportOptions, OnBad, Source, SourceOptions, Summary, import,
 };
 use oscar_datasets::official::TagChoice;
+use oscar_vision::RegionExtractor;
+use oscar_vision::drawings::DrawingReader;
 
 use crate::args::{Choices, choices};
 use crate::output::print_json;
@@ -30,14 +33,21 @@ use crate::output::print_json;
     oscar-bin data build regions coco_ir/features.tsv --out coco --verify\n  \
     oscar-bin data build regions butd/ --labels predictions.tsv --out butd-store\n  \
     oscar-bin data build regions mscoco_obj36.tsv --classes objects_vocab.txt --out lxmert\n  \
-    oscar-bin data build regions train.yaml --features vinvl.feature.tsv --out vinvl")]
+    oscar-bin data build regions train.yaml --features vinvl.feature.tsv --out vinvl\n  \
+    oscar-bin data build regions drawings/ --extractor drawings --out drawings-store")]
 pub struct RegionsArgs {
-    /// Features: a file or a folder
+    /// Features: a file or a folder; with --extractor, pictures: a folder, a zip archive or a table
     #[arg(value_name = "SRC")]
     pub source: PathBuf,
     /// Directory to write
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Compute the regions of the pictures in SRC with this extractor
+    #[arg(long, value_parser = choices(EXTRACTORS), conflicts_with_all = [
+        "format", "feature_dim", "labels", "sizes", "features", "classes", "attributes", "tags",
+        "tags_only",
+    ])]
+    pub extractor: Option<OpenExtractor>,
     /// Format to import if SRC has several [default: detected]
     #[arg(long, value_parser = choices(FORMATS))]
     pub format: Option<Format>,
@@ -97,6 +107,15 @@ pub struct RegionsArgs {
     pub json: bool,
 }
 
+/// Opens a region extractor.
+type OpenExtractor = fn() -> Box<dyn RegionExtractor>;
+
+const EXTRACTORS: Choices<OpenExtractor> = &[(
+    "drawings",
+    "The drawings of NLVR v1, read exactly from their pixels",
+    || Box::new(DrawingReader),
+)];
+
 const FORMATS: Choices<Format> = &[
     ("official", "", Format::Official),
     ("vinvl", "", Format::Vinvl),
@@ -150,8 +169,14 @@ pub fn run(args: &RegionsArgs) -> Result<()> {
             args.out.display()
         )
     };
-    let source = Source::open(&args.source, source_options(args)).with_context(context)?;
-    let summary = import(&source, &args.out, &import_options(args)).with_context(context)?;
+    let (out, options) = (&args.out, import_options(args));
+    let imported = match args.extractor {
+        Some(open) => ExtractedRegions::open(&args.source, open())
+            .and_then(|source| import(&source, &source.provenance(), out, &options)),
+        None => Source::open(&args.source, source_options(args))
+            .and_then(|source| import(&source, source.provenance(), out, &options)),
+    };
+    let summary = imported.with_context(context)?;
     if args.json {
         return print_json(&summary);
     }

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use oscar_datasets::RegionStore;
-use oscar_datasets::draw::{
-    Picture, Pictures, draw, find_image, marks, plain, recorded_pictures, write_png,
-};
+use oscar_datasets::draw::{draw, marks, plain, write_png};
+use oscar_datasets::pictures::{Pictures, read_picture};
 use oscar_datasets::store::Tag;
+use oscar_datasets::{RegionStore, find_image, recorded_pictures};
+use oscar_vision::Picture;
+use oscar_vision::drawings::crop_to_key;
 use serde::Serialize;
 
 use crate::output::{UNKNOWN, cells, print_json, print_table};
@@ -55,6 +56,9 @@ pub struct InspectArgs {
 struct Shown<'a> {
     key: &'a str,
     store: &'a Path,
+    /// The picture location that the store or its data set records.
+    #[serde(skip)]
+    pictures: Option<PathBuf>,
     source: &'a str,
     /// In pixels; 0 if unknown, as `height`.
     width: u32,
@@ -136,6 +140,7 @@ impl<'a> Shown<'a> {
         Ok(Self {
             key: store.key(row),
             store: store.dir(),
+            pictures: recorded_pictures(store),
             source: store.source(),
             width,
             height,
@@ -259,7 +264,7 @@ fn write_drawing(out: &Path, shown: &Shown<'_>, args: &InspectArgs) -> Result<Dr
 /// The picture that was named or is found, if there is one.
 fn picture(shown: &Shown<'_>, args: &InspectArgs) -> Result<Option<Picture>> {
     if let Some(path) = &args.image {
-        return Ok(Some(Picture::read(path)?.part_of(shown.key)));
+        return Ok(Some(crop_to_key(read_picture(path)?, shown.key)));
     }
     if let Some(path) = &args.images {
         return match Pictures::open(path)?.find(shown.key)? {
@@ -271,8 +276,8 @@ fn picture(shown: &Shown<'_>, args: &InspectArgs) -> Result<Option<Picture>> {
             ),
         };
     }
-    let found = match recorded_pictures(shown.store) {
-        Some(path) => Pictures::open(&path)?.find(shown.key)?,
+    let found = match &shown.pictures {
+        Some(path) => Pictures::open(path)?.find(shown.key)?,
         None => None,
     };
     if found.is_none() {

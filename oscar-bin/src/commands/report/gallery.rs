@@ -9,9 +9,9 @@ use anyhow::{Context, Result};
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageFormat, RgbImage};
-use oscar_datasets::RegionStore;
-use oscar_datasets::draw::{Pictures, recorded_pictures};
+use oscar_datasets::pictures::Pictures;
 use oscar_datasets::store::{INDEX_FILE, Tag};
+use oscar_datasets::{ImagesAt, RegionStore, recorded_pictures};
 
 /// Longest side of a picture in the page; larger ones are scaled down.
 const LONGEST: u32 = 640;
@@ -35,7 +35,7 @@ pub struct Image {
     /// Width and height in pixels; 0 if unknown.
     pub size: (u32, u32),
     pub tags: Vec<Tag>,
-    store: PathBuf,
+    store: Arc<RegionStore>,
 }
 
 impl Gallery {
@@ -50,12 +50,11 @@ impl Gallery {
             ..Self::default()
         };
         for path in paths {
-            // A path may carry view options: `regions?noise=0.1`.
-            let text = path.to_string_lossy();
-            let plain = Path::new(text.split('?').next().unwrap_or_default());
-            let known = gallery.stores.iter().any(|store| store.dir() == plain);
-            if !known && plain.join(INDEX_FILE).is_file() {
-                gallery.stores.push(RegionStore::open(plain)?);
+            // A view changes what a model reads, not the pictures.
+            let dir = ImagesAt::of(path)?.path;
+            let known = gallery.stores.iter().any(|store| store.dir() == dir);
+            if !known && dir.join(INDEX_FILE).is_file() {
+                gallery.stores.push(RegionStore::open(&dir)?);
             }
         }
         Ok(gallery)
@@ -68,7 +67,7 @@ impl Gallery {
                 return Ok(Some(Image {
                     size: store.size(row),
                     tags: store.tags(row)?,
-                    store: store.dir().to_path_buf(),
+                    store: store.clone(),
                 }));
             }
         }
@@ -79,7 +78,7 @@ impl Gallery {
     pub fn picture(&mut self, key: &str, image: &Image) -> Result<Option<(&'static str, Vec<u8>)>> {
         let pictures = match &mut self.named {
             Some(named) => Some(named),
-            None => match self.recorded.entry(image.store.clone()) {
+            None => match self.recorded.entry(image.store.dir().to_path_buf()) {
                 std::collections::hash_map::Entry::Occupied(found) => found.into_mut().as_mut(),
                 std::collections::hash_map::Entry::Vacant(empty) => {
                     let path = recorded_pictures(&image.store);

@@ -1,4 +1,5 @@
-//! Finds an image in a directory of stores, and where its picture was when the store was built.
+//! Data sets on disk: directories with region stores and corpora. Finds an image in one, and where
+//! its picture was when the store was built.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -70,16 +71,21 @@ fn stores_in(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Where the pictures of the store in `dir` are, if the data set it belongs to says so and they
-/// are still there, or beside the data set.
-pub fn recorded_pictures(dir: &Path) -> Option<PathBuf> {
+/// Where the pictures of a store are, if the store or the data set it belongs to records it and
+/// they are still there, or beside the data set.
+pub fn recorded_pictures(store: &RegionStore) -> Option<PathBuf> {
     #[derive(Deserialize)]
     struct Info {
         pictures: Option<PathBuf>,
     }
-    let set = dir.parent()?;
-    let info = fs::read(set.join(DATASET_FILE)).ok()?;
-    let recorded = serde_json::from_slice::<Info>(&info).ok()?.pictures?;
+    let set = store.dir().parent()?;
+    let recorded = match store.pictures() {
+        Some(recorded) => recorded.to_path_buf(),
+        None => {
+            let info = fs::read(set.join(DATASET_FILE)).ok()?;
+            serde_json::from_slice::<Info>(&info).ok()?.pictures?
+        }
+    };
     let name = recorded.file_name()?;
     // Data sets are moved together with what they were made from.
     let beside = [set.join(name), set.parent()?.join(name)];
