@@ -73,7 +73,7 @@ fn unfinished(run: &Path) -> Option<String> {
         .flat_map(|place| fs::read_dir(place).into_iter().flatten());
     names
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .find(|name| name.ends_with(".tmp") || name.ends_with(".old"))
+        .find(|name| name.contains(".oscar-tmp-") || name.ends_with(".oscar-old"))
 }
 
 /// Waits for a time, or for something unfinished; `None` if the program ends before.
@@ -144,7 +144,7 @@ fn survive(command: &[&str], kills: usize, seed: u64) {
         }
         let rest = start(&place, command, &name, &directory).wait();
         assert!(rest.expect("its end").success(), "after {killed} kills");
-        assert!(!directory.join(".best.tmp").exists() && !directory.join(".best.old").exists());
+        assert_eq!(unfinished(&directory), None, "{name}");
         let (files, log) = result(&directory);
         assert_eq!(log, expected.1, "{name}, after {kills_of_run} kills");
         assert!(
