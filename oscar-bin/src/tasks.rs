@@ -1,11 +1,14 @@
 //! The fine-tuning tasks: the one place that lists them all.
 
+use std::marker::PhantomData;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use oscar_core::ops::OscarBackend;
+use oscar_core::ops::{OscarBackend, TrainBackend};
 use oscar_task::{Explain, Learn, Opener, Oscar, Predictor, Score, Task, TaskError};
 
+use crate::args::DeviceArgs;
+use crate::backend::{OnBackend, dispatch};
 use crate::config::nearest;
 
 /// A task that can be trained, scored and asked.
@@ -23,6 +26,50 @@ pub trait OnTask {
     /// # Errors
     /// Whatever makes it fail.
     fn run<T: AnyTask>(self) -> Result<Self::Output>;
+}
+
+/// A computation for a task and on a backend that are both chosen at run time.
+pub trait OnTaskAndBackend {
+    /// Its result.
+    type Output;
+
+    /// Computes on `device`.
+    ///
+    /// # Errors
+    /// Whatever makes it fail.
+    fn run<T: AnyTask, B: TrainBackend>(self, device: B::Device) -> Result<Self::Output>;
+}
+
+/// Runs `computation` for the task called `name` on the backend of `device`.
+///
+/// # Errors
+/// If there is no such task or device, or the computation fails.
+pub fn dispatch_task<C: OnTaskAndBackend>(
+    name: &str,
+    device: &DeviceArgs,
+    computation: C,
+) -> Result<C::Output> {
+    on_task(name, OnDevice(device, computation))
+}
+
+struct OnDevice<'a, C>(&'a DeviceArgs, C);
+
+impl<C: OnTaskAndBackend> OnTask for OnDevice<'_, C> {
+    type Output = C::Output;
+
+    fn run<T: AnyTask>(self) -> Result<C::Output> {
+        dispatch(self.0, OfTask::<T, C>(self.1, PhantomData))
+    }
+}
+
+struct OfTask<T, C>(C, PhantomData<T>);
+
+impl<T: AnyTask, C: OnTaskAndBackend> OnBackend for OfTask<T, C> {
+    type Output = C::Output;
+
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<C::Output> {
+        self.0.run::<T, B>(device)
+    }
 }
 
 macro_rules! tasks {

@@ -12,11 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::args::{DeviceArgs, Global};
-use crate::backend::{OnBackend, dispatch};
 use crate::config;
 use crate::ending::Ending;
 use crate::output;
-use crate::tasks::{AnyTask, OnTask, on_task};
+use crate::tasks::{AnyTask, OnTaskAndBackend, dispatch_task};
 
 /// Evaluates fine-tuned weights on a data set, as the official evaluators do.
 #[derive(Debug, Args)]
@@ -64,53 +63,37 @@ pub struct EvaluateArgs {
 }
 
 /// Scores a data set.
+///
+/// # Errors
+/// If the weights or the data cannot be read, or do not fit each other.
 pub fn run(global: &Global, args: &EvaluateArgs) -> Result<Ending> {
-    on_task(&args.task, Evaluate { global, args })
-}
-
-struct Evaluate<'a> {
-    global: &'a Global,
-    args: &'a EvaluateArgs,
-}
-
-impl OnTask for Evaluate<'_> {
-    type Output = Ending;
-
-    fn run<T: AnyTask>(self) -> Result<Ending> {
-        let Self { global, args } = self;
-        let computation = Scoring::<T> {
-            args,
-            scored: output::bar(global),
-            task: std::marker::PhantomData,
-        };
-        let evaluation = dispatch(&args.device, computation)?;
-        let predictions = match &args.out {
-            None => None,
-            Some(out) => write_predictions(out, T::NAME, &evaluation)?,
-        };
-        let mut out = std::io::stdout().lock();
-        match args.json {
-            true => {
-                let mut document = output::json(&evaluation);
-                document["task"] = json!(T::NAME);
-                document["predictions"] = json!(predictions);
-                writeln!(out, "{document:#}")?;
-            }
-            false => {
-                output::print(&mut out, &evaluation)?;
-                if let Some(predictions) = predictions {
-                    writeln!(out, "Predictions: {}", predictions.display())?;
-                }
-            }
-        }
-        Ok(Ending::Done)
+    let scoring = Scoring {
+        args,
+        progress: output::bar(global),
+    };
+    let evaluation = dispatch_task(&args.task, &args.device, scoring)?;
+    let predictions = match &args.out {
+        None => None,
+        Some(out) => write_predictions(out, &args.task, &evaluation)?,
+    };
+    if args.json {
+        let mut document = output::json(&evaluation);
+        document["task"] = json!(args.task);
+        document["predictions"] = json!(predictions);
+        output::print_json(&document)?;
+        return Ok(Ending::Done);
     }
+    let mut out = std::io::stdout().lock();
+    output::print(&mut out, &evaluation)?;
+    if let Some(predictions) = predictions {
+        writeln!(out, "Predictions: {}", predictions.display())?;
+    }
+    Ok(Ending::Done)
 }
 
-struct Scoring<'a, T> {
+struct Scoring<'a> {
     args: &'a EvaluateArgs,
-    scored: Box<dyn Fn(usize, usize) + Send + Sync>,
-    task: std::marker::PhantomData<T>,
+    progress: Box<dyn Fn(usize, usize) + Send + Sync>,
 }
 
 /// What `--set` may change.
@@ -121,10 +104,10 @@ struct Scored<T: AnyTask> {
     task: T,
 }
 
-impl<T: AnyTask> OnBackend for Scoring<'_, T> {
+impl OnTaskAndBackend for Scoring<'_> {
     type Output = Evaluation;
 
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Evaluation> {
+    fn run<T: AnyTask, B: TrainBackend>(self, device: B::Device) -> Result<Evaluation> {
         let args = self.args;
         let mut opened = Opened::<T, B::InnerBackend>::open(&args.checkpoint, &device)?;
         let mut regions = args.regions.clone();
@@ -138,23 +121,21 @@ impl<T: AnyTask> OnBackend for Scoring<'_, T> {
             && !split.add_annotations(annotations.clone())
         {
             bail!(
-                "--annotations: the data of {} is one file; give --data alone",
+                "--annotations does not apply to {}, whose data is one file; remove it",
                 T::NAME
             );
         }
-        let Scored { data, task } = config::overridden(
-            Scored {
-                data: split,
-                task: opened.checkpoint.task.clone(),
-            },
-            &args.sets,
-        )?;
+        let scored = Scored {
+            data: split,
+            task: opened.checkpoint.task.clone(),
+        };
+        let Scored { data, task } = config::overridden(scored, &args.sets)?;
         opened.checkpoint.task = task;
         let data = opened.open_split(&data, Role::Evaluate)?;
         let in_out = args.out.as_ref().map(|out| out.join("cache"));
         let options = EvaluateOptions {
             batch_size: args.batch_size.max(1),
-            progress: &|done, total| (self.scored)(done, total),
+            progress: &*self.progress,
             cache: args.cache.as_deref().or(in_out.as_deref()),
         };
         Ok(T::score(&opened, &data, &options).map_err(TaskError::Score)?)

@@ -11,9 +11,9 @@ use oscar_task::{Answer, Ask, Opened, Predictor, Seen};
 use serde_json::json;
 
 use crate::args::DeviceArgs;
-use crate::backend::{OnBackend, dispatch};
 use crate::ending::Ending;
-use crate::tasks::{AnyTask, OnTask, on_task};
+use crate::output::print_json;
+use crate::tasks::{AnyTask, OnTaskAndBackend, dispatch_task};
 
 /// Asks fine-tuned weights about one text and its image or images.
 #[derive(Debug, Args)]
@@ -51,47 +51,30 @@ pub struct PredictArgs {
     pub json: bool,
 }
 
-/// Answers one question.
+/// Prints the answers of the model.
+///
+/// # Errors
+/// If the weights or an image cannot be read, or the question does not suit the task.
 pub fn run(args: &PredictArgs) -> Result<Ending> {
-    on_task(&args.task, Predict { args })
-}
-
-struct Predict<'a> {
-    args: &'a PredictArgs,
-}
-
-impl OnTask for Predict<'_> {
-    type Output = Ending;
-
-    fn run<T: AnyTask>(self) -> Result<Ending> {
-        let args = self.args;
-        let computation = Asking::<T> {
-            args,
-            task: std::marker::PhantomData,
-        };
-        let answers = dispatch(&args.device, computation)?;
-        let mut out = std::io::stdout().lock();
-        match args.json {
-            true => {
-                let answers: Vec<_> = answers
-                    .iter()
-                    .map(|answer| json!({"class": answer.text, "probability": answer.score}))
-                    .collect();
-                let document = json!({"task": T::NAME, "image": args.image, "text": args.text,
-                    T::ANSWERS: answers});
-                writeln!(out, "{document:#}")?;
-            }
-            false => {
-                for Answer { text, score, .. } in &answers {
-                    writeln!(out, "{score:.4}  {text}")?;
-                }
-            }
-        }
-        Ok(Ending::Done)
+    let (kind, answers) = dispatch_task(&args.task, &args.device, Asking { args })?;
+    if args.json {
+        let answers: Vec<_> = answers
+            .iter()
+            .map(|answer| json!({"class": answer.text, "probability": answer.score}))
+            .collect();
+        let mut document = json!({"task": args.task, "image": args.image, "text": args.text});
+        document[kind] = json!(answers);
+        print_json(&document)?;
+        return Ok(Ending::Done);
     }
+    let mut out = std::io::stdout().lock();
+    for Answer { text, score, .. } in &answers {
+        writeln!(out, "{score:.4}  {text}")?;
+    }
+    Ok(Ending::Done)
 }
 
-/// The images that are named, or the tags in the place of one.
+/// The images that are named, or the tags alone.
 fn seen(args: &PredictArgs) -> Result<Vec<Seen>> {
     let Some(store) = &args.regions else {
         return Ok(args.tags.clone().map(Seen::Tags).into_iter().collect());
@@ -107,15 +90,15 @@ fn seen(args: &PredictArgs) -> Result<Vec<Seen>> {
     args.image.iter().map(image).collect()
 }
 
-struct Asking<'a, T> {
+struct Asking<'a> {
     args: &'a PredictArgs,
-    task: std::marker::PhantomData<T>,
 }
 
-impl<T: AnyTask> OnBackend for Asking<'_, T> {
-    type Output = Vec<Answer>;
+impl OnTaskAndBackend for Asking<'_> {
+    /// What the answers are called in the JSON document, and the answers.
+    type Output = (&'static str, Vec<Answer>);
 
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Self::Output> {
+    fn run<T: AnyTask, B: TrainBackend>(self, device: B::Device) -> Result<Self::Output> {
         let args = self.args;
         let opened = Opened::<T, B::InnerBackend>::open(&args.checkpoint, &device)?;
         let ask = Ask {
@@ -123,6 +106,6 @@ impl<T: AnyTask> OnBackend for Asking<'_, T> {
             images: seen(args)?,
             top: args.top,
         };
-        Ok(opened.ask(&[ask])?.remove(0))
+        Ok((T::ANSWERS, opened.ask(&[ask])?.remove(0)))
     }
 }

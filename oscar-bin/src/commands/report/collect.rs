@@ -1,6 +1,5 @@
-//! Held-out examples as the weights of a run see them.
+//! Held-out examples with the predictions and attention of a run's weights.
 
-use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
@@ -13,9 +12,9 @@ use crate::args::DeviceArgs;
 use crate::backend::{OnBackend, dispatch};
 use crate::config::{self, Configuration, sample};
 use crate::run_dir::CONFIG_FILE;
-use crate::tasks::{AnyTask, OnTask, on_task};
+use crate::tasks::{AnyTask, OnTaskAndBackend, dispatch_task};
 
-/// What to take examples from.
+/// The run to take examples from.
 pub struct Source<'a> {
     pub run: &'a Path,
     pub weights: &'a Path,
@@ -23,15 +22,18 @@ pub struct Source<'a> {
     pub quiet: bool,
 }
 
-/// Examples, and where their images may be.
+/// Examples, and the paths of their images.
 pub struct Samples {
     pub exhibits: Vec<Exhibit>,
     pub stores: Vec<PathBuf>,
 }
 
-/// Runs the weights over examples of the run's validation data.
+/// Runs the weights on examples of the run's validation data.
+///
+/// # Errors
+/// If the configuration, the data or the weights cannot be read.
 pub fn take(task: &str, source: &Source<'_>, device: &DeviceArgs) -> Result<Samples> {
-    let bar = indicatif::ProgressBar::new_spinner().with_message("looking at held-out examples");
+    let bar = indicatif::ProgressBar::new_spinner().with_message("running held-out examples");
     match source.quiet {
         true => bar.set_draw_target(indicatif::ProgressDrawTarget::hidden()),
         false => bar.enable_steady_tick(std::time::Duration::from_millis(200)),
@@ -44,19 +46,17 @@ pub fn take(task: &str, source: &Source<'_>, device: &DeviceArgs) -> Result<Samp
             let exhibits = dispatch(device, Pretraining { recipe, source })?;
             Ok(Samples { exhibits, stores })
         }
-        task => on_task(task, Finetuning { source, device }),
+        task => dispatch_task(task, device, Finetuning { source }),
     };
     bar.finish_and_clear();
     taken
 }
 
-/// The run's configuration, with the sample where it lies.
+/// The run's configuration, with real paths for the sample.
 fn resolved<C: Configuration>(source: &Source<'_>) -> Result<C> {
     let file = source.run.join(CONFIG_FILE);
     let mut recipe: C = config::resolve(&config::Source::file(&file)?, &[])?;
-    recipe
-        .validate()
-        .context("the configuration cannot be used")?;
+    recipe.validate().context("invalid configuration")?;
     let runs = source.run.parent().filter(|parent| parent.is_dir());
     sample::provide(&mut recipe, runs.unwrap_or(Path::new(".")))?;
     Ok(recipe)
@@ -81,41 +81,21 @@ impl OnBackend for Pretraining<'_> {
 
 struct Finetuning<'a> {
     source: &'a Source<'a>,
-    device: &'a DeviceArgs,
 }
 
-impl OnTask for Finetuning<'_> {
+impl OnTaskAndBackend for Finetuning<'_> {
     type Output = Samples;
 
-    fn run<T: AnyTask>(self) -> Result<Samples> {
+    fn run<T: AnyTask, B: TrainBackend>(self, device: B::Device) -> Result<Samples> {
         let recipe: FinetuneConfig<T> = resolved(self.source)?;
         let validation = recipe.data.validation;
         let mut split = validation.context("data.validation is not set: no examples to show")?;
         let stores = split.paths().into_iter().map(|path| path.clone());
         let stores = stores.collect();
-        let looking = Looking::<T> {
-            split,
-            source: self.source,
-            task: PhantomData,
-        };
-        let exhibits = dispatch(self.device, looking)?;
-        Ok(Samples { exhibits, stores })
-    }
-}
-
-struct Looking<'a, T: AnyTask> {
-    split: T::Split,
-    source: &'a Source<'a>,
-    task: PhantomData<T>,
-}
-
-impl<T: AnyTask> OnBackend for Looking<'_, T> {
-    type Output = Vec<Exhibit>;
-
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Vec<Exhibit>> {
         let opened = Opened::<T, B::InnerBackend>::open(self.source.weights, &device)?;
-        let data = opened.open_split(&self.split, Role::Validate);
+        let data = opened.open_split(&split, Role::Validate);
         let data = data.context("data.validation")?;
-        Ok(T::exhibits(&opened, &data, &self.source.choice)?)
+        let exhibits = T::exhibits(&opened, &data, &self.source.choice)?;
+        Ok(Samples { exhibits, stores })
     }
 }
