@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use burn_train::Interrupter;
+use mpi::Threading;
 use mpi::collective::SystemOperation;
 use mpi::environment::{Universe, processor_name};
 use mpi::request::{Request, StaticScope};
@@ -62,8 +63,13 @@ impl Processes {
     ///
     /// If MPI is in use already, or another process is gone.
     pub fn join() -> Result<Self, WorkerLost> {
-        let universe =
-            mpi::initialize().ok_or_else(|| WorkerLost("MPI is in use already".into()))?;
+        let (universe, threading) = mpi::initialize_with_threading(Threading::Funneled)
+            .ok_or_else(|| WorkerLost("MPI is in use already".into()))?;
+        if threading == Threading::Single {
+            return Err(WorkerLost(
+                "this MPI library does not support programs with threads".into(),
+            ));
+        }
         let world = universe.world();
         let local_rank = world.split_shared(world.rank()).rank() as usize;
         let mut member = Member {
@@ -75,8 +81,8 @@ impl Processes {
             machine: processor_name().unwrap_or_default(),
             process: std::process::id(),
         };
-        let bytes = format!("{} {}", own.process, own.machine);
-        let peers = member.gather(bytes.into_bytes(), None)?;
+        let text = format!("{} {}", own.process, own.machine);
+        let peers = member.gather(text.into_bytes(), None)?;
         member.peers = Arc::new(peers.iter().map(|bytes| Peer::parse(bytes)).collect());
         Ok(Self {
             universe: std::mem::ManuallyDrop::new(universe),
@@ -100,14 +106,14 @@ impl Processes {
         self.local_rank
     }
 
-    /// The bytes of the lead; waits for them, and for all others.
+    /// The text of the lead; waits for it, and for all others.
     ///
     /// # Errors
     ///
     /// If a process is gone.
-    pub fn bytes_of_lead(&mut self, own: String) -> Result<String, WorkerLost> {
-        let bytes = self.member.gather(own.into_bytes(), None)?;
-        Ok(String::from_utf8_lossy(&bytes[0]).into_owned())
+    pub fn broadcast(&mut self, own: String) -> Result<String, WorkerLost> {
+        let text = self.member.broadcast(own.into_bytes(), None)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
     /// The group of all processes; `interrupter` is set when the launcher asks this one to stop.
@@ -131,8 +137,8 @@ impl Processes {
 
 impl Peer {
     fn parse(bytes: &[u8]) -> Self {
-        let bytes = String::from_utf8_lossy(bytes);
-        let (process, machine) = bytes.split_once(' ').unwrap_or_default();
+        let text = String::from_utf8_lossy(bytes);
+        let (process, machine) = text.split_once(' ').unwrap_or_default();
         Self {
             machine: machine.into(),
             process: process.parse().unwrap_or(0),
