@@ -165,7 +165,7 @@ fn devices_are_refused_where_they_cannot_share_the_work() {
     assert_fails(&output, &["--devices", "0"]);
     let odd = ["--devices", "0,1,2", "--set", "train.batch_size=16"];
     let output = place.run(&[&["train"], &odd[..]].concat());
-    assert_fails(&output, &["train.batch_size = 16", "--devices"]);
+    assert_fails(&output, &["train.batch_size = 16", "3 devices"]);
     let output = place.run(&["bench", "--devices", "0,1"]);
     assert_fails(&output, &["--devices", "2"]);
 }
