@@ -125,17 +125,11 @@ impl Canvas {
 
     /// Draws the edge of an area, inside it; a black line around sets it off from any background.
     pub(super) fn frame(&mut self, area: Area, thickness: u32, color: Rgb<u8>) {
-        let Area {
-            x,
-            y,
-            width,
-            height,
-        } = area;
         let outer = Area {
-            x: x.saturating_sub(1),
-            y: y.saturating_sub(1),
-            width: width + 1 + x.min(1),
-            height: height + 1 + y.min(1),
+            x: area.x.saturating_sub(1),
+            y: area.y.saturating_sub(1),
+            width: area.width + 1 + area.x.min(1),
+            height: area.height + 1 + area.y.min(1),
         };
         self.edge(outer, 1, BLACK);
         self.edge(area, thickness, color);
@@ -143,25 +137,21 @@ impl Canvas {
 
     fn edge(&mut self, area: Area, thickness: u32, color: Rgb<u8>) {
         let t = thickness.min(area.width).min(area.height);
-        let Area {
-            x,
-            y,
-            width,
-            height,
-        } = area;
-        let (right, bottom) = (x + width - t, y + height - t);
-        for (x, y, width, height) in [
-            (x, y, width, t),
-            (x, bottom, width, t),
-            (x, y, t, height),
-            (right, y, t, height),
+        let horizontal = Area { height: t, ..area };
+        let vertical = Area { width: t, ..area };
+        let (right, bottom) = (area.x + area.width - t, area.y + area.height - t);
+        for line in [
+            horizontal,
+            Area {
+                y: bottom,
+                ..horizontal
+            },
+            vertical,
+            Area {
+                x: right,
+                ..vertical
+            },
         ] {
-            let line = Area {
-                x,
-                y,
-                width,
-                height,
-            };
             self.fill(line, color);
         }
     }

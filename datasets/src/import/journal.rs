@@ -16,6 +16,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use oscar_files::{FileError, StagedDir, check_target, write_file};
@@ -73,6 +74,7 @@ impl Journal {
         restart: bool,
     ) -> Result<Start<P, R>> {
         let dir = partial_dir(out)?;
+        let held = dir.exists().then(|| lock(&dir)).transpose()?;
         if let Some(result) = finished(out, &dir, identity)? {
             remove(&dir)?;
             return Ok(Start::Finished(result));
@@ -83,13 +85,13 @@ impl Journal {
             out: out.to_path_buf(),
             overwrite,
             records: 0,
-            _lock: lock(&dir)?,
+            _lock: held.map_or_else(|| lock(&dir), Ok)?,
             dir,
         };
         let path = journal.dir.join(IDENTITY_FILE);
         match read_json::<Identity>(&path)? {
             None => journal.check_empty()?,
-            Some(_) if restart => journal.clear()?,
+            Some(_) if restart => clear(&journal.dir)?,
             Some(started) if started == *identity => {
                 let records = journal.read_records()?;
                 return Ok(Start::At(journal, records));
@@ -171,28 +173,6 @@ impl Journal {
         }
         Ok(())
     }
-
-    /// Removes all but the lock; what identifies the directory as ours goes last.
-    fn clear(&self) -> Result<()> {
-        let store = self.dir.join(STORE_DIR);
-        for dir in [&store, &store.with_extension("old")] {
-            if dir.exists() {
-                fs::remove_dir_all(dir).map_err(DatasetError::io("remove", dir))?;
-            }
-        }
-        let mut record = 0;
-        while self.dir.join(record_file(record)).exists() {
-            record += 1;
-        }
-        let records = (0..record).rev().map(record_file);
-        for name in records.chain([FINISHED_FILE.into(), IDENTITY_FILE.into()]) {
-            let path = self.dir.join(name);
-            if path.exists() {
-                fs::remove_file(&path).map_err(DatasetError::io("remove", &path))?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// The directory of the import to `out`.
@@ -220,15 +200,33 @@ fn finished<R: DeserializeOwned>(out: &Path, dir: &Path, identity: &Identity) ->
     }
 }
 
-/// Removes a partial directory; what identifies it as ours goes last.
+/// Removes a partial directory, unless it has files that are not an import's.
 fn remove(dir: &Path) -> Result<()> {
-    let last = [dir.join(FINISHED_FILE), dir.join(IDENTITY_FILE)];
+    clear(dir)?;
+    let lock = dir.join(LOCK_FILE);
+    fs::remove_file(&lock).map_err(DatasetError::io("remove", &lock))?;
+    match fs::remove_dir(dir) {
+        Err(error) if error.kind() != ErrorKind::DirectoryNotEmpty => {
+            Err(DatasetError::io("remove", dir)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes what an import wrote but its lock; what identifies the directory as ours goes last.
+fn clear(dir: &Path) -> Result<()> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(dir).map_err(DatasetError::io("list", dir))? {
-        paths.push(entry.map_err(DatasetError::io("list", dir))?.path());
+        let entry = entry.map_err(DatasetError::io("list", dir))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let ours = [IDENTITY_FILE, FINISHED_FILE, STORE_DIR].contains(&name.as_str())
+            || (name.starts_with("shard-") && name.ends_with(".json"))
+            || (name.starts_with('.') && name.contains(".oscar-tmp-"));
+        if ours {
+            paths.push(entry.path());
+        }
     }
-    paths.retain(|path| !last.contains(path));
-    paths.extend(last.into_iter().filter(|path| path.exists()));
+    paths.sort_by_key(|path| path.ends_with(IDENTITY_FILE));
     for path in paths {
         let removed = match path.is_dir() {
             true => fs::remove_dir_all(&path),
@@ -236,7 +234,7 @@ fn remove(dir: &Path) -> Result<()> {
         };
         removed.map_err(DatasetError::io("remove", &path))?;
     }
-    fs::remove_dir(dir).map_err(DatasetError::io("remove", dir))
+    Ok(())
 }
 
 fn lock(dir: &Path) -> Result<File> {
@@ -276,7 +274,7 @@ fn differences(started: &Identity, now: &Identity) -> String {
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let text = match fs::read(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(DatasetError::io("read", path)(error)),
     };
     let value = serde_json::from_slice(&text).map_err(|error| {

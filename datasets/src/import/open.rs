@@ -6,7 +6,7 @@ use super::detect::detect;
 use super::lines::Lines;
 use super::official::OfficialSource;
 use super::options::{Format, SourceOptions};
-use super::per_image::{Form, PerImage};
+use super::per_image::PerImage;
 use super::pt::PtSource;
 use super::source::{FeatureSource, Provenance, SourceImage};
 use super::vocabulary::Vocabularies;
@@ -132,15 +132,9 @@ fn open_reader(
             )?)
         }
         Format::Lxmert => Box::new(lxmert::open(path, dim, names, repeated)?),
-        Format::Npz => Box::new(PerImage::open(path, Form::Npz, dim, names, repeated)?),
-        Format::Npy => Box::new(PerImage::open(path, Form::Npy, dim, names, repeated)?),
-        Format::Safetensors => Box::new(PerImage::open(
-            path,
-            Form::Safetensors,
-            dim,
-            names,
-            repeated,
-        )?),
+        Format::Npz | Format::Npy | Format::Safetensors => {
+            Box::new(PerImage::open(path, format, dim, names, repeated)?)
+        }
         Format::Pt => Box::new(PtSource::open(path, dim)?),
     })
 }

@@ -8,6 +8,7 @@ use super::folder::{Folder, read_file};
 use super::matrix::{Arrays, Matrix};
 use super::npy::parse_npy;
 use super::npz::parse_npz;
+use super::options::Format;
 use super::source::{FeatureSource, SourceImage};
 use super::vocabulary::Vocabularies;
 use crate::error::{DatasetError, Result};
@@ -20,43 +21,29 @@ const NPY_BOXES: [&str; 2] = ["_bbox", "_boxes"];
 /// What the name of a file with whatever else an extractor knew of `KEY.npy` ends in.
 const NPY_INFO: &str = "_info";
 
-/// Form of a file of one image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    Npz,
-    Npy,
-    Safetensors,
-}
-
-impl Form {
-    pub(super) fn extension(self) -> &'static str {
-        match self {
-            Self::Npz => "npz",
-            Self::Npy => "npy",
-            Self::Safetensors => "safetensors",
-        }
-    }
-}
-
 /// A folder with one file per image to import.
 pub(super) struct PerImage {
     folder: Folder,
-    form: Form,
+    format: Format,
     feature_dim: usize,
     vocabularies: Vocabularies,
 }
 
 impl PerImage {
+    /// The files of `format` in the folder `path`, or that file itself.
+    ///
+    /// # Errors
+    /// As [`Folder::open`].
     pub(super) fn open(
         path: &Path,
-        form: Form,
+        format: Format,
         feature_dim: usize,
         vocabularies: Vocabularies,
         repeated_keys: bool,
     ) -> Result<Self> {
         let is_companion = |stem: &str, stems: &[String]| {
             let mut suffixes = NPY_BOXES.into_iter().chain([NPY_INFO]);
-            form == Form::Npy
+            format == Format::Npy
                 && suffixes.any(|suffix| {
                     let main = stem.strip_suffix(suffix);
                     main.is_some_and(|main| {
@@ -66,10 +53,10 @@ impl PerImage {
                     })
                 })
         };
-        let folder = Folder::open(path, form.extension(), is_companion, repeated_keys)?;
+        let folder = Folder::open(path, format.name(), is_companion, repeated_keys)?;
         Ok(Self {
             folder,
-            form,
+            format,
             feature_dim,
             vocabularies,
         })
@@ -127,12 +114,12 @@ impl FeatureSource for PerImage {
     fn read(&self, row: usize) -> Result<SourceImage> {
         let bytes = self.folder.read(row)?;
         let in_file = |defect: Defect| defect.in_file(&self.folder.paths()[row]);
-        let mut image = match self.form {
-            Form::Npz => {
+        let mut image = match self.format {
+            Format::Npz => {
                 parse_npz(&bytes, self.feature_dim, &self.vocabularies).map_err(in_file)?
             }
-            Form::Npy => self.read_npy(row, &bytes)?,
-            Form::Safetensors => parse_safetensors(&bytes, self.feature_dim).map_err(in_file)?,
+            Format::Npy => self.read_npy(row, &bytes)?,
+            _ => parse_safetensors(&bytes, self.feature_dim).map_err(in_file)?,
         };
         image.key = self.folder.key(row).to_string();
         Ok(image)
@@ -147,7 +134,7 @@ impl FeatureSource for PerImage {
 
     fn files(&self) -> Vec<PathBuf> {
         let mut files = self.folder.paths().to_vec();
-        if self.form == Form::Npy {
+        if self.format == Format::Npy {
             let boxes = |row| {
                 NPY_BOXES
                     .iter()
@@ -160,8 +147,8 @@ impl FeatureSource for PerImage {
 
     fn notes(&self) -> Vec<String> {
         let info = |row: &usize| self.companion(*row, NPY_INFO).is_some();
-        match (self.form, (0..self.folder.len()).filter(info).count()) {
-            (Form::Npy, ignored @ 1..) => vec![format!(
+        match (self.format, (0..self.folder.len()).filter(info).count()) {
+            (Format::Npy, ignored @ 1..) => vec![format!(
                 "{ignored} files *_info.npy left aside: they hold pickled Python objects"
             )],
             _ => vec![],

@@ -2,28 +2,8 @@
 
 use oscar_vision::drawings::Object;
 
-const NUMBERS: [&str; 20] = [
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-    "twenty",
-];
+const NUMBERS: &str = "one two three four five six seven eight nine ten eleven twelve thirteen \
+                       fourteen fifteen sixteen seventeen eighteen nineteen twenty";
 
 /// Describes `objects` from left to right, those at the same x from the top; neighbours of one
 /// kind are counted together, so that order and number both follow from what is seen.
@@ -52,7 +32,7 @@ pub(crate) fn parts(objects: &[Object]) -> Vec<String> {
     ordered
         .chunk_by(|a, b| (a.color, a.shape) == (b.color, b.shape))
         .map(|run| {
-            let number = NUMBERS.get(run.len() - 1).map(|word| word.to_string());
+            let number = NUMBERS.split(' ').nth(run.len() - 1).map(String::from);
             let number = number.unwrap_or_else(|| run.len().to_string());
             let plural = if run.len() == 1 { "" } else { "s" };
             format!("{number} {}{plural}", run[0].class())
