@@ -48,6 +48,28 @@ impl TsvFile {
         Self::new(file, map, offsets, index)
     }
 
+    /// Opens `path` by a pass over it, whatever index there is.
+    ///
+    /// # Errors
+    /// A missing file; over 4,294,967,295 rows.
+    pub(crate) fn open_unindexed(path: &Path) -> Result<Self> {
+        let file = OpenFile::open(path).map_err(DatasetError::missing(HINT))?;
+        let map = file.map()?;
+        let offsets = line_starts(&map);
+        Self::new(file, map, offsets, None)
+    }
+
+    /// Where each line starts, then where the last one ends.
+    pub(crate) fn offsets(&self) -> &[u64] {
+        &self.offsets
+    }
+
+    /// The bytes of row `row`, which must exist, without its newline.
+    pub(crate) fn bytes(&self, row: usize) -> &[u8] {
+        let line = &self.map[self.offsets[row] as usize..self.offsets[row + 1] as usize];
+        line.strip_suffix(b"\n").unwrap_or(line)
+    }
+
     /// Opens `path` with the offsets of its lines, ascending, as the file `index` gives them.
     ///
     /// # Errors

@@ -101,7 +101,7 @@ fn a_built_vocabulary_has_the_frequent_answers_first_and_is_read_again() {
 
     let error = build_vocabulary(&counts, 3, &path).unwrap_err().to_string();
     assert!(
-        error.contains("1 of 4 answers are given to 3 questions or more"),
+        error.contains("1 of 4 answers occur 3 times or more"),
         "{error}"
     );
 }

@@ -381,14 +381,11 @@ fn every_row_of_a_feature_table() {
     );
     let found = of("imageid2idx.json");
     assert_eq!(found.len(), 3, "{found:?}");
-    assert!(
-        found[0].1.contains("`d`: it is said to be at 4"),
-        "{found:?}"
-    );
+    assert!(found[0].1.contains("`d`: mapped to 4"), "{found:?}");
     assert!(
         found[1]
             .1
-            .contains("`z`: it is said to be at 99, where no row is"),
+            .contains("`z`: mapped to 99, where there is no row"),
         "{found:?}"
     );
 }
@@ -448,12 +445,7 @@ fn tables_of_one_folder_are_compared() {
             (labels, "2", Kind::Tag, "tag 1 has no class"),
             (labels, "z", Kind::Field, "missing field `class`"),
             (labels, "y", Kind::Json, "EOF"),
-            (
-                labels,
-                "5",
-                Kind::Mismatch,
-                "100x49 pixels, where the table of sizes says 100x50",
-            ),
+            (labels, "5", Kind::Mismatch, "100x49 pixels, but 100x50"),
             (
                 labels,
                 "6",

@@ -67,7 +67,7 @@ fn the_rows_are_those_of_the_same_corpus_as_json_lines() {
     let skipped: Vec<_> = corpus.skipped().iter().collect();
     assert_eq!(skipped, [(&"coco".to_string(), &3)]);
     let error = corpus.get(48).unwrap_err().to_string();
-    assert!(error.contains("row 49 was asked for, of 48"), "{error}");
+    assert!(error.contains("there is no row 49 among 48"), "{error}");
 }
 
 #[test]
@@ -316,13 +316,13 @@ fn ids_that_are_missing_or_stand_where_they_cannot() {
             label_ids,
             "\"101\":",
             "\"100\":",
-            "imageid2idx.json: `100` stands there twice",
+            "imageid2idx.json: `100` occurs twice",
         ),
         (
             answer_ids,
             "\"q100x1\":",
             "\"q100x0\":",
-            "QA_qaid2idx.json: `q100x0` stands there twice",
+            "QA_qaid2idx.json: `q100x0` occurs twice",
         ),
         (
             label_ids,

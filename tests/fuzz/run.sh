@@ -1,10 +1,10 @@
 #!/bin/sh
-# Fuzzes readers, each for SECONDS; inputs that reach new code are kept in corpus/READER, the largest
-# first, since each of them reaches more.
+# Fuzzes readers, each for SECONDS; inputs that reach new code are kept in the archive
+# corpus/READER.zip, the largest first, since each of them reaches more.
 #
 #   tests/fuzz/run.sh SECONDS [READER ...]
 #
-# Needs cargo-fuzz (cargo install cargo-fuzz). Works with a stable compiler: without sanitizers,
+# Needs cargo-fuzz (cargo install cargo-fuzz) and Python, which packs the archives. Works with a stable compiler: without sanitizers,
 # a panic, an abort, a hang of ten seconds or a gigabyte of memory is what is looked for.
 # OSCAR_FUZZ_BUILD=DIR compiles there instead of in target/.
 set -eu
@@ -25,9 +25,11 @@ OSCAR_FUZZ_SEEDS="$work/seeds" cargo test --quiet --release --manifest-path ../.
 [ $# -gt 0 ] || set -- $(ls "$work/seeds")
 for reader in "$@"; do
     echo "$reader"
-    mkdir -p "corpus/$reader" "$work/new" "$work/all"
+    kept="$work/kept"
+    mkdir -p "$kept" "$work/new" "$work/all"
+    [ ! -e "corpus/$reader.zip" ] || python3 -m zipfile -e "corpus/$reader.zip" "$kept"
     cp "$work/seeds/$reader"/* "$work/all"
-    cp "corpus/$reader"/* "$work/all" 2>/dev/null || true
+    cp "$kept"/* "$work/all" 2>/dev/null || true
     ls "$work/all" >"$work/before"
     export OSCAR_FUZZ_TARGET="$reader"
     "$program" "$work/new" "$work/all" \
@@ -37,13 +39,18 @@ for reader in "$@"; do
     ls "$work"/crash-* 2>/dev/null && echo "see $work" && exit 1
     "$program" -set_cover_merge=1 "$work/all" "$work/new" >/dev/null 2>&1
     ls -S "$work/all" | grep -vxFf "$work/before" | while read -r input; do
-        files=$(ls "corpus/$reader" | wc -l)
-        bytes=$(cat "corpus/$reader"/* "$work/all/$input" 2>/dev/null | wc -c)
+        files=$(ls "$kept" | wc -l)
+        bytes=$(cat "$kept"/* "$work/all/$input" 2>/dev/null | wc -c)
         [ "$files" -lt $most_files ] && [ "$bytes" -le $most_bytes ] || break
-        cp "$work/all/$input" "corpus/$reader"
+        cp "$work/all/$input" "$kept"
     done
-    echo "  kept $(ls "corpus/$reader" | wc -l) inputs"
-    rmdir "corpus/$reader" 2>/dev/null || true
-    rm -rf "$work/new" "$work/all"
+    echo "  kept $(ls "$kept" | wc -l) inputs"
+    if [ -n "$(ls "$kept")" ]; then
+        # The same inputs make the same archive.
+        touch -d 1980-01-01T00:00:00Z "$kept"/*
+        (cd "$kept" && TZ=UTC python3 -m zipfile -c "$work/kept.zip" *)
+        mv "$work/kept.zip" "corpus/$reader.zip"
+    fi
+    rm -rf "$kept" "$work/new" "$work/all"
 done
 rm -rf "$work"

@@ -4,6 +4,7 @@
 //! those of one target alone.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -59,20 +60,23 @@ fn run(target: &Target, input: &[u8], what: &str) {
     );
 }
 
-/// The inputs that fuzzing kept.
+/// The inputs that fuzzing kept: one archive per target, `tests/fuzz/corpus/TARGET.zip`.
 fn kept(target: &Target) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fuzz/corpus")
-        .join(target.name);
-    let Ok(entries) = std::fs::read_dir(folder) else {
+        .join(format!("{}.zip", target.name));
+    let Ok(file) = std::fs::File::open(path) else {
         return Vec::new();
     };
-    let mut paths: Vec<_> = entries
-        .map(|entry| entry.expect("an entry").path())
-        .collect();
-    paths.sort();
-    let read = |path| std::fs::read(path).expect("a file");
-    paths.iter().map(read).collect()
+    let mut archive = zip::ZipArchive::new(file).expect("an archive");
+    let mut inputs = Vec::with_capacity(archive.len());
+    for index in 0..archive.len() {
+        let mut bytes = Vec::new();
+        let mut entry = archive.by_index(index).expect("an entry");
+        entry.read_to_end(&mut bytes).expect("a whole entry");
+        inputs.push(bytes);
+    }
+    inputs
 }
 
 /// Changes `input` somewhere, as damage does: bits, cuts, repeats, numbers that matter, parts of

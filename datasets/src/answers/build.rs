@@ -44,12 +44,19 @@ pub fn build_vocabulary(
     let frequent = counts.counts.iter().filter(|(_, count)| **count >= minimum);
     let mut frequent: Vec<(&String, usize)> = frequent.map(|(a, count)| (a, *count)).collect();
     if frequent.len() < 2 {
-        let found = format!(
-            "{} of {} answers are given to {minimum} questions or more",
-            frequent.len(),
-            counts.answers()
-        );
-        return Err(DatasetError::malformed(path, found, "lower the minimum"));
+        let answers = counts.answers();
+        let found = match answers {
+            0 | 1 => format!("only {answers} distinct answer(s)"),
+            _ => format!(
+                "{} of {answers} answers occur {minimum} times or more",
+                frequent.len()
+            ),
+        };
+        let fix = match answers {
+            0 | 1 => "a vocabulary needs at least two: give more questions",
+            _ => "a vocabulary needs at least two: lower the minimum",
+        };
+        return Err(DatasetError::malformed(path, found, fix));
     }
     frequent.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
     let answered = frequent.iter().map(|(_, count)| count).sum();

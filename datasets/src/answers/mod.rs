@@ -29,8 +29,8 @@ impl AnswerVocabulary {
     /// (`ans2label`), each as JSON or as Python's pickle, which is not executed.
     ///
     /// # Errors
-    /// A missing, damaged or other file; an answer that stands twice; a label that is missing or
-    /// stands for two answers; fewer than two answers.
+    /// A missing, damaged or other file; an answer that occurs twice; a label that is missing or
+    /// is that of two answers; fewer than two answers.
     pub fn open(path: &Path) -> Result<Self> {
         Self::new(path, read::answers(path)?)
     }
@@ -38,7 +38,7 @@ impl AnswerVocabulary {
     /// The vocabulary of `answers`, in their order; `path` is for messages.
     ///
     /// # Errors
-    /// An answer that stands twice; fewer than two answers.
+    /// An answer that occurs twice; fewer than two answers.
     pub fn new(path: &Path, answers: Vec<String>) -> Result<Self> {
         let wrong = |found, fix| Err(DatasetError::malformed(path, found, fix));
         if answers.len() < 2 {
@@ -102,7 +102,7 @@ impl AnswerVocabulary {
     }
 }
 
-/// What an answer that `count` of ten people gave is worth: the soft scores of VQA's classifiers.
+/// The score of an answer that `count` of ten people gave: the soft scores of VQA's classifiers.
 pub fn soft_score(count: usize) -> f32 {
     match count {
         0 => 0.0,

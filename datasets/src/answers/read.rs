@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use crate::error::{DatasetError, Result, excerpt};
 use crate::text::open_text;
 
-/// Larger files are no answer vocabulary: that of VQA has 64 kB.
+/// A larger file is not an answer vocabulary: that of VQA has 64 kB.
 const MAX_BYTES: u64 = 64 << 20;
 
 const FIX: &str = "give the list of answers, or the labels by answer, as JSON or as a pickle";

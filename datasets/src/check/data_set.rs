@@ -15,29 +15,25 @@ use crate::store::{INDEX_FILE, RegionStore};
 const DEPTH: usize = 3;
 
 /// The format of what `data build` makes.
-pub(super) struct DataSets;
+pub(super) const DATA_SET: Format = Format {
+    name: "data-set",
+    about: "a directory with region stores and files of rows",
+    names_images: false,
+    recognizes: Some(recognizes),
+    check: check_all,
+};
 
-impl Format for DataSets {
-    fn name(&self) -> &'static str {
-        "data-set"
-    }
+pub(super) fn recognizes(path: &Sniff) -> bool {
+    path.has(DATASET_FILE)
+        || path
+            .dir
+            .as_deref()
+            .is_some_and(|dir| !path.has(INDEX_FILE) && !stores(dir).is_empty())
+}
 
-    fn about(&self) -> &'static str {
-        "a directory with region stores and files of rows"
-    }
-
-    fn recognizes(&self, path: &Sniff) -> bool {
-        path.has(DATASET_FILE)
-            || path
-                .dir
-                .as_deref()
-                .is_some_and(|dir| !path.has(INDEX_FILE) && !stores(dir).is_empty())
-    }
-
-    fn check(&self, paths: &[PathBuf], context: &Context, report: &mut Report) {
-        for path in paths {
-            check_dir(path, DEPTH, context, report);
-        }
+fn check_all(paths: &[PathBuf], context: &Context, report: &mut Report) {
+    for path in paths {
+        check_dir(path, DEPTH, context, report);
     }
 }
 
@@ -64,7 +60,7 @@ fn check_dir(dir: &Path, depth: usize, context: &Context, report: &mut Report) {
             ..*context
         };
         match Sniff::open(file).and_then(|seen| detect(file, &seen)) {
-            Ok(format) => format.check(std::slice::from_ref(file), &context, report),
+            Ok(format) => (format.check)(std::slice::from_ref(file), &context, report),
             Err(error) => report.error(file, &error),
         }
     }

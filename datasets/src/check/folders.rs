@@ -18,28 +18,24 @@ const CHUNK: usize = 64;
 const NAME: &str = "features";
 
 /// The format of what an import reads image by image.
-pub(super) struct Folders;
+pub(super) const FOLDERS: Format = Format {
+    name: NAME,
+    about: "a folder of .npz, .npy or .safetensors files, one an image",
+    names_images: false,
+    recognizes: Some(recognizes),
+    check: check_all,
+};
 
-impl Format for Folders {
-    fn name(&self) -> &'static str {
-        NAME
-    }
+fn recognizes(path: &Sniff) -> bool {
+    let ends = |ending: &str| path.entries.iter().any(|entry| entry.ends_with(ending));
+    // A store, even without its index, is made of other safetensors files.
+    let store = path.has(INDEX_FILE) || path.entries.iter().any(|e| e.starts_with("regions-"));
+    ends(".npz") || ends(".npy") || (ends(".safetensors") && !store)
+}
 
-    fn about(&self) -> &'static str {
-        "a folder of .npz, .npy or .safetensors files, one an image"
-    }
-
-    fn recognizes(&self, path: &Sniff) -> bool {
-        let ends = |ending: &str| path.entries.iter().any(|entry| entry.ends_with(ending));
-        // A store, even without its index, is made of other safetensors files.
-        let store = path.has(INDEX_FILE) || path.entries.iter().any(|e| e.starts_with("regions-"));
-        ends(".npz") || ends(".npy") || (ends(".safetensors") && !store)
-    }
-
-    fn check(&self, paths: &[PathBuf], context: &Context, report: &mut Report) {
-        for path in paths {
-            check_folder(path, context, report);
-        }
+fn check_all(paths: &[PathBuf], context: &Context, report: &mut Report) {
+    for path in paths {
+        check_folder(path, context, report);
     }
 }
 

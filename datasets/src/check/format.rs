@@ -18,32 +18,26 @@ const HEAD: u64 = 1 << 16;
 /// How many rows of a file are read to know its format.
 const ROWS: usize = 100;
 
-/// A format that can be checked. A new one is a type with this trait and a line in [`FORMATS`].
-pub trait Format: Sync {
+/// A format that can be checked. A new one is a constant of this type and a line in [`FORMATS`].
+pub struct Format {
     /// Its name; that of a task for the rows of the task.
-    fn name(&self) -> &'static str;
-
+    pub name: &'static str,
     /// What it is, in a few words.
-    fn about(&self) -> &'static str;
-
-    /// Whether a path seems to have it. Exactly one format should claim a path.
-    fn recognizes(&self, path: &Sniff) -> bool;
-
+    pub(super) about: &'static str,
     /// Whether its files name images.
-    fn names_images(&self) -> bool {
-        false
-    }
-
+    pub(super) names_images: bool,
+    /// Whether a path seems to have it; by default, whether its rows are those of the task.
+    pub(super) recognizes: Option<fn(&Sniff) -> bool>,
     /// Reads these paths, which may belong together, and reports what is wrong with them.
-    fn check(&self, paths: &[PathBuf], context: &Context, report: &mut Report);
+    pub(super) check: fn(&[PathBuf], &Context, &mut Report),
 }
 
 /// The formats known.
-const FORMATS: &[&dyn Format] = &[
-    &super::region_store::RegionStores,
-    &super::data_set::DataSets,
-    &super::tsv::Tables,
-    &super::folders::Folders,
+const FORMATS: [&Format; 11] = [
+    &super::region_store::REGION_STORE,
+    &super::data_set::DATA_SET,
+    &super::tsv::TABLES,
+    &super::folders::FOLDERS,
     &tasks::CORPUS,
     &tasks::VQA,
     &tasks::GQA,
@@ -114,8 +108,8 @@ impl Sniff {
         }
         let torch = sniff.head.starts_with(b"PK") || sniff.head.first() == Some(&0x80);
         sniff.by_name = match path.extension().and_then(|extension| extension.to_str()) {
-            Some("pt") if torch => Some(tasks::RETRIEVAL.name()),
-            _ if Tables::is_one(path) => Some(tasks::CAPTIONING.name()),
+            Some("pt") if torch => Some(tasks::RETRIEVAL.name),
+            _ if Tables::is_one(path) => Some(tasks::CAPTIONING.name),
             _ => None,
         };
         sniff.rows = JsonRows::open(path);
@@ -154,10 +148,10 @@ impl JsonRows {
 ///
 /// # Errors
 /// If there is none; the message lists all.
-pub fn named(name: &str) -> Result<&'static dyn Format, String> {
-    let found = FORMATS.iter().find(|format| format.name() == name);
+pub fn named(name: &str) -> Result<&'static Format, String> {
+    let found = FORMATS.iter().find(|format| format.name == name);
     found.copied().ok_or_else(|| {
-        let names: Vec<&str> = FORMATS.iter().map(|format| format.name()).collect();
+        let names: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
         format!("unknown format `{name}`; known: {}", names.join(", "))
     })
 }
@@ -166,8 +160,8 @@ pub fn named(name: &str) -> Result<&'static dyn Format, String> {
 ///
 /// # Errors
 /// If there is no such task; the message lists all.
-pub fn of_task(task: &str) -> Result<&'static dyn Format, String> {
-    const TASKS: [(&str, &dyn Format); 7] = [
+pub fn of_task(task: &str) -> Result<&'static Format, String> {
+    const TASKS: [(&str, &Format); 7] = [
         ("pretraining", &tasks::CORPUS),
         ("vqa", &tasks::VQA),
         ("gqa", &tasks::GQA),
@@ -187,22 +181,24 @@ pub fn of_task(task: &str) -> Result<&'static dyn Format, String> {
 ///
 /// # Errors
 /// If none does, or several.
-pub(super) fn detect(path: &Path, seen: &Sniff) -> Result<&'static dyn Format> {
+pub(super) fn detect(path: &Path, seen: &Sniff) -> Result<&'static Format> {
     let claims: Vec<_> = FORMATS
-        .iter()
-        .copied()
-        .filter(|format| format.recognizes(seen))
+        .into_iter()
+        .filter(|format| match format.recognizes {
+            Some(recognizes) => recognizes(seen),
+            None => seen.rows_of() == Some(format.name),
+        })
         .collect();
-    let list = |formats: &[&dyn Format]| {
+    let list = |formats: &[&Format]| {
         let names = formats.iter();
         let names: Vec<_> = names
-            .map(|f| format!("`{}` ({})", f.name(), f.about()))
+            .map(|f| format!("`{}` ({})", f.name, f.about))
             .collect();
         names.join(", ")
     };
     let found = match claims[..] {
         [format] => return Ok(format),
-        [] => format!("not of a known format: {}", list(FORMATS)),
+        [] => format!("not of a known format: {}", list(&FORMATS)),
         _ => format!("could be {}", list(&claims)),
     };
     Err(DatasetError::malformed(path, found, "give its format"))

@@ -35,7 +35,7 @@ pub const SHOWN: usize = 100;
 #[derive(Clone)]
 pub struct CheckOptions {
     /// The format of all paths; detected by content by default.
-    pub format: Option<&'static dyn Format>,
+    pub format: Option<&'static Format>,
     /// The images that rows name, as [`open_images`] opens them; by default, they are not looked up.
     pub regions: Option<PathBuf>,
     /// Appearance values per region of official features; [`FEATURE_DIM`] by default.
@@ -82,7 +82,7 @@ pub fn check(paths: &[impl AsRef<Path>], options: &CheckOptions) -> Result<Repor
         return Err(DatasetError::malformed(dir, "feature_dim is 0", fix));
     }
     let mut report = Report::new(options.limit);
-    let mut groups: Vec<(&'static dyn Format, Vec<PathBuf>)> = Vec::new();
+    let mut groups: Vec<(&'static Format, Vec<PathBuf>)> = Vec::new();
     for path in paths {
         let path = path.as_ref();
         let format = match (options.format, Sniff::open(path)) {
@@ -95,14 +95,14 @@ pub fn check(paths: &[impl AsRef<Path>], options: &CheckOptions) -> Result<Repor
         };
         match groups
             .iter_mut()
-            .find(|(known, _)| known.name() == format.name())
+            .find(|(known, _)| known.name == format.name)
         {
             Some((_, group)) => group.push(path.to_path_buf()),
             None => groups.push((format, vec![path.to_path_buf()])),
         }
     }
     // Where nothing could be read, that is what matters.
-    let named = groups.is_empty() || groups.iter().any(|(format, _)| format.names_images());
+    let named = groups.is_empty() || groups.iter().any(|(format, _)| format.names_images);
     if let Some(regions) = options.regions.as_deref().filter(|_| !named) {
         let found = "regions were given, but no path is a file of rows that name images";
         let fix = "name such a file, or leave the regions out";
@@ -121,7 +121,7 @@ pub fn check(paths: &[impl AsRef<Path>], options: &CheckOptions) -> Result<Repor
         }
     }
     for (format, group) in groups {
-        format.check(&group, &context, &mut report);
+        (format.check)(&group, &context, &mut report);
     }
     progress.finish();
     Ok(report)

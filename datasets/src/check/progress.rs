@@ -37,7 +37,7 @@ impl Progress {
     /// Takes `n` steps.
     pub fn advance(&self, n: usize) {
         if self.wanted && self.bar.is_hidden() && self.started.elapsed() > PATIENCE {
-            // Stays hidden where standard error is no terminal.
+            // Stays hidden where standard error is not a terminal.
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
         self.bar.inc(n as u64);

@@ -16,26 +16,22 @@ const CHUNK: usize = 256;
 const NAME: &str = "region-store";
 
 /// The format of [`RegionStore`].
-pub(super) struct RegionStores;
+pub(super) const REGION_STORE: Format = Format {
+    name: NAME,
+    about: "a directory with index.safetensors",
+    names_images: false,
+    recognizes: Some(recognizes),
+    check: check_all,
+};
 
-impl Format for RegionStores {
-    fn name(&self) -> &'static str {
-        NAME
-    }
+fn recognizes(path: &Sniff) -> bool {
+    // Also one that lost its index.
+    path.has(INDEX_FILE) || path.has(TAGS_FILE) || path.entries.iter().any(|e| is_shard(e))
+}
 
-    fn about(&self) -> &'static str {
-        "a directory with index.safetensors"
-    }
-
-    fn recognizes(&self, path: &Sniff) -> bool {
-        // Also one that lost its index.
-        path.has(INDEX_FILE) || path.has(TAGS_FILE) || path.entries.iter().any(|e| is_shard(e))
-    }
-
-    fn check(&self, paths: &[PathBuf], context: &Context, report: &mut Report) {
-        for path in paths {
-            check_store(path, context, report);
-        }
+fn check_all(paths: &[PathBuf], context: &Context, report: &mut Report) {
+    for path in paths {
+        check_store(path, context, report);
     }
 }
 

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use super::Context;
-use super::table::{Table, TableKind};
+use super::table::TableKind;
 use crate::boxes::{CLIP, Fit, fit};
 use crate::findings::{Counts, Defect, Kind};
 use crate::import::{SourceBoxes, SourceImage, Vocabularies, parse_lxmert, parse_vinvl};
 use crate::official::{FeatureRow, TagChoice, decode_blob, parse_labels, parse_size};
 use crate::pictures::picture_size;
 use crate::store::{Tag, box_problem, feature_findings, more, tag_findings};
+use crate::tsv::TsvFile;
 
 /// Boxes that reach outside by no more than an import clips.
 const CLIPPED: &str = "boxes that an import clips";
@@ -22,14 +23,14 @@ pub(super) type Sizes = HashMap<String, (u32, u32)>;
 pub(super) struct Row {
     pub(super) counts: Counts,
     pub(super) findings: Vec<Defect>,
-    /// The image's size, if the row says.
+    /// The image's size, if the row has it.
     pub(super) size: Option<(u32, u32)>,
 }
 
 /// Reads row `row` of a table; `sizes` are known from others.
 pub(super) fn check_row(
     kind: TableKind,
-    table: &Table,
+    table: &TsvFile,
     row: usize,
     sizes: &Sizes,
     context: &Context,
@@ -47,11 +48,11 @@ pub(super) fn check_row(
     })
 }
 
-fn features(table: &Table, row: usize, feature_dim: usize) -> Result<Row, Defect> {
+fn features(table: &TsvFile, row: usize, feature_dim: usize) -> Result<Row, Defect> {
     let of_kind = |kind| move |defect: crate::findings::Defect| Defect::of(kind, defect.found);
-    // Found by the table in its own words: no tab, no key, bytes that are no text.
+    // Whether it has a tab and a key, and is text.
     table.key_and_rest(row)?;
-    let found = FeatureRow::parse(table.line(row)).map_err(of_kind(Kind::Field))?;
+    let found = FeatureRow::parse(table.bytes(row)).map_err(of_kind(Kind::Field))?;
     let layout = found
         .layout(feature_dim)
         .map_err(of_kind(Kind::ByteLength))?;
@@ -78,9 +79,9 @@ fn features(table: &Table, row: usize, feature_dim: usize) -> Result<Row, Defect
     Ok(read)
 }
 
-fn arrays(table: &Table, row: usize, feature_dim: usize) -> Result<Row, Defect> {
+fn arrays(table: &TsvFile, row: usize, feature_dim: usize) -> Result<Row, Defect> {
     table.key_and_rest(row)?;
-    let image = parse_lxmert(table.line(row), feature_dim, &Vocabularies::default());
+    let image = parse_lxmert(table.bytes(row), feature_dim, &Vocabularies::default());
     let image = image.map_err(|defect| Defect::of(Kind::Field, defect.found))?;
     Ok(image_row(image, feature_dim))
 }
@@ -150,8 +151,8 @@ fn fit_problem(b: [f32; 4], (width, height): (u32, u32), counts: &mut Counts) ->
     }
 }
 
-fn labels(table: &Table, row: usize, sizes: &Sizes, feature_dim: usize) -> Result<Row, Defect> {
-    let (key, json) = table.fields(row)?;
+fn labels(table: &TsvFile, row: usize, sizes: &Sizes, feature_dim: usize) -> Result<Row, Defect> {
+    let (key, json) = table.key_and_content(row)?;
     let parsed = parse_labels(json, TagChoice::Objects);
     // Some files hold nothing but what people annotated.
     let parsed =
@@ -185,8 +186,8 @@ fn labels(table: &Table, row: usize, sizes: &Sizes, feature_dim: usize) -> Resul
     Ok(read)
 }
 
-fn size(table: &Table, row: usize) -> Result<Row, Defect> {
-    let (_, field) = table.fields(row)?;
+fn size(table: &TsvFile, row: usize) -> Result<Row, Defect> {
+    let (_, field) = table.key_and_content(row)?;
     let size = parse_size(field).map_err(|defect| Defect::of(Kind::Field, defect.found))?;
     Ok(Row {
         size: Some(size),
@@ -194,8 +195,8 @@ fn size(table: &Table, row: usize) -> Result<Row, Defect> {
     })
 }
 
-fn picture(table: &Table, row: usize, sizes: &Sizes) -> Result<Row, Defect> {
-    let (key, field) = table.fields(row)?;
+fn picture(table: &TsvFile, row: usize, sizes: &Sizes) -> Result<Row, Defect> {
+    let (key, field) = table.key_and_content(row)?;
     let size = picture_size(field).map_err(|found| Defect::of(Kind::Picture, found))?;
     let mut read = Row::default();
     read.counts.add("pictures", 1);
@@ -209,7 +210,7 @@ fn picture(table: &Table, row: usize, sizes: &Sizes) -> Result<Row, Defect> {
 
 fn other_size(found: (u32, u32), known: (u32, u32)) -> Defect {
     let found = format!(
-        "{}x{} pixels, where the table of sizes says {}x{}",
+        "{}x{} pixels, but {}x{} in the table of sizes",
         found.0, found.1, known.0, known.1
     );
     Defect::of(Kind::Mismatch, found)

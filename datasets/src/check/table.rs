@@ -1,17 +1,14 @@
-//! A table of the official data, row by row, whatever is wrong with some of the rows.
+//! What a table of the official data holds, whatever is wrong with some of its rows.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-
-use bytes::Bytes;
 
 use super::Report;
 use crate::error::excerpt;
 use crate::findings::{Counts, Defect, Kind, Problem};
-use crate::mapped::map_file;
-use crate::tsv::{index_path, line_starts};
+use crate::mapped::read_file;
+use crate::tsv::{TsvFile, index_path};
 
-/// How much of a field is looked at to know what it holds.
+/// How much of a field is read to know what it holds.
 const GLANCE: usize = 256;
 
 /// What the rows of a table hold.
@@ -70,58 +67,17 @@ impl TableKind {
     }
 }
 
-/// A table with its rows.
-pub(super) struct Table {
-    pub(super) path: PathBuf,
-    map: Bytes,
-    offsets: Vec<u64>,
-}
-
-impl Table {
-    /// Opens `path`; what is wrong with the file is reported.
-    pub(super) fn open(path: &Path, report: &mut Report) -> Option<Self> {
-        let map = match map_file(path, "it is a table of the official data; check the path") {
-            Ok(map) => map,
-            Err(error) => {
-                report.error(path, &error);
-                return None;
-            }
-        };
-        let offsets = line_starts(&map);
-        Some(Self {
-            path: path.to_path_buf(),
-            map,
-            offsets,
-        })
-    }
-
-    /// Number of rows.
-    pub(super) fn len(&self) -> usize {
-        self.offsets.len() - 1
-    }
-
-    /// Row `row`, without its newline.
-    pub(super) fn line(&self, row: usize) -> &[u8] {
-        let line = &self.map[self.offsets[row] as usize..self.offsets[row + 1] as usize];
-        line.strip_suffix(b"\n").unwrap_or(line)
-    }
-
+impl TsvFile {
     /// The key of row `row`, if it has one.
     pub(super) fn key(&self, row: usize) -> Option<&str> {
-        let key = self.line(row).split(|byte| *byte == b'\t').next()?;
+        let key = self.bytes(row).split(|byte| *byte == b'\t').next()?;
         let key = std::str::from_utf8(key).ok()?.trim();
         Some(key).filter(|key| !key.is_empty())
     }
 
-    /// The row that begins at byte `offset`.
-    pub(super) fn row_at(&self, offset: u64) -> Option<usize> {
-        let row = self.offsets.binary_search(&offset).ok()?;
-        (row < self.len()).then_some(row)
-    }
-
     /// What most of the first rows hold.
     pub(super) fn kind(&self) -> Option<TableKind> {
-        let rows = (0..self.len().min(100)).map(|row| self.line(row));
+        let rows = (0..self.len().min(100)).map(|row| self.bytes(row));
         let mut kinds: Vec<TableKind> = rows.filter_map(TableKind::of_line).collect();
         kinds.sort();
         let runs = kinds.chunk_by(|a, b| a == b);
@@ -129,7 +85,7 @@ impl Table {
     }
 
     /// Key and last field of row `row`.
-    pub(super) fn fields(&self, row: usize) -> Result<(&str, &str), Defect> {
+    pub(super) fn key_and_content(&self, row: usize) -> Result<(&str, &str), Defect> {
         let (key, rest) = self.key_and_rest(row)?;
         let last = memchr::memrchr(b'\t', rest).map_or(0, |tab| tab + 1);
         Ok((key, text(&rest[last..])?))
@@ -137,7 +93,7 @@ impl Table {
 
     /// The key of row `row`, and what follows the first tab.
     pub(super) fn key_and_rest(&self, row: usize) -> Result<(&str, &[u8]), Defect> {
-        let line = self.line(row);
+        let line = self.bytes(row);
         let Some(tab) = memchr::memchr(b'\t', line) else {
             let found = match line.trim_ascii() {
                 [] => "a blank line".into(),
@@ -159,9 +115,9 @@ impl Table {
                 continue;
             };
             if let Some(first) = rows.get(key) {
-                let found = format!("its key stands in line {} too", first + 1);
+                let found = format!("its key is in line {} too", first + 1);
                 let finding = Defect::of(Kind::DuplicateKey, found);
-                report.push(Problem::at_line(&self.path, row + 1, finding).with_key(key));
+                report.push(Problem::at_line(self.path(), row + 1, finding).with_key(key));
             } else {
                 rows.insert(key, row);
             }
@@ -171,11 +127,11 @@ impl Table {
 
     /// Compares the `.lineidx` beside the table, if there is one, with where its lines begin.
     pub(super) fn check_index(&self, counts: &mut Counts, report: &mut Report) {
-        let path = index_path(&self.path);
+        let path = index_path(self.path());
         if !path.exists() {
             return;
         }
-        let index = match map_file(&path, "") {
+        let index = match read_file(&path, "") {
             Ok(index) => index,
             Err(error) => return report.error(&path, &error),
         };
@@ -185,7 +141,10 @@ impl Table {
             _ => index.split(|byte| *byte == b'\n').collect(),
         };
         counts.add("offsets in the lineidx", entries.len());
-        let mut wrong = entries.iter().zip(&self.offsets[..self.len()]).enumerate();
+        let mut wrong = entries
+            .iter()
+            .zip(&self.offsets()[..self.len()])
+            .enumerate();
         let wrong = wrong.by_ref().filter_map(|(row, (entry, start))| {
             let text = String::from_utf8_lossy(entry.trim_ascii());
             (text.parse() != Ok(*start)).then(|| (row, text.into_owned(), *start))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::format::{JsonRows, Sniff};
+use super::format::JsonRows;
 use super::{Context, Format, Report};
 use crate::captions::{self, CaptionedImage};
 use crate::corpus::check_jsonl;
@@ -18,46 +18,51 @@ use crate::questions::{ANNOTATIONS, Annotations, QuestionSet};
 use crate::records::Records;
 use crate::rows::{Row, RowSet};
 
-/// The format of the rows of a task, and how one of its files is checked.
-pub(super) struct Rows {
-    name: &'static str,
-    about: &'static str,
-    check: fn(&[PathBuf], &Context, &mut Report),
-}
-
-pub(super) const CORPUS: Rows = Rows {
+pub(super) const CORPUS: Format = Format {
     name: "corpus",
     about: "JSON lines with `image` and `text` or `question`",
+    names_images: true,
+    recognizes: None,
     check: |paths, context, report| each(paths, context, report, check_corpus),
 };
 
-pub(super) const VQA: Rows = Rows {
+pub(super) const VQA: Format = Format {
     name: "vqa",
     about: "questions with `answers`, or VQA v2's `questions` and `annotations`",
+    names_images: true,
+    recognizes: None,
     check: |paths, context, report| check_questions("vqa", paths, context, report),
 };
 
-pub(super) const GQA: Rows = Rows {
+pub(super) const GQA: Format = Format {
     name: "gqa",
     about: "questions, each with an `answer`",
+    names_images: true,
+    recognizes: None,
     check: |paths, context, report| check_questions("gqa", paths, context, report),
 };
 
-pub(super) const NLVR2: Rows = Rows {
+pub(super) const NLVR2: Format = Format {
     name: "nlvr2",
     about: "statements about `left` and `right` or one `image`, or NLVR2's `sentence`",
+    names_images: true,
+    recognizes: None,
     check: |paths, context, report| each(paths, context, report, check_statements),
 };
 
-pub(super) const MATCHING: Rows = Rows {
+pub(super) const MATCHING: Format = Format {
     name: "matching",
     about: "rows with `image`, `text` and `label`",
+    names_images: true,
+    recognizes: None,
     check: |paths, context, report| each(paths, context, report, check_pairs),
 };
 
-pub(super) const RETRIEVAL: Rows = Rows {
+pub(super) const RETRIEVAL: Format = Format {
     name: "retrieval",
     about: "images with `captions`, COCO's captions, or a `.pt` file of them",
+    names_images: true,
+    recognizes: None,
     check: |paths, context, report| {
         each(paths, context, report, |path, context, report| {
             check_captions("retrieval", path, context, report)
@@ -65,37 +70,17 @@ pub(super) const RETRIEVAL: Rows = Rows {
     },
 };
 
-pub(super) const CAPTIONING: Rows = Rows {
+pub(super) const CAPTIONING: Format = Format {
     name: "captioning",
     about: "the same, or rows with `caption`",
+    names_images: true,
+    recognizes: None,
     check: |paths, context, report| {
         each(paths, context, report, |path, context, report| {
             check_captions("captioning", path, context, report)
         });
     },
 };
-
-impl Format for Rows {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn about(&self) -> &'static str {
-        self.about
-    }
-
-    fn recognizes(&self, path: &Sniff) -> bool {
-        path.rows_of() == Some(self.name)
-    }
-
-    fn names_images(&self) -> bool {
-        true
-    }
-
-    fn check(&self, paths: &[PathBuf], context: &Context, report: &mut Report) {
-        (self.check)(paths, context, report);
-    }
-}
 
 /// The task of a file by its first rows: that of most of them.
 pub(super) fn task_of(rows: &JsonRows) -> Option<&'static str> {

@@ -8,84 +8,85 @@ use rayon::prelude::*;
 
 use super::format::Sniff;
 use super::rows::{Row, Sizes, check_row};
-use super::table::{Table, TableKind};
+use super::table::TableKind;
 use super::{Context, Format, Report};
 use crate::findings::{Counts, Defect, Kind, Problem};
-use crate::mapped::map_file;
+use crate::mapped::read_file;
 use crate::official::parse_key_map;
+use crate::tsv::TsvFile;
 
 /// Bytes of rows between two steps of the bar.
 const CHUNK: usize = 1 << 26;
 
-/// Files that lie beside `features.tsv` and say which row an image has.
+/// The file beside `features.tsv` that maps images to rows.
 const ROW_MAP: &str = "imageid2idx.json";
 
 /// The format of the tables.
-pub(super) struct Tables;
+pub(super) const TABLES: Format = Format {
+    name: "tsv",
+    about: "a table of features, labels, sizes or pictures by key, or a folder of them",
+    names_images: false,
+    recognizes: Some(recognizes),
+    check: check_all,
+};
 
-impl Format for Tables {
-    fn name(&self) -> &'static str {
-        "tsv"
-    }
-
-    fn about(&self) -> &'static str {
-        "a table of features, labels, sizes or pictures by key, or a folder of them"
-    }
-
-    fn recognizes(&self, path: &Sniff) -> bool {
-        match &path.dir {
-            Some(dir) => !super::data_set::DataSets.recognizes(path) && !tables(dir).is_empty(),
-            None => {
-                let mut lines = path.head.split(|byte| *byte == b'\n').take(100);
-                lines.any(|line| TableKind::of_line(line).is_some())
-            }
+fn recognizes(path: &Sniff) -> bool {
+    match &path.dir {
+        Some(dir) => !super::data_set::recognizes(path) && !tables(dir).is_empty(),
+        None => {
+            let mut lines = path.head.split(|byte| *byte == b'\n').take(100);
+            lines.any(|line| TableKind::of_line(line).is_some())
         }
     }
+}
 
-    fn check(&self, paths: &[PathBuf], context: &Context, report: &mut Report) {
-        let mut tables_by_kind: Vec<(TableKind, Table)> = Vec::new();
-        for path in paths {
-            let files = match path.is_dir() {
-                true => tables(path),
-                false => vec![path.clone()],
-            };
-            for file in files {
-                let Some(table) = Table::open(&file, report) else {
+fn check_all(paths: &[PathBuf], context: &Context, report: &mut Report) {
+    let mut tables_by_kind: Vec<(TableKind, TsvFile)> = Vec::new();
+    for path in paths {
+        let files = match path.is_dir() {
+            true => tables(path),
+            false => vec![path.clone()],
+        };
+        for file in files {
+            let table = match TsvFile::open_unindexed(&file) {
+                Ok(table) => table,
+                Err(error) => {
+                    report.error(&file, &error);
                     continue;
-                };
-                match table.kind() {
-                    Some(kind) => tables_by_kind.push((kind, table)),
-                    None if path.is_dir() => {
-                        let checked = report.checked(&file, "tsv", Counts::default());
-                        checked
-                            .notes
-                            .push("left aside: not a table of images by key".into());
-                    }
-                    None => {
-                        let found = "no row holds features, labels, a size or a picture";
-                        let finding = Defect::of(Kind::Field, found);
-                        report.push(Problem::of_file(&file, finding));
-                    }
+                }
+            };
+            match table.kind() {
+                Some(kind) => tables_by_kind.push((kind, table)),
+                None if path.is_dir() => {
+                    let checked = report.checked(&file, "tsv", Counts::default());
+                    checked
+                        .notes
+                        .push("skipped: not a table of images by key".into());
+                }
+                None => {
+                    let found = "no row holds features, labels, a size or a picture";
+                    let finding = Defect::of(Kind::Field, found);
+                    report.push(Problem::of_file(&file, finding));
                 }
             }
         }
-        // Sizes first: labels are compared with them.
-        tables_by_kind.sort_by_key(|(kind, _)| *kind);
-        let mut sizes = Sizes::new();
-        let mut keyed = Vec::new();
-        for (kind, table) in &tables_by_kind {
-            let mut counts = Counts::default();
-            table.check_index(&mut counts, report);
-            counts.extend(&check_rows(*kind, table, &mut sizes, context, report));
-            let keys = table.keys(report);
-            if *kind == TableKind::Features {
-                check_key_map(table, report);
-            }
-            report.checked(&table.path, kind.name(), counts);
-            keyed.push((*kind, table, keys));
-        }
-        compare(&keyed, report);
     }
+    // Sizes first: labels are compared with them.
+    tables_by_kind.sort_by_key(|(kind, _)| *kind);
+    let mut sizes = Sizes::new();
+    let mut keyed = Vec::new();
+    for (kind, table) in &tables_by_kind {
+        let mut counts = Counts::default();
+        table.check_index(&mut counts, report);
+        counts.extend(&check_rows(*kind, table, &mut sizes, context, report));
+        let keys = table.keys(report);
+        if *kind == TableKind::Features {
+            check_key_map(table, report);
+        }
+        report.checked(table.path(), kind.name(), counts);
+        keyed.push((*kind, table, keys));
+    }
+    compare(&keyed, report);
 }
 
 /// Tables directly in `dir`, and those in the folders of a set in chunks.
@@ -109,14 +110,14 @@ fn tables(dir: &Path) -> Vec<PathBuf> {
 /// Checks all rows, in parallel; remembers the sizes of images.
 fn check_rows(
     kind: TableKind,
-    table: &Table,
+    table: &TsvFile,
     sizes: &mut Sizes,
     context: &Context,
     report: &mut Report,
 ) -> Counts {
     context
         .progress
-        .start(&table.path.display().to_string(), table.len());
+        .start(&table.path().display().to_string(), table.len());
     let mut counts = Counts::default();
     counts.add("rows", table.len());
     let mut start = 0;
@@ -124,7 +125,7 @@ fn check_rows(
         let mut end = start;
         let mut bytes = 0;
         while end < table.len() && bytes < CHUNK {
-            bytes += table.line(end).len();
+            bytes += table.bytes(end).len();
             end += 1;
         }
         let known = &*sizes;
@@ -136,7 +137,7 @@ fn check_rows(
             counts.extend(&row.counts);
             let key = table.key(start + at);
             for finding in row.findings {
-                let problem = Problem::at_line(&table.path, start + at + 1, finding);
+                let problem = Problem::at_line(table.path(), start + at + 1, finding);
                 report.push(match key {
                     Some(key) => problem.with_key(key),
                     None => problem,
@@ -152,13 +153,17 @@ fn check_rows(
     counts
 }
 
-/// Compares the file beside a feature table that says which row an image has.
-fn check_key_map(table: &Table, report: &mut Report) {
-    let name = table.path.file_name().unwrap_or_default().to_string_lossy();
+/// Compares the file beside a feature table that maps images to rows.
+fn check_key_map(table: &TsvFile, report: &mut Report) {
+    let name = table
+        .path()
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
     let offsets = name
         .strip_suffix(".tsv")
         .map(|stem| format!("{stem}_offset_map.json"));
-    let beside = |name: &str| Some(table.path.with_file_name(name)).filter(|path| path.exists());
+    let beside = |name: &str| Some(table.path().with_file_name(name)).filter(|path| path.exists());
     let (path, of_bytes) = match (&*name, offsets.as_deref().and_then(beside)) {
         (_, Some(path)) => (path, true),
         ("features.tsv", None) => match beside(ROW_MAP) {
@@ -167,7 +172,7 @@ fn check_key_map(table: &Table, report: &mut Report) {
         },
         _ => return,
     };
-    let map = match map_file(&path, "") {
+    let map = match read_file(&path, "") {
         Ok(map) => map,
         Err(error) => return report.error(&path, &error),
     };
@@ -187,9 +192,9 @@ fn check_key_map(table: &Table, report: &mut Report) {
                 .filter(|row| *row < table.len()),
         };
         let found = match row {
-            None => format!("it is said to be at {number}, where no row is"),
+            None => format!("mapped to {number}, where there is no row"),
             Some(row) if table.key(row) != Some(key) => format!(
-                "it is said to be at {number}, where `{}` is",
+                "mapped to {number}, where `{}` is",
                 table.key(row).unwrap_or_default()
             ),
             Some(_) => continue,
@@ -210,7 +215,7 @@ fn check_key_map(table: &Table, report: &mut Report) {
     }
 }
 
-type Keyed<'a> = (TableKind, &'a Table, HashMap<&'a str, usize>);
+type Keyed<'a> = (TableKind, &'a TsvFile, HashMap<&'a str, usize>);
 
 /// Compares the keys of features, or else of pictures, with those of labels.
 fn compare(tables: &[Keyed<'_>], report: &mut Report) {
@@ -233,7 +238,7 @@ fn compare(tables: &[Keyed<'_>], report: &mut Report) {
             lost.sort_unstable();
             for (row, key) in lost {
                 let finding = Defect::of(kind, found);
-                report.push(Problem::at_line(&table.path, row + 1, finding).with_key(key));
+                report.push(Problem::at_line(table.path(), row + 1, finding).with_key(key));
             }
         }
     };

@@ -151,7 +151,7 @@ impl JsonlCorpus {
         self.file.path()
     }
 
-    /// Where the images stand.
+    /// The source of the images.
     pub fn source(&self) -> &SharedImages {
         &self.source
     }

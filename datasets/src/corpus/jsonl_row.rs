@@ -14,7 +14,7 @@ use crate::rows::has_words;
 /// Keys a row may have.
 const KEYS: [&str; 6] = ["image", "text", "tags", "question", "answer", "label"];
 
-/// A row that passed every check of its own; whether its image exists is for the store to say.
+/// A row that passed every check of its own; whether its image exists is checked against the store.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) image: String,
@@ -163,7 +163,7 @@ fn set<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
         return Err(serde::de::Error::duplicate_field(name));
     }
     let value = map.next_value().map_err(|error| {
-        // A syntax error already says all; a wrong type does not say whose.
+        // A syntax error is complete; the message about a wrong type lacks the field.
         serde::de::Error::custom(format!("`{name}`: {error}"))
     })?;
     *field = Some(value);

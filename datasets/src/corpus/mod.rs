@@ -42,7 +42,7 @@ pub struct OpenedCorpus {
 ///
 /// A `.yaml` or `.yml` is an official corpus, and `regions` the data directory that its feature
 /// folders are relative to; a `.jsonl` or `.json` is a corpus of JSON lines, and `regions` its
-/// images. Another file is JSON lines if its first character says so.
+/// images. Another file is JSON lines if its first character is a brace.
 ///
 /// # Errors
 /// As [`OfficialCorpus::open`] and [`JsonlCorpus::open`]; options of the official layout for a
@@ -93,7 +93,7 @@ fn is_official(path: &Path) -> Result<bool> {
     }
     let mut start = Vec::new();
     match File::open(path) {
-        // The reader of JSON lines says best what is missing.
+        // The reader of JSON lines has the better message.
         Err(_) => return Ok(false),
         Ok(file) => file
             .take(4096)

@@ -6,7 +6,7 @@ use half::slice::HalfFloatSliceExt;
 use super::BOX_VALUES;
 use crate::findings::Defect;
 
-/// How the values of a blob lie in it.
+/// The layout of the values of a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlobLayout {
     /// Values per region: appearance values, with or without the six of the box.
@@ -64,7 +64,7 @@ impl BlobLayout {
         Err(Defect::new(
             found,
             "the row is damaged, its count of boxes is wrong, or the features have another \
-             dimension (--feature-dim)",
+             dimension than feature_dim",
         ))
     }
 
@@ -157,7 +157,7 @@ fn not_base64(text: &[u8]) -> Defect {
             at + 1,
             char::from(text[at])
         ),
-        None => "the base64 text ends in a way that no encoder writes".into(),
+        None => "invalid base64 padding".into(),
     };
     Defect::new(found, "the row is damaged: copy the file again")
 }

@@ -17,7 +17,7 @@ pub struct OfficialFiles {
     pub ignored: Vec<PathBuf>,
 }
 
-/// A feature file and what lies beside it.
+/// A feature file and the files beside it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartFiles {
     /// The feature file.
@@ -82,8 +82,8 @@ impl PartFiles {
             if let (Some(_), Some(with_gt)) = (&predictions, &with_gt) {
                 return Err(DatasetError::malformed(
                     with_gt,
-                    "predictions.tsv lies beside it",
-                    "say which of the two has the tags (--labels), or move one away",
+                    "there is also predictions.tsv beside it",
+                    "choose the label file with the tags, or move one away",
                 ));
             }
             part.labels = predictions.or(with_gt);
@@ -167,6 +167,6 @@ mod tests {
 
         touch(dir, &["9/predictions.tsv"]);
         let found = OfficialFiles::find(dir).unwrap_err().to_string();
-        assert!(found.contains("predictions.tsv lies beside it"), "{found}");
+        assert!(found.contains("also predictions.tsv"), "{found}");
     }
 }

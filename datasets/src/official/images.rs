@@ -15,9 +15,9 @@ use crate::findings::Defect;
 pub struct OfficialOptions {
     /// Appearance values per region; [`FEATURE_DIM`] by default.
     pub feature_dim: usize,
-    /// Label file of all images, in the place of those that lie beside the feature files.
+    /// Label file of all images, instead of those beside the feature files.
     pub labels: Option<PathBuf>,
-    /// Image sizes, in the place of those that lie beside the feature files.
+    /// Image sizes, instead of those beside the feature files.
     pub sizes: Option<PathBuf>,
     /// Which objects are the tags.
     pub tags: TagChoice,
@@ -52,7 +52,7 @@ pub struct OfficialImages {
 }
 
 impl OfficialImages {
-    /// Opens the official files at `path`; see [`OfficialFiles::find`].
+    /// Opens the official files at `path`.
     ///
     /// # Errors
     /// A missing file, or one that does not fit the others; a key that occurs twice.
@@ -68,13 +68,13 @@ impl OfficialImages {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_files(
+    pub(crate) fn open_files(
         path: &Path,
         files: &OfficialFiles,
         options: OfficialOptions,
     ) -> Result<Arc<Self>> {
         if options.feature_dim == 0 {
-            let found = "features of no value were asked for";
+            let found = "feature_dim is 0";
             return Err(DatasetError::malformed(
                 path,
                 found,
@@ -115,12 +115,12 @@ impl OfficialImages {
     }
 
     /// The keys, by row.
-    pub fn keys(&self) -> &KeyIndex {
+    pub(crate) fn keys(&self) -> &KeyIndex {
         &self.keys
     }
 
     /// The options they were opened with.
-    pub fn options(&self) -> &OfficialOptions {
+    pub(crate) fn options(&self) -> &OfficialOptions {
         &self.options
     }
 
@@ -153,11 +153,11 @@ impl OfficialImages {
         match part.checked_sub(1).and_then(|part| self.parts.get(part)) {
             Some(part) if row < self.keys.len() => Ok((part, row - part.first)),
             _ => {
-                let found = format!("image {row} was asked for, of {}", self.keys.len());
+                let found = format!("there is no image {row} among {}", self.keys.len());
                 Err(DatasetError::malformed(
                     &self.path,
                     found,
-                    "ask for one that is there",
+                    "rows are counted from 0",
                 ))
             }
         }
@@ -172,7 +172,7 @@ impl OfficialImages {
         match &part.key_map {
             Some(map) if found.key != expected => {
                 let found = format!(
-                    "it says that `{expected}` is in line {} of {}, where `{}` is",
+                    "`{expected}` should be in line {} of {}, where `{}` is",
                     local + 1,
                     part.file.path().display(),
                     found.key
@@ -214,7 +214,7 @@ impl OfficialImages {
         layout.map_err(|defect| self.defect(row, defect))
     }
 
-    /// What the label file says of image `row`; `None` if there is no file or no row in it.
+    /// The labels of image `row`; `None` if there is no file or no row in it.
     pub(crate) fn labels(&self, row: usize) -> Result<Option<LabelRow>> {
         let label = self.label_row(row)?;
         label
@@ -257,7 +257,7 @@ impl OfficialImages {
             "{regions} regions without boxes, and {} boxes of labels",
             boxes.len()
         );
-        let fix = "give the label file of the same detector, one object a region (--labels)";
+        let fix = "give the label file of the same detector, with one object per region";
         Err(self.defect(row, Defect::new(found, fix)))
     }
 

@@ -28,7 +28,7 @@ pub enum TagChoice {
     GtObjects,
 }
 
-/// What a label row says of an image.
+/// The content of a label row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelRow {
     /// The objects, in file order.
@@ -200,7 +200,7 @@ impl LabelFile {
         &self.keys
     }
 
-    /// What row `row` says.
+    /// The content of row `row`.
     ///
     /// # Errors
     /// If the row cannot be read, with file and row.
@@ -232,7 +232,7 @@ pub(crate) fn index_keys(file: &TsvFile) -> Result<KeyIndex> {
         None => Ok(index),
         Some((first, second)) => {
             let found = format!(
-                "image `{}` stands in line {} already",
+                "image `{}` is in line {} already",
                 index.key(first),
                 first + 1
             );

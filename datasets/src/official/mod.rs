@@ -24,17 +24,17 @@ mod sizes;
 mod training;
 
 pub use blob::{BlobLayout, decode_blob};
-pub use files::{OfficialFiles, PartFiles};
 pub use images::{OfficialImages, OfficialOptions};
-pub use key_index::KeyIndex;
 pub use key_map::parse_key_map;
-pub use labels::{LabelFile, LabelRow, TagChoice, parse_classes, parse_labels};
+pub use labels::{LabelRow, TagChoice, parse_classes, parse_labels};
 pub use row::FeatureRow;
-pub use sizes::{SizeTable, parse_size};
+pub use sizes::parse_size;
 
 pub(crate) use blob::{check_finite, decode_bytes};
-pub(crate) use files::FEATURES_FILE;
-pub(crate) use labels::{index_keys, parse_detections, pixels};
+pub(crate) use files::{FEATURES_FILE, OfficialFiles, PartFiles};
+pub(crate) use key_index::KeyIndex;
+pub(crate) use labels::{LabelFile, index_keys, parse_detections, pixels};
+pub(crate) use sizes::SizeTable;
 
 /// Appearance values per region of the published features; six box values follow them.
 pub const FEATURE_DIM: usize = 2048;

@@ -10,14 +10,14 @@ use crate::error::Result;
 use crate::mapped::read_file;
 use crate::tsv::TsvFile;
 
-const MAP_HINT: &str = "it says which row an image has, and may be left out";
+const MAP_HINT: &str = "it maps images to rows, and may be left out";
 
 /// A feature file and what belongs to it.
 pub(super) struct Part {
     pub(super) file: TsvFile,
     /// The image that its first row is.
     pub(super) first: usize,
-    /// The file that says which key a row has.
+    /// The file that maps keys to rows.
     pub(super) key_map: Option<PathBuf>,
     pub(super) beside: Companions,
 }

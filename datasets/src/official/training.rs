@@ -71,7 +71,7 @@ impl OfficialImages {
         let boxes = self.label_boxes(row, labels.as_ref(), regions)?;
         let Some((width, height)) = self.size(row, labels.as_ref())? else {
             let found = "its boxes are in pixels, and its size is not known";
-            return Err(self.defect(row, Defect::new(found, "give its size (--sizes)")));
+            return Err(self.defect(row, Defect::new(found, "give the table of image sizes")));
         };
         let region_dim = self.region_dim();
         for (region, out) in out.chunks_exact_mut(region_dim).enumerate() {

@@ -1,6 +1,6 @@
 //! Questions about images, with their answers: what VQA and GQA read.
 //!
-//! Three forms, told apart by what a file begins with:
+//! Three forms, detected by content:
 //!
 //! - the official code's, a JSON array of `{"q", "o", "an", "s", "img_id", "q_id"}`: `o` are tags
 //!   joined by `;`, `an` and `s` labels of the answer vocabulary and their scores (none in test
@@ -59,7 +59,7 @@ impl Question {
         !(self.people.is_empty() && self.scored.is_empty() && self.labels.is_empty())
     }
 
-    /// What ten people answered, if they were asked: what VQA's accuracy is defined on.
+    /// The answers of exactly ten people, on which VQA's accuracy is defined.
     pub fn ten_answers(&self) -> Option<&[String]> {
         (self.people.len() == PEOPLE).then_some(&self.people)
     }
@@ -67,8 +67,8 @@ impl Question {
     /// Labels of `vocabulary` with their scores, the most agreed answer first. Answers that the
     /// vocabulary lacks are left out.
     ///
-    /// What people say is looked up as they say it, and scored by how many of ten say it; the
-    /// share counts where others than ten were asked.
+    /// People's answers are looked up verbatim and scored by how many of ten people gave them; where
+    /// there were not ten people, by their share.
     ///
     /// # Errors
     /// A label that the vocabulary does not have.

@@ -1,4 +1,4 @@
-//! The YAML file that says what an official corpus is made of.
+//! The YAML file that describes an official corpus.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

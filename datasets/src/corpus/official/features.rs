@@ -1,7 +1,7 @@
-//! Feature folders: where the regions of a data set's images lie.
+//! Feature folders: the regions of a data set's images.
 //!
 //! A folder is anything that [`open_images`] opens: a region store, or the official feature files.
-//! Those of a chunked data set may lie in one folder, or in one per chunk, named by its number.
+//! Those of a chunked data set may be in one folder, or in one per chunk, named by its number.
 //!
 //! An image is found by its id, the last part of its key in the corpus, as in the official files;
 //! or by the whole key (`cc_3_1907`), so that one store may hold images of several data sets.

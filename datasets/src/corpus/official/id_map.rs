@@ -1,4 +1,4 @@
-//! `imageid2idx.json` and `QA_qaid2idx.json`: which row of a table an id stands in.
+//! `imageid2idx.json` and `QA_qaid2idx.json`: the row of each id in a table.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use crate::error::{DatasetError, Result};
 use crate::mapped::read_file;
 use crate::official::{KeyIndex, parse_key_map};
 
-const HINT: &str = "it says which row of the table beside it an id stands in";
+const HINT: &str = "it maps ids to rows of the table beside it";
 const FIX: &str = "it belongs to another version of the table beside it; copy both again";
 
 /// Rows of a table, by id. Held only while a corpus is opened.
@@ -22,7 +22,7 @@ impl IdMap {
     ///
     /// # Errors
     /// A file that is not there or not a JSON object of ids and rows; a row that the table does not
-    /// have; an id that stands there twice.
+    /// have; an id that occurs twice.
     pub(super) fn open(path: &Path, rows: usize) -> Result<Self> {
         let json = read_file(path, HINT)?;
         let wrong = |found: String| DatasetError::malformed(path, found, FIX);
@@ -35,7 +35,7 @@ impl IdMap {
         };
         let ids = KeyIndex::build(map.len(), |entry| Ok(map.get(entry).0))?;
         if let Some((_, twice)) = ids.repeated() {
-            return Err(wrong(format!("`{}` stands there twice", ids.key(twice))));
+            return Err(wrong(format!("`{}` occurs twice", ids.key(twice))));
         }
         Ok(Self {
             path: path.to_path_buf(),

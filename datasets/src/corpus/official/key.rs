@@ -6,7 +6,7 @@
 //! | caption, features in chunks | `cc_3_1907` | `cc_1907` |
 //! | question | `gqa_2375429` | `gqa_qa_2375429_07333408` |
 
-/// Data sets that a corpus may be made of, and whether their features lie in chunks.
+/// Data sets that a corpus may be made of, and whether their features are in chunks.
 const DATASETS: [(&str, bool); 8] = [
     ("coco", false),
     ("flickr30k", false),
@@ -18,7 +18,7 @@ const DATASETS: [(&str, bool); 8] = [
     ("tagoi", true),
 ];
 
-/// Whether the features of data set `name` lie in chunks; `None` if it is none of the official
+/// Whether the features of data set `name` are in chunks; `None` if it is none of the official
 /// ones.
 pub(super) fn is_chunked(name: &str) -> Option<bool> {
     let found = DATASETS.iter().find(|(known, _)| *known == name);
@@ -30,12 +30,12 @@ pub(super) fn known_datasets() -> String {
     DATASETS.map(|(name, _)| name).join(", ")
 }
 
-/// What the two keys of a row say.
+/// The two keys of a row, parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RowKey<'a> {
     /// Data set, as in the description of the corpus.
     pub(super) dataset: &'a str,
-    /// Folder of the features, if they lie in chunks.
+    /// Folder of the features, if they are in chunks.
     pub(super) chunk: Option<&'a str>,
     /// Image, as in the feature and label files.
     pub(super) image: &'a str,

@@ -96,7 +96,7 @@ impl LabelFolder {
 }
 
 impl Labels {
-    /// The classes of the objects in image `id`, which stands in `row`, joined by single spaces.
+    /// The classes of the objects in image `id`, in row `row`, joined by single spaces.
     ///
     /// # Errors
     /// If the row is damaged or another image's.
@@ -112,7 +112,7 @@ impl Labels {
         Ok(classes.join(" "))
     }
 
-    /// The answers `id`, which stand in `row`, joined by single spaces.
+    /// The answers `id`, in row `row`, joined by single spaces.
     ///
     /// # Errors
     /// If the row is damaged or another question's, or holds no answer.
@@ -160,7 +160,7 @@ fn parse<'a, T: Deserialize<'a>>(file: &TsvFile, row: u32, json: &'a str) -> Res
     })
 }
 
-/// A row of tags; boxes and sizes are not looked at.
+/// A row of tags; boxes and sizes are ignored.
 #[derive(Deserialize)]
 struct Objects<'a> {
     #[serde(borrow)]

@@ -10,7 +10,7 @@
 //! Label folders and the corpus file are relative to the folder of the YAML file, feature folders
 //! to a data directory.
 //!
-//! Rows of data sets that the YAML file does not name, or of chunks that are not asked for, are
+//! Rows of data sets that the YAML file does not name, or of chunks that were not chosen, are
 //! skipped and counted; so are, on demand, those of images without regions. Keys, texts, images and answers of every other row are checked when the
 //! corpus is opened; the object tags of an image are read when the row is.
 
@@ -85,7 +85,7 @@ pub struct OfficialCorpus {
     skipped: BTreeMap<String, usize>,
 }
 
-/// Where a row's image and its text B stand.
+/// The places of a row's image and of its text B.
 #[derive(Clone, Copy)]
 struct Place {
     /// Row in the feature folder.
@@ -152,7 +152,7 @@ impl OfficialCorpus {
             return Err(DatasetError::malformed(
                 file.path(),
                 found,
-                "name its data sets in the `corpus` of the YAML file, and ask for its `chunks`",
+                "name its data sets in the `corpus` of the YAML file, and choose its `chunks`",
             ));
         }
         if !skipped.is_empty() {
@@ -203,8 +203,8 @@ impl OfficialCorpus {
 
     fn read(&self, index: usize) -> Result<Example> {
         let Some(place) = self.rows.get(index) else {
-            let found = format!("row {} was asked for, of {}", index + 1, self.rows.len());
-            let fix = "ask for one of its rows";
+            let found = format!("there is no row {} among {}", index + 1, self.rows.len());
+            let fix = "rows are counted from 1";
             return Err(DatasetError::malformed(self.file.path(), found, fix));
         };
         let line = self
@@ -276,7 +276,7 @@ impl State {
 }
 
 impl Opening<'_> {
-    /// Where the image and the text B of row `row` stand; `None` if the row is skipped.
+    /// The places of the image and the text B of row `row`; `None` if the row is skipped.
     fn check(&self, state: &mut State, row: usize) -> Result<Option<Place>, Defect> {
         check_length(self.file.line(row).map_err(without_row)?)?;
         let fields = self.file.fields::<3>(row);
