@@ -657,7 +657,7 @@ fn questions_and_annotations_are_joined() {
     let text = fs::read_to_string(&questions).unwrap();
     fs::write(&questions, &text[..text.len() / 2]).unwrap();
     let cut = checked(&[questions]);
-    assert_eq!(cut.problems.last().unwrap().kind, Kind::Json, "{cut:?}");
+    assert!(cut.problems.iter().any(|p| p.kind == Kind::Json), "{cut:?}");
 }
 
 #[test]

@@ -243,7 +243,7 @@ fn wrong_input(place: &Workplace) {
     );
     assert_fails(
         &place.run(&evaluate(&[])),
-        &["captions.jsonl", "image-0", "no caption"],
+        &["captions.jsonl:1", "no `captions`"],
     );
     assert_fails(
         &place.run(&[FINETUNE, &["--print-config", "--set", "task.num_labels=3"]].concat()),

@@ -352,12 +352,12 @@ fn wrong_input_is_named() {
         (
             "vqa",
             r#"{"image": 1, "question": "?", "answer": "dog"}"#,
-            "wrong.jsonl:25: the question \"?\" has no words",
+            "wrong.jsonl:25: `question` is \"?\"",
         ),
         (
             "vqa",
             r#"{"image": 1, "question": "what?", "answer": "dog", "id": "007"}"#,
-            "the question id 007 stands at wrong.jsonl:8 too",
+            "wrong.jsonl:25: the id 007 occurs in row 8 too",
         ),
         (
             "vqa",
@@ -372,7 +372,7 @@ fn wrong_input_is_named() {
         (
             "gqa",
             r#"{"image": 1, "question": "what?"}"#,
-            "wrong.jsonl:25: no answer; give one",
+            "wrong.jsonl:25: no `answer`",
         ),
         ("vqa", r#"{"image": 1, "quest"#, "wrong.jsonl:25: column"),
     ] {

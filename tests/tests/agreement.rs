@@ -12,7 +12,7 @@ use oscar_gqa::Gqa;
 use oscar_matching::Matching;
 use oscar_nlvr2::{Arrangement, Nlvr2};
 use oscar_retrieval::Retrieval;
-use oscar_task::{Role, Split, Task};
+use oscar_task::{Oscar, Role, Split, Task};
 use oscar_vqa::Vqa;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -178,14 +178,14 @@ impl Place {
             }
             "vqa" => {
                 let task = Vqa {
-                    answers,
+                    answers: Some(answers),
                     ..Vqa::default()
                 };
                 open(&task, rows, regions, role)
             }
             "gqa" => {
                 let task = Gqa {
-                    answers,
+                    answers: Some(answers),
                     ..Gqa::default()
                 };
                 open(&task, rows, regions, role)
@@ -198,7 +198,7 @@ impl Place {
                     max_caption_length: 12,
                     ..Captioning::default()
                 };
-                let split = oscar_captioning::Split::new(rows.into(), regions);
+                let split = oscar_captioning::Split::new(rows.into(), Some(regions));
                 let data = CaptionData::open(&split, role, &task, encoder());
                 data.map(drop).map_err(message)
             }
@@ -206,8 +206,13 @@ impl Place {
     }
 }
 
-fn open<T: Task>(task: &T, rows: &Path, regions: PathBuf, role: Role) -> Result<(), String> {
-    let split = T::Split::new(rows.into(), regions);
+fn open<T: Task<Family = Oscar>>(
+    task: &T,
+    rows: &Path,
+    regions: PathBuf,
+    role: Role,
+) -> Result<(), String> {
+    let split = T::Split::new(rows.into(), Some(regions));
     let data = task.open(&split, role, &encoder());
     data.map(drop).map_err(|error| error.to_string())
 }
