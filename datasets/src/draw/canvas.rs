@@ -84,7 +84,7 @@ impl Font {
     }
 }
 
-/// A picture being drawn on. What lies outside it is left out.
+/// A picture to draw on; pixels outside it are ignored.
 pub(super) struct Canvas(RgbImage);
 
 impl Canvas {

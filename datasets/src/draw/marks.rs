@@ -1,4 +1,4 @@
-//! What is drawn of an image: its regions and its object tags.
+//! The marks of an image: its regions and its object tags.
 
 use super::{Mark, color};
 use crate::store::Tag;
@@ -26,7 +26,7 @@ pub fn marks(regions: &[[f32; 4]], tags: &[Tag]) -> Vec<Mark> {
                 classes.len() - 1
             }
         };
-        // Two tags may name one region; each region is told by one of them.
+        // Two tags may name one region, whose number is given with the first of them.
         let region = (0..regions.len()).find(|&r| !shown[r] && same(&regions[r], &box_px));
         let number = region.map_or_else(String::new, |region| {
             shown[region] = true;

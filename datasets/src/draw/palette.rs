@@ -1,4 +1,4 @@
-//! Colours that can be told apart.
+//! Colours that are easy to distinguish.
 
 /// The share of the colour circle between two neighbours; no two of the first dozens come close.
 const STEP: f32 = 0.618_034;

@@ -1,6 +1,6 @@
 //! Lets an import resume after its process was killed.
 //!
-//! While a store is imported to `OUT`, everything lies in `OUT.partial`:
+//! While a store is imported to `OUT`, everything is in `OUT.partial`:
 //!
 //! | there | is |
 //! |---|---|

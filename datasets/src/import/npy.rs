@@ -107,7 +107,7 @@ impl NpyHeader {
             .map(|b| self.value(b))
             .collect();
         let matrix = Matrix::new(&self.shape, values)?;
-        // A Fortran array lies column by column: as the rows of its transpose.
+        // A Fortran array is stored column by column, as the rows of its transpose are.
         Ok(match self.fortran_order && self.shape.len() == 2 {
             true => Matrix {
                 rows: matrix.cols,

@@ -33,7 +33,7 @@ impl RegionStore {
         (counts, problems)
     }
 
-    /// Keys that cannot be found, or not be told apart.
+    /// Keys that cannot be found, or occur twice.
     pub(crate) fn check_keys(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         for pair in self.sorted.windows(2) {

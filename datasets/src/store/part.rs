@@ -1,4 +1,4 @@
-//! What must be remembered of a complete shard to go on with a store that was not finished.
+//! What is recorded of a complete shard, to resume a store that was not finished.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom};

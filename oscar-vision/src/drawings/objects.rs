@@ -256,7 +256,7 @@ fn find_in_box(
         objects.push(object.ok_or_else(|| {
             format!(
                 "box {grey_box} has a {} patch of {w}x{h} pixels ({pixels} filled) at {x1}, {y1}, \
-                 which is no object of NLVR v1",
+                 which is not an object of NLVR v1",
                 wanted.word()
             )
         })?);

@@ -80,7 +80,7 @@ pub struct TaskInfo {
 /// The bytes depend on the data sets, their splits' names and `seed` alone.
 ///
 /// # Errors
-/// A directory that is no such data set; two of the same split; too few images to ask anything; an
+/// A directory that is not such a data set; two of the same split; too few images for a task; an
 /// output directory that is already there, unless it holds tasks and `overwrite` is on.
 pub fn build_tasks(from: &[PathBuf], out: &Path, seed: u64, overwrite: bool) -> Result<TasksInfo> {
     let mut splits: BTreeMap<String, output::Split> = BTreeMap::new();

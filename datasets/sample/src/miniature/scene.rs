@@ -119,7 +119,7 @@ impl Side {
         }
     }
 
-    /// Whether `a` lies wholly on this side of `b`: nobody would say no.
+    /// Whether `a` is wholly on this side of `b`: true in everyone's opinion.
     fn surely(self, a: &Object, b: &Object) -> bool {
         match self {
             Self::Left => a.x + a.size <= b.x,
@@ -129,7 +129,7 @@ impl Side {
         }
     }
 
-    /// Whether the middle of `a` lies on this side of the middle of `b`: somebody might say yes.
+    /// Whether the middle of `a` is on this side of the middle of `b`: true in some opinions.
     fn perhaps(self, a: &Object, b: &Object) -> bool {
         match self {
             Self::Left => 2 * a.x + a.size < 2 * b.x + b.size,
@@ -160,7 +160,7 @@ impl Scene {
         found.next().is_none().then_some(first)
     }
 
-    /// Whether an `a` lies on `side` of a `b`; `None` if there is not one of each, or if opinions
+    /// Whether an `a` is on `side` of a `b`; `None` if there is not one of each, or if opinions
     /// could differ.
     pub(super) fn related(&self, a: Kind, side: Side, b: Kind) -> Option<bool> {
         let pairs = || {

@@ -133,7 +133,7 @@ pub struct Counts {
 ///
 /// # Errors
 /// What [`Images::open`] and [`annotations::read`] report; an annotation without image; an image
-/// that cannot be read, is no drawing of NLVR v1 or shows other objects than annotated; an output
+/// that cannot be read, is not a drawing of NLVR v1 or shows other objects than annotated; an output
 /// directory that is already there.
 pub fn build(
     images: &Path,
@@ -216,7 +216,7 @@ pub fn build(
         split: opened.split().into(),
         images: file_name(images),
         annotations: file_name(annotations),
-        // An archive whose place cannot be told was removed meanwhile.
+        // None if the archive was removed meanwhile.
         pictures: images.canonicalize().ok(),
         attribution: ATTRIBUTION.into(),
         counts,

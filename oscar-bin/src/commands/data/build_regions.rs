@@ -36,7 +36,7 @@ use crate::output::print_json;
     oscar-bin data build regions train.yaml --features vinvl.feature.tsv --out vinvl\n  \
     oscar-bin data build regions drawings/ --extractor drawings --out drawings-store")]
 pub struct RegionsArgs {
-    /// Features: a file or a folder; with --extractor, pictures: a folder, a zip archive or a table
+    /// Features: a file or folder; with --extractor, pictures: a folder, zip archive or table
     #[arg(value_name = "SRC")]
     pub source: PathBuf,
     /// Directory to write
