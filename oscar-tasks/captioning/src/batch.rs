@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use burn::tensor::backend::Backend;
-use oscar_core::input::{CaptionBatch, EncodedSequence, ExampleSeed, OscarInput};
+use oscar_core::input::{CaptionBatch, ExampleSeed, OscarInput};
 #[cfg(feature = "train")]
 use {
     crate::data::CaptionData,
-    oscar_core::input::SourceError,
+    oscar_core::input::{EncodedSequence, SourceError},
     oscar_task::TaskData,
     oscar_train::{BatchSource, ExampleRef},
 };

@@ -34,7 +34,7 @@ pub struct Image {
     pub key: String,
     /// Its row in the source of images.
     pub row: usize,
-    /// What people said of it.
+    /// Captions that people wrote for it.
     pub captions: Vec<Caption>,
     /// Ids of its tags.
     pub tags: Vec<u32>,
@@ -54,11 +54,11 @@ pub struct CaptionData {
     /// Whether an example is an image, not a caption.
     by_image: bool,
     constraints: Option<Constraints>,
-    /// What a caption is judged by; none where an image has no caption, and none for training.
+    /// References of the captions; none where an image has no caption, and none for training.
     references: Option<Arc<References>>,
     /// The same images with each other's regions, to see what a model takes from them.
     swapped: Option<SharedImages>,
-    /// Other images, whose captions are what is said of the image most like them.
+    /// Other images, whose captions are a baseline: that of the most similar image.
     neighbours: Option<Box<CaptionData>>,
 }
 
@@ -154,17 +154,17 @@ impl CaptionData {
         self.constraints.as_ref()
     }
 
-    /// What captions of its images are judged by, if every image has some.
+    /// References of the captions, if every image has some.
     pub(crate) fn references(&self) -> Option<&Arc<References>> {
         self.references.as_ref()
     }
 
-    /// Other images whose captions may be said of these.
+    /// Other images whose captions are compared with the generated ones.
     pub(crate) fn neighbours(&self) -> Option<&CaptionData> {
         self.neighbours.as_deref()
     }
 
-    /// The split with each other's regions and tags, if that is to be judged.
+    /// The split with each other's regions and tags, if that is to be scored.
     pub(crate) fn swapped(&self) -> Result<Option<Self>, SourceError> {
         let Some(source) = &self.swapped else {
             return Ok(None);
@@ -221,13 +221,14 @@ impl CaptionData {
         self.masked(image, 0, &mut rng)
     }
 
-    /// What people find caption `index` by.
+    /// Name of caption `index` in messages.
+    #[cfg(feature = "train")]
     pub(crate) fn caption_name(&self, index: usize) -> String {
         let (image, number) = self.captions[index];
         self.origin(image as usize, number as usize)
     }
 
-    /// What people find image `image` by.
+    /// Name of image `image` in messages.
     pub(crate) fn image_name(&self, image: usize) -> String {
         format!("{}: image {}", self.path.display(), self.images[image].key)
     }

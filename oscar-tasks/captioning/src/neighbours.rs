@@ -1,4 +1,4 @@
-//! What is said of the image most like one: a caption that takes no model.
+//! Captions of the most similar image: a baseline without a model.
 //!
 //! Images are compared by the mean of their regions' features.
 

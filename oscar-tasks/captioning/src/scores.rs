@@ -1,4 +1,4 @@
-//! What captions are worth: CIDEr in validations and as the reward of training, all metrics when
+//! Scores of captions: CIDEr in validations and as the reward of training, all metrics when
 //! scoring.
 
 use oscar_caption_metrics::ptb;
@@ -7,13 +7,15 @@ use oscar_core::input::SourceError;
 use oscar_datasets::DatasetError;
 use rayon::prelude::*;
 
-use crate::data::{CaptionData, Image};
-use crate::scst::ScstSection;
+use crate::data::Image;
+#[cfg(feature = "train")]
+use crate::{data::CaptionData, scst::ScstSection};
 
-/// Fewer of the references' words than this are in document frequencies of the same kind of text.
+/// Least share of the references' words that document frequencies of the same kind of text know.
+#[cfg(feature = "train")]
 const FEW_WORDS: f64 = 0.5;
 
-/// What people said of the images of a split, ready to be compared with.
+/// Reference captions of the images of a split.
 #[derive(Debug)]
 pub struct References {
     /// Tokenised as the COCO caption evaluation does, by image.
@@ -54,6 +56,7 @@ impl References {
 
     /// CIDEr of captions, each of the image of a number, with the document frequencies of these
     /// references.
+    #[cfg(feature = "train")]
     pub fn cider(&self, captions: &[(usize, String)]) -> Vec<f64> {
         let tokenized: Vec<(usize, String)> = captions
             .par_iter()
@@ -62,9 +65,9 @@ impl References {
         self.cider.score_each(&tokenized)
     }
 
-    /// Whether someone said exactly this of an image.
+    /// Whether a caption equals a reference of the image word for word.
     pub fn is_exact(&self, image: usize, ids: &[u32]) -> bool {
-        self.ids[image].iter().any(|said| said == ids)
+        self.ids[image].iter().any(|reference| reference == ids)
     }
 
     /// All metrics of a caption of each image.
@@ -87,7 +90,7 @@ impl References {
     }
 }
 
-/// What captions of the training images are worth: CIDEr-D, on texts as they are.
+/// The reward of captions of the training images: CIDEr-D, on texts as they are.
 #[derive(Debug)]
 pub struct Reward {
     cider_d: CiderD,
@@ -99,6 +102,7 @@ impl Reward {
     /// # Errors
     ///
     /// Document frequencies that cannot be read, or that know no word of the captions.
+    #[cfg(feature = "train")]
     pub(crate) fn new(section: &ScstSection, data: &CaptionData) -> Result<Self, SourceError> {
         let references: Vec<Vec<String>> = data
             .images()

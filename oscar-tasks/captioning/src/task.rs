@@ -38,11 +38,11 @@ pub struct Captioning {
     pub generation: GenerationConfig,
     /// Beams of validations; 1 takes the best word each time, which is faster.
     pub validation_beams: usize,
-    /// Training by what captions are worth.
+    /// Training by reward.
     pub scst: ScstSection,
     /// Words that captions are to have when scoring.
     pub constraints: ConstraintSection,
-    /// When scoring, also judge what says nothing of the image: captions made from another image's
+    /// When scoring, also score captions that do not depend on the image: those made from another image's
     /// regions, and those of the nearest image among the split's `neighbours`.
     pub compare: bool,
 }

@@ -87,15 +87,15 @@ impl ClassData for MatchingData {
             serde_json::to_writer(&mut content, &Prediction { image, text, score })?;
             content.push(b'\n');
         }
-        let judged: Vec<(f32, bool)> = self
+        let scored: Vec<(f32, bool)> = self
             .pairs
             .iter()
             .zip(&scores)
             .filter_map(|(pair, &score)| Some((score, pair.label?)))
             .collect();
         Ok(Evaluation {
-            scores: self.scores(&judged),
-            examples: judged.len(),
+            scores: self.scores(&scored),
+            examples: scored.len(),
             predictions: Some(Predictions {
                 extension: "jsonl",
                 content,
@@ -106,16 +106,16 @@ impl ClassData for MatchingData {
 }
 
 impl MatchingData {
-    fn scores(&self, judged: &[(f32, bool)]) -> Vec<(String, f64)> {
-        if judged.is_empty() {
+    fn scores(&self, scored: &[(f32, bool)]) -> Vec<(String, f64)> {
+        if scored.is_empty() {
             return Vec::new();
         }
-        let right = judged.iter().filter(|(s, label)| (*s >= 0.5) == *label);
-        let accuracy = right.count() as f64 / judged.len() as f64;
+        let right = scored.iter().filter(|(s, label)| (*s >= 0.5) == *label);
+        let accuracy = right.count() as f64 / scored.len() as f64;
         let mut scores = vec![("accuracy".to_string(), accuracy)];
         // Without both classes there is no curve to have an area under.
-        scores.extend(roc_auc(judged).map(|value| ("roc_auc".to_string(), value)));
-        scores.extend(average_precision(judged).map(|v| ("average_precision".to_string(), v)));
+        scores.extend(roc_auc(scored).map(|value| ("roc_auc".to_string(), value)));
+        scores.extend(average_precision(scored).map(|v| ("average_precision".to_string(), v)));
         scores
     }
 }

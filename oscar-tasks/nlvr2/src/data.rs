@@ -67,27 +67,27 @@ impl Nlvr2Data {
     }
 
     /// Scores of answers, one per statement in order.
-    pub fn judge(&self, answers: &[bool]) -> Evaluation {
-        let judged: Vec<(&Statement, bool, bool)> = self
+    pub fn score(&self, answers: &[bool]) -> Evaluation {
+        let scored: Vec<(&Statement, bool, bool)> = self
             .statements
             .iter()
             .zip(answers)
             .filter_map(|(row, answer)| row.label.map(|label| (row, label, *answer == label)))
             .collect();
         let mut evaluation = Evaluation {
-            examples: judged.len(),
+            examples: scored.len(),
             ..Evaluation::default()
         };
-        let Some(accuracy) = accuracy(judged.iter().map(|(.., right)| *right)) else {
+        let Some(accuracy) = accuracy(scored.iter().map(|(.., right)| *right)) else {
             return evaluation;
         };
         evaluation.scores.push(("accuracy".into(), accuracy));
 
-        let named: Vec<(&Identifier, bool)> = judged
+        let named: Vec<(&Identifier, bool)> = scored
             .iter()
             .filter_map(|(row, _, right)| Some((row.identifier.as_ref()?, *right)))
             .collect();
-        match judged.len() - named.len() {
+        match scored.len() - named.len() {
             0 => {
                 let score = consistency(named).map(|(score, _)| ("consistency".into(), score));
                 evaluation.scores.extend(score);
@@ -95,10 +95,10 @@ impl Nlvr2Data {
             unnamed => evaluation.notes.push(format!(
                 "consistency was not computed: {unnamed} of {} rows have no identifier to tell \
                  which belong together",
-                judged.len()
+                scored.len()
             )),
         }
-        evaluation.tables.extend(by_subset(&judged));
+        evaluation.tables.extend(by_subset(&scored));
         evaluation
     }
 
@@ -187,23 +187,23 @@ impl ClassData for Nlvr2Data {
         let answers: Vec<bool> = logits.best().map(|class| class == 1).collect();
         Ok(Evaluation {
             predictions: Some(self.predictions(&answers, logits)?),
-            ..self.judge(&answers)
+            ..self.score(&answers)
         })
     }
 }
 
-fn by_subset(judged: &[(&Statement, bool, bool)]) -> Option<ScoreTable> {
-    let pairs: Vec<(&[String], bool)> = judged
+fn by_subset(scored: &[(&Statement, bool, bool)]) -> Option<ScoreTable> {
+    let pairs: Vec<(&[String], bool)> = scored
         .iter()
         .filter(|(row, ..)| row.images.len() == PAIR)
         .map(|(row, label, _)| (row.images.as_slice(), *label))
         .collect();
-    if pairs.len() < judged.len() {
+    if pairs.len() < scored.len() {
         return None;
     }
     let (balanced, unbalanced) = subsets(&pairs);
     let score =
-        |rows: Vec<usize>| Some((accuracy(rows.iter().map(|&row| judged[row].2))?, rows.len()));
+        |rows: Vec<usize>| Some((accuracy(rows.iter().map(|&row| scored[row].2))?, rows.len()));
     let rows: Vec<_> = [("balanced", balanced), ("unbalanced", unbalanced)]
         .into_iter()
         .filter_map(|(name, rows)| score(rows).map(|(score, count)| (name.into(), score, count)))

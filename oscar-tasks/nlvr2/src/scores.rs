@@ -27,7 +27,7 @@ pub fn consistency<'a>(
     Some((accuracy(groups.into_values())?, count))
 }
 
-/// Rows of the balanced and of the unbalanced subset, as the official script draws them: of the
+/// Rows of the balanced and of the unbalanced subset, as in the official script: of the
 /// image pairs that occur more than once, those with both labels are balanced, the others are not.
 pub fn subsets(pairs: &[(&[String], bool)]) -> (Vec<usize>, Vec<usize>) {
     let mut same: BTreeMap<&[String], Vec<usize>> = BTreeMap::new();

@@ -140,7 +140,7 @@ fn rows_without_label_can_be_predicted() {
     let place = Place::usual();
     let row = r#"{"left": "a", "right": "b", "statement": "a cat"}"#;
     let data = place.open(row, Arrangement::Pair, Role::Evaluate).unwrap();
-    let evaluation = data.judge(&[true]);
+    let evaluation = data.score(&[true]);
     assert_eq!((evaluation.examples, evaluation.scores.len()), (0, 0));
 }
 

@@ -80,7 +80,7 @@ fn statements_about_one_image_have_no_pairs_to_be_balanced() {
     let data = place
         .open(&rows, Arrangement::Joined, Role::Validate)
         .unwrap();
-    assert!(data.judge(&[true, true]).tables.is_empty());
+    assert!(data.score(&[true, true]).tables.is_empty());
 }
 
 /// The official development set: its size, its subsets, and the scores of answers that are known.

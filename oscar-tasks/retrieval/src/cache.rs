@@ -1,4 +1,4 @@
-//! A file of scores that a killed evaluation goes on from.
+//! A file of scores from which an interrupted evaluation resumes.
 //!
 //! | part | holds |
 //! |---|---|
@@ -49,7 +49,7 @@ pub struct ScoreCache {
 }
 
 impl ScoreCache {
-    /// Opens the file in `directory` for what `fingerprint` stands for, or makes it; gives the scores
+    /// Opens the file of `fingerprint` in `directory`, or makes it; gives the scores
     /// in it, the first ones of `total`.
     ///
     /// # Errors
@@ -109,7 +109,7 @@ impl ScoreCache {
         if !header.starts_with(&found) {
             let what = match found.starts_with(MAGIC) {
                 true => "it holds scores of other weights, captions or settings",
-                false => "it is no file of scores",
+                false => "it is not a score cache",
             };
             return Err(wrong(what.into()));
         }
@@ -273,7 +273,7 @@ mod tests {
         }
         std::fs::write(&path, "scores").unwrap();
         let found = open("a").unwrap_err().to_string();
-        assert!(found.contains("no file of scores"), "{found}");
+        assert!(found.contains("not a score cache"), "{found}");
     }
 
     #[test]

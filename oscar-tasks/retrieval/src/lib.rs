@@ -12,7 +12,7 @@
 //!
 //! Scoring every caption with every image is the square of the split, hours on the official test
 //! sets. So texts are tokenised once, regions projected once per image, pairs batched by length, and
-//! scores kept in a file ([`ScoreCache`]) from which a killed evaluation goes on.
+//! scores kept in a file ([`ScoreCache`]) from which an interrupted evaluation resumes.
 
 mod cache;
 mod candidates;
@@ -49,7 +49,7 @@ pub struct Retrieval {
     /// Captions used of an image, the first ones; 0 for all.
     pub captions_per_image: usize,
     /// Captions that compete for an image in a validation whose split names no file of candidates:
-    /// one of its own, and others drawn at random.
+    /// one of its own, and others sampled at random.
     pub validation_candidates: usize,
 }
 
@@ -78,7 +78,7 @@ pub struct Split {
     #[serde(with = "optional_path")]
     pub image_keys: Option<PathBuf>,
     /// Captions that compete for each image (`minival_caption_indexs_top20.pt`); by default all when
-    /// scoring, and some drawn at random when validating.
+    /// scoring, and some sampled at random when validating.
     #[serde(with = "optional_path")]
     pub candidates: Option<PathBuf>,
 }

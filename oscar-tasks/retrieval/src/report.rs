@@ -1,4 +1,4 @@
-//! What scores are worth, and the file of predictions.
+//! Ranks and recalls of the scores, and the file of predictions.
 
 use std::collections::BTreeMap;
 
@@ -121,7 +121,7 @@ pub(crate) fn report(
     })
 }
 
-/// Where the largest value stands; of equal ones the first.
+/// The index of the largest value; of equal ones the first.
 fn argmax(values: impl Iterator<Item = f32>) -> usize {
     let best = values
         .enumerate()

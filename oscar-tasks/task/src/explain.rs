@@ -215,7 +215,7 @@ pub fn inspect<B: OscarBackend>(
     let mut sequences = Vec::with_capacity(rows.len());
     for (at, row) in rows.iter().enumerate() {
         let regions = regions(row)?;
-        // Padding stands after the text, and after the regions.
+        // Padding follows the text, and the regions.
         let positions = (0..row.input_ids.len()).chain(text..text + regions.len());
         let places: Vec<usize> = positions.map(|position| at * seq + position).collect();
         let of_layer = |layer: &Vec<f32>| {

@@ -18,7 +18,7 @@ pub type Encoder<T> = <<T as Task>::Family as Family>::Encoder;
 
 /// A task, and its section of the recipe, `[task]`.
 ///
-/// What can be done with a task stands in small traits of its own:
+/// What can be done with a task is divided into small traits:
 ///
 /// | trait | does |
 /// |---|---|

@@ -5,8 +5,8 @@ use oscar_datasets::answers::{normalise, tidy};
 /// Answers that agree with a prediction make it fully right from this number on.
 const AGREEING: f64 = 3.0;
 
-/// What `prediction` is worth against what people answered, as the published evaluation says:
-/// answers are compared normalised if people disagree, and as they are if they all say the same.
+/// Accuracy of `prediction` against the answers of people, as in the published evaluation: answers are
+/// normalised if people disagree, and compared as they are if all agree.
 pub fn vqa_accuracy(people: &[String], prediction: &str) -> f64 {
     let mut people: Vec<String> = people.iter().map(|answer| tidy(answer)).collect();
     let mut prediction = tidy(prediction);
@@ -17,8 +17,8 @@ pub fn vqa_accuracy(people: &[String], prediction: &str) -> f64 {
     leave_one_out(&people, &prediction)
 }
 
-/// The same of answers as they are: of each nine of ten people, a third for each that says exactly
-/// this, at most 1; the mean of that.
+/// The same without normalisation: for each nine of ten people, a third for each equal answer, at most
+/// 1; the mean of that.
 pub fn leave_one_out(people: &[String], prediction: &str) -> f64 {
     let agrees = |answer: &String| answer == prediction;
     let agreeing = people.iter().filter(|answer| agrees(answer)).count();

@@ -1,6 +1,6 @@
 //! Tasks whose model is a classifier: they are asked, scored and trained in the same way.
 //!
-//! | a [`Classify`] task says | for example NLVR2 |
+//! | a [`Classify`] task defines | for example NLVR2 |
 //! |---|---|
 //! | its head | a pair of images, two classes |
 //! | the names of its classes | `False`, `True` |
@@ -39,7 +39,7 @@ pub trait Classify: Task<Family = Oscar, Data: ClassData> {
         false
     }
 
-    /// The names of the classes, in their order: answers, or what can be said of a statement.
+    /// The names of the classes, in their order.
     ///
     /// # Errors
     ///
