@@ -353,7 +353,7 @@ fn a_bad_row_stops_or_is_skipped() {
     assert_fails(&import(&place, "out", &[]), &["vg", "out", wanted]);
     assert!(
         !place.path("out.partial").exists(),
-        "there is nothing to go on with"
+        "there is nothing to resume"
     );
 
     let output = import(&place, "out", &["--on-bad", "skip"]);

@@ -51,7 +51,7 @@ fn the_examples_of_a_step_are_named(#[values(0, 1)] task: usize) {
     assert_eq!(lines.len(), 1);
     let examples = lines[0]["examples"].to_string();
     assert!(examples.contains(part), "{examples}");
-    // What was learned before can be gone on with, and the step is met again.
+    // The run can be resumed, and fails at the same step again.
     let again = run(
         &place,
         &command[..command.len() - 2],
@@ -65,7 +65,7 @@ fn the_examples_of_a_step_are_named(#[values(0, 1)] task: usize) {
     let output = run(&place, &command[..command.len() - 2], "stops", &skip);
     assert!(output.status.success(), "{}", stderr(&output));
     let skipped = named(&place, "stops").len();
-    let expected = format!("Left out {skipped} of 24 steps");
+    let expected = format!("{skipped} of 24 steps");
     assert!(stdout(&output).contains(&expected), "{}", stdout(&output));
     assert!(
         stderr(&output).contains("1 in a row"),
