@@ -14,6 +14,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -21,6 +22,10 @@ use crate::FileError;
 
 const TEMPORARY: &str = ".oscar-tmp-";
 const REPLACED: &str = ".oscar-old";
+
+/// How often a lock is tried, and the pause between: two renames take far less than all of it.
+const LOCK_ATTEMPTS: u32 = 300;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Suffixes of temporary and replaced directories in run directories of earlier versions.
 const OLD_TEMPORARY: &str = ".tmp";
@@ -464,10 +469,25 @@ fn is_same(_: &File, _: &Path) -> bool {
 }
 
 /// Keeps other processes from replacing directories beside `target`, where the system has locks.
+///
+/// A directory that is still being written needs none: its writer, which holds its lock, is the only
+/// one to replace anything in it. Nobody is waited for without end: the user may hold a lock of their
+/// own on the directory.
 fn lock_parent(target: &Path) -> Option<File> {
-    let directory = File::open(parent(target)).ok()?;
-    directory.lock().ok()?;
-    Some(directory)
+    let directory = parent(target);
+    let name = directory.file_name().unwrap_or_default();
+    if name.to_string_lossy().contains(TEMPORARY) {
+        return None;
+    }
+    let file = File::open(directory).ok()?;
+    for _ in 0..LOCK_ATTEMPTS {
+        match file.try_lock() {
+            Ok(()) => return Some(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(_)) => return None,
+        }
+    }
+    None
 }
 
 /// `.NAMEsuffix` beside `NAME`.

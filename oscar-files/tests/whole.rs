@@ -185,3 +185,29 @@ fn leftovers_in_a_run_directory_are_put_right() {
     assert_eq!(content(&run.join("best")), "best");
     assert_eq!(content(&run.join("last")), "last");
 }
+
+#[test]
+fn a_directory_is_written_inside_one_that_is_being_written() {
+    let place = tempfile::tempdir().expect("a directory");
+    let outer = StagedDir::create(&place.path().join("set"), "marker", false).expect("staged");
+    let target = outer.path().join("regions");
+    let inner = StagedDir::create(&target, "marker", false).expect("staged inside");
+    fs::write(inner.path().join("marker"), b"inner").expect("written");
+    inner.commit().expect("the inner one");
+    fs::write(outer.path().join("marker"), b"outer").expect("written");
+    outer.commit().expect("the outer one");
+    let inner = place.path().join("set/regions/marker");
+    assert_eq!(fs::read(inner).expect("whole"), b"inner");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_lock_of_somebody_else_is_not_waited_for_without_end() {
+    let place = tempfile::tempdir().expect("a directory");
+    let held = fs::File::open(place.path()).expect("opened");
+    held.lock().expect("locked");
+    let staged = StagedDir::create(&place.path().join("set"), "marker", false).expect("staged");
+    fs::write(staged.path().join("marker"), b"whole").expect("written");
+    staged.commit().expect("written all the same");
+    assert!(place.path().join("set/marker").exists());
+}
