@@ -220,6 +220,8 @@ fn a_header_that_claims_more_than_the_file_holds_is_refused() {
     fs::write(&path, bytes).unwrap();
     let error = load(&path, &RandomInit::All).unwrap_err();
     assert!(matches!(error, CheckpointError::Format { .. }), "{error}");
-    let text = "its header is 18446744073709551615 bytes long, but only 2 follow";
-    assert!(error.to_string().contains(text), "{error}");
+    let text = error.to_string();
+    for named in ["garbage.safetensors", "18446744073709551615", "only 2"] {
+        assert!(text.contains(named), "{error}");
+    }
 }

@@ -90,10 +90,7 @@ fn captioning_heads_of_2020_are_recognised() {
     let (model, report) = checkpoint::load(new(), &path, &RandomInit::Refuse).unwrap();
     assert_eq!(report.changes, [Change::Captioning2020]);
     let text = report.changes[0].to_string();
-    assert!(
-        text.contains("captioning head of 2020") && text.contains("bias 0"),
-        "{text}"
-    );
+    assert!(text.contains("captioning head of 2020"), "{text}");
     let saved = folder.path().join("saved.safetensors");
     checkpoint::save(&model, &saved).unwrap();
     let saved = tensors(&saved);

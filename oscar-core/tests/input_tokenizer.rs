@@ -155,19 +155,21 @@ fn windows_line_ends_are_no_part_of_a_token() {
 }
 
 #[rstest]
-#[case("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n", "vocab.txt: no [MASK]")]
+#[case("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n", &["vocab.txt", "[MASK]"])]
 #[case(
     "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\na\n",
-    "vocab.txt:8: token `a` stands already on line 6"
+    &["vocab.txt:8", "`a`", "line 6"]
 )]
-#[case("[PAD]\n\n[UNK]\n", "vocab.txt:2: empty line")]
-#[case("", "vocab.txt: no [PAD]")]
-fn a_broken_vocabulary_is_refused(#[case] content: &str, #[case] expected: &str) {
+#[case("[PAD]\n\n[UNK]\n", &["vocab.txt:2"])]
+#[case("", &["vocab.txt", "[PAD]"])]
+fn a_broken_vocabulary_is_refused(#[case] content: &str, #[case] named: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vocab.txt");
     fs::write(&path, content).unwrap();
     let error = Tokenizer::from_vocab_file(&path).unwrap_err().to_string();
-    assert!(error.contains(expected), "{error}");
+    for part in named {
+        assert!(error.contains(part), "{error}");
+    }
 }
 
 #[rstest]
