@@ -271,6 +271,7 @@ fn median(values: &[f64]) -> f64 {
     sorted[sorted.len() / 2]
 }
 
+#[allow(clippy::too_many_lines, reason = "each measurement beside the next")]
 fn main() -> Result<()> {
     let sizes = Sizes::from_env()?;
     let batches = sizes.batches();

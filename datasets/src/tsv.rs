@@ -15,7 +15,7 @@ use crate::findings::Defect;
 use crate::mapped::read_file;
 
 const HINT: &str = "it is a table of the official data, tab-separated; check the path";
-const INDEX_FIX: &str = "the index belongs to another version of the file: delete it, and it is \
+const INDEX_FIX: &str = "the index belongs to another version of the file: delete it; it is \
                          not needed to read the file";
 
 /// A memory-mapped TSV file with random access to its rows, which must not change while it is open.

@@ -278,6 +278,7 @@ fn of_dim_two() -> CheckOptions {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table of files and what is found")]
 fn every_row_of_a_feature_table() {
     let files = Files::new();
     let nan = [f32::NAN, 1.5, 0.0, 0.0, 0.5, 0.25, 0.5, 0.25];

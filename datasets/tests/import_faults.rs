@@ -125,7 +125,7 @@ fn with_value(row: &str, at: usize, value: f32) -> String {
 )]
 #[case::other_key(
     |row: String| row.replace("23757", "99999").into_bytes(),
-    "imageid2idx.json: it says that `COCO_val2014_000000023757` is in line 3 of"
+    "imageid2idx.json: `COCO_val2014_000000023757` should be in line 3 of"
 )]
 #[case::empty_row(|_| vec![], "features.tsv:3: its key is empty")]
 fn a_bad_row(#[case] change: impl FnOnce(String) -> Vec<u8>, #[case] wanted: &str) {
@@ -158,7 +158,7 @@ fn an_index_out_of_step(#[case] index: &str, #[case] wanted: &str) {
 fn a_key_twice() {
     let (dir, source) = changed(|row| row.replace("23757", "15838").into_bytes());
     fs::remove_file(source.join("imageid2idx.json")).unwrap();
-    let wanted = "features.tsv:3: image `COCO_val2014_000000015838` stands in line 2 already";
+    let wanted = "features.tsv:3: image `COCO_val2014_000000015838` is in line 2";
     for found in [import_error(&source), training_error(&source)] {
         assert!(found.contains(wanted), "{found}");
     }
@@ -201,7 +201,7 @@ fn a_map_that_exchanges_two_rows() {
         .replace("23757\":2", "23757\":3")
         .replace("31676\":3", "31676\":2");
     fs::write(&map, text).unwrap();
-    let wanted = "it says that `COCO_val2014_000000031676` is in line 3 of";
+    let wanted = "`COCO_val2014_000000031676` should be in line 3 of";
     for found in [import_error(&source), training_error(&source)] {
         assert!(
             found.contains("imageid2idx.json") && found.contains(wanted),

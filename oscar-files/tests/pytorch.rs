@@ -52,10 +52,9 @@ fn views_of_one_storage_share_it() {
         };
         let shared = |a, b| Arc::ptr_eq(tensor(a).storage(), tensor(b).storage());
         assert!(shared("tied", "same") && shared("head", "tail"), "{name}");
-        assert!(
-            !shared("head", "tied") && !shared("head", "column"),
-            "{name}"
-        );
+        assert!(!shared("head", "column"), "{name}");
+        let view = |key| (tensor(key).offset(), tensor(key).shape().to_vec());
+        assert_ne!(view("head"), view("tied"), "{name}");
         assert_eq!(tensor("tied").strides(), tensor("same").strides(), "{name}");
         assert_eq!(tensor("transposed").strides(), [1, 6]);
         assert_eq!((tensor("tail").offset(), tensor("tail").len()), (7, 5));

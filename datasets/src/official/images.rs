@@ -177,8 +177,8 @@ impl OfficialImages {
                     part.file.path().display(),
                     found.key
                 );
-                let fix = "it belongs to another version of the feature file: delete it, and it \
-                           is not needed to read the file";
+                let fix = "it belongs to another version of the feature file: delete it; \
+                           it is not needed to read the file";
                 Err(DatasetError::malformed(map, found, fix))
             }
             _ => Ok(found),

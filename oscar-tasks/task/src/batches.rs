@@ -92,7 +92,7 @@ mod tests {
         let results = run_split(
             0..total,
             1,
-            |index| Ok::<_, String>(index),
+            Ok::<_, String>,
             |index| total - index,
             |batch| Ok(batch.to_vec()),
             &|done, total| *last.lock().unwrap() = (done, total),
@@ -102,7 +102,7 @@ mod tests {
         let failed = run_split(
             0..9,
             4,
-            |i| Err::<usize, _>(i),
+            Err::<usize, _>,
             |i| *i,
             |b| Ok(b.to_vec()),
             &|_, _| {},

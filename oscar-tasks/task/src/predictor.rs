@@ -212,10 +212,13 @@ impl<T: Explain, B: OscarBackend> Predictor for Opened<T, B> {
     }
 }
 
+/// Opens weights on a device.
+type Open<Device> = fn(&Path, &Device) -> Result<Box<dyn Predictor>, TaskError>;
+
 /// A task, and how its weights are opened on the backend `B`.
 pub struct Opener<B: OscarBackend> {
     name: &'static str,
-    open: fn(&Path, &B::Device) -> Result<Box<dyn Predictor>, TaskError>,
+    open: Open<B::Device>,
 }
 
 impl<B: OscarBackend> Opener<B> {

@@ -167,7 +167,7 @@ pub fn build(
         .transpose()?
         .unwrap_or_default();
     let mut writers = Writers::create(staged.path(), opened.split(), options.whole_images, seen)?;
-    let mut differences = (Vec::new(), 0);
+    let mut differences = Differences::default();
     let mut stored = HashSet::new();
     let bar = progress(selected.len());
     for chunk in selected.chunks(CHUNK) {
@@ -176,12 +176,7 @@ pub fn build(
             if let Some(expected) = &annotation.objects {
                 match compare(&drawing.objects, expected) {
                     None => counts.verified += 1,
-                    Some(difference) => {
-                        differences.1 += 1;
-                        if differences.0.len() < SHOWN {
-                            differences.0.push(format!("{image}: {difference}"));
-                        }
-                    }
+                    Some(difference) => differences.add(format!("{image}: {difference}")),
                 }
             }
             // An image with several sentences stands in several lines, and is stored once.
@@ -193,16 +188,7 @@ pub fn build(
         bar.inc(chunk.len() as u64);
     }
     bar.finish_and_clear();
-    let (problems, total) = differences;
-    if total > 0 {
-        let (images, annotations) = (images.to_path_buf(), annotations.to_path_buf());
-        return Err(DatasetError::Mismatch {
-            images,
-            annotations,
-            problems,
-            total,
-        });
-    }
+    differences.refuse(images, annotations)?;
     if counts.boxes == 0 {
         let found = "no grey box is left, all are empty or in the data set held out from";
         return Err(DatasetError::malformed(images, found, "take other images"));
@@ -221,13 +207,46 @@ pub fn build(
         attribution: ATTRIBUTION.into(),
         counts,
     };
-    let path = staged.path().join(DATASET_FILE);
-    let mut json = serde_json::to_vec_pretty(&info)
-        .map_err(|error| DatasetError::io("write", &path)(error.into()))?;
-    json.push(b'\n');
-    write_file(&path, &json)?;
+    write_info(&staged.path().join(DATASET_FILE), &info)?;
     staged.commit()?;
     Ok(info)
+}
+
+fn write_info(path: &Path, info: &DatasetInfo) -> Result<()> {
+    let mut json = serde_json::to_vec_pretty(info)
+        .map_err(|error| DatasetError::io("write", path)(error.into()))?;
+    json.push(b'\n');
+    Ok(write_file(path, &json)?)
+}
+
+/// Images that show other objects than annotated.
+#[derive(Default)]
+struct Differences {
+    /// The first of them.
+    shown: Vec<String>,
+    total: usize,
+}
+
+impl Differences {
+    fn add(&mut self, difference: String) {
+        self.total += 1;
+        if self.shown.len() < SHOWN {
+            self.shown.push(difference);
+        }
+    }
+
+    /// An error if there are any.
+    fn refuse(self, images: &Path, annotations: &Path) -> Result<()> {
+        match self.total {
+            0 => Ok(()),
+            total => Err(DatasetError::Mismatch {
+                images: images.to_path_buf(),
+                annotations: annotations.to_path_buf(),
+                problems: self.shown,
+                total,
+            }),
+        }
+    }
 }
 
 /// The lines of the groups that were asked for, in file order; groups count from first appearance.
