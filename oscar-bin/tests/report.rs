@@ -153,7 +153,7 @@ fn what_is_no_run_is_refused() {
     assert!(trained.status.success(), "{}", stderr(&trained));
     fs::write(small.path("runs/broken/best/task.json"), "{}").expect("a file");
     let refused = small.run(&["report", "runs/broken"]);
-    assert_fails(&refused, &["task.json", "names no task"]);
+    assert_fails(&refused, &["task.json", "`task`"]);
     assert!(!small.path("runs/broken/report.html").exists());
 }
 
