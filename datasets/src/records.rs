@@ -43,11 +43,12 @@ impl Record<'_> {
 
 /// What is wrong with the JSON text of a record.
 pub(crate) fn json_defect(error: &serde_json::Error) -> Defect {
-    let kind = match error.is_data() {
+    let text = error.to_string();
+    // The reader of a field adds its name, which hides that the JSON itself is cut off.
+    let kind = match error.is_data() && !text.contains("EOF while parsing") {
         true => Kind::Field,
         false => Kind::Json,
     };
-    let text = error.to_string();
     let text = text.split(" at line ").next().unwrap_or_default();
     let place = match error.line() {
         // Conversions after parsing know no place.

@@ -330,7 +330,7 @@ fn every_row_of_a_feature_table() {
                 file,
                 "7",
                 Kind::DuplicateKey,
-                "its key stands in line 1 too",
+                "line 1",
             ),
         ],
     );
