@@ -326,12 +326,7 @@ fn every_row_of_a_feature_table() {
             (file, "8", Kind::Field, "field 2 is \"two\""),
             (file, "9", Kind::MissingTab, "a blank line"),
             (file, "10", Kind::Field, "its key is empty"),
-            (
-                file,
-                "7",
-                Kind::DuplicateKey,
-                "line 1",
-            ),
+            (file, "7", Kind::DuplicateKey, "line 1"),
         ],
     );
     for (name, wanted) in [("rows", 11), ("images", 5), ("images of 16-bit floats", 1)] {

@@ -24,7 +24,8 @@ pub(crate) struct Keys {
 /// Seeds everything random that this thread computes on `device`: Burn's generator, and the keys of
 /// dropout.
 pub fn seed<B: Backend>(device: &B::Device, seed: u64) {
-    B::seed(device, seed);
+    // Not between another thread's seeding and its use of what it seeded.
+    drop(seed_exclusively::<B>(device, seed));
     KEYS.set(Keys { seed, taken: 0 });
 }
 
