@@ -18,7 +18,7 @@ const HEAD: u64 = 1 << 16;
 /// How many rows of a file are read to know its format.
 const ROWS: usize = 100;
 
-/// A format that can be checked. A new one is a constant of this type and a line in [`FORMATS`].
+/// A format that can be checked. A new one is a constant of this type and a line in `FORMATS`.
 pub struct Format {
     /// Its name; that of a task for the rows of the task.
     pub name: &'static str,
