@@ -152,6 +152,9 @@ impl<B: Kernels> OscarBackend for Autodiff<B> {
         O: Operation<B, N>,
     {
         let nodes = inputs.each_ref().map(|input| input.node.clone());
+        // The graph forgets a node that nothing refers to, and other threads that compute gradients
+        // clean it up: the inputs' nodes are referred to until the new node is in the graph.
+        let _referred = inputs.each_ref().map(|input| input.rc.clone());
         let node = Node(PhantomData::<O>)
             .prepare::<NoCheckpointing>(nodes)
             .compute_bound()
