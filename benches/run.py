@@ -30,7 +30,8 @@ KEEP_FREED_MEMORY = {
 
 def main():
     args = arguments()
-    contenders = [("rust", *split(name)) for name in args.rust]
+    contenders = [("before", *split(name)) for name in args.rust if args.against]
+    contenders += [("rust", *split(name)) for name in args.rust]
     contenders += [("torch", *split(name)) for name in args.torch]
     if not contenders:
         sys.exit("name at least one contender: --rust flex:f32 or --torch best:f32")
@@ -84,6 +85,8 @@ def arguments():
     parser.add_argument("--binary", type=pathlib.Path,
                         default=HERE.parent / "target" / "release" / "oscar-bin",
                         help="oscar-bin, as `cargo build --release` makes it")
+    parser.add_argument("--against", type=pathlib.Path, metavar="OSCAR-BIN",
+                        help="another build, measured in turns with --binary on the same backends")
     parser.add_argument("--python", default=sys.executable, help="an interpreter that has torch")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also write the results")
     args = parser.parse_args()
@@ -122,8 +125,9 @@ def measure(args, work, contender):
     for flag, value in (("--text", args.text), ("--regions", args.regions)):
         if value is not None:
             common += [flag, str(value)]
-    if kind == "rust":
-        command = [str(args.binary), "--quiet", "bench", "--backend", name, *common]
+    if kind != "torch":
+        binary = args.against if kind == "before" else args.binary
+        command = [str(binary), "--quiet", "bench", "--backend", name, *common]
         if dtype != "f32":
             command += ["--precision", dtype]
     else:

@@ -1,3 +1,4 @@
 //! Tests that need the insides of the program.
 
+mod docs;
 mod fuzz;
