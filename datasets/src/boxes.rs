@@ -59,11 +59,7 @@ pub(crate) fn fit(b: [f32; 4], width: u32, height: u32, tolerance: f32) -> Resul
     })
 }
 
-/// A box in pixels as x1/W, y1/H, x2/W, y2/H, w/W, h/H.
-pub(crate) fn relative([x1, y1, x2, y2]: [f32; 4], width: u32, height: u32) -> [f32; 6] {
-    let (w, h) = (width as f32, height as f32);
-    [x1 / w, y1 / h, x2 / w, y2 / h, (x2 - x1) / w, (y2 - y1) / h]
-}
+pub(crate) use oscar_vision::relative_box as relative;
 
 #[cfg(test)]
 mod tests {

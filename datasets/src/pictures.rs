@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use base64_simd::STANDARD;
 use bytes::Bytes;
 use oscar_vision::drawings::{crop_to_key, parse_box_key};
-use oscar_vision::{Picture, PictureLimits, VisionError};
+use oscar_vision::{Picture, PictureLimits, VisionError, picture};
 use zip::ZipArchive;
 
 use crate::error::{DatasetError, Result};
@@ -22,8 +22,6 @@ const MAX_FILE: u64 = 1 << 28;
 const DEPTH: usize = 4;
 
 const HINT: &str = "it holds pictures: a directory, a zip archive, or a table; check the path";
-
-const ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
 
 /// Pictures of many images, each a file or a row of a table.
 pub struct Pictures {
@@ -172,7 +170,7 @@ impl Pictures {
     /// Picture `at`, decoded.
     ///
     /// # Errors
-    /// As [`bytes`](Self::bytes); a file that is not a PNG or JPEG picture, or is too large.
+    /// As [`bytes`](Self::bytes); a file that is not a picture, or is too large.
     pub fn picture(&self, at: usize) -> Result<Picture> {
         let bytes = self.bytes(at)?;
         let picture = Picture::decode(self.origin(at), &bytes, PictureLimits::default());
@@ -324,8 +322,11 @@ fn stem(name: &str) -> &str {
 
 /// Whether a file of this name is a picture, by its ending.
 pub(crate) fn is_picture(name: &str) -> bool {
-    name.rsplit_once('.')
-        .is_some_and(|(_, ending)| ENDINGS.iter().any(|e| ending.eq_ignore_ascii_case(e)))
+    name.rsplit_once('.').is_some_and(|(_, ending)| {
+        picture::ENDINGS
+            .iter()
+            .any(|e| ending.eq_ignore_ascii_case(e))
+    })
 }
 
 /// The number in the digits at the end of a text.

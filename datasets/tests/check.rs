@@ -451,7 +451,7 @@ fn tables_of_one_folder_are_compared() {
             (labels, "6", Kind::Tag, "tag `dog` has score -1"),
             (labels, "5", Kind::DuplicateKey, "line 1"),
             (labels, "6", Kind::DuplicateKey, "line 1"),
-            ("x.img.tsv", "c", Kind::Picture, "not a PNG or JPEG picture"),
+            ("x.img.tsv", "c", Kind::Picture, "picture"),
             (labels, "3", Kind::OrphanAnnotation, "in no table of images"),
             (labels, "4", Kind::OrphanAnnotation, "in no table of images"),
             (

@@ -90,6 +90,14 @@ pub struct Region {
     pub attributes: Vec<Attribute>,
 }
 
+/// The six values of a box that follow a region's features: x1/W, y1/H, x2/W, y2/H, w/W, h/H, from
+/// a box in pixels of a picture of `width` and `height`.
+#[must_use]
+pub fn relative_box([x1, y1, x2, y2]: [f32; 4], width: u32, height: u32) -> [f32; 6] {
+    let (w, h) = (width as f32, height as f32);
+    [x1 / w, y1 / h, x2 / w, y2 / h, (x2 - x1) / w, (y2 - y1) / h]
+}
+
 /// An attribute of a region.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attribute {

@@ -181,6 +181,26 @@ impl Checks {
         self.tensor_where(name, got, Only::default());
     }
 
+    /// Compares with the expected tensor `name`, if the set has it, to the precision that the set
+    /// gives for `like`: the same tensor of any of its pictures.
+    pub fn tensor_like(&mut self, name: &str, like: &str, got: &HostTensor) {
+        let Some(expected) = self.expected.find(name) else {
+            return;
+        };
+        let check = match expected.shape == got.shape {
+            true => {
+                let tolerance = self.tolerance(like, expected);
+                worst_element(name, got, expected, tolerance, Only::default())
+            }
+            false => Check::broken(
+                name,
+                format!("expected shape {:?}, got {:?}", expected.shape, got.shape),
+            ),
+        };
+        self.done.insert(name.into());
+        self.report.checks.push(check);
+    }
+
     /// Compares some elements with the expected tensor `name`, if the set has it.
     pub fn tensor_where(&mut self, name: &str, got: &HostTensor, only: Only<'_>) {
         let Some(expected) = self.expected.find(name) else {

@@ -46,6 +46,12 @@ pub enum Kind {
     CaptioningSteps,
     /// Which words may be drawn.
     SamplingFilter,
+    /// Regions of pictures, and every stage on the way to them.
+    Detector,
+    /// Anchors, box decoding, suppression, region pooling, residual blocks.
+    DetectorOperations,
+    /// Decoded and resized pictures.
+    Pictures,
 }
 
 impl Kind {
@@ -69,6 +75,9 @@ impl Kind {
             Self::Captioning => "captioning",
             Self::CaptioningSteps => "captioning steps",
             Self::SamplingFilter => "sampling filter",
+            Self::Detector => "detector",
+            Self::DetectorOperations => "detector operations",
+            Self::Pictures => "pictures",
         }
     }
 }
@@ -178,15 +187,26 @@ fn kind_of_class(meta: &Value) -> Result<Kind, String> {
         (Some("OscarForMultipleChoice"), true) => Ok(Kind::EachChoiceSteps),
         (Some("BertForImageCaptioning"), false) => Ok(Kind::Captioning),
         (Some("BertForImageCaptioning"), true) => Ok(Kind::CaptioningSteps),
+        (Some("modeling_frcnn.GeneralizedRCNN" | "scene_graph_benchmark.AttrRCNN"), false) => {
+            Ok(Kind::Detector)
+        }
         (Some(class), true) => Err(format!("steps of {class} are not implemented")),
         (Some(class), false) => Err(format!("{class} is not implemented")),
         (None, _) if note(meta).starts_with("top_k_top_p_filtering") => Ok(Kind::SamplingFilter),
+        (None, _) if meta.get("resizes").is_some() => Ok(Kind::Pictures),
+        (None, _) if has_precision(meta, "roi_align") => Ok(Kind::DetectorOperations),
         (None, _) => Err("no model, and no kind this suite knows".into()),
     }
 }
 
 fn note(meta: &Value) -> &str {
     meta.get("note").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Whether the set says how exact its tensor `name` is.
+fn has_precision(meta: &Value, name: &str) -> bool {
+    let precisions = meta.get("fp32_vs_fp64");
+    precisions.is_some_and(|precisions| precisions.get(name).is_some())
 }
 
 fn kind_of_files(dir: &Path) -> Result<Result<Kind, String>, String> {

@@ -13,7 +13,8 @@ use crate::fault::Fault;
 use crate::set::{Kind, Set};
 use crate::steps::{self, Script};
 use crate::{
-    backbone, captioning, captions, classification, files, pretraining, retrieval, sampling, vqa,
+    backbone, captioning, captions, classification, detector, detector_ops, files, pictures,
+    pretraining, retrieval, sampling, vqa,
 };
 
 /// What came of a set.
@@ -118,6 +119,9 @@ fn check<B: TrainBackend>(
             steps::check::<B, captioning::Learner<B>>(set, Script::FineTuning, fault, device)
         }
         Kind::SamplingFilter => sampling::check(set),
+        Kind::Detector => detector::check::<B::Kernels>(set, device),
+        Kind::DetectorOperations => detector_ops::check::<B::Kernels>(set, device),
+        Kind::Pictures => pictures::check(set),
     }
 }
 

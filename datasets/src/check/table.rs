@@ -23,7 +23,7 @@ pub(super) enum TableKind {
     Arrays,
     /// Object tags: `key, objects as JSON`; perhaps with the features of each object.
     Labels,
-    /// Pictures: `key, …, base64` of a PNG or JPEG file.
+    /// Pictures: `key, …, base64` of a picture file.
     Pictures,
 }
 

@@ -30,7 +30,7 @@ impl ExtractedRegions {
         let pictures = Pictures::open(path)?;
         if pictures.is_empty() {
             let fix = "give a folder, a zip archive or a table with pictures";
-            return Err(DatasetError::malformed(path, "no PNG or JPEG picture", fix));
+            return Err(DatasetError::malformed(path, "no picture", fix));
         }
         Ok(Self {
             pictures,

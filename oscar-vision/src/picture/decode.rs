@@ -1,0 +1,141 @@
+//! From the bytes of a file to upright RGB.
+
+use std::io::Cursor;
+
+use image::{
+    DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Pixel,
+    RgbImage,
+};
+
+use super::{PictureLimits, jpeg};
+
+/// Share of transparent pixels from which a picture is worth a warning: what they hide is read as
+/// if it were seen, as OpenCV does.
+const MUCH_TRANSPARENCY: f64 = 0.01;
+
+const FORMATS: &str = "give a JPEG, PNG, WebP, GIF, BMP or TIFF picture";
+
+/// What was found, and what to do.
+type Problem = (String, &'static str);
+
+pub(super) fn decode(
+    origin: &str,
+    bytes: &[u8],
+    limits: PictureLimits,
+) -> Result<RgbImage, Problem> {
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+    let mut reader = reader.map_err(|error| problem(&ImageError::from(error), None))?;
+    let Some(format) = reader.format() else {
+        return Err((not_a_picture(bytes), FORMATS));
+    };
+    let of_format = |error: ImageError| problem(&error, Some(format));
+    let mut allowed = Limits::no_limits();
+    allowed.max_image_width = Some(limits.max_side);
+    allowed.max_image_height = Some(limits.max_side);
+    allowed.max_alloc = Some(limits.max_memory);
+    reader.limits(allowed);
+    let mut decoder = reader.into_decoder().map_err(of_format)?;
+    let (width, height) = decoder.dimensions();
+    if decoder.total_bytes() > limits.max_memory || width.max(height) > limits.max_side {
+        let mebibytes = limits.max_memory >> 20;
+        let found = format!(
+            "the picture is too large: {width} x {height} pixels; at most {} pixels a side and \
+             {mebibytes} MiB are decoded",
+            limits.max_side
+        );
+        return Err((found, "give a smaller picture"));
+    }
+    if format == ImageFormat::Jpeg && jpeg::is_truncated(bytes) {
+        return Err(("the JPEG picture is truncated".into(), "copy it again"));
+    }
+    // An orientation that cannot be read is none.
+    let orientation = decoder.orientation();
+    let mut image = DynamicImage::from_decoder(decoder).map_err(of_format)?;
+    if let Ok(orientation) = orientation {
+        image.apply_orientation(orientation);
+    }
+    warn_of_transparency(origin, &image);
+    to_rgb(image)
+}
+
+fn problem(error: &ImageError, format: Option<ImageFormat>) -> Problem {
+    let name = format.map_or("picture".into(), |format| {
+        format!("{format:?}").to_uppercase()
+    });
+    match error {
+        ImageError::Limits(error) => (
+            format!("the picture is too large ({error})"),
+            "give a smaller picture",
+        ),
+        ImageError::Unsupported(error) => (
+            format!("the {name} picture is not supported ({error})"),
+            FORMATS,
+        ),
+        error => (
+            format!("the {name} picture is damaged ({error})"),
+            "copy it again, or convert it to PNG",
+        ),
+    }
+}
+
+fn not_a_picture(bytes: &[u8]) -> String {
+    let start = &bytes[..bytes.len().min(12)];
+    match std::str::from_utf8(start) {
+        Ok("") => "the file is empty".into(),
+        Ok(text) => format!("the file is not a picture; it begins with {text:?}"),
+        Err(_) => {
+            format!("the file is not a picture of a known format; it begins with {start:02x?}")
+        }
+    }
+}
+
+fn warn_of_transparency(origin: &str, image: &DynamicImage) {
+    let transparent = match image {
+        DynamicImage::ImageLumaA8(image) => image.pixels().filter(|p| p.0[1] == 0).count(),
+        DynamicImage::ImageRgba8(image) => image.pixels().filter(|p| p.0[3] == 0).count(),
+        DynamicImage::ImageLumaA16(image) => image.pixels().filter(|p| p.0[1] == 0).count(),
+        DynamicImage::ImageRgba16(image) => image.pixels().filter(|p| p.0[3] == 0).count(),
+        _ => 0,
+    };
+    let all = f64::from(image.width()) * f64::from(image.height());
+    let share = transparent as f64 / all.max(1.0);
+    if share > MUCH_TRANSPARENCY {
+        let percent = (share * 100.0).round();
+        tracing::warn!(
+            "{origin}: {percent} % of the pixels are transparent; the colours that they hide are \
+             used, as OpenCV does"
+        );
+    }
+}
+
+/// The pixels without alpha, 16 bits by their high byte.
+fn to_rgb(image: DynamicImage) -> Result<RgbImage, Problem> {
+    Ok(match image {
+        DynamicImage::ImageRgb8(image) => image,
+        DynamicImage::ImageLuma16(image) => high_bytes(&image, 1),
+        DynamicImage::ImageLumaA16(image) => high_bytes(&image, 2),
+        DynamicImage::ImageRgb16(image) => high_bytes(&image, 3),
+        DynamicImage::ImageRgba16(image) => high_bytes(&image, 4),
+        DynamicImage::ImageLuma8(_)
+        | DynamicImage::ImageLumaA8(_)
+        | DynamicImage::ImageRgba8(_) => image.into_rgb8(),
+        other => {
+            let found = format!("pixels of type {:?} have no fixed range", other.color());
+            return Err((found, "convert it to a PNG of 8 bits"));
+        }
+    })
+}
+
+fn high_bytes<P: Pixel<Subpixel = u16>>(
+    image: &ImageBuffer<P, Vec<u16>>,
+    channels: usize,
+) -> RgbImage {
+    let high = |value: u16| (value >> 8) as u8;
+    let pixels = image.as_raw().chunks_exact(channels).flat_map(|pixel| {
+        // One or two channels are grey, with alpha.
+        let [g, b] = if channels < 3 { [0, 0] } else { [1, 2] };
+        [high(pixel[0]), high(pixel[g]), high(pixel[b])]
+    });
+    let (width, height) = image.dimensions();
+    RgbImage::from_raw(width, height, pixels.collect()).expect("three values for each pixel")
+}
