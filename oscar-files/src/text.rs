@@ -1,12 +1,11 @@
 //! Text files, plain or compressed by gzip.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
-use crate::FileError;
+use crate::{FileError, open_regular};
 
 /// Bytes to which any compressed file may expand.
 const SMALL: u64 = 8 << 20;
@@ -32,8 +31,8 @@ impl TextFile {
     ///
     /// If the file cannot be opened.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        let file = File::open(path).map_err(FileError::io("open", path))?;
-        let size = file.metadata().map_err(FileError::io("read", path))?.len();
+        let (file, metadata) = open_regular(path)?;
+        let size = metadata.len();
         let mut file = BufReader::with_capacity(BUFFER, file);
         let start = file.fill_buf().map_err(FileError::io("read", path))?;
         let reader: Box<dyn BufRead + Send> = match start.starts_with(&[0x1f, 0x8b]) {

@@ -1,10 +1,11 @@
 //! Names of the classes that detectors give by number.
 
-use std::fs;
 use std::path::Path;
 
+use oscar_files::{SMALL_FILE, read_text};
+
 use super::source::SourceBoxes;
-use crate::error::{DatasetError, Result};
+use crate::error::Result;
 use crate::findings::Defect;
 use crate::store::Tag;
 
@@ -89,7 +90,7 @@ fn name(names: &[String], number: i64, what: &str) -> Result<String, Defect> {
 }
 
 fn read(path: &Path) -> Result<Vec<String>> {
-    let text = fs::read_to_string(path).map_err(DatasetError::io("read", path))?;
+    let text = read_text(path, SMALL_FILE)?;
     let lines = text.lines().enumerate();
     lines
         .map(|(at, line)| match line.split(',').next().map(str::trim) {

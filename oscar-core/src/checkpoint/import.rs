@@ -3,21 +3,23 @@
 use std::path::{Path, PathBuf};
 
 use oscar_files::pytorch::{TorchFile, Value};
-use oscar_files::{FileError, write_file};
+use oscar_files::{FileError, SMALL_FILE, inside, read_file, write_file};
 use serde::Serialize;
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
+use super::beside::{Beside, CONFIG_FILE};
 use super::export::{collect, write_safetensors};
 use super::fit::fit;
 use super::inspect::{Inspection, describe};
 use super::official::DECODER;
 use super::{CheckpointError, WeightFile};
 use crate::config::ModelConfig;
+use crate::input::{Tokenizer, do_lower_case, is_cased};
 
-/// Name of the configuration next to weights.
-const CONFIG_FILE: &str = "config.json";
 /// Name of the vocabulary next to weights.
 const VOCAB_FILE: &str = "vocab.txt";
+/// Settings of the tokenizer next to a vocabulary.
+const SETTINGS_FILE: &str = "tokenizer_config.json";
 /// The weights that an import writes.
 const MODEL_FILE: &str = "model.safetensors";
 /// Training settings that the official scripts save next to weights.
@@ -81,6 +83,7 @@ pub fn import(
         return Err(FileError::AlreadyExists { path: model_file }.into());
     }
     let file = WeightFile::open_official(source)?;
+    file.require_bert()?;
     let described = describe(&file)?;
     let beside = file.path().parent().unwrap_or(Path::new(""));
     let config_path = match &options.model_config {
@@ -101,14 +104,18 @@ pub fn import(
         .map_err(|error| config_error(error.to_string()))?;
 
     let mut notes = Vec::new();
-    let training_args = read_training_args(&beside.join(TRAINING_ARGS), &mut notes);
+    let training_args = inside(beside, TRAINING_ARGS)?;
+    let training_args = training_args.and_then(|path| read_training_args(&path, &mut notes));
     if model.tie_weights && !tied_output && file.get(DECODER).is_some() {
         notes.push(format!(
             "tie_weights is set, so {DECODER}, which differs from the word embedding, is not used"
         ));
     }
-    let vocab = read_vocab(&beside.join(VOCAB_FILE))?;
-    match vocab.as_deref().map(entries) {
+    let cased = training_args
+        .as_ref()
+        .and_then(|settings| settings.fields.get("do_lower_case")?.as_bool());
+    let vocab = Vocabulary::beside(beside, cased, &mut notes)?;
+    match vocab.as_ref().map(|vocab| entries(&vocab.lines)) {
         None => notes.push(format!(
             "there is no {VOCAB_FILE} next to the weights; commands need the vocabulary to be given"
         )),
@@ -122,7 +129,12 @@ pub fn import(
     let tensors = collect(&file)?;
     std::fs::create_dir_all(out).map_err(FileError::io("create", out))?;
     if let Some(vocab) = &vocab {
-        write_file(&out.join(VOCAB_FILE), vocab)?;
+        write_file(&out.join(VOCAB_FILE), &vocab.lines)?;
+        if let Some(lower_case) = vocab.lower_case {
+            let settings = json!({"do_lower_case": lower_case});
+            let text = format!("{settings}\n");
+            write_file(&out.join(SETTINGS_FILE), text.as_bytes())?;
+        }
     }
     let text = format!("{:#}\n", Json::Object(config));
     write_file(&out.join(CONFIG_FILE), text.as_bytes())?;
@@ -147,7 +159,7 @@ fn read_config(
     weights: &Path,
     options: &ImportOptions,
 ) -> Result<Map<String, Json>, CheckpointError> {
-    if options.model_config.is_none() && !path.exists() {
+    if options.model_config.is_none() && path.symlink_metadata().is_err() {
         return Err(CheckpointError::Config {
             path: weights.into(),
             reason: format!(
@@ -155,19 +167,60 @@ fn read_config(
             ),
         });
     }
-    let text = std::fs::read_to_string(path).map_err(FileError::io("read", path))?;
-    serde_json::from_str(&text).map_err(|error| CheckpointError::Config {
-        path: path.into(),
-        reason: format!("it is not a model configuration: {error}"),
-    })
+    let config = match options.model_config {
+        // What the user names is read wherever it leads; what is beside weights of others is not.
+        Some(_) => Beside::open(path)?,
+        None => Beside::read(weights)?,
+    };
+    match config.other_family() {
+        None => Ok(config.into_keys()),
+        Some(family) => Err(CheckpointError::Family {
+            path: path.into(),
+            family,
+        }),
+    }
 }
 
-/// The vocabulary's bytes, if there is one.
-fn read_vocab(path: &Path) -> Result<Option<Vec<u8>>, CheckpointError> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(FileError::io("read", path)(error).into()),
+/// The vocabulary next to weights.
+struct Vocabulary {
+    /// A token per line.
+    lines: Vec<u8>,
+    /// Whether texts are lower-cased, if the vocabulary does not say so by itself.
+    lower_case: Option<bool>,
+}
+
+impl Vocabulary {
+    /// The `vocab.txt` in `directory`, or that of its `tokenizer.json`; `trained` is what the training
+    /// settings say of lower-casing.
+    fn beside(
+        directory: &Path,
+        trained: Option<bool>,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<Self>, CheckpointError> {
+        let lower_case = do_lower_case(directory)?.or(trained);
+        let (lines, lower_case) = match inside(directory, VOCAB_FILE)? {
+            Some(path) => (read_file(&path, SMALL_FILE)?, lower_case),
+            None => match Tokenizer::in_directory(directory)? {
+                None => return Ok(None),
+                Some(tokenizer) => {
+                    let lines = tokenizer.vocab().join("\n") + "\n";
+                    let lower_case = lower_case.or(Some(tokenizer.lower_case()));
+                    (lines.into_bytes(), lower_case)
+                }
+            },
+        };
+        let words: Vec<String> = String::from_utf8_lossy(&lines)
+            .lines()
+            .map(String::from)
+            .collect();
+        let cased = is_cased(&words);
+        if !lower_case.unwrap_or(!cased) {
+            notes.push(format!("{VOCAB_FILE} is of cased text: texts keep their case"));
+        }
+        Ok(Some(Self {
+            lines,
+            lower_case: lower_case.filter(|lower_case| !lower_case || cased),
+        }))
     }
 }
 
@@ -180,9 +233,6 @@ fn entries(vocab: &[u8]) -> usize {
 
 /// The plain fields. A file that cannot be read does not prevent importing the weights.
 fn read_training_args(path: &Path, notes: &mut Vec<String>) -> Option<TrainingArgs> {
-    if !path.exists() {
-        return None;
-    }
     let file = match TorchFile::open(path) {
         Ok(file) => file,
         Err(error) => {
@@ -206,13 +256,6 @@ fn read_training_args(path: &Path, notes: &mut Vec<String>) -> Option<TrainingAr
         .iter()
         .filter_map(|(key, value)| Some((key.as_str()?.to_string(), plain(value)?)))
         .collect();
-    if fields.get("do_lower_case") == Some(&Json::Bool(false)) {
-        notes.push(
-            "do_lower_case is false in the training settings: the model was trained on cased \
-             text, but the tokenizer here lower-cases it"
-                .into(),
-        );
-    }
     Some(TrainingArgs {
         file: path.into(),
         fields,

@@ -4,17 +4,23 @@
 //! maps and the layout of linear weights: PyTorch stores `[out, in]`, Burn `[in, out]`. Files have
 //! the official layout; only this module transposes.
 
+mod beside;
+mod content;
 mod error;
 mod export;
+mod family;
 mod fit;
 mod import;
 mod inspect;
 mod kind;
 mod load;
+mod locate;
 mod names;
 mod official;
 mod save;
+mod shards;
 mod sniff;
+mod unwrap;
 mod weights;
 
 pub use error::{CheckpointError, ShapeMismatch};
@@ -22,11 +28,11 @@ pub use export::{Exported, export};
 pub use import::{ImportOptions, Imported, TrainingArgs, import};
 pub use inspect::{Inspection, TensorInfo, inspect};
 pub use kind::{ModelKind, Part, Sizes};
+pub use locate::{WEIGHT_FILES, locate};
 pub use load::{LoadReport, RandomInit, compare, load, read_tensors};
 pub use names::{Parameter, parameters};
 pub use official::Change;
 pub use save::{NamedTensor, save, write_tensors};
-pub use sniff::{WEIGHT_FILES, locate};
 pub use weights::{Weight, WeightFile, WeightFormat};
 
 use burn::module::Module;
