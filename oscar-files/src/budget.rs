@@ -80,7 +80,13 @@ mod tests {
         let mut budget = Budget::of_file(10, 3);
         budget.take(BASE).unwrap();
         budget.take(30).unwrap();
-        assert_eq!(budget.take(1), Err(OverBudget { factor: 3, file: 10 }));
+        assert_eq!(
+            budget.take(1),
+            Err(OverBudget {
+                factor: 3,
+                file: 10
+            })
+        );
         budget.give_back(5);
         assert_eq!(budget.left(), 5);
         let mut huge = Budget::of_file(u64::MAX, 32);

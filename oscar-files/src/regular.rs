@@ -23,7 +23,10 @@ pub const SMALL_FILE: u64 = 64 << 20;
 /// the system's reason.
 pub fn open_regular(path: &Path) -> Result<(File, Metadata), FileError> {
     // Opening a named pipe waits for its writer, and opening a device may do something.
-    require_file(path, &fs::metadata(path).map_err(FileError::io("read", path))?)?;
+    require_file(
+        path,
+        &fs::metadata(path).map_err(FileError::io("read", path))?,
+    )?;
     let file = File::open(path).map_err(FileError::io("read", path))?;
     let metadata = file.metadata().map_err(FileError::io("read", path))?;
     require_file(path, &metadata)?;
@@ -174,7 +177,11 @@ mod tests {
         ));
         assert!(matches!(
             read_file(&path, 3),
-            Err(FileError::TooLarge { length: 5, limit: 3, .. })
+            Err(FileError::TooLarge {
+                length: 5,
+                limit: 3,
+                ..
+            })
         ));
         assert_eq!(read_file(&path, 5).unwrap().len(), 5);
     }
@@ -190,7 +197,9 @@ mod tests {
         symlink("/dev/null", named("null")).unwrap();
         fs::create_dir(named("folder")).unwrap();
         let _listener = UnixListener::bind(named("socket")).unwrap();
-        let made = std::process::Command::new("mkfifo").arg(named("pipe")).status();
+        let made = std::process::Command::new("mkfifo")
+            .arg(named("pipe"))
+            .status();
         assert!(made.unwrap().success());
         for (name, expected) in [
             ("zero", "a device"),

@@ -487,7 +487,10 @@ fn what_data_sets_hold_is_within_the_budget() {
     let rows = value.as_slice().unwrap();
     assert_eq!(rows.len(), 200_000);
     let last = rows[199_999].as_dict().unwrap();
-    assert_eq!(last.get("image_id").and_then(Value::as_i64), Some(0x0403_0201));
+    assert_eq!(
+        last.get("image_id").and_then(Value::as_i64),
+        Some(0x0403_0201)
+    );
     // Small integers, the densest values that data have, a thousand at a time as Python writes them.
     let thousand = [b"(".as_slice(), &b"K\x01".repeat(1000), b"e"].concat();
     let bytes = [b"\x80\x04]\x94".as_slice(), &thousand.repeat(8000), b"."].concat();

@@ -162,7 +162,10 @@ pub(super) fn format(path: &Path, reason: impl ToString) -> CheckpointError {
 /// A name without the characters that a terminal would obey, if it has any: no weight of a model
 /// does.
 fn escaped(name: &str) -> Option<String> {
-    let hostile = |c: char| c.is_control() || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let hostile = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     name.contains(hostile).then(|| {
         name.chars()
             .flat_map(|c| match hostile(c) {

@@ -215,7 +215,9 @@ impl Vocabulary {
             .collect();
         let cased = is_cased(&words);
         if !lower_case.unwrap_or(!cased) {
-            notes.push(format!("{VOCAB_FILE} is of cased text: texts keep their case"));
+            notes.push(format!(
+                "{VOCAB_FILE} is of cased text: texts keep their case"
+            ));
         }
         Ok(Some(Self {
             lines,

@@ -59,15 +59,21 @@ fn lacking(path: &Path) -> Error {
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut names: Vec<String> = names.filter(|name| !name.starts_with('.')).collect();
     names.sort();
-    let mut found = "the directory holds neither model.safetensors nor pytorch_model.bin".to_string();
-    let other = OTHERS.iter().find(|(file, _)| names.iter().any(|name| name == file));
+    let mut found =
+        "the directory holds neither model.safetensors nor pytorch_model.bin".to_string();
+    let other = OTHERS
+        .iter()
+        .find(|(file, _)| names.iter().any(|name| name == file));
     let weights: Vec<&str> = names
         .iter()
         .filter(|name| ENDINGS.iter().any(|end| has_extension(name, end)))
         .filter(|name| !name.starts_with("training_args"))
         .map(String::as_str)
         .collect();
-    if let Some((part, index)) = weights.iter().find_map(|name| Some((name, index_of(name)?))) {
+    if let Some((part, index)) = weights
+        .iter()
+        .find_map(|name| Some((name, index_of(name)?)))
+    {
         found += &format!(
             ", but a part of weights, {part:?}, without the index {index:?} of its parts; download \
              the index into the same directory"
@@ -78,14 +84,20 @@ fn lacking(path: &Path) -> Error {
              pytorch_model.bin of the same model"
         );
     } else if !weights.is_empty() {
-        let listed: Vec<_> = weights.iter().take(4).map(|name| format!("{name:?}")).collect();
+        let listed: Vec<_> = weights
+            .iter()
+            .take(4)
+            .map(|name| format!("{name:?}"))
+            .collect();
         found += &format!(", but {}; give the file itself", listed.join(", "));
     }
     Error::new(ErrorKind::NotFound, found)
 }
 
 fn has_extension(name: &str, extension: &str) -> bool {
-    Path::new(name).extension().is_some_and(|found| found == extension)
+    Path::new(name)
+        .extension()
+        .is_some_and(|found| found == extension)
 }
 
 /// The name of the index to which a part such as `model-00001-of-00002.safetensors` belongs.

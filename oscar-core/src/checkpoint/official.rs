@@ -138,7 +138,10 @@ fn strip_wrappers(weights: &mut [Weight]) -> Vec<Change> {
     for weight in weights {
         let kept = weight.name.split('.').filter(|component| {
             let wrapper = WRAPPERS.iter().position(|wrapper| wrapper == component);
-            wrapper.and_then(|at| found.get_mut(at)).map(|found| *found = true).is_none()
+            wrapper
+                .and_then(|at| found.get_mut(at))
+                .map(|found| *found = true)
+                .is_none()
         });
         let kept: Vec<_> = kept.collect();
         // A tensor called `module` alone is left as it is.
@@ -159,7 +162,14 @@ fn strip_wrappers(weights: &mut [Weight]) -> Vec<Change> {
 /// what precedes `bert.embeddings`. Names of other families (`roberta.`) are not among them.
 fn strip_prefix(weights: &mut [Weight]) -> Option<Change> {
     const AROUND: [&str; 9] = [
-        "model", "net", "network", "_model", "state_dict", "backbone", "encoder", "text_encoder",
+        "model",
+        "net",
+        "network",
+        "_model",
+        "state_dict",
+        "backbone",
+        "encoder",
+        "text_encoder",
         "learner",
     ];
     let anchor = weights.iter().find(|weight| {
@@ -190,12 +200,26 @@ pub(super) fn tie(weights: &mut Vec<Weight>) -> Option<Change> {
     let (change, weight) = match (embeddings, named(DECODER)) {
         (Some(embeddings), None) => {
             let name = DECODER.into();
-            (Change::TiedOutput, Weight { name, ..embeddings.clone() })
+            (
+                Change::TiedOutput,
+                Weight {
+                    name,
+                    ..embeddings.clone()
+                },
+            )
         }
         (None, Some(decoder)) => {
             let positions = ends("embeddings.position_embeddings.weight")?;
-            let name = positions.name.replace("position_embeddings", "word_embeddings");
-            (Change::TiedEmbedding, Weight { name, ..decoder.clone() })
+            let name = positions
+                .name
+                .replace("position_embeddings", "word_embeddings");
+            (
+                Change::TiedEmbedding,
+                Weight {
+                    name,
+                    ..decoder.clone()
+                },
+            )
         }
         _ => return None,
     };

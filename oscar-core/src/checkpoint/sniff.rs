@@ -29,7 +29,10 @@ const OTHERS: [(&[u8], &str); 7] = [
     ),
     (b"\x1f\x8b", "it is compressed by gzip; decompress it first"),
     (b"\xfd7zXZ\0", "it is compressed by xz; decompress it first"),
-    (b"\x28\xb5\x2f\xfd", "it is compressed by Zstandard; decompress it first"),
+    (
+        b"\x28\xb5\x2f\xfd",
+        "it is compressed by Zstandard; decompress it first",
+    ),
     (b"BZh", "it is compressed by bzip2; decompress it first"),
 ];
 
@@ -42,7 +45,9 @@ pub(super) fn sniff(bytes: &[u8]) -> Option<Sniffed> {
     if bytes.is_empty() {
         return Some(Sniffed::Other("it is empty"));
     }
-    let header = bytes.first_chunk().map(|length| u64::from_le_bytes(*length));
+    let header = bytes
+        .first_chunk()
+        .map(|length| u64::from_le_bytes(*length));
     if bytes.get(8) == Some(&b'{') && header.is_some_and(|length| length <= MAX_HEADER) {
         return Some(Sniffed::Safetensors);
     }
@@ -74,12 +79,17 @@ mod tests {
     #[test]
     fn safetensors_is_recognised_whatever_the_length_of_its_header() {
         // Lengths whose bytes begin as pages, archives, pickles and pointers do, and all short ones.
-        let odd = [0x3c20, 0x4b50, 0x4950, 0x0280, 0x0480, 0x6576, 0x0a3c, 0x8b1f, 0x4655];
+        let odd = [
+            0x3c20, 0x4b50, 0x4950, 0x0280, 0x0480, 0x6576, 0x0a3c, 0x8b1f, 0x4655,
+        ];
         for length in (2..=4096).chain(odd) {
             let mut bytes = u64::to_le_bytes(length).to_vec();
             bytes.extend(b"{}");
             bytes.resize(8 + length as usize, b' ');
-            assert!(matches!(sniff(&bytes), Some(Sniffed::Safetensors)), "{length}");
+            assert!(
+                matches!(sniff(&bytes), Some(Sniffed::Safetensors)),
+                "{length}"
+            );
         }
     }
 
@@ -88,8 +98,14 @@ mod tests {
         // A brace at byte 8 alone is not the structure.
         let page = b"<script>{ }</script>";
         assert!(matches!(sniff(page), Some(Sniffed::Other(what)) if what.contains("HTML")));
-        assert!(matches!(sniff(b"\x80\x02}q\0(X\x04{"), Some(Sniffed::Torch)));
-        assert!(matches!(sniff(b"PK\x03\x04\x14\0\0\0{"), Some(Sniffed::Torch)));
+        assert!(matches!(
+            sniff(b"\x80\x02}q\0(X\x04{"),
+            Some(Sniffed::Torch)
+        ));
+        assert!(matches!(
+            sniff(b"PK\x03\x04\x14\0\0\0{"),
+            Some(Sniffed::Torch)
+        ));
         let mut tar = vec![0; 512];
         tar[..4].copy_from_slice(b"name");
         tar[257..262].copy_from_slice(b"ustar");

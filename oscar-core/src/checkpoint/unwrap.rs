@@ -36,7 +36,9 @@ pub(super) fn unwrap<'a>(value: &'a Value, changes: &mut Vec<Change>) -> &'a Val
             break;
         };
         changes.push(Change::Unwrapped(printable(key)));
-        let beside = dict.iter().map(|(key, _)| key.as_str().map_or("?".into(), printable));
+        let beside = dict
+            .iter()
+            .map(|(key, _)| key.as_str().map_or("?".into(), printable));
         let beside: Vec<String> = beside.filter(|name| *name != printable(key)).collect();
         if !beside.is_empty() {
             changes.push(Change::Beside(beside));

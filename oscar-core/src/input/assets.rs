@@ -87,11 +87,15 @@ impl Tokenizer {
         for (token, id) in ids {
             let place = vocab.get_mut(id).filter(|place| place.is_empty());
             let place = place.ok_or_else(|| {
-                malformed(format!("model.vocab: {id} is not the only number of a token in order"))
+                malformed(format!(
+                    "model.vocab: {id} is not the only number of a token in order"
+                ))
             })?;
             *place = token;
         }
-        let lower_case = description.normalizer.and_then(|normalizer| normalizer.lowercase);
+        let lower_case = description
+            .normalizer
+            .and_then(|normalizer| normalizer.lowercase);
         Self::build(vocab, &path.display().to_string(), lower_case)
     }
 }

@@ -22,8 +22,8 @@ mod vocabulary;
 
 pub use batch::{AttentionMask, OscarInput, Packing, PaddingConfig, packed_len};
 pub(crate) use caption::fill_caption_mask;
-pub(crate) use casing::{do_lower_case, is_cased};
 pub use caption::{CaptionBatch, CaptionEncoder, CaptionMasking, EncodedCaption};
+pub(crate) use casing::{do_lower_case, is_cased};
 pub use error::InputError;
 pub use example::{
     BOX_VALUES, Example, ExampleSource, RegionHandle, RegionSource, SourceError, TextB,
