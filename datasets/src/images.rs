@@ -50,6 +50,11 @@ pub trait ImageSource: RegionSource {
 
     /// The file or directory, for messages.
     fn path(&self) -> &Path;
+
+    /// Name of the extractor that found the regions in pictures, where the source names it.
+    fn extractor(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// Images shared between the rows of a corpus and the threads that read them.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytemuck::Pod;
 use bytes::Bytes;
+use oscar_files::FileError;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::error::{DatasetError, Result};
@@ -27,7 +28,7 @@ pub fn map_file(path: &Path, hint: &'static str) -> Result<Bytes> {
 /// # Errors
 /// As [`map_file`].
 pub fn read_file(path: &Path, hint: &'static str) -> Result<Vec<u8>> {
-    let read = oscar_files::read_file(path, u64::MAX);
+    let read = std::fs::read(path).map_err(FileError::io("read", path));
     read.map_err(DatasetError::missing(hint))
 }
 

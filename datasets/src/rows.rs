@@ -283,6 +283,11 @@ impl<R> RowSet<R> {
         self.source.as_ref().map_or(0, |source| source.region_dim())
     }
 
+    /// Name of the extractor that found the regions, where their source names it.
+    pub fn extractor(&self) -> Option<String> {
+        self.source.as_ref()?.extractor().map(String::from)
+    }
+
     /// The rows alone.
     pub fn into_rows(self) -> Vec<R> {
         self.rows

@@ -289,6 +289,10 @@ impl ImageSource for Viewed {
     fn path(&self) -> &Path {
         &self.path
     }
+
+    fn extractor(&self) -> Option<&str> {
+        self.images.extractor()
+    }
 }
 
 #[cfg(test)]

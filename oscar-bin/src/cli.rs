@@ -13,6 +13,9 @@ use crate::commands::evaluate::{self, EvaluateArgs};
 use crate::commands::finetune::{self, FinetuneArgs};
 use crate::commands::manual::{self, ManualArgs};
 use crate::commands::model::{self, ModelArgs};
+use crate::commands::pictures::ask::{self, AskArgs};
+use crate::commands::pictures::caption::{self, CaptionArgs};
+use crate::commands::pictures::matching::{self, MatchArgs};
 use crate::commands::predict::{self, PredictArgs};
 use crate::commands::probe::{self, ProbeArgs};
 use crate::commands::recipes::{self, RecipesArgs};
@@ -44,6 +47,12 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Ask fine-tuned weights about one example
     Predict(PredictArgs),
+    /// Describe pictures
+    Caption(CaptionArgs),
+    /// Answer a question about pictures
+    Ask(AskArgs),
+    /// Tell how well a text matches pictures
+    Match(MatchArgs),
     /// Score prediction files, without a model
     Score(ScoreArgs),
     /// Build, check and inspect data sets
@@ -93,6 +102,9 @@ impl Cli {
             Command::Finetune(args) => finetune::run(global, args),
             Command::Evaluate(args) => evaluate::run(global, args),
             Command::Predict(args) => predict::run(args),
+            Command::Caption(args) => caption::run(global, args),
+            Command::Ask(args) => ask::run(global, args),
+            Command::Match(args) => matching::run(global, args),
             Command::Score(args) => score::run(args),
             Command::Data(args) => data::run(global, args),
             Command::Dev(args) => dev::run(args),

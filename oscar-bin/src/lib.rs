@@ -10,6 +10,7 @@ mod backend;
 mod cli;
 mod commands;
 mod config;
+mod detector;
 mod ending;
 mod logging;
 mod openmp;
@@ -17,6 +18,7 @@ mod output;
 mod run_dir;
 mod tasks;
 mod training;
+mod weights;
 
 use clap::Parser;
 use oscar_pretraining::PretrainError;

@@ -186,7 +186,7 @@ fn killed_extractions_resume_and_end_the_same() {
             "build",
             "regions",
             pictures,
-            "--extractor",
+            "--detector",
             "drawings",
             "--out",
             out,

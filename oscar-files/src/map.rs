@@ -6,8 +6,8 @@
 //! leaves maps of the old content as they were. Texts are read by position ([`OpenFile`]), which
 //! gives an error instead.
 
-use std::fs::File;
-use std::io::ErrorKind;
+use std::fs::{File, Metadata};
+use std::io::{Error, ErrorKind};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -15,15 +15,25 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use memmap2::Mmap;
 
-use crate::{FileError, open_regular};
+use crate::FileError;
 
 /// Maps a file of weights or region values for reading.
 ///
 /// # Errors
 ///
-/// If the file cannot be opened or mapped, or is not a regular file.
+/// If the file cannot be opened or mapped, or is a directory.
 pub fn map_file(path: &Path) -> Result<Bytes, FileError> {
-    map(&open_regular(path)?.0, path)
+    map(&open(path)?.0, path)
+}
+
+fn open(path: &Path) -> Result<(File, Metadata), FileError> {
+    let file = File::open(path).map_err(FileError::io("read", path))?;
+    let metadata = file.metadata().map_err(FileError::io("read", path))?;
+    if metadata.is_dir() {
+        let error = Error::from(ErrorKind::IsADirectory);
+        return Err(FileError::io("read", path)(error));
+    }
+    Ok((file, metadata))
 }
 
 fn map(file: &File, path: &Path) -> Result<Bytes, FileError> {
@@ -47,9 +57,9 @@ impl OpenFile {
     ///
     /// # Errors
     ///
-    /// If it cannot be opened or is not a regular file.
+    /// If it cannot be opened or is a directory.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        let (file, metadata) = open_regular(path)?;
+        let (file, metadata) = open(path)?;
         Ok(Self {
             path: path.to_path_buf(),
             file,
@@ -186,6 +196,6 @@ mod tests {
             assert!(matches!(found, Err(FileError::Changed { .. })), "{found:?}");
         }
         let error = map_file(place.path()).unwrap_err();
-        assert!(matches!(error, FileError::NotAFile { .. }), "{error}");
+        assert!(matches!(error, FileError::Io { .. }), "{error}");
     }
 }

@@ -1,11 +1,12 @@
 //! Text files, plain or compressed by gzip.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
-use crate::{FileError, open_regular};
+use crate::FileError;
 
 /// Bytes to which any compressed file may expand.
 const SMALL: u64 = 8 << 20;
@@ -31,8 +32,8 @@ impl TextFile {
     ///
     /// If the file cannot be opened.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        let (file, metadata) = open_regular(path)?;
-        let size = metadata.len();
+        let file = File::open(path).map_err(FileError::io("open", path))?;
+        let size = file.metadata().map_err(FileError::io("read", path))?.len();
         let mut file = BufReader::with_capacity(BUFFER, file);
         let start = file.fill_buf().map_err(FileError::io("read", path))?;
         let reader: Box<dyn BufRead + Send> = match start.starts_with(&[0x1f, 0x8b]) {

@@ -39,6 +39,12 @@ pub trait RegionExtractor: Send + Sync {
         1
     }
 
+    /// Whether one call uses all of the machine or of a device, so that calls at the same time would
+    /// only take more memory.
+    fn is_exclusive(&self) -> bool {
+        true
+    }
+
     /// The regions of each picture, in the order of `pictures`: one result for every one of them.
     ///
     /// # Errors

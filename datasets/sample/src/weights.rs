@@ -1,6 +1,7 @@
 //! The sample's start weights: what the quickstart learned, in half the bytes.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -16,12 +17,15 @@ use oscar_files::{StagedDir, write_file};
 const MODEL_FILE: &str = "model.safetensors";
 /// What describes the model beside its weights; copied as it is.
 const BESIDE: [&str; 2] = ["config.json", "vocab.txt"];
+/// What describes the task of fine-tuned weights.
+const TASK_FILE: &str = "task.json";
 
 /// All files, as they lie in the sample.
 pub(crate) const FILES: [&str; 3] = [MODEL_FILE, BESIDE[0], BESIDE[1]];
 
 /// Writes the weights in `from` (the `best` directory of a run) to `out`, f32 as f16: a tenth of a
-/// percent of a weight is less than training moves it in a step. Loading converts them back.
+/// percent of a weight is less than training moves it in a step. Loading converts them back. Of
+/// fine-tuned weights everything that describes them is copied too.
 ///
 /// # Errors
 /// A missing or damaged file, weights of another type, or a value that f16 cannot hold; `out` that
@@ -61,12 +65,30 @@ pub fn write_weights(from: &Path, out: &Path, overwrite: bool) -> Result<u64> {
 
     let staged = StagedDir::create(out, MODEL_FILE, overwrite)?;
     write_file(&staged.path().join(MODEL_FILE), &bytes)?;
-    for name in BESIDE {
-        let content = read_file(&from.join(name), hint)?;
-        write_file(&staged.path().join(name), &content)?;
+    for name in beside(from)? {
+        let content = read_file(&from.join(&name), hint)?;
+        write_file(&staged.path().join(&name), &content)?;
     }
     staged.commit()?;
     Ok(bytes.len() as u64)
+}
+
+/// Names of the files that describe the weights in `from`: of fine-tuned ones every file.
+fn beside(from: &Path) -> Result<Vec<OsString>> {
+    if !from.join(TASK_FILE).is_file() {
+        return Ok(BESIDE.map(OsString::from).to_vec());
+    }
+    let mut names = Vec::new();
+    for entry in fs::read_dir(from).map_err(DatasetError::io("list", from))? {
+        let path = entry.map_err(DatasetError::io("list", from))?.path();
+        names.extend(
+            path.file_name()
+                .filter(|_| path.is_file())
+                .map(OsString::from),
+        );
+    }
+    names.retain(|name| name != MODEL_FILE);
+    Ok(names)
 }
 
 /// Copies the weights in the sample `from` to `out`, if it has any: one just made has none yet.

@@ -5,6 +5,7 @@ mod common;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use common::{drawing, message, sample, save};
 use oscar_datasets::import::{ExtractedRegions, ImportOptions, OnBad, Summary, import};
@@ -13,7 +14,7 @@ use oscar_sample::nlvr1::{BuildOptions, build};
 use oscar_vision::drawings::DrawingReader;
 
 fn extract(pictures: &Path, out: &Path, options: &ImportOptions) -> Result<Summary> {
-    let source = ExtractedRegions::open(pictures, Box::new(DrawingReader))?;
+    let source = ExtractedRegions::open(pictures, Arc::new(DrawingReader))?;
     import(&source, &source.provenance(), out, options)
 }
 

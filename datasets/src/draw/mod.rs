@@ -92,6 +92,25 @@ pub fn draw(picture: &RgbImage, marks: &[Mark]) -> Drawing {
     }
 }
 
+/// The picture below a line of text.
+pub fn titled(picture: &RgbImage, title: &str) -> RgbImage {
+    let (width, height) = picture.dimensions();
+    let font = Font::for_side(width.min(height));
+    let title = font.fit(title, width);
+    let (_, line) = font.size(&title);
+    let mut canvas = Canvas::enlarged(&plain(width, height + line), 1);
+    let area = Area {
+        x: 0,
+        y: 0,
+        width,
+        height: line,
+    };
+    canvas.name(area, &title, font, PLAIN);
+    let mut image = canvas.into_image();
+    image::imageops::replace(&mut image, picture, 0, line.into());
+    image
+}
+
 /// How many times a picture of this size is enlarged.
 fn scale(width: u32, height: u32) -> u32 {
     let (long, short) = (width.max(height).max(1), width.min(height).max(1));

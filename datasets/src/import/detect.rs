@@ -7,13 +7,16 @@ use super::lxmert::{BUTD_COLUMNS, LXMERT_COLUMNS};
 use super::options::Format;
 use crate::error::{DatasetError, Result};
 use crate::official::{FEATURES_FILE, FeatureRow, OfficialFiles, TagChoice, parse_detections};
+use crate::pictures::Pictures;
 use crate::store::INDEX_FILE;
 use crate::tsv::TsvFile;
 use crate::yaml::Tables;
 
 const CHOOSE: &str = "choose one: set `format`, or give the path of one file";
 const UNKNOWN: &str = "give official, VinVL or LXMERT tables, a .pt dictionary, or a folder of \
-                       .npz, .npy or .safetensors files; pictures need an extractor";
+                       .npz, .npy or .safetensors files";
+const PICTURES: &str = "name the detector that finds their regions: a directory with its weights, or \
+                        `drawing` for drawings of NLVR v1";
 
 /// Something that can be imported.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,7 +70,14 @@ pub(super) fn detect(path: &Path, format: Option<Format>, feature_dim: usize) ->
                 Some(format) => format!("it has no features of the format {format}"),
                 None => "it has no region features of a known format".into(),
             };
-            Err(DatasetError::malformed(path, found, UNKNOWN))
+            let pictures = Pictures::open(path).map_or(0, |pictures| pictures.len());
+            match pictures {
+                0 => Err(DatasetError::malformed(path, found, UNKNOWN)),
+                pictures => {
+                    let found = format!("{found}, but {pictures} pictures");
+                    Err(DatasetError::malformed(path, found, PICTURES))
+                }
+            }
         }
         _ => {
             let found = format!("it can be read as {}", seen.join(" or as "));

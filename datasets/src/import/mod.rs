@@ -20,6 +20,7 @@
 
 mod clean;
 mod detect;
+mod extracted;
 mod folder;
 mod journal;
 mod lines;
@@ -42,6 +43,7 @@ mod vinvl;
 mod vocabulary;
 
 pub use clean::Counts;
+pub use extracted::{ExtractedImage, extract};
 pub use lxmert::parse_lxmert;
 pub use matrix::Matrix;
 pub use npy::{NpyHeader, parse_npy};

@@ -106,6 +106,7 @@ fn provenance(path: &Path, format: Format, options: &SourceOptions) -> Provenanc
         description: format!("imported from {format} files"),
         feature_dim: options.feature_dim,
         pictures: None,
+        extractor: None,
         settings: settings.map(|(name, value)| (name.into(), value)).into(),
     }
 }

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
-use oscar_vision::{Picture, RegionExtractor, Regions};
+use oscar_vision::{Picture, RegionExtractor};
 
-use super::source::{FeatureSource, Provenance, SourceBoxes, SourceImage};
+use super::extracted::source_image;
+use super::source::{FeatureSource, Provenance, SourceImage};
 use crate::error::{DatasetError, Result};
 use crate::findings::Defect;
 use crate::pictures::Pictures;
-use crate::store::Tag;
 
 /// A folder, zip archive or table of pictures, and the extractor that reads them.
 ///
@@ -18,7 +19,9 @@ use crate::store::Tag;
 /// classes are its object tags.
 pub struct ExtractedRegions {
     pictures: Pictures,
-    extractor: Box<dyn RegionExtractor>,
+    extractor: Arc<dyn RegionExtractor>,
+    /// Held while an exclusive extractor runs: other threads decode their pictures meanwhile.
+    running: Mutex<()>,
 }
 
 impl ExtractedRegions {
@@ -26,7 +29,7 @@ impl ExtractedRegions {
     ///
     /// # Errors
     /// If `path` is missing, or holds no picture.
-    pub fn open(path: &Path, extractor: Box<dyn RegionExtractor>) -> Result<Self> {
+    pub fn open(path: &Path, extractor: Arc<dyn RegionExtractor>) -> Result<Self> {
         let pictures = Pictures::open(path)?;
         if pictures.is_empty() {
             let fix = "give a folder, a zip archive or a table with pictures";
@@ -35,6 +38,7 @@ impl ExtractedRegions {
         Ok(Self {
             pictures,
             extractor,
+            running: Mutex::new(()),
         })
     }
 
@@ -48,24 +52,8 @@ impl ExtractedRegions {
             description: format!("extracted from pictures by {identity}"),
             feature_dim: self.extractor.feature_dim(),
             pictures: path.canonicalize().ok(),
+            extractor: Some(identity.name.clone()),
             settings: BTreeMap::from([("extractor".into(), identity.to_string())]),
-        }
-    }
-
-    fn image(&self, row: usize, size: (u32, u32), found: Regions) -> SourceImage {
-        let boxes = found.regions.iter().map(|region| region.box_px).collect();
-        let tags = found.regions.into_iter().map(|region| Tag {
-            class: region.class,
-            score: region.score,
-            box_px: Some(region.box_px),
-            attributes: region.attributes.into_iter().map(|a| a.name).collect(),
-        });
-        SourceImage {
-            key: self.pictures.key(row).to_string(),
-            size: Some(size),
-            features: found.features,
-            boxes: SourceBoxes::Pixels(boxes),
-            tags: Some(tags.collect()),
         }
     }
 }
@@ -98,11 +86,14 @@ impl FeatureSource for ExtractedRegions {
                 Err(error) => images.push(Err(error)),
             }
         }
-        let found = self.extractor.extract(&decoded);
+        let found = {
+            let _running = self.extractor.is_exclusive().then(|| self.running.lock());
+            self.extractor.extract(&decoded)
+        };
         for ((&(place, row), picture), found) in places.iter().zip(&decoded).zip(found) {
             let size = picture.image.dimensions();
             images[place] = found
-                .map(|found| self.image(row, size, found))
+                .map(|found| source_image(self.pictures.key(row), size, found))
                 .map_err(DatasetError::from);
         }
         images

@@ -19,8 +19,8 @@ use crate::error::{DatasetError, Result};
 use crate::findings::Defect;
 use crate::store::{EncodedImage, RegionStore, StoreDtype, StoreOptions, StoreWriter};
 
-/// How many of the skipped images a summary shows.
-const SHOWN: usize = 20;
+/// How many of the skipped images a summary lists, unless more are wanted.
+const LISTED: usize = 20;
 
 /// What to do with an image that cannot be imported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub struct ImportOptions {
     pub restart: bool,
     /// Threads that decode; as many as there are cores by default.
     pub threads: Option<usize>,
+    /// How many of the skipped images the summary lists; 20 by default.
+    pub listed: usize,
 }
 
 impl Default for ImportOptions {
@@ -68,6 +70,7 @@ impl Default for ImportOptions {
             overwrite: false,
             restart: false,
             threads: None,
+            listed: LISTED,
         }
     }
 }
@@ -267,6 +270,7 @@ impl<'a> Importer<'a> {
             overwrite: options.overwrite,
             source: provenance.description.clone(),
             pictures: provenance.pictures.clone(),
+            extractor: provenance.extractor.clone(),
         };
         let progress = records
             .last_mut()
@@ -372,7 +376,7 @@ impl<'a> Importer<'a> {
                 let text = error.to_string();
                 tracing::warn!("skipped: {text}");
                 self.progress.skipped.total += 1;
-                if self.progress.skipped.first.len() < SHOWN {
+                if self.progress.skipped.first.len() < self.options.listed {
                     self.progress.skipped.first.push(text);
                 }
             }
@@ -417,7 +421,8 @@ fn cores() -> usize {
 pub(super) fn progress_bar(what: &'static str, images: usize, done: usize) -> ProgressBar {
     let bar = ProgressBar::new(images as u64).with_position(done as u64);
     bar.reset_eta();
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} images, {eta} left");
+    let style =
+        ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} images, {per_sec}, {eta} left");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar.with_message(what)
 }

@@ -126,6 +126,8 @@ pub struct Provenance {
     pub feature_dim: usize,
     /// Where pictures of the images are, if they are known.
     pub pictures: Option<PathBuf>,
+    /// Name of the extractor that finds the regions in them, if one does.
+    pub extractor: Option<String>,
     /// Everything else that changes what is read: names and values.
     pub settings: BTreeMap<String, String>,
 }

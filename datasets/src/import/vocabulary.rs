@@ -1,11 +1,10 @@
 //! Names of the classes that detectors give by number.
 
+use std::fs;
 use std::path::Path;
 
-use oscar_files::{SMALL_FILE, read_text};
-
 use super::source::SourceBoxes;
-use crate::error::Result;
+use crate::error::{DatasetError, Result};
 use crate::findings::Defect;
 use crate::store::Tag;
 
@@ -90,7 +89,7 @@ fn name(names: &[String], number: i64, what: &str) -> Result<String, Defect> {
 }
 
 fn read(path: &Path) -> Result<Vec<String>> {
-    let text = read_text(path, SMALL_FILE)?;
+    let text = fs::read_to_string(path).map_err(DatasetError::io("read", path))?;
     let lines = text.lines().enumerate();
     lines
         .map(|(at, line)| match line.split(',').next().map(str::trim) {

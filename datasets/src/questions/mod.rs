@@ -272,6 +272,11 @@ impl QuestionSet {
         self.rows.region_dim()
     }
 
+    /// Name of the extractor that found the regions, where their source names it.
+    pub fn extractor(&self) -> Option<String> {
+        self.rows.extractor()
+    }
+
     /// Where question `index` is, for messages.
     pub fn origin(&self, index: usize) -> String {
         self.rows.origin(index)

@@ -35,6 +35,7 @@ pub struct RegionStore {
     dtype: StoreDtype,
     source: String,
     pictures: Option<PathBuf>,
+    extractor: Option<String>,
     keys: Column<u8>,
     key_offsets: Column<u64>,
     pub(super) sorted: Column<u32>,
@@ -93,6 +94,7 @@ impl RegionStore {
             dtype,
             source: index.metadata("source").unwrap_or_default().to_string(),
             pictures: index.metadata("pictures").map(PathBuf::from),
+            extractor: index.metadata("extractor").map(String::from),
             keys: index.column("keys", Dtype::U8, &[bytes])?,
             key_offsets: index.column("key_offsets", Dtype::U64, &[n + 1])?,
             sorted: index.column("sorted", Dtype::U32, &[n])?,
@@ -381,5 +383,9 @@ impl ImageSource for RegionStore {
 
     fn path(&self) -> &Path {
         &self.dir
+    }
+
+    fn extractor(&self) -> Option<&str> {
+        self.extractor.as_deref()
     }
 }

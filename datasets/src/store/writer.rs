@@ -30,6 +30,8 @@ pub struct StoreOptions {
     pub source: String,
     /// Where pictures of the images are, kept in the index; none by default.
     pub pictures: Option<PathBuf>,
+    /// Name of the extractor that found the regions in pictures, kept in the index; none by default.
+    pub extractor: Option<String>,
 }
 
 impl StoreOptions {
@@ -42,6 +44,7 @@ impl StoreOptions {
             overwrite: false,
             source: String::new(),
             pictures: None,
+            extractor: None,
         }
     }
 }
@@ -342,6 +345,8 @@ impl StoreWriter {
         ];
         let pictures = self.options.pictures.as_deref().and_then(Path::to_str);
         metadata.extend(pictures.map(|path| ("pictures", path.to_string())));
+        let extractor = self.options.extractor.as_ref();
+        metadata.extend(extractor.map(|name| ("extractor", name.clone())));
         let mut bytes = mapped::header(
             &[
                 ("key_offsets", Dtype::U64, &[n + 1]),

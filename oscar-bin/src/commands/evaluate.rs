@@ -16,19 +16,25 @@ use crate::config;
 use crate::ending::Ending;
 use crate::output;
 use crate::tasks::{AnyTask, OnTaskAndBackend, dispatch_task};
+use crate::weights::{self, PublishedArgs};
 
 /// Evaluates fine-tuned weights on a data set, as the official evaluators do.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  \
+#[command(after_help = "Examples:\n  \
     oscar-bin evaluate --task nlvr2 --checkpoint runs/nlvr2-mini/best \\\n    \
-        --data test.json --regions regions --out predictions")]
+        --data test.json --regions regions --out predictions\n  \
+    oscar-bin evaluate --task vqa --checkpoint published/vqa --answers trainval_label2ans.pkl \\\n    \
+        --data questions.json --regions regions")]
 pub struct EvaluateArgs {
     /// Task of the weights
     #[arg(short, long)]
     pub task: String,
-    /// The `best` or `last` directory of a fine-tuning run
+    /// Fine-tuned weights: the `best` or `last` directory of a run, the name of a run, or a
+    /// directory as it was published
     #[arg(long, value_name = "DIR")]
     pub checkpoint: PathBuf,
+    #[command(flatten)]
+    pub published: PublishedArgs,
     /// Annotations
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
@@ -42,7 +48,8 @@ pub struct EvaluateArgs {
     /// the image
     #[arg(long, value_name = "SEED", requires = "regions")]
     pub swap_images: Option<u64>,
-    /// Override a key of the data (data.KEY) or of the task (task.KEY); may be repeated
+    /// Override a key of the data (data.KEY), of the task (task.KEY) or of its input (encoder.KEY,
+    /// padding.KEY); may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
     /// Directory for the prediction file
@@ -96,12 +103,11 @@ struct Scoring<'a> {
     progress: Box<dyn Fn(usize, usize) + Send + Sync>,
 }
 
-/// What `--set` may change.
+/// What `--set` may change besides what describes the weights.
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "T: AnyTask")]
 struct Scored<T: AnyTask> {
     data: T::Split,
-    task: T,
 }
 
 impl OnTaskAndBackend for Scoring<'_> {
@@ -109,7 +115,12 @@ impl OnTaskAndBackend for Scoring<'_> {
 
     fn run<T: AnyTask, B: TrainBackend>(self, device: B::Device) -> Result<Evaluation> {
         let args = self.args;
-        let mut opened = Opened::<T, B::InnerBackend>::open(&args.checkpoint, &device)?;
+        let (of_data, of_weights): (Vec<String>, Vec<String>) = args
+            .sets
+            .iter()
+            .cloned()
+            .partition(|set| set.trim_start().starts_with("data."));
+        let checkpoint = weights::open::<T>(&args.checkpoint, &args.published, &of_weights)?;
         let mut regions = args.regions.clone();
         if let (Some(path), Some(seed)) = (&mut regions, args.swap_images) {
             let mut images = ImagesAt::of(path)?;
@@ -125,12 +136,8 @@ impl OnTaskAndBackend for Scoring<'_> {
                 T::NAME
             );
         }
-        let scored = Scored {
-            data: split,
-            task: opened.checkpoint.task.clone(),
-        };
-        let Scored { data, task } = config::overridden(scored, &args.sets)?;
-        opened.checkpoint.task = task;
+        let Scored { data } = config::overridden(Scored::<T> { data: split }, &of_data)?;
+        let opened = Opened::<T, B::InnerBackend>::load(checkpoint, &device)?;
         let data = opened.open_split(&data, Role::Evaluate)?;
         let in_out = args.out.as_ref().map(|out| out.join("cache"));
         let options = EvaluateOptions {

@@ -9,6 +9,7 @@ pub mod evaluate;
 pub mod finetune;
 pub mod manual;
 pub mod model;
+pub mod pictures;
 pub mod predict;
 pub mod probe;
 pub mod recipes;

@@ -14,6 +14,7 @@ use crate::args::DeviceArgs;
 use crate::ending::Ending;
 use crate::output::print_json;
 use crate::tasks::{AnyTask, OnTaskAndBackend, dispatch_task};
+use crate::weights::{self, PublishedArgs};
 
 /// Asks fine-tuned weights about one text and its image or images.
 #[derive(Debug, Args)]
@@ -26,9 +27,12 @@ pub struct PredictArgs {
     /// Task of the weights
     #[arg(short, long)]
     pub task: String,
-    /// The `best` or `last` directory of a fine-tuning run
+    /// Fine-tuned weights: the `best` or `last` directory of a run, the name of a run, or a
+    /// directory as it was published
     #[arg(long, value_name = "DIR")]
     pub checkpoint: PathBuf,
+    #[command(flatten)]
+    pub published: PublishedArgs,
     /// Region store with the image
     #[arg(long, alias = "store", requires = "image", value_name = "DIR")]
     pub regions: Option<PathBuf>,
@@ -44,6 +48,10 @@ pub struct PredictArgs {
     /// Number of answers to show
     #[arg(long, default_value_t = 5, value_name = "N")]
     pub top: usize,
+    /// Override a key of the task (task.KEY) or of its input (encoder.KEY, padding.KEY); may be
+    /// repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
     #[command(flatten)]
     pub device: DeviceArgs,
     /// Print the answers as one JSON document on standard output
@@ -100,7 +108,8 @@ impl OnTaskAndBackend for Asking<'_> {
 
     fn run<T: AnyTask, B: TrainBackend>(self, device: B::Device) -> Result<Self::Output> {
         let args = self.args;
-        let opened = Opened::<T, B::InnerBackend>::open(&args.checkpoint, &device)?;
+        let checkpoint = weights::open::<T>(&args.checkpoint, &args.published, &args.sets)?;
+        let opened = Opened::<T, B::InnerBackend>::load(checkpoint, &device)?;
         let ask = Ask {
             text: args.text.clone(),
             images: seen(args)?,

@@ -2,28 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use oscar_files::pytorch::{TorchFile, Value};
-use oscar_files::{FileError, SMALL_FILE, inside, read_file, write_file};
+use oscar_files::{FileError, write_file};
 use serde::Serialize;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, Value as Json};
 
-use super::beside::{Beside, CONFIG_FILE};
 use super::export::{collect, write_safetensors};
-use super::fit::fit;
-use super::inspect::{Inspection, describe};
-use super::official::DECODER;
+use super::inspect::Inspection;
+use super::published::{CONFIG_FILE, Published, TrainingArgs};
 use super::{CheckpointError, WeightFile};
-use crate::config::ModelConfig;
-use crate::input::{Tokenizer, do_lower_case, is_cased};
 
 /// Name of the vocabulary next to weights.
 const VOCAB_FILE: &str = "vocab.txt";
-/// Settings of the tokenizer next to a vocabulary.
-const SETTINGS_FILE: &str = "tokenizer_config.json";
 /// The weights that an import writes.
 const MODEL_FILE: &str = "model.safetensors";
-/// Training settings that the official scripts save next to weights.
-const TRAINING_ARGS: &str = "training_args.bin";
 
 /// Options of [`import`].
 #[derive(Clone, Debug, Default)]
@@ -53,15 +44,6 @@ pub struct Imported {
     pub notes: Vec<String>,
 }
 
-/// Settings of the official scripts: a pickle, of which the plain fields were read.
-#[derive(Clone, Debug, Serialize)]
-pub struct TrainingArgs {
-    /// The file.
-    pub file: PathBuf,
-    /// Fields by name, as far as they are plain values.
-    pub fields: Map<String, Json>,
-}
-
 /// Writes the weights of `source`, a file or a directory, to `out/model.safetensors` under
 /// official names and in their own types, with `config.json` and, if there is one next to the
 /// source, `vocab.txt`.
@@ -83,39 +65,18 @@ pub fn import(
         return Err(FileError::AlreadyExists { path: model_file }.into());
     }
     let file = WeightFile::open_official(source)?;
-    file.require_bert()?;
-    let described = describe(&file)?;
-    let beside = file.path().parent().unwrap_or(Path::new(""));
-    let config_path = match &options.model_config {
-        Some(path) => path.clone(),
-        None => beside.join(CONFIG_FILE),
-    };
-    let tied_output = described.tied.iter().flatten().any(|name| name == DECODER);
-    let mut config = read_config(&config_path, file.path(), options)?;
-    let config_error = |reason: String| CheckpointError::Config {
-        path: config_path.clone(),
-        reason,
-    };
-    let filled = fit(&mut config, &described.shapes(), tied_output).map_err(config_error)?;
-    let model: ModelConfig = serde_json::from_value(Json::Object(config.clone()))
-        .map_err(|error| config_error(error.to_string()))?;
-    model
-        .validate()
-        .map_err(|error| config_error(error.to_string()))?;
-
-    let mut notes = Vec::new();
-    let training_args = inside(beside, TRAINING_ARGS)?;
-    let training_args = training_args.and_then(|path| read_training_args(&path, &mut notes));
-    if model.tie_weights && !tied_output && file.get(DECODER).is_some() {
-        notes.push(format!(
-            "tie_weights is set, so {DECODER}, which differs from the word embedding, is not used"
-        ));
-    }
-    let cased = training_args
-        .as_ref()
-        .and_then(|settings| settings.fields.get("do_lower_case")?.as_bool());
-    let vocab = Vocabulary::beside(beside, cased, &mut notes)?;
-    match vocab.as_ref().map(|vocab| entries(&vocab.lines)) {
+    let Published {
+        source,
+        directory: beside,
+        config,
+        model,
+        filled,
+        training_args,
+        mut notes,
+        keys,
+    } = Published::of(&file, options.model_config.as_deref())?;
+    let vocab = read_vocab(&beside.join(VOCAB_FILE))?;
+    match vocab.as_deref().map(entries) {
         None => notes.push(format!(
             "there is no {VOCAB_FILE} next to the weights; commands need the vocabulary to be given"
         )),
@@ -129,100 +90,29 @@ pub fn import(
     let tensors = collect(&file)?;
     std::fs::create_dir_all(out).map_err(FileError::io("create", out))?;
     if let Some(vocab) = &vocab {
-        write_file(&out.join(VOCAB_FILE), &vocab.lines)?;
-        if let Some(lower_case) = vocab.lower_case {
-            let settings = json!({"do_lower_case": lower_case});
-            let text = format!("{settings}\n");
-            write_file(&out.join(SETTINGS_FILE), text.as_bytes())?;
-        }
+        write_file(&out.join(VOCAB_FILE), vocab)?;
     }
-    let text = format!("{:#}\n", Json::Object(config));
+    let text = format!("{:#}\n", Json::Object(keys));
     write_file(&out.join(CONFIG_FILE), text.as_bytes())?;
     // Last: a directory with weights is complete.
     write_safetensors(&model_file, &tensors)?;
     Ok(Imported {
         directory: out.into(),
-        config: config_path,
-        filled: filled
-            .into_iter()
-            .map(|filled| (filled.key.to_string(), filled.value))
-            .collect(),
+        config,
+        filled,
         vocab: vocab.is_some(),
         training_args,
         notes,
-        source: described,
+        source,
     })
 }
 
-fn read_config(
-    path: &Path,
-    weights: &Path,
-    options: &ImportOptions,
-) -> Result<Map<String, Json>, CheckpointError> {
-    if options.model_config.is_none() && path.symlink_metadata().is_err() {
-        return Err(CheckpointError::Config {
-            path: weights.into(),
-            reason: format!(
-                "there is no {CONFIG_FILE} next to it; give the model's configuration explicitly"
-            ),
-        });
-    }
-    let config = match options.model_config {
-        // What the user names is read wherever it leads; what is beside weights of others is not.
-        Some(_) => Beside::open(path)?,
-        None => Beside::read(weights)?,
-    };
-    match config.other_family() {
-        None => Ok(config.into_keys()),
-        Some(family) => Err(CheckpointError::Family {
-            path: path.into(),
-            family,
-        }),
-    }
-}
-
-/// The vocabulary next to weights.
-struct Vocabulary {
-    /// A token per line.
-    lines: Vec<u8>,
-    /// Whether texts are lower-cased, if the vocabulary does not say so by itself.
-    lower_case: Option<bool>,
-}
-
-impl Vocabulary {
-    /// The `vocab.txt` in `directory`, or that of its `tokenizer.json`; `trained` is what the training
-    /// settings say of lower-casing.
-    fn beside(
-        directory: &Path,
-        trained: Option<bool>,
-        notes: &mut Vec<String>,
-    ) -> Result<Option<Self>, CheckpointError> {
-        let lower_case = do_lower_case(directory)?.or(trained);
-        let (lines, lower_case) = match inside(directory, VOCAB_FILE)? {
-            Some(path) => (read_file(&path, SMALL_FILE)?, lower_case),
-            None => match Tokenizer::in_directory(directory)? {
-                None => return Ok(None),
-                Some(tokenizer) => {
-                    let lines = tokenizer.vocab().join("\n") + "\n";
-                    let lower_case = lower_case.or(Some(tokenizer.lower_case()));
-                    (lines.into_bytes(), lower_case)
-                }
-            },
-        };
-        let words: Vec<String> = String::from_utf8_lossy(&lines)
-            .lines()
-            .map(String::from)
-            .collect();
-        let cased = is_cased(&words);
-        if !lower_case.unwrap_or(!cased) {
-            notes.push(format!(
-                "{VOCAB_FILE} is of cased text: texts keep their case"
-            ));
-        }
-        Ok(Some(Self {
-            lines,
-            lower_case: lower_case.filter(|lower_case| !lower_case || cased),
-        }))
+/// The vocabulary's bytes, if there is one.
+fn read_vocab(path: &Path) -> Result<Option<Vec<u8>>, CheckpointError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(FileError::io("read", path)(error).into()),
     }
 }
 
@@ -231,50 +121,4 @@ fn entries(vocab: &[u8]) -> usize {
     let ended = vocab.ends_with(b"\n");
     let breaks = vocab.iter().filter(|byte| **byte == b'\n').count();
     breaks + usize::from(!ended && !vocab.is_empty())
-}
-
-/// The plain fields. A file that cannot be read does not prevent importing the weights.
-fn read_training_args(path: &Path, notes: &mut Vec<String>) -> Option<TrainingArgs> {
-    let file = match TorchFile::open(path) {
-        Ok(file) => file,
-        Err(error) => {
-            notes.push(format!("the training settings cannot be read: {error}"));
-            return None;
-        }
-    };
-    let fields = match file.value() {
-        Value::Object(object) => &object.fields,
-        Value::Dict(dict) => dict,
-        other => {
-            notes.push(format!(
-                "the training settings cannot be read: {} holds a {}",
-                path.display(),
-                other.type_name()
-            ));
-            return None;
-        }
-    };
-    let fields: Map<String, Json> = fields
-        .iter()
-        .filter_map(|(key, value)| Some((key.as_str()?.to_string(), plain(value)?)))
-        .collect();
-    Some(TrainingArgs {
-        file: path.into(),
-        fields,
-    })
-}
-
-/// A value as JSON, if it is made of plain ones; recursion is bounded as the pickle's depth is.
-fn plain(value: &Value) -> Option<Json> {
-    Some(match value {
-        Value::None => Json::Null,
-        Value::Bool(value) => (*value).into(),
-        Value::Int(value) => (*value).into(),
-        Value::Float(value) => serde_json::Number::from_f64(*value)?.into(),
-        Value::Str(text) => Json::String(text.to_string()),
-        Value::List(items) | Value::Tuple(items) => {
-            Json::Array(items.iter().map(plain).collect::<Option<_>>()?)
-        }
-        _ => return None,
-    })
 }

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use oscar_files::FileError;
 use thiserror::Error;
 
 use super::example::SourceError;
@@ -21,23 +20,7 @@ pub enum InputError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: FileError,
-    },
-
-    /// A file of the tokenizer leads elsewhere, or is damaged.
-    #[error("cannot read the tokenizer of the weights: {0}")]
-    Assets(FileError),
-
-    /// The weights have another tokenizer than WordPiece.
-    #[error(
-        "{}: the tokenizer of the weights is {kind}; models here read WordPiece, as BERT and Oscar do",
-        .path.display()
-    )]
-    OtherTokenizer {
-        /// The file.
-        path: PathBuf,
-        /// What it is.
-        kind: String,
+        source: std::io::Error,
     },
 
     /// The vocabulary cannot be written.

@@ -278,6 +278,10 @@ impl TaskData for CaptionData {
     fn region_dim(&self) -> usize {
         self.source.region_dim()
     }
+
+    fn extractor(&self) -> Option<String> {
+        self.source.extractor().map(String::from)
+    }
 }
 
 fn pairs(images: &[Image]) -> Vec<(u32, u32)> {

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use oscar_core::checkpoint::ModelKind;
 use oscar_core::config::{ConfigError, ModelConfig, require};
 use oscar_core::decode::GenerationConfig;
 use oscar_core::input::{
     CaptionEncoder, CaptionMasking, InputError, SequenceConfig, SequenceEncoder, SourceError,
 };
-use oscar_task::{Oscar, Role, Task, optional_path};
+use oscar_task::{Oscar, PublishedModel, Role, Task, TaskError, optional_path};
 use serde::{Deserialize, Serialize};
 
 use crate::data::CaptionData;
@@ -218,6 +219,32 @@ impl Task for Captioning {
     fn configure(&self, model: &mut ModelConfig) -> Result<(), SourceError> {
         model.tie_weights = self.tie_weights;
         model.freeze_embedding = self.freeze_embedding;
+        Ok(())
+    }
+
+    /// Lengths as the official script restores them from the arguments of the training: tags follow
+    /// at `max_seq_a_length`, and have the room that the longest sequence of the training left.
+    fn adopt(
+        &mut self,
+        encoder: &mut SequenceConfig,
+        published: &PublishedModel<ModelConfig>,
+    ) -> Result<(), TaskError> {
+        if published.kind != ModelKind::Captioning {
+            return Err(published.wrong_kind(Self::NAME, "the weights of a captioner"));
+        }
+        published.set_lengths(encoder);
+        if let Some(longest) = published.count("max_seq_a_length") {
+            self.max_caption_length = longest;
+            let learned = match published.flag("scst") {
+                Some(true) => published.count("max_gen_length"),
+                _ => Some(longest),
+            };
+            if let (Some(sequence), Some(learned)) = (published.count("max_seq_length"), learned) {
+                encoder.max_seq_length = longest + sequence.saturating_sub(learned);
+            }
+        }
+        self.tie_weights = published.config.tie_weights;
+        self.freeze_embedding = published.config.freeze_embedding;
         Ok(())
     }
 

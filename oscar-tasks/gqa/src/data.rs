@@ -108,6 +108,10 @@ impl TaskData for GqaData {
     fn region_dim(&self) -> usize {
         self.set.region_dim()
     }
+
+    fn extractor(&self) -> Option<String> {
+        self.set.extractor()
+    }
 }
 
 impl ClassData for GqaData {

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use oscar_core::config::{Classifier, ConfigError, ModelConfig};
 use oscar_core::input::{SequenceConfig, SequenceEncoder, SourceError};
-use oscar_task::answers::AnswerHead;
-use oscar_task::{Classify, Oscar, Role, Task, optional_path};
+use oscar_task::answers::{AnswerHead, find_vocabulary};
+use oscar_task::{Classify, Oscar, PublishedModel, Role, Task, TaskError, optional_path};
 use serde::{Deserialize, Serialize};
 
 pub use data::GqaData;
@@ -96,6 +96,18 @@ impl Task for Gqa {
 
     fn configure(&self, model: &mut ModelConfig) -> Result<(), SourceError> {
         self.head().configure(model, "ce")
+    }
+
+    fn adopt(
+        &mut self,
+        encoder: &mut SequenceConfig,
+        published: &PublishedModel<ModelConfig>,
+    ) -> Result<(), TaskError> {
+        published.set_lengths(encoder);
+        self.classifier = published.config.classifier;
+        self.hidden_scale = published.config.cls_hidden_scale;
+        self.answers = find_vocabulary(published).or(self.answers.take());
+        Ok(())
     }
 
     fn files(&mut self) -> Vec<&mut PathBuf> {

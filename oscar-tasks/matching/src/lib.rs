@@ -16,8 +16,8 @@ mod metrics;
 use std::path::PathBuf;
 
 use oscar_core::config::ModelConfig;
-use oscar_core::input::{SequenceEncoder, SourceError};
-use oscar_task::{Classify, Oscar, Role, Task, optional_path};
+use oscar_core::input::{SequenceConfig, SequenceEncoder, SourceError};
+use oscar_task::{Classify, Oscar, PublishedModel, Role, Task, TaskError, optional_path};
 use serde::{Deserialize, Serialize};
 
 pub use data::MatchingData;
@@ -67,6 +67,15 @@ impl Task for Matching {
         encoder: &SequenceEncoder,
     ) -> Result<MatchingData, SourceError> {
         MatchingData::open(split, role, encoder.clone())
+    }
+
+    fn adopt(
+        &mut self,
+        encoder: &mut SequenceConfig,
+        published: &PublishedModel<ModelConfig>,
+    ) -> Result<(), TaskError> {
+        published.set_lengths(encoder);
+        Ok(())
     }
 
     fn configure(&self, model: &mut ModelConfig) -> Result<(), SourceError> {

@@ -151,6 +151,10 @@ impl TaskData for Nlvr2Data {
     fn region_dim(&self) -> usize {
         self.source.region_dim()
     }
+
+    fn extractor(&self) -> Option<String> {
+        self.source.extractor().map(String::from)
+    }
 }
 
 impl ClassData for Nlvr2Data {

@@ -13,9 +13,10 @@ mod scores;
 
 use std::path::PathBuf;
 
+use oscar_core::checkpoint::ModelKind;
 use oscar_core::config::{ConfigError, ModelConfig, require};
 use oscar_core::input::{SequenceConfig, SequenceEncoder, SourceError};
-use oscar_task::{Classify, Oscar, Role, Task, optional_path};
+use oscar_task::{Classify, Oscar, PublishedModel, Role, Task, TaskError, optional_path};
 use serde::{Deserialize, Serialize};
 
 pub use data::Nlvr2Data;
@@ -93,6 +94,19 @@ impl Task for Nlvr2 {
         encoder: &SequenceEncoder,
     ) -> Result<Nlvr2Data, SourceError> {
         Nlvr2Data::open(split, self.images, role, encoder.clone())
+    }
+
+    fn adopt(
+        &mut self,
+        encoder: &mut SequenceConfig,
+        published: &PublishedModel<ModelConfig>,
+    ) -> Result<(), TaskError> {
+        published.set_lengths(encoder);
+        self.images = match published.kind {
+            ModelKind::PairClassifier { .. } => Arrangement::Pair,
+            _ => Arrangement::Joined,
+        };
+        Ok(())
     }
 
     fn configure(&self, model: &mut ModelConfig) -> Result<(), SourceError> {

@@ -324,6 +324,10 @@ impl TaskData for RetrievalData {
     fn region_dim(&self) -> usize {
         self.source.region_dim()
     }
+
+    fn extractor(&self) -> Option<String> {
+        self.source.extractor().map(String::from)
+    }
 }
 
 impl ClassData for RetrievalData {

@@ -30,8 +30,8 @@ use oscar_core::config::{ConfigError, ModelConfig, require};
 use oscar_core::input::{SequenceConfig, SequenceEncoder, SourceError};
 use oscar_core::ops::OscarBackend;
 use oscar_task::{
-    ACCURACY, Classify, Decided, EvaluateOptions, Evaluation, Opened, Oscar, Role, Statistic, Task,
-    optional_path,
+    ACCURACY, Classify, Decided, EvaluateOptions, Evaluation, Opened, Oscar, PublishedModel, Role,
+    Statistic, Task, TaskError, optional_path,
 };
 use serde::{Deserialize, Serialize};
 
@@ -131,6 +131,16 @@ impl Task for Retrieval {
         encoder: &SequenceEncoder,
     ) -> Result<RetrievalData, SourceError> {
         RetrievalData::open(split, role, self, encoder.clone())
+    }
+
+    fn adopt(
+        &mut self,
+        encoder: &mut SequenceConfig,
+        published: &PublishedModel<ModelConfig>,
+    ) -> Result<(), TaskError> {
+        published.set_lengths(encoder);
+        self.num_labels = published.config.num_labels;
+        Ok(())
     }
 
     fn configure(&self, model: &mut ModelConfig) -> Result<(), SourceError> {

@@ -103,6 +103,7 @@ fn opened(encoder: &SequenceEncoder) -> Opened<Retrieval, Flex> {
             encoder_config: encoder.config().clone(),
             padding: encoder.padding(),
             encoder: Arc::new(encoder.clone()),
+            extractor: None,
             path: PathBuf::new(),
         },
         model: Classifier {
@@ -110,6 +111,7 @@ fn opened(encoder: &SequenceEncoder) -> Opened<Retrieval, Flex> {
             names: Vec::new(),
         },
         device: FlexDevice,
+        extractor: None,
     }
 }
 

@@ -1,13 +1,13 @@
 //! Tasks that answer questions with an answer of a vocabulary.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oscar_core::config::{Classifier, ConfigError, ModelConfig, require};
 use oscar_core::input::SourceError;
 use oscar_datasets::answers::AnswerVocabulary;
 use oscar_datasets::questions::Question;
 
-use crate::ScoreTable;
+use crate::{PublishedModel, ScoreTable};
 
 /// The head of such a task, as its section describes it.
 pub struct AnswerHead<'a> {
@@ -37,8 +37,8 @@ impl AnswerHead<'_> {
     /// If it is not set, or cannot be read.
     pub fn vocabulary(&self) -> Result<AnswerVocabulary, SourceError> {
         let path = self.answers.ok_or(
-            "task.answers is not set: it names the answer vocabulary (`oscar-bin data build \
-             answers` makes one)",
+            "task.answers is not set: it names the answer vocabulary, one answer for each class of \
+             the weights (`oscar-bin data build answers` makes one for training)",
         )?;
         Ok(AnswerVocabulary::open(path)?)
     }
@@ -55,6 +55,19 @@ impl AnswerHead<'_> {
         model.cls_hidden_scale = self.hidden_scale;
         Ok(())
     }
+}
+
+/// The answer vocabulary in a directory of published weights, under one of the names that it has
+/// there: this project's own, or those of the official data.
+pub fn find_vocabulary<C>(published: &PublishedModel<C>) -> Option<PathBuf> {
+    const NAMES: [&str; 5] = [
+        "answers.json",
+        "trainval_label2ans.pkl",
+        "trainval_ans2label.pkl",
+        "trainval_testdev_all_label2ans.pkl",
+        "trainval_testdev_all_ans2label.pkl",
+    ];
+    published.find(&NAMES)
 }
 
 /// The answer of class `label`.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use burn::tensor::backend::Backend;
 use oscar_core::checkpoint::{self, Checkpointed, RandomInit};
 use oscar_core::input::PaddingConfig;
-use oscar_files::{FileError, SMALL_FILE, inside, named_by, read_text, write_json};
+use oscar_files::{FileError, named_by, write_json};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,9 @@ struct Description<T, E> {
     section: T,
     encoder: E,
     padding: PaddingConfig,
+    /// Name of the extractor that made the features it was trained on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    extractor: Option<String>,
 }
 
 /// A directory of fine-tuned weights: `model.safetensors`, `config.json`, `task.json`, the
@@ -43,6 +46,8 @@ pub struct TaskCheckpoint<T: Task> {
     pub encoder_config: EncoderConfig<T>,
     /// How sequences become a batch.
     pub padding: PaddingConfig,
+    /// Name of the extractor that made the features it was trained on, where their store named it.
+    pub extractor: Option<String>,
     /// The directory.
     pub path: PathBuf,
 }
@@ -70,14 +75,9 @@ impl<T: Task> TaskCheckpoint<T> {
         let mut description: Description<T, EncoderConfig<T>> =
             serde_json::from_str(&read(&task_file)?).map_err(|error| wrong(error.to_string()))?;
         for file in description.section.files() {
-            let named = named_by(&task_file, &*file)?;
-            inside(path, &*file)?;
-            *file = named;
+            *file = named_by(&task_file, &*file)?;
         }
-        for name in [CONFIG_FILE, WEIGHTS_FILE].iter().chain(T::Family::ASSETS) {
-            inside(path, name)?;
-        }
-        let lacks = |asset: &&&str| !path.join(asset).exists();
+        let lacks = |asset: &&&str| !path.join(asset).is_file();
         if let Some(asset) = T::Family::ASSETS.iter().find(lacks) {
             return Err(TaskError::Checkpoint {
                 path: path.to_path_buf(),
@@ -88,6 +88,7 @@ impl<T: Task> TaskCheckpoint<T> {
             section,
             encoder,
             padding,
+            extractor,
             ..
         } = description;
         let model = T::Family::read_config(&path.join(CONFIG_FILE)).map_err(TaskError::Model)?;
@@ -98,6 +99,7 @@ impl<T: Task> TaskCheckpoint<T> {
             encoder: Arc::new(opened),
             encoder_config: encoder,
             padding,
+            extractor,
             task: section,
             path: path.to_path_buf(),
         })
@@ -122,6 +124,7 @@ impl<T: Task> TaskCheckpoint<T> {
             task: T::NAME.to_string(),
             encoder: self.encoder_config.clone(),
             padding: self.padding,
+            extractor: self.extractor.clone(),
         };
         write_json(&directory.join(TASK_FILE), &description)?;
         T::Family::save_assets(&self.encoder, directory)
@@ -133,10 +136,14 @@ impl<T: Task> TaskCheckpoint<T> {
     ///
     /// If the file cannot be read, or is not of this configuration.
     pub fn load<B: Backend, M: Checkpointed<B>>(&self, model: M) -> Result<M, TaskError> {
-        let weights = self.path.join(WEIGHTS_FILE);
-        let (model, _) = checkpoint::load(model, weights, &RandomInit::Refuse)?;
+        let (model, _) = checkpoint::load(model, &self.path, &RandomInit::Refuse)?;
         Ok(oscar_core::model::for_inference(model))
     }
+}
+
+/// Whether `directory` says which task its weights are of; published weights do not.
+pub fn is_described(directory: &Path) -> bool {
+    directory.join(TASK_FILE).is_file()
 }
 
 /// The name of the task whose weights are in `directory`.
@@ -157,12 +164,9 @@ pub fn task_name(directory: &Path) -> Result<String, TaskError> {
 }
 
 fn read(path: &Path) -> Result<String, TaskError> {
-    read_text(path, SMALL_FILE).map_err(|error| match error {
-        FileError::Io { source, .. } => TaskError::Checkpoint {
-            path: path.to_path_buf(),
-            found: source.to_string(),
-        },
-        error => error.into(),
+    std::fs::read_to_string(path).map_err(|error| TaskError::Checkpoint {
+        path: path.to_path_buf(),
+        found: error.to_string(),
     })
 }
 

@@ -37,6 +37,15 @@ pub enum TaskError {
     /// A question that the task cannot be asked.
     #[error("{0}")]
     Question(String),
+    /// A picture is asked about, but nothing finds its regions.
+    #[error(
+        "{task} reads regions of pictures, and there is no extractor that finds them; set the \
+         extractor of the features that the model was trained on"
+    )]
+    NoExtractor {
+        /// Name of the task.
+        task: &'static str,
+    },
     /// Regions of another size than the model reads.
     #[error(
         "the regions have {found} values, but the model reads {expected}: it was trained on other features"

@@ -4,12 +4,13 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use oscar_core::checkpoint::Published;
 use oscar_core::config::{ConfigError, ModelConfig, require};
 use oscar_core::input::{InputError, PaddingConfig, SequenceConfig, SequenceEncoder, Tokenizer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::TaskError;
+use crate::{PublishedModel, TaskError};
 
 /// A section of a recipe: it has defaults, and can be written and read.
 pub trait Section:
@@ -99,6 +100,30 @@ pub trait Family: 'static {
 
     /// Values per region that a model of this configuration reads.
     fn region_dim(config: &Self::Config) -> usize;
+
+    /// Reads what a directory of weights says of itself as it was published, without `task.json`.
+    ///
+    /// # Errors
+    ///
+    /// If the family has no published form, or the directory is not of it.
+    fn open_published(directory: &Path) -> Result<PublishedModel<Self::Config>, TaskError> {
+        Err(TaskError::Checkpoint {
+            path: directory.to_path_buf(),
+            found: "there is no task.json".into(),
+        })
+    }
+
+    /// Checks that published weights have the head that the task's section describes.
+    ///
+    /// # Errors
+    ///
+    /// The first key whose value differs.
+    fn check_head(
+        _configured: &Self::Config,
+        _published: &Self::Config,
+    ) -> Result<(), ConfigError> {
+        Ok(())
+    }
 }
 
 /// Oscar's models: BERT on WordPiece tokens and region features.
@@ -106,6 +131,9 @@ pub trait Family: 'static {
 pub struct Oscar;
 
 const VOCAB_FILE: &str = "vocab.txt";
+
+/// Tokens that were added to a vocabulary, by id: a file of HuggingFace's library.
+const ADDED_TOKENS: &str = "added_tokens.json";
 
 impl Family for Oscar {
     type Config = ModelConfig;
@@ -168,6 +196,50 @@ impl Family for Oscar {
 
     fn region_dim(config: &ModelConfig) -> usize {
         config.img_feature_dim
+    }
+
+    fn open_published(directory: &Path) -> Result<PublishedModel<ModelConfig>, TaskError> {
+        let published = Published::open(directory, None)?;
+        let mut notes = published.notes;
+        let (model, wrong) = (published.model, |found: String| TaskError::Checkpoint {
+            path: directory.to_path_buf(),
+            found,
+        });
+        if !directory.join(VOCAB_FILE).is_file() {
+            let (size, bert) = (
+                model.vocab_size,
+                Tokenizer::bert_base_uncased()?.vocab_size(),
+            );
+            if size != bert {
+                return Err(wrong(format!(
+                    "there is no {VOCAB_FILE}, and a vocabulary of {size} tokens is not BERT's"
+                )));
+            }
+            notes.push(format!(
+                "there is no {VOCAB_FILE}: BERT's vocabulary is used"
+            ));
+        }
+        let added = directory.join(ADDED_TOKENS);
+        if std::fs::read_to_string(&added).is_ok_and(|text| text.contains(':')) {
+            notes.push(format!(
+                "{} adds tokens, which are not used",
+                added.display()
+            ));
+        }
+        let settings = published.training_args.map(|args| args.fields);
+        Ok(PublishedModel {
+            directory: directory.to_path_buf(),
+            config: model,
+            kind: published.source.model,
+            settings: settings.unwrap_or_default(),
+            notes,
+        })
+    }
+
+    fn check_head(configured: &ModelConfig, published: &ModelConfig) -> Result<(), ConfigError> {
+        let (labels, found) = (configured.num_labels, published.num_labels);
+        let expected = format!("must be {labels}, the number of classes of the task");
+        require(labels == found, "num_labels", found, &expected)
     }
 }
 

@@ -33,12 +33,13 @@ mod error;
 pub mod explain;
 mod family;
 mod predictor;
+mod published;
 mod score;
 mod task;
 #[cfg(feature = "train")]
 mod train;
 
-pub use checkpoint::{TaskCheckpoint, task_name};
+pub use checkpoint::{TaskCheckpoint, is_described, task_name};
 pub use classifier::{
     ACCURACY, ClassData, Classifier, Classify, Decided, EncodedRow, Logits, Statistic, Target,
     predict_logits,
@@ -49,6 +50,7 @@ pub use error::TaskError;
 pub use explain::Explain;
 pub use family::{Family, Oscar, Section, open_vocabulary};
 pub use predictor::{Answer, Ask, Opened, Opener, Predict, Predictor, Seen, open_predictor};
+pub use published::{PublishedModel, Recipe, open_published};
 pub use score::{
     EvaluateOptions, Evaluation, Predictions, Score, ScoreTable, Throughput, write_predictions,
 };

@@ -1,9 +1,13 @@
 //! Weights that are opened once and asked often.
 
+use std::borrow::Cow;
 use std::path::Path;
+use std::sync::Arc;
 
 use oscar_core::input::RegionHandle;
 use oscar_core::ops::OscarBackend;
+use oscar_datasets::import::{ExtractedImage, extract};
+use oscar_vision::{Picture, RegionExtractor};
 
 use crate::checkpoint::task_name;
 use crate::explain::{Explain, Explanation, Region};
@@ -35,13 +39,16 @@ pub enum Seen {
     },
     /// Object tags alone.
     Tags(String),
+    /// A picture: the predictor's [extractor](Predictor::set_extractor) finds its regions and tags.
+    Picture(Arc<Picture>),
 }
 
 impl Seen {
-    /// The object tags.
+    /// The object tags; empty for a picture, whose tags are not known yet.
     pub fn tags(&self) -> &str {
         match self {
             Self::Regions { tags, .. } | Self::Tags(tags) => tags,
+            Self::Picture(_) => "",
         }
     }
 
@@ -49,8 +56,20 @@ impl Seen {
     pub fn regions(&self) -> Option<&RegionHandle> {
         match self {
             Self::Regions { regions, .. } => Some(regions),
-            Self::Tags(_) => None,
+            Self::Tags(_) | Self::Picture(_) => None,
         }
+    }
+
+    /// What an extractor found in a picture.
+    ///
+    /// # Errors
+    ///
+    /// If its regions cannot be read.
+    pub fn extracted(image: &Arc<ExtractedImage>) -> Result<Self, TaskError> {
+        Ok(Self::Regions {
+            tags: image.tag_text(),
+            regions: image.regions().map_err(TaskError::Data)?,
+        })
     }
 }
 
@@ -108,6 +127,9 @@ pub trait Predictor: Send {
     ///
     /// As [`ask`](Self::ask).
     fn explain(&self, ask: &Ask) -> Result<Explanation, TaskError>;
+
+    /// Sets what finds the regions and tags of [pictures](Seen::Picture).
+    fn set_extractor(&mut self, extractor: Arc<dyn RegionExtractor>);
 }
 
 /// A task whose weights can be opened and asked.
@@ -144,6 +166,8 @@ pub struct Opened<T: Predict, B: OscarBackend> {
     pub model: T::Model<B>,
     /// Where it computes.
     pub device: B::Device,
+    /// What finds the regions of pictures; without it only stored regions can be asked about.
+    pub extractor: Option<Arc<dyn RegionExtractor>>,
 }
 
 impl<T: Predict, B: OscarBackend> Opened<T, B> {
@@ -153,11 +177,20 @@ impl<T: Predict, B: OscarBackend> Opened<T, B> {
     ///
     /// If a file is missing or wrong, or the weights are another task's.
     pub fn open(path: &Path, device: &B::Device) -> Result<Self, TaskError> {
-        let checkpoint = TaskCheckpoint::<T>::open(path)?;
+        Self::load(TaskCheckpoint::open(path)?, device)
+    }
+
+    /// Reads the weights that `checkpoint` describes.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read, or are not of its configuration.
+    pub fn load(checkpoint: TaskCheckpoint<T>, device: &B::Device) -> Result<Self, TaskError> {
         Ok(Self {
             model: T::load::<B>(&checkpoint, device)?,
             checkpoint,
             device: device.clone(),
+            extractor: None,
         })
     }
 
@@ -178,6 +211,39 @@ impl<T: Predict, B: OscarBackend> Opened<T, B> {
         Ok(data)
     }
 
+    /// The questions as the model can be asked them: with the regions and tags of their pictures.
+    fn with_regions<'a>(&self, asks: &'a [Ask]) -> Result<Cow<'a, [Ask]>, TaskError> {
+        let images = || asks.iter().flat_map(|ask| &ask.images);
+        let pictures: Vec<Picture> = images()
+            .filter_map(|seen| match seen {
+                Seen::Picture(picture) => Some(Picture::clone(picture)),
+                _ => None,
+            })
+            .collect();
+        let asks = match (&self.extractor, pictures.is_empty()) {
+            (_, true) => Cow::Borrowed(asks),
+            (None, false) => return Err(TaskError::NoExtractor { task: T::NAME }),
+            (Some(extractor), false) => {
+                let mut found = extract(&**extractor, &pictures).into_iter();
+                let mut asks = asks.to_vec();
+                for seen in asks.iter_mut().flat_map(|ask| &mut ask.images) {
+                    if matches!(seen, Seen::Picture(_))
+                        && let Some(image) = found.next()
+                    {
+                        let image = image.map_err(|error| TaskError::Data(error.into()))?;
+                        *seen = Seen::extracted(&image)?;
+                    }
+                }
+                Cow::Owned(asks)
+            }
+        };
+        let images = asks.iter().flat_map(|ask| &ask.images);
+        for regions in images.flat_map(Seen::regions) {
+            self.check_regions(regions.dim())?;
+        }
+        Ok(asks)
+    }
+
     /// Checks that the model reads regions of `found` values; texts alone, 0, suit any model.
     pub(crate) fn check_regions(&self, found: usize) -> Result<(), TaskError> {
         let expected = T::Family::region_dim(&self.checkpoint.model);
@@ -194,21 +260,16 @@ impl<T: Explain, B: OscarBackend> Predictor for Opened<T, B> {
     }
 
     fn ask(&self, asks: &[Ask]) -> Result<Vec<Vec<Answer>>, TaskError> {
-        for regions in asks
-            .iter()
-            .flat_map(|ask| &ask.images)
-            .flat_map(Seen::regions)
-        {
-            self.check_regions(regions.dim())?;
-        }
-        T::ask(self, asks)
+        T::ask(self, &self.with_regions(asks)?)
     }
 
     fn explain(&self, ask: &Ask) -> Result<Explanation, TaskError> {
-        for regions in ask.images.iter().flat_map(Seen::regions) {
-            self.check_regions(regions.dim())?;
-        }
-        T::explain(self, ask)
+        let asks = self.with_regions(std::slice::from_ref(ask))?;
+        T::explain(self, &asks[0])
+    }
+
+    fn set_extractor(&mut self, extractor: Arc<dyn RegionExtractor>) {
+        self.extractor = Some(extractor);
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use oscar_core::config::ConfigError;
 use oscar_core::input::SourceError;
 
-use crate::{Family, Section};
+use crate::{Family, PublishedModel, Section, TaskError};
 
 /// The configuration of a task's network.
 pub type Config<T> = <<T as Task>::Family as Family>::Config;
@@ -77,6 +77,20 @@ pub trait Task: Section {
     /// If what they depend on (an answer vocabulary) cannot be read.
     fn configure(&self, model: &mut Config<Self>) -> Result<(), SourceError>;
 
+    /// Takes over what published weights say of themselves: of the task in this section, of the
+    /// sequences in `encoder`.
+    ///
+    /// # Errors
+    ///
+    /// If the weights are another task's.
+    fn adopt(
+        &mut self,
+        _encoder: &mut EncoderConfig<Self>,
+        _published: &PublishedModel<Config<Self>>,
+    ) -> Result<(), TaskError> {
+        Ok(())
+    }
+
     /// The files that the section names (an answer vocabulary). A checkpoint keeps copies of them, so
     /// that it is complete; the paths are changed in place when it is written and opened.
     fn files(&mut self) -> Vec<&mut PathBuf> {
@@ -123,6 +137,11 @@ pub trait TaskData: Send + Sync + 'static {
 
     /// Values per region; 0 if the split has texts alone.
     fn region_dim(&self) -> usize;
+
+    /// Name of the extractor that made the regions, where their store names it.
+    fn extractor(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The path of a file that a split cannot do without.

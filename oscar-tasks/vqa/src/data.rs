@@ -110,6 +110,10 @@ impl TaskData for VqaData {
     fn region_dim(&self) -> usize {
         self.set.region_dim()
     }
+
+    fn extractor(&self) -> Option<String> {
+        self.set.extractor()
+    }
 }
 
 impl ClassData for VqaData {

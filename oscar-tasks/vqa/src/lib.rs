@@ -11,8 +11,8 @@ use std::path::PathBuf;
 
 use oscar_core::config::{Classifier, ConfigError, ModelConfig};
 use oscar_core::input::{SequenceConfig, SequenceEncoder, SourceError};
-use oscar_task::answers::AnswerHead;
-use oscar_task::{Classify, Oscar, Role, Task, optional_path};
+use oscar_task::answers::{AnswerHead, find_vocabulary};
+use oscar_task::{Classify, Oscar, PublishedModel, Role, Task, TaskError, optional_path};
 use serde::{Deserialize, Serialize};
 
 pub use accuracy::{leave_one_out, vqa_accuracy};
@@ -135,6 +135,24 @@ impl Task for Vqa {
             Loss::Ce => "ce",
         };
         self.head().configure(model, loss)
+    }
+
+    fn adopt(
+        &mut self,
+        encoder: &mut SequenceConfig,
+        published: &PublishedModel<ModelConfig>,
+    ) -> Result<(), TaskError> {
+        published.set_lengths(encoder);
+        let model = &published.config;
+        self.classifier = model.classifier;
+        self.hidden_scale = model.cls_hidden_scale;
+        self.loss = match model.loss_type.as_str() {
+            "bce" => Loss::Bce,
+            "kl" => Loss::Kl,
+            _ => Loss::Ce,
+        };
+        self.answers = find_vocabulary(published).or(self.answers.take());
+        Ok(())
     }
 
     fn files(&mut self) -> Vec<&mut PathBuf> {

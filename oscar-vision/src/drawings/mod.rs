@@ -39,6 +39,10 @@ impl RegionExtractor for DrawingReader {
         FEATURE_DIM
     }
 
+    fn is_exclusive(&self) -> bool {
+        false
+    }
+
     fn extract(&self, pictures: &[Picture]) -> Vec<Result<Regions, VisionError>> {
         pictures.par_iter().map(read).collect()
     }

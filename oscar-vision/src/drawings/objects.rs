@@ -18,6 +18,12 @@ pub const BOX_SIZE: u32 = 100;
 /// Grey between the boxes.
 const SEPARATOR: [u8; 3] = [128; 3];
 
+/// Grey of the boxes.
+const BACKGROUND: [u8; 3] = [211; 3];
+
+/// The least share of a box that is grey is 1 of so many: objects do not fill it.
+const LEAST_GREY: usize = 10;
+
 /// An object's colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Color {
@@ -176,16 +182,27 @@ const PATCHES: [Patch; 9] = [
     patch(Shape::Triangle, 30, 28, 420, (1, 2)),
 ];
 
-/// The objects of a 400x100 image, box by box, each box in reading order (by y, then x).
+/// The objects of a 400x100 image, box by box, each box in reading order (by y, then x); or those of
+/// one grey box that was cut out of it, 100x100.
 ///
 /// # Errors
-/// What was found, without the image's name: an image that is not divided into three boxes, or a
-/// patch of colour that is none of the known objects.
+/// What was found, without the image's name: an image that is neither a grey box nor divided into
+/// three, or a patch of colour that is none of the known objects.
 pub fn find_objects(image: &RgbImage) -> Result<Vec<Object>, String> {
+    let mut objects = Vec::new();
+    if image.dimensions() == (BOX_SIZE, BOX_SIZE) {
+        let grey = image.pixels().filter(|pixel| pixel.0 == BACKGROUND).count();
+        if grey * LEAST_GREY < (BOX_SIZE * BOX_SIZE) as usize {
+            return Err("it is not a grey box: hardly a pixel is of its grey".into());
+        }
+        find_in_box(image, 0, 0, &mut objects)?;
+        objects.sort_by_key(|o| (o.y, o.x));
+        return Ok(objects);
+    }
     if image.dimensions() != (WIDTH, HEIGHT) {
         let (width, height) = image.dimensions();
         return Err(format!(
-            "it has {width}x{height} pixels, not {WIDTH}x{HEIGHT}"
+            "it has {width}x{height} pixels, not {WIDTH}x{HEIGHT} or, for one box, {BOX_SIZE}x{BOX_SIZE}"
         ));
     }
     for x in [BOX_SIZE + 25, BOX_X[1] + BOX_SIZE + 25] {
@@ -196,7 +213,6 @@ pub fn find_objects(image: &RgbImage) -> Result<Vec<Object>, String> {
             ));
         }
     }
-    let mut objects = Vec::new();
     for (grey_box, left) in BOX_X.into_iter().enumerate() {
         let start = objects.len();
         find_in_box(image, grey_box, left, &mut objects)?;

@@ -13,7 +13,10 @@ use super::build::{Counts, Drawing};
 use super::caption;
 use oscar_datasets::store::{Boxes, ImageRegions, RegionStore, StoreOptions, StoreWriter, Tag};
 use oscar_datasets::{DatasetError, Result};
-use oscar_vision::drawings::{BOX_SIZE, BOX_X, FEATURE_DIM, HEIGHT, Object, WIDTH, box_key};
+use oscar_vision::RegionExtractor;
+use oscar_vision::drawings::{
+    BOX_SIZE, BOX_X, DrawingReader, FEATURE_DIM, HEIGHT, Object, WIDTH, box_key,
+};
 
 /// Looks of a grey box: class and box of each object, which is all there is to see.
 pub(super) type Looks = Vec<(String, Option<[u32; 4]>)>;
@@ -52,6 +55,7 @@ impl Writers {
     ) -> Result<Self> {
         let options = |what| StoreOptions {
             source: format!("{what} of NLVR v1, split {split}: crops of 12x12x3 pixels"),
+            extractor: Some(DrawingReader.identity().name),
             ..StoreOptions::new(FEATURE_DIM)
         };
         let images = whole_images

@@ -3,18 +3,23 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use oscar_core::ops::TrainBackend;
 use oscar_datasets::StoreDtype;
 use oscar_datasets::import::{
     ExtractedRegions, Format, ImportOptions, OnBad, Source, SourceOptions, Summary, import,
 };
 use oscar_datasets::official::TagChoice;
+use oscar_files::write_file;
 use oscar_vision::RegionExtractor;
 use oscar_vision::drawings::DrawingReader;
 
-use crate::args::{Choices, choices};
+use crate::args::{Choices, DeviceArgs, choices};
+use crate::backend::{OnBackend, dispatch};
+use crate::detector;
 use crate::output::print_json;
 
 #[derive(Debug, Args)]
@@ -34,20 +39,21 @@ use crate::output::print_json;
     oscar-bin data build regions butd/ --labels predictions.tsv --out butd-store\n  \
     oscar-bin data build regions mscoco_obj36.tsv --classes objects_vocab.txt --out lxmert\n  \
     oscar-bin data build regions train.yaml --features vinvl.feature.tsv --out vinvl\n  \
-    oscar-bin data build regions drawings/ --extractor drawings --out drawings-store")]
+    oscar-bin data build regions photos/ --detector detector/ --out regions --list-skipped bad.txt")]
 pub struct RegionsArgs {
-    /// Features: a file or folder; with --extractor, pictures: a folder, zip archive or table
+    /// Features: a file or folder; with --detector, pictures: a folder, zip archive or table
     #[arg(value_name = "SRC")]
     pub source: PathBuf,
     /// Directory to write
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Compute the regions of the pictures in SRC with this extractor
-    #[arg(long, value_parser = choices(EXTRACTORS), conflicts_with_all = [
+    /// Find the regions of the pictures in SRC with this detector: its directory, or `drawing` for
+    /// the drawings of NLVR v1, which are read exactly
+    #[arg(long, alias = "extractor", value_name = "DIR|NAME", conflicts_with_all = [
         "format", "feature_dim", "labels", "sizes", "features", "classes", "attributes", "tags",
         "tags_only",
     ])]
-    pub extractor: Option<OpenExtractor>,
+    pub detector: Option<String>,
     /// Format to import if SRC has several [default: detected]
     #[arg(long, value_parser = choices(FORMATS))]
     pub format: Option<Format>,
@@ -78,9 +84,12 @@ pub struct RegionsArgs {
     /// Import objects without features, as a store of tags without regions
     #[arg(long)]
     pub tags_only: bool,
-    /// What to do with a damaged or inconsistent image
-    #[arg(long, value_parser = choices(ON_BAD), default_value = "stop")]
-    pub on_bad: OnBad,
+    /// What to do with a damaged or inconsistent image [default: stop; skip for pictures]
+    #[arg(long, value_parser = choices(ON_BAD))]
+    pub on_bad: Option<OnBad>,
+    /// Write what was wrong with each skipped image to this file, one per line
+    #[arg(long, value_name = "FILE")]
+    pub list_skipped: Option<PathBuf>,
     /// Clip boxes that extend at most this many pixels beyond the image
     #[arg(long, default_value_t = 2.0, value_name = "PIXELS")]
     pub clip: f32,
@@ -90,9 +99,10 @@ pub struct RegionsArgs {
     /// Read source and store again afterwards and compare every value
     #[arg(long)]
     pub verify: bool,
-    /// Shard size in MiB; an interrupted import loses at most one shard
-    #[arg(long, default_value_t = 1024, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..1 << 20))]
-    pub shard_size: u64,
+    /// Shard size in MiB; an interrupted import loses at most one shard [default: 1024; 16 for
+    /// pictures, some 100 of them]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..1 << 20))]
+    pub shard_size: Option<u64>,
     /// Number of decoding threads [default: number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
@@ -102,19 +112,12 @@ pub struct RegionsArgs {
     /// Discard an interrupted import to DIR and start again
     #[arg(long)]
     pub restart: bool,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Print a summary as one JSON document on standard output
     #[arg(long)]
     pub json: bool,
 }
-
-/// Opens a region extractor.
-type OpenExtractor = fn() -> Box<dyn RegionExtractor>;
-
-const EXTRACTORS: Choices<OpenExtractor> = &[(
-    "drawings",
-    "The drawings of NLVR v1, read exactly from their pixels",
-    || Box::new(DrawingReader),
-)];
 
 const FORMATS: Choices<Format> = &[
     ("official", "", Format::Official),
@@ -170,13 +173,22 @@ pub fn run(args: &RegionsArgs) -> Result<()> {
         )
     };
     let (out, options) = (&args.out, import_options(args));
-    let imported = match args.extractor {
-        Some(open) => ExtractedRegions::open(&args.source, open())
-            .and_then(|source| import(&source, &source.provenance(), out, &options)),
+    let imported = match &args.detector {
+        Some(name) => extract(args, name, &options),
         None => Source::open(&args.source, source_options(args))
-            .and_then(|source| import(&source, source.provenance(), out, &options)),
+            .and_then(|source| import(&source, source.provenance(), out, &options))
+            .map_err(anyhow::Error::from),
     };
     let summary = imported.with_context(context)?;
+    if let Some(path) = &args.list_skipped {
+        let lines: String = summary
+            .skipped
+            .first
+            .iter()
+            .map(|line| format!("{line}\n"))
+            .collect();
+        write_file(path, lines.as_bytes())?;
+    }
     if args.json {
         return print_json(&summary);
     }
@@ -184,6 +196,46 @@ pub fn run(args: &RegionsArgs) -> Result<()> {
     write_summary(&mut out, &summary)?;
     writeln!(out, "{}", args.out.display())?;
     Ok(())
+}
+
+/// Finds the regions of the pictures with the detector called `name`.
+fn extract(args: &RegionsArgs, name: &str, options: &ImportOptions) -> Result<Summary> {
+    // Nothing computes on a device there.
+    if detector::is_drawing(name) {
+        return store(args, Arc::new(DrawingReader), options);
+    }
+    dispatch(
+        &args.device,
+        Extracting {
+            args,
+            name,
+            options,
+        },
+    )
+}
+
+fn store(
+    args: &RegionsArgs,
+    detector: Arc<dyn RegionExtractor>,
+    options: &ImportOptions,
+) -> Result<Summary> {
+    let source = ExtractedRegions::open(&args.source, detector)?;
+    Ok(import(&source, &source.provenance(), &args.out, options)?)
+}
+
+struct Extracting<'a> {
+    args: &'a RegionsArgs,
+    name: &'a str,
+    options: &'a ImportOptions,
+}
+
+impl OnBackend for Extracting<'_> {
+    type Output = Summary;
+
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Summary> {
+        let detector = detector::open::<B::InnerBackend>(self.name, &device)?;
+        store(self.args, detector, self.options)
+    }
 }
 
 fn source_options(args: &RegionsArgs) -> SourceOptions {
@@ -197,15 +249,25 @@ fn source_options(args: &RegionsArgs) -> SourceOptions {
         attributes: args.attributes.clone(),
         tags: args.tags,
         tags_only: args.tags_only,
-        repeated_keys: args.on_bad == OnBad::Skip,
+        repeated_keys: args.on_bad == Some(OnBad::Skip),
     }
 }
 
 fn import_options(args: &RegionsArgs) -> ImportOptions {
+    // What was found in pictures took long: little of it may be lost.
+    let (on_bad, shard_size) = match args.detector {
+        Some(_) => (OnBad::Skip, 16),
+        None => (OnBad::Stop, 1024),
+    };
+    let defaults = ImportOptions::default();
     ImportOptions {
         dtype: args.dtype,
-        max_shard_bytes: args.shard_size << 20,
-        on_bad: args.on_bad,
+        max_shard_bytes: args.shard_size.unwrap_or(shard_size) << 20,
+        on_bad: args.on_bad.unwrap_or(on_bad),
+        listed: match args.list_skipped {
+            Some(_) => usize::MAX,
+            None => defaults.listed,
+        },
         clip: args.clip,
         strict: args.strict,
         verify: args.verify,

@@ -130,6 +130,7 @@ pub fn finetune<B: TrainBackend, T: Learn + Score>(
             encoder: Arc::new(encoder),
             encoder_config: config.encoder.clone(),
             padding: config.padding,
+            extractor: splits.train.extractor(),
             path: directory.clone(),
         }),
         config: config.clone(),

@@ -83,6 +83,7 @@ pub fn write_checkpoint<T: Task<Family = Oscar>, M: Checkpointed<Flex>>(
         encoder: Arc::new(encoder),
         encoder_config: config,
         padding,
+        extractor: None,
         path: directory.into(),
     };
     checkpoint.describe(directory).unwrap();

@@ -1,0 +1,94 @@
+//! What finds the regions of pictures: named on the command line, or the one that a checkpoint's
+//! features came from.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use oscar_core::input::BOX_VALUES;
+use oscar_core::ops::OscarBackend;
+use oscar_task::{Config, Family, TaskCheckpoint};
+use oscar_vision::RegionExtractor;
+use oscar_vision::detector::Detector;
+use oscar_vision::drawings::DrawingReader;
+
+use crate::tasks::AnyTask;
+
+/// Names of the reader of the sample's drawings.
+const DRAWINGS: [&str; 2] = ["drawing", "drawings"];
+
+/// Whether `named` is the reader of the sample's drawings.
+pub fn is_drawing(named: &str) -> bool {
+    DRAWINGS.contains(&named)
+}
+
+/// Opens the detector called `named`: a directory of weights, as published or converted, or
+/// `drawing`.
+///
+/// # Errors
+/// If there is none, or it cannot be opened.
+pub fn open<B: OscarBackend>(named: &str, device: &B::Device) -> Result<Arc<dyn RegionExtractor>> {
+    if is_drawing(named) {
+        return Ok(Arc::new(DrawingReader));
+    }
+    let path = Path::new(named);
+    if !path.is_dir() {
+        bail!(
+            "{named}: there is no such directory; name the directory of a detector (its weights, \
+             configuration and lists of names), or `drawing` for the drawings of the sample"
+        );
+    }
+    let detector = Detector::<B::Kernels>::open(path, device)?;
+    Ok(Arc::new(detector))
+}
+
+/// Opens the detector called `named`, else the one whose features the weights of `checkpoint` were
+/// trained on, and checks that the model reads what it gives.
+///
+/// # Errors
+/// If it is not known or cannot be opened, or gives features of another size.
+pub fn open_for<T: AnyTask, B: OscarBackend>(
+    named: Option<&str>,
+    checkpoint: &TaskCheckpoint<T>,
+    device: &B::Device,
+) -> Result<Arc<dyn RegionExtractor>> {
+    let name = match named {
+        Some(name) => name.to_string(),
+        None => of_checkpoint(checkpoint)?,
+    };
+    let detector = open::<B>(&name, device)?;
+    let (found, expected) = (detector.feature_dim() + BOX_VALUES, region_dim(checkpoint));
+    if found != expected {
+        bail!(
+            "the detector {name} gives regions of {found} values, but the weights in {} read \
+             {expected}; name the detector of their features with --detector",
+            checkpoint.path.display()
+        );
+    }
+    Ok(detector)
+}
+
+/// The detector whose features a checkpoint was trained on: by its name where the checkpoint has it,
+/// else by the size of the features.
+fn of_checkpoint<T: AnyTask>(checkpoint: &TaskCheckpoint<T>) -> Result<String> {
+    if let Some(name) = &checkpoint.extractor {
+        return Ok(name.clone());
+    }
+    if region_dim(checkpoint) == DrawingReader.feature_dim() + BOX_VALUES {
+        return Ok(DRAWINGS[0].into());
+    }
+    let likely = match checkpoint.model.use_img_layernorm {
+        true => "VinVL's, since they normalise regions",
+        false => "that of bottom-up attention, since they do not normalise regions",
+    };
+    bail!(
+        "the weights in {} do not name the detector of their features (probably {likely}); name its \
+         directory with --detector",
+        checkpoint.path.display()
+    )
+}
+
+fn region_dim<T: AnyTask>(checkpoint: &TaskCheckpoint<T>) -> usize {
+    let model: &Config<T> = &checkpoint.model;
+    T::Family::region_dim(model)
+}

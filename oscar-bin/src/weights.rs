@@ -1,0 +1,183 @@
+//! Fine-tuned weights that a command opens: those of a run, or as they were published.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use oscar_core::config::ModelConfig;
+use oscar_task::{FinetuneConfig, Recipe, TaskCheckpoint, is_described, open_published};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{self, Source};
+use crate::tasks::AnyTask;
+
+/// Directories of a run that hold weights, the first one there is preferred.
+const OF_RUN: [&str; 2] = ["best", "last"];
+
+/// Where runs are, unless another directory is named.
+const RUNS: &str = "runs";
+
+/// What published weights do not say of themselves.
+#[derive(Clone, Debug, Default, Args)]
+pub struct PublishedArgs {
+    /// Recipe of published weights, which have no task.json [default: by the size of the model]
+    #[arg(long, value_name = "NAME|FILE", help_heading = "Published weights")]
+    pub config: Option<String>,
+    /// Answer vocabulary of published VQA or GQA weights [default: the one in their directory]
+    #[arg(long, value_name = "FILE", help_heading = "Published weights")]
+    pub answers: Option<PathBuf>,
+}
+
+/// The parts of a checkpoint that `--set` may change.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(bound = "T: AnyTask")]
+struct Settings<T: AnyTask> {
+    task: T,
+    encoder: oscar_task::EncoderConfig<T>,
+    padding: oscar_core::input::PaddingConfig,
+}
+
+/// The directory of the weights that `named` names: a directory of weights, a run's directory, or the
+/// name of a run in `runs`.
+///
+/// # Errors
+/// If there is none.
+pub fn locate(named: &Path) -> Result<PathBuf> {
+    let run = Path::new(RUNS).join(named);
+    let places = [named.to_path_buf(), run];
+    let mut found = places.into_iter().filter(|place| place.is_dir());
+    let Some(place) = found.next() else {
+        bail!(
+            "{}: there is no such directory, and no such run in {RUNS}; give a directory of \
+             weights, or the name of a run",
+            named.display()
+        );
+    };
+    let of_run = OF_RUN.iter().map(|name| place.join(name));
+    let of_run = of_run.into_iter().find(|weights| is_described(weights));
+    Ok(match of_run {
+        Some(weights) if !is_described(&place) => weights,
+        _ => place,
+    })
+}
+
+/// Opens what describes the weights of the task in `named`, and changes it by `sets`.
+///
+/// # Errors
+/// If the weights are not found, are another task's, or what describes them is wrong.
+pub fn open<T: AnyTask>(
+    named: &Path,
+    published: &PublishedArgs,
+    sets: &[String],
+) -> Result<TaskCheckpoint<T>> {
+    let directory = locate(named)?;
+    if is_described(&directory) {
+        if let Some(config) = &published.config {
+            bail!(
+                "{} names its task and settings; --config {config} is for published weights, \
+                 which do not",
+                directory.join("task.json").display()
+            );
+        }
+        let checkpoint = TaskCheckpoint::<T>::open(&directory)?;
+        let sets = with_answers(published, sets);
+        if sets.is_empty() {
+            return Ok(checkpoint);
+        }
+        let recipe = Recipe {
+            task: checkpoint.task.clone(),
+            encoder: checkpoint.encoder_config.clone(),
+            padding: checkpoint.padding,
+        };
+        return Ok(checkpoint.with(overridden(recipe, &sets)?)?);
+    }
+    let model = open_published::<T>(&directory)?;
+    let name = match &published.config {
+        Some(name) => name.clone(),
+        None => recipe_of::<T>(&model.config),
+    };
+    for note in &model.notes {
+        tracing::warn!("{}: {note}", directory.display());
+    }
+    let mut recipe = recipe::<T>(&name)?;
+    recipe.adopt(&model)?;
+    let recipe = overridden(recipe, &with_answers(published, sets))?;
+    tracing::info!(
+        "{}: published weights ({}), read as the recipe {name} says",
+        directory.display(),
+        model.kind
+    );
+    // A section of a task with answers has this key, and it is empty until they are named.
+    if serde_json::to_value(&recipe.task)?["answers"] == "" {
+        bail!(
+            "{}: there is no answer vocabulary in it; name the list of its answers, one for each \
+             class, with --answers FILE",
+            directory.display()
+        );
+    }
+    TaskCheckpoint::published(model, recipe).with_context(|| {
+        format!(
+            "cannot use the published weights in {}",
+            directory.display()
+        )
+    })
+}
+
+/// `sets`, with the answer vocabulary among them.
+fn with_answers(published: &PublishedArgs, sets: &[String]) -> Vec<String> {
+    let answers = published.answers.iter();
+    let answers = answers.map(|path| format!("task.answers={}", path.display()));
+    answers.chain(sets.iter().cloned()).collect()
+}
+
+fn overridden<T: AnyTask>(recipe: Recipe<T>, sets: &[String]) -> Result<Recipe<T>> {
+    let Recipe {
+        task,
+        encoder,
+        padding,
+    } = recipe;
+    let settings = Settings {
+        task,
+        encoder,
+        padding,
+    };
+    let settings = config::overridden(settings, sets)?;
+    Ok(Recipe {
+        task: settings.task,
+        encoder: settings.encoder,
+        padding: settings.padding,
+    })
+}
+
+/// The sections of a recipe that say how weights are used.
+fn recipe<T: AnyTask>(name: &str) -> Result<Recipe<T>> {
+    let source = Source::open(name)?;
+    let recipe: FinetuneConfig<T> = config::resolve_alone(&source)
+        .with_context(|| format!("{name} is not a recipe of the task {}", T::NAME))?;
+    Ok(Recipe {
+        task: recipe.task,
+        encoder: recipe.encoder,
+        padding: recipe.padding,
+    })
+}
+
+/// The recipe of a model of this size: those of VinVL have a LayerNorm on their regions.
+fn recipe_of<T: AnyTask>(model: &ModelConfig) -> String {
+    let large = ModelConfig::large().hidden_size;
+    let size = match model.hidden_size >= large {
+        true => "large",
+        false => "base",
+    };
+    let family = match model.use_img_layernorm {
+        true => "vinvl-",
+        false => "",
+    };
+    let names = [
+        format!("{}-{family}{size}", T::NAME),
+        format!("{}-{family}base", T::NAME),
+    ];
+    let known = names
+        .into_iter()
+        .find(|name| config::Recipe::find(name).is_some());
+    known.unwrap_or(format!("{}-base", T::NAME))
+}

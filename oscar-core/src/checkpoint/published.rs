@@ -1,0 +1,178 @@
+//! Published weights: a directory as the official scripts leave it.
+//!
+//! | file | |
+//! |---|---|
+//! | `pytorch_model.bin` or `model.safetensors` | the weights |
+//! | `config.json` | sizes and switches; official ones omit keys for which the code has defaults |
+//! | `vocab.txt` | the vocabulary; absent where it is BERT's own |
+//! | `training_args.bin` | arguments of the training script, a pickle that is read and never executed |
+
+use std::path::{Path, PathBuf};
+
+use oscar_files::FileError;
+use oscar_files::pytorch::{TorchFile, Value};
+use serde::Serialize;
+use serde_json::{Map, Value as Json};
+
+use super::fit::fit;
+use super::inspect::{Inspection, describe};
+use super::official::DECODER;
+use super::{CheckpointError, WeightFile};
+use crate::config::ModelConfig;
+
+/// Name of the configuration next to weights.
+pub(super) const CONFIG_FILE: &str = "config.json";
+/// Training settings that the official scripts save next to weights.
+const TRAINING_ARGS: &str = "training_args.bin";
+
+/// What the files beside published weights say of them. The weights themselves are not loaded.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The weights: their format, their model, their sizes.
+    pub source: Inspection,
+    /// The directory of the weights.
+    pub directory: PathBuf,
+    /// The configuration that was read.
+    pub config: PathBuf,
+    /// Sizes and switches, what the configuration lacks filled in from the weights.
+    pub model: ModelConfig,
+    /// The keys that were filled in.
+    pub filled: Map<String, Json>,
+    /// The settings the model was trained with, where the official scripts left them.
+    pub training_args: Option<TrainingArgs>,
+    /// Notes for the user.
+    pub notes: Vec<String>,
+    /// The configuration's keys, with those that were filled in.
+    pub(super) keys: Map<String, Json>,
+}
+
+/// Settings of the official scripts: a pickle, of which the plain fields were read.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrainingArgs {
+    /// The file.
+    pub file: PathBuf,
+    /// Fields by name, as far as they are plain values.
+    pub fields: Map<String, Json>,
+}
+
+impl Published {
+    /// Reads what describes the weights at `source`, a file or the directory that has one; the
+    /// configuration is `model_config`, else the `config.json` beside the weights.
+    ///
+    /// # Errors
+    ///
+    /// If the weights cannot be opened, or the configuration is missing, wrong, or another model's.
+    pub fn open(source: &Path, model_config: Option<&Path>) -> Result<Self, CheckpointError> {
+        Self::of(&WeightFile::open_official(source)?, model_config)
+    }
+
+    pub(super) fn of(
+        file: &WeightFile,
+        model_config: Option<&Path>,
+    ) -> Result<Self, CheckpointError> {
+        let source = describe(file)?;
+        let directory = file.path().parent().unwrap_or(Path::new("")).to_path_buf();
+        let config = match model_config {
+            Some(path) => path.to_path_buf(),
+            None => directory.join(CONFIG_FILE),
+        };
+        if model_config.is_none() && !config.exists() {
+            return Err(CheckpointError::Config {
+                path: file.path().into(),
+                reason: format!(
+                    "there is no {CONFIG_FILE} next to it; give the model's configuration explicitly"
+                ),
+            });
+        }
+        let wrong = |reason: String| CheckpointError::Config {
+            path: config.clone(),
+            reason,
+        };
+        let text = std::fs::read_to_string(&config).map_err(FileError::io("read", &config))?;
+        let mut keys: Map<String, Json> = serde_json::from_str(&text)
+            .map_err(|error| wrong(format!("it is not a model configuration: {error}")))?;
+        let tied_output = source.tied.iter().flatten().any(|name| name == DECODER);
+        let filled = fit(&mut keys, &source.shapes(), tied_output).map_err(wrong)?;
+        let model: ModelConfig = serde_json::from_value(Json::Object(keys.clone()))
+            .map_err(|error| wrong(error.to_string()))?;
+        model.validate().map_err(|error| wrong(error.to_string()))?;
+
+        let mut notes = Vec::new();
+        let training_args = read_training_args(&directory.join(TRAINING_ARGS), &mut notes);
+        if model.tie_weights && !tied_output && file.get(DECODER).is_some() {
+            notes.push(format!(
+                "tie_weights is set, so {DECODER}, which differs from the word embedding, is not \
+                 used"
+            ));
+        }
+        let filled = filled.into_iter();
+        Ok(Self {
+            filled: filled
+                .map(|filled| (filled.key.to_string(), filled.value))
+                .collect(),
+            source,
+            directory,
+            config,
+            model,
+            training_args,
+            notes,
+            keys,
+        })
+    }
+}
+
+/// The plain fields. A file that cannot be read does not prevent using the weights.
+fn read_training_args(path: &Path, notes: &mut Vec<String>) -> Option<TrainingArgs> {
+    if !path.exists() {
+        return None;
+    }
+    let file = match TorchFile::open(path) {
+        Ok(file) => file,
+        Err(error) => {
+            notes.push(format!("the training settings cannot be read: {error}"));
+            return None;
+        }
+    };
+    let fields = match file.value() {
+        Value::Object(object) => &object.fields,
+        Value::Dict(dict) => dict,
+        other => {
+            notes.push(format!(
+                "the training settings cannot be read: {} holds a {}",
+                path.display(),
+                other.type_name()
+            ));
+            return None;
+        }
+    };
+    let fields: Map<String, Json> = fields
+        .iter()
+        .filter_map(|(key, value)| Some((key.as_str()?.to_string(), plain(value)?)))
+        .collect();
+    if fields.get("do_lower_case") == Some(&Json::Bool(false)) {
+        notes.push(
+            "do_lower_case is false in the training settings: the model was trained on cased \
+             text, but the tokenizer here lower-cases it"
+                .into(),
+        );
+    }
+    Some(TrainingArgs {
+        file: path.into(),
+        fields,
+    })
+}
+
+/// A value as JSON, if it is made of plain ones; recursion is bounded as the pickle's depth is.
+fn plain(value: &Value) -> Option<Json> {
+    Some(match value {
+        Value::None => Json::Null,
+        Value::Bool(value) => (*value).into(),
+        Value::Int(value) => (*value).into(),
+        Value::Float(value) => serde_json::Number::from_f64(*value)?.into(),
+        Value::Str(text) => Json::String(text.to_string()),
+        Value::List(items) | Value::Tuple(items) => {
+            Json::Array(items.iter().map(plain).collect::<Option<_>>()?)
+        }
+        _ => return None,
+    })
+}
