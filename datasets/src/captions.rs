@@ -5,12 +5,13 @@
 //! | rows | `{"image", "captions": [..]}`, one per image, or `{"image", "caption"}`, one per caption, as JSON lines or an array; optionally `tags` and `id` |
 //! | the official code's | `[{"image_id", "id", "caption"}, ..]`, one per caption |
 //! | COCO's | `{"images": [{"id"}], "annotations": [{"image_id", "caption"}]}`; NoCaps' too, whose images also have an `open_images_id` |
+//! | Karpathy's split | `dataset_coco.json`: `{"images": [{"cocoid", "filename", "split", "sentences": [{"raw"}]}]}`; `dataset_coco.json?split=test` is one split of it, and `restval` a part of `train` |
 //! | the YAML file of a split | names such a file as `caption`; without it, the images of its tables have no captions |
 //! | `{split}_captions.pt` | a dictionary of image id to a list of captions, or to such a list as JSON |
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oscar_files::pytorch::{TorchFile, Value};
 use serde::Deserialize;
@@ -19,6 +20,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use crate::error::{DatasetError, Result};
 use crate::findings::{Counts, Defect, Problems};
 use crate::images::{ImageSource, SharedImages};
+use crate::keys::without_ending;
 use crate::records::Records;
 use crate::rows::{self, Key, Row, RowSet, is_visible};
 use crate::text::open_text;
@@ -90,6 +92,37 @@ impl Row for CaptionedImage {
     }
 }
 
+/// Which images of a file with several splits are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Splits {
+    /// Those of one split.
+    One(String),
+    /// All, if there is one split alone.
+    Only,
+    /// All.
+    All,
+}
+
+impl Splits {
+    /// The file and the split that a path names: `dataset_coco.json?split=test`.
+    fn named(path: &Path) -> (PathBuf, Self) {
+        let query = path.to_str().and_then(|text| text.rsplit_once("?split="));
+        match query.filter(|_| !path.exists()) {
+            Some((file, split)) => (file.into(), Self::One(split.to_owned())),
+            None => (path.to_path_buf(), Self::Only),
+        }
+    }
+
+    fn has(&self, split: Option<&str>) -> bool {
+        match (self, split) {
+            // The images of COCO's validation that are no longer validated on.
+            (Self::One(wanted), Some("restval")) if wanted == "train" => true,
+            (Self::One(wanted), split) => split == Some(wanted),
+            _ => true,
+        }
+    }
+}
+
 /// Reads the captions of `path`, by its content; plain or gzip. Each image is one row, in the order
 /// in which they are first named.
 ///
@@ -97,12 +130,29 @@ impl Row for CaptionedImage {
 /// A file that cannot be read or has none of the forms, or without any image;
 /// [`DatasetError::Problems`] with the first wrong rows.
 pub fn read(path: &Path, images: Option<SharedImages>) -> Result<RowSet<CaptionedImage>> {
-    Problems::refuse(|problems| read_with(path, images, problems))
+    let (path, splits) = Splits::named(path);
+    Problems::refuse(|problems| read_with(&path, &splits, images, problems))
 }
 
-/// The same; what is wrong is added to `problems`.
+/// Whether the file at `path` says of each image which split it is in, as Karpathy's does.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn has_splits(path: &Path) -> Result<bool> {
+    let (path, _) = Splits::named(path);
+    let mut records = Records::open(&path, &[IMAGES])?;
+    let first = match records.is_object() {
+        true => records.next()?,
+        false => None,
+    };
+    let image: Option<CocoImage> = first.and_then(|record| record.parse().ok());
+    Ok(image.is_some_and(|image| image.sentences.is_some()))
+}
+
+/// The same as [`read`]; what is wrong is added to `problems`.
 pub(crate) fn read_with(
     path: &Path,
+    splits: &Splits,
     images: Option<SharedImages>,
     problems: &mut Problems,
 ) -> Result<RowSet<CaptionedImage>> {
@@ -110,7 +160,7 @@ pub(crate) fn read_with(
     if Tables::is_one(path) {
         let tables = Tables::read(path)?;
         if let Some(captions) = &tables.caption {
-            return read_with(captions, images, problems);
+            return read_with(captions, splits, images, problems);
         }
         let keys = tables.image_keys(path)?.into_iter();
         let rows = (1..).zip(keys.map(CaptionedImage::new)).collect();
@@ -132,7 +182,7 @@ pub(crate) fn read_with(
     }
     let records = Records::open(path, &[IMAGES, ANNOTATIONS])?;
     let (rows, named) = match records.is_object() {
-        true => (coco(path, records, problems)?, named),
+        true => (coco(path, records, splits, problems)?, named),
         false => (plain(path, records, problems)?, None),
     };
     match rows.is_empty() && problems.ok {
@@ -211,24 +261,33 @@ fn plain(
 fn coco(
     path: &Path,
     mut records: Records,
+    splits: &Splits,
     problems: &mut Problems,
 ) -> Result<Vec<(usize, CaptionedImage)>> {
-    #[derive(Deserialize)]
-    struct Image {
-        id: Key,
-        open_images_id: Option<String>,
-    }
     #[derive(Deserialize)]
     struct Caption {
         image_id: Key,
         caption: String,
     }
     let mut collected = ImagesByKey::default();
+    let mut there: BTreeMap<String, usize> = BTreeMap::new();
     while let Some(record) = records.next()? {
         let (list, number) = (record.list.unwrap_or_default(), record.number);
         let added = match list {
-            IMAGES => record.parse().map(|image: Image| {
-                collected.image(number, image.id).open_images_id = image.open_images_id;
+            IMAGES => record.parse().and_then(|image: CocoImage| {
+                let key = image.key()?;
+                if let Some(split) = &image.split {
+                    *there.entry(split.clone()).or_default() += 1;
+                }
+                if splits.has(image.split.as_deref()) {
+                    let known = collected.image(number, key);
+                    known.open_images_id = image.open_images_id;
+                    let sentences = image.sentences.unwrap_or_default();
+                    known
+                        .captions
+                        .extend(sentences.into_iter().map(Sentence::text));
+                }
+                Ok(())
             }),
             _ => record.parse().map(|row: Caption| {
                 let image = collected.image(number, row.image_id);
@@ -239,7 +298,62 @@ fn coco(
             problems.at_line(path, number, defect.within(format!("`{list}`")));
         }
     }
-    Ok(collected.images)
+    let listed: Vec<String> = there
+        .iter()
+        .map(|(split, images)| format!("{split} ({images} images)"))
+        .collect();
+    let listed = listed.join(", ");
+    let wrong = |found: String, fix| Err(DatasetError::malformed(path, found, fix));
+    match splits {
+        Splits::Only if there.len() > 1 => wrong(
+            format!("it is Karpathy's file with the splits {listed}"),
+            "choose one: write ?split=NAME after its path; `train` has `restval`, too",
+        ),
+        Splits::One(split) if there.is_empty() => wrong(
+            format!("the split `{split}` of a file that says no splits"),
+            "leave the split out",
+        ),
+        Splits::One(split) if collected.images.is_empty() => wrong(
+            format!("no image is in the split `{split}`; its splits are {listed}"),
+            "choose one of them",
+        ),
+        _ => Ok(collected.images),
+    }
+}
+
+/// An image of COCO's annotations, or of Karpathy's, which have the captions in it.
+#[derive(Deserialize)]
+struct CocoImage {
+    id: Option<Key>,
+    open_images_id: Option<String>,
+    cocoid: Option<Key>,
+    filename: Option<String>,
+    split: Option<String>,
+    sentences: Option<Vec<Sentence>>,
+}
+
+impl CocoImage {
+    /// COCO's number, or else the name of its file.
+    fn key(&self) -> Result<Key, Defect> {
+        let own = self.cocoid.clone().or(self.id.clone());
+        let file = || Some(Key(without_ending(self.filename.as_deref()?).to_owned()));
+        own.or_else(file)
+            .ok_or_else(|| "neither `id` nor `cocoid` nor `filename`; name the image".into())
+    }
+}
+
+/// A caption, as written and in words.
+#[derive(Deserialize)]
+struct Sentence {
+    raw: Option<String>,
+    #[serde(default)]
+    tokens: Vec<String>,
+}
+
+impl Sentence {
+    fn text(self) -> String {
+        self.raw.unwrap_or_else(|| self.tokens.join(" "))
+    }
 }
 
 /// Whether `path` is a zip archive, or a pickle of protocol 2 and later.

@@ -9,6 +9,8 @@ use serde::Deserialize;
 
 use crate::check::stores;
 use crate::error::{DatasetError, Result};
+use crate::keys::{self, Other, find_otherwise};
+use crate::mapped::read_file;
 use crate::store::{INDEX_FILE, RegionStore};
 
 /// The file in which a built data set describes itself.
@@ -29,6 +31,12 @@ pub fn find_image(dir: &Path, key: &str) -> Result<(Arc<RegionStore>, usize)> {
             return Ok((store, row));
         }
         opened.push(store);
+    }
+    for store in &opened {
+        if let Other::One(row, spelling) = find_otherwise(key, |other| store.find(other)) {
+            keys::tell(store.dir(), key, &spelling);
+            return Ok((store.clone(), row));
+        }
     }
     if opened.is_empty() {
         return Err(DatasetError::Missing {
@@ -82,7 +90,7 @@ pub fn recorded_pictures(store: &RegionStore) -> Option<PathBuf> {
     let recorded = match store.pictures() {
         Some(recorded) => recorded.to_path_buf(),
         None => {
-            let info = fs::read(set.join(DATASET_FILE)).ok()?;
+            let info = read_file(&set.join(DATASET_FILE), "").ok()?;
             serde_json::from_slice::<Info>(&info).ok()?.pictures?
         }
     };

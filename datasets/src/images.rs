@@ -9,6 +9,7 @@ use oscar_core::input::{RegionHandle, RegionSource, SourceError};
 
 use crate::error::{DatasetError, Result};
 use crate::findings::{Defect, Kind};
+use crate::keys::{self, Other, find_otherwise};
 use crate::official::{OfficialFiles, OfficialImages, OfficialOptions};
 use crate::store::{INDEX_FILE, RegionStore};
 use crate::view::View;
@@ -30,15 +31,33 @@ pub trait ImageSource: RegionSource {
     /// The row of the image with this key.
     fn find(&self, key: &str) -> Option<usize>;
 
-    /// The row of the image with this key.
+    /// Keys that stand beside `key` in alphabetical order, to show how keys are spelt here; none
+    /// where that would cost time.
+    fn examples(&self, _key: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The row of the image that is called `key`, here or in the other files of its data set: see
+    /// [`keys`](crate::keys).
     ///
     /// # Errors
-    /// If there is none.
+    /// If there is none, or more than one.
     fn require(&self, key: &str) -> Result<usize, Defect> {
-        self.find(key).ok_or_else(|| {
-            let found = format!("image `{key}` is not in {}", self.path().display());
-            Defect::of(Kind::UnknownImage, found).fix("add its regions, or drop the row")
-        })
+        if let Some(row) = self.find(key) {
+            return Ok(row);
+        }
+        match find_otherwise(key, |other| self.find(other)) {
+            Other::One(row, spelling) => {
+                keys::tell(self.path(), key, &spelling);
+                Ok(row)
+            }
+            Other::Several(first, second) => {
+                let path = self.path().display();
+                let found = format!("image `{key}` is `{first}` or `{second}` in {path}");
+                Err(Defect::of(Kind::UnknownImage, found).fix("name one of them"))
+            }
+            Other::None => Err(unknown_image(self.path(), key, &self.examples(key))),
+        }
     }
 
     /// The classes of the objects in image `row`, joined by single spaces, in file order; empty
@@ -55,6 +74,16 @@ pub trait ImageSource: RegionSource {
     fn extractor(&self) -> Option<&str> {
         None
     }
+}
+
+/// The defect of a row about an image that is not at `path`, whose keys are such as `examples`.
+pub(crate) fn unknown_image(path: &Path, key: &str, examples: &[String]) -> Defect {
+    let mut found = format!("image `{key}` is not in {}", path.display());
+    if !examples.is_empty() {
+        let examples: Vec<String> = examples.iter().map(|key| format!("`{key}`")).collect();
+        found += &format!(", whose keys are such as {}", examples.join(", "));
+    }
+    Defect::of(Kind::UnknownImage, found).fix("name images alike in both, or add its regions")
 }
 
 /// Images shared between the rows of a corpus and the threads that read them.

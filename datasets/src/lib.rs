@@ -33,6 +33,7 @@ mod error;
 mod findings;
 pub mod images;
 pub mod import;
+pub mod keys;
 #[doc(hidden)]
 pub mod mapped;
 pub mod matching;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytemuck::Pod;
 use bytes::Bytes;
-use oscar_files::FileError;
+use oscar_files::without_bom;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::error::{DatasetError, Result};
@@ -23,13 +23,17 @@ pub fn map_file(path: &Path, hint: &'static str) -> Result<Bytes> {
     oscar_files::map_file(path).map_err(DatasetError::missing(hint))
 }
 
-/// Reads a whole file of text or of another program, which must not be mapped: it may change.
+/// Reads a whole file of text or of another program, which must not be mapped: it may change. A
+/// byte order mark is left out.
 ///
 /// # Errors
 /// As [`map_file`].
 pub fn read_file(path: &Path, hint: &'static str) -> Result<Vec<u8>> {
-    let read = std::fs::read(path).map_err(FileError::io("read", path));
-    read.map_err(DatasetError::missing(hint))
+    let read = oscar_files::read_file(path, u64::MAX);
+    let mut bytes = read.map_err(DatasetError::missing(hint))?;
+    let mark = bytes.len() - without_bom(&bytes).len();
+    bytes.drain(..mark);
+    Ok(bytes)
 }
 
 /// A mapped safetensors file.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | the official NLVR2 files | `{"sentence", "label": "True", "identifier": "dev-850-0-0", …}` |
 //! | the processed files of the official Oscar | `{"q", "o": {"left", "right"}, "img_id": {"left", "right"}, "label": 1}` |
+//! | LXMERT's files | `{"sent", "img0", "img1", "label": 1, "identifier"}` |
 //! | pairs of images | `{"left", "right", "statement", "label": true}`, with an `identifier` or without |
 //! | single images, NLVR | `{"image", "statement", "label": true}`; `text` means the same as `statement` |
 
@@ -16,7 +17,7 @@ use serde_json::Value;
 use crate::error::excerpt;
 use crate::findings::{Counts, Defect, Kind};
 use crate::images::ImageSource;
-use crate::rows::{Row, has_words};
+use crate::rows::{Key, Row, has_words};
 
 /// A statement and the images it is about.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -81,13 +82,13 @@ impl Identifier {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sides {
-    left: String,
-    right: String,
+    left: Key,
+    right: Key,
 }
 
 impl Sides {
     fn both(self) -> Vec<String> {
-        vec![self.left, self.right]
+        vec![self.left.0, self.right.0]
     }
 }
 
@@ -112,10 +113,14 @@ struct Fields {
     img_id: Option<Sides>,
     // The official NLVR2 files.
     sentence: Option<String>,
+    // LXMERT's.
+    sent: Option<String>,
+    img0: Option<Key>,
+    img1: Option<Key>,
     // Anyone's.
-    left: Option<String>,
-    right: Option<String>,
-    image: Option<String>,
+    left: Option<Key>,
+    right: Option<Key>,
+    image: Option<Key>,
     #[serde(alias = "text")]
     statement: Option<String>,
     tags: Option<Tags>,
@@ -129,6 +134,15 @@ impl TryFrom<Fields> for Statement {
     fn try_from(fields: Fields) -> Result<Self, String> {
         let label = fields.label.map_or(Ok(None), label)?;
         let identifier = fields.identifier.map(Identifier::parse).transpose()?;
+        if let (Some(text), Some(left), Some(right)) = (fields.sent, fields.img0, fields.img1) {
+            return Ok(Self {
+                text,
+                images: vec![left.0, right.0],
+                tags: None,
+                label,
+                identifier,
+            });
+        }
         let (text, images, tags) = match (fields.q, fields.sentence, fields.statement) {
             (Some(q), None, None) => {
                 let images = fields
@@ -196,13 +210,13 @@ fn label(value: Value) -> Result<Option<bool>, String> {
 }
 
 fn images(
-    left: Option<String>,
-    right: Option<String>,
-    image: Option<String>,
+    left: Option<Key>,
+    right: Option<Key>,
+    image: Option<Key>,
 ) -> Result<Vec<String>, String> {
     match (left, right, image) {
-        (Some(left), Some(right), None) => Ok(vec![left, right]),
-        (None, None, Some(image)) => Ok(vec![image]),
+        (Some(left), Some(right), None) => Ok(vec![left.0, right.0]),
+        (None, None, Some(image)) => Ok(vec![image.0]),
         (None, None, None) => Err("no image; name `left` and `right`, or `image`".into()),
         (Some(_), None, None) => Err("`left` without `right`; name both images".into()),
         (None, Some(_), None) => Err("`right` without `left`; name both images".into()),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use base64_simd::STANDARD;
 use bytes::Bytes;
+use oscar_files::is_system_file;
 use oscar_vision::drawings::{crop_to_key, parse_box_key};
 use oscar_vision::{Picture, PictureLimits, VisionError, picture};
 use zip::ZipArchive;
@@ -243,6 +244,9 @@ fn list_directory(path: &Path) -> Result<(Vec<String>, Place)> {
 fn list(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(dir).map_err(DatasetError::io("list", dir))? {
         let path = entry.map_err(DatasetError::io("list", dir))?.path();
+        if is_system_file(file_name(&path.to_string_lossy())) {
+            continue;
+        }
         if path.is_dir() {
             if depth > 0 {
                 list(&path, depth - 1, found)?;
@@ -261,7 +265,7 @@ fn list_archive(path: &Path, map: Bytes) -> Result<(Vec<String>, Place)> {
     })?;
     let all = (0..archive.len()).filter_map(|i| Some((archive.name_for_index(i)?, i)));
     let (names, entries) = all
-        .filter(|(name, _)| is_picture(name))
+        .filter(|(name, _)| is_picture(name) && !name.split('/').any(is_system_file))
         .map(|(name, i)| (file_name(name).to_string(), i))
         .unzip();
     Ok((names, Place::Archive(archive, entries)))

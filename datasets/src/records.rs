@@ -1,12 +1,12 @@
-//! JSON records of a file, one at a time: JSON lines, an array, or the long lists of one object;
-//! plain or compressed by gzip.
+//! JSON records of a file, one at a time: JSON lines, an array, the long lists of one object, or an
+//! object of records by key; plain or compressed by gzip.
 //!
 //! What is wrong with a record does not end the file: the records after it are still read.
 
 use std::io::{self, BufRead, Cursor, Read};
 use std::path::{Path, PathBuf};
 
-use oscar_files::first_byte;
+use oscar_files::{first_byte, parse_json, without_bom};
 use serde::de::DeserializeOwned;
 
 use crate::error::{DatasetError, Result, excerpt};
@@ -27,22 +27,36 @@ pub(crate) struct Record<'a> {
     pub(crate) list: Option<&'static str>,
     /// Its line, or its place in its list, from 1.
     pub(crate) number: usize,
+    /// Its key, if the file is an object of records.
+    pub(crate) key: Option<&'a str>,
     text: Result<&'a str, Defect>,
 }
 
 impl Record<'_> {
+    /// Bytes of its text.
+    pub(crate) fn len(&self) -> usize {
+        self.text.as_ref().map_or(0, |text| text.len())
+    }
+
     /// The record as a type.
     ///
     /// # Errors
     /// Broken JSON, another type, or what is wrong with the text itself.
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, Defect> {
-        let text = self.text.as_ref().map_err(Defect::clone)?;
-        serde_json::from_str(text).map_err(|error| json_defect(&error))
+        parse(self.text.as_ref().map_err(Defect::clone)?)
     }
 }
 
+/// The JSON text of a record as a type.
+///
+/// # Errors
+/// Broken JSON, or another type.
+pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Defect> {
+    parse_json(text).map_err(|error| json_defect(&error, text))
+}
+
 /// What is wrong with the JSON text of a record.
-pub(crate) fn json_defect(error: &serde_json::Error) -> Defect {
+fn json_defect(error: &serde_json::Error, record: &str) -> Defect {
     let text = error.to_string();
     // The reader of a field adds its name, which hides that the JSON itself is cut off.
     let kind = match error.is_data() && !text.contains("EOF while parsing") {
@@ -50,13 +64,29 @@ pub(crate) fn json_defect(error: &serde_json::Error) -> Defect {
         false => Kind::Json,
     };
     let text = text.split(" at line ").next().unwrap_or_default();
+    let start: String = record
+        .chars()
+        .filter(|c| !c.is_whitespace())
+        .take(2)
+        .collect();
+    let (text, fix) = match text {
+        "key must be a string" if start == "{'" => (
+            "single quotes around a key: this is what Python prints, not JSON",
+            "write it with json.dumps",
+        ),
+        "trailing characters" if record.trim_end().ends_with("},") => (
+            "a comma after the object, where lines have none",
+            "remove it",
+        ),
+        text => (text, "correct the row"),
+    };
     let place = match error.line() {
         // Conversions after parsing know no place.
         0 => String::new(),
         1 => format!("column {}: ", error.column()),
         line => format!("line {line}, column {} of the row: ", error.column()),
     };
-    Defect::of(kind, format!("{place}{text}")).fix("correct the row")
+    Defect::of(kind, format!("{place}{text}")).fix(fix)
 }
 
 /// How the records are put together.
@@ -64,7 +94,10 @@ pub(crate) fn json_defect(error: &serde_json::Error) -> Defect {
 enum Form {
     Lines,
     Array,
+    /// An object with lists of records.
     Object,
+    /// An object of records by key.
+    Keyed,
 }
 
 /// The records of a file, in order.
@@ -80,6 +113,7 @@ pub(crate) struct Records {
     /// Records read from the current list.
     number: usize,
     record: Vec<u8>,
+    key: String,
 }
 
 #[derive(Clone, Copy)]
@@ -96,8 +130,8 @@ enum State {
 }
 
 impl Records {
-    /// Opens `path`. An object is one file of records if it has one of `lists`; otherwise it is the
-    /// first of JSON lines.
+    /// Opens `path`. An object is one file of records if it has one of `lists`, or if its members are
+    /// questions, as GQA's are; otherwise it is the first of JSON lines.
     ///
     /// # Errors
     /// A file that is missing, cannot be read, or begins like no JSON.
@@ -109,6 +143,7 @@ impl Records {
         let form = match head.trim_ascii_start().first() {
             Some(b'[') => Form::Array,
             Some(b'{') if has_list(&head, lists) => Form::Object,
+            Some(b'{') if has_records(&head) => Form::Keyed,
             Some(b'{') | None => Form::Lines,
             Some(other) => {
                 let start = excerpt(&char::from(*other).to_string());
@@ -130,13 +165,14 @@ impl Records {
             list: None,
             number: blank_lines,
             record: Vec::new(),
+            key: String::new(),
         };
         if form != Form::Lines {
             records.number = 0;
             // The opening bracket.
             next_byte(&mut records.reader).map_err(DatasetError::io("read", path))?;
         }
-        if form == Form::Object {
+        if matches!(form, Form::Object | Form::Keyed) {
             records.state = State::BeforeKey;
         }
         Ok(records)
@@ -152,6 +188,11 @@ impl Records {
         self.form == Form::Object
     }
 
+    /// Whether the file is one object of records by key.
+    pub(crate) fn is_by_key(&self) -> bool {
+        self.form == Form::Keyed
+    }
+
     /// The next record, or `None` after the last.
     ///
     /// # Errors
@@ -161,6 +202,7 @@ impl Records {
         let read = match self.form {
             Form::Lines => self.next_line(),
             Form::Array | Form::Object => self.next_element(),
+            Form::Keyed => self.next_member(),
         };
         let read = read.map_err(|error| {
             self.state = State::Ended;
@@ -174,6 +216,7 @@ impl Records {
         Ok(Some(Record {
             list: self.list,
             number: self.number,
+            key: (self.form == Form::Keyed).then_some(&self.key),
             text,
         }))
     }
@@ -244,6 +287,52 @@ impl Records {
         }
     }
 
+    /// Reads a member of an object of records: its key, and its value into the record.
+    fn next_member(&mut self) -> io::Result<Option<Result<(), Defect>>> {
+        if matches!(self.state, State::Ended) {
+            return Ok(None);
+        }
+        let Some(key) = self.read_key()? else {
+            return self.end();
+        };
+        self.key = String::from_utf8_lossy(&key).into_owned();
+        self.record.clear();
+        self.number += 1;
+        let (length, end) = copy_value(&mut self.reader, b'}', &mut self.record)?;
+        match end {
+            Some(b',') => {}
+            Some(_) => {
+                self.end()?;
+                self.state = State::Ended;
+            }
+            None => {
+                self.state = State::Ended;
+                let cut = Defect::of(Kind::Json, "EOF: the file ends before its object does");
+                return Ok(Some(Err(cut.fix(FIX))));
+            }
+        }
+        Ok(Some(match length > MAX_RECORD {
+            true => Err(too_long()),
+            false => Ok(()),
+        }))
+    }
+
+    /// Reads a key of the object and the colon after it; none at the object's end.
+    fn read_key(&mut self) -> io::Result<Option<Vec<u8>>> {
+        match next_byte(&mut self.reader)? {
+            Some(b'"') => {}
+            Some(b'}') => return Ok(None),
+            _ => return Err(broken("a key is missing")),
+        }
+        let mut key = Vec::new();
+        (&mut self.reader).take(256).read_until(b'"', &mut key)?;
+        key.pop();
+        match next_byte(&mut self.reader)? {
+            Some(b':') => Ok(Some(key)),
+            _ => Err(broken("a colon is missing after a key")),
+        }
+    }
+
     fn read_element(&mut self) -> io::Result<Result<(), Defect>> {
         self.record.clear();
         self.number += 1;
@@ -270,17 +359,9 @@ impl Records {
     /// Skips members of the object up to the next list of records; false at the object's end.
     fn enter_list(&mut self) -> io::Result<bool> {
         loop {
-            match next_byte(&mut self.reader)? {
-                Some(b'"') => {}
-                Some(b'}') => return Ok(false),
-                _ => return Err(broken("a key is missing")),
-            }
-            let mut key = Vec::new();
-            (&mut self.reader).take(256).read_until(b'"', &mut key)?;
-            key.pop();
-            if next_byte(&mut self.reader)? != Some(b':') {
-                return Err(broken("a colon is missing after a key"));
-            }
+            let Some(key) = self.read_key()? else {
+                return Ok(false);
+            };
             let list = self.lists.iter().find(|list| list.as_bytes() == key);
             if let Some(list) = list
                 && first_byte(&mut self.reader)? == Some(b'[')
@@ -368,18 +449,40 @@ fn copy_value(
 
 /// Whether the object that `head` begins with has a list of one of these names.
 fn has_list(head: &[u8], lists: &[&str]) -> bool {
+    has_member(head, lists, b"[")
+}
+
+/// Whether the object that `head` begins with is one of questions by key.
+fn has_records(head: &[u8]) -> bool {
+    let object = |text: &[u8]| text.trim_ascii_start().strip_prefix(b"{").map(<[u8]>::len);
+    let Some(inner) = object(head) else {
+        return false;
+    };
+    let inner = head[head.len() - inner..].trim_ascii_start();
+    let Some(key) = inner.strip_prefix(b"\"") else {
+        return false;
+    };
+    let end = key.iter().position(|byte| *byte == b'"');
+    let rest = end.map_or(&[][..], |end| key[end + 1..].trim_ascii_start());
+    rest.strip_prefix(b":")
+        .is_some_and(|value| has_member(value, &["question", "imageId"], b""))
+}
+
+/// Whether the object that `head` begins with has a member of one of these names whose value begins
+/// with `opening`.
+fn has_member(head: &[u8], names: &[&str], opening: &[u8]) -> bool {
     let mut nesting = Nesting::default();
-    let begins = |at: usize, list: &&str| {
+    let begins = |at: usize, name: &&str| {
         let rest = head[at..].strip_prefix(b"\"").unwrap_or_default();
-        let rest = rest.strip_prefix(list.as_bytes()).unwrap_or_default();
+        let rest = rest.strip_prefix(name.as_bytes()).unwrap_or_default();
         let rest = rest.strip_prefix(b"\"").unwrap_or_default();
         let rest = rest.trim_ascii_start().strip_prefix(b":");
-        rest.is_some_and(|rest| rest.trim_ascii_start().starts_with(b"["))
+        rest.is_some_and(|rest| rest.trim_ascii_start().starts_with(opening))
     };
     let start = head.len() - head.trim_ascii_start().len();
     for (at, &byte) in head.iter().enumerate().skip(start) {
         let at_key = nesting.depth == 1 && !nesting.in_string && byte == b'"';
-        if at_key && lists.iter().any(|list| begins(at, list)) {
+        if at_key && names.iter().any(|name| begins(at, name)) {
             return true;
         }
         nesting.follow(byte);
@@ -392,7 +495,7 @@ fn has_list(head: &[u8], lists: &[&str]) -> bool {
 
 /// The text of a line or record.
 pub(crate) fn text(bytes: &[u8]) -> Result<&str, Defect> {
-    std::str::from_utf8(bytes).map_err(|error| {
+    std::str::from_utf8(without_bom(bytes)).map_err(|error| {
         let found = format!("byte {} is not UTF-8 text", error.valid_up_to() + 1);
         Defect::of(Kind::NotUtf8, found).fix("convert the file to UTF-8")
     })

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::de::{DeserializeOwned, Error, Visitor};
+use serde::de::{DeserializeOwned, Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::error::{DatasetError, Result};
@@ -64,16 +64,31 @@ pub(crate) fn read<T: DeserializeOwned>(
 /// The same, of an opened file.
 pub(crate) fn parse<T: DeserializeOwned>(
     path: &Path,
+    records: Records,
+    problems: &mut Problems,
+) -> Result<Vec<(usize, T)>> {
+    parse_keyed(path, records, problems, |_, _| {})
+}
+
+/// The same; `name` is called with the key of each row of an object of rows.
+pub(crate) fn parse_keyed<T: DeserializeOwned>(
+    path: &Path,
     mut records: Records,
     problems: &mut Problems,
+    name: impl Fn(&str, &mut T),
 ) -> Result<Vec<(usize, T)>> {
     let (mut rows, mut any) = (Vec::new(), false);
     while let Some(record) = records.next()? {
         any = true;
         let number = record.number;
-        match record.parse() {
-            Ok(row) => rows.push((number, row)),
-            Err(defect) => problems.at_line(path, number, defect),
+        match (record.parse(), record.key) {
+            (Ok(mut row), Some(key)) => {
+                name(key, &mut row);
+                rows.push((number, row));
+            }
+            (Ok(row), None) => rows.push((number, row)),
+            (Err(defect), Some(key)) => problems.push(Problem::of_key(path, key, defect)),
+            (Err(defect), None) => problems.at_line(path, number, defect),
         }
     }
     match any {
@@ -303,7 +318,7 @@ impl<R> std::ops::Deref for RowSet<R> {
 }
 
 /// A key or an id: a text, or a whole number as its digits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Key(pub String);
 
 impl<'de> Deserialize<'de> for Key {
@@ -327,6 +342,14 @@ impl<'de> Deserialize<'de> for Key {
 
             fn visit_i64<E: Error>(self, number: i64) -> Result<Key, E> {
                 Ok(Key(number.to_string()))
+            }
+
+            // A column of ids with a gap becomes one of floats in pandas.
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Key, E> {
+                match number.fract() == 0.0 && number.abs() < 9e15 {
+                    true => Ok(Key((number as i64).to_string())),
+                    false => Err(E::invalid_type(Unexpected::Float(number), &self)),
+                }
             }
         }
 

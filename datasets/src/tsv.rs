@@ -8,15 +8,19 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use oscar_files::OpenFile;
+use oscar_files::{OpenFile, without_bom};
 
 use crate::error::{DatasetError, Result, excerpt};
 use crate::findings::Defect;
 use crate::mapped::read_file;
+use crate::official::unquoted;
 
 const HINT: &str = "it is a table of the official data, tab-separated; check the path";
 const INDEX_FIX: &str = "the index belongs to another version of the file: delete it; it is \
                          not needed to read the file";
+
+/// Longer first fields are not keys.
+const MAX_KEY: usize = 1 << 16;
 
 /// A memory-mapped TSV file with random access to its rows, which must not change while it is open.
 pub struct TsvFile {
@@ -67,7 +71,7 @@ impl TsvFile {
     /// The bytes of row `row`, which must exist, without its newline.
     pub(crate) fn bytes(&self, row: usize) -> &[u8] {
         let line = &self.map[self.offsets[row] as usize..self.offsets[row + 1] as usize];
-        line.strip_suffix(b"\n").unwrap_or(line)
+        without_bom(line.strip_suffix(b"\n").unwrap_or(line))
     }
 
     /// Opens `path` with the offsets of its lines, ascending, as the file `index` gives them.
@@ -162,6 +166,10 @@ impl TsvFile {
     pub fn first_field(&self, row: usize) -> Result<&str> {
         let (start, line) = self.indexed(row)?;
         let end = memchr::memchr2(b'\t', b'\n', line).unwrap_or(line.len());
+        if end > MAX_KEY {
+            let found = format!("a first field of {end} bytes");
+            return Err(self.wrong(row, found, "a key is short: is a tab or a newline missing?"));
+        }
         if let Some(index) = &self.index
             && line.get(end) == Some(&b'\n')
             && end + 1 < line.len()
@@ -194,7 +202,8 @@ impl TsvFile {
             Some(index) if start > 0 && self.map[start - 1] != b'\n' => {
                 Err(out_of_step(index, row, start, "is in the middle of a line"))
             }
-            _ => Ok((start, &self.map[start..end])),
+            // Tables that were put together from several may have a mark before each part.
+            _ => Ok((start, without_bom(&self.map[start..end]))),
         }
     }
 
@@ -252,6 +261,7 @@ impl TsvFile {
 
     fn text<'a>(&self, row: usize, column: usize, bytes: &'a [u8]) -> Result<&'a str> {
         match std::str::from_utf8(bytes) {
+            Ok(text) if column == 0 => Ok(unquoted(text)),
             Ok(text) => Ok(text.trim()),
             Err(error) => {
                 let found = format!(
@@ -321,10 +331,10 @@ pub fn parse_line_index(index: &[u8], file_len: usize) -> Result<Vec<u64>, Defec
 
 /// Where each line starts, then where the last one ends; a newline at the end opens no line.
 pub(crate) fn line_starts(bytes: &[u8]) -> Vec<u64> {
-    let newlines = memchr::memchr_iter(b'\n', bytes);
-    let mut starts: Vec<u64> = std::iter::once(0)
-        .chain(newlines.map(|at| at as u64 + 1))
-        .collect();
+    // Counted first: a vector that grows takes up to three times what it holds.
+    let mut starts = Vec::with_capacity(memchr::memchr_iter(b'\n', bytes).count() + 2);
+    starts.push(0);
+    starts.extend(memchr::memchr_iter(b'\n', bytes).map(|at| at as u64 + 1));
     if starts.last() != Some(&(bytes.len() as u64)) {
         starts.push(bytes.len() as u64);
     }
@@ -385,6 +395,25 @@ mod tests {
                 "{found}"
             );
         }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_key() {
+        for index in [None, Some("0\n7\n")] {
+            let file = open(b"\xef\xbb\xbfk\t1\n\xef\xbb\xbfl\t2\n", index).unwrap();
+            for (row, key) in ["k", "l"].into_iter().enumerate() {
+                assert_eq!(file.first_field(row).unwrap(), key);
+                assert_eq!(file.first_and_last(row).unwrap()[0], key);
+                assert_eq!(file.bytes(row)[..1], *key.as_bytes());
+            }
+            assert_eq!(file.row_at(0), Some(0));
+        }
+        let long = vec![b'a'; MAX_KEY + 1];
+        let found = problem(open(&long, None).unwrap().first_field(0));
+        assert!(
+            found.contains("a.feature.tsv:1: a first field of"),
+            "{found}"
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //!
 //! | key | effect |
 //! |---|---|
+//! | `keys=exact` | images are found by their keys as they are, never by another spelling: see [`keys`](crate::keys) |
 //! | `swap=SEED` | each key gives another image of the same store, its regions and tags |
 //! | `swap_tags=SEED` | each image has the tags of another image, and its own regions |
 //! | `tags=none` | no tags |
@@ -29,7 +30,8 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 
 use crate::error::{DatasetError, Result};
-use crate::images::{ImageSource, SharedImages};
+use crate::findings::Defect;
+use crate::images::{ImageSource, SharedImages, unknown_image};
 
 /// Region values that are geometry, at the end of each region.
 const GEOMETRY: usize = 6;
@@ -37,12 +39,14 @@ const GEOMETRY: usize = 6;
 /// Channels of a shift: red, green and blue take turns.
 const CHANNELS: usize = 3;
 
-pub(crate) const FIX: &str = "after ? write swap=SEED, swap_tags=SEED, tags=none, project=SEED, \
-                              shift=SD or noise=SD, joined by &";
+pub(crate) const FIX: &str = "after ? write keys=exact, swap=SEED, swap_tags=SEED, tags=none, \
+                              project=SEED, shift=SD or noise=SD, joined by &";
 
 /// What is changed in images as they are read; nothing by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct View {
+    /// Find images by their keys as they are alone.
+    pub exact_keys: bool,
     /// Seed by which each image is replaced by another one.
     pub swap: Option<u64>,
     /// Seed by which each image's tags are replaced by those of another one.
@@ -67,6 +71,7 @@ impl FromStr for View {
             let read = |view: &mut Self| {
                 let (key, value) = option.split_once('=')?;
                 match key {
+                    "keys" if value == "exact" => view.exact_keys = true,
                     "swap" => view.swap = Some(value.parse().ok()?),
                     "swap_tags" => view.swap_tags = Some(value.parse().ok()?),
                     "tags" if value == "none" => view.no_tags = true,
@@ -89,6 +94,7 @@ impl fmt::Display for View {
         let seed = |name: &str, seed: Option<u64>| seed.map(|seed| format!("{name}={seed}"));
         let deviation = |name: &str, sd: f32| (sd > 0.0).then(|| format!("{name}={sd}"));
         let options = [
+            self.exact_keys.then(|| "keys=exact".into()),
             seed("swap", self.swap),
             seed("swap_tags", self.swap_tags),
             self.no_tags.then(|| "tags=none".into()),
@@ -276,6 +282,19 @@ impl ImageSource for Viewed {
         self.images.find(key)
     }
 
+    fn examples(&self, key: &str) -> Vec<String> {
+        self.images.examples(key)
+    }
+
+    fn require(&self, key: &str) -> Result<usize, Defect> {
+        match self.view.exact_keys {
+            false => self.images.require(key),
+            true => self
+                .find(key)
+                .ok_or_else(|| unknown_image(&self.path, key, &self.examples(key))),
+        }
+    }
+
     fn tag_text(&self, row: usize) -> Result<String> {
         match self.view.no_tags {
             true => Ok(String::new()),
@@ -324,6 +343,7 @@ mod tests {
             .parse()
             .unwrap();
         let wanted = View {
+            exact_keys: false,
             swap: Some(3),
             swap_tags: None,
             no_tags: true,
@@ -337,10 +357,16 @@ mod tests {
             "?swap=3&tags=none&project=2&shift=1&noise=0.5"
         );
         assert_eq!(View::default().to_string(), "");
+        let exact: View = "keys=exact".parse().unwrap();
+        assert_eq!(
+            (exact.exact_keys, exact.to_string()),
+            (true, "?keys=exact".into())
+        );
         for wrong in [
             "swap",
             "swap=x",
             "tags=some",
+            "keys=any",
             "noise=-1",
             "noise=nan",
             "shift=",

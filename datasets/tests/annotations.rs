@@ -185,7 +185,10 @@ fn published_questions_are_joined_with_their_annotations(#[values(false, true)] 
     assert_eq!(second.answer_type.as_deref(), Some("number"));
     let text = annotations().to_string();
     let all = with_file(text, read_annotations).unwrap();
-    assert_eq!((all[0].question_id, all[0].answers.len()), (25001, 10));
+    assert_eq!(
+        (&all[0].question_id[..], all[0].answers.len()),
+        ("25001", 10)
+    );
 }
 
 /// How reading fails after a change: file and key of the problems, and what was found.
@@ -222,9 +225,9 @@ fn wrong_vqa_records_are_named() {
             "missing field `image_id`",
         ),
         (
-            vqa_problems(|q, _| q["questions"][0]["question_id"] = json!("x")),
+            vqa_problems(|q, _| q["questions"][0]["question_id"] = json!([])),
             "q.json:questions[0]",
-            "invalid type: string \"x\"",
+            "invalid type: sequence",
         ),
         (
             vqa_problems(|_, a| drop(a["annotations"].as_array_mut().unwrap().pop())),
@@ -252,11 +255,9 @@ fn wrong_vqa_records_are_named() {
             "answer 3 is blank",
         ),
         (
-            vqa_problems(|_, a| {
-                a["annotations"][1]["answers"][2]["answer_confidence"] = json!("?");
-            }),
+            vqa_problems(|_, a| a["annotations"][1]["answers"][2] = json!({})),
             "a.json:25000",
-            "unknown variant `?`",
+            "an answer is a text, or an object",
         ),
     ] {
         let named = found

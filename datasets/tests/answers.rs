@@ -21,6 +21,14 @@ const LABELS: &[u8] =
 #[rstest]
 #[case("list.json", br#"["yes", "2"]"#)]
 #[case("labels.json", br#"{"2": 1, "yes": 0}"#)]
+#[case("by_label.json", br#"{"1": "2", "0": "yes"}"#)]
+#[case("all_ans.json", br#"[{"ans": "yes", "dsets": ["vqa"]}, {"ans": "2"}]"#)]
+#[case("answers.txt", b"\xef\xbb\xbfyes\r\n2\r\n\n")]
+#[case("python2.pkl", b"(lp0\nVyes\np1\naV2\np2\na.")]
+#[case(
+    "label2ans_dict.pkl",
+    b"\x80\x02}(K\x01X\x01\x00\x00\x002K\x00X\x03\x00\x00\x00yesu."
+)]
 #[case("label2ans.pkl", LIST)]
 #[case("ans2label.pkl", LABELS)]
 fn every_form_is_the_same_vocabulary(#[case] name: &str, #[case] bytes: &[u8]) {
@@ -54,15 +62,16 @@ fn every_form_is_the_same_vocabulary(#[case] name: &str, #[case] bytes: &[u8]) {
     br#"{"yes": 0, "yes": 1}"#,
     "\"yes\" has the labels 0 and 1"
 )]
-#[case("no text", br#"["yes", 7]"#, "invalid type: integer `7`")]
-#[case("no label", br#"{"yes": 0, "no": "1"}"#, "invalid type: string \"1\"")]
+#[case("no text", br#"["yes", 7]"#, "an answer is a text")]
+#[case("no label", br#"{"yes": 0, "no": "1"}"#, "a label")]
+#[case("a blank line.txt", b"yes\n\nno\n", "a blank line.txt:2: a blank line")]
+#[case("binary.txt", b"yes\nn\x01o\n", "binary.txt:2: a control character")]
 #[case("cut off", br#"["yes", "n"#, "EOF while parsing")]
 #[case("two documents", br#"["yes", "no"] 1"#, "trailing characters")]
 #[case("one answer", br#"["yes"]"#, "1 answer(s); give at least two")]
 #[case("empty", b"", "an empty file")]
 #[case("a pickle cut off", &LIST[..LIST.len() - 6], "cannot")]
 #[case("a pickle of something else", b"\x80\x02K\x07.", "a pickled int")]
-#[case("no pickle at all", b"yes\nno\n", "give the list of answers")]
 fn what_is_wrong_is_named(#[case] name: &str, #[case] bytes: &[u8], #[case] expected: &str) {
     let error = open(name, bytes).expect_err(name);
     assert!(error.contains(name), "{error}");

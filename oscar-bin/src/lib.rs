@@ -37,6 +37,7 @@ use self::training::processes;
 pub fn run() -> Ending {
     let mut cli = Cli::parse();
     openmp::sleep_between_operations();
+    oscar_files::report_shrunk_maps();
     if cli.command.runs_batches() {
         allocator::keep_freed_memory();
     }

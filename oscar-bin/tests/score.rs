@@ -108,6 +108,35 @@ fn what_was_not_computed_is_said() {
 }
 
 #[test]
+fn karpathys_split_is_read_and_cider_of_one_image_is_explained() {
+    let place = Workplace::new();
+    let sentence = |raw: &str| json!({"raw": raw, "tokens": ["a", "dog"], "sentid": 1});
+    let karpathy = json!({"images": [
+        {"cocoid": 1, "filename": "COCO_val2014_000000000001.jpg", "split": "test",
+         "sentences": [sentence("A dog."), sentence("The dog sleeps.")]},
+        {"cocoid": 2, "split": "restval", "sentences": [sentence("A bus.")]},
+    ], "dataset": "coco"});
+    std::fs::write(place.path("annotations.json"), karpathy.to_string()).expect("a file");
+    let results = r#"[{"image_id": 1, "caption": "a dog"}]"#;
+    std::fs::write(place.path("results.json"), results).expect("a file");
+    let output = place.run(&FILES);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    for part in ["annotations.json", "restval (1 images), test (1 images)"] {
+        assert!(stderr(&output).contains(part), "{}", stderr(&output));
+    }
+    let output = place.run(&[&FILES[..], &["--split", "test", "--json"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let document: Value = serde_json::from_slice(&output.stdout).expect("one document");
+    assert_eq!(
+        (&document["images"], &document["CIDEr"]),
+        (&json!(1), &json!(0.0))
+    );
+    assert!(stderr(&output).contains("CIDEr"), "{}", stderr(&output));
+    let output = place.run(&[&FILES[..], &["--split", "val"]].concat());
+    assert!(stderr(&output).contains("`val`"), "{}", stderr(&output));
+}
+
+#[test]
 fn what_does_not_fit_fails_and_names_it() {
     let place = place();
     let fails = |args: &[&str], found: &str| {
@@ -131,14 +160,26 @@ fn what_does_not_fit_fails_and_names_it() {
         &[&FILES[..], &["--cider-df", "few.json"]].concat(),
         "few.json",
     );
-    fails(
-        &[&FILES[..], &["--meteor-jar", "meteor-1.5.jar"]].concat(),
+    // The other scores are there all the same.
+    let args = [
+        "--meteor-jar",
         "meteor-1.5.jar",
-    );
-    fails(
-        &[&FILES[..], &["--spice-dir", "."]].concat(),
-        "has no spice-1.0.jar",
-    );
+        "--spice-dir",
+        ".",
+        "--per-image",
+        "each.jsonl",
+    ];
+    for (json, computed) in [(true, "\"CIDEr\": "), (false, "CIDEr    ")] {
+        let json = if json { &["--json"][..] } else { &[] };
+        let output = place.run(&[&FILES[..], &args, json].concat());
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        for reason in ["meteor-1.5.jar", "has no spice-1.0.jar"] {
+            assert!(stderr(&output).contains(reason), "{}", stderr(&output));
+        }
+        assert!(stdout(&output).contains(computed), "{}", stdout(&output));
+        let each = std::fs::read_to_string(place.path("each.jsonl")).expect("a file");
+        assert_eq!(each.lines().count(), 250);
+    }
     let subset = place.run(&[&few[..], &["--subset", "--json"]].concat());
     assert!(subset.status.success(), "{}", stderr(&subset));
     let document: Value = serde_json::from_slice(&subset.stdout).expect("one document");

@@ -55,6 +55,38 @@ pub enum FileError {
         /// The path.
         name: PathBuf,
     },
+    /// A directory, device, named pipe or socket in the place of a file.
+    #[error("{} is {kind}, not a regular file; give the file itself", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// A file is larger than any of its kind.
+    #[error(
+        "{} has {length} bytes, and a file of its kind at most {limit}; \
+         check that it is the right file", path.display()
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its length, or as many bytes as were read of it.
+        length: u64,
+        /// The most it may have.
+        limit: u64,
+    },
+    /// A link leads out of the directory whose files are read.
+    #[error(
+        "{} is a link to {}, outside its directory; \
+         copy the file in place of the link if it belongs there", path.display(), target.display()
+    )]
+    Link {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
     /// A file changed while it was being used.
     #[error("{} changed while it was open; do not edit or replace files that are in use", path.display())]
     Changed {

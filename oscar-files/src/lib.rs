@@ -5,20 +5,35 @@
 //!   ever deleted.
 //! - [`map_file`] and [`OpenFile`]: files that are mapped, or read by position.
 //! - [`TextFile`]: texts, plain or gzip, within a budget.
-//! - [`named_by`]: paths that come out of files stay in their directory.
+//! - [`open_regular`], [`read_file`] and [`inside`]: only regular files are read, and no link leaves
+//!   its folder.
+//! - [`Budget`]: the one rule of how much memory reading a file may take.
+//! - [`parse_json`]: JSON as Python writes it; [`python`]: fields of tables.
+//! - [`report_shrunk_maps`]: what happens when a mapped file is cut off.
+//! - [`named_by`]: paths that come out of files stay in their directory; [`is_system_file`]: what is
+//!   no data in a directory.
 //! - [`pytorch`]: the files of PyTorch and of Python's `pickle`, read without executing them.
 
+mod budget;
 mod error;
+mod json;
 mod map;
 mod paths;
+pub mod python;
 pub mod pytorch;
+mod regular;
+mod shrunk;
 mod text;
 mod whole;
 
+pub use budget::{Budget, OverBudget};
 pub use error::FileError;
+pub use json::parse_json;
 pub use map::{OpenFile, map_file};
-pub use paths::{named_by, stays_inside};
-pub use text::{TextFile, first_byte};
+pub use paths::{is_system_file, named_by, stays_inside};
+pub use regular::{SMALL_FILE, inside, open_regular, read_file, read_text};
+pub use shrunk::report_shrunk_maps;
+pub use text::{TextFile, first_byte, without_bom};
 pub use whole::{
     StagedDir, check_target, recover, recover_all, remove_directory, sync_directory, sync_file,
     write_directory, write_file, write_file_with, write_json,

@@ -1,13 +1,14 @@
 //! Memory maps, and files that are read by position.
 //!
-//! A memory map of a file that another process truncates ends this process by a signal, and one
-//! that is rewritten in place changes under our feet. So maps are for what no one edits: weights
+//! A memory map of a file that another process truncates ends this process by a signal, of which
+//! [`report_shrunk_maps`](crate::report_shrunk_maps) tells the reason, and one that is rewritten in
+//! place changes under our feet. So maps are for what no one edits: weights
 //! and region values. Files that are written by this program are replaced by renaming, which
 //! leaves maps of the old content as they were. Texts are read by position ([`OpenFile`]), which
 //! gives an error instead.
 
-use std::fs::{File, Metadata};
-use std::io::{Error, ErrorKind};
+use std::fs::File;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -15,32 +16,40 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use memmap2::Mmap;
 
-use crate::FileError;
+use crate::shrunk::Registration;
+use crate::{FileError, open_regular};
 
 /// Maps a file of weights or region values for reading.
 ///
 /// # Errors
 ///
-/// If the file cannot be opened or mapped, or is a directory.
+/// If the file cannot be opened or mapped, or is not a regular file.
 pub fn map_file(path: &Path) -> Result<Bytes, FileError> {
-    map(&open(path)?.0, path)
-}
-
-fn open(path: &Path) -> Result<(File, Metadata), FileError> {
-    let file = File::open(path).map_err(FileError::io("read", path))?;
-    let metadata = file.metadata().map_err(FileError::io("read", path))?;
-    if metadata.is_dir() {
-        let error = Error::from(ErrorKind::IsADirectory);
-        return Err(FileError::io("read", path)(error));
-    }
-    Ok((file, metadata))
+    map(&open_regular(path)?.0, path)
 }
 
 fn map(file: &File, path: &Path) -> Result<Bytes, FileError> {
     // SAFETY: the map is read-only, and nothing here writes to a file that it reads. A file that
     // another process truncates meanwhile is the one case that cannot be excluded: see above.
     let mapped = unsafe { Mmap::map(file) }.map_err(FileError::io("memory-map", path))?;
-    Ok(Bytes::from_owner(mapped))
+    let registration = Registration::new(&mapped, path);
+    Ok(Bytes::from_owner(MappedFile {
+        _registration: registration,
+        mapped,
+    }))
+}
+
+/// A map, in the list of maps as long as it lives.
+struct MappedFile {
+    // Fields are dropped in their order: the place may be mapped anew once the map is gone.
+    _registration: Registration,
+    mapped: Mmap,
+}
+
+impl AsRef<[u8]> for MappedFile {
+    fn as_ref(&self) -> &[u8] {
+        &self.mapped
+    }
 }
 
 /// A file that stays open and is read by position.
@@ -57,9 +66,9 @@ impl OpenFile {
     ///
     /// # Errors
     ///
-    /// If it cannot be opened or is a directory.
+    /// If it cannot be opened or is not a regular file.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        let (file, metadata) = open(path)?;
+        let (file, metadata) = open_regular(path)?;
         Ok(Self {
             path: path.to_path_buf(),
             file,
@@ -133,11 +142,18 @@ impl OpenFile {
     /// As [`read`](Self::read).
     pub fn line_starts(&self) -> Result<Vec<u64>, FileError> {
         const BLOCK: u64 = 1 << 20;
+        const MOST_RESERVED: usize = 1 << 24;
         let mut starts = vec![0];
         let mut at = 0;
         while at < self.length {
             let end = (at + BLOCK).min(self.length);
             let block = self.read(at..end)?;
+            if at == 0 {
+                // A vector that grows takes up to three times what it holds.
+                let lines = memchr::memchr_iter(b'\n', &block).count();
+                let all = lines.saturating_mul((self.length / BLOCK) as usize + 1);
+                starts.reserve(all.min(MOST_RESERVED) + 1);
+            }
             starts.extend(memchr::memchr_iter(b'\n', &block).map(|found| at + found as u64 + 1));
             at = end;
         }
@@ -196,6 +212,6 @@ mod tests {
             assert!(matches!(found, Err(FileError::Changed { .. })), "{found:?}");
         }
         let error = map_file(place.path()).unwrap_err();
-        assert!(matches!(error, FileError::Io { .. }), "{error}");
+        assert!(matches!(error, FileError::NotAFile { .. }), "{error}");
     }
 }

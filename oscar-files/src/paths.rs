@@ -38,9 +38,40 @@ pub fn stays_inside(name: &Path) -> bool {
     })
 }
 
+/// Whether an entry of a folder or archive is the operating system's and not data: hidden files
+/// such as `.DS_Store` and `._1.npz`, `__MACOSX`, `Thumbs.db`.
+pub fn is_system_file(name: &str) -> bool {
+    const NAMES: [&str; 6] = [
+        "__MACOSX",
+        "Thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "$RECYCLE.BIN",
+        "System Volume Information",
+    ];
+    name.starts_with('.') || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_of_the_system_are_no_data() {
+        for name in [
+            ".DS_Store",
+            "._1.npz",
+            "thumbs.db",
+            "Desktop.ini",
+            "__MACOSX",
+            ".ipynb",
+        ] {
+            assert!(is_system_file(name), "{name}");
+        }
+        for name in ["1.npz", "_1.npz", "a.b", "MACOSX", "thumbs.db.npz"] {
+            assert!(!is_system_file(name), "{name}");
+        }
+    }
 
     #[test]
     fn names_stay_in_the_directory_of_the_file() {

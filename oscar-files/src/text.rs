@@ -1,19 +1,21 @@
 //! Text files, plain or compressed by gzip.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
-use crate::FileError;
+use crate::{Budget, FileError, open_regular};
 
-/// Bytes to which any compressed file may expand.
-const SMALL: u64 = 8 << 20;
+/// The mark that Windows tools put before text in UTF-8; it is no part of the text.
+const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Beyond that, how many times its own size a compressed file may expand to. Captions and
-/// annotations reach 5 to 15; a file made to fill the memory reaches 1000.
-const MAX_RATIO: u64 = 32;
+/// Bytes of memory that a byte of a compressed text may take: captions and annotations expand to 5
+/// to 15 times their size, a file made to fill the memory to 1000 times.
+const FACTOR: u64 = 256;
+
+/// Bytes of memory that a byte of text takes once it is parsed.
+const PARSED: u64 = 8;
 
 const BUFFER: usize = 1 << 16;
 
@@ -24,16 +26,18 @@ pub struct TextFile {
 }
 
 impl TextFile {
-    /// Opens `path`; whether it is compressed is decided by its first bytes.
+    /// Opens `path`; whether it is compressed is decided by its first bytes. A byte order mark is
+    /// skipped.
     ///
-    /// Reading fails when a compressed file expands to more than 8 MiB and 32 times its size.
+    /// Reading fails when a compressed file expands to more than its [`Budget`] holds once it is
+    /// parsed: 8 MiB and 32 times its size.
     ///
     /// # Errors
     ///
-    /// If the file cannot be opened.
+    /// If the file cannot be opened, or is text in UTF-16.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        let file = File::open(path).map_err(FileError::io("open", path))?;
-        let size = file.metadata().map_err(FileError::io("read", path))?.len();
+        let (file, metadata) = open_regular(path)?;
+        let allowed = Budget::of_file(metadata.len(), FACTOR).left() / PARSED;
         let mut file = BufReader::with_capacity(BUFFER, file);
         let start = file.fill_buf().map_err(FileError::io("read", path))?;
         let reader: Box<dyn BufRead + Send> = match start.starts_with(&[0x1f, 0x8b]) {
@@ -41,14 +45,15 @@ impl TextFile {
             true => {
                 let expanded = Expanded {
                     reader: MultiGzDecoder::new(file),
-                    left: SMALL.saturating_add(size.saturating_mul(MAX_RATIO)),
+                    left: allowed,
+                    allowed,
                 };
                 Box::new(BufReader::with_capacity(BUFFER, expanded))
             }
         };
         Ok(Self {
             path: path.to_path_buf(),
-            reader,
+            reader: without_mark(reader, path)?,
         })
     }
 
@@ -78,6 +83,46 @@ impl TextFile {
     pub fn first_byte(&mut self) -> io::Result<Option<u8>> {
         first_byte(&mut self.reader)
     }
+}
+
+/// `bytes` without the byte order mark that they may begin with.
+pub fn without_bom(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(BOM).unwrap_or(bytes)
+}
+
+/// The reader after its byte order mark, if there is one.
+fn without_mark(
+    mut reader: Box<dyn BufRead + Send>,
+    path: &Path,
+) -> Result<Box<dyn BufRead + Send>, FileError> {
+    let mut start = Vec::new();
+    // What is wrong with the file shows when it is read.
+    let read = (&mut reader).take(4).read_to_end(&mut start);
+    let utf16 = matches!(start[..], [0xff, 0xfe, _, 0] | [0xfe, 0xff, 0, _]);
+    if utf16 {
+        let fix = "convert the file to UTF-8";
+        return Err(FileError::malformed(path, "text in UTF-16", fix));
+    }
+    let kept = without_bom(&start).to_vec();
+    let failed = Failed(read.err());
+    Ok(Box::new(Cursor::new(kept).chain(failed).chain(reader)))
+}
+
+/// Gives an error once, then ends.
+struct Failed(Option<io::Error>);
+
+impl Read for Failed {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        self.0.take().map_or(Ok(0), Err)
+    }
+}
+
+impl BufRead for Failed {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.0.take().map_or(Ok(&[]), Err)
+    }
+
+    fn consume(&mut self, _: usize) {}
 }
 
 /// The first byte that is not white space, which stays unread; none at the end.
@@ -124,16 +169,18 @@ impl BufRead for TextFile {
 struct Expanded<R> {
     reader: R,
     left: u64,
+    allowed: u64,
 }
 
 impl<R: Read> Read for Expanded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.reader.read(buffer)?;
         self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("it expands to more than {MAX_RATIO} times its size; decompress it first"),
-            )
+            let found = format!(
+                "it expands to more than the {} MiB allowed for its size; decompress it first",
+                self.allowed >> 20
+            );
+            io::Error::new(io::ErrorKind::InvalidData, found)
         })?;
         Ok(read)
     }
@@ -168,6 +215,29 @@ mod tests {
         }
         std::fs::write(&path, " \n").unwrap();
         assert_eq!(TextFile::open(&path).unwrap().first_byte().unwrap(), None);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped_and_utf_16_is_told() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("text");
+        let marked = b"\xef\xbb\xbf1\n".as_slice();
+        for content in [marked.to_vec(), compressed(marked)] {
+            std::fs::write(&path, content).unwrap();
+            let mut file = TextFile::open(&path).unwrap();
+            assert_eq!(file.first_byte().unwrap(), Some(b'1'));
+            assert_eq!(file.bytes().unwrap(), b"1\n");
+        }
+        for content in [&b"\xef\xbb\xbf"[..], b"\xef\xbb", b"a", b""] {
+            std::fs::write(&path, content).unwrap();
+            let kept = TextFile::open(&path).unwrap().bytes().unwrap();
+            assert_eq!(kept, without_bom(content));
+        }
+        for content in [&b"\xff\xfe1\0"[..], b"\xfe\xff\x001"] {
+            std::fs::write(&path, content).unwrap();
+            let error = TextFile::open(&path).err().unwrap();
+            assert!(matches!(error, FileError::Malformed { .. }), "{error}");
+        }
     }
 
     #[test]

@@ -25,8 +25,9 @@ pub struct AnswerVocabulary {
 }
 
 impl AnswerVocabulary {
-    /// Reads a vocabulary: the list of answers (`label2ans`) or the labels by answer
-    /// (`ans2label`), each as JSON or as Python's pickle, which is not executed.
+    /// Reads a vocabulary: the list of answers or the answers by label (`label2ans`), or the labels by
+    /// answer (`ans2label`), each as JSON or as Python's pickle, which is not executed; LXMERT's list
+    /// of `{"ans"}`; or text with an answer a line.
     ///
     /// # Errors
     /// A missing, damaged or other file; an answer that occurs twice; a label that is missing or

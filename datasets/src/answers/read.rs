@@ -1,11 +1,12 @@
-//! Answer vocabularies from JSON and from pickles.
+//! Answer vocabularies from JSON, from pickles, and from text with an answer a line.
 
 use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
+use oscar_files::parse_json;
 use oscar_files::pytorch::{TorchFile, Value};
-use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::de::{Error, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::error::{DatasetError, Result, excerpt};
@@ -14,7 +15,8 @@ use crate::text::open_text;
 /// A larger file is not an answer vocabulary: that of VQA has 64 kB.
 const MAX_BYTES: u64 = 64 << 20;
 
-const FIX: &str = "give the list of answers, or the labels by answer, as JSON or as a pickle";
+const FIX: &str = "give the list of answers one a line, or the list of answers or the labels by \
+                   answer as JSON or as a pickle";
 
 /// The two forms a vocabulary is published in.
 enum Form {
@@ -31,9 +33,18 @@ pub(super) fn answers(path: &Path) -> Result<Vec<String>> {
         .first_byte()
         .map_err(DatasetError::io("read", path))?;
     let form = match first {
-        Some(b'[' | b'{') => read_json(path, reader)?,
-        Some(_) => read_pickle(path)?,
         None => return Err(DatasetError::malformed(path, "an empty file", FIX)),
+        Some(0x80) => read_pickle(path)?,
+        Some(first) => {
+            let bytes = read_bytes(path, reader)?;
+            match std::str::from_utf8(&bytes) {
+                Ok(text) if matches!(first, b'[' | b'{') => parse_json(text)
+                    .map_err(|error| DatasetError::malformed(path, error.to_string(), FIX))?,
+                // Protocol 0 is text, too.
+                Ok(text) if !is_old_pickle(text) => read_lines(path, text)?,
+                _ => read_pickle(path)?,
+            }
+        }
     };
     match form {
         Form::List(answers) => Ok(answers),
@@ -41,7 +52,40 @@ pub(super) fn answers(path: &Path) -> Result<Vec<String>> {
     }
 }
 
-fn read_json(path: &Path, reader: impl Read) -> Result<Form> {
+/// Whether a text is a pickle of protocol 0: a list or dictionary that Python 2 wrote.
+fn is_old_pickle(text: &str) -> bool {
+    ["(lp", "(dp", "(l", "(d", "]", "}"]
+        .iter()
+        .any(|start| text.starts_with(start))
+        && text.trim_end().ends_with('.')
+}
+
+/// An answer a line: line 1 is label 0.
+fn read_lines(path: &Path, text: &str) -> Result<Form> {
+    let answers = text.trim_end().lines().enumerate().map(|(at, line)| {
+        let answer = line.trim();
+        let wrong = |found: &str, fix| {
+            let path = path.to_path_buf();
+            let (line, found) = (at + 1, found.to_owned());
+            Err(DatasetError::Annotation {
+                path,
+                line,
+                found,
+                fix,
+            })
+        };
+        match answer {
+            "" => wrong("a blank line in a text file of answers", "remove it"),
+            _ if answer.chars().any(|c| c.is_control() && c != '\t') => {
+                wrong("a control character in a text file of answers", FIX)
+            }
+            _ => Ok(answer.to_owned()),
+        }
+    });
+    Ok(Form::List(answers.collect::<Result<_>>()?))
+}
+
+fn read_bytes(path: &Path, reader: impl Read) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     reader
         .take(MAX_BYTES + 1)
@@ -51,8 +95,7 @@ fn read_json(path: &Path, reader: impl Read) -> Result<Form> {
         let found = format!("more than {} MiB", MAX_BYTES >> 20);
         return Err(DatasetError::malformed(path, found, FIX));
     }
-    serde_json::from_slice(&bytes)
-        .map_err(|error| DatasetError::malformed(path, error.to_string(), FIX))
+    Ok(bytes)
 }
 
 fn read_pickle(path: &Path) -> Result<Form> {
@@ -73,8 +116,10 @@ fn read_pickle(path: &Path) -> Result<Form> {
         Value::Dict(dict) => {
             let mut labels = Vec::with_capacity(dict.len());
             for (key, value) in dict.iter() {
-                match (key.as_str(), value.as_i64()) {
-                    (Some(answer), Some(label)) => labels.push((answer.to_owned(), label)),
+                match (key.as_str(), value.as_i64(), key.as_i64(), value.as_str()) {
+                    (Some(answer), Some(label), ..) | (.., Some(label), Some(answer)) => {
+                        labels.push((answer.to_owned(), label));
+                    }
                     _ => {
                         let (key, value) = (key.type_name(), value.type_name());
                         return wrong(format!("a {value} under a {key}"));
@@ -114,6 +159,22 @@ fn by_label(path: &Path, labels: Vec<(String, i64)>) -> Result<Vec<String>> {
     Ok(answers.into_iter().flatten().collect())
 }
 
+/// An element of a list of answers: the answer, or LXMERT's object with it.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "an answer is a text")]
+enum Item {
+    Text(String),
+    Counted { ans: String },
+}
+
+/// A value of an object: the label of the answer that is its key, or the answer to the label.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a label is a whole number")]
+enum Entry {
+    Label(i64),
+    Answer(String),
+}
+
 impl<'de> Deserialize<'de> for Form {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Either;
@@ -127,16 +188,26 @@ impl<'de> Deserialize<'de> for Form {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Form, A::Error> {
                 let mut answers = Vec::new();
-                while let Some(answer) = seq.next_element()? {
-                    answers.push(answer);
+                while let Some(item) = seq.next_element()? {
+                    answers.push(match item {
+                        Item::Text(answer) | Item::Counted { ans: answer } => answer,
+                    });
                 }
                 Ok(Form::List(answers))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Form, A::Error> {
                 let mut labels = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    labels.push(entry);
+                while let Some((key, value)) = map.next_entry::<String, Entry>()? {
+                    labels.push(match value {
+                        Entry::Label(label) => (key, label),
+                        Entry::Answer(answer) => {
+                            let label = key.parse().map_err(|_| {
+                                A::Error::invalid_type(Unexpected::Str(&answer), &"a label")
+                            })?;
+                            (answer, label)
+                        }
+                    });
                 }
                 Ok(Form::Labels(labels))
             }

@@ -4,12 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use oscar_files::is_system_file;
+
 use super::format::{JsonRows, Sniff, detect};
 use super::region_store::check_store;
 use super::{Context, Format, Report};
 use crate::data_set::DATASET_FILE;
 use crate::findings::{Counts, Defect, Kind, Problem};
+use crate::mapped::read_file;
+use crate::rows::Key;
 use crate::store::{INDEX_FILE, RegionStore};
+use serde::Deserialize;
 
 /// A data set may hold data sets, as the expanded sample holds two splits.
 const DEPTH: usize = 3;
@@ -82,7 +87,7 @@ fn check_info(path: &Path, report: &mut Report) {
     if !path.exists() {
         return;
     }
-    let found = match fs::read(path) {
+    let found = match read_file(path, "it describes the data set") {
         Err(error) => Defect::of(Kind::Unreadable, format!("cannot read it ({error})")),
         Ok(bytes) => match serde_json::from_slice::<serde_json::Value>(&bytes) {
             Err(error) => Defect::of(Kind::Json, error.to_string()),
@@ -119,13 +124,14 @@ fn image_keys(path: &Path) -> Vec<String> {
     let keys = rows
         .iter()
         .flat_map(|(_, row)| KEYS.map(|key| row.get(key)));
-    keys.filter_map(|key| Some(key?.as_str()?.to_owned()))
+    keys.filter_map(|key| Some(Key::deserialize(key?).ok()?.0))
         .collect()
 }
 
 fn entries(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    let data = entries.filter(|entry| !is_system_file(&entry.file_name().to_string_lossy()));
+    let mut paths: Vec<PathBuf> = data.map(|entry| entry.path()).collect();
     paths.sort();
     paths
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use oscar_files::is_system_file;
 use serde_json::{Map, Value};
 
 use super::{Context, Report, tasks};
@@ -94,7 +95,9 @@ impl Sniff {
             for entry in fs::read_dir(path).map_err(DatasetError::io("list", path))? {
                 let entry = entry.map_err(DatasetError::io("list", path))?;
                 let name = entry.file_name().to_string_lossy().into_owned();
-                sniff.entries.push(name);
+                if !is_system_file(&name) {
+                    sniff.entries.push(name);
+                }
             }
             sniff.entries.sort();
             return Ok(sniff);
@@ -121,6 +124,22 @@ impl Sniff {
         self.entries.iter().any(|entry| entry == name)
     }
 
+    /// Whether a file begins as JSON does, or as Python prints what JSON would say.
+    fn is_json(&self) -> bool {
+        matches!(self.head.trim_ascii_start().first(), Some(b'{' | b'['))
+    }
+
+    /// Whether its rows are captions line by line, which may be meant as texts of a corpus.
+    fn is_unclear(&self) -> bool {
+        let rows = self.rows.iter().filter(|rows| rows.lines);
+        let mut rows = rows.flat_map(|rows| &rows.objects).peekable();
+        let plain = |(_, row): &(_, Map<String, Value>)| {
+            let known = |key: &String| ["image", "caption", "tags"].contains(&key.as_str());
+            row.contains_key("image") && row.contains_key("caption") && row.keys().all(known)
+        };
+        rows.peek().is_some() && rows.all(plain)
+    }
+
     /// The task whose rows these are, if they are any.
     pub(super) fn rows_of(&self) -> Option<&'static str> {
         let by_rows = || tasks::task_of(self.rows.as_ref()?);
@@ -132,16 +151,38 @@ impl JsonRows {
     /// The first rows of `path`, if it is JSON.
     pub(super) fn open(path: &Path) -> Option<Self> {
         let mut records = Records::open(path, &["questions", "annotations", "images"]).ok()?;
-        let mut objects = Vec::new();
-        for _ in 0..ROWS {
+        let (mut objects, mut bytes) = (Vec::new(), 0);
+        // Values take many times the memory of their text.
+        while objects.len() < ROWS && bytes < HEAD as usize * 4 {
             let Ok(Some(record)) = records.next() else {
                 break;
             };
+            bytes += record.len().max(1024);
             objects.extend(record.parse().ok().map(|object| (record.list, object)));
         }
         let lines = records.is_lines();
         Some(Self { objects, lines })
     }
+}
+
+/// The keys of the first row of a file that looks like JSON.
+///
+/// # Errors
+/// What is wrong with the first row.
+fn first_row(path: &Path) -> Result<String> {
+    let mut records = Records::open(path, &["questions", "annotations", "images"])?;
+    let Some(first) = records.next()? else {
+        return Err(DatasetError::malformed(path, "no row", "give at least one"));
+    };
+    let number = first.number;
+    let row: Map<String, Value> = first
+        .parse()
+        .map_err(|defect| defect.in_line(path, number))?;
+    let keys: Vec<String> = row.keys().take(20).map(|key| format!("`{key}`")).collect();
+    Ok(match keys.is_empty() {
+        true => "no key".into(),
+        false => format!("the keys {}", keys.join(", ")),
+    })
 }
 
 /// The format named `name`.
@@ -197,8 +238,25 @@ pub(super) fn detect(path: &Path, seen: &Sniff) -> Result<&'static Format> {
         names.join(", ")
     };
     let found = match claims[..] {
-        [format] => return Ok(format),
-        [] => format!("not of a known format: {}", list(&FORMATS)),
+        [format] => match seen.is_unclear() {
+            false => return Ok(format),
+            true => {
+                let found = "rows with `image` and `caption`: captioning reads them, but a corpus for \
+                             pre-training has `text` instead of `caption`";
+                return Err(DatasetError::malformed(
+                    path,
+                    found,
+                    "give its format or task",
+                ));
+            }
+        },
+        [] => match seen.is_json().then(|| first_row(path)).transpose()? {
+            None => format!("not of a known format: {}", list(&FORMATS)),
+            Some(keys) => format!(
+                "its first row has {keys}, as no known rows: {}",
+                list(&FORMATS)
+            ),
+        },
         _ => format!("could be {}", list(&claims)),
     };
     Err(DatasetError::malformed(path, found, "give its format"))

@@ -7,6 +7,8 @@ use super::table::TableKind;
 use crate::boxes::{CLIP, Fit, fit};
 use crate::findings::{Counts, Defect, Kind};
 use crate::import::{SourceBoxes, SourceImage, Vocabularies, parse_lxmert, parse_vinvl};
+use oscar_files::python::json_text;
+
 use crate::official::{FeatureRow, TagChoice, decode_blob, parse_labels, parse_size};
 use crate::pictures::picture_size;
 use crate::store::{Tag, box_problem, feature_findings, more, tag_findings};
@@ -158,7 +160,7 @@ fn labels(table: &TsvFile, row: usize, sizes: &Sizes, feature_dim: usize) -> Res
     let parsed =
         parsed.or_else(|first| parse_labels(json, TagChoice::GtObjects).map_err(|_| first));
     let parsed = parsed.map_err(|defect| {
-        let kind = match serde_json::from_str::<serde::de::IgnoredAny>(json) {
+        let kind = match serde_json::from_str::<serde::de::IgnoredAny>(&json_text(json)) {
             Ok(_) => Kind::Field,
             Err(_) => Kind::Json,
         };
@@ -168,7 +170,7 @@ fn labels(table: &TsvFile, row: usize, sizes: &Sizes, feature_dim: usize) -> Res
     let size = parsed.size.or_else(|| sizes.get(key).copied());
     if memchr::memmem::find(json.as_bytes(), b"\"feature\"").is_some() {
         // Objects with their features: the form in which the VinVL tools write them.
-        let image = parse_vinvl(json, feature_dim, TagChoice::Objects, false);
+        let image = parse_vinvl(&json_text(json), feature_dim, TagChoice::Objects, false);
         let image = image.map_err(|defect| Defect::of(Kind::Field, defect.found))?;
         read = image_row(SourceImage { size, ..image }, feature_dim);
     } else {

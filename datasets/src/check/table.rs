@@ -6,6 +6,7 @@ use super::Report;
 use crate::error::excerpt;
 use crate::findings::{Counts, Defect, Kind, Problem};
 use crate::mapped::read_file;
+use crate::official::unquoted;
 use crate::tsv::{TsvFile, index_path};
 
 /// How much of a field is read to know what it holds.
@@ -44,7 +45,13 @@ impl TableKind {
         let mut fields = line.split(|byte| *byte == b'\t').skip(1);
         let second = fields.next()?.trim_ascii();
         let second = &second[..second.len().min(GLANCE)];
+        // Python's csv module quotes what has quotes in it.
+        let second = match second {
+            [b'"', rest @ ..] => rest,
+            second => second,
+        };
         let has = |name: &str| memchr::memmem::find(second, name.as_bytes()).is_some();
+        let has = |name: &str| has(name) || has(&name.replace('"', "'"));
         let number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
         match (second.first(), fields.next()) {
             (Some(b'{'), _) if has("\"num_boxes\"") || has("\"features\"") => Some(Self::Features),
@@ -71,7 +78,7 @@ impl TsvFile {
     /// The key of row `row`, if it has one.
     pub(super) fn key(&self, row: usize) -> Option<&str> {
         let key = self.bytes(row).split(|byte| *byte == b'\t').next()?;
-        let key = std::str::from_utf8(key).ok()?.trim();
+        let key = unquoted(std::str::from_utf8(key).ok()?);
         Some(key).filter(|key| !key.is_empty())
     }
 
@@ -101,7 +108,7 @@ impl TsvFile {
             };
             return Err(Defect::of(Kind::MissingTab, found));
         };
-        match text(&line[..tab])? {
+        match unquoted(text(&line[..tab])?) {
             "" => Err(Defect::of(Kind::Field, "its key is empty")),
             key => Ok((key, &line[tab + 1..])),
         }

@@ -8,14 +8,13 @@ use serde_json::{Map, Value};
 
 use super::format::JsonRows;
 use super::{Context, Format, Report};
-use crate::captions::{self, CaptionedImage};
+use crate::captions::{self, CaptionedImage, Splits};
 use crate::corpus::check_jsonl;
 use crate::error::Result;
 use crate::findings::{Counts, Defect, Kind, Problem};
 use crate::matching::Pair;
 use crate::nlvr2::Statement;
-use crate::questions::{ANNOTATIONS, Annotations, QuestionSet};
-use crate::records::Records;
+use crate::questions::{Annotations, QuestionSet, is_annotations};
 use crate::rows::{Row, RowSet};
 
 pub(super) const CORPUS: Format = Format {
@@ -107,7 +106,7 @@ fn task_of_row(list: Option<&str>, row: &Map<String, Value>, lines: bool) -> Opt
     // NLVR v1 has two parts in an identifier.
     let identifier = row.get("identifier").and_then(Value::as_str);
     let identified = identifier.is_some_and(|text| text.split('-').count() >= 4);
-    let sides = row.get("img_id").is_some_and(Value::is_object);
+    let sides = row.get("img_id").is_some_and(Value::is_object) || has("img0");
     let marked = || MARKS.iter().any(|mark| has(mark));
     let unanswered = || {
         let known = |key: &String| key == "image" || key == "question";
@@ -116,7 +115,13 @@ fn task_of_row(list: Option<&str>, row: &Map<String, Value>, lines: bool) -> Opt
     if has("statement") || (has("sentence") && identified) || (has("left") && has("right")) || sides
     {
         Some(NLVR2.name)
-    } else if has("q") || (has("question") && (marked() || unanswered() || !lines)) {
+    } else if has("imageId") {
+        Some(GQA.name)
+    } else if has("q")
+        || has("sent")
+        || (has("question_id") && (has("answers") || has("multiple_choice_answer")))
+        || (has("question") && (marked() || unanswered() || !lines))
+    {
         Some(VQA.name)
     } else if has("caption") || has("captions") {
         Some(CAPTIONING.name)
@@ -222,7 +227,8 @@ fn check_captions(
     context: &Context,
     report: &mut Report,
 ) -> Result<()> {
-    let rows: RowSet<CaptionedImage> = captions::read_with(path, context.images.clone(), report)?;
+    let rows: RowSet<CaptionedImage> =
+        captions::read_with(path, &Splits::All, context.images.clone(), report)?;
     let retrieval = name == RETRIEVAL.name;
     // Published files have images without captions, which retrieval leaves out.
     rows.check_labels(retrieval && !rows.is_published(), report);
@@ -241,7 +247,7 @@ fn check_questions(name: &'static str, paths: &[PathBuf], context: &Context, rep
     let (mut questions, mut annotated) = (Vec::new(), false);
     for path in paths {
         // Questions may be an object, too.
-        match Records::open(path, &[ANNOTATIONS]).map(|records| records.is_object()) {
+        match is_annotations(path) {
             Ok(true) => {
                 annotated = true;
                 let before = annotations.count;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use oscar_files::is_system_file;
 use rayon::prelude::*;
 
 use super::format::Sniff;
@@ -95,6 +96,9 @@ fn tables(dir: &Path) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
+        if is_system_file(&entry.file_name().to_string_lossy()) {
+            continue;
+        }
         if path.is_dir() {
             folders.push(path.join("features.tsv"));
         } else if path.extension().is_some_and(|ending| ending == "tsv") {

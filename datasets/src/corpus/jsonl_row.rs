@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use oscar_files::without_bom;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
@@ -9,7 +10,7 @@ use super::check::check_length;
 use crate::error::excerpt;
 use crate::findings::{Defect, Kind};
 use crate::records;
-use crate::rows::has_words;
+use crate::rows::{Key, has_words};
 
 /// Keys a row may have.
 const KEYS: [&str; 6] = ["image", "text", "tags", "question", "answer", "label"];
@@ -35,12 +36,15 @@ impl Row {
     /// What is wrong with it, without file and line.
     pub(super) fn parse(line: &[u8]) -> Result<Self, Defect> {
         check_length(line)?;
-        let line = records::text(line)?.trim_end();
+        let line = records::text(without_bom(line))?.trim_end();
         if line.is_empty() {
             return Err(Defect::of(Kind::Json, "a blank line").fix("remove it"));
         }
-        let fields: Fields =
-            serde_json::from_str(line).map_err(|error| records::json_defect(&error))?;
+        if line.trim_start().starts_with('[') {
+            let found = "an array, where a corpus has one JSON object a line";
+            return Err(Defect::of(Kind::Json, found).fix("write its objects one a line"));
+        }
+        let fields: Fields = records::parse(line)?;
         fields.check()
     }
 }
@@ -48,7 +52,7 @@ impl Row {
 /// The row's fields as they are in the file.
 #[derive(Default)]
 struct Fields {
-    image: Option<String>,
+    image: Option<Key>,
     text: Option<String>,
     tags: Option<Words>,
     question: Option<String>,
@@ -64,7 +68,8 @@ impl Fields {
         }
         let image = self
             .image
-            .ok_or("no `image`; name the image's key in the region store")?;
+            .ok_or("no `image`; name the image's key in the region store")?
+            .0;
         let texts = match (self.text, self.question, self.answer) {
             (Some(text), None, None) => {
                 has_words("text", &text)?;
@@ -238,7 +243,17 @@ mod tests {
                 r#"{"image": "a", "text": "b""#,
                 "column 26: EOF while parsing an object",
             ),
-            (r#"["a"]"#, "an object such as"),
+            (r#"["a"]"#, "an array, where a corpus has one"),
+            (r#"7"#, "an object such as"),
+            (
+                r#"{"image": "a", "text": "b"},"#,
+                "column 28: a comma after the object",
+            ),
+            (r#"{'image': 'a', 'text': 'b'}"#, "single quotes"),
+            (
+                r#"{"image": "a", "text": NaN}"#,
+                "`text`: invalid type: NaN",
+            ),
             ("  \r", "a blank line"),
         ] {
             let found = problem(line);
@@ -257,6 +272,11 @@ mod tests {
 
     #[test]
     fn right_rows_are_read() {
+        for image in ["7", "\"7\"", "7.0"] {
+            let row =
+                Row::parse(format!("\u{feff}{{\"image\": {image}, \"text\": \"b\"}}").as_bytes());
+            assert_eq!(row.unwrap().image, "7");
+        }
         let long = "word ".repeat(2_000);
         let row = Row::parse(format!(r#"{{"image": "a", "text": "{long}"}}"#).as_bytes());
         assert!(matches!(row, Ok(Row { texts: Texts::Caption { text, .. }, .. }) if text == long));

@@ -15,7 +15,6 @@ mod jsonl;
 mod jsonl_row;
 mod official;
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,6 +28,7 @@ pub use official::{OfficialCorpus, OfficialCorpusOptions};
 
 use crate::error::{DatasetError, Result};
 use crate::images::open_images;
+use crate::text::open_text;
 
 /// A corpus of either layout, opened.
 pub struct OpenedCorpus {
@@ -92,7 +92,7 @@ fn is_official(path: &Path) -> Result<bool> {
         _ => (),
     }
     let mut start = Vec::new();
-    match File::open(path) {
+    match open_text(path) {
         // The reader of JSON lines has the better message.
         Err(_) => return Ok(false),
         Ok(file) => file

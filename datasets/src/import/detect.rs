@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use oscar_files::is_system_file;
+use oscar_files::python::{base64_text, json_text};
+
 use super::folder::with_extension;
 use super::lxmert::{BUTD_COLUMNS, LXMERT_COLUMNS};
 use super::options::Format;
@@ -42,7 +45,7 @@ pub(super) fn detect(path: &Path, format: Option<Format>, feature_dim: usize) ->
         ));
     }
     let mut candidates = match path.is_dir() {
-        true => in_folder(path)?,
+        true => in_folder(path, feature_dim)?,
         false => {
             let missing = |_| DatasetError::Missing {
                 path: path.to_path_buf(),
@@ -66,10 +69,14 @@ pub(super) fn detect(path: &Path, format: Option<Format>, feature_dim: usize) ->
     match (candidates.pop(), candidates.len()) {
         (Some(candidate), 0) => Ok(candidate),
         (None, _) => {
-            let found = match format {
+            let mut found = match format {
                 Some(format) => format!("it has no features of the format {format}"),
                 None => "it has no region features of a known format".into(),
             };
+            // Archives unpack to a folder of folders.
+            if let Some(inner) = inner_folder(path, feature_dim) {
+                found += &format!("; its folder {} has some: give its path", name(&inner));
+            }
             let pictures = Pictures::open(path).map_or(0, |pictures| pictures.len());
             match pictures {
                 0 => Err(DatasetError::malformed(path, found, UNKNOWN)),
@@ -101,7 +108,7 @@ fn name(path: &Path) -> String {
         .into_owned()
 }
 
-fn in_folder(dir: &Path) -> Result<Vec<Candidate>> {
+fn in_folder(dir: &Path, feature_dim: usize) -> Result<Vec<Candidate>> {
     let mut found = Vec::new();
     let predictions = dir.join("predictions.tsv");
     if dir.join(FEATURES_FILE).exists() {
@@ -125,6 +132,14 @@ fn in_folder(dir: &Path) -> Result<Vec<Candidate>> {
             }
         }
     }
+    if found.is_empty() {
+        // Tables by any name, as LXMERT's: what their first rows are.
+        for path in with_extension(dir, "tsv")? {
+            if let Ok(format) = of_table(&path, feature_dim) {
+                found.push(candidate(format, &path, name(&path)));
+            }
+        }
+    }
     for format in [Format::Npz, Format::Npy, Format::Safetensors] {
         let files = with_extension(dir, format.name())?.len();
         if files > 0 {
@@ -137,6 +152,19 @@ fn in_folder(dir: &Path) -> Result<Vec<Candidate>> {
         }
     }
     Ok(found)
+}
+
+/// The first folder in `dir` that has features.
+fn inner_folder(dir: &Path, feature_dim: usize) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(dir).ok()?.flatten();
+    let mut folders: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir() && !is_system_file(&name(path)))
+        .collect();
+    folders.sort();
+    let has_features =
+        |folder: &PathBuf| in_folder(folder, feature_dim).is_ok_and(|found| !found.is_empty());
+    folders.into_iter().find(has_features)
 }
 
 fn of_yaml(path: &Path) -> Result<Format> {
@@ -185,7 +213,9 @@ fn of_table(path: &Path, feature_dim: usize) -> Result<Format> {
 fn of_row(line: &[u8], feature_dim: usize) -> Vec<Format> {
     let columns: Vec<&[u8]> = line
         .split(|b| *b == b'\t')
-        .map(<[u8]>::trim_ascii)
+        .map(base64_text)
+        // One more than any table has: a line of tabs is none.
+        .take(LXMERT_COLUMNS + 1)
         .collect();
     let number = |column: usize| -> Option<usize> {
         std::str::from_utf8(columns.get(column)?).ok()?.parse().ok()
@@ -208,7 +238,7 @@ fn of_row(line: &[u8], feature_dim: usize) -> Vec<Format> {
     }
     if let [_, json] = columns[..]
         && let Ok(json) = std::str::from_utf8(json)
-        && parse_detections(json, TagChoice::Objects).is_ok()
+        && parse_detections(&json_text(json), TagChoice::Objects).is_ok()
     {
         formats.push(Format::Vinvl);
     }
@@ -243,6 +273,15 @@ mod tests {
             ),
             ("k\t[{\"class\": \"a\"}]".into(), &[Format::Vinvl]),
             ("k\t{\"objects\": []}".into(), &[Format::Vinvl]),
+            (
+                format!("k\t640\t480\t3\tb'{boxes}'\tb'{features}'"),
+                &[Format::Lxmert],
+            ),
+            ("k\t[{'class': 'a'}]".into(), &[Format::Vinvl]),
+            (
+                "k\t\"[{\"\"class\"\": \"\"a\"\"}]\"".into(),
+                &[Format::Vinvl],
+            ),
             ("k\tabc".into(), &[]),
             ("".into(), &[]),
         ] {

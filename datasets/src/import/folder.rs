@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use oscar_files::is_system_file;
+
 use crate::error::{DatasetError, Result};
 
 /// A file of one image may take at most this many bytes, 256 MiB.
@@ -78,7 +80,7 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>> {
             "give a file per image",
         ));
     }
-    fs::read(path).map_err(DatasetError::io("read", path))
+    Ok(oscar_files::read_file(path, MAX_FILE)?)
 }
 
 /// The files directly in `dir` with this extension.
@@ -86,7 +88,9 @@ pub(super) fn with_extension(dir: &Path, extension: &str) -> Result<Vec<PathBuf>
     let mut paths = Vec::new();
     for entry in fs::read_dir(dir).map_err(DatasetError::io("list", dir))? {
         let path = entry.map_err(DatasetError::io("list", dir))?.path();
-        if path.extension().is_some_and(|found| found == extension) && path.is_file() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let system = is_system_file(&name);
+        if path.extension().is_some_and(|e| e == extension) && !system && path.is_file() {
             paths.push(path);
         }
     }
@@ -118,7 +122,15 @@ mod tests {
     #[test]
     fn keys_of_files() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["b.jpg.npz", "a.npz", "a_bbox.npz", "readme.txt", "c.npy"] {
+        for name in [
+            "b.jpg.npz",
+            "a.npz",
+            "a_bbox.npz",
+            "readme.txt",
+            "c.npy",
+            "._a.npz",
+            ".npz",
+        ] {
             fs::write(dir.path().join(name), "").unwrap();
         }
         let companion = |stem: &str, stems: &[String]| {

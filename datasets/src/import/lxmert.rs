@@ -7,6 +7,8 @@
 
 use std::path::Path;
 
+use oscar_files::python::base64_text;
+
 use super::source::{SourceBoxes, SourceImage};
 use super::table::Table;
 use super::vocabulary::Vocabularies;
@@ -55,7 +57,9 @@ pub fn parse_lxmert(
 ) -> Result<SourceImage, Defect> {
     let columns: Vec<&[u8]> = line
         .split(|b| *b == b'\t')
-        .map(<[u8]>::trim_ascii)
+        .map(base64_text)
+        // One more than any table has: a line of tabs is none.
+        .take(LXMERT_COLUMNS + 1)
         .collect();
     let (key, width, height, rest, objects) = match columns[..] {
         [key, height, width, class, conf, attr, _, ref rest @ ..] if rest.len() == 3 => {

@@ -51,6 +51,31 @@ impl Matrix {
         self
     }
 
+    /// The boxes of as many regions: four values in pixels, or six as shares of the image.
+    ///
+    /// # Errors
+    /// Another number of rows, or of values.
+    pub(super) fn boxes_of(self, regions: usize) -> Result<SourceBoxes, Defect> {
+        if self.rows != regions {
+            let found = format!("{} boxes for features of {regions} regions", self.rows);
+            return Err(Defect::new(
+                found,
+                "the file is inconsistent: make it again",
+            ));
+        }
+        let numbers = self.values;
+        match self.cols {
+            _ if regions == 0 => Ok(SourceBoxes::Missing(0)),
+            4 => Ok(SourceBoxes::Pixels(numbers.as_chunks().0.to_vec())),
+            6 => Ok(SourceBoxes::Relative(numbers.as_chunks().0.to_vec())),
+            cols => {
+                let found = format!("boxes of {cols} values");
+                let fix = "give x1, y1, x2, y2 in pixels, or x1/W, y1/H, x2/W, y2/H, w/W, h/H";
+                Err(Defect::new(found, fix))
+            }
+        }
+    }
+
     /// The only value.
     pub(super) fn number(&self) -> Result<f64, Defect> {
         match self.values[..] {
@@ -131,18 +156,7 @@ impl Arrays {
             ));
         }
         let boxes = boxes.truncated(regions);
-        let numbers = boxes.values;
-        let boxes = match boxes.cols {
-            _ if regions == 0 => SourceBoxes::Missing(0),
-            4 => SourceBoxes::Pixels(numbers.as_chunks().0.to_vec()),
-            6 => SourceBoxes::Relative(numbers.as_chunks().0.to_vec()),
-            cols => {
-                let found = format!("boxes of {cols} values");
-                let fix = "give x1, y1, x2, y2 in pixels, or x1/W, y1/H, x2/W, y2/H, w/W, h/H";
-                return Err(Defect::new(found, fix));
-            }
-        };
-        Ok((values, boxes))
+        Ok((values, boxes.boxes_of(regions)?))
     }
 }
 

@@ -18,10 +18,12 @@
 //!
 //! The functions that parse bytes are public by themselves, and never panic.
 
+mod archive;
 mod clean;
 mod detect;
 mod extracted;
 mod folder;
+mod info;
 mod journal;
 mod lines;
 mod lxmert;

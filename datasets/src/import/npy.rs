@@ -1,5 +1,7 @@
 //! NumPy's array files.
 
+use std::io::{self, Read};
+
 use half::f16;
 use serde::Deserialize;
 
@@ -48,7 +50,7 @@ impl NpyHeader {
     ///
     /// # Errors
     /// No header of NumPy; values that are no plain numbers, Python objects above all (which are
-    /// pickled: never read here); values that would take more than 64 MiB.
+    /// pickled: not read here); values that would take more than 64 MiB.
     pub fn parse(bytes: &[u8]) -> Result<Self, Defect> {
         let text = bytes.get(preamble(bytes)?..header_len(bytes)?);
         let text = text.ok_or_else(|| Defect::new("its header is cut off", DAMAGED))?;
@@ -63,6 +65,32 @@ impl NpyHeader {
         };
         header.data_bytes()?;
         Ok(header)
+    }
+
+    /// Where the pickled objects of an array of them begin.
+    ///
+    /// # Errors
+    /// No header of NumPy; an array of anything else.
+    pub(super) fn object_start(bytes: &[u8]) -> Result<usize, Defect> {
+        match describe(bytes)?.is_object() {
+            true => header_len(bytes),
+            false => Err(Defect::new("an array without Python objects", FIX)),
+        }
+    }
+
+    /// Bytes that the values take in memory, as 32-bit numbers.
+    pub(super) fn memory(&self) -> u64 {
+        let sides = self.shape.iter().map(|side| *side as u64);
+        sides.fold(4, u64::saturating_mul)
+    }
+
+    /// Rows and columns, of at most two axes.
+    pub(super) fn sides(&self) -> (usize, usize) {
+        match self.shape[..] {
+            [] => (1, 1),
+            [rows] => (rows, 1),
+            [rows, cols, ..] => (rows, cols),
+        }
     }
 
     /// Size of every axis.
@@ -88,35 +116,58 @@ impl NpyHeader {
         })
     }
 
-    /// The values as numbers of one axis less than 3, row-major; `data` has them all.
+    /// The values as numbers of one axis less than 3, row-major; `data` gives them all, and is read
+    /// piece by piece.
     ///
     /// # Errors
-    /// `data` of another length; three axes or more.
-    pub(super) fn read(&self, data: &[u8]) -> Result<Matrix, Defect> {
+    /// `data` of another length, or that cannot be read; three axes or more.
+    pub(super) fn read(&self, mut data: impl Read) -> Result<Matrix, Defect> {
         let wanted = self.data_bytes()?;
-        if data.len() != wanted {
+        let size = self.kind.size();
+        let (rows, cols) = self.sides();
+        let mut matrix = Matrix::new(&self.shape, Vec::new())?;
+        // A Fortran array is stored column by column.
+        let by_column = self.fortran_order && self.shape.len() == 2;
+        let mut piece = vec![0; PIECE * size];
+        let mut read = 0;
+        loop {
+            let filled = fill(&mut data, &mut piece)
+                .map_err(|error| Defect::new(format!("it cannot be read ({error})"), DAMAGED))?;
+            if read == 0 {
+                // Not before there is data: a short file may describe a large array.
+                let values = if filled < piece.len() {
+                    filled / size
+                } else {
+                    rows * cols
+                };
+                matrix.values.reserve_exact(values.min(rows * cols));
+            }
+            if by_column && matrix.values.is_empty() && filled > 0 {
+                matrix.values.resize(rows * cols, 0.0);
+            }
+            for (at, bytes) in (read / size..).zip(piece[..filled].chunks_exact(size)) {
+                match by_column {
+                    false if at < rows * cols => matrix.values.push(self.value(bytes)),
+                    true if at < rows * cols => {
+                        matrix.values[at % rows * cols + at / rows] = self.value(bytes);
+                    }
+                    _ => {}
+                }
+            }
+            read += filled;
+            if filled < piece.len() || read > wanted {
+                break;
+            }
+        }
+        if read != wanted {
+            let more = if read > wanted { "at least " } else { "" };
             let found = format!(
-                "{} bytes of values, where its shape {:?} takes {wanted}",
-                data.len(),
+                "{more}{read} bytes of values, where its shape {:?} takes {wanted}",
                 self.shape
             );
             return Err(Defect::new(found, DAMAGED));
         }
-        let values: Vec<f32> = data
-            .chunks_exact(self.kind.size())
-            .map(|b| self.value(b))
-            .collect();
-        let matrix = Matrix::new(&self.shape, values)?;
-        // A Fortran array is stored column by column, as the rows of its transpose are.
-        Ok(match self.fortran_order && self.shape.len() == 2 {
-            true => Matrix {
-                rows: matrix.cols,
-                cols: matrix.rows,
-                values: matrix.values,
-            }
-            .transposed(),
-            false => matrix,
-        })
+        Ok(matrix)
     }
 
     fn value(&self, bytes: &[u8]) -> f32 {
@@ -136,6 +187,93 @@ impl NpyHeader {
                 ((whole << unused) as i64 >> unused) as f32
             }
         }
+    }
+}
+
+/// Values that are read at a time.
+const PIECE: usize = 4096;
+
+/// Fills the buffer as far as there is data.
+fn fill(data: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match data.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// What kind of values an array has.
+pub(super) struct Described {
+    descr: String,
+}
+
+impl Described {
+    /// Whether they are Python objects.
+    pub(super) fn is_object(&self) -> bool {
+        self.descr.contains('O')
+    }
+
+    /// Whether they are texts.
+    pub(super) fn is_text(&self) -> bool {
+        text_width(&self.descr).is_some()
+    }
+}
+
+/// What the header of an array file says of its values.
+///
+/// # Errors
+/// No header of NumPy.
+pub(super) fn describe(bytes: &[u8]) -> Result<Described, Defect> {
+    let text = bytes.get(preamble(bytes)?..header_len(bytes)?);
+    let text = text.ok_or_else(|| Defect::new("its header is cut off", DAMAGED))?;
+    let dictionary = dictionary(text).map_err(|found| Defect::new(found, FIX))?;
+    Ok(Described {
+        descr: dictionary.descr,
+    })
+}
+
+/// Bytes of a character and characters of a text of this type: `<U5`, `|S5`.
+fn text_width(descr: &str) -> Option<(usize, usize)> {
+    let (order, rest) = descr.split_at_checked(1)?;
+    let (kind, width) = rest.split_at_checked(1)?;
+    let bytes = match (order, kind) {
+        ("<" | "=", "U") => 4,
+        (_, "S") => 1,
+        _ => return None,
+    };
+    Some((
+        bytes,
+        width
+            .parse()
+            .ok()
+            .filter(|width| (1..1 << 16).contains(width))?,
+    ))
+}
+
+/// Arrays of text.
+pub(super) struct Texts;
+
+impl Texts {
+    /// Reads an array file of one axis.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Vec<String>, Defect> {
+        let described = describe(bytes)?;
+        let data = bytes.get(header_len(bytes)?..).unwrap_or_default();
+        let (size, width) = text_width(&described.descr).unwrap_or((1, 1));
+        let texts = data.chunks_exact(size * width).map(|text| {
+            let characters = text.chunks_exact(size).map(|character| {
+                let mut wide = [0; 4];
+                wide[..size].copy_from_slice(character);
+                char::from_u32(u32::from_le_bytes(wide)).unwrap_or(char::REPLACEMENT_CHARACTER)
+            });
+            let text: String = characters.collect();
+            text.trim_end_matches('\0').to_owned()
+        });
+        Ok(texts.collect())
     }
 }
 

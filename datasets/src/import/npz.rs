@@ -4,72 +4,105 @@
 //! |---|---|
 //! | features `[regions, D]`, or transposed | `x`, `features`, `feature`, `feat`, `image_feat` |
 //! | boxes `[regions, 4]` in pixels | `bbox`, `boxes`, `bboxes` |
+//! | boxes `[regions, 6]` as shares of the image | `norm_bb`, of UNITER |
 //! | regions, where arrays are padded | `num_bbox`, `num_boxes` |
 //! | size in pixels | `image_h` and `image_w`, `img_h` and `img_w`, `height` and `width` |
-//! | classes and their scores | `objects_id`, `objects`; `objects_conf`, `cls_prob` |
+//! | classes by number, and their scores | `objects_id`, `objects`; `objects_conf`, `cls_prob`, `conf` |
+//! | scores of all classes `[regions, classes]` | `soft_labels`, of UNITER |
+//! | attributes by number | `attrs_id` |
+//! | classes by name | `objects`, `classes`, `class_names` as arrays of text |
 //!
-//! Other arrays are not looked at. Arrays of Python objects are pickled: they are never read.
+//! What is not there as an array is looked for in the dictionary `info`, which is pickled and read
+//! without executing it. Other arrays are not looked at.
 
-use std::io::{Cursor, Read};
-
-use zip::ZipArchive;
-
+use super::archive::Archive;
+use super::info::{ATTRIBUTES, CLASSES, Info, SCORES};
 use super::matrix::{Arrays, Matrix};
-use super::npy::{self, NpyHeader};
 use super::source::{SourceBoxes, SourceImage};
 use super::vocabulary::Vocabularies;
 use crate::findings::Defect;
 use crate::official::pixels;
+use crate::store::Tag;
 
 const FEATURES: &[&str] = &["x", "features", "feature", "feat", "image_feat"];
 const BOXES: &[&str] = &["bbox", "boxes", "bboxes"];
+const RELATIVE_BOXES: &[&str] = &["norm_bb"];
 const COUNT: &[&str] = &["num_bbox", "num_boxes"];
 const WIDTH: &[&str] = &["image_w", "img_w", "width"];
 const HEIGHT: &[&str] = &["image_h", "img_h", "height"];
-const CLASSES: &[&str] = &["objects_id", "objects"];
-const SCORES: &[&str] = &["objects_conf", "cls_prob"];
+const ALL_SCORES: &[&str] = &["soft_labels"];
+const NAMES: &[&str] = &["objects", "classes", "class_names"];
+const INFO: &str = "info";
 
-const DAMAGED: &str = "copy or make the file again";
+pub(super) const DAMAGED: &str = "copy or make the file again";
+
+/// An image, and whether its file gives classes by number.
+pub(super) type Read = (SourceImage, bool);
 
 /// Reads the archive of one image, whose key the file's name is.
 ///
 /// # Errors
 /// No whole archive; an array that is missing, there under two names, or no plain array of
 /// numbers; arrays that do not fit each other. An array is inflated to the size its header says at
-/// most, and to 64 MiB at most.
+/// most; one that would take more memory than its [`Budget`](oscar_files::Budget) is refused
+/// before.
 pub fn parse_npz(
     bytes: &[u8],
     feature_dim: usize,
     vocabularies: &Vocabularies,
 ) -> Result<SourceImage, Defect> {
+    read_npz(bytes, feature_dim, vocabularies).map(|(image, _)| image)
+}
+
+/// The same, and whether classes are given by number.
+pub(super) fn read_npz(
+    bytes: &[u8],
+    feature_dim: usize,
+    vocabularies: &Vocabularies,
+) -> Result<Read, Defect> {
     let mut archive = Archive::open(bytes)?;
     let features = archive.read(FEATURES)?.ok_or_else(|| {
-        let found = format!("no array {} in it", FEATURES.join(" or "));
+        let found = format!(
+            "no array {} in it, but {}",
+            FEATURES.join(" or "),
+            archive.names().join(", ")
+        );
         Defect::new(found, "is it an archive of region features?")
     })?;
-    let count = match archive.read(COUNT)? {
-        None => None,
-        Some(count) => Some(whole(count.number()?)?),
+    let info = archive.info(INFO)?;
+    let info = info.as_ref();
+    let mut boxes = archive.read(BOXES)?;
+    if boxes.is_none() {
+        boxes = archive.read(RELATIVE_BOXES)?;
+    }
+    if let (None, Some(info)) = (&boxes, info) {
+        boxes = info.boxes()?;
+    }
+    let count = match (archive.read(COUNT)?, info) {
+        (None, Some(info)) => info.count()?,
+        (count, _) => count,
     };
     let arrays = Arrays {
         features,
-        boxes: archive.read(BOXES)?,
-        count,
+        boxes,
+        count: count.map(|count| whole(count.number()?)).transpose()?,
     };
     let (features, boxes) = arrays.regions(feature_dim)?;
-    let side = |side: Option<Matrix>| side.map(|side| pixels(side.number()?)).transpose();
-    let (width, height) = (side(archive.read(WIDTH)?)?, side(archive.read(HEIGHT)?)?);
-    let tags = match vocabularies.classes.is_some() {
-        true => archive.tags(&boxes, vocabularies)?,
-        false => None,
-    };
-    Ok(SourceImage {
+    let mut size = archive.read(WIDTH)?.zip(archive.read(HEIGHT)?);
+    if let (None, Some(info)) = (&size, info) {
+        size = info.size()?;
+    }
+    let side = |side: &Matrix| pixels(side.number()?);
+    let size = size.map(|(width, height)| Ok::<_, Defect>((side(&width)?, side(&height)?)));
+    let (tags, numbered) = tags(&mut archive, info, &boxes, vocabularies)?;
+    let image = SourceImage {
         key: String::new(),
-        size: width.zip(height),
+        size: size.transpose()?,
         features,
         boxes,
         tags,
-    })
+    };
+    Ok((image, numbered))
 }
 
 fn whole(value: f64) -> Result<usize, Defect> {
@@ -79,89 +112,81 @@ fn whole(value: f64) -> Result<usize, Defect> {
     }
 }
 
-struct Archive<'a> {
-    zip: ZipArchive<Cursor<&'a [u8]>>,
+/// The objects of an image, and whether the file gives their classes by number.
+fn tags(
+    archive: &mut Archive<'_>,
+    info: Option<&Info>,
+    boxes: &SourceBoxes,
+    vocabularies: &Vocabularies,
+) -> Result<(Option<Vec<Tag>>, bool), Defect> {
+    let mut either = |names: &[&str]| match (archive.read_numbers(names)?, info) {
+        (None, Some(info)) => info.numbers(names),
+        (found, _) => Ok(found),
+    };
+    let mut scores = either(SCORES)?;
+    let mut classes = either(CLASSES)?;
+    let attributes = either(ATTRIBUTES)?;
+    let named = match (archive.texts(NAMES)?, info) {
+        (None, Some(info)) => info.texts(NAMES).filter(|names| !names.is_empty()),
+        (names, _) => names,
+    };
+    if let Some(names) = named {
+        let own = Vocabularies {
+            classes: Some(names),
+            attributes: vocabularies.attributes.clone(),
+        };
+        let places: Vec<i64> = (0..own.classes.as_ref().map_or(0, Vec::len) as i64).collect();
+        let (scores, attributes) = (values(scores), ids(attributes.as_ref()));
+        let tags = own.tags(boxes, &places, scores.as_deref(), attributes.as_deref())?;
+        return Ok((Some(tags), false));
+    }
+    if classes.is_none()
+        && let Some(all) = archive.read(ALL_SCORES)?
+    {
+        let best = vocabularies.best_of(&all)?;
+        scores = scores.or(Some(column(best.iter().map(|(_, score)| *score))));
+        classes = Some(column(best.iter().map(|(class, _)| *class as f32)));
+    }
+    let Some(classes) = ids(classes.as_ref()) else {
+        return Ok((None, false));
+    };
+    if vocabularies.classes.is_none() {
+        return Ok((None, true));
+    }
+    let (scores, attributes) = (values(scores), ids(attributes.as_ref()));
+    let tags = vocabularies.tags(boxes, &classes, scores.as_deref(), attributes.as_deref())?;
+    Ok((Some(tags), true))
 }
 
-impl<'a> Archive<'a> {
-    fn open(bytes: &'a [u8]) -> Result<Self, Defect> {
-        let zip = ZipArchive::new(Cursor::new(bytes))
-            .map_err(|error| Defect::new(format!("not a whole .npz archive ({error})"), DAMAGED))?;
-        Ok(Self { zip })
+fn column(values: impl Iterator<Item = f32>) -> Matrix {
+    let values: Vec<f32> = values.collect();
+    Matrix {
+        rows: values.len(),
+        cols: 1,
+        values,
     }
+}
 
-    /// The array that has one of these names, if there is one.
-    fn read(&mut self, names: &[&str]) -> Result<Option<Matrix>, Defect> {
-        let mut there = names
-            .iter()
-            .filter(|name| self.zip.index_for_name(&format!("{name}.npy")).is_some());
-        let (first, second) = (there.next(), there.next());
-        match (first, second) {
-            (None, _) => Ok(None),
-            (Some(name), Some(other)) => Err(Defect::new(
-                format!("both arrays `{name}` and `{other}`"),
-                "keep one of the two",
-            )),
-            (Some(name), None) => {
-                let name = name.to_string();
-                let array = self.read_array(&name);
-                array
-                    .map(Some)
-                    .map_err(|defect| defect.within(format_args!("array `{name}`")))
-            }
+/// The score of each region: the highest, where there are those of all classes.
+pub(super) fn values(matrix: Option<Matrix>) -> Option<Vec<f32>> {
+    let matrix = matrix?;
+    Some(match matrix.cols {
+        0 | 1 => matrix.values,
+        cols => {
+            let rows = matrix.values.chunks_exact(cols);
+            rows.map(|row| row.iter().copied().fold(0.0, f32::max))
+                .collect()
         }
-    }
+    })
+}
 
-    fn read_array(&mut self, name: &str) -> Result<Matrix, Defect> {
-        let unreadable = |error: &dyn std::fmt::Display| {
-            Defect::new(format!("it cannot be inflated ({error})"), DAMAGED)
-        };
-        let mut entry = self
-            .zip
-            .by_name(&format!("{name}.npy"))
-            .map_err(|error| unreadable(&error))?;
-        let mut header = Vec::new();
-        let mut read_to = |header: &mut Vec<u8>, len: usize| {
-            let more = len.saturating_sub(header.len()) as u64;
-            entry
-                .by_ref()
-                .take(more)
-                .read_to_end(header)
-                .map_err(|error| unreadable(&error))
-        };
-        read_to(&mut header, 12)?;
-        let len = npy::header_len(&header)?;
-        read_to(&mut header, len)?;
-        let header = NpyHeader::parse(&header)?;
-        // One byte more, to see that there are more than the header says.
-        let mut data = Vec::new();
-        let limit = header.data_bytes()? as u64 + 1;
-        entry
-            .take(limit)
-            .read_to_end(&mut data)
-            .map_err(|error| unreadable(&error))?;
-        header.read(&data)
-    }
-
-    fn tags(
-        &mut self,
-        boxes: &SourceBoxes,
-        vocabularies: &Vocabularies,
-    ) -> Result<Option<Vec<crate::store::Tag>>, Defect> {
-        let Some(ids) = self.read(CLASSES)? else {
-            return Ok(None);
-        };
-        let scores = self.read(SCORES)?.map(|scores| scores.values);
-        let ids: Vec<i64> = ids.values.iter().map(|id| *id as i64).collect();
-        vocabularies
-            .tags(boxes, &ids, scores.as_deref(), None)
-            .map(Some)
-    }
+pub(super) fn ids(matrix: Option<&Matrix>) -> Option<Vec<i64>> {
+    Some(matrix?.values.iter().map(|id| *id as i64).collect())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{Cursor, Write};
 
     use super::super::npy::tests::npy;
     use super::*;
@@ -207,7 +232,7 @@ mod tests {
                 (w, number(640)),
                 (h, number(480)),
                 (n, number(2)),
-                ("info", npy("'|O'", "False", "()", b"\x80\x03.")),
+                ("info", npy("'|O'", "False", "()", b"\x80\x03}.")),
             ]);
             let image = parse_npz(&bytes, 3, &Vocabularies::default()).unwrap();
             assert_eq!(image.size, Some((640, 480)));
@@ -227,7 +252,10 @@ mod tests {
             "{told}"
         );
         let told = found(&[("y", floats(2, 3))]);
-        assert!(told.contains("no array x or features"), "{told}");
+        assert!(
+            told.contains("no array x or features") && told.contains("but y"),
+            "{told}"
+        );
         let told = found(&[("x", floats(2, 3)), ("features", floats(2, 3))]);
         assert!(told.contains("both arrays `x` and `features`"), "{told}");
         let told = found(&[("x", floats(2, 3)), ("num_bbox", number(-1))]);
@@ -245,7 +273,7 @@ mod tests {
         let bomb = npy("'<f4'", "False", "(2, 3)", &zeros);
         let told = found(&[("x", bomb)]);
         assert!(
-            told.contains("25 bytes of values, where its shape [2, 3] takes 24"),
+            told.contains("bytes of values, where its shape [2, 3] takes 24"),
             "{told}"
         );
         let bomb = npy("'<f4'", "False", "(1000000, 3000)", &zeros);
@@ -253,6 +281,13 @@ mod tests {
         assert!(told.contains("over 67108864 bytes"), "{told}");
         let bomb = npy("'<f4'", "False", "(1000000, 3)", &zeros[..100]);
         let told = found(&[("x", bomb)]);
-        assert!(told.contains("100 bytes of values"), "{told}");
+        assert!(
+            told.contains("array `x`: values of shape") && told.contains("allowed"),
+            "{told}"
+        );
+        // One byte a value, column by column, in a small archive.
+        let bomb = npy("'|u1'", "True", "(16777215, 1)", &zeros[..(1 << 24) - 1]);
+        let told = found(&[("x", bomb), ("bbox", floats(2, 4))]);
+        assert!(told.contains("64 MiB") || told.contains("63 MiB"), "{told}");
     }
 }

@@ -62,9 +62,10 @@ pub struct SourceOptions {
     pub sizes: Option<PathBuf>,
     /// Feature file of a data set whose own tables have objects alone.
     pub features: Option<PathBuf>,
-    /// Names of the classes that [`Format::Lxmert`] and [`Format::Npz`] give by number.
+    /// Names of the classes that [`Format::Lxmert`], [`Format::Npz`] and [`Format::Npy`] give by
+    /// number.
     pub classes: Option<PathBuf>,
-    /// Names of the attributes that [`Format::Lxmert`] gives by number.
+    /// Names of the attributes that they give by number.
     pub attributes: Option<PathBuf>,
     /// Which objects of label rows are the tags.
     pub tags: TagChoice,
@@ -106,7 +107,7 @@ impl SourceOptions {
 
     /// Refuses an option that does not apply to a format, rather than ignore it.
     pub(super) fn check(&self, path: &Path, format: Format) -> Result<()> {
-        let numbered = matches!(format, Format::Lxmert | Format::Npz);
+        let numbered = matches!(format, Format::Lxmert | Format::Npz | Format::Npy);
         let given = [
             (
                 "features",
@@ -115,11 +116,7 @@ impl SourceOptions {
             ),
             ("tags_only", self.tags_only, format == Format::Vinvl),
             ("classes", self.classes.is_some(), numbered),
-            (
-                "attributes",
-                self.attributes.is_some(),
-                format == Format::Lxmert,
-            ),
+            ("attributes", self.attributes.is_some(), numbered),
         ];
         match given.iter().find(|(_, given, applies)| *given && !applies) {
             None => Ok(()),

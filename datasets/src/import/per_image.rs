@@ -1,15 +1,17 @@
 //! One file per image: `.npz` archives, `.npy` arrays, safetensors.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use safetensors::{Dtype, SafeTensors};
 
 use super::folder::{Folder, read_file};
+use super::info::{ATTRIBUTES, CLASSES, Info, SCORES};
 use super::matrix::{Arrays, Matrix};
 use super::npy::parse_npy;
-use super::npz::parse_npz;
+use super::npz::{ids, read_npz, values as scores_of};
 use super::options::Format;
-use super::source::{FeatureSource, SourceImage};
+use super::source::{FeatureSource, SourceBoxes, SourceImage};
 use super::vocabulary::Vocabularies;
 use crate::error::{DatasetError, Result};
 use crate::findings::Defect;
@@ -20,6 +22,9 @@ use crate::store::Tag;
 const NPY_BOXES: [&str; 2] = ["_bbox", "_boxes"];
 /// What the name of a file with whatever else an extractor knew of `KEY.npy` ends in.
 const NPY_INFO: &str = "_info";
+/// What a folder of features and the folder of their boxes beside it end in: `cocobu_att`, with
+/// `KEY.npz`, and `cocobu_box`, with `KEY.npy`.
+const FOLDERS: (&str, &str) = ("_att", "_box");
 
 /// A folder with one file per image to import.
 pub(super) struct PerImage {
@@ -27,6 +32,10 @@ pub(super) struct PerImage {
     format: Format,
     feature_dim: usize,
     vocabularies: Vocabularies,
+    /// The folder beside this one that has the boxes.
+    boxes: Option<PathBuf>,
+    /// Whether a file was read that gives classes by number.
+    numbered: AtomicBool,
 }
 
 impl PerImage {
@@ -59,7 +68,39 @@ impl PerImage {
             format,
             feature_dim,
             vocabularies,
+            boxes: boxes_beside(path),
+            numbered: AtomicBool::new(false),
         })
+    }
+
+    /// Boxes of image `row` in the folder beside this one.
+    fn boxes_beside(&self, row: usize) -> Result<Option<Matrix>> {
+        let Some(folder) = &self.boxes else {
+            return Ok(None);
+        };
+        let path = folder.join(format!("{}.npy", self.folder.key(row)));
+        match path.is_file() {
+            false => Ok(None),
+            true => {
+                let boxes = parse_npy(&read_file(&path)?);
+                boxes.map(Some).map_err(|defect| defect.in_file(&path))
+            }
+        }
+    }
+
+    fn read_npz(&self, row: usize, bytes: &[u8]) -> Result<SourceImage> {
+        let read = read_npz(bytes, self.feature_dim, &self.vocabularies);
+        let in_file = |defect: Defect| defect.in_file(&self.folder.paths()[row]);
+        let (mut image, numbered) = read.map_err(in_file)?;
+        if numbered {
+            self.numbered.store(true, Ordering::Relaxed);
+        }
+        if let SourceBoxes::Missing(regions @ 1..) = image.boxes
+            && let Some(boxes) = self.boxes_beside(row)?
+        {
+            image.boxes = boxes.boxes_of(regions).map_err(in_file)?;
+        }
+        Ok(image)
     }
 
     /// An array beside `KEY.npy`.
@@ -82,26 +123,71 @@ impl PerImage {
                 Some(boxes)
             }
         };
-        let without_boxes = boxes.is_none();
+        let boxes = match boxes {
+            None => self.boxes_beside(row)?,
+            boxes => boxes,
+        };
+        let Some(info_path) = self.companion(row, NPY_INFO) else {
+            let arrays = Arrays {
+                features,
+                boxes,
+                count: None,
+            };
+            let (features, boxes) = arrays
+                .regions(self.feature_dim)
+                .map_err(|defect| defect.in_file(path))?;
+            return Ok(SourceImage {
+                features,
+                boxes,
+                ..SourceImage::default()
+            });
+        };
+        let info = Info::parse(&read_file(&info_path)?);
+        info.and_then(|info| self.with_info(features, boxes, &info))
+            .map_err(|defect| defect.in_file(&info_path))
+    }
+
+    /// An image of an array of features and of what its dictionary knows.
+    fn with_info(
+        &self,
+        features: Matrix,
+        boxes: Option<Matrix>,
+        info: &Info,
+    ) -> Result<SourceImage, Defect> {
+        let boxes = match boxes {
+            None => info.boxes()?,
+            boxes => boxes,
+        };
         let arrays = Arrays {
             features,
             boxes,
             count: None,
         };
-        let regions = arrays
-            .regions(self.feature_dim)
-            .map_err(|defect| defect.in_file(path))?;
-        if let (super::SourceBoxes::Missing(1..), true, Some(info)) =
-            (&regions.1, without_boxes, self.companion(row, NPY_INFO))
-        {
-            let found = "boxes are in it at best, in a pickled Python object, which is never read";
-            let fix = "save them as a plain array KEY_bbox.npy: numpy.save(name, info['bbox'])";
-            return Err(DatasetError::malformed(&info, found, fix));
+        let (features, boxes) = arrays.regions(self.feature_dim)?;
+        let side = |side: &Matrix| pixels(side.number()?);
+        let size = match info.size()? {
+            None => None,
+            Some((width, height)) => Some((side(&width)?, side(&height)?)),
+        };
+        let classes = ids(info.numbers(CLASSES)?.as_ref());
+        if classes.is_some() {
+            self.numbered.store(true, Ordering::Relaxed);
         }
+        let tags = match classes.filter(|_| self.vocabularies.classes.is_some()) {
+            None => None,
+            Some(classes) => {
+                let scores = scores_of(info.numbers(SCORES)?);
+                let attributes = ids(info.numbers(ATTRIBUTES)?.as_ref());
+                let names = &self.vocabularies;
+                Some(names.tags(&boxes, &classes, scores.as_deref(), attributes.as_deref())?)
+            }
+        };
         Ok(SourceImage {
-            features: regions.0,
-            boxes: regions.1,
-            ..SourceImage::default()
+            key: String::new(),
+            size,
+            features,
+            boxes,
+            tags,
         })
     }
 }
@@ -115,9 +201,7 @@ impl FeatureSource for PerImage {
         let bytes = self.folder.read(row)?;
         let in_file = |defect: Defect| defect.in_file(&self.folder.paths()[row]);
         let mut image = match self.format {
-            Format::Npz => {
-                parse_npz(&bytes, self.feature_dim, &self.vocabularies).map_err(in_file)?
-            }
+            Format::Npz => self.read_npz(row, &bytes)?,
             Format::Npy => self.read_npy(row, &bytes)?,
             _ => parse_safetensors(&bytes, self.feature_dim).map_err(in_file)?,
         };
@@ -141,19 +225,38 @@ impl FeatureSource for PerImage {
                     .find_map(|suffix| self.companion(row, suffix))
             };
             files.extend((0..self.folder.len()).filter_map(boxes));
+            let info = |row| self.companion(row, NPY_INFO);
+            files.extend((0..self.folder.len()).filter_map(info));
         }
         files
     }
 
     fn notes(&self) -> Vec<String> {
-        let info = |row: &usize| self.companion(*row, NPY_INFO).is_some();
-        match (self.format, (0..self.folder.len()).filter(info).count()) {
-            (Format::Npy, ignored @ 1..) => vec![format!(
-                "{ignored} files *_info.npy left aside: they hold pickled Python objects"
-            )],
-            _ => vec![],
+        let numbered = self.numbered.load(Ordering::Relaxed);
+        let mut notes = Vec::new();
+        match (&self.vocabularies.classes, numbered) {
+            (None, true) => notes.push(
+                "the files give classes by number, and no vocabulary of classes was given: the \
+                 images have no object tags from them"
+                    .into(),
+            ),
+            (Some(_), false) => {
+                notes.push("`classes` has no effect: no file gives classes by number".into());
+            }
+            _ => {}
         }
+        if let Some(boxes) = &self.boxes {
+            notes.push(format!("boxes from {}", boxes.display()));
+        }
+        notes
     }
+}
+
+/// The folder of boxes that belongs to the folder of features `path` by its name.
+fn boxes_beside(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str()?;
+    let boxes = format!("{}{}", name.strip_suffix(FOLDERS.0)?, FOLDERS.1);
+    Some(path.with_file_name(boxes)).filter(|path| path.is_dir())
 }
 
 /// Reads a safetensors file of one image: `features` `[regions, D]`; `boxes` `[regions, 4]` in

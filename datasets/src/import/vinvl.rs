@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use oscar_files::python::json_text;
+
 use super::source::{SourceBoxes, SourceImage};
 use super::table::{Table, locate};
 use crate::error::Result;
@@ -29,7 +31,7 @@ pub(super) fn open(
     let note = tags_only.then(|| "only tags are stored: there are no regions to train on".into());
     let read = move |file: &TsvFile, row: usize| {
         let [key, json] = file.first_and_last(row)?;
-        let image = parse_vinvl(json, feature_dim, tags, tags_only);
+        let image = parse_vinvl(&json_text(json), feature_dim, tags, tags_only);
         let mut image = image.map_err(|defect| locate(file, row, defect))?;
         image.key = key.to_string();
         Ok(image)

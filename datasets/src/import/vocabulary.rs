@@ -1,10 +1,12 @@
 //! Names of the classes that detectors give by number.
 
-use std::fs;
 use std::path::Path;
 
+use oscar_files::{SMALL_FILE, read_text};
+
+use super::matrix::Matrix;
 use super::source::SourceBoxes;
-use crate::error::{DatasetError, Result};
+use crate::error::Result;
 use crate::findings::Defect;
 use crate::store::Tag;
 
@@ -27,6 +29,36 @@ impl Vocabularies {
             classes: classes.map(read).transpose()?,
             attributes: attributes.map(read).transpose()?,
         })
+    }
+
+    /// The best class of each region and its score, of the scores `[regions, classes]` of all. Where
+    /// there is one more than the vocabulary has names, the first one is the background.
+    ///
+    /// # Errors
+    /// Another number of classes than names.
+    pub(super) fn best_of(&self, all: &Matrix) -> Result<Vec<(i64, f32)>, Defect> {
+        let names = self.classes.as_ref().map(Vec::len);
+        let first = match names {
+            Some(names) if all.cols == names + 1 => 1,
+            Some(names) if all.cols != names => {
+                let found = format!(
+                    "scores of {} classes, where the vocabulary has {names}",
+                    all.cols
+                );
+                return Err(Defect::new(
+                    found,
+                    "give the vocabulary of the same detector",
+                ));
+            }
+            _ => 0,
+        };
+        let rows = all.values.chunks_exact(all.cols.max(1));
+        let best = rows.map(|row| {
+            let scores = row.iter().enumerate().skip(first);
+            let best = scores.rev().max_by(|a, b| a.1.total_cmp(b.1));
+            best.map_or((0, 0.0), |(class, score)| ((class - first) as i64, *score))
+        });
+        Ok(best.collect())
     }
 
     /// The objects of an image whose regions these are: `attributes` are numbers and scores.
@@ -89,7 +121,7 @@ fn name(names: &[String], number: i64, what: &str) -> Result<String, Defect> {
 }
 
 fn read(path: &Path) -> Result<Vec<String>> {
-    let text = fs::read_to_string(path).map_err(DatasetError::io("read", path))?;
+    let text = read_text(path, SMALL_FILE)?;
     let lines = text.lines().enumerate();
     lines
         .map(|(at, line)| match line.split(',').next().map(str::trim) {

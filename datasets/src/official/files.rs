@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use oscar_files::is_system_file;
+
 use crate::error::{DatasetError, Result};
 
 /// The name of a feature file in a folder of its own.
@@ -103,7 +105,8 @@ fn folders(path: &Path) -> Result<Vec<PathBuf>> {
     let mut folders = Vec::new();
     for entry in fs::read_dir(path).map_err(DatasetError::io("list", path))? {
         let entry = entry.map_err(DatasetError::io("list", path))?.path();
-        if entry.is_dir() {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy();
+        if entry.is_dir() && !is_system_file(&name) {
             folders.push(entry);
         }
     }
@@ -146,6 +149,8 @@ mod tests {
                 "9/imageid2idx.json",
                 "9/hw.tsv",
                 "logs/x.txt",
+                ".git/x",
+                "__MACOSX/features.tsv",
             ],
         );
         let part = PartFiles::beside(&dir.join("train.feature.tsv")).unwrap();

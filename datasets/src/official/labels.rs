@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
+use oscar_files::python::json_text;
 use serde::{Deserialize, Deserializer};
 
 use super::KeyIndex;
@@ -77,7 +78,8 @@ struct Class<'a> {
 /// # Errors
 /// JSON of another form; no list of the kind of `choice`.
 pub fn parse_labels(json: &str, choice: TagChoice) -> Result<LabelRow, Defect> {
-    let (detections, size) = parse_detections(json, choice)?;
+    let json = json_text(json);
+    let (detections, size) = parse_detections(&json, choice)?;
     let tags = detections
         .into_iter()
         .map(|detection| detection.tag)
@@ -108,7 +110,8 @@ pub(crate) fn parse_detections(
 /// # Errors
 /// As [`parse_labels`].
 pub fn parse_classes(json: &str, choice: TagChoice) -> Result<String, Defect> {
-    let (objects, _) = parse::<Class<'_>>(json, choice)?;
+    let json = json_text(json);
+    let (objects, _) = parse::<Class<'_>>(&json, choice)?;
     let mut text = String::new();
     for object in objects {
         if !text.is_empty() {
@@ -283,6 +286,14 @@ mod tests {
             assert_eq!(parse_classes(json, choice).unwrap(), "Dog red hat");
         }
         assert_eq!(parse_classes(&with_gt, TagChoice::Objects).unwrap(), "");
+        let printed = "[{'class': 'dog', 'conf': 0.5, 'rect': (1, 1, 30, 40.5), 'x': None}]";
+        let quoted =
+            "\"[{\"\"class\"\": \"\"dog\"\", \"\"conf\"\": 0.5, \"\"rect\"\": [1, 1, 30, 40.5]}]\"";
+        for json in [printed, quoted] {
+            let row = parse_labels(json, TagChoice::Objects).unwrap();
+            assert_eq!(row.tags[0].box_px, Some([1.0, 1.0, 30.0, 40.5]));
+            assert_eq!(parse_classes(json, TagChoice::Objects).unwrap(), "dog");
+        }
     }
 
     #[test]

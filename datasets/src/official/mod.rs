@@ -34,6 +34,7 @@ pub(crate) use blob::{check_finite, decode_bytes};
 pub(crate) use files::{FEATURES_FILE, OfficialFiles, PartFiles};
 pub(crate) use key_index::KeyIndex;
 pub(crate) use labels::{LabelFile, index_keys, parse_detections, pixels};
+pub(crate) use row::unquoted;
 pub(crate) use sizes::SizeTable;
 
 /// Appearance values per region of the published features; six box values follow them.

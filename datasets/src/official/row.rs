@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use oscar_files::python::{base64_text, json_text};
 use serde::Deserialize;
 
 use super::BlobLayout;
@@ -41,19 +42,27 @@ impl<'a> FeatureRow<'a> {
             let found = format!("no tab in {}", excerpt(&String::from_utf8_lossy(line)));
             return Err(Defect::new(found, LAYOUTS));
         };
+        let unreadable = |error: serde_json::Error| {
+            let found = format!("the JSON of its features cannot be read ({error})");
+            Defect::new(found, LAYOUTS)
+        };
         let (num_boxes, blob) = match fields.next() {
             Some(rest) => {
                 let blob = match memchr::memrchr(b'\t', rest) {
                     Some(tab) => &rest[tab + 1..],
                     None => rest,
                 };
-                (count(second)?, Cow::Borrowed(blob.trim_ascii()))
+                (count(second)?, Cow::Borrowed(base64_text(blob)))
+            }
+            None if second.starts_with(b"{'") || second.starts_with(b"\"{") => {
+                // As Python prints it, or its csv module quotes it.
+                let json = json_text(std::str::from_utf8(second).unwrap_or_default());
+                let content: Content<'_> = serde_json::from_str(&json).map_err(unreadable)?;
+                let blob = content.features.into_owned().into_bytes();
+                (content.num_boxes, Cow::Owned(blob))
             }
             None if second.first() == Some(&b'{') => {
-                let content: Content<'a> = serde_json::from_slice(second).map_err(|error| {
-                    let found = format!("the JSON of its features cannot be read ({error})");
-                    Defect::new(found, LAYOUTS)
-                })?;
+                let content: Content<'a> = serde_json::from_slice(second).map_err(unreadable)?;
                 let blob = match content.features {
                     Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
                     Cow::Owned(text) => Cow::Owned(text.into_bytes()),
@@ -93,10 +102,19 @@ fn key_text(field: &[u8]) -> Result<&str, Defect> {
         );
         Defect::new(found, "the file is damaged, or not in UTF-8")
     })?;
-    match key.trim() {
+    match unquoted(key) {
         "" => Err(empty_key()),
         key => Ok(key),
     }
+}
+
+/// A key without blanks around it and the quotes of Python's csv module.
+pub(crate) fn unquoted(key: &str) -> &str {
+    let key = key.trim();
+    let inner = key
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    inner.filter(|inner| !inner.contains('"')).unwrap_or(key)
 }
 
 pub(super) fn empty_key() -> Defect {
@@ -128,6 +146,10 @@ mod tests {
         for line in [
             "k 1\t2\tab/=",
             " k 1\t 2 \tother\t \tab/=\r",
+            "\"k 1\"\t2\tb'ab/='",
+            "k 1\t{'num_boxes': 2, 'features': 'ab/='}",
+            "k 1\t{'num_boxes': 2, 'features': b'ab/='}",
+            "\"k 1\"\t\"{\"\"num_boxes\"\": 2, \"\"features\"\": \"\"ab/=\"\"}\"",
             "k 1\t{\"num_boxes\": 2, \"features\": \"ab/=\"}",
             "k 1\t {\"features\": \"ab\\/=\", \"x\": [1], \"num_boxes\": 2} ",
         ] {

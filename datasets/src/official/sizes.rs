@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use oscar_files::python::json_text;
 use serde::Deserialize;
 
 use super::KeyIndex;
 use super::labels::{index_keys, pixels};
-use crate::error::{DatasetError, Result, excerpt};
+use crate::error::{Result, excerpt};
 use crate::findings::Defect;
+use crate::mapped::read_file;
 use crate::tsv::TsvFile;
 
 const FIX: &str = "a size is [{\"height\": h, \"width\": w}], that object alone, or `h w`";
@@ -25,6 +27,8 @@ struct Size {
 /// None of the known forms, or sides that are no whole numbers above 0.
 pub fn parse_size(field: &str) -> Result<(u32, u32), Defect> {
     let unknown = || Defect::new(format!("its size is {}", excerpt(field)), FIX);
+    let json = json_text(field);
+    let field = &*json;
     let size = match field.trim_start().as_bytes().first() {
         Some(b'[') => {
             let [size] = serde_json::from_str::<[Size; 1]>(field).map_err(|_| unknown())?;
@@ -65,7 +69,7 @@ impl SizeTable {
             .extension()
             .is_some_and(|extension| extension == "json");
         let table = if json {
-            let text = std::fs::read(path).map_err(DatasetError::io("read", path))?;
+            let text = read_file(path, "it has the sizes of images; check the path")?;
             Table::Json(parse_json(&text).map_err(|defect| defect.in_file(path))?)
         } else {
             let file = TsvFile::open(path)?;
@@ -130,6 +134,8 @@ mod tests {
         for field in [
             r#"[{"height": 480, "width": 640}]"#,
             r#"{"width": 640.0, "height": 480, "x": 1}"#,
+            "[{'height': 480, 'width': 640}]",
+            r#""[{""height"": 480, ""width"": 640}]""#,
             "480 640",
         ] {
             assert_eq!(parse_size(field), Ok((640, 480)), "{field}");

@@ -1,11 +1,14 @@
 //! Questions about images, with their answers: what VQA and GQA read.
 //!
-//! Three forms, detected by content:
+//! These forms, detected by content:
 //!
 //! - the official code's, a JSON array of `{"q", "o", "an", "s", "img_id", "q_id"}`: `o` are tags
 //!   joined by `;`, `an` and `s` labels of the answer vocabulary and their scores (none in test
 //!   splits);
-//! - VQA v2 as published: a file of questions and one of annotations;
+//! - VQA v2, OK-VQA and VQA-CP as published: a file of questions and one of annotations;
+//! - GQA as published: an object of `{"question", "imageId", "answer", …}` by question id;
+//! - VizWiz as published: an array of `{"image", "question", "answers": [{"answer"}, …], …}`;
+//! - LXMERT's, an array of `{"sent", "img_id", "question_id", "label": {answer: score}}`;
 //! - plain rows, JSON lines or an array, of `{"image", "question"}` with `"answers"` (what each
 //!   person said, or scores by answer) or `"answer"`, and optionally `"tags"`, `"id"`,
 //!   `"question_type"`, `"answer_type"`.
@@ -26,8 +29,8 @@ use crate::records::Records;
 use crate::rows::{self, Row, RowSet, has_words};
 
 use published::PEOPLE;
-pub(crate) use published::{ANNOTATIONS, Annotations};
-pub use published::{Annotation, Answer, read_annotations};
+pub use published::{Annotation, read_annotations};
+pub(crate) use published::{Annotations, is_annotations};
 
 /// A question, in the words of its file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -168,10 +171,14 @@ impl Row for Question {
 /// known by their ids.
 fn read(path: &Path, problems: &mut Problems) -> Result<(Vec<(usize, Question)>, bool)> {
     let records = Records::open(path, published::LISTS)?;
-    Ok(match records.is_object() {
-        true => (published::read_questions(path, problems)?, true),
-        false => (rows::parse(path, records, problems)?, false),
-    })
+    if records.is_object() {
+        return Ok((published::read_questions(path, problems)?, true));
+    }
+    let by_id = records.is_by_key();
+    let name = |key: &str, question: &mut Question| {
+        question.id.get_or_insert_with(|| key.to_owned());
+    };
+    Ok((rows::parse_keyed(path, records, problems, name)?, by_id))
 }
 
 /// The questions of a split, each with its image.
@@ -328,9 +335,11 @@ impl QuestionSet {
 /// A file that cannot be read, or in which no question has an answer in words.
 pub fn count_answers(path: &Path, counts: &mut AnswerCounts) -> Result<()> {
     let before = counts.questions();
-    if Records::open(path, &[ANNOTATIONS])?.is_object() {
+    if is_annotations(path)? {
         for annotation in read_annotations(path)? {
-            counts.add(normalise(&annotation.multiple_choice_answer));
+            if let Some(answer) = annotation.most_agreed() {
+                counts.add(normalise(answer));
+            }
         }
     } else {
         let (questions, _) = Problems::refuse(|problems| read(path, problems))?;

@@ -1,16 +1,20 @@
 //! VQA v2 as published: a file of questions and one of annotations, joined by `question_id`; the
-//! test splits have questions alone.
+//! test splits have questions alone. OK-VQA's files are the same but for `multiple_choice_answer`;
+//! those of VQA-CP are lists without the object around them.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use super::Question;
+use super::row::Said;
 use crate::error::{DatasetError, Result};
 use crate::findings::{Defect, Kind, Problem, Problems};
 use crate::records::Records;
+use crate::rows::Key;
 
 /// How many people answered each question.
 pub(super) const PEOPLE: usize = 10;
@@ -25,51 +29,79 @@ pub(super) const LISTS: &[&str] = &[QUESTIONS, ANNOTATIONS];
 
 /// What people answered to a question.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(from = "Written")]
 pub struct Annotation {
     /// The question.
-    pub question_id: u64,
-    /// COCO's number of the image.
-    pub image_id: u64,
+    pub question_id: String,
+    /// The image, if the annotation names it: COCO's number, or any key.
+    pub image_id: Option<String>,
     /// How the question begins: `what color is`.
-    pub question_type: String,
+    pub question_type: Option<String>,
     /// `yes/no`, `number` or `other`.
-    pub answer_type: String,
-    /// The most frequent answer.
-    pub multiple_choice_answer: String,
-    /// Ten answers.
-    pub answers: Vec<Answer>,
+    pub answer_type: Option<String>,
+    /// The most frequent answer, if the annotation says so.
+    pub multiple_choice_answer: Option<String>,
+    /// What each person answered: ten answers in published files.
+    pub answers: Vec<String>,
 }
 
-/// One person's answer.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Answer {
-    /// The text.
-    pub answer: String,
-    /// Number of the answer, from 1.
-    pub answer_id: u32,
-    #[serde(rename = "answer_confidence")]
-    _confidence: Confidence,
+/// An annotation as it is written; whatever else it has is not used.
+#[derive(Deserialize)]
+struct Written {
+    question_id: Key,
+    image_id: Option<Key>,
+    question_type: Option<String>,
+    answer_type: Option<String>,
+    multiple_choice_answer: Option<Key>,
+    #[serde(default)]
+    answers: Vec<Said>,
+    answer: Option<Key>,
 }
 
-/// How sure a person was of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Confidence {
-    Yes,
-    Maybe,
-    No,
+impl From<Written> for Annotation {
+    fn from(row: Written) -> Self {
+        let mut answers: Vec<String> = row.answers.into_iter().map(Said::text).collect();
+        let chosen = row.multiple_choice_answer.map(|answer| answer.0);
+        if answers.is_empty() {
+            let only = row.answer.map(|answer| answer.0);
+            answers.extend(only.or(chosen.clone()));
+        }
+        Self {
+            question_id: row.question_id.0,
+            image_id: row.image_id.map(|image| image.0),
+            question_type: row.question_type,
+            answer_type: row.answer_type,
+            multiple_choice_answer: chosen,
+            answers,
+        }
+    }
 }
 
 impl Annotation {
-    fn check(&self) -> Result<(), Defect> {
-        if self.answers.len() != PEOPLE {
-            let found = format!("{} answers, where {PEOPLE} are given", self.answers.len());
+    /// The most frequent answer: the annotation's own, or else counted; of equal ones the first.
+    pub fn most_agreed(&self) -> Option<&str> {
+        let count = |answer: &&String| self.answers.iter().filter(|a| a == answer).count();
+        let counted = || self.answers.iter().rev().max_by_key(count);
+        let chosen = self.multiple_choice_answer.as_ref();
+        chosen.or_else(counted).map(String::as_str)
+    }
+
+    /// Checks the answers; `people` is how many the first annotation of the file has, where this is
+    /// not the first.
+    fn check(&self, people: usize) -> Result<(), Defect> {
+        let answers = self.answers.len();
+        // Own annotations may have any number each; published ones have ten.
+        if answers == 0 || (people == PEOPLE && answers != PEOPLE) {
+            let found = match answers {
+                0 => "no answers".to_owned(),
+                _ => format!("{answers} answers, where {PEOPLE} are given"),
+            };
             return Err(Defect::of(Kind::Answers, found));
         }
         // "!!!" is an answer that somebody gave; a blank is none.
-        match self.answers.iter().find(|a| a.answer.trim().is_empty()) {
+        match self.answers.iter().position(|a| a.trim().is_empty()) {
             Some(blank) => {
-                let found = format!("answer {} is blank", blank.answer_id);
+                let found = format!("answer {} is blank", blank + 1);
                 Err(Defect::of(Kind::BlankText, found))
             }
             None => Ok(()),
@@ -77,7 +109,26 @@ impl Annotation {
     }
 }
 
-/// Hands each good record of the list `list` of the file at `path` to `each`, with its number.
+/// Whether the file at `path` holds annotations, and no questions.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(crate) fn is_annotations(path: &Path) -> Result<bool> {
+    let mut records = Records::open(path, &[ANNOTATIONS])?;
+    if records.is_object() {
+        return Ok(true);
+    }
+    let Ok(Some(first)) = records.next() else {
+        return Ok(false);
+    };
+    let row: Map<String, Value> = first.parse().unwrap_or_default();
+    let has = |names: &[&str]| names.iter().any(|name| row.contains_key(*name));
+    let answered = has(&["answers", "multiple_choice_answer"]);
+    Ok(has(&["question_id"]) && answered && !has(&["question", "q", "sent"]))
+}
+
+/// Hands each good record of the list `list` of the file at `path`, or of the file if it is a list
+/// itself, to `each`, with its number.
 fn read_list<T: DeserializeOwned>(
     path: &Path,
     list: &'static str,
@@ -86,12 +137,12 @@ fn read_list<T: DeserializeOwned>(
 ) -> Result<()> {
     #[derive(Deserialize)]
     struct Id {
-        question_id: u64,
+        question_id: Key,
     }
     let mut records = Records::open(path, LISTS)?;
     let mut any = false;
     while let Some(record) = records.next()? {
-        if record.list != Some(list) {
+        if record.list.is_some_and(|other| other != list) {
             continue;
         }
         any = true;
@@ -99,7 +150,7 @@ fn read_list<T: DeserializeOwned>(
             Ok(item) => each(record.number, item, problems),
             Err(defect) => {
                 let place = match record.parse::<Id>() {
-                    Ok(id) => id.question_id.to_string(),
+                    Ok(id) => id.question_id.0,
                     Err(_) => format!("{list}[{}]", record.number - 1),
                 };
                 problems.push(Problem::of_key(path, place, defect));
@@ -107,7 +158,7 @@ fn read_list<T: DeserializeOwned>(
         }
     }
     let found = match (records.is_object(), any) {
-        (true, true) => return Ok(()),
+        (_, true) => return Ok(()),
         (true, false) => format!("an object without a record in the list `{list}`"),
         (false, _) => format!("not an object with the list `{list}`"),
     };
@@ -122,15 +173,15 @@ pub(super) fn read_questions(
 ) -> Result<Vec<(usize, Question)>> {
     #[derive(Deserialize)]
     struct Published {
-        question_id: u64,
-        image_id: u64,
+        question_id: Key,
+        image_id: Key,
         question: String,
     }
     let mut questions = Vec::new();
     read_list(path, QUESTIONS, problems, |number, row: Published, _| {
         let question = Question {
-            id: Some(row.question_id.to_string()),
-            image: Some(row.image_id.to_string()),
+            id: Some(row.question_id.0),
+            image: Some(row.image_id.0),
             text: row.question,
             ..Question::default()
         };
@@ -156,15 +207,16 @@ impl Annotations {
     pub(crate) fn read(&mut self, path: &Path, problems: &mut Problems) -> Result<()> {
         let file = self.paths.len();
         self.paths.push(path.to_path_buf());
+        let mut people = None;
         read_list(
             path,
             ANNOTATIONS,
             problems,
             |_, row: Annotation, problems| {
                 self.count += 1;
-                let id = row.question_id.to_string();
+                let id = row.question_id.clone();
                 let mut wrong = |defect| problems.push(Problem::of_key(path, &id, defect));
-                if let Err(defect) = row.check() {
+                if let Err(defect) = row.check(*people.get_or_insert(row.answers.len())) {
                     wrong(defect);
                 }
                 if let Some((first, _)) = self.by_id.get(&id) {
@@ -198,27 +250,30 @@ impl Annotations {
                 });
                 continue;
             };
-            if published && question.image.as_deref() != Some(&own.image_id.to_string()) {
+            if let (true, Some(annotated)) = (published, &own.image_id)
+                && question.image.as_ref() != Some(annotated)
+            {
                 let image = question.image.as_deref().unwrap_or_default();
-                let found = format!(
-                    "annotated about image {}, but asked about image {image}",
-                    own.image_id
-                );
+                let found =
+                    format!("annotated about image {annotated}, but asked about image {image}");
                 let defect = Defect::of(Kind::Mismatch, found).fix("give both files of one split");
                 problems.push(Problem::of_key(&self.paths[file], id, defect));
             }
-            question.people = own.answers.into_iter().map(|a| a.answer).collect();
-            question.question_type = Some(own.question_type);
-            question.answer_type = Some(own.answer_type);
+            question.people = own.answers;
+            question.question_type = own.question_type;
+            question.answer_type = own.answer_type;
         }
     }
 
     /// Reports the annotations that no question was joined with.
     pub(crate) fn orphans(&self, problems: &mut Problems) {
         let mut orphans: Vec<_> = self.by_id.values().collect();
-        orphans.sort_by_key(|(file, annotation)| (*file, annotation.question_id));
+        orphans.sort_by_cached_key(|(file, annotation)| {
+            let id = &annotation.question_id;
+            (*file, id.parse::<u64>().ok(), id.clone())
+        });
         for (file, annotation) in orphans {
-            let id = annotation.question_id.to_string();
+            let id = annotation.question_id.clone();
             let found = "an annotation of a question that is not in the file of questions";
             let defect =
                 Defect::of(Kind::OrphanAnnotation, found).fix("give both files of one split");
@@ -234,16 +289,16 @@ impl Annotations {
 /// wrong annotations.
 pub fn read_annotations(path: &Path) -> Result<Vec<Annotation>> {
     Problems::refuse(|problems| {
-        let mut all = Vec::new();
+        let (mut all, mut people) = (Vec::new(), None);
         read_list(
             path,
             ANNOTATIONS,
             problems,
-            |_, row: Annotation, problems| match row.check() {
+            |_, row: Annotation, problems| match row.check(*people.get_or_insert(row.answers.len()))
+            {
                 Ok(()) => all.push(row),
                 Err(defect) => {
-                    let id = row.question_id.to_string();
-                    problems.push(Problem::of_key(path, id, defect));
+                    problems.push(Problem::of_key(path, row.question_id, defect));
                 }
             },
         )?;

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use super::Question;
 use crate::rows::Key;
 
-/// A row of either form: that of the official code (`q`, `o`, `an`, `s`, `img_id`, `q_id`) or the
-/// plain one (`question`, `image`, `answers` or `answer`, …).
+/// A row of any form: that of the official code (`q`, `o`, `an`, `s`, `img_id`, `q_id`), LXMERT's
+/// (`sent`, `img_id`, `label`, `question_id`), those of published data sets (`question` beside
+/// `imageId`, `question_id` or `answerable`), or the plain one (`question`, `image`, `answers` or
+/// `answer`, …).
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Fields {
@@ -19,6 +22,16 @@ pub(super) struct Fields {
     s: Vec<f32>,
     img_id: Option<Key>,
     q_id: Option<Key>,
+
+    sent: Option<String>,
+    label: Option<Value>,
+
+    question_id: Option<Key>,
+    image_id: Option<Key>,
+    #[serde(rename = "imageId")]
+    gqa_image: Option<Key>,
+    types: Option<GqaTypes>,
+    answerable: Option<IgnoredAny>,
 
     id: Option<Key>,
     image: Option<Key>,
@@ -33,25 +46,53 @@ pub(super) struct Fields {
     others: BTreeMap<String, IgnoredAny>,
 }
 
+/// What GQA says of the kind of a question.
+#[derive(Debug, Deserialize)]
+struct GqaTypes {
+    structural: Option<String>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(
     untagged,
     expecting = "`answers` is neither a list of texts nor scores by text"
 )]
 enum Answers {
-    Given(Vec<String>),
+    Given(Vec<Said>),
     Scored(BTreeMap<String, f32>),
+}
+
+/// An answer: its text, or VizWiz's and VQA's object with the text and what is known of it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "an answer is a text, or an object with the text as `answer`"
+)]
+pub(super) enum Said {
+    Text(Key),
+    Object { answer: Key },
+}
+
+impl Said {
+    /// The text.
+    pub(super) fn text(self) -> String {
+        match self {
+            Self::Text(Key(text)) | Self::Object { answer: Key(text) } => text,
+        }
+    }
 }
 
 impl TryFrom<Fields> for Question {
     type Error = String;
 
     fn try_from(row: Fields) -> Result<Self, String> {
-        match (&row.q, &row.question) {
-            (Some(_), None) => row.official(),
-            (None, Some(_)) => row.plain(),
-            (None, None) => Err("neither `question` nor `q`".into()),
-            (Some(_), Some(_)) => Err("both `question` and `q`; give one of the two".into()),
+        match (&row.q, &row.question, &row.sent) {
+            (Some(_), None, None) => row.official(),
+            (None, Some(_), None) => row.plain(),
+            (None, None, Some(_)) => row.lxmert(),
+            (None, None, None) => Err("neither `question` nor `q`".into()),
+            (Some(_), Some(_), _) => Err("both `question` and `q`; give one of the two".into()),
+            (.., Some(_)) => Err("`sent` beside another question; give one of the two".into()),
         }
     }
 }
@@ -81,8 +122,41 @@ impl Fields {
         })
     }
 
+    fn lxmert(self) -> Result<Question, String> {
+        let scored = match self.label {
+            None => Vec::new(),
+            Some(Value::Object(scores)) => {
+                let scores = scores.into_iter().map(|(answer, score)| {
+                    let score = score.as_f64().map(|score| score as f32);
+                    let score = score.ok_or_else(|| {
+                        format!("`label`: the score of {answer:?} is not a number")
+                    })?;
+                    Ok((answer, score))
+                });
+                scores.collect::<Result<_, String>>()?
+            }
+            Some(other) => {
+                return Err(format!(
+                    "`label` is {other}; LXMERT's questions have scores by answer, {{\"yes\": 1}}"
+                ));
+            }
+        };
+        Ok(Question {
+            id: self.question_id.map(|id| id.0),
+            image: self.img_id.map(|image| image.0),
+            text: self.sent.unwrap_or_default(),
+            scored,
+            question_type: self.question_type,
+            answer_type: self.answer_type,
+            ..Question::default()
+        })
+    }
+
     fn plain(self) -> Result<Question, String> {
-        if let Some(key) = self.others.keys().next() {
+        // Published rows say more than is used.
+        let published =
+            self.gqa_image.is_some() || self.question_id.is_some() || self.answerable.is_some();
+        if let Some(key) = self.others.keys().next().filter(|_| !published) {
             return Err(format!(
                 "unknown key `{key}`; a row has `question`, `image`, `answers` or `answer`, \
                  `tags`, `id`, `question_type` and `answer_type`"
@@ -91,20 +165,24 @@ impl Fields {
         let (people, scored) = match (self.answers, self.answer) {
             (None, None) => (Vec::new(), Vec::new()),
             (None, Some(answer)) => (Vec::new(), vec![(answer, 1.0)]),
-            (Some(Answers::Given(people)), None) => (people, Vec::new()),
+            (Some(Answers::Given(people)), None) => {
+                (people.into_iter().map(Said::text).collect(), Vec::new())
+            }
             (Some(Answers::Scored(scored)), None) => (Vec::new(), scored.into_iter().collect()),
             (Some(_), Some(_)) => {
                 return Err("both `answers` and `answer`; give one of the two".into());
             }
         };
+        let structural = self.types.and_then(|types| types.structural);
+        let image = self.image.or(self.image_id).or(self.gqa_image);
         Ok(Question {
-            id: self.id.map(|id| id.0),
-            image: self.image.map(|image| image.0),
+            id: self.id.or(self.question_id).map(|id| id.0),
+            image: image.map(|image| image.0),
             text: self.question.unwrap_or_default(),
             tags: self.tags,
             people,
             scored,
-            question_type: self.question_type,
+            question_type: self.question_type.or(structural),
             answer_type: self.answer_type,
             ..Question::default()
         })

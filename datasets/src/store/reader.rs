@@ -3,18 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use oscar_core::input::{RegionSource, SourceError};
-use oscar_files::recover;
+use oscar_files::{OpenFile, recover};
 use safetensors::Dtype;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::{FORMAT_VERSION, INDEX_FILE, StoreDtype, TAGS_FILE, Tag, shard_file};
 use crate::error::{DatasetError, Result};
 use crate::images::ImageSource;
-use crate::mapped::{Column, MappedTensors, map_file};
+use crate::mapped::{Column, MappedTensors};
 
 const INDEX_HINT: &str = "it is the index of a region store, made by `oscar-bin data build`; \
                           give the directory of a finished store";
@@ -42,7 +42,7 @@ pub struct RegionStore {
     shard: Column<u32>,
     row: Column<u32>,
     image_size: Column<u32>,
-    tags: Bytes,
+    tags: OpenFile,
     tag_offsets: Column<u64>,
     shards: Vec<Shard>,
 }
@@ -87,7 +87,9 @@ impl RegionStore {
         })?;
         let n = index.shape("sorted")?.first().copied().unwrap_or(0);
         let bytes = index.shape("keys")?.first().copied().unwrap_or(0);
-        let tags = map_file(&dir.join(TAGS_FILE), SHARD_HINT)?;
+        // Text is read, not mapped: a map of a file that shrinks ends the process.
+        let tags = OpenFile::open(&dir.join(TAGS_FILE));
+        let tags = tags.map_err(DatasetError::missing(SHARD_HINT))?;
         let mut store = Self {
             dir: dir.to_path_buf(),
             feature_dim,
@@ -213,9 +215,11 @@ impl RegionStore {
         Ok(text)
     }
 
-    fn parse_tags<'a, T: Deserialize<'a>>(&'a self, row: usize) -> Result<Vec<T>> {
-        let range = self.tag_offsets[row] as usize..self.tag_offsets[row + 1] as usize;
-        serde_json::from_slice(&self.tags[range]).map_err(|error| {
+    fn parse_tags<T: DeserializeOwned>(&self, row: usize) -> Result<Vec<T>> {
+        let line = self
+            .tags
+            .read(self.tag_offsets[row]..self.tag_offsets[row + 1])?;
+        serde_json::from_slice(&line).map_err(|error| {
             let found = format!(
                 "the tags of image `{}` cannot be read ({error})",
                 self.key(row)
@@ -254,10 +258,13 @@ impl RegionStore {
         if !ends(&self.key_offsets, self.keys.len()) || !at_characters {
             return Err(index.wrong("`key_offsets` does not divide `keys`".into()));
         }
-        if !ends(&self.tag_offsets, self.tags.len()) {
+        if !ends(&self.tag_offsets, self.tags.length() as usize) {
             let path = self.dir.join(TAGS_FILE);
             let wanted = self.tag_offsets.last().copied().unwrap_or(0);
-            let found = format!("{} bytes, where the index wants {wanted}", self.tags.len());
+            let found = format!(
+                "{} bytes, where the index wants {wanted}",
+                self.tags.length()
+            );
             return Err(DatasetError::malformed(
                 &path,
                 found,
@@ -375,6 +382,15 @@ impl ImageSource for RegionStore {
 
     fn find(&self, key: &str) -> Option<usize> {
         self.find(key)
+    }
+
+    fn examples(&self, key: &str) -> Vec<String> {
+        let after = self
+            .sorted
+            .partition_point(|row| self.key_bytes(*row as usize) < key.as_bytes());
+        let beside = after.saturating_sub(1)..(after + 1).min(self.len());
+        let keys = self.sorted[beside].iter();
+        keys.map(|row| self.key(*row as usize).to_owned()).collect()
     }
 
     fn tag_text(&self, row: usize) -> Result<String> {

@@ -5,12 +5,14 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use oscar_caption_metrics::jars::{self, JarOptions};
 use oscar_caption_metrics::{
-    Candidates, Captions, DocumentFrequencies, References, Scores, Unmatched, score,
+    Candidates, Captions, DocumentFrequencies, MetricsError, References, Scores, Unmatched,
+    WEIGHTLESS, score,
 };
+use oscar_datasets::captions::has_splits;
 
 use crate::ending::Ending;
 
@@ -35,12 +37,16 @@ pub enum ScoreCommand {
     oscar-bin score captions --candidates pred.tsv --references test_caption_coco_format.json \\\n    \
         --meteor-jar pycocoevalcap/meteor/meteor-1.5.jar --json")]
 pub struct CaptionsArgs {
-    /// Captions to score: COCO's results, or the official code's prediction TSV; plain or gzip
+    /// Captions to score: COCO's results as a list or as JSON lines, or the official code's prediction
+    /// TSV; plain or gzip
     #[arg(long, value_name = "FILE")]
     pub candidates: PathBuf,
-    /// COCO's annotations with the reference captions; plain or gzip
+    /// COCO's annotations with the reference captions, or Karpathy's dataset_coco.json; plain or gzip
     #[arg(long, value_name = "FILE")]
     pub references: PathBuf,
+    /// Split of Karpathy's file: train (with restval), val or test
+    #[arg(long, value_name = "NAME")]
+    pub split: Option<String>,
     /// Leave out images without a candidate caption, which are an error by default
     #[arg(long)]
     pub subset: bool,
@@ -79,7 +85,7 @@ pub fn run(args: &ScoreArgs) -> Result<Ending> {
 
 fn captions(args: &CaptionsArgs) -> Result<()> {
     let candidates = Candidates::read(&args.candidates)?;
-    let references = References::read(&args.references)?;
+    let references = references(args)?;
     let unmatched = match args.subset {
         true => Unmatched::LeaveOut,
         false => Unmatched::Refuse,
@@ -100,12 +106,19 @@ fn captions(args: &CaptionsArgs) -> Result<()> {
         patience: Duration::from_secs(args.jar_timeout),
         ..JarOptions::default()
     };
+    // One that fails does not take the others with it.
+    let mut failed = Vec::new();
     if let Some(jar) = &args.meteor_jar {
-        let (corpus, by_image) = jars::meteor(jar, &tokenized, &options)?;
-        scores.set_meteor(corpus, &by_image);
+        match jars::meteor(jar, &tokenized, &options) {
+            Ok((corpus, by_image)) => scores.set_meteor(corpus, &by_image),
+            Err(error) => failed.push(("METEOR", error)),
+        }
     }
     if let Some(directory) = &args.spice_dir {
-        scores.set_spice(&jars::spice(directory, &tokenized, &options)?);
+        match jars::spice(directory, &tokenized, &options) {
+            Ok(by_image) => scores.set_spice(&by_image),
+            Err(error) => failed.push(("SPICE", error)),
+        }
     }
     if let Some(path) = &args.per_image {
         let write = || -> Result<()> {
@@ -120,12 +133,37 @@ fn captions(args: &CaptionsArgs) -> Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     match args.json {
         true => writeln!(out, "{:#}", scores.to_json())?,
-        false => print(&scores, &mut out)?,
+        false => print(&scores, &failed, &mut out)?,
     }
-    Ok(out.flush()?)
+    out.flush()?;
+    if scores.weightless {
+        tracing::warn!("{WEIGHTLESS}");
+    }
+    let reasons: Vec<String> = failed.iter().map(|(_, error)| error.to_string()).collect();
+    match reasons.is_empty() {
+        true => Ok(()),
+        false => bail!("{}", reasons.join("\n")),
+    }
 }
 
-fn print(scores: &Scores, out: &mut impl Write) -> Result<()> {
+/// The reference captions, of one split where the file has several.
+fn references(args: &CaptionsArgs) -> Result<References> {
+    let mut path = args.references.clone().into_os_string();
+    if let Some(split) = &args.split {
+        path.push(format!("?split={split}"));
+    }
+    let path = PathBuf::from(path);
+    // A pickle or a table is no object of images; the other reader has the message.
+    if args.split.is_none() && !has_splits(&path).unwrap_or(false) {
+        return Ok(References::read(&path)?);
+    }
+    let images = oscar_datasets::captions::read(&path, None)?;
+    let images = images.into_rows().into_iter();
+    References::of_images(images.map(|image| (image.key, image.captions)))
+        .map_err(|found| anyhow!("{}: {found}", args.references.display()))
+}
+
+fn print(scores: &Scores, failed: &[(&str, MetricsError)], out: &mut impl Write) -> Result<()> {
     for (score, n) in scores.bleu.iter().zip(1..) {
         writeln!(out, "  BLEU-{n}   {score:.4}")?;
     }
@@ -145,6 +183,9 @@ fn print(scores: &Scores, out: &mut impl Write) -> Result<()> {
     ] {
         match score {
             Some(score) => writeln!(out, "  {name:<8} {score:.4}")?,
+            None if failed.iter().any(|(metric, _)| *metric == name) => {
+                writeln!(out, "  {name:<8} failed")?;
+            }
             None => writeln!(out, "  {name:<8} {missing}")?,
         }
     }

@@ -17,6 +17,11 @@ use crate::ptb::{is_space, words};
 /// Standard deviation of the penalty for length, in words.
 const SIGMA: f64 = 6.0;
 
+/// What to say of a CIDEr of weightless references.
+pub const WEIGHTLESS: &str = "CIDEr is 0 whatever the captions are: it weighs words by how few images \
+    have them in their references, and with one image, or where all images have the same references, \
+    no word weighs anything";
+
 /// Scores captions against references whose vectors are computed once.
 ///
 /// Texts are split at white space: give [`caption`](crate::ptb::caption)s for the evaluation's
@@ -98,6 +103,12 @@ impl CiderD {
             .map(|texts| texts.iter().map(|counts| scorer.vector(counts)).collect())
             .collect();
         scorer
+    }
+
+    /// Whether no n-gram of the references weighs anything, so that every score is 0: each is in the
+    /// references of every image, as with one image alone.
+    pub fn is_weightless(&self) -> bool {
+        !self.idf.is_empty() && self.idf.iter().all(|weight| *weight == 0.0)
     }
 
     /// How many images there are.

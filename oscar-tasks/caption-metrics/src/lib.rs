@@ -17,7 +17,7 @@ mod rouge;
 mod score;
 
 pub use bleu::BleuCounts;
-pub use cider::{CiderD, scst_text};
+pub use cider::{CiderD, WEIGHTLESS, scst_text};
 pub use df::DocumentFrequencies;
 pub use error::{MetricsError, Result};
 pub use ngrams::MAX_ORDER;

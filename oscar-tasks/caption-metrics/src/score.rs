@@ -65,6 +65,8 @@ pub struct Scores {
     pub rouge_l: f64,
     /// CIDEr, mean of the images.
     pub cider: f64,
+    /// Whether no word of the references weighs anything in CIDEr: see [`CiderD::is_weightless`].
+    pub weightless: bool,
     /// CIDEr-D with given frequencies, mean of the images.
     pub cider_d: Option<f64>,
     /// METEOR of the corpus, if its jar was run.
@@ -224,7 +226,8 @@ pub fn score(captions: &Captions) -> Scores {
             (counts, rouge_l(candidate, texts))
         })
         .unzip();
-    let cider = CiderD::new(DocumentFrequencies::of(references), references).score(candidates);
+    let scorer = CiderD::new(DocumentFrequencies::of(references), references);
+    let cider = scorer.score(candidates);
     let total = counts
         .iter()
         .fold(BleuCounts::default(), |sum, counts| sum.plus(counts));
@@ -238,6 +241,7 @@ pub fn score(captions: &Captions) -> Scores {
         counts: total,
         rouge_l: mean(&rouge),
         cider: mean(&cider),
+        weightless: scorer.is_weightless(),
         cider_d: None,
         meteor: None,
         spice: None,

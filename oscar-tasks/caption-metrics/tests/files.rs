@@ -57,6 +57,19 @@ fn ids_are_numbers_or_texts_and_files_plain_or_packed() {
     let place = Place::new();
     let json = r#" [{"image_id": "7", "caption": "a dog"}, {"image_id": 8, "caption": ""}]"#;
     let tsv = "7\t[{\"caption\": \"a dog\", \"conf\": 0.5}]\n8\t[]\n";
+    // The same as other tools write it.
+    for content in [
+        "{\"image_id\": 7, \"caption\": \"a dog\"}\n{\"image_id\": \"8\", \"caption\": \"\"}\n",
+        "\u{feff}[{\"image_id\": 7.0, \"caption\": \"a dog\", \"score\": NaN}, {\"image\": 8, \"caption\": \"\"}]",
+        "{\"7\": \"a dog\", \"8\": [\"\"]}",
+        "{\"7\": [{\"caption\": \"a dog\"}],\n \"8\": \"\"}",
+        "7\t[{'caption': 'a dog', 'conf': 0.5}]\n8\t[]\n",
+        "\"7\"\t\"[{\"\"caption\"\": \"\"a dog\"\"}]\"\n8\t[]\n",
+    ] {
+        let found = Candidates::read(&place.file("any", content)).unwrap();
+        let same = Candidates::read(&place.file("plain", json)).unwrap();
+        assert_eq!(format!("{found:?}"), format!("{same:?}"), "{content}");
+    }
     let mut scores = Vec::new();
     for (name, content) in [
         ("a.json", json.as_bytes().to_vec()),
@@ -110,7 +123,16 @@ fn broken_candidates_say_where() {
         ("", "an empty file"),
         (" \n ", "an empty file"),
         ("[]", "no caption"),
-        ("{}", "a JSON object"),
+        ("{}", "no caption"),
+        (
+            r#"{"image_id": 1, "caption": "a"} x"#,
+            "line 1: trailing characters",
+        ),
+        (
+            "{\"image_id\": 1, \"caption\": \"a\"}\n{\"image_id\": 2}\n",
+            "line 2: missing field `caption`",
+        ),
+        (r#"[{"image_id": 1, "caption": NaN}]"#, "invalid type: NaN"),
         (r#"[{"image_id": 1, "caption": "a"}"#, "EOF while parsing"),
         (
             r#"[{"image_id": 1, "caption": "a"}] x"#,
@@ -193,7 +215,7 @@ fn damaged_and_huge_archives_are_refused() {
     let error = Candidates::read(&place.0.path().join("none"))
         .unwrap_err()
         .to_string();
-    assert!(error.contains("cannot open"), "{error}");
+    assert!(error.contains("cannot read"), "{error}");
 }
 
 /// {"ref_len": 2, "document_frequency": defaultdict(float, {("a",): 2.0, ("a", "dog"): 1.0})}.

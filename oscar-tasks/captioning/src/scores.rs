@@ -2,7 +2,9 @@
 //! scoring.
 
 use oscar_caption_metrics::ptb;
-use oscar_caption_metrics::{BleuCounts, CiderD, DocumentFrequencies, rouge_l, scst_text};
+use oscar_caption_metrics::{
+    BleuCounts, CiderD, DocumentFrequencies, WEIGHTLESS, rouge_l, scst_text,
+};
 use oscar_core::input::SourceError;
 use oscar_datasets::DatasetError;
 use rayon::prelude::*;
@@ -47,8 +49,12 @@ impl References {
             let captions = image.captions.iter();
             captions.map(|caption| caption.ids.clone()).collect()
         });
+        let cider = CiderD::new(DocumentFrequencies::of(&texts), &texts);
+        if cider.is_weightless() {
+            tracing::warn!("{WEIGHTLESS}");
+        }
         Self {
-            cider: CiderD::new(DocumentFrequencies::of(&texts), &texts),
+            cider,
             ids: ids.collect(),
             texts,
         }

@@ -305,10 +305,7 @@ fn write_summary(out: &mut impl Write, summary: &Summary) -> std::io::Result<()>
     }
     for (count, what) in [
         (counts.images_without_regions, "images without regions"),
-        (
-            counts.images_without_tags,
-            "images without object tags in the source",
-        ),
+        (counts.images_without_tags, "images without object tags"),
         (counts.images_without_size, "images of unknown size"),
         (counts.regions_clipped, "regions clipped to their image"),
         (

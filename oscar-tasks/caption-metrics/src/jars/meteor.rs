@@ -7,6 +7,8 @@ use std::process::{ChildStdin, ChildStdout};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::thread;
 
+use tempfile::TempDir;
+
 use super::JarOptions;
 use super::java::Java;
 use crate::error::{MetricsError, Result};
@@ -37,6 +39,18 @@ pub fn meteor(jar: &Path, captions: &Captions, options: &JarOptions) -> Result<(
     if !jar.is_file() {
         return Err(missing(format!("{} is not a file", jar.display())));
     }
+    // Java's METEOR cannot open its own data in a folder whose name has a blank or an accent.
+    let elsewhere = plain_place(&jar).map_err(|error| {
+        missing(format!(
+            "{}: METEOR cannot read its data in a folder of this name, and it cannot be linked \
+             elsewhere ({error})",
+            jar.display()
+        ))
+    })?;
+    let jar = match &elsewhere {
+        Some(place) => place.path().join("meteor.jar"),
+        None => jar,
+    };
     let directory = jar.parent().unwrap_or(Path::new("."));
     let arguments = ["-Dfile.encoding=UTF-8", "-Xmx2G", "-jar"].map(OsStr::new);
     let mode = ["-", "-", "-stdio", "-l", "en", "-norm"].map(OsStr::new);
@@ -84,6 +98,40 @@ pub fn meteor(jar: &Path, captions: &Captions, options: &JarOptions) -> Result<(
     }
     let corpus = scores.pop().unwrap_or_default();
     Ok((corpus, scores))
+}
+
+/// A temporary folder with links to the jar and its data, if the jar's own folder has a name that
+/// the jar cannot read.
+fn plain_place(jar: &Path) -> std::io::Result<Option<TempDir>> {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/\\:._-".contains(byte);
+    if jar
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .all(|byte| plain(byte))
+    {
+        return Ok(None);
+    }
+    let place = tempfile::tempdir()?;
+    link(jar, &place.path().join("meteor.jar"))?;
+    let data = jar.with_file_name("data");
+    if data.exists() {
+        link(&data, &place.path().join("data"))?;
+    }
+    Ok(Some(place))
+}
+
+#[cfg(unix)]
+fn link(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::os::unix::fs::symlink(from, to)
+}
+
+#[cfg(windows)]
+fn link(from: &Path, to: &Path) -> std::io::Result<()> {
+    match from.is_dir() {
+        true => std::os::windows::fs::symlink_dir(from, to),
+        false => std::fs::copy(from, to).map(drop),
+    }
 }
 
 /// The request for the statistics of a caption, as in the COCO caption evaluation.

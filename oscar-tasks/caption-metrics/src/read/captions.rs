@@ -14,8 +14,8 @@ use crate::error::Result;
 /// Longest caption in bytes; the cost of scoring grows with the square of the length.
 const MAX_BYTES: usize = 16 << 10;
 
-const CANDIDATES: &str = "give captions as JSON `[{\"image_id\": …, \"caption\": …}]`, or as lines \
-     of an image key, a tab, and JSON `[{\"caption\": …}]`";
+const CANDIDATES: &str = "give captions as JSON `[{\"image_id\": …, \"caption\": …}]`, as such objects \
+     one a line, or as lines of an image key, a tab, and JSON `[{\"caption\": …}]`";
 
 const REFERENCES: &str = "give annotations in COCO's form: `{\"images\": [{\"id\": …}], \
      \"annotations\": [{\"image_id\": …, \"caption\": …}]}`";
@@ -35,8 +35,9 @@ pub struct References {
 }
 
 impl Candidates {
-    /// Reads COCO's results (`[{"image_id": …, "caption": …}]`), or the official code's prediction
-    /// file (lines of an image key, a tab, and JSON `[{"caption": …, "conf": …}]`); plain or gzip.
+    /// Reads COCO's results (`[{"image_id": …, "caption": …}]`), the same objects one a line, captions
+    /// by image id (`{"7": "a dog"}`), or the official code's prediction file (lines of an image
+    /// key, a tab, and JSON `[{"caption": …, "conf": …}]`); plain or gzip.
     /// An image id is a number or a text. An empty caption is one, and scores nothing.
     ///
     /// # Errors
@@ -52,7 +53,7 @@ impl Candidates {
         let mut reader = BufReader::new(reader);
         let found = match first(&mut reader)? {
             b'[' => Self::of_rows(numbered(json::parse::<Vec<Row>>(reader)?)),
-            b'{' => Err("a JSON object instead of a list of captions".into()),
+            b'{' => Self::of_rows(json::objects(&json::text(reader)?)?.into_iter()),
             _ => Self::of_rows(tsv::rows(reader)?.into_iter()),
         }?;
         match found.is_empty() {
@@ -141,6 +142,25 @@ impl References {
     pub fn of(captions: impl IntoIterator<Item = (String, String)>) -> Result<Self, String> {
         let mut found = Self::default();
         found.add(numbered(captions.into_iter().map(Row::from)))?;
+        Ok(found)
+    }
+
+    /// References of images, which may have none.
+    ///
+    /// # Errors
+    ///
+    /// A caption is too long.
+    pub fn of_images(
+        images: impl IntoIterator<Item = (String, Vec<String>)>,
+    ) -> Result<Self, String> {
+        let mut found = Self::default();
+        for (id, captions) in images {
+            found.push(id.clone(), None);
+            let rows = captions
+                .into_iter()
+                .map(|caption| Row::from((id.clone(), caption)));
+            found.add(numbered(rows))?;
+        }
         Ok(found)
     }
 

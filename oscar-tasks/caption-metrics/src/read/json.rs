@@ -1,19 +1,75 @@
 //! COCO's JSON.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
+use oscar_files::parse_json;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
+/// The whole content of `reader`; the error says what was found.
+pub(super) fn text(mut reader: impl Read) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    reader
+        .read_to_end(&mut bytes)
+        .map_err(|error| error.to_string())?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to() + 1;
+        format!("byte {at} is not UTF-8 text")
+    })
+}
+
 /// Parses the whole content of `reader`; the error says what was found.
 pub(super) fn parse<T: DeserializeOwned>(reader: impl Read) -> Result<T, String> {
-    serde_json::from_reader(reader).map_err(|error| error.to_string())
+    parse_json(&text(reader)?).map_err(|error| error.to_string())
+}
+
+/// Captions as an object, or as objects one a line; with the numbers of their lines, or places.
+pub(super) fn objects(text: &str) -> Result<Vec<(usize, Row)>, String> {
+    #[derive(Deserialize)]
+    #[serde(
+        untagged,
+        expecting = "captions by image id, each a text or a list of one"
+    )]
+    enum Said {
+        Text(String),
+        List([Box<Said>; 1]),
+        Object { caption: String },
+    }
+    fn caption(said: Said) -> String {
+        match said {
+            Said::Text(caption) | Said::Object { caption } => caption,
+            Said::List([only]) => caption(*only),
+        }
+    }
+    let mut lines = (1..)
+        .zip(text.lines())
+        .filter(|(_, line)| !line.trim().is_empty());
+    let is_row = |line: &str| parse_json::<Row>(line).is_ok();
+    if !lines.clone().next().is_some_and(|(_, line)| is_row(line)) {
+        // One object, over one line or many.
+        if let Ok(by_id) = parse_json::<BTreeMap<String, Said>>(text) {
+            let rows = by_id.into_iter().map(|(image_id, said)| Row {
+                image_id,
+                caption: caption(said),
+            });
+            return Ok((1..).zip(rows).collect());
+        }
+        if let Ok(row) = parse_json::<Row>(text) {
+            return Ok(vec![(1, row)]);
+        }
+    }
+    let row = |(number, line)| match parse_json(line) {
+        Ok(row) => Ok((number, row)),
+        Err(error) => Err(format!("line {number}: {error}")),
+    };
+    lines.by_ref().map(row).collect()
 }
 
 /// A caption of an image.
 #[derive(Debug, Deserialize)]
 pub(super) struct Row {
-    #[serde(deserialize_with = "id")]
+    #[serde(deserialize_with = "id", alias = "image")]
     pub image_id: String,
     pub caption: String,
 }
@@ -40,9 +96,17 @@ fn id<'de, D: Deserializer<'de>>(json: D) -> Result<String, D::Error> {
         Text(String),
         Number(i64),
         Large(u64),
+        /// A column of ids with a gap becomes one of floats in pandas.
+        Float(f64),
     }
 
+    let unknown = |number: f64| {
+        let found = serde::de::Unexpected::Float(number);
+        serde::de::Error::invalid_type(found, &"an image id, a text or a whole number")
+    };
     Ok(match Id::deserialize(json)? {
+        Id::Float(id) if id.fract() != 0.0 || id.abs() > 9e15 => return Err(unknown(id)),
+        Id::Float(id) => (id as i64).to_string(),
         Id::Text(id) => id,
         Id::Number(id) => id.to_string(),
         Id::Large(id) => id.to_string(),

@@ -3,6 +3,8 @@
 
 use std::io::{BufRead, Read};
 
+use oscar_files::parse_json;
+use oscar_files::python::{json_text, unquoted};
 use serde::Deserialize;
 
 use super::captions::excerpt;
@@ -45,8 +47,10 @@ fn parse(line: &str) -> Result<Row, String> {
     let (key, predictions) = line
         .split_once('\t')
         .ok_or_else(|| format!("{} without a tab", excerpt(line)))?;
+    let (key, predictions) = (unquoted(key), json_text(predictions));
+    let key: &str = &key;
     let predictions: Vec<Prediction> =
-        serde_json::from_str(predictions).map_err(|error| error.to_string())?;
+        parse_json(&predictions).map_err(|error| error.to_string())?;
     // An image for which nothing was generated has an empty caption to the official code too.
     let caption = match predictions.len() {
         0 | 1 => predictions.into_iter().next(),
