@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use base64_simd::STANDARD;
 use bytes::Bytes;
-use oscar_files::is_system_file;
+use oscar_files::{Budget, is_system_file};
 use oscar_vision::drawings::{crop_to_key, parse_box_key};
 use oscar_vision::{Picture, PictureLimits, VisionError, picture};
 use zip::ZipArchive;
@@ -18,6 +18,9 @@ use crate::tsv::TsvFile;
 
 /// A larger file is not a picture that anything was detected in: 256 MiB.
 const MAX_FILE: u64 = 1 << 28;
+
+/// Bytes of memory that a byte of an archive's entry may take, beyond the base.
+const FACTOR: u64 = 8;
 
 /// How deep directories are searched; deeper than this is a loop of links.
 const DEPTH: usize = 4;
@@ -142,7 +145,7 @@ impl Pictures {
             found,
             fix: "copy it again",
         };
-        let mut bytes = Vec::new();
+        let (mut bytes, mut limit) = (Vec::new(), MAX_FILE);
         // One byte more than allowed, to see that there is more.
         match &self.place {
             Place::Files(files) => File::open(&files[at])
@@ -153,7 +156,12 @@ impl Pictures {
                 .clone()
                 .by_index(entries[at])
                 .map_err(std::io::Error::from)
-                .and_then(|entry| entry.take(MAX_FILE + 1).read_to_end(&mut bytes))
+                .and_then(|entry| {
+                    // A picture is compressed already: an entry that expands far is none.
+                    let budget = Budget::of_file(entry.compressed_size(), FACTOR);
+                    limit = limit.min(budget.left());
+                    entry.take(limit + 1).read_to_end(&mut bytes)
+                })
                 .map_err(|error| damaged(format!("it cannot be read ({error})")))?,
             Place::Table(table) => {
                 let [_, text] = table.first_and_last(at)?;
@@ -162,8 +170,8 @@ impl Pictures {
                 bytes.len()
             }
         };
-        match bytes.len() as u64 > MAX_FILE {
-            true => Err(damaged("it has over 256 MiB".into())),
+        match bytes.len() as u64 > limit {
+            true => Err(damaged(format!("it has over {} MiB", limit >> 20))),
             false => Ok(bytes),
         }
     }

@@ -1,13 +1,20 @@
 //! From the bytes of a file to upright RGB.
 
+use std::borrow::Cow;
 use std::io::Cursor;
 
 use image::{
-    DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Pixel,
-    RgbImage,
+    ColorType, DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader,
+    Limits, Pixel, RgbImage,
 };
 
+use oscar_files::Budget;
+
 use super::{PictureLimits, jpeg};
+
+/// Bytes of memory that a byte of a file may take, beyond the base: pictures are compressed to a
+/// twentieth of their pixels, drawings further.
+const FACTOR: u64 = 32;
 
 /// Share of transparent pixels from which a picture is worth a warning: what they hide is read as
 /// if it were seen, as OpenCV does.
@@ -23,6 +30,10 @@ pub(super) fn decode(
     bytes: &[u8],
     limits: PictureLimits,
 ) -> Result<RgbImage, Problem> {
+    let max_memory = limits
+        .max_memory
+        .min(Budget::of_file(bytes.len() as u64, FACTOR).left());
+    let bytes = &*without_profiles(bytes);
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
     let mut reader = reader.map_err(|error| problem(&ImageError::from(error), None))?;
     let Some(format) = reader.format() else {
@@ -32,15 +43,21 @@ pub(super) fn decode(
     let mut allowed = Limits::no_limits();
     allowed.max_image_width = Some(limits.max_side);
     allowed.max_image_height = Some(limits.max_side);
-    allowed.max_alloc = Some(limits.max_memory);
+    allowed.max_alloc = Some(max_memory);
     reader.limits(allowed);
     let mut decoder = reader.into_decoder().map_err(of_format)?;
     let (width, height) = decoder.dimensions();
-    if decoder.total_bytes() > limits.max_memory || width.max(height) > limits.max_side {
-        let mebibytes = limits.max_memory >> 20;
+    // The pixels as they are stored, and what they become beside them.
+    let rgb = match decoder.color_type() {
+        ColorType::Rgb8 => 0,
+        _ => 3 * u64::from(width) * u64::from(height),
+    };
+    let needed = decoder.total_bytes().saturating_add(rgb);
+    if needed > max_memory || width.max(height) > limits.max_side {
+        let mebibytes = max_memory >> 20;
         let found = format!(
             "the picture is too large: {width} x {height} pixels; at most {} pixels a side and \
-             {mebibytes} MiB are decoded",
+             {mebibytes} MiB are decoded of a file of its size",
             limits.max_side
         );
         return Err((found, "give a smaller picture"));
@@ -56,6 +73,30 @@ pub(super) fn decode(
     }
     warn_of_transparency(origin, &image);
     to_rgb(image)
+}
+
+/// A PNG file without its colour profile, which is not used, and of which a few kilobytes may
+/// expand to gigabytes.
+fn without_profiles(bytes: &[u8]) -> Cow<'_, [u8]> {
+    const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
+    const PROFILE: &[u8] = b"iCCP";
+    let Some(mut rest) = bytes.strip_prefix(SIGNATURE) else {
+        return Cow::Borrowed(bytes);
+    };
+    // Chunks: length, type, content, checksum. A profile comes before the pixels.
+    while let Some((head, _)) = rest.split_first_chunk::<8>() {
+        let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        let whole = length.saturating_add(12);
+        match (&head[4..], rest.get(whole..)) {
+            (PROFILE, Some(after)) => {
+                let before = &bytes[..bytes.len() - rest.len()];
+                return Cow::Owned([before, after].concat());
+            }
+            (b"IDAT", _) | (_, None) => break,
+            (_, Some(after)) => rest = after,
+        }
+    }
+    Cow::Borrowed(bytes)
 }
 
 fn problem(error: &ImageError, format: Option<ImageFormat>) -> Problem {

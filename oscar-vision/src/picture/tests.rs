@@ -147,3 +147,18 @@ fn crc32(bytes: &[u8]) -> u32 {
     };
     !bytes.iter().fold(!0, step)
 }
+
+#[test]
+fn a_small_file_of_a_large_picture_is_refused_by_its_size_and_profiles_are_not_read() {
+    let grey = file(image::GrayImage::new(5000, 5000), ImageFormat::Png);
+    assert!(grey.len() < 1 << 20);
+    let found = refused(&grey, PictureLimits::default());
+    assert!(found.contains("5000 x 5000 pixels"), "{found}");
+    // A profile that is no profile, in front of the pixels.
+    let plain = file(RgbImage::from_pixel(3, 2, Rgb([1, 2, 3])), ImageFormat::Png);
+    let (before, after) = plain.split_at(8 + 25);
+    let profile = [&7u32.to_be_bytes()[..], b"iCCP", b"a\0\0nope", &[0; 4]].concat();
+    let bytes = [before, &profile, after].concat();
+    let picture = Picture::decode("a.png", &bytes, PictureLimits::default()).unwrap();
+    assert_eq!(picture.image.get_pixel(2, 1).0, [1, 2, 3]);
+}
