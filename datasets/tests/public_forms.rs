@@ -105,6 +105,7 @@ fn uniters_archives() {
     let (store, row) = find_image(&place.path("store"), "dev-0-0-img0").unwrap();
     assert_eq!(store.boxes(row)[0], [0.0, 0.5, 0.5, 1.0, 0.5, 0.5]);
     // What is in an archive without features is listed.
+    fs::remove_dir_all(place.path("store")).unwrap();
     place.write(
         "bad/1.npz",
         import_support::npz(&[("conf", npy_f32(&[1.0], 1))]),

@@ -213,12 +213,13 @@ fn of_table(path: &Path, feature_dim: usize) -> Result<Format> {
 fn of_row(line: &[u8], feature_dim: usize) -> Vec<Format> {
     let columns: Vec<&[u8]> = line
         .split(|b| *b == b'\t')
-        .map(base64_text)
+        .map(<[u8]>::trim_ascii)
         // One more than any table has: a line of tabs is none.
         .take(LXMERT_COLUMNS + 1)
         .collect();
     let number = |column: usize| -> Option<usize> {
-        std::str::from_utf8(columns.get(column)?).ok()?.parse().ok()
+        let digits = base64_text(columns.get(column)?);
+        std::str::from_utf8(digits).ok()?.parse().ok()
     };
     let mut formats = Vec::new();
     let official = FeatureRow::parse(line);
@@ -232,7 +233,8 @@ fn of_row(line: &[u8], feature_dim: usize) -> Vec<Format> {
     };
     if let Some(at) = arrays_at
         && let (Some(_), Some(_), Some(boxes)) = (number(1), number(2), number(at))
-        && boxes.checked_mul(16).map(|bytes| 4 * bytes.div_ceil(3)) == Some(columns[at + 1].len())
+        && boxes.checked_mul(16).map(|bytes| 4 * bytes.div_ceil(3))
+            == Some(base64_text(columns[at + 1]).len())
     {
         formats.push(Format::Lxmert);
     }

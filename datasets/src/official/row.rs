@@ -122,6 +122,7 @@ pub(super) fn empty_key() -> Defect {
 }
 
 fn count(field: &[u8]) -> Result<usize, Defect> {
+    let field = base64_text(field);
     let number = std::str::from_utf8(field).ok().and_then(|t| t.parse().ok());
     number.ok_or_else(|| {
         let found = format!(

@@ -86,17 +86,10 @@ impl Annotation {
         chosen.or_else(counted).map(String::as_str)
     }
 
-    /// Checks the answers; `people` is how many the first annotation of the file has, where this is
-    /// not the first.
-    fn check(&self, people: usize) -> Result<(), Defect> {
-        let answers = self.answers.len();
-        // Own annotations may have any number each; published ones have ten.
-        if answers == 0 || (people == PEOPLE && answers != PEOPLE) {
-            let found = match answers {
-                0 => "no answers".to_owned(),
-                _ => format!("{answers} answers, where {PEOPLE} are given"),
-            };
-            return Err(Defect::of(Kind::Answers, found));
+    /// Checks the answers by themselves.
+    fn check(&self) -> Result<(), Defect> {
+        if self.answers.is_empty() {
+            return Err(Defect::of(Kind::Answers, "no answers"));
         }
         // "!!!" is an answer that somebody gave; a blank is none.
         match self.answers.iter().position(|a| a.trim().is_empty()) {
@@ -105,6 +98,36 @@ impl Annotation {
                 Err(Defect::of(Kind::BlankText, found))
             }
             None => Ok(()),
+        }
+    }
+}
+
+/// How many people answered the questions of a file.
+#[derive(Default)]
+struct Asked {
+    by_ten: usize,
+    /// Questions with another number of answers, and the number.
+    others: Vec<(String, usize)>,
+}
+
+impl Asked {
+    fn count(&mut self, row: &Annotation) {
+        match row.answers.len() {
+            PEOPLE => self.by_ten += 1,
+            0 => {}
+            other => self.others.push((row.question_id.clone(), other)),
+        }
+    }
+
+    /// Reports the questions that lack answers of published files, which have ten each. Own
+    /// annotations may have any number.
+    fn report(self, path: &Path, problems: &mut Problems) {
+        if self.by_ten == 0 || self.by_ten < self.others.len() {
+            return;
+        }
+        for (id, answers) in self.others {
+            let found = format!("{answers} answers, where {PEOPLE} are given");
+            problems.push(Problem::of_key(path, id, Defect::of(Kind::Answers, found)));
         }
     }
 }
@@ -207,7 +230,7 @@ impl Annotations {
     pub(crate) fn read(&mut self, path: &Path, problems: &mut Problems) -> Result<()> {
         let file = self.paths.len();
         self.paths.push(path.to_path_buf());
-        let mut people = None;
+        let mut asked = Asked::default();
         read_list(
             path,
             ANNOTATIONS,
@@ -216,7 +239,8 @@ impl Annotations {
                 self.count += 1;
                 let id = row.question_id.clone();
                 let mut wrong = |defect| problems.push(Problem::of_key(path, &id, defect));
-                if let Err(defect) = row.check(*people.get_or_insert(row.answers.len())) {
+                asked.count(&row);
+                if let Err(defect) = row.check() {
                     wrong(defect);
                 }
                 if let Some((first, _)) = self.by_id.get(&id) {
@@ -227,7 +251,9 @@ impl Annotations {
                     self.by_id.insert(id, (file, row));
                 }
             },
-        )
+        )?;
+        asked.report(path, problems);
+        Ok(())
     }
 
     /// Adds to each of `questions`, rows of `path`, what people answered to it.
@@ -289,19 +315,22 @@ impl Annotations {
 /// wrong annotations.
 pub fn read_annotations(path: &Path) -> Result<Vec<Annotation>> {
     Problems::refuse(|problems| {
-        let (mut all, mut people) = (Vec::new(), None);
+        let (mut all, mut asked) = (Vec::new(), Asked::default());
         read_list(
             path,
             ANNOTATIONS,
             problems,
-            |_, row: Annotation, problems| match row.check(*people.get_or_insert(row.answers.len()))
-            {
-                Ok(()) => all.push(row),
-                Err(defect) => {
-                    problems.push(Problem::of_key(path, row.question_id, defect));
+            |_, row: Annotation, problems| {
+                asked.count(&row);
+                match row.check() {
+                    Ok(()) => all.push(row),
+                    Err(defect) => {
+                        problems.push(Problem::of_key(path, row.question_id, defect));
+                    }
                 }
             },
         )?;
+        asked.report(path, problems);
         Ok(all)
     })
 }
