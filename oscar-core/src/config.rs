@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use oscar_files::{FileError, SMALL_FILE, read_text};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::input::BOX_VALUES;
@@ -101,12 +102,12 @@ pub enum Classifier {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the model configuration {}: {source}", path.display())]
+    #[error("cannot read the model configuration: {source}")]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
-        source: std::io::Error,
+        /// Why; it names the file.
+        source: FileError,
     },
     /// The file is not a model configuration.
     #[error("{} is not a model configuration: {source}", path.display())]
@@ -225,7 +226,7 @@ impl ModelConfig {
     /// If the file cannot be read, is not such a configuration, or has a value out of range.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        let text = read_text(path, SMALL_FILE).map_err(|source| ConfigError::Read {
             path: path.into(),
             source,
         })?;

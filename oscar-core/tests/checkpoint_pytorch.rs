@@ -57,7 +57,7 @@ fn wrappers_and_prefixes_are_taken_off_and_told() {
         .collect();
     assert_eq!(names, ["bert.embeddings.LayerNorm.weight"]);
     let expected = [
-        Change::Unwrapped("state_dict"),
+        Change::Unwrapped("state_dict".into()),
         Change::DataParallel,
         Change::OldNorms(1),
         Change::LeftOut("bert.embeddings.position_ids".into()),

@@ -105,7 +105,12 @@ fn depth_costs_no_stack(#[case] open: &[u8], #[case] close: &[u8]) {
         b".",
     ]
     .concat();
-    let problem = problem(&bytes);
+    // The depth, not the memory, is what is tested.
+    let limits = Limits {
+        memory_factor: 1000,
+        ..Limits::default()
+    };
+    let problem = pickle::parse(bytes.clone(), &limits).unwrap_err().problem;
     assert!(
         matches!(
             problem,
@@ -118,10 +123,7 @@ fn depth_costs_no_stack(#[case] open: &[u8], #[case] close: &[u8]) {
     );
     // What is thrown away may be as deep.
     let bytes = [&bytes[..bytes.len() - 1], b"0N."].concat();
-    assert!(matches!(
-        pickle::parse(bytes, &Limits::default()),
-        Ok(Value::None)
-    ));
+    assert!(matches!(pickle::parse(bytes, &limits), Ok(Value::None)));
 }
 
 #[rstest]
@@ -431,4 +433,67 @@ fn limits_are_the_callers() {
             "{error}"
         );
     }
+}
+
+/// A program of `count` copies of `opcode` in a list.
+fn repeated(opcode: &[u8], count: usize) -> Vec<u8> {
+    [b"\x80\x02(".as_slice(), &opcode.repeat(count), b"l."].concat()
+}
+
+#[rstest]
+#[case::dictionaries(b"}")]
+#[case::lists(b"]")]
+#[case::tuples(b")")]
+#[case::sets(b"\x8f")]
+#[case::nones(b"N")]
+#[case::marks(b"(")]
+#[case::memo(b"\x94")]
+#[case::entries(b"}(NNu")]
+fn what_builds_far_more_than_its_size_is_refused(#[case] opcode: &[u8]) {
+    let bytes = match opcode {
+        b"(" => repeated(opcode, 2 << 20),
+        // The memo takes the value at the top.
+        b"\x94" => [b"\x80\x04N".as_slice(), &opcode.repeat(2 << 20), b"."].concat(),
+        _ => repeated(opcode, (2 << 20) / opcode.len()),
+    };
+    let limits = Limits {
+        memory_factor: 4,
+        ..Limits::default()
+    };
+    let error = pickle::parse(bytes, &limits).unwrap_err();
+    assert!(
+        matches!(error.problem, Problem::Memory(over) if over.factor == 4),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_data_sets_hold_is_within_the_budget() {
+    // A question with its soft targets, as the answers of VQA are published: 42 bytes of protocol 4.
+    let mut bytes = b"\x80\x04(".to_vec();
+    let keys = ["question_id", "image_id", "labels", "scores"];
+    for key in keys {
+        bytes.push(0x8c);
+        bytes.push(key.len() as u8);
+        bytes.extend(key.as_bytes());
+        bytes.extend(b"\x940");
+    }
+    for _ in 0..200_000 {
+        bytes.extend(b"}\x94(h\0J\x01\x02\x03\x04h\x01J\x01\x02\x03\x04");
+        bytes.extend(b"h\x02]\x94K\x05ah\x03]\x94G\x3f\xf0\0\0\0\0\0\0au");
+    }
+    bytes.extend(b"l.");
+    let value = pickle::parse(bytes, &Limits::default()).unwrap();
+    let rows = value.as_slice().unwrap();
+    assert_eq!(rows.len(), 200_000);
+    let last = rows[199_999].as_dict().unwrap();
+    assert_eq!(
+        last.get("image_id").and_then(Value::as_i64),
+        Some(0x0403_0201)
+    );
+    // Small integers, the densest values that data have, a thousand at a time as Python writes them.
+    let thousand = [b"(".as_slice(), &b"K\x01".repeat(1000), b"e"].concat();
+    let bytes = [b"\x80\x04]\x94".as_slice(), &thousand.repeat(8000), b"."].concat();
+    let value = pickle::parse(bytes, &Limits::default()).unwrap();
+    assert_eq!(value.as_slice().unwrap().len(), 8_000_000);
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use figment::providers::Serialized;
 use figment::value::{Dict, Map};
 use figment::{Metadata, Profile, Provider};
+use oscar_files::{SMALL_FILE, read_text};
 
 use super::builtin::{RECIPES, Recipe};
 use super::keys::nearest;
@@ -147,8 +148,7 @@ impl Text {
     }
 
     fn read(path: PathBuf) -> Result<Self> {
-        let toml = std::fs::read_to_string(&path)
-            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        let toml = read_text(&path, SMALL_FILE).context("cannot read the configuration")?;
         Ok(Self {
             name: path
                 .file_stem()

@@ -8,6 +8,8 @@ use oscar_files::FileError;
 use oscar_files::pytorch::TorchError;
 use safetensors::Dtype;
 
+use crate::input::InputError;
+
 /// A tensor whose shape in the file is not the model's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShapeMismatch {
@@ -46,6 +48,9 @@ pub enum CheckpointError {
     /// The file is not a PyTorch file, is damaged, or asks for code to be run.
     #[error(transparent)]
     Torch(#[from] TorchError),
+    /// The tokenizer beside the weights cannot be read.
+    #[error(transparent)]
+    Tokenizer(#[from] InputError),
     /// A tensor cannot be read or written.
     #[error("{}: {name}: {reason}", path.display())]
     Tensor {
@@ -63,6 +68,17 @@ pub enum CheckpointError {
         path: PathBuf,
         /// What is wrong.
         reason: String,
+    },
+    /// The weights are of another family of models, whose names or shapes may look alike.
+    #[error(
+        "{}: the model is {family}, not BERT or Oscar, and its weights would compute something else; \
+         give weights of BERT or Oscar", path.display()
+    )]
+    Family {
+        /// The weights, or the configuration beside them that says so.
+        path: PathBuf,
+        /// What the model is.
+        family: String,
     },
     /// A tensor does not have a floating-point type.
     #[error("{}: {name} has type {dtype}; weights must be F32, F16, BF16 or F64", path.display())]

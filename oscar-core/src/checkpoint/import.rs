@@ -2,17 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
-use oscar_files::{FileError, write_file};
+use oscar_files::{FileError, SMALL_FILE, inside, read_file, write_file};
 use serde::Serialize;
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
+use super::beside::CONFIG_FILE;
 use super::export::{collect, write_safetensors};
 use super::inspect::Inspection;
-use super::published::{CONFIG_FILE, Published, TrainingArgs};
+use super::published::{Published, TrainingArgs};
 use super::{CheckpointError, WeightFile};
+use crate::input::{Tokenizer, do_lower_case, is_cased};
 
 /// Name of the vocabulary next to weights.
 const VOCAB_FILE: &str = "vocab.txt";
+/// Settings of the tokenizer next to a vocabulary.
+const SETTINGS_FILE: &str = "tokenizer_config.json";
 /// The weights that an import writes.
 const MODEL_FILE: &str = "model.safetensors";
 
@@ -75,8 +79,11 @@ pub fn import(
         mut notes,
         keys,
     } = Published::of(&file, options.model_config.as_deref())?;
-    let vocab = read_vocab(&beside.join(VOCAB_FILE))?;
-    match vocab.as_deref().map(entries) {
+    let cased = training_args
+        .as_ref()
+        .and_then(|settings| settings.fields.get("do_lower_case")?.as_bool());
+    let vocab = Vocabulary::beside(&beside, cased, &mut notes)?;
+    match vocab.as_ref().map(|vocab| entries(&vocab.lines)) {
         None => notes.push(format!(
             "there is no {VOCAB_FILE} next to the weights; commands need the vocabulary to be given"
         )),
@@ -90,7 +97,12 @@ pub fn import(
     let tensors = collect(&file)?;
     std::fs::create_dir_all(out).map_err(FileError::io("create", out))?;
     if let Some(vocab) = &vocab {
-        write_file(&out.join(VOCAB_FILE), vocab)?;
+        write_file(&out.join(VOCAB_FILE), &vocab.lines)?;
+        if let Some(lower_case) = vocab.lower_case {
+            let settings = json!({"do_lower_case": lower_case});
+            let text = format!("{settings}\n");
+            write_file(&out.join(SETTINGS_FILE), text.as_bytes())?;
+        }
     }
     let text = format!("{:#}\n", Json::Object(keys));
     write_file(&out.join(CONFIG_FILE), text.as_bytes())?;
@@ -107,12 +119,48 @@ pub fn import(
     })
 }
 
-/// The vocabulary's bytes, if there is one.
-fn read_vocab(path: &Path) -> Result<Option<Vec<u8>>, CheckpointError> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(FileError::io("read", path)(error).into()),
+/// The vocabulary next to weights.
+struct Vocabulary {
+    /// A token per line.
+    lines: Vec<u8>,
+    /// Whether texts are lower-cased, if the vocabulary does not say so by itself.
+    lower_case: Option<bool>,
+}
+
+impl Vocabulary {
+    /// The `vocab.txt` in `directory`, or that of its `tokenizer.json`; `trained` is what the training
+    /// settings say of lower-casing.
+    fn beside(
+        directory: &Path,
+        trained: Option<bool>,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<Self>, CheckpointError> {
+        let lower_case = do_lower_case(directory)?.or(trained);
+        let (lines, lower_case) = match inside(directory, VOCAB_FILE)? {
+            Some(path) => (read_file(&path, SMALL_FILE)?, lower_case),
+            None => match Tokenizer::in_directory(directory)? {
+                None => return Ok(None),
+                Some(tokenizer) => {
+                    let lines = tokenizer.vocab().join("\n") + "\n";
+                    let lower_case = lower_case.or(Some(tokenizer.lower_case()));
+                    (lines.into_bytes(), lower_case)
+                }
+            },
+        };
+        let words: Vec<String> = String::from_utf8_lossy(&lines)
+            .lines()
+            .map(String::from)
+            .collect();
+        let cased = is_cased(&words);
+        if !lower_case.unwrap_or(!cased) {
+            notes.push(format!(
+                "{VOCAB_FILE} is of cased text: texts keep their case"
+            ));
+        }
+        Ok(Some(Self {
+            lines,
+            lower_case: lower_case.filter(|lower_case| !lower_case || cased),
+        }))
     }
 }
 

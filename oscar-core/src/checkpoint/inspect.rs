@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::family;
 use super::kind::{ModelKind, Part, Shapes, Sizes, parts, prefix};
 use super::official::DECODER;
 use super::{Change, CheckpointError, Weight, WeightFile, WeightFormat};
@@ -64,7 +65,10 @@ pub(super) fn describe(file: &WeightFile) -> Result<Inspection, CheckpointError>
         file: file.path().into(),
         format: file.format(),
         changes: file.changes().to_vec(),
-        model: ModelKind::of(&shapes),
+        model: match family::of(file.weights()) {
+            Some(family) => ModelKind::Other { family },
+            None => ModelKind::of(&shapes),
+        },
         sizes: Sizes::of(&shapes),
         parameters: parts.iter().map(|part| part.parameters).sum(),
         parts,

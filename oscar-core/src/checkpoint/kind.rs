@@ -33,6 +33,11 @@ pub enum ModelKind {
     },
     /// No head.
     Backbone,
+    /// A model of another family.
+    Other {
+        /// Which.
+        family: &'static str,
+    },
     /// Not one of these.
     Unknown,
 }
@@ -49,6 +54,7 @@ impl fmt::Display for ModelKind {
                 write!(f, "classifier of {choices} images together")
             }
             Self::Backbone => write!(f, "backbone without a head"),
+            Self::Other { family } => f.write_str(family),
             Self::Unknown => write!(f, "not a recognised Oscar model"),
         }
     }

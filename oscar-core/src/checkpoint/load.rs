@@ -58,18 +58,20 @@ pub struct LoadReport {
 /// Accepts safetensors and PyTorch files with any of the naming schemes in [`Change`], and loads a
 /// backbone alone (without the `bert.` prefix) into a model with heads and vice versa. A
 /// contrastive head with another number of classes keeps its random initialisation, as in the
-/// official loader. A tied output matrix follows the word embedding.
+/// official loader. A tied output matrix follows the word embedding, and one that the file leaves out
+/// since it is tied is the word embedding.
 ///
 /// # Errors
 ///
-/// If the file cannot be read, holds a value that is not finite, belongs to another model (shapes),
-/// or lacks parameters that `random` does not allow to be initialised randomly.
+/// If the file cannot be read, holds a value that is not finite, is of another family of models or
+/// of another size, or lacks parameters that `random` does not allow to be initialised randomly.
 pub fn load<B: Backend, M: Checkpointed<B>>(
     model: M,
     path: impl AsRef<Path>,
     random: &RandomInit,
 ) -> Result<(M, LoadReport), CheckpointError> {
     let file = WeightFile::open_official(path)?;
+    file.require_bert()?;
     let (weights, report) = plan(&file, &parameters(&model), model.aliases());
     accept(file.path(), &report, random)?;
     let loaded: BTreeSet<&str> = report.loaded.iter().map(String::as_str).collect();

@@ -4,18 +4,24 @@
 //! maps and the layout of linear weights: PyTorch stores `[out, in]`, Burn `[in, out]`. Files have
 //! the official layout; only this module transposes.
 
+mod beside;
+mod content;
 mod error;
 mod export;
+mod family;
 mod fit;
 mod import;
 mod inspect;
 mod kind;
 mod load;
+mod locate;
 mod names;
 mod official;
 mod published;
 mod save;
+mod shards;
 mod sniff;
+mod unwrap;
 mod weights;
 
 pub use error::{CheckpointError, ShapeMismatch};
@@ -24,11 +30,11 @@ pub use import::{ImportOptions, Imported, import};
 pub use inspect::{Inspection, TensorInfo, inspect};
 pub use kind::{ModelKind, Part, Sizes};
 pub use load::{LoadReport, RandomInit, compare, load, read_tensors};
+pub use locate::{WEIGHT_FILES, locate};
 pub use names::{Parameter, parameters};
 pub use official::Change;
 pub use published::{Published, TrainingArgs};
 pub use save::{NamedTensor, save, write_tensors};
-pub use sniff::{WEIGHT_FILES, locate};
 pub use weights::{Weight, WeightFile, WeightFormat};
 
 use burn::module::Module;

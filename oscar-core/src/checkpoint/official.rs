@@ -26,9 +26,21 @@ const HEADS: [&str; 2] = ["cls.", "classifier."];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The weights were under this key.
-    Unwrapped(&'static str),
-    /// Names began with `module.`, as `DataParallel` writes them.
+    Unwrapped(String),
+    /// These keys were beside the one that holds the weights.
+    Beside(Vec<String>),
+    /// The weights were in this many parts, which an index names.
+    Joined(usize),
+    /// Names had a `module.`, as `DataParallel` writes them.
     DataParallel,
+    /// Names had this wrapper of a module in them (`_orig_mod` of `torch.compile`).
+    Wrapper(&'static str),
+    /// Names began with this, since the model is a part of another module.
+    Inside(String),
+    /// The output matrix was left out, as safetensors has tied weights once.
+    TiedOutput,
+    /// The word embedding was left out in favour of the output matrix to which it is tied.
+    TiedEmbedding,
     /// This many names ended in `gamma` or `beta`, as converted from TensorFlow.
     OldNorms(usize),
     /// The head was named as by the captioning code of 2020, and had no bias.
@@ -44,8 +56,27 @@ pub enum Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unwrapped(key) => write!(f, "took the weights under the key {key:?}"),
+            Self::Unwrapped(key) => write!(f, "took the weights under the key \"{key}\""),
+            Self::Beside(keys) => {
+                let shown: Vec<_> = keys.iter().take(8).map(String::as_str).collect();
+                write!(f, "left out what is beside them: {}", shown.join(", "))?;
+                match keys.len() - shown.len() {
+                    0 => Ok(()),
+                    more => write!(f, " and {more} more"),
+                }
+            }
+            Self::Joined(parts) => write!(f, "joined the {parts} parts that the index names"),
             Self::DataParallel => write!(f, "removed the `module.` prefix (DataParallel)"),
+            Self::Wrapper(wrapper) => write!(f, "removed `{wrapper}.` from the names"),
+            Self::Inside(prefix) => write!(f, "removed the `{prefix}` prefix"),
+            Self::TiedOutput => write!(
+                f,
+                "{DECODER} is not in the file, which omits tied weights: it is the word embedding"
+            ),
+            Self::TiedEmbedding => write!(
+                f,
+                "the word embedding is not in the file, which omits tied weights: it is {DECODER}"
+            ),
             Self::OldNorms(count) => {
                 write!(f, "renamed gamma/beta to weight/bias in {count} names")
             }
@@ -67,9 +98,8 @@ impl fmt::Display for Change {
 /// Gives `weights` official names; returns the changes, or an error if a name would occur twice.
 pub(super) fn rename(weights: &mut Vec<Weight>) -> Result<Vec<Change>, String> {
     let mut changes = Vec::new();
-    if strip_data_parallel(weights) {
-        changes.push(Change::DataParallel);
-    }
+    changes.extend(strip_wrappers(weights));
+    changes.extend(strip_prefix(weights));
     match weights
         .iter_mut()
         .map(rename_norm)
@@ -96,15 +126,105 @@ pub(super) fn rename(weights: &mut Vec<Weight>) -> Result<Vec<Change>, String> {
     }
 }
 
-fn strip_data_parallel(weights: &mut [Weight]) -> bool {
-    const PREFIX: &str = "module.";
-    if weights.is_empty() || !weights.iter().all(|weight| weight.name.starts_with(PREFIX)) {
-        return false;
+/// Removes the modules that PyTorch puts around others, wherever they are in a name.
+fn strip_wrappers(weights: &mut [Weight]) -> Vec<Change> {
+    const WRAPPERS: [&str; 4] = [
+        "module",
+        "_orig_mod",
+        "_fsdp_wrapped_module",
+        "_checkpoint_wrapped_module",
+    ];
+    let mut found = [false; WRAPPERS.len()];
+    for weight in weights {
+        let kept = weight.name.split('.').filter(|component| {
+            let wrapper = WRAPPERS.iter().position(|wrapper| wrapper == component);
+            wrapper
+                .and_then(|at| found.get_mut(at))
+                .map(|found| *found = true)
+                .is_none()
+        });
+        let kept: Vec<_> = kept.collect();
+        // A tensor called `module` alone is left as it is.
+        if !kept.is_empty() {
+            weight.name = kept.join(".");
+        }
+    }
+    let found = WRAPPERS.into_iter().zip(found).filter(|(_, found)| *found);
+    found
+        .map(|(wrapper, _)| match wrapper {
+            "module" => Change::DataParallel,
+            wrapper => Change::Wrapper(wrapper),
+        })
+        .collect()
+}
+
+/// Removes the names of modules of which the whole model is a part, as training frameworks have them:
+/// what precedes `bert.embeddings`. Names of other families (`roberta.`) are not among them.
+fn strip_prefix(weights: &mut [Weight]) -> Option<Change> {
+    const AROUND: [&str; 9] = [
+        "model",
+        "net",
+        "network",
+        "_model",
+        "state_dict",
+        "backbone",
+        "encoder",
+        "text_encoder",
+        "learner",
+    ];
+    let anchor = weights.iter().find(|weight| {
+        let body = weight.name.strip_suffix(WORD_EMBEDDINGS);
+        body.is_some_and(|body| body.is_empty() || body.ends_with('.'))
+    })?;
+    let before = anchor.name.strip_suffix(WORD_EMBEDDINGS)?;
+    let prefix = before.strip_suffix(BACKBONE).unwrap_or(before).to_string();
+    let mut around = prefix.split_terminator('.');
+    if prefix.is_empty() || !around.all(|component| AROUND.contains(&component)) {
+        return None;
     }
     for weight in weights {
-        weight.name.replace_range(..PREFIX.len(), "");
+        if let Some(inner) = weight.name.strip_prefix(prefix.as_str()) {
+            weight.name = inner.into();
+        }
     }
-    true
+    Some(Change::Inside(prefix))
+}
+
+/// Adds the name that a file leaves out of a word embedding and output matrix that are one tensor.
+pub(super) fn tie(weights: &mut Vec<Weight>) -> Option<Change> {
+    const PREDICTS: &str = "cls.predictions.transform.dense.weight";
+    let named = |name: &str| weights.iter().find(|weight| weight.name == name);
+    let ends = |end: &str| weights.iter().find(|weight| weight.name.ends_with(end));
+    named(PREDICTS)?;
+    let embeddings = ends(WORD_EMBEDDINGS);
+    let (change, weight) = match (embeddings, named(DECODER)) {
+        (Some(embeddings), None) => {
+            let name = DECODER.into();
+            (
+                Change::TiedOutput,
+                Weight {
+                    name,
+                    ..embeddings.clone()
+                },
+            )
+        }
+        (None, Some(decoder)) => {
+            let positions = ends("embeddings.position_embeddings.weight")?;
+            let name = positions
+                .name
+                .replace("position_embeddings", "word_embeddings");
+            (
+                Change::TiedEmbedding,
+                Weight {
+                    name,
+                    ..decoder.clone()
+                },
+            )
+        }
+        _ => return None,
+    };
+    weights.push(weight);
+    Some(change)
 }
 
 /// `gamma` and `beta` to `weight` and `bias`.
@@ -141,12 +261,13 @@ fn captioning_2020(weights: &mut Vec<Weight>) -> Result<bool, String> {
         weight.name.insert_str(0, "cls.predictions.");
         if weight.name == DECODER {
             let vocabulary = weight.tensor.shape().first().copied().unwrap_or(0);
-            bias = Some(zeros(&weight.tensor, vocabulary)?);
+            bias = Some((zeros(&weight.tensor, vocabulary)?, weight.file.clone()));
         }
     }
-    weights.extend(bias.map(|tensor| Weight {
+    weights.extend(bias.map(|(tensor, file)| Weight {
         name: "cls.predictions.bias".into(),
         tensor,
+        file,
     }));
     Ok(true)
 }

@@ -9,19 +9,18 @@
 
 use std::path::{Path, PathBuf};
 
-use oscar_files::FileError;
+use oscar_files::inside;
 use oscar_files::pytorch::{TorchFile, Value};
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
+use super::beside::{Beside, CONFIG_FILE};
 use super::fit::fit;
 use super::inspect::{Inspection, describe};
 use super::official::DECODER;
 use super::{CheckpointError, WeightFile};
 use crate::config::ModelConfig;
 
-/// Name of the configuration next to weights.
-pub(super) const CONFIG_FILE: &str = "config.json";
 /// Training settings that the official scripts save next to weights.
 const TRAINING_ARGS: &str = "training_args.bin";
 
@@ -70,27 +69,18 @@ impl Published {
         file: &WeightFile,
         model_config: Option<&Path>,
     ) -> Result<Self, CheckpointError> {
+        file.require_bert()?;
         let source = describe(file)?;
         let directory = file.path().parent().unwrap_or(Path::new("")).to_path_buf();
         let config = match model_config {
             Some(path) => path.to_path_buf(),
             None => directory.join(CONFIG_FILE),
         };
-        if model_config.is_none() && !config.exists() {
-            return Err(CheckpointError::Config {
-                path: file.path().into(),
-                reason: format!(
-                    "there is no {CONFIG_FILE} next to it; give the model's configuration explicitly"
-                ),
-            });
-        }
+        let mut keys = read_config(&config, file.path(), model_config.is_some())?;
         let wrong = |reason: String| CheckpointError::Config {
             path: config.clone(),
             reason,
         };
-        let text = std::fs::read_to_string(&config).map_err(FileError::io("read", &config))?;
-        let mut keys: Map<String, Json> = serde_json::from_str(&text)
-            .map_err(|error| wrong(format!("it is not a model configuration: {error}")))?;
         let tied_output = source.tied.iter().flatten().any(|name| name == DECODER);
         let filled = fit(&mut keys, &source.shapes(), tied_output).map_err(wrong)?;
         let model: ModelConfig = serde_json::from_value(Json::Object(keys.clone()))
@@ -98,7 +88,8 @@ impl Published {
         model.validate().map_err(|error| wrong(error.to_string()))?;
 
         let mut notes = Vec::new();
-        let training_args = read_training_args(&directory.join(TRAINING_ARGS), &mut notes);
+        let training_args = inside(&directory, TRAINING_ARGS)?;
+        let training_args = training_args.and_then(|path| read_training_args(&path, &mut notes));
         if model.tie_weights && !tied_output && file.get(DECODER).is_some() {
             notes.push(format!(
                 "tie_weights is set, so {DECODER}, which differs from the word embedding, is not \
@@ -121,11 +112,35 @@ impl Published {
     }
 }
 
+fn read_config(
+    path: &Path,
+    weights: &Path,
+    named: bool,
+) -> Result<Map<String, Json>, CheckpointError> {
+    if !named && path.symlink_metadata().is_err() {
+        return Err(CheckpointError::Config {
+            path: weights.into(),
+            reason: format!(
+                "there is no {CONFIG_FILE} next to it; give the model's configuration explicitly"
+            ),
+        });
+    }
+    let config = match named {
+        // What the user names is read wherever it leads; what is beside weights of others is not.
+        true => Beside::open(path)?,
+        false => Beside::read(weights)?,
+    };
+    match config.other_family() {
+        None => Ok(config.into_keys()),
+        Some(family) => Err(CheckpointError::Family {
+            path: path.into(),
+            family,
+        }),
+    }
+}
+
 /// The plain fields. A file that cannot be read does not prevent using the weights.
 fn read_training_args(path: &Path, notes: &mut Vec<String>) -> Option<TrainingArgs> {
-    if !path.exists() {
-        return None;
-    }
     let file = match TorchFile::open(path) {
         Ok(file) => file,
         Err(error) => {
@@ -149,13 +164,6 @@ fn read_training_args(path: &Path, notes: &mut Vec<String>) -> Option<TrainingAr
         .iter()
         .filter_map(|(key, value)| Some((key.as_str()?.to_string(), plain(value)?)))
         .collect();
-    if fields.get("do_lower_case") == Some(&Json::Bool(false)) {
-        notes.push(
-            "do_lower_case is false in the training settings: the model was trained on cased \
-             text, but the tokenizer here lower-cases it"
-                .into(),
-        );
-    }
     Some(TrainingArgs {
         file: path.into(),
         fields,

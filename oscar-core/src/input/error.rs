@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use oscar_files::FileError;
 use thiserror::Error;
 
 use super::example::SourceError;
@@ -20,7 +21,23 @@ pub enum InputError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: FileError,
+    },
+
+    /// A file of the tokenizer leads elsewhere, or is damaged.
+    #[error("cannot read the tokenizer of the weights: {0}")]
+    Assets(FileError),
+
+    /// The weights have another tokenizer than WordPiece.
+    #[error(
+        "{}: the tokenizer of the weights is {kind}; models here read WordPiece, as BERT and Oscar do",
+        .path.display()
+    )]
+    OtherTokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        kind: String,
     },
 
     /// The vocabulary cannot be written.

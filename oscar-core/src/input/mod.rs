@@ -4,8 +4,10 @@
 //! into a batch on the device: [`PretrainEncoder`] for pre-training, [`CaptionEncoder`] for captions,
 //! [`SequenceEncoder`] for every other task.
 
+mod assets;
 mod batch;
 mod caption;
+mod casing;
 mod error;
 mod example;
 mod masking;
@@ -21,6 +23,7 @@ mod vocabulary;
 pub use batch::{AttentionMask, OscarInput, Packing, PaddingConfig, packed_len};
 pub(crate) use caption::fill_caption_mask;
 pub use caption::{CaptionBatch, CaptionEncoder, CaptionMasking, EncodedCaption};
+pub(crate) use casing::{do_lower_case, is_cased};
 pub use error::InputError;
 pub use example::{
     BOX_VALUES, Example, ExampleSource, RegionHandle, RegionSource, SourceError, TextB,

@@ -1,4 +1,4 @@
-//! Uncased WordPiece, as BERT's: the tokens, ids and decoded text of `pytorch_transformers` 1.1.
+//! WordPiece, as BERT's: the tokens, ids and decoded text of `pytorch_transformers` 1.1.
 //!
 //! Built on the `tokenizers` crate. This module adds a vocabulary checked line by line, and the
 //! official clean-up of decoded text, on which caption metrics are computed.
@@ -8,12 +8,14 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::{fmt, fs};
 
+use oscar_files::{SMALL_FILE, read_text};
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::{AddedToken, DecoderWrapper, PostProcessorWrapper, TokenizerBuilder};
 use tokenizers::{Result as WordPieceResult, TokenizerImpl};
 
+use super::casing::{SETTINGS_FILE, do_lower_case, is_cased, words_with_capitals};
 use super::error::InputError;
 use super::masking::TokenMasker;
 
@@ -89,7 +91,10 @@ impl SpecialIds {
 /// The vocabulary of BERT base uncased (Apache-2.0).
 const BERT_BASE_UNCASED: &str = include_str!("../../../config/bert-base-uncased-vocab.txt");
 
-/// An uncased WordPiece tokenizer. Immutable: share one among all threads.
+/// A WordPiece tokenizer. Immutable: share one among all threads.
+///
+/// Texts are lower-cased as for BERT base uncased, unless the vocabulary is one of cased text, or its
+/// `tokenizer_config.json` says otherwise.
 ///
 /// ```
 /// use oscar_core::input::Tokenizer;
@@ -103,25 +108,28 @@ pub struct Tokenizer {
     pipeline: Pipeline,
     vocab: Vec<String>,
     special: SpecialIds,
+    lower_case: bool,
 }
 
 impl Tokenizer {
-    /// Reads a `vocab.txt`: one token per line, whose id is the line's number from 0.
+    /// Reads a `vocab.txt`: one token per line, whose id is the line's number from 0. Texts are
+    /// lower-cased as a `tokenizer_config.json` beside it says, else if it has no capitals.
     ///
     /// # Errors
     ///
-    /// The file cannot be read, a line is empty or repeats another, or a special token is missing.
+    /// A file cannot be read, a line is empty or repeats another, or a special token is missing.
     pub fn from_vocab_file(path: impl AsRef<Path>) -> Result<Self, InputError> {
         let path = path.as_ref();
-        let text = fs::read_to_string(path).map_err(|source| InputError::ReadVocab {
+        let text = read_text(path, SMALL_FILE).map_err(|source| InputError::ReadVocab {
             path: path.to_owned(),
             source,
         })?;
+        let lower_case = do_lower_case(path.parent().unwrap_or(Path::new("")))?;
         let vocab = text
             .lines()
             .map(|line| line.trim_end().to_owned())
             .collect();
-        Self::build(vocab, &path.display().to_string())
+        Self::build(vocab, &path.display().to_string(), lower_case)
     }
 
     /// Takes the tokens in order: the first has id 0.
@@ -130,7 +138,7 @@ impl Tokenizer {
     ///
     /// As [`from_vocab_file`](Self::from_vocab_file); messages count lines from 1.
     pub fn from_vocab(vocab: Vec<String>) -> Result<Self, InputError> {
-        Self::build(vocab, "vocabulary")
+        Self::build(vocab, "vocabulary", None)
     }
 
     /// The tokenizer of BERT base uncased, which every published recipe uses.
@@ -140,12 +148,18 @@ impl Tokenizer {
     /// Never, unless the file that is compiled in was damaged.
     pub fn bert_base_uncased() -> Result<Self, InputError> {
         let vocab = BERT_BASE_UNCASED.lines().map(String::from).collect();
-        Self::build(vocab, "bert-base-uncased")
+        Self::build(vocab, "bert-base-uncased", Some(true))
     }
 
-    fn build(vocab: Vec<String>, origin: &str) -> Result<Self, InputError> {
+    /// Of the tokens in order; whether texts are lower-cased follows from them if it is not given.
+    pub(super) fn build(
+        vocab: Vec<String>,
+        origin: &str,
+        lower_case: Option<bool>,
+    ) -> Result<Self, InputError> {
         let special = SpecialIds::find(&index_tokens(&vocab, origin)?, origin)?;
-        let pipeline = pipeline(&vocab).map_err(|source| InputError::WordPiece {
+        let lower_case = lower_case.unwrap_or_else(|| !is_cased(&vocab));
+        let pipeline = pipeline(&vocab, lower_case).map_err(|source| InputError::WordPiece {
             origin: origin.to_owned(),
             source,
         })?;
@@ -153,17 +167,36 @@ impl Tokenizer {
             pipeline,
             vocab,
             special,
+            lower_case,
         })
+    }
+
+    /// Whether texts are lower-cased, and lose their accents with it.
+    pub fn lower_case(&self) -> bool {
+        self.lower_case
+    }
+
+    /// Words with capitals that no text can give, since texts are lower-cased.
+    pub fn unreachable_words(&self) -> usize {
+        match self.lower_case {
+            true => words_with_capitals(&self.vocab),
+            false => 0,
+        }
     }
 
     /// The ids of `text`, without `[CLS]` and `[SEP]` around it.
     ///
-    /// As officially, control characters vanish, case and accents are dropped, and a special token
+    /// As officially, control characters vanish, case and accents are dropped unless the vocabulary is
+    /// of cased text, and a special token
     /// spelled out in the text (`[MASK]`) is that token.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         // The only error a WordPiece pipeline knows is a vocabulary without [UNK], which `build`
         // refuses; so nothing is lost here, and an empty result is an error of the encoder anyway.
-        match self.pipeline.encode_fast(with_final_sigmas(text), false) {
+        let text = match self.lower_case {
+            true => with_final_sigmas(text),
+            false => Cow::Borrowed(text),
+        };
+        match self.pipeline.encode_fast(text, false) {
             Ok(encoding) => encoding.get_ids().to_vec(),
             Err(_) => Vec::new(),
         }
@@ -229,7 +262,8 @@ impl Tokenizer {
         &self.vocab
     }
 
-    /// Writes the vocabulary to the file `path`, which [`from_vocab_file`] reads.
+    /// Writes the vocabulary to the file `path`, which [`from_vocab_file`] reads, and beside it a
+    /// `tokenizer_config.json` if the vocabulary is of cased text or does not say so by itself.
     ///
     /// [`from_vocab_file`]: Self::from_vocab_file
     ///
@@ -238,10 +272,18 @@ impl Tokenizer {
     /// The file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), InputError> {
         let path = path.as_ref();
-        fs::write(path, lines(&self.vocab)).map_err(|source| InputError::WriteVocab {
-            path: path.to_owned(),
-            source,
-        })
+        let write = |path: &Path, content: String| {
+            fs::write(path, content).map_err(|source| InputError::WriteVocab {
+                path: path.to_owned(),
+                source,
+            })
+        };
+        write(path, lines(&self.vocab))?;
+        if self.lower_case && !is_cased(&self.vocab) {
+            return Ok(());
+        }
+        let settings = serde_json::json!({"do_lower_case": self.lower_case});
+        write(&path.with_file_name(SETTINGS_FILE), format!("{settings}\n"))
     }
 }
 
@@ -302,7 +344,7 @@ fn lines(vocab: &[String]) -> String {
         .collect()
 }
 
-fn pipeline(vocab: &[String]) -> WordPieceResult<Pipeline> {
+fn pipeline(vocab: &[String], lower_case: bool) -> WordPieceResult<Pipeline> {
     let model = WordPiece::builder()
         .vocab(WordPiece::read_bytes(lines(vocab).as_bytes())?)
         .unk_token("[UNK]".to_owned())
@@ -310,7 +352,7 @@ fn pipeline(vocab: &[String]) -> WordPieceResult<Pipeline> {
         .build()?;
     let mut pipeline: Pipeline = TokenizerBuilder::new()
         .with_model(model)
-        .with_normalizer(Some(BertNormalizer::new(true, true, None, true)))
+        .with_normalizer(Some(BertNormalizer::new(true, true, None, lower_case)))
         .with_pre_tokenizer(Some(BertPreTokenizer))
         .build()?;
     pipeline.add_special_tokens(&SpecialIds::TOKENS.map(|token| AddedToken::from(token, true)));

@@ -58,7 +58,7 @@ impl Tokenizer {
             .iter()
             .flat_map(|letter| [letter.to_string(), format!("##{letter}")]);
         vocab.extend(spelled.filter(|piece| !known.contains(piece)));
-        Self::from_vocab(vocab)
+        Self::build(vocab, "vocabulary", Some(true))
     }
 }
 

@@ -60,30 +60,35 @@ pub struct Object {
 #[derive(Clone, Debug, Default)]
 pub struct Dict {
     entries: Vec<(Value, Value)>,
-    /// Positions of string keys, collected at the first look-up.
-    strings: OnceLock<HashMap<Arc<str>, usize>>,
+    /// Positions of string keys, collected at the first look-up. Boxed, since data sets consist of
+    /// many small dictionaries.
+    strings: OnceLock<Box<HashMap<Arc<str>, usize>>>,
 }
 
 impl Dict {
     /// A dictionary of `entries`; of equal string or integer keys the last value is kept at the
     /// position of the first, as in Python.
-    pub(crate) fn new(entries: Vec<(Value, Value)>) -> Self {
+    pub(crate) fn new(mut entries: Vec<(Value, Value)>) -> Self {
         let (mut strings, mut integers) = (HashMap::new(), HashMap::new());
-        let mut kept: Vec<(Value, Value)> = Vec::with_capacity(entries.len());
-        for (key, value) in entries {
-            let next = kept.len();
-            let at = match &key {
+        // In place: `next` entries are kept.
+        let mut next = 0;
+        for from in 0..entries.len() {
+            let at = match &entries[from].0 {
                 Value::Str(key) => *strings.entry(key.clone()).or_insert(next),
                 Value::Int(key) => *integers.entry(*key).or_insert(next),
                 _ => next,
             };
-            match kept.get_mut(at) {
-                Some((_, known)) => *known = value,
-                None => kept.push((key, value)),
+            if at == next {
+                entries.swap(next, from);
+                next += 1;
+            } else {
+                entries[at].1 = std::mem::replace(&mut entries[from].1, Value::None);
             }
         }
+        entries.truncate(next);
+        entries.shrink_to_fit();
         Self {
-            entries: kept,
+            entries,
             strings: OnceLock::new(),
         }
     }
@@ -111,7 +116,8 @@ impl Dict {
                 Value::Str(key) => Some((key.clone(), at)),
                 _ => None,
             })
-            .collect()
+            .collect::<HashMap<_, _>>()
+            .into()
         });
         let (_, value) = self.entries.get(*strings.get(key)?)?;
         Some(value)

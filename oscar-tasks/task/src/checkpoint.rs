@@ -8,7 +8,7 @@ use std::sync::Arc;
 use burn::tensor::backend::Backend;
 use oscar_core::checkpoint::{self, Checkpointed, RandomInit};
 use oscar_core::input::PaddingConfig;
-use oscar_files::{FileError, named_by, write_json};
+use oscar_files::{FileError, SMALL_FILE, inside, named_by, read_text, write_json};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -75,9 +75,14 @@ impl<T: Task> TaskCheckpoint<T> {
         let mut description: Description<T, EncoderConfig<T>> =
             serde_json::from_str(&read(&task_file)?).map_err(|error| wrong(error.to_string()))?;
         for file in description.section.files() {
-            *file = named_by(&task_file, &*file)?;
+            let named = named_by(&task_file, &*file)?;
+            inside(path, &*file)?;
+            *file = named;
         }
-        let lacks = |asset: &&&str| !path.join(asset).is_file();
+        for name in [CONFIG_FILE, WEIGHTS_FILE].iter().chain(T::Family::ASSETS) {
+            inside(path, name)?;
+        }
+        let lacks = |asset: &&&str| !path.join(asset).exists();
         if let Some(asset) = T::Family::ASSETS.iter().find(lacks) {
             return Err(TaskError::Checkpoint {
                 path: path.to_path_buf(),
@@ -164,9 +169,12 @@ pub fn task_name(directory: &Path) -> Result<String, TaskError> {
 }
 
 fn read(path: &Path) -> Result<String, TaskError> {
-    std::fs::read_to_string(path).map_err(|error| TaskError::Checkpoint {
-        path: path.to_path_buf(),
-        found: error.to_string(),
+    read_text(path, SMALL_FILE).map_err(|error| match error {
+        FileError::Io { source, .. } => TaskError::Checkpoint {
+            path: path.to_path_buf(),
+            found: source.to_string(),
+        },
+        error => error.into(),
     })
 }
 

@@ -64,7 +64,7 @@ impl Family for Pairs {
     const ASSETS: &'static [&'static str] = &["vocab.json", "merges.txt"];
 
     fn read_config(path: &Path) -> Result<PairsConfig, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        let text = oscar_files::read_text(path, 1 << 20).map_err(|source| ConfigError::Read {
             path: path.into(),
             source,
         })?;

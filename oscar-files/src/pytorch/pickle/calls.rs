@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Problem;
 use super::arena::{Node, Slot};
 use super::classes::Class;
+use super::cost;
 use super::error::printable;
 use super::machine::Machine;
 use super::numpy::ArraySpec;
@@ -98,6 +99,7 @@ impl Machine<'_> {
             Some(Node::Dict(_) | Node::Tensor(_)) => Ok(()),
             Some(Node::Object(..)) => {
                 let entries = self.state(state)?;
+                self.budget.take(cost::entries(entries.len()))?;
                 if let Some(Node::Object(_, fields)) = self.nodes.get_mut(id as usize) {
                     fields.extend(entries);
                 }

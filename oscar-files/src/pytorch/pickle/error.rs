@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::OverBudget;
+
 /// A pickle that cannot be read or is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PickleError {
@@ -71,6 +73,9 @@ pub enum Problem {
         /// The bound.
         limit: u64,
     },
+    /// It would take more memory than its size allows.
+    #[error("the pickle builds too much: {0}")]
+    Memory(#[from] OverBudget),
     /// A tensor or array does not fit its storage.
     #[error("tensor {name}: {reason}")]
     Tensor {

@@ -135,9 +135,9 @@ impl Freezer<'_> {
                 size += bytes.len() as u64 / 8;
                 Value::Bytes(Arc::new(bytes.into()))
             }
-            Node::List(items) => Value::List(self.values(&items)?.into()),
-            Node::Tuple(items) => Value::Tuple(self.values(&items)?.into()),
-            Node::Set(items) => Value::Set(self.values(&items)?.into()),
+            Node::List(items) => Value::List(self.values(&items)?),
+            Node::Tuple(items) => Value::Tuple(self.values(&items)?),
+            Node::Set(items) => Value::Set(self.values(&items)?),
             Node::Dict(entries) => Value::Dict(Arc::new(self.dict(&entries)?)),
             Node::Object(class, entries) => Value::Object(Arc::new(Object {
                 class,
@@ -198,8 +198,18 @@ impl Freezer<'_> {
         })
     }
 
-    fn values(&self, slots: &[Slot]) -> Result<Vec<Value>, Problem> {
-        slots.iter().map(|slot| self.value(*slot)).collect()
+    fn values(&self, slots: &[Slot]) -> Result<Arc<[Value]>, Problem> {
+        // Of a known length, so that a long list is allocated once.
+        let mut failed = None;
+        let values = slots.iter().map(|slot| match self.value(*slot) {
+            Ok(value) => value,
+            Err(error) => {
+                failed = Some(error);
+                Value::None
+            }
+        });
+        let values = values.collect();
+        failed.map_or(Ok(values), Err)
     }
 
     fn dict(&self, entries: &[(Slot, Slot)]) -> Result<Dict, Problem> {

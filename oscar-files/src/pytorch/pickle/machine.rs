@@ -6,9 +6,11 @@ use bytes::Bytes;
 
 use super::arena::{Node, Parsed, Slot};
 use super::classes::Class;
+use super::cost;
 use super::cursor::Cursor;
 use super::error::printable;
 use super::{Limits, PickleError, Problem};
+use crate::Budget;
 
 /// Runs the program that starts at byte `start` of `input`.
 pub(in super::super) fn run(
@@ -26,10 +28,13 @@ pub(in super::super) fn run(
         marks: Vec::new(),
         memo: Vec::new(),
         copied: 0,
+        budget: Budget::of_file(input.len() as u64, limits.memory_factor),
+        highest: 0,
     };
     loop {
         let at = machine.cursor.position();
         let step = machine.step().map_err(|problem| problem.at(at))?;
+        machine.account().map_err(|problem| problem.at(at))?;
         if let Some(root) = step {
             return Ok(Parsed {
                 input: input.clone(),
@@ -55,6 +60,10 @@ pub(super) struct Machine<'a> {
     memo: Vec<Slot>,
     /// Values and bytes that calls have copied; a program copies less than it reads.
     copied: usize,
+    /// Memory for the arena and for the value that it is turned into.
+    pub budget: Budget,
+    /// Most values and marks that were on the stack.
+    highest: usize,
 }
 
 impl Machine<'_> {
@@ -80,6 +89,16 @@ impl Machine<'_> {
             _ => self.literal(opcode)?,
         }
         Ok(None)
+    }
+
+    /// Takes memory for the stack when it grows.
+    fn account(&mut self) -> Result<(), Problem> {
+        let height = self.stack.len() + self.marks.len();
+        if let Some(grown) = height.checked_sub(self.highest).filter(|grown| *grown > 0) {
+            self.budget.take(grown as u64 * cost::SLOT)?;
+            self.highest = height;
+        }
+        Ok(())
     }
 
     /// Protocol and frame.
@@ -138,6 +157,7 @@ impl Machine<'_> {
             b's' => self.pop_items(2)?,
             _ => self.pop_mark()?,
         };
+        self.budget.take(cost::filled(opcode, items.len()))?;
         match (opcode, self.top_node()?) {
             (b'a' | b'e', Node::List(list)) => list.extend(items),
             (0x90, Node::Set(set)) => set.extend(items),
@@ -239,7 +259,8 @@ impl Machine<'_> {
             Ok(key) if key <= read => key,
             _ => return Err(Problem::malformed(format!("memo number {key}"))),
         };
-        if key >= self.memo.len() {
+        if let Some(grown) = (key + 1).checked_sub(self.memo.len()) {
+            self.budget.take(grown as u64 * cost::SLOT)?;
             self.memo.resize(key + 1, Slot::None);
         }
         if let Some(slot) = self.memo.get_mut(key) {
@@ -321,6 +342,7 @@ impl Machine<'_> {
         let id = u32::try_from(self.nodes.len());
         match id {
             Ok(id) if (id as usize) < limit => {
+                self.budget.take(cost::of(&node))?;
                 self.nodes.push(node);
                 Ok(Slot::Node(id))
             }

@@ -8,6 +8,7 @@
 mod arena;
 mod calls;
 mod classes;
+mod cost;
 mod cursor;
 mod error;
 mod freeze;
@@ -35,6 +36,10 @@ pub struct Limits {
     pub max_depth: usize,
     /// Most values, each counted once however often it is shared.
     pub max_values: usize,
+    /// Bytes of memory that the program may take per byte of the file, beyond the base that a
+    /// [`Budget`](crate::Budget) allows. Pickles of data sets, lists of small dictionaries of
+    /// numbers, take up to 26.
+    pub memory_factor: u64,
     /// Most values that a walk meets, shared ones counted each time, per byte of the pickle.
     /// Text counts as one value per eight bytes.
     pub max_expansion: usize,
@@ -45,6 +50,7 @@ impl Default for Limits {
         Self {
             max_depth: 128,
             max_values: 1 << 27,
+            memory_factor: 32,
             max_expansion: 64,
         }
     }
