@@ -180,6 +180,12 @@ impl fmt::Display for List<'_> {
     }
 }
 
+/// The beginning of text that may not be UTF-8, in quotes; the rest, which may be a whole file, is not
+/// looked at.
+pub(crate) fn excerpt_bytes(bytes: &[u8]) -> String {
+    excerpt(&String::from_utf8_lossy(&bytes[..bytes.len().min(256)]))
+}
+
 /// The beginning of a text in quotes, for messages: texts from files may be very long.
 pub fn excerpt(text: &str) -> String {
     let mut start: String = text.chars().take(40).collect();

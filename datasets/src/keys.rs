@@ -50,6 +50,20 @@ pub(crate) fn find_otherwise(key: &str, find: impl Fn(&str) -> Option<usize>) ->
     found
 }
 
+/// The name under which `has` knows the image that other files call `key`; none if it knows the key
+/// itself, or no image.
+pub fn other_name(key: &str, has: impl Fn(&str) -> bool) -> Option<String> {
+    if has(key) {
+        return None;
+    }
+    let spellings = spellings(key);
+    let mut known = spellings.into_iter().filter(|spelling| has(spelling));
+    match (known.next(), known.next()) {
+        (Some(only), None) => Some(only),
+        _ => None,
+    }
+}
+
 /// Logs that images are found by another spelling, once for each source.
 pub(crate) fn tell(images: &Path, key: &str, spelling: &str) {
     static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());

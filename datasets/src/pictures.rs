@@ -1,13 +1,13 @@
 //! Pictures of images, found by key: in a directory, a zip archive, or a table.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use base64_simd::STANDARD;
 use bytes::Bytes;
-use oscar_files::{Budget, is_system_file};
+use oscar_files::{Budget, is_system_file, open_regular};
 use oscar_vision::drawings::{crop_to_key, parse_box_key};
 use oscar_vision::{Picture, PictureLimits, VisionError, picture};
 use zip::ZipArchive;
@@ -148,8 +148,10 @@ impl Pictures {
         let (mut bytes, mut limit) = (Vec::new(), MAX_FILE);
         // One byte more than allowed, to see that there is more.
         match &self.place {
-            Place::Files(files) => File::open(&files[at])
-                .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
+            Place::Files(files) => open_regular(&files[at])?
+                .0
+                .take(MAX_FILE + 1)
+                .read_to_end(&mut bytes)
                 .map_err(DatasetError::io("read", &files[at]))?,
             Place::Archive(archive, entries) => archive
                 // A copy shares the directory, and has a position of its own.
@@ -291,8 +293,10 @@ fn list_table(path: &Path) -> Result<(Vec<String>, Place)> {
 /// If it cannot be read or decoded.
 pub fn read_picture(path: &Path) -> Result<Picture> {
     let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes))
+    open_regular(path)?
+        .0
+        .take(MAX_FILE)
+        .read_to_end(&mut bytes)
         .map_err(DatasetError::io("read", path))?;
     let origin = path.display().to_string();
     Ok(Picture::decode(origin, &bytes, PictureLimits::default())?)

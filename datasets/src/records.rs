@@ -337,6 +337,7 @@ impl Records {
         self.record.clear();
         self.number += 1;
         let (length, end) = copy_value(&mut self.reader, b']', &mut self.record)?;
+        let blank = self.record.trim_ascii().is_empty();
         self.state = match (end, self.form) {
             (Some(b','), _) => State::InList,
             (Some(_), Form::Object) => State::AfterList,
@@ -350,6 +351,10 @@ impl Records {
                 return Ok(Err(cut.fix(FIX)));
             }
         };
+        if blank && end == Some(b']') {
+            let found = "a comma before the end of the list";
+            return Ok(Err(Defect::of(Kind::Json, found).fix("remove it")));
+        }
         Ok(match length > MAX_RECORD {
             true => Err(too_long()),
             false => Ok(()),

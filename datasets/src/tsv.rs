@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use oscar_files::{OpenFile, without_bom};
 
-use crate::error::{DatasetError, Result, excerpt};
+use crate::error::{DatasetError, Result, excerpt_bytes};
 use crate::findings::Defect;
 use crate::mapped::read_file;
 use crate::official::unquoted;
@@ -235,7 +235,7 @@ impl TsvFile {
         let first = memchr::memchr(b'\t', line);
         let last = memchr::memrchr(b'\t', line);
         let (Some(first), Some(last)) = (first, last) else {
-            let found = format!("no tab in {}", excerpt(&String::from_utf8_lossy(line)));
+            let found = format!("no tab in {}", excerpt_bytes(line));
             return Err(self.wrong(row, found, "a key and its content are separated by a tab"));
         };
         Ok([
@@ -301,10 +301,7 @@ pub fn parse_line_index(index: &[u8], file_len: usize) -> Result<Vec<u64>, Defec
         let offset = std::str::from_utf8(text).ok().and_then(|t| t.parse().ok());
         let previous = offsets.last().copied();
         let problem = match offset {
-            None => format!(
-                "{} is not a number",
-                excerpt(&String::from_utf8_lossy(text))
-            ),
+            None => format!("{} is not a number", excerpt_bytes(text)),
             Some(offset) if at == 0 && offset != 0 => {
                 format!("the first offset is {offset}, not 0")
             }

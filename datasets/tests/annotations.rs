@@ -70,7 +70,7 @@ fn arrays_and_lines_plain_and_gzip(#[case] text: &str) {
 #[case("[{\"a\": 1}, {\"b\": 2}]", &[(2, "column 5: unknown field `b`")])]
 #[case("[{\"a\": 1}, {\"a\": 2}", &[(2, "EOF")])]
 #[case("[{\"a\": 1} {\"a\": 2}, {\"a\": 3}]", &[(1, "column 10: trailing characters")])]
-#[case("[{\"a\": 1},]", &[(2, "EOF")])]
+#[case("[{\"a\": 1},]", &[(2, "a comma before the end")])]
 #[case("{\"a\": 1}\n{\"a\": -2}\n{\"a\": 2}\n{\"a\"", &[(2, "column 8: invalid value"), (4, "EOF")])]
 #[case("{\"a\": 1}\n\n{\"a\": 2}\n", &[(2, "a blank line")])]
 fn every_wrong_row_is_named(#[case] text: &str, #[case] wanted: &[(usize, &str)]) {

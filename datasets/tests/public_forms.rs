@@ -328,6 +328,27 @@ fn images_are_found_under_the_names_of_other_files() {
         exact.contains("`58350`") && exact.contains("`COCO_val2014_000000058350`"),
         "{exact}"
     );
+    // Labels and sizes meet features, too.
+    let place = Place::new();
+    place.write("in/58350.npz", fixture("uniter.npz"));
+    let objects = r#"[{"class": "dog", "rect": [1, 2, 30, 40]}]"#;
+    place.write(
+        "labels.tsv",
+        format!("COCO_val2014_000000058350\t{objects}\n"),
+    );
+    place.write(
+        "sizes.json",
+        r#"{"000000058350": {"height": 80, "width": 100}}"#,
+    );
+    let named = SourceOptions {
+        feature_dim: 4,
+        labels: Some(place.path("labels.tsv")),
+        sizes: Some(place.path("sizes.json")),
+        ..SourceOptions::default()
+    };
+    let summary = place.import("in", named).unwrap();
+    assert_eq!(summary.counts.images_without_size, 0);
+    assert_eq!(classes(&place), [("dog".into(), 1.0)]);
     let unknown = images.require("58351").unwrap_err();
     assert!(
         unknown.found.contains("`COCO_val2014_000000058350`"),

@@ -117,7 +117,8 @@ fn karpathys_split_is_read_and_cider_of_one_image_is_explained() {
         {"cocoid": 2, "split": "restval", "sentences": [sentence("A bus.")]},
     ], "dataset": "coco"});
     std::fs::write(place.path("annotations.json"), karpathy.to_string()).expect("a file");
-    let results = r#"[{"image_id": 1, "caption": "a dog"}]"#;
+    // The image by the name of its file.
+    let results = r#"[{"image_id": "COCO_val2014_000000000001", "caption": "a dog"}]"#;
     std::fs::write(place.path("results.json"), results).expect("a file");
     let output = place.run(&FILES);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));

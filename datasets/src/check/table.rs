@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Report;
-use crate::error::excerpt;
+use crate::error::{excerpt, excerpt_bytes};
 use crate::findings::{Counts, Defect, Kind, Problem};
 use crate::mapped::read_file;
 use crate::official::unquoted;
@@ -104,7 +104,7 @@ impl TsvFile {
         let Some(tab) = memchr::memchr(b'\t', line) else {
             let found = match line.trim_ascii() {
                 [] => "a blank line".into(),
-                line => format!("no tab in {}", excerpt(&String::from_utf8_lossy(line))),
+                line => format!("no tab in {}", excerpt_bytes(line)),
             };
             return Err(Defect::of(Kind::MissingTab, found));
         };

@@ -55,11 +55,12 @@ pub(super) fn check_rows<T: Send, S: Send + Default>(
 }
 
 /// Refuses a line that is too long to be a row.
-pub(super) fn check_length(line: &[u8]) -> Result<(), Defect> {
-    match line.len() > MAX_LINE {
+pub(super) fn check_length(bytes: u64) -> Result<(), Defect> {
+    // The newline is not counted.
+    match bytes > MAX_LINE as u64 + 2 {
         false => Ok(()),
         true => {
-            let found = format!("a line of {} bytes", line.len());
+            let found = format!("a line of {bytes} bytes");
             let fix = "rows may have up to 1,048,576 bytes: split or drop it";
             Err(Defect::of(Kind::Json, found).fix(fix))
         }

@@ -19,7 +19,7 @@ use std::path::Path;
 use oscar_core::input::{Example, ExampleSource, RegionHandle, SourceError, TextB};
 use oscar_files::OpenFile;
 
-use super::check::check_rows;
+use super::check::{check_length, check_rows};
 use super::jsonl_row::{Row, Texts};
 use crate::error::{DatasetError, Result};
 use crate::findings::{Counts, Defect, Kind, Problem, Problems};
@@ -70,6 +70,8 @@ impl Lines {
         let file = OpenFile::open(path).map_err(DatasetError::missing(HINT))?;
         let offsets = file.line_starts()?;
         let check = |_: &mut (), index: usize| {
+            // Before it is read: it may be the whole file.
+            check_length(offsets[index + 1] - offsets[index])?;
             let line = file.read(offsets[index]..offsets[index + 1]);
             let line = line.map_err(|error| Defect::of(Kind::Unreadable, error.to_string()))?;
             let row = Row::parse(&line)?;

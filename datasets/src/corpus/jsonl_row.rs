@@ -35,7 +35,7 @@ impl Row {
     /// # Errors
     /// What is wrong with it, without file and line.
     pub(super) fn parse(line: &[u8]) -> Result<Self, Defect> {
-        check_length(line)?;
+        check_length(line.len() as u64)?;
         let line = records::text(without_bom(line))?.trim_end();
         if line.is_empty() {
             return Err(Defect::of(Kind::Json, "a blank line").fix("remove it"));

@@ -12,7 +12,7 @@ use oscar_files::python::base64_text;
 use super::source::{SourceBoxes, SourceImage};
 use super::table::Table;
 use super::vocabulary::Vocabularies;
-use crate::error::{Result, excerpt};
+use crate::error::{Result, excerpt_bytes};
 use crate::findings::Defect;
 use crate::official::{BlobLayout, decode_blob, decode_bytes, pixels};
 use crate::tsv::TsvFile;
@@ -164,7 +164,7 @@ fn number(field: &[u8], name: &str) -> Result<f64, Defect> {
         .ok()
         .and_then(|text| text.parse().ok());
     value.ok_or_else(|| {
-        let found = format!("{name} is {}", excerpt(&String::from_utf8_lossy(field)));
+        let found = format!("{name} is {}", excerpt_bytes(field));
         Defect::new(found, COLUMNS)
     })
 }

@@ -197,7 +197,7 @@ impl FeatureSource for Source {
     fn read(&self, row: usize) -> Result<SourceImage> {
         let mut image = self.reader.read(self.row(row))?;
         if let Some(labels) = &self.labels
-            && let Some(row) = labels.keys().find(&image.key)
+            && let Some(row) = labels.find(&image.key)
         {
             image.take_labels(labels.read(row, self.tags)?);
         }

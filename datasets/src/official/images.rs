@@ -225,7 +225,7 @@ impl OfficialImages {
     pub(super) fn label_row(&self, row: usize) -> Result<Option<(&LabelFile, usize)>> {
         let (part, _) = self.place(row)?;
         let file = self.shared.labels.as_ref().or(part.beside.labels.as_ref());
-        Ok(file.and_then(|file| Some((file, file.keys().find(self.keys.key(row))?))))
+        Ok(file.and_then(|file| Some((file, file.find(self.keys.key(row))?))))
     }
 
     /// Width and height of image `row`: from the table of sizes, or else from its labels.

@@ -1,8 +1,11 @@
 //! Keys of many rows, found by binary search.
 
+use std::path::Path;
+
 use rayon::prelude::*;
 
 use crate::error::Result;
+use crate::keys::{self, Other};
 
 /// Rows handed to a thread at a time.
 const CHUNK: usize = 4096;
@@ -90,6 +93,20 @@ impl KeyIndex {
             .sorted
             .binary_search_by(|row| self.key_bytes(*row as usize).cmp(key.as_bytes()));
         found.ok().map(|at| self.sorted[at] as usize)
+    }
+
+    /// The row with this key, or with one that other files write for it: see [`keys`](crate::keys).
+    /// `path` is of the file.
+    pub(crate) fn find_otherwise(&self, path: &Path, key: &str) -> Option<usize> {
+        self.find(key).or_else(
+            || match keys::find_otherwise(key, |other| self.find(other)) {
+                Other::One(row, spelling) => {
+                    keys::tell(path, key, &spelling);
+                    Some(row)
+                }
+                _ => None,
+            },
+        )
     }
 
     /// How many keys of `self` `other` lacks, and the first of them in order of the keys.

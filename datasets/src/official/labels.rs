@@ -203,6 +203,11 @@ impl LabelFile {
         &self.keys
     }
 
+    /// The row of the image that is called `key`, here or in other files: see [`keys`](crate::keys).
+    pub(crate) fn find(&self, key: &str) -> Option<usize> {
+        self.keys.find_otherwise(self.path(), key)
+    }
+
     /// The content of row `row`.
     ///
     /// # Errors

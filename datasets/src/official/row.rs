@@ -6,7 +6,7 @@ use oscar_files::python::{base64_text, json_text};
 use serde::Deserialize;
 
 use super::BlobLayout;
-use crate::error::excerpt;
+use crate::error::excerpt_bytes;
 use crate::findings::Defect;
 
 const LAYOUTS: &str = "a row is `key, num_boxes, …, base64` or `key, {\"num_boxes\", \"features\"}`, \
@@ -39,7 +39,7 @@ impl<'a> FeatureRow<'a> {
         let mut fields = line.splitn(3, |byte| *byte == b'\t');
         let key = key_text(fields.next().unwrap_or_default())?;
         let Some(second) = fields.next().map(<[u8]>::trim_ascii) else {
-            let found = format!("no tab in {}", excerpt(&String::from_utf8_lossy(line)));
+            let found = format!("no tab in {}", excerpt_bytes(line));
             return Err(Defect::new(found, LAYOUTS));
         };
         let unreadable = |error: serde_json::Error| {
@@ -70,10 +70,7 @@ impl<'a> FeatureRow<'a> {
                 (content.num_boxes, blob)
             }
             None => {
-                let found = format!(
-                    "two fields, the second {}",
-                    excerpt(&String::from_utf8_lossy(second))
-                );
+                let found = format!("two fields, the second {}", excerpt_bytes(second));
                 return Err(Defect::new(found, LAYOUTS));
             }
         };
@@ -127,7 +124,7 @@ fn count(field: &[u8]) -> Result<usize, Defect> {
     number.ok_or_else(|| {
         let found = format!(
             "field 2 is {}, not the number of boxes",
-            excerpt(&String::from_utf8_lossy(field))
+            excerpt_bytes(field)
         );
         Defect::new(found, LAYOUTS)
     })

@@ -10,6 +10,7 @@ use super::KeyIndex;
 use super::labels::{index_keys, pixels};
 use crate::error::{Result, excerpt};
 use crate::findings::Defect;
+use crate::keys::{self, Other};
 use crate::mapped::read_file;
 use crate::tsv::TsvFile;
 
@@ -91,9 +92,18 @@ impl SizeTable {
     /// If its row cannot be read, with file and row.
     pub fn find(&self, key: &str) -> Result<Option<(u32, u32)>> {
         match &self.table {
-            Table::Json(sizes) => Ok(sizes.get(key).copied()),
+            Table::Json(sizes) => Ok(sizes.get(key).copied().or_else(|| {
+                let size = |spelling: &str| sizes.get(spelling).map(|_| 0);
+                match keys::find_otherwise(key, size) {
+                    Other::One(_, spelling) => {
+                        keys::tell(&self.path, key, &spelling);
+                        sizes.get(&spelling).copied()
+                    }
+                    _ => None,
+                }
+            })),
             Table::Tsv { file, keys } => {
-                let Some(row) = keys.find(key) else {
+                let Some(row) = keys.find_otherwise(&self.path, key) else {
                     return Ok(None);
                 };
                 let [_, size] = file.first_and_last(row)?;

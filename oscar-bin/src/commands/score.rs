@@ -13,6 +13,7 @@ use oscar_caption_metrics::{
     WEIGHTLESS, score,
 };
 use oscar_datasets::captions::has_splits;
+use oscar_datasets::keys::other_name;
 
 use crate::ending::Ending;
 
@@ -84,8 +85,12 @@ pub fn run(args: &ScoreArgs) -> Result<Ending> {
 }
 
 fn captions(args: &CaptionsArgs) -> Result<()> {
-    let candidates = Candidates::read(&args.candidates)?;
+    let mut candidates = Candidates::read(&args.candidates)?;
     let references = references(args)?;
+    let renamed = candidates.rename(|id| other_name(id, |other| references.has(other)));
+    if renamed > 0 {
+        tracing::info!("{renamed} images are found by other spellings of their names");
+    }
     let unmatched = match args.subset {
         true => Unmatched::LeaveOut,
         false => Unmatched::Refuse,

@@ -278,7 +278,7 @@ impl State {
 impl Opening<'_> {
     /// The places of the image and the text B of row `row`; `None` if the row is skipped.
     fn check(&self, state: &mut State, row: usize) -> Result<Option<Place>, Defect> {
-        check_length(self.file.line(row).map_err(without_row)?)?;
+        check_length(self.file.line(row).map_err(without_row)?.len() as u64)?;
         let fields = self.file.fields::<3>(row);
         let [image_key, label_key, text_a] = fields.map_err(without_row)?;
         let key = RowKey::parse(image_key, label_key)?;

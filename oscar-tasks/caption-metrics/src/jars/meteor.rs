@@ -104,12 +104,7 @@ pub fn meteor(jar: &Path, captions: &Captions, options: &JarOptions) -> Result<(
 /// the jar cannot read.
 fn plain_place(jar: &Path) -> std::io::Result<Option<TempDir>> {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/\\:._-".contains(byte);
-    if jar
-        .as_os_str()
-        .as_encoded_bytes()
-        .iter()
-        .all(|byte| plain(byte))
-    {
+    if jar.as_os_str().as_encoded_bytes().iter().all(plain) {
         return Ok(None);
     }
     let place = tempfile::tempdir()?;

@@ -87,6 +87,18 @@ impl Candidates {
         Ok(found)
     }
 
+    /// Renames images for which `other` gives another name; how many.
+    pub fn rename(&mut self, other: impl Fn(&str) -> Option<String>) -> usize {
+        let mut renamed = 0;
+        for (id, _) in &mut self.images {
+            if let Some(name) = other(id) {
+                *id = name;
+                renamed += 1;
+            }
+        }
+        renamed
+    }
+
     /// Number of images.
     pub fn len(&self) -> usize {
         self.images.len()
@@ -99,6 +111,11 @@ impl Candidates {
 }
 
 impl References {
+    /// Whether there is an image of this id.
+    pub fn has(&self, id: &str) -> bool {
+        self.places.contains_key(id)
+    }
+
     /// Reads COCO's annotations (`{"images": [{"id": …}], "annotations": [{"image_id": …,
     /// "caption": …}]}`), or the list of annotations alone; plain or gzip.
     ///
