@@ -95,6 +95,38 @@ fn a_list_of_annotations_is_enough() {
     assert_eq!(References::parse(list.as_bytes()).unwrap().len(), 1);
 }
 
+/// What to do about a problem depends on the problem: advice about the form of a file is given where
+/// the form is wrong, and nowhere else.
+#[test]
+fn advice_about_the_form_is_given_where_the_form_is_wrong() {
+    let place = Place::new();
+    let long = "a ".repeat(10_000);
+    let advised = |content: &str| {
+        let path = place.file("c.json", content);
+        let error = Candidates::read(&path).unwrap_err().to_string();
+        assert!(error.contains("c.json"), "{error}");
+        error.contains("give captions as")
+    };
+    let twice = r#"{"image_id": 1, "caption": "a"}, {"image_id": 1, "caption": "b"}"#;
+    for (content, form) in [
+        (format!("[{twice}]"), false),
+        (format!(r#"{{"annotations": [{twice}]}}"#), false),
+        (format!(r#"[{{"image_id": 1, "caption": "{long}"}}]"#), false),
+        (format!("{{\"image_id\": 1, \"caption\": \"{long}\"}}\n"), false),
+        ("1\t[{\"caption\": \"a\"}, {\"caption\": \"b\"}]\n".into(), false),
+        (r#"[{"image_id": 1, "caption": "a"}"#.into(), false),
+        (r#"[{"image_id": 1, "caption": "a"}} ]"#.into(), false),
+        ("[]".into(), true),
+        (r#"[{"image_id": 1}]"#.into(), true),
+        (r#"["a dog"]"#.into(), true),
+        ("a dog".into(), true),
+    ] {
+        assert_eq!(advised(&content), form, "{content:.80}");
+    }
+    let wrapped = r#"{"annotations": [{"image_id": 1, "caption": "a"}, {"image_id": 2, "caption": "b"}]}"#;
+    assert_eq!(Candidates::parse(wrapped.as_bytes()).unwrap().len(), 2);
+}
+
 #[test]
 fn images_that_do_not_fit_are_named() {
     let all = |content| joined(content, Unmatched::Refuse).unwrap_err();

@@ -7,7 +7,7 @@ use std::path::Path;
 use foldhash::{HashMap, HashMapExt};
 use oscar_files::{FileError, TextFile, first_byte};
 
-use super::json::{self, Row};
+use super::json::{self, Problem, Row};
 use super::tsv;
 use crate::error::Result;
 
@@ -19,6 +19,9 @@ const CANDIDATES: &str = "give captions as JSON `[{\"image_id\": …, \"caption\
 
 const REFERENCES: &str = "give annotations in COCO's form: `{\"images\": [{\"id\": …}], \
      \"annotations\": [{\"image_id\": …, \"caption\": …}]}`";
+
+/// What to do about several captions of one image.
+pub(super) const ONE_EACH: &str = "give one caption for each image";
 
 /// One caption for each image, to be scored.
 #[derive(Debug, Default)]
@@ -44,12 +47,16 @@ impl Candidates {
     ///
     /// The file cannot be read, is neither, names an image twice, or has a caption of over 16 KiB.
     pub fn read(path: &Path) -> Result<Self> {
-        let wrong = |found| FileError::malformed(path, found, CANDIDATES).into();
-        Self::parse(TextFile::open(path)?).map_err(wrong)
+        let wrong = |problem| wrong_file(path, problem, CANDIDATES);
+        Ok(Self::parse_content(TextFile::open(path)?).map_err(wrong)?)
     }
 
     /// [`read`](Self::read) for the content of a file; the error says what was found.
     pub fn parse(reader: impl Read) -> Result<Self, String> {
+        Self::parse_content(reader).map_err(|problem| problem.found)
+    }
+
+    fn parse_content(reader: impl Read) -> Result<Self, Problem> {
         let mut reader = BufReader::new(reader);
         let found = match first(&mut reader)? {
             b'[' => Self::of_rows(numbered(json::parse::<Vec<Row>>(reader)?)),
@@ -68,19 +75,19 @@ impl Candidates {
     ///
     /// An id occurs twice, or a caption is too long.
     pub fn of(captions: impl IntoIterator<Item = (String, String)>) -> Result<Self, String> {
-        Self::of_rows(numbered(captions.into_iter().map(Row::from)))
+        let rows = numbered(captions.into_iter().map(Row::from));
+        Self::of_rows(rows).map_err(|problem| problem.found)
     }
 
-    fn of_rows(rows: impl Iterator<Item = (usize, Row)>) -> Result<Self, String> {
+    fn of_rows(rows: impl Iterator<Item = (usize, Row)>) -> Result<Self, Problem> {
         let mut found = Self::default();
         let mut seen: HashMap<String, usize> = HashMap::new();
         for (number, row) in rows {
             let row = row.check(number)?;
             if let Some(first) = seen.insert(row.image_id.clone(), number) {
                 let id = excerpt(&row.image_id);
-                return Err(format!(
-                    "image {id} has a caption in row {first} and in row {number}"
-                ));
+                let found = format!("image {id} has a caption in row {first} and in row {number}");
+                return Err(Problem::new(found, ONE_EACH));
             }
             found.images.push((row.image_id, row.caption));
         }
@@ -123,12 +130,16 @@ impl References {
     ///
     /// The file cannot be read, is neither, or has a caption of over 16 KiB.
     pub fn read(path: &Path) -> Result<Self> {
-        let wrong = |found| FileError::malformed(path, found, REFERENCES).into();
-        Self::parse(TextFile::open(path)?).map_err(wrong)
+        let wrong = |problem| wrong_file(path, problem, REFERENCES);
+        Ok(Self::parse_content(TextFile::open(path)?).map_err(wrong)?)
     }
 
     /// [`read`](Self::read) for the content of a file; the error says what was found.
     pub fn parse(reader: impl Read) -> Result<Self, String> {
+        Self::parse_content(reader).map_err(|problem| problem.found)
+    }
+
+    fn parse_content(reader: impl Read) -> Result<Self, Problem> {
         let mut reader = BufReader::new(reader);
         let mut found = Self::default();
         match first(&mut reader)? {
@@ -158,7 +169,8 @@ impl References {
     /// A caption is too long.
     pub fn of(captions: impl IntoIterator<Item = (String, String)>) -> Result<Self, String> {
         let mut found = Self::default();
-        found.add(numbered(captions.into_iter().map(Row::from)))?;
+        let added = found.add(numbered(captions.into_iter().map(Row::from)));
+        added.map_err(|problem| problem.found)?;
         Ok(found)
     }
 
@@ -176,12 +188,14 @@ impl References {
             let rows = captions
                 .into_iter()
                 .map(|caption| Row::from((id.clone(), caption)));
-            found.add(numbered(rows))?;
+            found
+                .add(numbered(rows))
+                .map_err(|problem| problem.found)?;
         }
         Ok(found)
     }
 
-    fn add(&mut self, rows: impl Iterator<Item = (usize, Row)>) -> Result<(), String> {
+    fn add(&mut self, rows: impl Iterator<Item = (usize, Row)>) -> Result<(), Problem> {
         for (number, row) in rows {
             let row = row.check(number)?;
             self.push(row.image_id, Some(row.caption));
@@ -212,6 +226,11 @@ impl References {
     }
 }
 
+/// The error of a file; `form` is advised where the form is wrong, and nowhere else.
+fn wrong_file(path: &Path, problem: Problem, form: &'static str) -> FileError {
+    FileError::malformed(path, problem.found, problem.fix.unwrap_or(form))
+}
+
 /// Rows with their numbers, from 1.
 fn numbered(rows: impl IntoIterator<Item = Row>) -> impl Iterator<Item = (usize, Row)> {
     (1..).zip(rows)
@@ -231,13 +250,15 @@ impl From<(String, String)> for Row {
 
 impl Row {
     /// The row, unless its caption is too long.
-    fn check(self, number: usize) -> Result<Self, String> {
+    fn check(self, number: usize) -> Result<Self, Problem> {
         let bytes = self.caption.len();
         if bytes > MAX_BYTES {
             let id = excerpt(&self.image_id);
-            return Err(format!(
-                "row {number}: a caption of {bytes} bytes for image {id}, more than {MAX_BYTES}"
-            ));
+            let found = format!(
+                "row {number}: a caption of {bytes} bytes for image {id}, more than the {MAX_BYTES} that \
+                 are scored"
+            );
+            return Err(Problem::new(found, "shorten it, or remove it"));
         }
         Ok(self)
     }

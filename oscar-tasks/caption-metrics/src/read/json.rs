@@ -6,6 +6,58 @@ use std::io::Read;
 use oscar_files::parse_json;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
+use serde_json::error::Category;
+
+/// A problem of a file's content, and what to do about it; `None` if it is the form that is wrong.
+pub(super) struct Problem {
+    pub found: String,
+    pub fix: Option<&'static str>,
+}
+
+impl Problem {
+    pub fn new(found: impl Into<String>, fix: &'static str) -> Self {
+        Self {
+            found: found.into(),
+            fix: Some(fix),
+        }
+    }
+}
+
+impl Problem {
+    /// The same problem, with the number of its line.
+    pub fn in_line(self, number: usize) -> Self {
+        Self {
+            found: format!("line {number}: {}", self.found),
+            ..self
+        }
+    }
+}
+
+impl From<String> for Problem {
+    fn from(found: String) -> Self {
+        Self { found, fix: None }
+    }
+}
+
+impl From<&str> for Problem {
+    fn from(found: &str) -> Self {
+        found.to_string().into()
+    }
+}
+
+impl From<serde_json::Error> for Problem {
+    fn from(error: serde_json::Error) -> Self {
+        let fix = match error.classify() {
+            Category::Data => None,
+            Category::Eof => Some("the file is cut off: copy it again"),
+            Category::Syntax | Category::Io => Some("correct the JSON there"),
+        };
+        Self {
+            found: error.to_string(),
+            fix,
+        }
+    }
+}
 
 /// The whole content of `reader`; the error says what was found.
 pub(super) fn text(mut reader: impl Read) -> Result<String, String> {
@@ -20,12 +72,12 @@ pub(super) fn text(mut reader: impl Read) -> Result<String, String> {
 }
 
 /// Parses the whole content of `reader`; the error says what was found.
-pub(super) fn parse<T: DeserializeOwned>(reader: impl Read) -> Result<T, String> {
-    parse_json(&text(reader)?).map_err(|error| error.to_string())
+pub(super) fn parse<T: DeserializeOwned>(reader: impl Read) -> Result<T, Problem> {
+    Ok(parse_json(&text(reader)?)?)
 }
 
-/// Captions as an object, or as objects one a line; with the numbers of their lines, or places.
-pub(super) fn objects(text: &str) -> Result<Vec<(usize, Row)>, String> {
+/// Captions as an object, also one that has them under `annotations`, or as objects one a line; with the numbers of their lines, or places.
+pub(super) fn objects(text: &str) -> Result<Vec<(usize, Row)>, Problem> {
     #[derive(Deserialize)]
     #[serde(
         untagged,
@@ -58,10 +110,13 @@ pub(super) fn objects(text: &str) -> Result<Vec<(usize, Row)>, String> {
         if let Ok(row) = parse_json::<Row>(text) {
             return Ok(vec![(1, row)]);
         }
+        if let Ok(Annotations { annotations, .. }) = parse_json(text) {
+            return Ok((1..).zip(annotations).collect());
+        }
     }
     let row = |(number, line)| match parse_json(line) {
         Ok(row) => Ok((number, row)),
-        Err(error) => Err(format!("line {number}: {error}")),
+        Err(error) => Err(Problem::from(error).in_line(number)),
     };
     lines.by_ref().map(row).collect()
 }

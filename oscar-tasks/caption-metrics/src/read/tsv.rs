@@ -8,7 +8,8 @@ use oscar_files::python::{json_text, unquoted};
 use serde::Deserialize;
 
 use super::captions::excerpt;
-use super::json::Row;
+use super::captions::ONE_EACH;
+use super::json::{Problem, Row};
 
 /// Longer lines are no captions.
 const MAX_LINE: u64 = 64 << 10;
@@ -19,7 +20,7 @@ struct Prediction {
 }
 
 /// Reads the rows of all lines, with the numbers of their lines from 1.
-pub(super) fn rows(mut reader: impl BufRead) -> Result<Vec<(usize, Row)>, String> {
+pub(super) fn rows(mut reader: impl BufRead) -> Result<Vec<(usize, Row)>, Problem> {
     let mut rows = Vec::new();
     let mut line = Vec::new();
     for number in 1.. {
@@ -31,34 +32,35 @@ pub(super) fn rows(mut reader: impl BufRead) -> Result<Vec<(usize, Row)>, String
             break;
         }
         if line.len() as u64 > MAX_LINE {
-            return Err(format!("line {number} has more than {MAX_LINE} bytes"));
+            return Err(format!("line {number} has more than {MAX_LINE} bytes").into());
         }
         let text = std::str::from_utf8(&line).map_err(|_| format!("line {number} is not UTF-8"))?;
         let text = text.trim_end_matches(['\n', '\r']);
         if !text.is_empty() {
-            let row = parse(text).map_err(|found| format!("line {number}: {found}"))?;
+            let row = parse(text).map_err(|problem| problem.in_line(number))?;
             rows.push((number, row));
         }
     }
     Ok(rows)
 }
 
-fn parse(line: &str) -> Result<Row, String> {
+fn parse(line: &str) -> Result<Row, Problem> {
     let (key, predictions) = line
         .split_once('\t')
         .ok_or_else(|| format!("{} without a tab", excerpt(line)))?;
     let (key, predictions) = (unquoted(key), json_text(predictions));
     let key: &str = &key;
     let predictions: Vec<Prediction> =
-        parse_json(&predictions).map_err(|error| error.to_string())?;
+        parse_json(&predictions)?;
     // An image for which nothing was generated has an empty caption to the official code too.
     let caption = match predictions.len() {
         0 | 1 => predictions.into_iter().next(),
         n => {
-            return Err(format!(
+            let found = format!(
                 "{n} captions for image {}, of which one can be scored",
                 excerpt(key)
-            ));
+            );
+            return Err(Problem::new(found, ONE_EACH));
         }
     };
     Ok(Row {
