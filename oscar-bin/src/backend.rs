@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 use burn::backend::Autodiff;
+use clap::ValueEnum;
 use oscar_core::devices::{Found, NoDevice};
 use oscar_core::ops::{Precision, TrainBackend};
 
@@ -58,7 +59,11 @@ macro_rules! backends {
                 $(
                     #[cfg(feature = $name)]
                     BackendChoice::$choice => {
-                        select($name, $devices, $shared, args).map(drop)
+                        select($name, $devices, $shared, args)?;
+                        if $shared {
+                            warn_of_workers(args);
+                        }
+                        Ok(())
                     }
                 )*
             }
@@ -154,6 +159,36 @@ fn choose(args: &DeviceArgs) -> BackendChoice {
     return BackendChoice::Flex;
     #[cfg(not(any(feature = "tch", feature = "flex")))]
     BackendChoice::Auto
+}
+
+/// Warns where devices of the CPU are named as if it had several.
+fn warn_of_workers(args: &DeviceArgs) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = args.devices.len();
+    if workers > cores {
+        tracing::warn!("--devices names {workers} workers, but this machine has {cores} cores");
+    } else if let [number] = args.devices.as_slice()
+        && *number > 0
+    {
+        tracing::warn!("--devices {number} has no effect: the CPU is one device, number 0");
+    }
+}
+
+/// The name of the backend of `args`.
+pub fn name(args: &DeviceArgs) -> String {
+    let named = choose(args).to_possible_value();
+    named.map_or(String::new(), |value| value.get_name().into())
+}
+
+/// Whether the backend of `args` computes in the memory of this machine.
+pub fn is_host(args: &DeviceArgs) -> bool {
+    match choose(args) {
+        #[cfg(feature = "flex")]
+        BackendChoice::Flex => true,
+        #[cfg(feature = "tch")]
+        BackendChoice::Tch => !torch_has_gpu(),
+        _ => false,
+    }
 }
 
 fn no_device<T>() -> Result<T> {

@@ -45,7 +45,7 @@ pub enum Command {
     Finetune(FinetuneArgs),
     /// Evaluate fine-tuned weights
     Evaluate(EvaluateArgs),
-    /// Ask fine-tuned weights about one example
+    /// Run a fine-tuned model on one image
     Predict(PredictArgs),
     /// Describe pictures
     Caption(CaptionArgs),

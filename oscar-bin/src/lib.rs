@@ -20,12 +20,13 @@ mod tasks;
 mod training;
 mod weights;
 
+use std::io::Write;
+
 use clap::Parser;
 use oscar_pretraining::PretrainError;
 use oscar_task::FinetuneError;
 use oscar_train::TrainError;
 
-use self::args::LogFormat;
 use self::cli::Cli;
 pub use self::ending::Ending;
 pub use self::tasks::open_predictor;
@@ -35,7 +36,7 @@ use self::training::processes;
 ///
 /// Wrong usage ends the process with exit code 2.
 pub fn run() -> Ending {
-    let mut cli = Cli::parse();
+    let mut cli = Cli::try_parse().unwrap_or_else(|error| refuse(&error));
     openmp::sleep_between_operations();
     oscar_files::report_shrunk_maps();
     if cli.command.runs_batches() {
@@ -50,16 +51,22 @@ pub fn run() -> Ending {
         Err(error) if processes::is_follower() && is_of_all(&error) => Ending::Failed,
         Err(error) => {
             let text = chain(&error);
-            logging::print(
-                cli.global.log_format,
-                &match cli.global.log_format {
-                    LogFormat::Text => format!("error: {text}"),
-                    LogFormat::Json => text,
-                },
-            );
+            logging::print_error(cli.global.log_format, &text);
             Ending::Failed
         }
     }
+}
+
+/// Prints wrong usage, or help, and ends the process. Arguments may be names of files, as a shell
+/// expands `*`.
+fn refuse(error: &clap::Error) -> ! {
+    let is_plain =
+        |argument: std::ffi::OsString| !argument.to_string_lossy().contains(char::is_control);
+    if std::env::args_os().all(is_plain) {
+        error.exit();
+    }
+    let _ = write!(output::stderr(), "{}", error.render());
+    std::process::exit(error.exit_code());
 }
 
 /// `a: b: c`, without a cause that is already quoted.

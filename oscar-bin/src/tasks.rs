@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use oscar_core::ops::{OscarBackend, TrainBackend};
 use oscar_task::{Explain, Learn, Opener, Oscar, Predictor, Score, Task, TaskError};
 
@@ -50,6 +50,26 @@ pub fn dispatch_task<C: OnTaskAndBackend>(
     computation: C,
 ) -> Result<C::Output> {
     on_task(name, OnDevice(device, computation))
+}
+
+/// The task of the weights in `directory`, as its `task.json` says.
+///
+/// # Errors
+/// If there is no such file, or it names no task.
+pub fn task_of_weights(directory: &Path) -> Result<String> {
+    let file = directory.join("task.json");
+    let text = std::fs::read_to_string(&file).with_context(|| {
+        format!(
+            "cannot read the task of the weights from {}",
+            file.display()
+        )
+    })?;
+    let document: serde_json::Value =
+        serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?;
+    match document["task"].as_str() {
+        Some(task) => Ok(task.into()),
+        None => bail!("{} has no key `task`", file.display()),
+    }
 }
 
 struct OnDevice<'a, C>(&'a DeviceArgs, C);

@@ -221,6 +221,25 @@ fn killed_before_the_first_checkpoint_starts_again_and_says_so() {
 }
 
 #[test]
+fn a_signal_of_the_scheduler_saves_and_the_run_continues() {
+    let place = Workplace::small();
+    let steps = ["--set", "train.save_every=1000", "--set", "train.steps=40"];
+    let run = Running::start(&place, &[&args("slurm")[..], &steps].concat(), 5);
+    run.signal("-USR1");
+    let (code, said) = run.end();
+    assert_eq!(code, Some(0), "{said}");
+    let saved = said
+        .lines()
+        .find_map(|line| line.split("a checkpoint of step ").nth(1));
+    let step = saved
+        .and_then(|rest| rest.split(',').next())
+        .expect("a checkpoint");
+    assert!(step.parse::<usize>().expect("a step") < 40, "{said}");
+    let name = format!("runs/slurm/checkpoint/step-{step:0>8}");
+    assert!(place.path(&name).is_dir(), "{name}");
+}
+
+#[test]
 fn a_run_is_not_overwritten_and_not_shared() {
     let place = Workplace::small();
     let run = Running::start(&place, &args("busy"), 1);

@@ -18,6 +18,7 @@ use crate::non_finite::NON_FINITE_FILE;
 use crate::optim::AdamW;
 use crate::parallel::{Team, Workers, broadcast_start, replicate};
 use crate::run::{METRICS_FILE, RunDir};
+use crate::save::SaveRequest;
 use crate::settings::{OptimizerConfig, StepConfig, TrainConfig};
 use crate::trainer::{
     Describe, Lead, Outcome, SelectionMetric, StepCount, Trainable, Trainer, TrainingState,
@@ -31,6 +32,8 @@ pub struct RunOptions {
     pub resume: bool,
     /// Stops the run, after a checkpoint.
     pub interrupter: Interrupter,
+    /// Asks for a checkpoint between those of the recipe.
+    pub save: SaveRequest,
     /// Whether Burn's dashboard shows the progress; it needs a terminal.
     pub dashboard: bool,
     /// Where lines of progress are written without a dashboard.
@@ -127,6 +130,7 @@ where
         best,
         last: None,
         saved: (done.step > 0).then_some(done.step),
+        save: fit.options.save,
         threads: followers.into_iter().map(spawn).collect(),
     });
     let display = Display {

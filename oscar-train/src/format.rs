@@ -12,9 +12,20 @@ pub(crate) fn short(value: f64) -> String {
     }
 }
 
-/// `1h02m`, `3m05s` or `12s`.
+/// That many seconds; the longest time there is, if there are more or they are not a number.
+pub(crate) fn in_seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}
+
+/// `3 days 4h`, `1h02m`, `3m05s` or `12s`.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64().round() as u64;
+    if seconds >= 1 << 40 {
+        return "a very long time".into();
+    }
+    if seconds >= 48 * 3600 {
+        return format!("{} days {}h", seconds / 86_400, seconds / 3600 % 24);
+    }
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, 0, s) => format!("{s}s"),
         (0, m, s) => format!("{m}m{s:02}s"),
@@ -44,6 +55,9 @@ mod tests {
         assert_eq!(duration(Duration::from_secs(12)), "12s");
         assert_eq!(duration(Duration::from_secs(185)), "3m05s");
         assert_eq!(duration(Duration::from_secs(3720)), "1h02m");
+        assert_eq!(duration(Duration::from_secs(200_000)), "2 days 7h");
+        assert_eq!(duration(in_seconds(f64::NAN)), "a very long time");
+        assert_eq!(duration(in_seconds(1e300)), "a very long time");
         assert_eq!(bytes(310 << 20), "310 MiB");
         assert_eq!(bytes(5 << 28), "1.25 GiB");
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use burn_train::metric::{MetricDefinition, MetricId};
 use burn_train::renderer::{
@@ -10,7 +10,7 @@ use burn_train::renderer::{
     MetricsRendererTraining, ProgressType, TrainingProgress,
 };
 
-use crate::format::{bytes, duration, short};
+use crate::format::{bytes, duration, in_seconds, short};
 use crate::memory::peak_memory;
 use crate::stats::SKIPPED;
 
@@ -25,7 +25,13 @@ pub(crate) struct LineRenderer {
     train: Means,
     valid: Means,
     last: Option<(usize, Instant)>,
+    /// Whether a line has been written.
+    written: bool,
 }
+
+/// A run whose first line is not due by then writes one all the same: who waits for it wants to know how
+/// long it takes.
+const FIRST_LINE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Sums and numbers of the values since the last line, by metric, in the order they came in.
 #[derive(Default)]
@@ -81,6 +87,7 @@ impl LineRenderer {
             train: Means::default(),
             valid: Means::default(),
             last: None,
+            written: false,
         }
     }
 
@@ -112,7 +119,7 @@ impl LineRenderer {
             done => {
                 let left = (self.total_steps - step.min(self.total_steps)) as f64;
                 let seconds = (now - since).as_secs_f64() / done as f64 * left;
-                format!("  ETA {}", duration(Duration::from_secs_f64(seconds)))
+                format!("  ETA {}", duration(in_seconds(seconds)))
             }
         }
     }
@@ -129,10 +136,11 @@ impl MetricsRendererTraining for LineRenderer {
 
     fn render_train(&mut self, item: TrainingProgress, _: Vec<ProgressType>) {
         let step = item.iteration.unwrap_or(0);
-        if self.last.is_none() {
-            self.last = Some((step.saturating_sub(1), Instant::now()));
-        }
-        if step.is_multiple_of(self.every) || step == self.total_steps {
+        // From the end of the first step: before it, memory is taken and files are read.
+        let (_, since) = *self.last.get_or_insert((step, Instant::now()));
+        let is_first = !self.written && since.elapsed() >= FIRST_LINE;
+        if step.is_multiple_of(self.every) || step == self.total_steps || is_first {
+            self.written = true;
             let metrics = self.train.take();
             let eta = self.eta(step);
             let memory = match peak_memory() {

@@ -135,6 +135,18 @@ impl Default for TrainConfig {
     }
 }
 
+/// Most optimiser steps of a run.
+const MOST_STEPS: usize = 1_000_000_000_000;
+
+/// Most examples of a step.
+const MOST_EXAMPLES: usize = 1 << 24;
+
+/// Most threads that prepare batches.
+const MOST_WORKERS: usize = 1024;
+
+/// A year.
+const LONGEST_TIMEOUT: usize = 31_536_000;
+
 impl TrainConfig {
     /// Checks every value.
     ///
@@ -155,6 +167,24 @@ impl TrainConfig {
         ];
         for (key, value) in positive {
             require(value > 0, key, value, "must be at least 1")?;
+        }
+        // Far beyond what makes sense, and below what cannot be counted or had.
+        for (key, value, most) in [
+            ("train.steps", self.steps, MOST_STEPS),
+            ("train.batch_size", self.batch_size, MOST_EXAMPLES),
+            ("train.workers", self.workers, MOST_WORKERS),
+            (
+                "train.peer_timeout_seconds",
+                self.peer_timeout_seconds,
+                LONGEST_TIMEOUT,
+            ),
+        ] {
+            require(
+                value <= most,
+                key,
+                value,
+                &format!("must be at most {most}"),
+            )?;
         }
         require(
             self.batch_size.is_multiple_of(self.accumulation),

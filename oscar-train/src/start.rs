@@ -16,6 +16,9 @@ pub struct InitConfig {
     /// Official names, or prefixes of them, that may be randomly initialised if the checkpoint lacks
     /// them; `all` allows any.
     pub random: Vec<String>,
+    /// Whether the recipe is meant to start from weights: without a checkpoint it is refused, unless
+    /// `random` has `all`.
+    pub required: bool,
 }
 
 impl InitConfig {

@@ -29,6 +29,7 @@ use crate::non_finite::{MAX_CONSECUTIVE_SKIPPED, NonFinite, NonFiniteStep, Skipp
 use crate::optim::{AdamW, clip_grad_norm, grad_norm};
 use crate::parallel::{Buckets, Team};
 use crate::run::{Best, MODEL_FILE, RunDir, TrainState};
+use crate::save::SaveRequest;
 use crate::settings::{ClipAt, StepConfig};
 use crate::stats::{LOSS, StepOutput, StepStats};
 
@@ -149,6 +150,8 @@ pub(crate) struct Lead<B: TrainBackend, M: Trainable<B>> {
     pub last: Option<StepStats>,
     /// The step of the newest checkpoint, if there is one.
     pub saved: Option<usize>,
+    /// Asks for a checkpoint between those of the recipe.
+    pub save: SaveRequest,
     /// The other workers of this process.
     pub threads: Vec<JoinHandle<()>>,
 }
@@ -233,8 +236,12 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
             if due(self.config.train.validate_every) {
                 self.validate()?;
             }
-            if due(self.config.train.save_every) {
+            let is_wanted = self.lead.as_ref().is_some_and(|lead| lead.save.take());
+            if due(self.config.train.save_every) || is_wanted {
                 self.save()?;
+            }
+            if is_wanted {
+                tracing::info!("saved a checkpoint of step {step}, as requested");
             }
         }
         Ok(())

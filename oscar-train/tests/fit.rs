@@ -13,8 +13,8 @@ use burn_train::{InferenceStep, TrainOutput, TrainStep};
 use oscar_core::checkpoint::Checkpointed;
 use oscar_train::{
     BatchSource, ClipAt, Corpus, ExampleRef, Fit, Interrupter, LOSS, LinearSchedule,
-    OptimizerConfig, Outcome, RunDir, RunOptions, ScheduleOrder, StepOutput, TrainConfig, Weighted,
-    Workers, fit,
+    OptimizerConfig, Outcome, RunDir, RunOptions, SaveRequest, ScheduleOrder, StepOutput,
+    TrainConfig, Weighted, Workers, fit,
 };
 use support::{output, train_step};
 
@@ -171,6 +171,7 @@ fn train(setting: &Setting, sources: &[Arc<Points>]) -> ([f64; 2], Outcome) {
             run: RunDir::lock(directory.path().join("run")).expect("a run"),
             resume: false,
             interrupter: Interrupter::new(),
+            save: SaveRequest::new(),
             dashboard: false,
             progress: Box::new(std::io::sink()),
             workers: Workers::devices(vec![0]),

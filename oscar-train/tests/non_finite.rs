@@ -16,8 +16,8 @@ use oscar_core::checkpoint::Checkpointed;
 use oscar_train::{
     AdamW, AdamWConfig, BatchSource, Corpus, ExampleRef, Fit, Interrupter, LinearSchedule,
     MAX_CONSECUTIVE_SKIPPED, NON_FINITE_FILE, NonFinite, OptimizerConfig, Outcome, RunDir,
-    RunOptions, ScheduleOrder, SelectionMetric, StepOutput, TrainConfig, TrainError, Weighted,
-    Workers, clip_grad_norm, fit,
+    RunOptions, SaveRequest, ScheduleOrder, SelectionMetric, StepOutput, TrainConfig, TrainError,
+    Weighted, Workers, clip_grad_norm, fit,
 };
 use rstest::rstest;
 use serde_json::Value;
@@ -197,6 +197,7 @@ fn train(
             run: RunDir::lock(run).expect("a run"),
             resume,
             interrupter,
+            save: SaveRequest::new(),
             dashboard: false,
             progress: Box::new(std::io::sink()),
             workers: Workers::devices((0..workers).collect()),

@@ -17,8 +17,8 @@ use oscar_core::checkpoint::Checkpointed;
 use oscar_core::ops::{self, OscarBackend, TrainBackend};
 use oscar_train::{
     BatchSource, ClipAt, Corpus, ExampleRef, Fit, Interrupter, LOSS, OptimizerConfig, Outcome,
-    RunDir, RunOptions, SelectionMetric, StepOutput, TrainConfig, TrainError, Weighted, Workers,
-    checkpoints, fit,
+    RunDir, RunOptions, SaveRequest, SelectionMetric, StepOutput, TrainConfig, TrainError,
+    Weighted, Workers, checkpoints, fit,
 };
 use support::{output, train_step};
 
@@ -253,6 +253,7 @@ fn train(
             run: RunDir::lock(directory).expect("a run"),
             resume,
             interrupter: sources[0].interrupter.clone(),
+            save: SaveRequest::new(),
             dashboard: false,
             progress: Box::new(std::io::sink()),
             workers: Workers::devices((0..workers).collect()),

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::backend::{self, Device};
 use crate::ending::Ending;
-use crate::output::{UNKNOWN, cells, print_json, print_table};
+use crate::output::{self, UNKNOWN, cells, print_json, print_table};
 
 /// Lists the backends that this program was built with and the devices that each of them finds, by
 /// the number that --devices takes.
@@ -44,6 +44,6 @@ pub fn run(args: &DevicesArgs) -> Result<Ending> {
             );
         }
     }
-    print_table(&mut std::io::stdout().lock(), &rows)?;
+    print_table(&mut output::stdout(), &rows)?;
     Ok(Ending::Done)
 }

@@ -90,7 +90,7 @@ pub fn run(global: &Global, args: &EvaluateArgs) -> Result<Ending> {
         output::print_json(&document)?;
         return Ok(Ending::Done);
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout();
     output::print(&mut out, &evaluation)?;
     if let Some(predictions) = predictions {
         writeln!(out, "Predictions: {}", predictions.display())?;

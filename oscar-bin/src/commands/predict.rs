@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::args::DeviceArgs;
 use crate::ending::Ending;
-use crate::output::print_json;
+use crate::output::{self, print_json};
 use crate::tasks::{AnyTask, OnTaskAndBackend, dispatch_task};
 use crate::weights::{self, PublishedArgs};
 
@@ -75,7 +75,7 @@ pub fn run(args: &PredictArgs) -> Result<Ending> {
         print_json(&document)?;
         return Ok(Ending::Done);
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout();
     for Answer { text, score, .. } in &answers {
         writeln!(out, "{score:.4}  {text}")?;
     }

@@ -14,7 +14,7 @@ use crate::backend::{OnBackend, dispatch};
 use crate::config::{self, Source, sample};
 use crate::ending::Ending;
 use crate::output;
-use crate::run_dir::CONFIG_FILE;
+use crate::run_dir::{self, CONFIG_FILE};
 
 /// Measures how much a pre-trained model reads from images: its accuracy on masked words with the
 /// regions and tags of the right image, and with those of another image.
@@ -25,9 +25,17 @@ use crate::run_dir::CONFIG_FILE;
     oscar-bin probe runs/quickstart --set data.validation.corpus=test.jsonl \\\n    \
         --set data.validation.regions=test/regions")]
 pub struct ProbeArgs {
-    /// Directory of a pre-training run
+    /// Pre-training run, by name or directory
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
+    /// Directory of the runs
+    #[arg(
+        long,
+        default_value = "runs",
+        env = "OSCAR_RUNS_DIR",
+        value_name = "DIR"
+    )]
+    pub runs_dir: PathBuf,
     /// Measure every checkpoint that the run kept (see train.keep_checkpoints), not only the last
     /// weights
     #[arg(long)]
@@ -47,35 +55,39 @@ pub struct ProbeArgs {
 /// # Errors
 /// If it is not a pre-training run, or its data or weights cannot be used.
 pub fn run(global: &Global, args: &ProbeArgs) -> Result<Ending> {
-    let config = args.run.join(CONFIG_FILE);
+    let run = run_dir::run_at(&args.runs_dir, &args.run);
+    let config = run_dir::newest_config(&run);
     if !config.exists() {
         bail!(
             "{} is not a pre-training run: it has no {CONFIG_FILE}",
-            args.run.display()
+            run.display()
         );
     }
     let mut recipe: PretrainConfig = config::resolve(&Source::file(&config)?, &args.sets)?;
     recipe.validate().context("invalid configuration")?;
-    let runs = args.run.parent().unwrap_or(Path::new("."));
+    run_dir::anchor(&mut recipe, &run);
+    let runs = run.parent().unwrap_or(Path::new("."));
     sample::provide(&mut recipe, runs)?;
     let probed = dispatch(
         &args.device,
         Probe {
             recipe,
-            args,
+            run: &run,
+            every: args.every,
             bar: output::bar(global),
         },
     )?;
     match args.json {
-        true => output::print_json(&json!({"run": args.run, "checkpoints": probed}))?,
-        false => print(&mut std::io::stdout().lock(), &probed)?,
+        true => output::print_json(&json!({"run": run, "checkpoints": probed}))?,
+        false => print(&mut output::stdout(), &probed)?,
     }
     Ok(Ending::Done)
 }
 
 struct Probe<'a> {
     recipe: PretrainConfig,
-    args: &'a ProbeArgs,
+    run: &'a Path,
+    every: bool,
     bar: Box<dyn Fn(usize, usize) + Send + Sync>,
 }
 
@@ -83,8 +95,13 @@ impl OnBackend for Probe<'_> {
     type Output = Vec<Probed>;
 
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<Vec<Probed>> {
-        let Self { recipe, args, bar } = self;
-        probe::<B::InnerBackend>(&recipe, &args.run, args.every, &*bar, &device)
+        let Self {
+            recipe,
+            run,
+            every,
+            bar,
+        } = self;
+        probe::<B::InnerBackend>(&recipe, run, every, &*bar, &device)
             .map_err(|error| anyhow!(error))
     }
 }

@@ -12,7 +12,7 @@ use oscar_train::{METRICS_FILE, duration};
 use serde_json::{Value as Json, json};
 
 use crate::ending::Ending;
-use crate::output::{UNKNOWN, print_json, print_table};
+use crate::output::{self, UNKNOWN, escape_line, print_json, print_table};
 use crate::run_dir::{BestStep, CONFIG_FILE, State, Summary, all_keys, differing_keys};
 
 /// Lists the runs, newest first. If two or more are named, also shows side by side which keys of their
@@ -23,7 +23,7 @@ use crate::run_dir::{BestStep, CONFIG_FILE, State, Summary, all_keys, differing_
     oscar-bin runs quickstart longer\n  \
     oscar-bin runs --json")]
 pub struct RunsArgs {
-    /// Runs to list, by name [default: all]
+    /// Runs to list, by name, by directory, or by a pattern such as 'lr-*' [default: all]
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
     /// Directory of the runs
@@ -48,9 +48,9 @@ pub fn run(args: &RunsArgs) -> Result<Ending> {
     if !args.names.is_empty() {
         runs = chosen(runs, args)?;
     }
-    let compared = match args.names.len() {
-        0 | 1 => None,
-        _ => Some(Comparison::new(&runs)?),
+    let compared = match args.names.is_empty() || runs.len() < 2 {
+        true => None,
+        false => Some(Comparison::new(&runs)?),
     };
     if args.json {
         let mut document = json!({ "runs": runs.iter().map(Run::json).collect::<Vec<_>>() });
@@ -60,7 +60,7 @@ pub fn run(args: &RunsArgs) -> Result<Ending> {
         print_json(&document)?;
         return Ok(Ending::Done);
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout();
     if runs.is_empty() {
         writeln!(out, "no runs in {}", args.runs_dir.display())?;
     }
@@ -109,10 +109,25 @@ fn find(runs: &Path) -> Result<Vec<Run>> {
 
 /// The named runs, in the order of their names on the command line.
 fn chosen(mut runs: Vec<Run>, args: &RunsArgs) -> Result<Vec<Run>> {
+    let mut names = Vec::new();
+    for given in &args.names {
+        let pattern = within(given, &args.runs_dir);
+        if !pattern.contains(['*', '?']) || runs.iter().any(|run| run.name == pattern) {
+            names.push(given.clone());
+            continue;
+        }
+        let fitting = runs.iter().filter(|run| fits(&run.name, pattern));
+        let before = names.len();
+        names.extend(fitting.map(|run| run.name.clone()));
+        if names.len() == before {
+            bail!("{} has no run like {given:?}", args.runs_dir.display());
+        }
+    }
     let mut chosen = Vec::new();
-    for name in &args.names {
-        let Some(at) = runs.iter().position(|run| run.name == *name) else {
-            match args.names.iter().filter(|other| *other == name).count() {
+    for name in &names {
+        let plain = within(name, &args.runs_dir);
+        let Some(at) = runs.iter().position(|run| run.name == plain) else {
+            match names.iter().filter(|other| *other == name).count() {
                 1 => bail!(
                     "{} has no run {name:?}; `oscar-bin runs` lists the runs",
                     args.runs_dir.display()
@@ -123,6 +138,42 @@ fn chosen(mut runs: Vec<Run>, args: &RunsArgs) -> Result<Vec<Run>> {
         chosen.push(runs.swap_remove(at));
     }
     Ok(chosen)
+}
+
+/// Whether `name` fits a pattern in which `*` stands for any text and `?` for any character.
+fn fits(name: &str, pattern: &str) -> bool {
+    let (name, pattern): (Vec<char>, Vec<char>) =
+        (name.chars().collect(), pattern.chars().collect());
+    // Which beginnings of the pattern fit the name so far.
+    let mut fitting = vec![false; pattern.len() + 1];
+    fitting[0] = true;
+    let skip_stars = |fitting: &mut Vec<bool>| {
+        for at in 0..pattern.len() {
+            if fitting[at] && pattern[at] == '*' {
+                fitting[at + 1] = true;
+            }
+        }
+    };
+    skip_stars(&mut fitting);
+    for c in name {
+        let mut next = vec![false; pattern.len() + 1];
+        for at in (0..pattern.len()).filter(|at| fitting[*at]) {
+            match pattern[at] {
+                '*' => next[at] = true,
+                p => next[at + 1] |= p == '?' || p == c,
+            }
+        }
+        skip_stars(&mut next);
+        fitting = next;
+    }
+    fitting[pattern.len()]
+}
+
+/// The name of a run that is given as its directory.
+fn within<'a>(given: &'a str, runs: &Path) -> &'a str {
+    let within = Path::new(given).strip_prefix(runs).ok();
+    let name = within.and_then(|path| path.components().next()?.as_os_str().to_str());
+    name.unwrap_or(given)
 }
 
 impl Run {
@@ -145,15 +196,15 @@ fn print_list(out: &mut impl Write, runs: &[Run]) -> Result<()> {
     for run in runs {
         if let Ok(summary) = &run.summary {
             rows.push(vec![
-                plain(&run.name),
-                summary.recipe.as_deref().map_or(UNKNOWN.into(), plain),
+                run.name.clone(),
+                summary.recipe.clone().unwrap_or(UNKNOWN.into()),
                 progress(summary),
                 number(summary.loss, 4),
                 summary.best.as_ref().map_or(UNKNOWN.into(), |best| {
                     format!(
-                        "{} {:.4} at step {}",
-                        plain(&best.by),
-                        best.value,
+                        "{} {} at step {}",
+                        best.by,
+                        number(Some(best.value), 4),
                         best.step
                     )
                 }),
@@ -167,8 +218,8 @@ fn print_list(out: &mut impl Write, runs: &[Run]) -> Result<()> {
     }
     for run in runs {
         if let Err(problem) = &run.summary {
-            let problem = plain(&format!("{problem:#}"));
-            writeln!(out, "{}: {problem}", plain(&run.name))?;
+            let problem = format!("{problem:#}");
+            writeln!(out, "{}: {}", escape_line(&run.name), escape_line(&problem))?;
         }
     }
     Ok(())
@@ -216,12 +267,12 @@ impl<'a> Comparison<'a> {
     }
 
     fn print(&self, out: &mut impl Write) -> Result<()> {
-        let names = self.runs.iter().map(|(name, _)| plain(name));
+        let names = self.runs.iter().map(|(name, _)| (*name).to_string());
         let names: Vec<String> = names.collect();
         let titles = |title: &str| [vec![title.into()], names.clone()].concat();
         let row = |title: &str, value: &dyn Fn(&Summary) -> String| {
             let values = self.runs.iter().map(|(_, summary)| value(summary));
-            std::iter::once(plain(title)).chain(values).collect()
+            std::iter::once(title.to_string()).chain(values).collect()
         };
         writeln!(out)?;
         if self.keys.is_empty() {
@@ -259,16 +310,11 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// Without control characters, which a terminal would obey.
-fn plain(text: &str) -> String {
-    match text.contains(char::is_control) {
-        true => text.escape_debug().to_string(),
-        false => text.into(),
-    }
-}
-
 fn number(value: Option<f64>, digits: usize) -> String {
-    value.map_or(UNKNOWN.into(), |value| format!("{value:.digits$}"))
+    value.map_or(UNKNOWN.into(), |value| match value.abs() {
+        size if size >= 1e12 => format!("{value:.3e}"),
+        _ => format!("{value:.digits$}"),
+    })
 }
 
 fn ago(time: SystemTime) -> String {
@@ -277,5 +323,27 @@ fn ago(time: SystemTime) -> String {
     match elapsed.as_secs() / 86_400 {
         0 | 1 => format!("{} ago", duration(elapsed)),
         days => format!("{days} days ago"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fits;
+
+    #[test]
+    fn a_pattern_fits_names() {
+        for (name, pattern, fitting) in [
+            ("lr-1", "lr-*", true),
+            ("lr-", "lr-*", true),
+            ("a-lr-1", "lr-*", false),
+            ("a-lr-1", "*lr*", true),
+            ("run-12", "run-?", false),
+            ("run-1", "run-?", true),
+            ("aaaaaaaaaaaaaaaaaaaaaaaab", "*a*a*a*a*a*a*a*c", false),
+            ("", "*", true),
+            ("x", "", false),
+        ] {
+            assert_eq!(fits(name, pattern), fitting, "{name} {pattern}");
+        }
     }
 }

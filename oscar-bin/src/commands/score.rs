@@ -1,7 +1,7 @@
 //! `oscar-bin score`: scores prediction files without a model.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use oscar_datasets::captions::has_splits;
 use oscar_datasets::keys::other_name;
 
 use crate::ending::Ending;
+use crate::output;
 
 /// Scores prediction files.
 #[derive(Debug, Args)]
@@ -135,7 +136,7 @@ fn captions(args: &CaptionsArgs) -> Result<()> {
         };
         write().with_context(|| format!("cannot write {}", path.display()))?;
     }
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = output::stdout();
     match args.json {
         true => writeln!(out, "{:#}", scores.to_json())?,
         false => print(&scores, &failed, &mut out)?,

@@ -20,7 +20,7 @@ use crate::training::{Results, RunArgs, Training, launch};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     oscar-bin train\n  \
-    oscar-bin train --set train.steps=2000 --name longer\n  \
+    oscar-bin train --steps 5000 --name longer\n  \
     oscar-bin train --name longer --resume\n  \
     oscar-bin train --config oscar-base --set data.train.corpus=corpus.jsonl \\\n    \
         --set data.train.regions=regions --init bert/model.safetensors \\\n    \
@@ -50,6 +50,9 @@ impl Training for Pretraining {
     fn default_recipe(&self) -> String {
         "quickstart".into()
     }
+
+    // A recipe without `[init]` starts from nothing, as the quickstart does.
+    const STARTS_FROM_WEIGHTS: bool = false;
 
     fn train<B: TrainBackend>(
         self,

@@ -10,12 +10,20 @@ pub struct Recipe {
     pub name: &'static str,
     /// Content of its file.
     pub toml: &'static str,
+    /// The command that it is for, as it is typed: `finetune --task vqa`.
+    pub command: String,
 }
 
-/// Folders of recipes: every file in them is a recipe.
-static FOLDERS: [Dir<'static>; 2] = [
-    include_dir!("$CARGO_MANIFEST_DIR/../config/pretrain"),
-    include_dir!("$CARGO_MANIFEST_DIR/../config/finetune"),
+/// The command of pre-training recipes.
+const PRETRAIN: &str = "train";
+
+/// Folders of recipes, with whether they are for pre-training: every file in them is a recipe.
+static FOLDERS: [(Dir<'static>, bool); 2] = [
+    (include_dir!("$CARGO_MANIFEST_DIR/../config/pretrain"), true),
+    (
+        include_dir!("$CARGO_MANIFEST_DIR/../config/finetune"),
+        false,
+    ),
 ];
 
 /// All of them; the first is the default of `train`.
@@ -23,14 +31,20 @@ pub static RECIPES: LazyLock<Vec<Recipe>> = LazyLock::new(|| {
     let mut recipes = vec![Recipe {
         name: "quickstart",
         toml: include_str!("../../../config/quickstart.toml"),
+        command: PRETRAIN.into(),
     }];
-    for folder in &FOLDERS {
+    for (folder, pretrains) in &FOLDERS {
         let mut of_folder: Vec<Recipe> = folder
             .files()
             .filter_map(|file| {
+                let name = file.path().to_str()?.strip_suffix(".toml")?;
                 Some(Recipe {
-                    name: file.path().to_str()?.strip_suffix(".toml")?,
+                    name,
                     toml: file.contents_utf8()?,
+                    command: match pretrains {
+                        true => PRETRAIN.into(),
+                        false => format!("finetune --task {}", task_of(name)),
+                    },
                 })
             })
             .collect();
@@ -39,6 +53,14 @@ pub static RECIPES: LazyLock<Vec<Recipe>> = LazyLock::new(|| {
     }
     recipes
 });
+
+/// The task of a fine-tuning recipe, by which its name begins.
+fn task_of(name: &str) -> &str {
+    match name.split('-').next().unwrap_or(name) {
+        "nocaps" => "captioning",
+        task => task,
+    }
+}
 
 impl Recipe {
     /// The recipe called `name`.

@@ -46,6 +46,8 @@ pub struct Sections<'a> {
     pub init: &'a mut InitConfig,
     pub train: &'a mut TrainConfig,
     pub optimizer: &'a mut OptimizerConfig,
+    /// Passes over the training data, where a recipe may count them.
+    pub epochs: Option<&'a mut usize>,
 }
 
 impl Configuration for PretrainConfig {
@@ -76,6 +78,7 @@ impl Configuration for PretrainConfig {
             init: &mut self.init,
             train: &mut self.train,
             optimizer: &mut self.optimizer,
+            epochs: None,
         }
     }
 
@@ -118,6 +121,7 @@ impl<T: AnyTask> Configuration for FinetuneConfig<T> {
             init: &mut self.init,
             train: &mut self.train,
             optimizer: &mut self.optimizer,
+            epochs: Some(&mut self.epochs),
         }
     }
 

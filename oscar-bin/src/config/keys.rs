@@ -19,10 +19,90 @@ pub fn check_keys(known: &Json, layer: &Json, origin: &str) -> Result<()> {
     };
     let mut keys = Vec::new();
     list_keys(known, "", &mut keys);
-    let hint = nearest(&unknown, keys.iter().map(String::as_str)).map_or(String::new(), |key| {
-        format!("; the nearest known key is {key}")
-    });
+    let hint = match meant(&unknown, &keys) {
+        Some(key) => format!("; did you mean {key}?"),
+        None => nearest(&unknown, keys.iter().map(String::as_str)).map_or(String::new(), |key| {
+            format!("; the nearest known key is {key}")
+        }),
+    };
     bail!("unknown key {unknown} in {origin}{hint}")
+}
+
+/// What others call keys, without `-` and `_`.
+const SYNONYMS: &[(&str, &str)] = &[
+    ("lr", "optimizer.learning_rate"),
+    ("baselr", "optimizer.learning_rate"),
+    ("batch", "train.batch_size"),
+    ("bs", "train.batch_size"),
+    ("trainbatchsize", "train.batch_size"),
+    ("pergputrainbatchsize", "train.batch_size"),
+    ("perdevicetrainbatchsize", "train.batch_size"),
+    ("epoch", "epochs"),
+    ("nepochs", "epochs"),
+    ("numepochs", "epochs"),
+    ("maxepochs", "epochs"),
+    ("numtrainepochs", "epochs"),
+    ("maxsteps", "train.steps"),
+    ("numsteps", "train.steps"),
+    ("maxiter", "train.steps"),
+    ("iterations", "train.steps"),
+    ("t", "train.steps"),
+    ("gradientaccumulationsteps", "train.accumulation"),
+    ("gradaccum", "train.accumulation"),
+    ("accum", "train.accumulation"),
+    ("accumulategradbatches", "train.accumulation"),
+    ("wd", "optimizer.weight_decay"),
+    ("decay", "optimizer.weight_decay"),
+    ("eps", "optimizer.epsilon"),
+    ("adamepsilon", "optimizer.epsilon"),
+    ("warmup", "optimizer.warmup_steps"),
+    ("gradclip", "optimizer.max_grad_norm"),
+    ("clip", "optimizer.max_grad_norm"),
+    ("gradientclipval", "optimizer.max_grad_norm"),
+    ("dropout", "model.hidden_dropout_prob"),
+    ("dropoutprob", "model.hidden_dropout_prob"),
+    ("attentiondropout", "model.attention_probs_dropout_prob"),
+    ("hiddendim", "model.hidden_size"),
+    ("layers", "model.num_hidden_layers"),
+    ("heads", "model.num_attention_heads"),
+    ("ffndim", "model.intermediate_size"),
+    ("numworkers", "train.workers"),
+    ("dtype", "train.precision"),
+    ("bf16", "train.precision"),
+    ("fp16", "train.precision"),
+    ("amp", "train.precision"),
+    ("evalsteps", "train.validate_every"),
+    ("evalevery", "train.validate_every"),
+    ("valevery", "train.validate_every"),
+    ("savesteps", "train.save_every"),
+    ("savetotallimit", "train.keep_checkpoints"),
+    ("loggingsteps", "train.log_every"),
+    ("randomseed", "train.seed"),
+    ("maxseqlen", "encoder.max_seq_length"),
+    ("maxlength", "encoder.max_seq_length"),
+    ("maximgseqlength", "encoder.max_regions"),
+    ("mlmprobability", "encoder.mask_probability"),
+    ("maskprob", "encoder.mask_probability"),
+    ("modelnameorpath", "init.checkpoint"),
+    ("pretrained", "init.checkpoint"),
+    ("checkpoint", "init.checkpoint"),
+    ("vocabfile", "data.vocab"),
+];
+
+/// The known key that `unknown` is another name of, or the end of.
+fn meant<'a>(unknown: &str, keys: &'a [String]) -> Option<&'a str> {
+    let name = unknown.rsplit('.').next().unwrap_or(unknown);
+    let known = |key: &str| keys.iter().map(String::as_str).find(|known| *known == key);
+    let mut same_end = keys
+        .iter()
+        .filter(|key| key.rsplit('.').next() == Some(name));
+    // `steps` is `train.steps`; an end that several keys have names none of them.
+    if let (Some(key), None) = (same_end.next(), same_end.next()) {
+        return Some(key);
+    }
+    let plain = name.to_lowercase().replace(['-', '_'], "");
+    let synonym = SYNONYMS.iter().find(|(other, _)| *other == plain);
+    synonym.and_then(|(_, key)| known(key))
 }
 
 fn find_unknown(known: &Json, layer: &Json, path: &str) -> Option<String> {

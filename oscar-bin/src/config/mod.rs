@@ -2,7 +2,9 @@
 
 mod builtin;
 mod configuration;
+mod inert;
 mod keys;
+mod length;
 mod resolve;
 pub mod sample;
 mod setting;
@@ -11,5 +13,7 @@ mod source;
 pub use self::builtin::{RECIPES, Recipe};
 pub use self::configuration::{Configuration, Sections};
 pub use self::keys::nearest;
-pub use self::resolve::{from_toml, overridden, resolve, resolve_alone, to_toml};
+pub use self::resolve::{
+    from_toml, overridden, resolve, resolve_alone, resolve_with_notes, to_toml,
+};
 pub use self::source::Source;

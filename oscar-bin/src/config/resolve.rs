@@ -16,7 +16,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use super::configuration::Configuration;
+use super::inert;
 use super::keys::{check_keys, known_keys};
+use super::length::{self, Layer};
 use super::sample;
 use super::setting::{Setting, nested};
 use super::source::Source;
@@ -24,23 +26,42 @@ use super::source::Source;
 /// Prefix of environment variables that set keys: `OSCAR__TRAIN__BATCH_SIZE=16`.
 const ENV_PREFIX: &str = "OSCAR__";
 
-/// Resolves the layers; `sets` are `key=value` with dotted keys.
+/// Resolves the layers; `sets` are `key=value` with dotted keys. What a user should know of them is
+/// logged by [`resolve_with_notes`].
+///
+/// # Errors
+/// As [`resolve_with_notes`].
+pub fn resolve<C: Configuration>(source: &Source, sets: &[String]) -> Result<C> {
+    Ok(resolve_with_notes(source, sets)?.0)
+}
+
+/// Resolves the layers; `sets` are `key=value` with dotted keys. Also returns what is set without
+/// effect, and what was changed so that the settings go together.
 ///
 /// Sizes of the model come from `model.preset`, else from the `config.json` beside the start
 /// weights, else they are those of Oscar base.
 ///
 /// # Errors
-/// If a key is unknown or a value of another type; both name where they were given.
-pub fn resolve<C: Configuration>(source: &Source, sets: &[String]) -> Result<C> {
+/// If a key is unknown, a value of another type, or two settings of this run contradict each other;
+/// all name where they were given.
+pub fn resolve_with_notes<C: Configuration>(
+    source: &Source,
+    sets: &[String],
+) -> Result<(C, Vec<String>)> {
     let known = known_keys::<C>();
     let mut layers = Figment::new();
     for layer in &source.layers {
         check_keys(&known, &serde_json::to_value(&layer.table)?, &layer.origin)?;
         layers = layers.merge(layer);
     }
-    layers = layers.merge(environment(&known)?);
-    let settings = Setting::parse_all(sets, &known)?;
-    let mut config: C = extract(settings, source.origin(), |settings| {
+    let environment = environment(&known)?;
+    layers = layers.merge(&environment);
+    let mut settings = Setting::parse_all(sets, &known)?;
+    let given = settings
+        .iter()
+        .fold(Figment::new(), |all, setting| all.merge(setting));
+    let mut notes = repeated(&settings);
+    let mut config: C = extract(&mut settings, source.origin(), |settings| {
         let layers = settings.iter().fold(layers.clone(), Figment::merge);
         let model = match layers.find_value("model.preset") {
             Err(_) => model_of_start(&layers)?.unwrap_or_default(),
@@ -54,8 +75,45 @@ pub fn resolve<C: Configuration>(source: &Source, sets: &[String]) -> Result<C> 
         Ok(Figment::from(Serialized::defaults(C::defaults(model))).merge(layers))
     })?;
     config.sections().model.extra.remove("preset");
+    let of_recipe = source
+        .layers
+        .iter()
+        .map(|layer| (Figment::from(layer), false));
+    let of_run = [(Figment::from(&environment), true), (given.clone(), true)];
+    let ranked: Vec<Layer> = of_recipe
+        .chain(of_run)
+        .map(|(values, of_this_run)| Layer {
+            values,
+            of_this_run,
+        })
+        .collect();
+    notes.extend(length::settle(&mut config, &ranked)?);
     config.settle();
-    Ok(config)
+    let all = serde_json::to_value(&config)?;
+    let of_settings = settings.iter().map(|setting| setting.key().to_string());
+    let mut keys: Vec<String> = of_settings.collect();
+    keys.extend(environment.iter().map(|(key, _)| key.as_str().to_string()));
+    let without_effect = keys.iter().filter_map(|key| {
+        let why = inert::reason(key, &all)?;
+        Some(format!("{key} is set, but has no effect: {why}"))
+    });
+    notes.extend(without_effect);
+    Ok((config, notes))
+}
+
+/// Keys that are given more than once, with different values.
+fn repeated(settings: &[Setting]) -> Vec<String> {
+    let later = |at: usize| {
+        let setting = &settings[at];
+        let mut rest = settings[at + 1..].iter();
+        rest.rfind(|other| other.key() == setting.key() && other.text() != setting.text())
+    };
+    (0..settings.len())
+        .filter_map(|at| {
+            let (first, last) = (settings[at].text(), later(at)?.text());
+            Some(format!("{first} has no effect: {last} is given after it"))
+        })
+        .collect()
 }
 
 /// The recipe by itself: what was published, whatever this run sets.
@@ -68,7 +126,7 @@ pub fn resolve_alone<C: Configuration>(source: &Source) -> Result<C> {
         .layers
         .iter()
         .fold(Figment::from(defaults), Figment::merge);
-    let mut config: C = extract(Vec::new(), source.origin(), |_| Ok(layers.clone()))?;
+    let mut config: C = extract(&mut [], source.origin(), |_| Ok(layers.clone()))?;
     config.sections().model.extra.remove("preset");
     Ok(config)
 }
@@ -78,9 +136,9 @@ pub fn resolve_alone<C: Configuration>(source: &Source) -> Result<C> {
 /// # Errors
 /// If a key is unknown or a value of another type.
 pub fn overridden<C: Serialize + DeserializeOwned>(base: C, sets: &[String]) -> Result<C> {
-    let settings = Setting::parse_all(sets, &serde_json::to_value(&base)?)?;
+    let mut settings = Setting::parse_all(sets, &serde_json::to_value(&base)?)?;
     let base = Figment::from(Serialized::defaults(base));
-    extract(settings, "--set", |settings| {
+    extract(&mut settings, "--set", |settings| {
         Ok(settings.iter().fold(base.clone(), Figment::merge))
     })
 }
@@ -88,12 +146,12 @@ pub fn overridden<C: Serialize + DeserializeOwned>(base: C, sets: &[String]) -> 
 /// Extracts from the layers that `layers` makes of the settings; an error names `origin` if no
 /// layer is known to have the value.
 fn extract<C: DeserializeOwned>(
-    mut settings: Vec<Setting>,
+    settings: &mut [Setting],
     origin: &str,
     layers: impl Fn(&[Setting]) -> Result<Figment>,
 ) -> Result<C> {
     loop {
-        let error = match layers(&settings)?.extract() {
+        let error = match layers(settings)?.extract() {
             Ok(config) => return Ok(config),
             Err(error) => error,
         };

@@ -52,6 +52,16 @@ impl Setting {
         })
     }
 
+    /// The dotted key.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// `KEY=VALUE` as it was given.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Whether `error` wants a string where TOML reads something else: a directory may be called
     /// 2024 or true. Then the value is read as the string that was given.
     pub fn read_as_string(&mut self, error: &figment::Error) -> bool {

@@ -10,9 +10,13 @@ use oscar_files::{SMALL_FILE, read_text};
 
 use super::builtin::{RECIPES, Recipe};
 use super::keys::nearest;
+use crate::run_dir::header;
 
 /// The key by which a recipe names the one whose values it starts from.
 const EXTENDS: &str = "extends";
+
+/// What commands of fine-tuning begin with.
+const FINETUNE: &str = "finetune --task ";
 
 /// A recipe and what it extends.
 pub struct Source {
@@ -20,6 +24,10 @@ pub struct Source {
     pub name: String,
     /// Values of the later ones replace those of the earlier: the recipe itself is the last.
     pub(super) layers: Vec<Layer>,
+    /// The command that the recipe itself is for, if that is known: built-in ones and those of runs.
+    own_command: Option<String>,
+    /// The same, else that of what it extends.
+    command: Option<String>,
 }
 
 /// The values of one file.
@@ -39,6 +47,8 @@ struct Text {
     identity: PathBuf,
     /// The directory that paths in the recipe are relative to.
     directory: PathBuf,
+    /// The command that it is for, if that is known.
+    command: Option<String>,
 }
 
 impl Source {
@@ -65,7 +75,36 @@ impl Source {
         Ok(Self {
             name: "text".into(),
             layers: vec![layer],
+            own_command: None,
+            command: None,
         })
+    }
+
+    /// The task that the recipe is for, if that is known; `Err` with the command of another kind of
+    /// recipe.
+    pub fn task(&self) -> Option<Result<&str, &str>> {
+        let command = self.command.as_deref()?;
+        Some(command.strip_prefix(FINETUNE).ok_or(command))
+    }
+
+    /// Checks that the recipe is not known to be for another command than `command`.
+    ///
+    /// # Errors
+    /// If it is.
+    pub fn require_command(&self, command: &str) -> Result<()> {
+        let Some(own) = self.own_command.as_deref().filter(|own| *own != command) else {
+            return Ok(());
+        };
+        let name = &self.name;
+        match own.strip_prefix(FINETUNE) {
+            Some(task) => bail!(
+                "{name} is a recipe of task {task}, for `oscar-bin finetune --task {task}`, not for \
+                 `oscar-bin {command}`"
+            ),
+            None => {
+                bail!("{name} is a recipe for `oscar-bin {own}`, not for `oscar-bin {command}`")
+            }
+        }
     }
 
     /// What the recipe itself is called in messages.
@@ -75,11 +114,14 @@ impl Source {
 
     fn with_bases(recipe: Text) -> Result<Self> {
         let name = recipe.name.clone();
+        let own_command = recipe.command.clone();
+        let mut command = None;
         let (mut layers, mut visited) = (Vec::new(), Vec::new());
         let mut next = Some(recipe);
         while let Some(recipe) = next.take() {
             let (layer, extends) = Layer::parse(recipe.origin.clone(), &recipe.toml)?;
             layers.push(layer);
+            command = command.or(recipe.command);
             if visited.contains(&recipe.identity) {
                 let chain: Vec<&str> = layers.iter().map(|layer| &*layer.origin).collect();
                 bail!("recipes extend each other: {}", chain.join(" extends "));
@@ -91,7 +133,12 @@ impl Source {
             visited.push(recipe.identity);
         }
         layers.reverse();
-        Ok(Self { name, layers })
+        Ok(Self {
+            name,
+            layers,
+            own_command,
+            command,
+        })
     }
 }
 
@@ -133,6 +180,7 @@ impl Text {
                 toml: recipe.toml.into(),
                 identity: name.into(),
                 directory: PathBuf::new(),
+                command: Some(recipe.command.clone()),
             });
         }
         let path = directory.join(name);
@@ -150,6 +198,7 @@ impl Text {
     fn read(path: PathBuf) -> Result<Self> {
         let toml = read_text(&path, SMALL_FILE).context("cannot read the configuration")?;
         Ok(Self {
+            command: header::command_of(&toml).map(String::from),
             name: path
                 .file_stem()
                 .map_or("run".into(), |stem| stem.to_string_lossy().into()),

@@ -1,6 +1,7 @@
 //! How results are printed.
 
 mod evaluation;
+mod plain;
 mod table;
 
 use std::io::Write;
@@ -9,6 +10,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 pub use self::evaluation::{bar, json, print};
+pub use self::plain::{Plain, escape, escape_line, quoted, stderr, stdout};
 pub use self::table::{UNKNOWN, cells, print_table, thousands};
 
 /// Prints one JSON document on standard output.
@@ -17,6 +19,6 @@ pub use self::table::{UNKNOWN, cells, print_table, thousands};
 /// If it cannot be written.
 pub fn print_json(document: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(document)?;
-    writeln!(std::io::stdout(), "{text}")?;
+    writeln!(stdout(), "{text}")?;
     Ok(())
 }

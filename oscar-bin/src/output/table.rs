@@ -2,15 +2,21 @@
 
 use std::io::{self, Write};
 
+use super::plain::cell;
+
 /// Shown for unknown values.
 pub const UNKNOWN: &str = "-";
 
-/// Prints rows, of which the first has the titles, in columns as wide as their widest cells. Columns of
-/// numbers are aligned to the right.
+/// Prints rows, of which the first has the titles, in columns as wide as their widest cells, which are
+/// cut if they are very long. Columns of numbers are aligned to the right.
 ///
 /// # Errors
 /// If they cannot be written.
 pub fn print_table(out: &mut impl Write, rows: &[Vec<String>]) -> io::Result<()> {
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| row.iter().map(|text| cell(text)).collect())
+        .collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let layout: Vec<(usize, bool)> = (0..columns)
         .map(|at| {
@@ -19,12 +25,15 @@ pub fn print_table(out: &mut impl Write, rows: &[Vec<String>]) -> io::Result<()>
             (width.unwrap_or(0), column().skip(1).all(is_number))
         })
         .collect();
-    for row in rows {
+    for row in &rows {
         let cells = row.iter().zip(&layout);
         let line: String = cells
-            .map(|(cell, (width, to_the_right))| match to_the_right {
-                true => format!("{cell:>width$}  "),
-                false => format!("{cell:<width$}  "),
+            .map(|(cell, (width, to_the_right))| {
+                let padding = " ".repeat(width - cell.chars().count());
+                match to_the_right {
+                    true => format!("{padding}{cell}  "),
+                    false => format!("{cell}{padding}  "),
+                }
             })
             .collect();
         writeln!(out, "{}", line.trim_end())?;
@@ -68,5 +77,19 @@ mod tests {
         let expected = "name  value\na         1\nlong      -\nb     1,000\n";
         assert_eq!(String::from_utf8_lossy(&text), expected);
         assert_eq!(thousands(1234567), "1,234,567");
+    }
+
+    #[test]
+    fn a_cell_of_any_length_and_content_is_a_part_of_a_line() {
+        let rows = [
+            cells("name value"),
+            vec!["a\n\u{1b}".into(), "b".repeat(70_000)],
+        ];
+        let mut text = Vec::new();
+        print_table(&mut text, &rows).expect("it is in memory");
+        let text = String::from_utf8_lossy(&text);
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(text.lines().all(|line| line.len() < 250), "{text}");
+        assert!(text.contains(r"a\n\u001b"), "{text}");
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use oscar_train::{METRICS_FILE, NON_FINITE_FILE};
 
-use super::{CONFIG_FILE, LOG_FILE};
+use super::{CONFIG_FILE, INPUTS_FILE, LOG_FILE};
 
 /// The directory of a new run: NAME, which must be free, or the first free one of `stem`, `stem-2`,
 /// `stem-3`, …, which is created, so that no other process uses it.
@@ -34,7 +34,12 @@ pub fn new_run(runs: &Path, name: Option<&str>, stem: &str) -> Result<PathBuf> {
         }
         return Ok(path);
     }
-    std::fs::create_dir_all(runs).with_context(|| format!("cannot create {}", runs.display()))?;
+    std::fs::create_dir_all(runs).with_context(|| {
+        format!(
+            "cannot create {}; name another directory for the runs with --runs-dir",
+            runs.display()
+        )
+    })?;
     for number in 1_usize.. {
         let path = match number {
             1 => runs.join(stem),
@@ -96,19 +101,55 @@ pub fn remove_unused(run: &Path) {
         return;
     }
     let _ = std::fs::remove_file(metrics);
-    for name in [CONFIG_FILE, LOG_FILE, ".lock"] {
+    for name in [CONFIG_FILE, INPUTS_FILE, LOG_FILE, ".lock"] {
         let _ = std::fs::remove_file(run.join(name));
     }
     let _ = std::fs::remove_dir(run);
 }
 
-/// A name is a single directory, not a path.
+/// The run that `given` names: its directory, one within it, or its name in `runs`.
+pub fn run_at(runs: &Path, given: &Path) -> PathBuf {
+    let is_run = |path: &Path| path.join(CONFIG_FILE).exists();
+    let named = runs.join(given);
+    let within = given.parent().filter(|parent| is_run(parent));
+    match within {
+        _ if is_run(given) => given.into(),
+        // Its `best`, say.
+        Some(run) if given.is_dir() => run.into(),
+        _ if !given.exists() && is_run(&named) => named,
+        _ => given.into(),
+    }
+}
+
+/// The weights that `given` names: a file or directory of weights, or a run by directory or name, of
+/// which they are the best, else the last.
+pub fn weights_at(runs: &Path, given: &Path) -> PathBuf {
+    let named = runs.join(given);
+    let given = match given.exists() || !named.exists() {
+        true => given,
+        false => named.as_path(),
+    };
+    let of_run = ["best", "last"].map(|name| given.join(name));
+    match given.join(CONFIG_FILE).exists() {
+        true => of_run.into_iter().find(|path| path.is_dir()),
+        false => None,
+    }
+    .unwrap_or_else(|| given.into())
+}
+
+/// A name is a single directory, or its path in the directory of the runs.
 fn named(runs: &Path, name: &str) -> Result<PathBuf> {
+    let within = Path::new(name).strip_prefix(runs).ok();
+    let name = within
+        .and_then(Path::to_str)
+        .filter(|within| !within.is_empty())
+        .unwrap_or(name);
     let plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\']);
     match plain {
         true => Ok(runs.join(name)),
         false => bail!(
-            "--name {name:?}: must be the name of a directory, without / and without a leading ."
+            "--name {name:?}: must be the name of a directory, without / and without a leading .; \
+             --runs-dir names the directory that it is in"
         ),
     }
 }

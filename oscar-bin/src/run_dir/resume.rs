@@ -1,10 +1,13 @@
 //! What must stay the same when a run is resumed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use serde::Serialize;
 use serde_json::Value as Json;
+
+use super::CONFIG_FILE;
+use crate::output::quoted;
 
 /// Settings that stay the same from the first step of a run to its last, by dotted key.
 const FIXED: &[&str] = &[
@@ -37,7 +40,7 @@ const FREE: &[&str] = &[
 /// would be another run; warns of other settings that change what it computes.
 ///
 /// # Errors
-/// The first fixed key that differs.
+/// If fixed keys differ: all of them, with both values.
 pub fn require_same<C: Serialize>(run: &Path, own: &C, wanted: &C) -> Result<()> {
     let (own, wanted) = (without_mixed_paths(own)?, without_mixed_paths(wanted)?);
     let within = |key: &str, keys: &[&str]| {
@@ -46,23 +49,49 @@ pub fn require_same<C: Serialize>(run: &Path, own: &C, wanted: &C) -> Result<()>
     };
     let mut changed = Vec::new();
     differences("", Some(&own), Some(&wanted), &mut changed);
-    for (key, found, expected) in changed {
-        if within(&key, FIXED) {
-            bail!(
-                "{} was started with {key} = {found}, but {key} = {expected} is set now; resume it \
-                 without that change, or start another run",
-                run.display()
-            );
-        }
-        if !within(&key, FREE) {
-            tracing::warn!(
-                "{} was started with {key} = {found}; it resumes with {expected}",
-                run.display()
-            );
-        }
+    let fixed = changed.iter().filter(|(key, ..)| within(key, FIXED));
+    let fixed: Vec<String> = fixed
+        .map(|(key, found, set)| format!("{key} = {found}, but {key} = {set} is set now"))
+        .collect();
+    if !fixed.is_empty() {
+        bail!(
+            "{} was started with {}; resume it without that change, or start another run, which may \
+             start from its weights with --init {}",
+            run.display(),
+            fixed.join("; and with "),
+            quoted(run.join("last"))
+        );
+    }
+    for (key, found, set) in changed.iter().filter(|(key, ..)| !within(key, FREE)) {
+        tracing::warn!(
+            "{} was started with {key} = {found}; it resumes with {set}, so that it is not the run that \
+             {CONFIG_FILE} repeats",
+            run.display()
+        );
     }
     Ok(())
 }
+
+/// The configuration of the run in `run` as its newest part was trained: that of the last resume which
+/// changed it, else the one it was started with.
+pub fn newest_config(run: &Path) -> PathBuf {
+    let entries = std::fs::read_dir(run).into_iter().flatten().flatten();
+    let resumed = entries.filter_map(|entry| {
+        let name = entry.file_name();
+        let step = name.to_str()?.strip_prefix(RESUMED)?.strip_suffix(TOML)?;
+        Some((step.parse::<usize>().ok()?, entry.path()))
+    });
+    let newest = resumed.max();
+    newest.map_or_else(|| run.join(CONFIG_FILE), |(_, path)| path)
+}
+
+/// Where the configuration of the steps after `step` is written, if it is not the one before.
+pub fn config_after(run: &Path, step: usize) -> PathBuf {
+    run.join(format!("{RESUMED}{step:08}{TOML}"))
+}
+
+const RESUMED: &str = "config-after-step-";
+const TOML: &str = ".toml";
 
 /// The configuration without the paths of the corpora of a mix: data may be moved.
 fn without_mixed_paths(config: &impl Serialize) -> Result<Json> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File, TryLockError};
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -12,6 +12,12 @@ use serde_json::{Map, Value as Json};
 
 use super::CONFIG_FILE;
 use super::header::recipe_of;
+
+/// Longest line of a log: one has a few hundred bytes.
+const LONGEST_LINE: u64 = 1 << 20;
+
+/// Largest configuration file in bytes.
+const LARGEST_CONFIG: u64 = 16 << 20;
 
 /// The speed of a run is the median over this number of its newest steps.
 const RECENT: usize = 100;
@@ -78,13 +84,7 @@ impl Summary {
     /// # Errors
     /// If it is not a run, or a file is damaged.
     pub fn read(run: &Path) -> Result<Self> {
-        let path = run.join(CONFIG_FILE);
-        let text = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                bail!("not a run: it has no {CONFIG_FILE}")
-            }
-            text => text.with_context(|| format!("cannot read {CONFIG_FILE}"))?,
-        };
+        let text = read_config(run)?;
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
             let before = error.span().and_then(|span| text.get(..span.start));
             let line = before.unwrap_or_default().matches('\n').count() + 1;
@@ -151,14 +151,16 @@ fn newest_state(run: &Path) -> Result<Option<TrainState>> {
         return Ok(None);
     };
     let what = || format!("cannot read the state of the checkpoint of step {step}");
+    // A special file might never end.
+    open_regular(&path.join("state.json")).with_context(what)?;
     TrainState::read(&path, step).map(Some).with_context(what)
 }
 
 /// Whether a process trains in the directory.
 fn is_running(run: &Path) -> bool {
     // A shared lock, released immediately, so that several readers do not see each other.
-    File::open(run.join(".lock"))
-        .is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    let lock = open_regular(&run.join(".lock")).ok().flatten();
+    lock.is_some_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// The fields of a log line that all tasks have.
@@ -177,16 +179,19 @@ struct Line {
 /// # Errors
 /// If the log cannot be read, or `each` fails; both name the line.
 pub fn read_log(run: &Path, mut each: impl FnMut(&[u8]) -> serde_json::Result<()>) -> Result<()> {
-    let file = match File::open(run.join(METRICS_FILE)) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        file => file.with_context(|| format!("cannot open {METRICS_FILE}"))?,
+    let Some(file) = open_regular(&run.join(METRICS_FILE))? else {
+        return Ok(());
     };
     let mut file = BufReader::new(file);
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
         let wrong = || format!("{METRICS_FILE} line {number} is not a log line");
-        file.read_until(b'\n', &mut line).with_context(wrong)?;
+        let mut rest = (&mut file).take(LONGEST_LINE + 1);
+        rest.read_until(b'\n', &mut line).with_context(wrong)?;
+        if line.len() as u64 > LONGEST_LINE {
+            bail!("{METRICS_FILE} line {number} is longer than {LONGEST_LINE} bytes");
+        }
         // A line without an end is being written, or was cut off by a kill.
         if !line.ends_with(b"\n") {
             break;
@@ -194,6 +199,36 @@ pub fn read_log(run: &Path, mut each: impl FnMut(&[u8]) -> serde_json::Result<()
         each(&line).with_context(wrong)?;
     }
     Ok(())
+}
+
+/// Opens a file of a run; `None` if it is not there.
+///
+/// # Errors
+/// If it is no regular file, which might never end, or cannot be opened.
+fn open_regular(path: &Path) -> Result<Option<File>> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Ok(metadata) if !metadata.is_file() => bail!("{name} is not a regular file"),
+        _ => {}
+    }
+    let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
+    Ok(Some(file))
+}
+
+/// The configuration of the run in `run` as text.
+fn read_config(run: &Path) -> Result<String> {
+    let Some(file) = open_regular(&run.join(CONFIG_FILE))? else {
+        bail!("not a run: it has no {CONFIG_FILE}");
+    };
+    let mut text = String::new();
+    let mut file = file.take(LARGEST_CONFIG + 1);
+    file.read_to_string(&mut text)
+        .with_context(|| format!("cannot read {CONFIG_FILE}"))?;
+    match text.len() as u64 > LARGEST_CONFIG {
+        true => bail!("{CONFIG_FILE} is larger than {LARGEST_CONFIG} bytes"),
+        false => Ok(text),
+    }
 }
 
 impl Log {
@@ -205,7 +240,7 @@ impl Log {
             log.step = read.step;
             if read.split == "train" {
                 log.loss = read.loss;
-                speeds.extend(read.samples_per_second);
+                speeds.extend(read.samples_per_second.filter(|speed| speed.is_finite()));
                 if speeds.len() > RECENT {
                     speeds.pop_front();
                 }

@@ -15,6 +15,9 @@ pub struct RunArgs {
     /// Override a key of the recipe; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
+    /// Optimiser steps of the run, whatever length the recipe has
+    #[arg(long, value_name = "N")]
+    pub steps: Option<usize>,
     /// Name of the run, whose directory is RUNS_DIR/NAME [default: the recipe's name, numbered]
     #[arg(short, long)]
     pub name: Option<String>,
@@ -29,12 +32,12 @@ pub struct RunArgs {
     /// Resume the run NAME, or the newest run, from its newest checkpoint
     #[arg(short, long)]
     pub resume: bool,
-    /// Start weights: a safetensors or PyTorch file, or a directory with model.safetensors or
-    /// pytorch_model.bin
+    /// Start weights: a safetensors or PyTorch file, a directory with model.safetensors or
+    /// pytorch_model.bin, or a run
     #[arg(long, value_name = "CHECKPOINT")]
     pub init: Option<PathBuf>,
     /// Module (official parameter prefix), or `all`, that may be initialised randomly if it is
-    /// missing from CHECKPOINT; may be repeated
+    /// missing from CHECKPOINT; `all` without --init starts from random weights; may be repeated
     #[arg(long, value_name = "MODULE")]
     pub init_random: Vec<String>,
     /// Random seed [default: the recipe's]
@@ -42,7 +45,7 @@ pub struct RunArgs {
     pub seed: Option<u64>,
     #[command(flatten)]
     pub device: DeviceArgs,
-    /// Print the resolved configuration as TOML and exit
+    /// Print the resolved configuration as TOML (as JSON with --json) and exit
     #[arg(long)]
     pub print_config: bool,
     /// Print the results as one JSON document on standard output

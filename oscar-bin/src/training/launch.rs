@@ -5,18 +5,22 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use oscar_core::ops::TrainBackend;
-use oscar_train::{Interrupter, RunDir, RunOptions, divide_among_workers};
+use oscar_train::{Interrupter, RunDir, RunOptions, SaveRequest, divide_among_workers};
 
 use super::args::RunArgs;
+use super::estimate;
 use super::processes::{self, Processes};
 use super::results::Results;
 use super::signals;
+use super::start;
 use crate::args::{DeviceArgs, Global};
 use crate::backend::{self, OnBackend, dispatch};
 use crate::config::{self, Configuration, Sections, Source, sample};
 use crate::ending::Ending;
 use crate::logging;
-use crate::run_dir::{self, CONFIG_FILE, LOG_FILE, header};
+use crate::output;
+use crate::run_dir::header::{self, Header};
+use crate::run_dir::{self, CONFIG_FILE, Inputs, LOG_FILE};
 
 /// A command that trains.
 pub trait Training {
@@ -28,6 +32,9 @@ pub trait Training {
 
     /// The built-in recipe that runs without `--config`.
     fn default_recipe(&self) -> String;
+
+    /// Whether its recipes start from weights unless they say otherwise.
+    const STARTS_FROM_WEIGHTS: bool;
 
     /// Logs what the user should know before the run starts.
     ///
@@ -58,7 +65,10 @@ pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Resu
     let source = Source::open(args.config.as_deref().unwrap_or(&default))?;
     let mut processes = Processes::join()?;
     let (mut recipe, directory) = match args.resume {
-        false => (resolve::<T::Recipe>(&source, args)?, None),
+        false => {
+            source.require_command(&training.command())?;
+            (resolve::<T::Recipe>(&source, args)?, None)
+        }
         true => {
             let directory = run_dir::existing_run(&args.runs_dir, args.name.as_deref())?;
             let recipe = resume(&source, args, &directory, &training.command())?;
@@ -76,12 +86,27 @@ pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Resu
     backend::check(&as_trained(args.device.clone(), &mut recipe))?;
     if args.print_config {
         if processes.leads() {
-            write!(std::io::stdout(), "{}", config::to_toml(&recipe)?)?;
+            match args.json {
+                true => output::print_json(&recipe)?,
+                false => write!(output::stdout(), "{}", config::to_toml(&recipe)?)?,
+            }
         }
         processes.leave();
         return Ok(Ending::Done);
     }
-    training.announce(&source, &recipe)?;
+    if backend::is_host(&args.device) {
+        let all = serde_json::to_value(&recipe)?;
+        let sections = recipe.sections();
+        estimate::check(sections.model, sections.train, &all)?;
+    }
+    match directory {
+        // Its weights, or how it began without any, are settled.
+        Some(_) => {}
+        None => {
+            start::check(&source.name, recipe.sections().init, T::STARTS_FROM_WEIGHTS)?;
+            training.announce(&source, &recipe)?;
+        }
+    }
     let directory = match directory {
         Some(directory) => directory,
         None if processes.leads() => {
@@ -130,8 +155,12 @@ fn resolve<C: Configuration>(source: &Source, args: &RunArgs) -> Result<C> {
     let mut sets = args.sets.clone();
     if let Some(checkpoint) = &args.init {
         // Before the layers are merged: the model's sizes may come from the file beside the weights.
+        let checkpoint = run_dir::weights_at(&args.runs_dir, checkpoint);
         let path = toml::Value::String(checkpoint.display().to_string());
         sets.push(format!("init.checkpoint={path}"));
+    }
+    if let Some(steps) = args.steps {
+        sets.push(format!("train.steps={steps}"));
     }
     if let Some(seed) = args.seed {
         sets.push(format!("train.seed={seed}"));
@@ -139,7 +168,10 @@ fn resolve<C: Configuration>(source: &Source, args: &RunArgs) -> Result<C> {
     if let Some(precision) = args.device.precision {
         sets.push(format!("train.precision=\"{}\"", precision.name()));
     }
-    let mut recipe: C = config::resolve(source, &sets)?;
+    let (mut recipe, notes) = config::resolve_with_notes::<C>(source, &sets)?;
+    for note in notes {
+        tracing::warn!("{note}");
+    }
     let random = &mut recipe.sections().init.random;
     for module in &args.init_random {
         if !random.contains(module) {
@@ -156,7 +188,7 @@ fn resume<C: Configuration>(
     directory: &Path,
     command: &str,
 ) -> Result<C> {
-    let own = directory.join(CONFIG_FILE);
+    let own = run_dir::newest_config(directory);
     if !own.exists() {
         // Never the default recipe instead of the one that this run was started with.
         if args.config.is_none() {
@@ -205,13 +237,7 @@ fn run<T: Training>(
         false => RunDir::led_by_another(directory),
         true => {
             let run = RunDir::lock(directory)?;
-            let path = directory.join(CONFIG_FILE);
-            let own = args.resume.then(|| std::fs::read_to_string(&path));
-            let name = match &own {
-                Some(Ok(own)) => header::recipe_of(own).unwrap_or("unknown"),
-                _ => name,
-            };
-            header::write(&path, &recipe, name, &training.command())?;
+            record(&recipe, name, &training.command(), args.resume, directory)?;
             tracing::info!("run {}", directory.display());
             run
         }
@@ -219,10 +245,13 @@ fn run<T: Training>(
 
     let interrupter = Interrupter::new();
     signals::stop_on_signal(interrupter.clone())?;
+    let save = SaveRequest::new();
+    signals::save_on_signal(&save)?;
     let device = as_trained(group.own_device(&args.device)?, &mut recipe);
     let options = RunOptions {
         run,
         resume: args.resume,
+        save,
         workers: group.workers(&device, &interrupter),
         interrupter,
         // Launchers of several processes forward lines, but no keys.
@@ -230,9 +259,12 @@ fn run<T: Training>(
         progress: logging::progress(global),
     };
     let command = training.command();
-    let trained = provide(&mut recipe, args, group).and_then(|()| {
+    let trained = provide(&mut recipe, args, directory, group).and_then(|()| {
         if options.dashboard {
             logging::to_file(&directory.join(LOG_FILE))?;
+        }
+        if leads {
+            compare_inputs(&mut recipe, &device, directory, args.resume)?;
         }
         let computation = Computation {
             training,
@@ -263,12 +295,74 @@ fn run<T: Training>(
     Ok(Ending::Done)
 }
 
-/// The sample, if the recipe uses it; only the leading process expands it.
+/// Records what the run is computed from; on resume, tells what of it is not what it was.
+fn compare_inputs(
+    recipe: &mut impl Configuration,
+    device: &DeviceArgs,
+    directory: &Path,
+    resumed: bool,
+) -> Result<()> {
+    // Data that cannot be read is reported by its reader, which knows its key.
+    let Ok(inputs) = Inputs::of(recipe, &backend::name(device)) else {
+        return Ok(());
+    };
+    if !resumed || oscar_train::checkpoints(directory)?.is_empty() {
+        return inputs.write(directory);
+    }
+    let differences = inputs.differences(directory)?;
+    if !differences.is_empty() {
+        tracing::warn!(
+            "{} was started with {}: it does not end with the same weights as without the interruption",
+            directory.display(),
+            differences.join("; ")
+        );
+    }
+    Ok(())
+}
+
+/// Writes the configuration of the run. That of the steps before is never replaced: a resume which
+/// changes something writes a file of its own.
+fn record<C: Configuration>(
+    recipe: &C,
+    name: &str,
+    command: &str,
+    resumed: bool,
+    directory: &Path,
+) -> Result<()> {
+    let newest = run_dir::newest_config(directory);
+    let own = match resumed {
+        true => std::fs::read_to_string(&newest).ok(),
+        false => None,
+    };
+    let here = std::env::current_dir().unwrap_or_default();
+    let own = own.as_deref();
+    let written = Header {
+        recipe: own.map_or(name, |own| header::recipe_of(own).unwrap_or("unknown")),
+        command,
+        directory: &own.and_then(header::directory_of).unwrap_or(here),
+    };
+    let step = oscar_train::checkpoints(directory)?
+        .last()
+        .map(|(step, _)| *step);
+    let (Some(step), true) = (step, own.is_some()) else {
+        return written.write(&directory.join(CONFIG_FILE), recipe);
+    };
+    let before: C = config::resolve(&Source::file(&newest)?, &[])?;
+    match config::to_toml(&before)? == config::to_toml(recipe)? {
+        true => Ok(()),
+        false => written.write(&run_dir::config_after(directory, step), recipe),
+    }
+}
+
+/// The paths of the recipe as they are reached from here, and the sample, if the recipe uses it; only
+/// the leading process expands it.
 fn provide<C: Configuration>(
     recipe: &mut C,
     args: &RunArgs,
+    directory: &Path,
     processes: &mut Processes,
 ) -> Result<()> {
+    run_dir::anchor(recipe, directory);
     if processes.leads() {
         sample::provide(recipe, &args.runs_dir)?;
     }

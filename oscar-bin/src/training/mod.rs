@@ -1,10 +1,12 @@
 //! What the commands that train have in common.
 
 mod args;
+mod estimate;
 mod launch;
 pub mod processes;
 mod results;
 mod signals;
+mod start;
 
 pub use self::args::RunArgs;
 pub use self::launch::{Training, launch};

@@ -1,6 +1,6 @@
 //! The results of a training.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use anyhow::Result;
 use oscar_train::{NON_FINITE_FILE, Outcome, bytes, duration};
 use serde_json::{Value, json};
 
-use crate::output::print_json;
+use crate::output::{self, print_json, quoted, thousands};
 
 /// What a training reports.
 pub struct Results {
@@ -34,14 +34,15 @@ impl Results {
         if as_json {
             return print_json(&self.document());
         }
-        let mut out = io::stdout().lock();
+        let mut out = output::stdout();
         out.write_all(&self.text)?;
         let (steps, skipped) = (self.outcome.step, self.outcome.skipped.total);
         let peak = self.peak_memory.map(bytes);
         writeln!(
             out,
-            "Trained {} parameters for {steps} steps in {} ({:.1} samples/s{})",
-            self.parameters,
+            "Trained {} parameters for {} in {} ({:.1} samples/s{})",
+            thousands(self.parameters),
+            counted(steps, "step"),
             duration(self.time),
             self.samples_per_second(),
             peak.map_or(String::new(), |peak| format!(", peak memory {peak}")),
@@ -49,14 +50,16 @@ impl Results {
         if skipped > 0 {
             writeln!(
                 out,
-                "Skipped {skipped} of {steps} steps because their loss or gradients were not \
-                 finite; {NON_FINITE_FILE} in the run directory lists their examples"
+                "Skipped {skipped} of {} because their loss or gradients were not \
+                 finite; {NON_FINITE_FILE} in the run directory lists their examples",
+                counted(steps, "step")
             )?;
         }
         let run = self.directory.display();
         writeln!(
             out,
-            "Saved the run in {run}; for a report: oscar-bin report {run}"
+            "Run saved to {run}; for a report, run: oscar-bin report {}",
+            quoted(&self.directory)
         )?;
         Ok(())
     }
@@ -78,4 +81,10 @@ impl Results {
     fn samples_per_second(&self) -> f64 {
         self.examples as f64 / self.time.as_secs_f64().max(1e-9)
     }
+}
+
+/// `1 step`, `2,000 steps`.
+fn counted(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", thousands(number))
 }

@@ -4,11 +4,12 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use oscar_train::{Interrupter, release_terminal};
+use oscar_train::{Interrupter, SaveRequest, release_terminal};
 
 use crate::args::Global;
 use crate::ending::Ending;
 use crate::logging;
+use crate::output::quoted;
 
 /// Whether there is a terminal that can show a dashboard.
 pub fn has_dashboard() -> bool {
@@ -35,6 +36,27 @@ pub fn stop_on_signal(interrupter: Interrupter) -> Result<()> {
     .context("cannot handle signals")
 }
 
+/// The signal USR1, which schedulers such as Slurm send some time before they end a job, asks for a
+/// checkpoint; the run continues.
+///
+/// # Errors
+/// If the system allows no handler.
+#[cfg(unix)]
+pub fn save_on_signal(save: &SaveRequest) -> Result<()> {
+    signal_hook::flag::register(signal_hook::consts::SIGUSR1, save.flag())
+        .map(drop)
+        .context("cannot handle signals")
+}
+
+/// Other systems have no such signal.
+///
+/// # Errors
+/// Never.
+#[cfg(not(unix))]
+pub fn save_on_signal(_: &SaveRequest) -> Result<()> {
+    Ok(())
+}
+
 /// Prints the command that resumes the run in `directory`, in which `command` (`train`,
 /// `finetune --task T`) was interrupted.
 pub fn interrupted(
@@ -44,10 +66,10 @@ pub fn interrupted(
     directory: &Path,
     runs: &Path,
 ) -> Ending {
-    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    let name = quoted(directory.file_name().unwrap_or_default());
     let place = match runs == Path::new("runs") {
         true => String::new(),
-        false => format!(" --runs-dir {}", runs.display()),
+        false => format!(" --runs-dir {}", quoted(runs)),
     };
     logging::print(
         global.log_format,

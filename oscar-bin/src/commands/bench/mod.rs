@@ -23,7 +23,7 @@ use oscar_train::peak_memory;
 use crate::args::DeviceArgs;
 use crate::backend::{OnBackend, dispatch};
 use crate::ending::Ending;
-use crate::output::print_json;
+use crate::output::{self, print_json};
 
 use lengths::{Lengths, Row};
 use report::{Measured, Report, Run};
@@ -151,7 +151,7 @@ pub fn run(args: &BenchArgs) -> Result<Ending> {
     let report = dispatch(&args.device, bench)?;
     match args.json {
         true => print_json(&report.json())?,
-        false => report.print(&mut std::io::stdout().lock())?,
+        false => report.print(&mut output::stdout())?,
     }
     Ok(Ending::Done)
 }

@@ -9,7 +9,7 @@ use oscar_datasets::answers::{AnswerCounts, build_vocabulary};
 use oscar_datasets::questions::count_answers;
 use serde_json::json;
 
-use crate::output::print_json;
+use crate::output::{self, print_json};
 
 /// Builds an answer vocabulary: the majority answers of at least N questions each, the most frequent
 /// first.
@@ -52,7 +52,7 @@ pub fn run(args: &AnswersArgs) -> Result<()> {
             "file": args.out,
         }));
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout();
     writeln!(
         out,
         "wrote {}: {} of {} answers, covering {answered} of {} questions",

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use oscar_sample::nlvr1::{BuildOptions, build};
 
-use crate::output::print_json;
+use crate::output::{self, print_json};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  \
@@ -60,7 +60,7 @@ pub fn run(args: &Nlvr1Args) -> Result<()> {
     if args.json {
         return print_json(&info);
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout();
     let counts = info.counts;
     writeln!(
         out,

@@ -20,7 +20,7 @@ use oscar_vision::drawings::DrawingReader;
 use crate::args::{Choices, DeviceArgs, choices};
 use crate::backend::{OnBackend, dispatch};
 use crate::detector;
-use crate::output::print_json;
+use crate::output::{self, print_json};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Formats, detected from SRC:\n  \
@@ -192,7 +192,7 @@ pub fn run(args: &RegionsArgs) -> Result<()> {
     if args.json {
         return print_json(&summary);
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout();
     write_summary(&mut out, &summary)?;
     writeln!(out, "{}", args.out.display())?;
     Ok(())

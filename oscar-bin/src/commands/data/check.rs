@@ -1,6 +1,6 @@
 //! `oscar-bin data check`.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow, bail};
@@ -9,7 +9,7 @@ use oscar_datasets::check::{CheckOptions, Report, SHOWN, check, named, of_task};
 use oscar_datasets::official::FEATURE_DIM;
 
 use crate::args::Global;
-use crate::output::thousands;
+use crate::output::{self, thousands};
 
 /// Validates region stores, corpora, annotations of the tasks, data sets and the official tables. The
 /// format is detected from the content. Exits with 1 if there is any problem.
@@ -62,7 +62,7 @@ pub fn run(global: &Global, args: &CheckArgs) -> Result<()> {
         progress: !global.quiet,
     };
     let report = check(&args.paths, &options)?;
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = output::stdout();
     match args.json {
         true => writeln!(out, "{:#}", serde_json::to_value(&report)?)?,
         false => print(&report, &mut out)?,

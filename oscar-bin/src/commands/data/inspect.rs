@@ -1,6 +1,6 @@
 //! `oscar-bin data inspect`.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -13,7 +13,7 @@ use oscar_vision::Picture;
 use oscar_vision::drawings::crop_to_key;
 use serde::Serialize;
 
-use crate::output::{UNKNOWN, cells, print_json, print_table};
+use crate::output::{self, UNKNOWN, cells, print_json, print_table};
 
 /// Canvas for an image of unknown size without a picture.
 const CANVAS: (u32, u32) = (800, 600);
@@ -111,7 +111,7 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     if args.json {
         return print_json(&shown);
     }
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = output::stdout();
     shown.print(&mut out, &format!("{:?}", store.dtype()))?;
     Ok(out.flush()?)
 }

@@ -7,6 +7,8 @@ use anyhow::{Context, Result};
 use clap::Args;
 use oscar_sample::{SampleSources, write_sample, write_weights};
 
+use crate::output;
+
 #[derive(Debug, Args)]
 pub struct SampleArgs {
     /// Training images: zip archive or directory
@@ -58,7 +60,7 @@ pub fn make_sample(args: &SampleArgs) -> Result<()> {
     let counts = write_sample(&sources, &args.out, args.overwrite)
         .with_context(|| format!("cannot build the sample {}", args.out.display()))?;
     writeln!(
-        std::io::stdout(),
+        output::stdout(),
         "{} training and {} held-out images, {:.2} MB in {}",
         counts.train_images,
         counts.dev_images,
@@ -76,7 +78,7 @@ pub fn make_weights(args: &SampleWeightsArgs) -> Result<()> {
     let bytes = write_weights(&args.from, &args.out, args.overwrite)
         .with_context(|| format!("cannot build the weights {}", args.out.display()))?;
     writeln!(
-        std::io::stdout(),
+        output::stdout(),
         "{:.2} MB in {}",
         bytes as f64 / 1e6,
         args.out.display()

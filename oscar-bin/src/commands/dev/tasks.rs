@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use oscar_sample::miniature::{DEFAULT_SEED, build_tasks};
 
-use crate::output::print_json;
+use crate::output::{self, print_json};
 
 /// Builds questions, statements and captions about the boxes of data sets from `data build nlvr1`.
 #[derive(Debug, Args)]
@@ -41,7 +41,7 @@ pub fn run(args: &TasksArgs) -> Result<()> {
     if args.json {
         return print_json(&info);
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout();
     for (task, info) in &info.tasks {
         for (split, rows) in &info.rows {
             let blind = info.text_only.get(split);

@@ -8,7 +8,7 @@ use clap::Args;
 use oscar_core::checkpoint;
 use serde_json::json;
 
-use crate::output::print_json;
+use crate::output::{self, print_json};
 
 /// Writes weights with the official names and in their own type.
 ///
@@ -46,7 +46,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
             "changes": changes,
         }));
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout();
     for change in changes {
         writeln!(out, "{change}")?;
     }

@@ -8,7 +8,7 @@ use clap::Args;
 use oscar_core::checkpoint::{self, ImportOptions, Imported, TrainingArgs};
 
 use super::summary::print_summary;
-use crate::output::print_json;
+use crate::output::{self, print_json};
 
 /// Writes DIR/model.safetensors, DIR/config.json and, if it is next to the weights, vocab.txt.
 ///
@@ -55,7 +55,7 @@ pub fn run(args: &ImportArgs) -> Result<()> {
 }
 
 fn print_import(imported: &Imported) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout();
     let source = &imported.source;
     writeln!(out, "{}", source.file.display())?;
     print_summary(&mut out, source)?;

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::summary::print_summary;
 use crate::config::{self, Source};
-use crate::output::{cells, print_json, print_table, thousands};
+use crate::output::{self, cells, print_json, print_table, thousands};
 
 /// Shows the format, model, tensors and parameter counts of a weights file.
 #[derive(Debug, Args)]
@@ -50,7 +50,7 @@ pub fn run(args: &InspectArgs) -> Result<()> {
         }
         return print_json(&document);
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout();
     writeln!(out, "{}", described.file.display())?;
     print_summary(&mut out, &described)?;
     print_sections(&mut out, &described)?;

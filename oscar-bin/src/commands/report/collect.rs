@@ -11,7 +11,7 @@ use oscar_task::{FinetuneConfig, Opened, Role, Split};
 use crate::args::DeviceArgs;
 use crate::backend::{OnBackend, dispatch};
 use crate::config::{self, Configuration, sample};
-use crate::run_dir::CONFIG_FILE;
+use crate::run_dir;
 use crate::tasks::{AnyTask, OnTaskAndBackend, dispatch_task};
 
 /// The run to take examples from.
@@ -54,9 +54,10 @@ pub fn take(task: &str, source: &Source<'_>, device: &DeviceArgs) -> Result<Samp
 
 /// The run's configuration, with real paths for the sample.
 fn resolved<C: Configuration>(source: &Source<'_>) -> Result<C> {
-    let file = source.run.join(CONFIG_FILE);
+    let file = run_dir::newest_config(source.run);
     let mut recipe: C = config::resolve(&config::Source::file(&file)?, &[])?;
     recipe.validate().context("invalid configuration")?;
+    run_dir::anchor(&mut recipe, source.run);
     let runs = source.run.parent().filter(|parent| parent.is_dir());
     sample::provide(&mut recipe, runs.unwrap_or(Path::new(".")))?;
     Ok(recipe)

@@ -7,6 +7,7 @@
 //! ```
 
 mod collect;
+mod comparison;
 mod curves;
 mod differences;
 mod example;
@@ -16,7 +17,7 @@ mod page;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use oscar_files::write_file;
 use oscar_task::explain::Choice;
@@ -27,28 +28,42 @@ use self::page::Report;
 use crate::args::{DeviceArgs, Global};
 use crate::ending::Ending;
 use crate::output::print_json;
-use crate::run_dir::Summary;
+use crate::run_dir::{self, Summary};
+use crate::tasks::task_of_weights;
 
 /// The page in a run directory.
 const PAGE: &str = "report.html";
+
+/// The page of several runs, in the directory of the runs.
+const COMPARISON: &str = "comparison.html";
 
 /// Number of answers and predictions shown for an example.
 const TOP: usize = 5;
 
 /// Writes a self-contained HTML page of a run: curves, speed, the configuration and its differences
 /// from the recipe, and held-out examples with pictures, regions, tags, predictions and attention of
-/// the best weights.
+/// the best weights. Of several runs, it shows the differences of their configurations, their best
+/// steps, and their curves over each other.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    oscar-bin report runs/quickstart\n  \
+    oscar-bin report quickstart\n  \
+    oscar-bin report quickstart longer --out both.html\n  \
     oscar-bin report runs/vqa-mini --examples 24 --out vqa.html\n  \
     oscar-bin report runs/mine --images coco/val2014\n  \
     oscar-bin report runs/mine --examples 0      # without running the model")]
 pub struct ReportArgs {
-    /// Directory of the run
-    #[arg(value_name = "RUN")]
-    pub run: PathBuf,
-    /// File to write [default: RUN/report.html]
+    /// Run, by name or directory; several are compared
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
+    /// Directory of the runs
+    #[arg(
+        long,
+        default_value = "runs",
+        env = "OSCAR_RUNS_DIR",
+        value_name = "DIR"
+    )]
+    pub runs_dir: PathBuf,
+    /// File to write [default: RUN/report.html; of several runs RUNS_DIR/comparison.html]
     #[arg(short, long, value_name = "FILE.html")]
     pub out: Option<PathBuf>,
     /// Number of held-out examples to show; 0 skips everything that needs to run the model
@@ -73,13 +88,20 @@ pub struct ReportArgs {
 /// # Errors
 /// If the run, its data or its weights cannot be read, or the page cannot be written.
 pub fn run(global: &Global, args: &ReportArgs) -> Result<Ending> {
-    let run = &args.run;
+    let runs = args
+        .runs
+        .iter()
+        .map(|run| run_dir::run_at(&args.runs_dir, run));
+    let runs: Vec<PathBuf> = runs.collect();
+    let [run] = runs.as_slice() else {
+        return compare(args, &runs);
+    };
     let name = name_of(run)?;
     let summary =
         Summary::read(run).with_context(|| format!("cannot report on {}", run.display()))?;
     let curves = curves::read(run)?;
     let weights = weights(run);
-    let task = weights.as_deref().map(task_of).transpose()?;
+    let task = weights.as_deref().map(task_of_weights).transpose()?;
     let choice = Choice {
         examples: args.examples.max(args.mapped),
         attended: args.examples,
@@ -133,6 +155,23 @@ pub fn run(global: &Global, args: &ReportArgs) -> Result<Ending> {
     Ok(Ending::Done)
 }
 
+/// Writes the page of several runs.
+fn compare(args: &ReportArgs, runs: &[PathBuf]) -> Result<Ending> {
+    let html = comparison::page(runs)?;
+    let out = args.out.clone();
+    let out = out.unwrap_or_else(|| args.runs_dir.join(COMPARISON));
+    write_file(&out, html.as_bytes())?;
+    tracing::info!(
+        "report: {} ({} KiB)",
+        out.display(),
+        html.len().div_ceil(1024)
+    );
+    if args.json {
+        print_json(&json!({ "runs": runs, "report": out, "bytes": html.len() }))?;
+    }
+    Ok(Ending::Done)
+}
+
 /// The last component of the path, also for `.` and `runs/x/..`.
 fn name_of(run: &Path) -> Result<String> {
     let whole = run.canonicalize();
@@ -145,21 +184,4 @@ fn name_of(run: &Path) -> Result<String> {
 fn weights(run: &Path) -> Option<PathBuf> {
     let names = ["best", "last"].map(|name| run.join(name));
     names.into_iter().find(|path| path.is_dir())
-}
-
-/// The task of the weights in `directory`.
-fn task_of(directory: &Path) -> Result<String> {
-    let file = directory.join("task.json");
-    let text = std::fs::read_to_string(&file).with_context(|| {
-        format!(
-            "cannot read the task of the weights from {}",
-            file.display()
-        )
-    })?;
-    let document: serde_json::Value =
-        serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?;
-    match document["task"].as_str() {
-        Some(task) => Ok(task.into()),
-        None => bail!("{} has no key `task`", file.display()),
-    }
 }

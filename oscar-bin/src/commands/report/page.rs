@@ -14,14 +14,14 @@ use super::gallery::Gallery;
 use super::map::{Kind, Map};
 use crate::run_dir::{State, Summary};
 
-const STYLE: &str = include_str!("page.css");
+pub const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
 /// Statistics of the machine rather than of the model.
 const OF_THE_MACHINE: &[&str] = &["Samples/s", "Tokens/s"];
 
 /// What the page may load: nothing but what is in it.
-const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; \
+pub const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; \
                       script-src 'unsafe-inline'";
 
 /// What a page shows.
@@ -146,7 +146,7 @@ impl Report<'_> {
                 h2 { "Configuration" }
                 @match &self.differences {
                     None => { p.note { "The recipe of this run is not available, so there is no comparison." } }
-                    Some(none) if none.is_empty() => { p.note { "Same as the recipe." } }
+                    Some(none) if none.is_empty() => { p.note { "No changes from the recipe." } }
                     Some(differences) => {
                         table.differences {
                             tr { th { "difference" } th { "recipe" } th { "this run" } }
@@ -160,7 +160,7 @@ impl Report<'_> {
                         }
                     }
                 }
-                details { summary { "config.toml" } pre { (self.summary.config_text) } }
+                details { summary { "Full config.toml" } pre { (self.summary.config_text) } }
             }
         }
     }

@@ -81,8 +81,22 @@ impl<T: Learn> FinetuneConfig<T> {
     pub fn with_steps(mut self, examples: usize) -> Self {
         if self.epochs > 0 {
             let per_epoch = examples.div_ceil(self.train.batch_size);
-            self.train.steps = self.epochs * per_epoch;
+            self.train.steps = self.epochs.saturating_mul(per_epoch);
+            self.shorten_warmup();
         }
         self
+    }
+
+    /// Shortens a warm-up that is longer than the run, whose length only the data tells.
+    fn shorten_warmup(&mut self) {
+        let (steps, warmup) = (self.train.steps, self.optimizer.warmup_steps);
+        if warmup > steps {
+            let shorter = steps / 10;
+            tracing::warn!(
+                "optimizer.warmup_steps = {warmup} is longer than the run, which has {steps} steps: it \
+                 is shortened to {shorter}"
+            );
+            self.optimizer.warmup_steps = shorter;
+        }
     }
 }

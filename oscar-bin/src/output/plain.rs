@@ -1,0 +1,146 @@
+//! Text that a terminal shows and never obeys.
+//!
+//! Keys, tags, answers, tensor names and paths come from files. Whatever this program prints passes
+//! through [`escape`], so that none of them can clear a screen, set a title or forge a line.
+
+use std::borrow::Cow;
+use std::io::{self, StderrLock, StdoutLock, Write};
+
+/// Longest cell of a table, in characters.
+const LONGEST_CELL: usize = 200;
+
+/// The text with its control characters as `\u001b`, which JSON and TOML read back; line ends stay.
+pub fn escape(text: &str) -> Cow<'_, str> {
+    escape_if(text, |c| is_obeyed(c) && c != '\n')
+}
+
+/// The same on one line.
+pub fn escape_line(text: &str) -> Cow<'_, str> {
+    escape_if(text, is_obeyed)
+}
+
+/// A text for a cell of a table: on one line, and cut if it is very long.
+pub fn cell(text: &str) -> String {
+    let mut characters = text.chars();
+    let shown: String = characters.by_ref().take(LONGEST_CELL).collect();
+    let cut = if characters.next().is_some() {
+        "…"
+    } else {
+        ""
+    };
+    format!("{}{cut}", escape_line(&shown))
+}
+
+/// Whether a terminal does something other than to show the character: controls, and the marks that
+/// reverse the direction of all that follows them.
+fn is_obeyed(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn escape_if(text: &str, escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.chars().any(&escaped) {
+        return Cow::Borrowed(text);
+    }
+    let mut output = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            c if !escaped(c) => output.push(c),
+            '\t' => output.push_str("\\t"),
+            '\n' => output.push_str("\\n"),
+            '\r' => output.push_str("\\r"),
+            c => output.push_str(&format!("\\u{:04x}", u32::from(c))),
+        }
+    }
+    Cow::Owned(output)
+}
+
+/// Escapes what is written.
+pub struct Plain<W>(W);
+
+/// Standard output.
+pub fn stdout() -> Plain<StdoutLock<'static>> {
+    Plain(io::stdout().lock())
+}
+
+/// Standard error.
+pub fn stderr() -> Plain<StderrLock<'static>> {
+    Plain(io::stderr().lock())
+}
+
+impl<W: Write> Plain<W> {
+    /// Escapes what is written to `out`.
+    pub fn new(out: W) -> Self {
+        Self(out)
+    }
+}
+
+impl<W: Write> Write for Plain<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        self.0.write_all(escape(&text).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// A word of a command that a shell reads as it is.
+pub fn quoted(word: impl AsRef<std::ffi::OsStr>) -> String {
+    let word = word.as_ref().to_string_lossy();
+    let safe = |c: char| c.is_alphanumeric() || "_-./:@%+=,".contains(c);
+    if !word.is_empty() && word.chars().all(safe) {
+        return word.into_owned();
+    }
+    if !word.chars().any(is_obeyed) {
+        return format!("'{}'", word.replace('\'', r"'\''"));
+    }
+    // What bash, zsh and fish's successors call ANSI-C quoting: the control characters by their codes.
+    let escaped: String = word
+        .chars()
+        .map(|c| match c {
+            '\\' | '\'' => format!("\\{c}"),
+            c if is_obeyed(c) => format!("\\u{:04x}", u32::from(c)),
+            c => c.to_string(),
+        })
+        .collect();
+    format!("$'{escaped}'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_shown_and_all_else_stays() {
+        assert_eq!(escape("naïve 日本 \u{200d}🎉\n"), "naïve 日本 \u{200d}🎉\n");
+        assert_eq!(
+            escape("\u{1b}[31m\u{7}\r\t\0\u{7f}\u{9b}\u{202e}"),
+            r"\u001b[31m\u0007\r\t\u0000\u007f\u009b\u202e"
+        );
+        assert_eq!(escape_line("a\nb"), r"a\nb");
+        // An escaped document is still the same document.
+        let odd = "\u{7f}\u{9b}\u{202e}";
+        let json = serde_json::to_string(odd).expect("JSON");
+        assert_eq!(
+            serde_json::from_str::<String>(&escape(&json)).expect("JSON"),
+            odd
+        );
+    }
+
+    #[test]
+    fn cells_are_cut_and_words_are_quoted() {
+        assert_eq!(cell(&"é".repeat(70_000)).chars().count(), LONGEST_CELL + 1);
+        for (word, expected) in [
+            ("runs/a-b_1.0", "runs/a-b_1.0"),
+            ("runs/a b", "'runs/a b'"),
+            ("it's", r"'it'\''s'"),
+            ("$(rm -rf ~)", "'$(rm -rf ~)'"),
+            ("", "''"),
+            ("a\u{1b}'b", r"$'a\u001b\'b'"),
+        ] {
+            assert_eq!(quoted(word), expected);
+        }
+    }
+}
