@@ -55,7 +55,7 @@ fn a_pre_training_run_is_shown_with_pictures_guesses_and_a_map() {
     assert_eq!(count(&page, "<article class=\"exhibit\">"), 3);
     assert!(count(&page, "class=\"token masked\"") >= 3);
     assert!(page.contains("masked: <b>"));
-    assert!(page.contains("polluted"));
+    assert!(page.contains("mismatched"));
     // As many curves as statistics, among them these.
     for name in ["Loss", "MLM loss", "Contrastive accuracy", "Samples/s"] {
         assert!(

@@ -361,3 +361,41 @@ fn a_run_whose_files_never_end_does_not_stop_the_others() {
         assert!(list.contains(broken), "{broken} is not in {list}");
     }
 }
+
+/// Whatever is printed goes through the one function that escapes it.
+#[test]
+fn no_command_writes_to_the_terminal_by_another_way() {
+    // What writes, what is generated from the command line alone, and the test of the documents.
+    let exempt = [
+        "output/plain.rs",
+        "logging.rs",
+        "commands/completions.rs",
+        "commands/manual.rs",
+    ];
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![source.clone()];
+    let mut seen = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let name = path
+                .strip_prefix(&source)
+                .expect("it is in it")
+                .to_string_lossy()
+                .into_owned();
+            if exempt.contains(&&*name) || !name.ends_with(".rs") {
+                continue;
+            }
+            seen += 1;
+            for line in fs::read_to_string(&path).expect("a source").lines() {
+                let writes = line.contains("io::stdout()") || line.contains("io::stderr()");
+                assert!(!writes || line.contains(".is_terminal()"), "{name}: {line}");
+            }
+        }
+    }
+    assert!(seen > 50, "{seen}");
+}

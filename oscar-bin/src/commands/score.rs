@@ -1,7 +1,6 @@
 //! `oscar-bin score`: scores prediction files without a model.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +13,8 @@ use oscar_caption_metrics::{
 };
 use oscar_datasets::captions::has_splits;
 use oscar_datasets::keys::other_name;
+
+use oscar_files::write_file;
 
 use crate::ending::Ending;
 use crate::output;
@@ -127,14 +128,11 @@ fn captions(args: &CaptionsArgs) -> Result<()> {
         }
     }
     if let Some(path) = &args.per_image {
-        let write = || -> Result<()> {
-            let mut file = BufWriter::new(File::create(path)?);
-            for image in &scores.images {
-                writeln!(file, "{}", image.to_json())?;
-            }
-            Ok(file.flush()?)
-        };
-        write().with_context(|| format!("cannot write {}", path.display()))?;
+        let lines = scores
+            .images
+            .iter()
+            .map(|image| format!("{}\n", image.to_json()));
+        write_file(path, lines.collect::<String>().as_bytes())?;
     }
     let mut out = output::stdout();
     match args.json {

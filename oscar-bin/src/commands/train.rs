@@ -76,7 +76,9 @@ impl Training for Pretraining {
 
 fn text(report: &PretrainReport) -> Result<Vec<u8>> {
     let mut out = Vec::new();
-    writeln!(out, "\nValidation:")?;
+    if report.outcome.validation.is_some() {
+        writeln!(out, "\nValidation:")?;
+    }
     let validation = report
         .outcome
         .validation

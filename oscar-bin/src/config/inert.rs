@@ -48,6 +48,37 @@ const RULES: &[Rule] = &[
         "task.generation.num_beams is 1",
     ),
     (
+        "task.drop_worst_after",
+        |all| number(all, "/task/drop_worst_ratio") == Some(0.0),
+        "task.drop_worst_ratio is 0",
+    ),
+    ("task.mask_prob", is_rewarded, "task.scst.enabled is true"),
+    (
+        "task.max_masked_tokens",
+        is_rewarded,
+        "task.scst.enabled is true",
+    ),
+    (
+        "task.label_smoothing",
+        is_rewarded,
+        "task.scst.enabled is true",
+    ),
+    (
+        "task.drop_worst_ratio",
+        is_rewarded,
+        "task.scst.enabled is true",
+    ),
+    (
+        "encoder.contrast",
+        |all| lacks_objective(all, "contrastive"),
+        "contrastive is not among the objectives",
+    ),
+    (
+        "encoder.mask_probability",
+        |all| lacks_objective(all, "masked_tokens"),
+        "masked_tokens is not among the objectives",
+    ),
+    (
         "grounding.words",
         |all| number(all, "/grounding/examples") == Some(0.0),
         "grounding.examples is 0",
@@ -82,6 +113,18 @@ fn never_clips(all: &Json) -> bool {
 
 fn is_off(all: &Json, key: &str) -> bool {
     all.pointer(key) == Some(&Json::Bool(false))
+}
+
+fn is_rewarded(all: &Json) -> bool {
+    all.pointer("/task/scst/enabled") == Some(&Json::Bool(true))
+}
+
+/// Whether the recipe lists its objectives, and this is not one of them.
+fn lacks_objective(all: &Json, name: &str) -> bool {
+    let listed = all.pointer("/objective").and_then(Json::as_array);
+    listed.is_some_and(|listed| {
+        !listed.is_empty() && listed.iter().all(|objective| objective["name"] != name)
+    })
 }
 
 fn number(all: &Json, key: &str) -> Option<f64> {

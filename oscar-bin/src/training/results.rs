@@ -36,6 +36,18 @@ impl Results {
         }
         let mut out = output::stdout();
         out.write_all(&self.text)?;
+        let run = self.directory.display();
+        if self.examples == 0 {
+            // A finished run was resumed.
+            writeln!(
+                out,
+                "Nothing was trained: {run} has all its {}. To train on from its weights, start another \
+                 run with --init {}",
+                counted(self.outcome.step, "step"),
+                quoted(self.directory.join("last"))
+            )?;
+            return Ok(());
+        }
         let (steps, skipped) = (self.outcome.step, self.outcome.skipped.total);
         let peak = self.peak_memory.map(bytes);
         writeln!(
@@ -55,7 +67,6 @@ impl Results {
                 counted(steps, "step")
             )?;
         }
-        let run = self.directory.display();
         writeln!(
             out,
             "Run saved to {run}; for a report, run: oscar-bin report {}",

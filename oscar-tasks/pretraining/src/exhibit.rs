@@ -83,8 +83,8 @@ impl<B: OscarBackend> Viewer<'_, B> {
         }
         let relation = probabilities(model.predict_relation(&encoded)).remove(0);
         let names: &[&str] = match relation.len() {
-            2 => &["matched", "polluted"],
-            _ => &["matched", "polluted tags", "polluted caption"],
+            2 => &["matched", "mismatched"],
+            _ => &["matched", "mismatched tags", "mismatched caption"],
         };
         let answers = self.best(&relation, |class| names[class.min(2)].to_string());
         let answers = answers.into_iter();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use oscar_core::ops::TrainBackend;
-use oscar_pretraining::{PretrainConfig, TASK_NAME, exhibit};
+use oscar_pretraining::{PretrainConfig, Probed, TASK_NAME, exhibit, probe};
 use oscar_task::explain::{Choice, Exhibit};
 use oscar_task::{FinetuneConfig, Opened, Role, Split};
 
@@ -26,6 +26,8 @@ pub struct Source<'a> {
 pub struct Samples {
     pub exhibits: Vec<Exhibit>,
     pub stores: Vec<PathBuf>,
+    /// What a pre-trained model reads from images and tags.
+    pub probed: Option<Probed>,
 }
 
 /// Runs the weights on examples of the run's validation data.
@@ -43,8 +45,12 @@ pub fn take(task: &str, source: &Source<'_>, device: &DeviceArgs) -> Result<Samp
             let mut recipe: PretrainConfig = resolved(source)?;
             let stores = recipe.data_paths().into_iter().map(|path| path.clone());
             let stores = stores.collect();
-            let exhibits = dispatch(device, Pretraining { recipe, source })?;
-            Ok(Samples { exhibits, stores })
+            let (exhibits, probed) = dispatch(device, Pretraining { recipe, source })?;
+            Ok(Samples {
+                exhibits,
+                stores,
+                probed,
+            })
         }
         task => dispatch_task(task, device, Finetuning { source }),
     };
@@ -69,14 +75,24 @@ struct Pretraining<'a> {
 }
 
 impl OnBackend for Pretraining<'_> {
-    type Output = Vec<Exhibit>;
+    type Output = (Vec<Exhibit>, Option<Probed>);
 
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Vec<Exhibit>> {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<Self::Output> {
         let Source {
-            weights, choice, ..
+            run,
+            weights,
+            choice,
+            ..
         } = self.source;
-        exhibit::<B::InnerBackend>(&self.recipe, weights, choice, &device)
-            .map_err(|error| anyhow!(error))
+        let exhibits = exhibit::<B::InnerBackend>(&self.recipe, weights, choice, &device)
+            .map_err(|error| anyhow!(error))?;
+        // Of the last weights, which a run that was killed does not have.
+        if self.recipe.grounding.examples == 0 || !run.join("last").is_dir() {
+            return Ok((exhibits, None));
+        }
+        let probed = probe::<B::InnerBackend>(&self.recipe, run, false, &|_, _| {}, &device)
+            .map_err(|error| anyhow!(error))?;
+        Ok((exhibits, probed.into_iter().next_back()))
     }
 }
 
@@ -97,6 +113,10 @@ impl OnTaskAndBackend for Finetuning<'_> {
         let data = opened.open_split(&split, Role::Validate);
         let data = data.context("data.validation")?;
         let exhibits = T::exhibits(&opened, &data, &self.source.choice)?;
-        Ok(Samples { exhibits, stores })
+        Ok(Samples {
+            exhibits,
+            stores,
+            probed: None,
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! A map of words and regions (the paper's Figure 4): the last hidden states of the words that name an
 //! object class, and of the regions where that class was detected, in two dimensions.
 //!
-//! Words and regions of a class that are close together are aligned by the model.
+//! Whether the model aligns them is told by cosines of their states, not by the picture.
 
 use std::collections::BTreeMap;
 

@@ -93,6 +93,9 @@ pub fn run(global: &Global, args: &ReportArgs) -> Result<Ending> {
         .iter()
         .map(|run| run_dir::run_at(&args.runs_dir, run));
     let runs: Vec<PathBuf> = runs.collect();
+    if args.images.is_some() && (args.examples == 0 || runs.len() > 1) {
+        tracing::warn!("--images has no effect: no examples are shown");
+    }
     let [run] = runs.as_slice() else {
         return compare(args, &runs);
     };
@@ -132,6 +135,7 @@ pub fn run(global: &Global, args: &ReportArgs) -> Result<Ending> {
         summary: &summary,
         curves: &curves,
         map: map::draw(exhibits, &gallery)?,
+        probed: shown.as_ref().and_then(|shown| shown.probed),
         exhibits: &exhibits[..exhibits.len().min(args.examples)],
     };
     let html = report.render(&mut gallery)?;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use oscar_pretraining::{Probed, Share};
 use oscar_task::explain::Exhibit;
 use serde_json::Value as Json;
 
@@ -36,6 +37,8 @@ pub struct Report<'a> {
     pub curves: &'a [Curve],
     pub exhibits: &'a [Exhibit],
     pub map: Option<Map>,
+    /// What a pre-trained model reads from images and tags.
+    pub probed: Option<Probed>,
 }
 
 impl Report<'_> {
@@ -69,6 +72,7 @@ impl Report<'_> {
                     }
                     main {
                         (drawings("Curves", &curves, false))
+                        @if let Some(probed) = &self.probed { (grounding(probed)) }
                         @if !exhibits.is_empty() { (self.gallery(&exhibits, layers)) }
                         @if let Some(map) = &self.map { (self::map(map)) }
                         (drawings("Speed", &curves, true))
@@ -176,6 +180,45 @@ fn value(value: &Option<Json>) -> String {
     value.as_ref().map_or("–".into(), Json::to_string)
 }
 
+/// How much of what the model says comes from regions and tags.
+fn grounding(probed: &Probed) -> Markup {
+    let share = |share: Share| {
+        let [low, high] = share.interval;
+        format!("{:.3}  [{low:.3}, {high:.3}]", share.share)
+    };
+    let gain = probed.own_image.share - probed.other_image.share;
+    // Where another image's tags change less than the interval is wide, they are not used.
+    let tags = probed.other_tags.map(|other| {
+        let lost = probed.own_image.share - other.share;
+        let [low, high] = probed.own_image.interval;
+        match lost > high - low {
+            true => "Another image\u{2019}s tags cost accuracy: the model uses the tags.",
+            false => {
+                "Another image\u{2019}s tags hardly change the accuracy: beside regions, the model \
+                 does not use the tags."
+            }
+        }
+    });
+    html! {
+        section id="grounding" {
+            h2 { "What is read from the image" }
+            p.note {
+                "Accuracy on " (probed.own_image.of) " masked words of " (probed.own_image.groups)
+                " held-out captions, with 95 % intervals. The difference between the own and another \
+                 image is what the model reads from images: " (format!("{gain:+.3}")) ". "
+                @if let Some(tags) = tags { (tags) }
+            }
+            table.summary {
+                (row("own regions and tags", Some(share(probed.own_image))))
+                (row("those of another image", Some(share(probed.other_image))))
+                (row("regions of another image, own tags", probed.other_regions.map(share)))
+                (row("own regions, tags of another image", probed.other_tags.map(share)))
+                (row("accuracy of the contrastive head", Some(share(probed.relation))))
+            }
+        }
+    }
+}
+
 fn drawings(title: &str, curves: &[(&Curve, String)], of_the_machine: bool) -> Markup {
     let of_this = |curve: &Curve| OF_THE_MACHINE.contains(&&*curve.name) == of_the_machine;
     let shown: Vec<_> = curves.iter().filter(|(curve, _)| of_this(curve)).collect();
@@ -183,7 +226,12 @@ fn drawings(title: &str, curves: &[(&Curve, String)], of_the_machine: bool) -> M
         @if !shown.is_empty() {
             section {
                 h2 { (title) }
-                p.note { span.train { "training" } " " span.valid { "validation" } ", by step" }
+                @let validated = shown.iter().any(|(curve, _)| !curve.valid.is_empty());
+                p.note {
+                    span.train { "training" }
+                    @if validated { " " span.valid { "validation" } }
+                    ", by step"
+                }
                 div.curves {
                     @for (curve, svg) in shown {
                         figure { figcaption { (curve.name) } (PreEscaped(svg)) }
@@ -206,8 +254,15 @@ fn map(map: &Map) -> Markup {
             h2 { "Words and regions" }
             p.note {
                 "Last hidden states of regions (squares), of the words of the text that name their class \
-                 (discs) and of tags (rings), in two dimensions by t-SNE of cosine distances. Words and \
-                 regions of a class that are close together are aligned."
+                 (discs) and of tags (rings), in two dimensions by t-SNE of cosine distances. The model \
+                 aligns words or tags with regions where their cosine with regions of their own class, \
+                 below, is above that with other classes. "
+                @for (kind, own, other) in &map.likeness {
+                    @match own > other {
+                        true => { "Here it does for " (name(*kind)) "s. " }
+                        false => { "Here it does not for " (name(*kind)) "s. " }
+                    }
+                }
             }
             div.map {
                 svg viewBox="-20 -20 740 740" {
