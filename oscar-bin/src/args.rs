@@ -1,6 +1,8 @@
 //! Flags that several commands have in common.
 
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use std::ffi::OsStr;
+
+use clap::builder::{PossibleValue, PossibleValuesParser, StringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use oscar_core::ops::Precision;
 
@@ -80,6 +82,28 @@ pub struct DeviceArgs {
     /// recipe's, else f32]
     #[arg(long, value_name = "PRECISION", help_heading = "Device options")]
     pub precision: Option<Precision>,
+}
+
+/// Takes any text, and names some for completion and help: what else there is, is told better where it
+/// is looked for.
+#[derive(Clone)]
+pub struct Suggested(pub fn() -> Vec<&'static str>);
+
+impl TypedValueParser for Suggested {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new((self.0)().into_iter().map(PossibleValue::new)))
+    }
 }
 
 /// The values of a flag: name, help, meaning.

@@ -9,7 +9,7 @@ use oscar_task::{FinetuneConfig, Recipe, TaskCheckpoint, is_described, open_publ
 use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Source};
-use crate::tasks::AnyTask;
+use crate::tasks::{AnyTask, task_of_weights};
 
 /// Directories of a run that hold weights, the first one there is preferred.
 const OF_RUN: [&str; 2] = ["best", "last"];
@@ -59,6 +59,17 @@ pub fn locate(named: &Path) -> Result<PathBuf> {
         Some(weights) if !is_described(&place) => weights,
         _ => place,
     })
+}
+
+/// The task of the weights that `named` names: the one that is given, else the one they record.
+///
+/// # Errors
+/// If none is given, and the weights are not found or record none, as published ones do not.
+pub fn task(given: Option<&str>, named: &Path) -> Result<String> {
+    match given {
+        Some(task) => Ok(task.into()),
+        None => task_of_weights(&locate(named)?).context("name the task with --task"),
+    }
 }
 
 /// Opens what describes the weights of the task in `named`, and changes it by `sets`.

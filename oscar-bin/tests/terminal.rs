@@ -17,7 +17,7 @@ const EVIL: &str = "\u{1b}]0;title\u{7}\u{1b}[2J\rforged\u{202e}\u{9b}31m\u{7f}"
 /// Asserts that nothing in the output is obeyed by a terminal.
 fn assert_plain(args: &[&str], output: &Output) {
     for (stream, text) in [("output", stdout(output)), ("error", stderr(output))] {
-        let obeyed = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+        let obeyed = |c: char| c.is_control() && !matches!(c, '\n' | '\t') || c == '\u{202e}';
         assert!(
             !text.contains(obeyed),
             "{args:?} on standard {stream}: {text:?}"

@@ -11,11 +11,11 @@ use oscar_task::{EvaluateOptions, Evaluation, Opened, Role, Split, TaskError, wr
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::args::{DeviceArgs, Global};
+use crate::args::{DeviceArgs, Global, Suggested};
 use crate::config;
 use crate::ending::Ending;
 use crate::output;
-use crate::tasks::{AnyTask, OnTaskAndBackend, dispatch_task};
+use crate::tasks::{AnyTask, NAMES, OnTaskAndBackend, dispatch_task};
 use crate::weights::{self, PublishedArgs};
 
 /// Evaluates fine-tuned weights on a data set, as the official evaluators do.
@@ -26,9 +26,9 @@ use crate::weights::{self, PublishedArgs};
     oscar-bin evaluate --task vqa --checkpoint published/vqa --answers trainval_label2ans.pkl \\\n    \
         --data questions.json --regions regions")]
 pub struct EvaluateArgs {
-    /// Task of the weights
-    #[arg(short, long)]
-    pub task: String,
+    /// Task of the weights [default: the one that they were fine-tuned for]
+    #[arg(short, long, value_parser = Suggested(|| NAMES.to_vec()))]
+    pub task: Option<String>,
     /// Fine-tuned weights: the `best` or `last` directory of a run, the name of a run, or a
     /// directory as it was published
     #[arg(long, value_name = "DIR")]
@@ -74,18 +74,19 @@ pub struct EvaluateArgs {
 /// # Errors
 /// If the weights or the data cannot be read, or do not fit each other.
 pub fn run(global: &Global, args: &EvaluateArgs) -> Result<Ending> {
+    let task = weights::task(args.task.as_deref(), &args.checkpoint)?;
     let scoring = Scoring {
         args,
         progress: output::bar(global),
     };
-    let evaluation = dispatch_task(&args.task, &args.device, scoring)?;
+    let evaluation = dispatch_task(&task, &args.device, scoring)?;
     let predictions = match &args.out {
         None => None,
-        Some(out) => write_predictions(out, &args.task, &evaluation)?,
+        Some(out) => write_predictions(out, &task, &evaluation)?,
     };
     if args.json {
         let mut document = output::json(&evaluation);
-        document["task"] = json!(args.task);
+        document["task"] = json!(task);
         document["predictions"] = json!(predictions);
         output::print_json(&document)?;
         return Ok(Ending::Done);

@@ -5,13 +5,12 @@ use std::marker::PhantomData;
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
-use clap::builder::PossibleValuesParser;
 use oscar_core::ops::TrainBackend;
 use oscar_task::{FinetuneConfig, FinetuneReport, finetune};
 use oscar_train::RunOptions;
 use serde_json::json;
 
-use crate::args::Global;
+use crate::args::{Global, Suggested};
 use crate::config::{self, Source};
 use crate::ending::Ending;
 use crate::output;
@@ -31,7 +30,7 @@ use crate::training::{Results, RunArgs, Training, launch};
         --set data.validation.questions=val.json --set data.validation.regions=regions")]
 pub struct FinetuneArgs {
     /// Task to fine-tune for [default: that of the recipe, or of the run to resume]
-    #[arg(short, long, value_parser = PossibleValuesParser::new(NAMES))]
+    #[arg(short, long, value_parser = Suggested(|| NAMES.to_vec()))]
     pub task: Option<String>,
     #[command(flatten)]
     pub run: RunArgs,

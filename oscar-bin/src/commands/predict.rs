@@ -10,10 +10,10 @@ use oscar_datasets::{look_up, open_images};
 use oscar_task::{Answer, Ask, Opened, Predictor, Seen};
 use serde_json::json;
 
-use crate::args::DeviceArgs;
+use crate::args::{DeviceArgs, Suggested};
 use crate::ending::Ending;
 use crate::output::{self, print_json};
-use crate::tasks::{AnyTask, OnTaskAndBackend, dispatch_task};
+use crate::tasks::{AnyTask, NAMES, OnTaskAndBackend, dispatch_task};
 use crate::weights::{self, PublishedArgs};
 
 /// Asks fine-tuned weights about one text and its image or images.
@@ -24,9 +24,9 @@ use crate::weights::{self, PublishedArgs};
     oscar-bin predict --task nlvr2 --checkpoint runs/nlvr2-mini/best --regions regions \\\n    \
         --image dev-17 --image dev-18 --text \"both show a black square\"")]
 pub struct PredictArgs {
-    /// Task of the weights
-    #[arg(short, long)]
-    pub task: String,
+    /// Task of the weights [default: the one that they were fine-tuned for]
+    #[arg(short, long, value_parser = Suggested(|| NAMES.to_vec()))]
+    pub task: Option<String>,
     /// Fine-tuned weights: the `best` or `last` directory of a run, the name of a run, or a
     /// directory as it was published
     #[arg(long, value_name = "DIR")]
@@ -64,13 +64,14 @@ pub struct PredictArgs {
 /// # Errors
 /// If the weights or an image cannot be read, or the question does not suit the task.
 pub fn run(args: &PredictArgs) -> Result<Ending> {
-    let (kind, answers) = dispatch_task(&args.task, &args.device, Asking { args })?;
+    let task = weights::task(args.task.as_deref(), &args.checkpoint)?;
+    let (kind, answers) = dispatch_task(&task, &args.device, Asking { args })?;
     if args.json {
         let answers: Vec<_> = answers
             .iter()
             .map(|answer| json!({"class": answer.text, "probability": answer.score}))
             .collect();
-        let mut document = json!({"task": args.task, "image": args.image, "text": args.text});
+        let mut document = json!({"task": task, "image": args.image, "text": args.text});
         document[kind] = json!(answers);
         print_json(&document)?;
         return Ok(Ending::Done);

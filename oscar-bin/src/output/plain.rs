@@ -9,9 +9,10 @@ use std::io::{self, StderrLock, StdoutLock, Write};
 /// Longest cell of a table, in characters.
 const LONGEST_CELL: usize = 200;
 
-/// The text with its control characters as `\u001b`, which JSON and TOML read back; line ends stay.
+/// The text with its control characters as `\u001b`, which JSON and TOML read back; line ends and tabs
+/// stay.
 pub fn escape(text: &str) -> Cow<'_, str> {
-    escape_if(text, |c| is_obeyed(c) && c != '\n')
+    escape_if(text, |c| is_obeyed(c) && !matches!(c, '\n' | '\t'))
 }
 
 /// The same on one line.
@@ -117,9 +118,9 @@ mod tests {
         assert_eq!(escape("naïve 日本 \u{200d}🎉\n"), "naïve 日本 \u{200d}🎉\n");
         assert_eq!(
             escape("\u{1b}[31m\u{7}\r\t\0\u{7f}\u{9b}\u{202e}"),
-            r"\u001b[31m\u0007\r\t\u0000\u007f\u009b\u202e"
+            "\\u001b[31m\\u0007\\r\t\\u0000\\u007f\\u009b\\u202e"
         );
-        assert_eq!(escape_line("a\nb"), r"a\nb");
+        assert_eq!(escape_line("a\n\tb"), r"a\n\tb");
         // An escaped document is still the same document.
         let odd = "\u{7f}\u{9b}\u{202e}";
         let json = serde_json::to_string(odd).expect("JSON");

@@ -4,13 +4,20 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::args::DeviceArgs;
+use crate::args::{DeviceArgs, Suggested};
+use crate::config::RECIPES;
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// Recipe: a built-in name (`oscar-bin recipes` lists them) or a TOML file [default: a small
     /// one on the shipped sample]
-    #[arg(short, long, value_name = "RECIPE")]
+    #[arg(
+        short,
+        long,
+        value_name = "RECIPE",
+        value_parser = Suggested(|| RECIPES.iter().map(|recipe| recipe.name).collect()),
+        hide_possible_values = true
+    )]
     pub config: Option<String>,
     /// Override a key of the recipe; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]

@@ -111,9 +111,18 @@ fn advice_about_the_form_is_given_where_the_form_is_wrong() {
     for (content, form) in [
         (format!("[{twice}]"), false),
         (format!(r#"{{"annotations": [{twice}]}}"#), false),
-        (format!(r#"[{{"image_id": 1, "caption": "{long}"}}]"#), false),
-        (format!("{{\"image_id\": 1, \"caption\": \"{long}\"}}\n"), false),
-        ("1\t[{\"caption\": \"a\"}, {\"caption\": \"b\"}]\n".into(), false),
+        (
+            format!(r#"[{{"image_id": 1, "caption": "{long}"}}]"#),
+            false,
+        ),
+        (
+            format!("{{\"image_id\": 1, \"caption\": \"{long}\"}}\n"),
+            false,
+        ),
+        (
+            "1\t[{\"caption\": \"a\"}, {\"caption\": \"b\"}]\n".into(),
+            false,
+        ),
         (r#"[{"image_id": 1, "caption": "a"}"#.into(), false),
         (r#"[{"image_id": 1, "caption": "a"}} ]"#.into(), false),
         ("[]".into(), true),
@@ -123,7 +132,8 @@ fn advice_about_the_form_is_given_where_the_form_is_wrong() {
     ] {
         assert_eq!(advised(&content), form, "{content:.80}");
     }
-    let wrapped = r#"{"annotations": [{"image_id": 1, "caption": "a"}, {"image_id": 2, "caption": "b"}]}"#;
+    let wrapped =
+        r#"{"annotations": [{"image_id": 1, "caption": "a"}, {"image_id": 2, "caption": "b"}]}"#;
     assert_eq!(Candidates::parse(wrapped.as_bytes()).unwrap().len(), 2);
 }
 

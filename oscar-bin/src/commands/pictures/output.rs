@@ -10,7 +10,7 @@ use oscar_task::Answer;
 use serde_json::{Value, json};
 
 use super::Kind;
-use crate::output::print_json;
+use crate::output::{self, print_json};
 
 /// The class that says that a text matches.
 const MATCH: &str = "match";
@@ -49,7 +49,7 @@ impl Document<'_> {
         let Ok((_, answers)) = &answered.result else {
             return Ok(());
         };
-        let mut out = std::io::stdout().lock();
+        let mut out = output::stdout();
         for line in self.lines(answers) {
             match self.several {
                 true => writeln!(out, "{}\t{line}", answered.picture)?,

@@ -188,9 +188,7 @@ impl References {
             let rows = captions
                 .into_iter()
                 .map(|caption| Row::from((id.clone(), caption)));
-            found
-                .add(numbered(rows))
-                .map_err(|problem| problem.found)?;
+            found.add(numbered(rows)).map_err(|problem| problem.found)?;
         }
         Ok(found)
     }

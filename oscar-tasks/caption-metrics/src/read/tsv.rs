@@ -7,8 +7,8 @@ use oscar_files::parse_json;
 use oscar_files::python::{json_text, unquoted};
 use serde::Deserialize;
 
-use super::captions::excerpt;
 use super::captions::ONE_EACH;
+use super::captions::excerpt;
 use super::json::{Problem, Row};
 
 /// Longer lines are no captions.
@@ -50,8 +50,7 @@ fn parse(line: &str) -> Result<Row, Problem> {
         .ok_or_else(|| format!("{} without a tab", excerpt(line)))?;
     let (key, predictions) = (unquoted(key), json_text(predictions));
     let key: &str = &key;
-    let predictions: Vec<Prediction> =
-        parse_json(&predictions)?;
+    let predictions: Vec<Prediction> = parse_json(&predictions)?;
     // An image for which nothing was generated has an empty caption to the official code too.
     let caption = match predictions.len() {
         0 | 1 => predictions.into_iter().next(),
