@@ -66,10 +66,7 @@ fn place() -> Workplace {
         &place.path("references.json"),
         &json!({"images": [], "annotations": [{"image_id": "1", "caption": "a"}]}).to_string(),
     );
-    write(
-        &place.path("evil.toml"),
-        &format!("{}\n", toml::toml! { [train] "x" = 1 }).replace('x', "\\u001b[31m"),
-    );
+    write(&place.path("evil.toml"), "[train]\n\"\\u001b[31m\" = 1\n");
     write(
         &place.path("evil.yaml"),
         "feature: \"\\e]0;title\\a\\e[31m\"\n",
@@ -104,123 +101,50 @@ fn place() -> Workplace {
     place
 }
 
+/// Commands that meet the name, word by word; `EVIL` stands for it and `ESC` for an escape character.
+const COMMANDS: &str = "\
+data check evil.jsonl --regions regions
+data check evil.jsonl --regions regions --json
+data check evil
+data inspect evil image-0
+data inspect evil image-0 --json
+data inspect evil EVIL
+data build regions evil.yaml --out out
+data build answers --data evil.jsonl --out out.json
+train --config train.toml --name a --steps 1 --set data.train.corpus=evil.jsonl
+train --config evil.toml
+train --set train.EVIL=3
+train --set data.vocab=ESC[31m.txt --log-format json
+train --config ESC[31m.toml
+train --ESC[31m
+ESC[31m
+finetune --config matching.toml --name b --set data.train.pairs=pairs.jsonl
+model inspect evil.safetensors
+model inspect evil.safetensors --json
+model inspect evil.safetensors --for oscar-base
+model import evil.safetensors --out imported
+model export evil.safetensors --out exported.bin
+train --config train.toml --name c --init evil.safetensors
+score captions --candidates captions.json --references references.json
+score captions --candidates references.json --references references.json --cider-df evil.p
+runs
+runs --json
+runs evil EVIL
+report runs/evil
+report runs/evil --json
+probe runs/evil
+recipes EVIL";
+
 #[test]
 fn nothing_that_a_file_names_is_obeyed_by_the_terminal() {
     let place = place();
-    let evil_corpus = "data.train.corpus=evil.jsonl";
-    let matching = [
-        "finetune",
-        "--task",
-        "matching",
-        "--config",
-        "matching.toml",
-    ];
-    let evil_set = format!("train.{EVIL}=3");
-    for args in [
-        &["data", "check", "evil.jsonl", "--regions", "regions"][..],
-        &[
-            "data",
-            "check",
-            "evil.jsonl",
-            "--regions",
-            "regions",
-            "--json",
-        ],
-        &["data", "check", "evil"],
-        &["data", "inspect", "evil", "image-0"],
-        &["data", "inspect", "evil", "image-0", "--json"],
-        &["data", "inspect", "evil", EVIL],
-        &["data", "build", "regions", "evil.yaml", "--out", "out"],
-        &[
-            "data",
-            "build",
-            "answers",
-            "--data",
-            "evil.jsonl",
-            "--out",
-            "out.json",
-        ],
-        &[
-            "train",
-            "--config",
-            "train.toml",
-            "--name",
-            "a",
-            "--steps",
-            "1",
-            "--set",
-            evil_corpus,
-        ],
-        &["train", "--config", "evil.toml"],
-        &["train", "--set", &evil_set],
-        &[
-            "train",
-            "--set",
-            "data.vocab=\u{1b}[31m.txt",
-            "--log-format",
-            "json",
-        ],
-        &["train", "--config", "\u{1b}[31m.toml"],
-        &["train", "--\u{1b}[31m"],
-        &["\u{1b}[31m"],
-        &[
-            &matching[..],
-            &["--name", "b", "--set", "data.train.pairs=pairs.jsonl"],
-        ]
-        .concat(),
-        &["model", "inspect", "evil.safetensors"],
-        &["model", "inspect", "evil.safetensors", "--json"],
-        &[
-            "model",
-            "inspect",
-            "evil.safetensors",
-            "--for",
-            "oscar-base",
-        ],
-        &["model", "import", "evil.safetensors", "--out", "imported"],
-        &[
-            "model",
-            "export",
-            "evil.safetensors",
-            "--out",
-            "exported.bin",
-        ],
-        &[
-            "train",
-            "--config",
-            "train.toml",
-            "--name",
-            "c",
-            "--init",
-            "evil.safetensors",
-        ],
-        &[
-            "score",
-            "captions",
-            "--candidates",
-            "captions.json",
-            "--references",
-            "references.json",
-        ],
-        &[
-            "score",
-            "captions",
-            "--candidates",
-            "references.json",
-            "--references",
-            "references.json",
-            "--cider-df",
-            "evil.p",
-        ],
-        &["runs"],
-        &["runs", "--json"],
-        &["runs", "evil", EVIL],
-        &["report", "runs/evil"],
-        &["report", "runs/evil", "--json"],
-        &["probe", "runs/evil"],
-        &["recipes", EVIL],
-    ] {
-        assert_plain(args, &place.run(args));
+    for command in COMMANDS.lines() {
+        let words = command.split(' ');
+        let words: Vec<String> = words
+            .map(|word| word.replace("EVIL", EVIL).replace("ESC", "\u{1b}"))
+            .collect();
+        let args: Vec<&str> = words.iter().map(String::as_str).collect();
+        assert_plain(&args, &place.run(&args));
     }
 }
 

@@ -59,7 +59,7 @@ pub fn new_run(runs: &Path, name: Option<&str>, stem: &str) -> Result<PathBuf> {
     )
 }
 
-/// The directory of the run to resume: NAME, or the run whose configuration is the newest.
+/// The directory of the run to resume: NAME, or the run that was trained last.
 ///
 /// # Errors
 /// If there is no run, or the name is invalid.
@@ -82,7 +82,10 @@ pub fn existing_run(runs: &Path, name: Option<&str>) -> Result<PathBuf> {
     let newest = entries
         .filter_map(|entry| {
             let path = entry.ok()?.path();
-            let modified = path.join(CONFIG_FILE).metadata().ok()?.modified().ok()?;
+            let modified = |file: &str| path.join(file).metadata().ok()?.modified().ok();
+            // A run that was resumed has written to its log since.
+            let started = modified(CONFIG_FILE)?;
+            let modified = modified(METRICS_FILE).map_or(started, |trained| trained.max(started));
             Some((modified, path))
         })
         .max();

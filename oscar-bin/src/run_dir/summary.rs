@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
+use oscar_files::{SMALL_FILE, open_regular, read_text};
 use oscar_train::{Best, METRICS_FILE, TrainState, checkpoints};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
@@ -15,9 +16,6 @@ use super::header::recipe_of;
 
 /// Longest line of a log: one has a few hundred bytes.
 const LONGEST_LINE: u64 = 1 << 20;
-
-/// Largest configuration file in bytes.
-const LARGEST_CONFIG: u64 = 16 << 20;
 
 /// The speed of a run is the median over this number of its newest steps.
 const RECENT: usize = 100;
@@ -152,14 +150,14 @@ fn newest_state(run: &Path) -> Result<Option<TrainState>> {
     };
     let what = || format!("cannot read the state of the checkpoint of step {step}");
     // A special file might never end.
-    open_regular(&path.join("state.json")).with_context(what)?;
+    open(&path.join("state.json")).with_context(what)?;
     TrainState::read(&path, step).map(Some).with_context(what)
 }
 
 /// Whether a process trains in the directory.
 fn is_running(run: &Path) -> bool {
     // A shared lock, released immediately, so that several readers do not see each other.
-    let lock = open_regular(&run.join(".lock")).ok().flatten();
+    let lock = open(&run.join(".lock")).ok().flatten();
     lock.is_some_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
@@ -179,7 +177,7 @@ struct Line {
 /// # Errors
 /// If the log cannot be read, or `each` fails; both name the line.
 pub fn read_log(run: &Path, mut each: impl FnMut(&[u8]) -> serde_json::Result<()>) -> Result<()> {
-    let Some(file) = open_regular(&run.join(METRICS_FILE))? else {
+    let Some(file) = open(&run.join(METRICS_FILE))? else {
         return Ok(());
     };
     let mut file = BufReader::new(file);
@@ -205,29 +203,21 @@ pub fn read_log(run: &Path, mut each: impl FnMut(&[u8]) -> serde_json::Result<()
 ///
 /// # Errors
 /// If it is no regular file, which might never end, or cannot be opened.
-fn open_regular(path: &Path) -> Result<Option<File>> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
+fn open(path: &Path) -> Result<Option<File>> {
     match fs::metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Ok(metadata) if !metadata.is_file() => bail!("{name} is not a regular file"),
-        _ => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        _ => Ok(Some(open_regular(path)?.0)),
     }
-    let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
-    Ok(Some(file))
 }
 
 /// The configuration of the run in `run` as text.
 fn read_config(run: &Path) -> Result<String> {
-    let Some(file) = open_regular(&run.join(CONFIG_FILE))? else {
-        bail!("not a run: it has no {CONFIG_FILE}");
-    };
-    let mut text = String::new();
-    let mut file = file.take(LARGEST_CONFIG + 1);
-    file.read_to_string(&mut text)
-        .with_context(|| format!("cannot read {CONFIG_FILE}"))?;
-    match text.len() as u64 > LARGEST_CONFIG {
-        true => bail!("{CONFIG_FILE} is larger than {LARGEST_CONFIG} bytes"),
-        false => Ok(text),
+    let path = run.join(CONFIG_FILE);
+    match fs::metadata(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            bail!("not a run: it has no {CONFIG_FILE}")
+        }
+        _ => Ok(read_text(&path, SMALL_FILE)?),
     }
 }
 
