@@ -14,7 +14,8 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 /// to 15 times their size, a file made to fill the memory to 1000 times.
 const FACTOR: u64 = 256;
 
-/// Bytes of memory that a byte of text takes once it is parsed.
+/// Bytes of memory that a byte of text takes once it is parsed: of ordinary rows. Rows of a few
+/// characters take up to four times as much.
 const PARSED: u64 = 8;
 
 const BUFFER: usize = 1 << 16;
