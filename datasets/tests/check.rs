@@ -616,13 +616,14 @@ fn questions_and_annotations_are_joined() {
     assert_problems(
         &report,
         &[
+            ("a.json", "3", Kind::DuplicateKey, "annotated in"),
+            // Known once all of the file is read.
             (
                 "a.json",
                 "1",
                 Kind::Answers,
                 "9 answers, where 10 are given",
             ),
-            ("a.json", "3", Kind::DuplicateKey, "annotated in"),
             ("q.json", "4", Kind::Field, "missing field `question`"),
             (
                 "a.json",
