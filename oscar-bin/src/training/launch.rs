@@ -103,7 +103,12 @@ pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Resu
         // Its weights, or how it began without any, are settled.
         Some(_) => {}
         None => {
-            start::check(&source.name, recipe.sections().init, T::STARTS_FROM_WEIGHTS)?;
+            let all = serde_json::to_value(&recipe)?;
+            let has_data = ["/data/train", "/data/mix/0"]
+                .iter()
+                .any(|key| all.pointer(key).is_some_and(|value| !value.is_null()));
+            let init = recipe.sections().init;
+            start::check(&source.name, init, T::STARTS_FROM_WEIGHTS, has_data)?;
             training.announce(&source, &recipe)?;
         }
     }
