@@ -9,6 +9,7 @@ use oscar_core::input::BOX_VALUES;
 use oscar_core::ops::OscarBackend;
 use oscar_task::{Config, Family, TaskCheckpoint};
 use oscar_vision::RegionExtractor;
+use oscar_vision::clip::{ClipExtractor, ClipOptions, is_clip};
 use oscar_vision::detector::Detector;
 use oscar_vision::drawings::DrawingReader;
 
@@ -22,8 +23,8 @@ pub fn is_drawing(named: &str) -> bool {
     DRAWINGS.contains(&named)
 }
 
-/// Opens the detector called `named`: a directory of weights, as published or converted, or
-/// `drawing`.
+/// Opens the detector called `named`: a directory of weights, as published or converted; `drawing`; or
+/// the file or directory of a CLIP, whose one region is the whole picture.
 ///
 /// # Errors
 /// If there is none, or it cannot be opened.
@@ -32,10 +33,14 @@ pub fn open<B: OscarBackend>(named: &str, device: &B::Device) -> Result<Arc<dyn 
         return Ok(Arc::new(DrawingReader));
     }
     let path = Path::new(named);
+    if is_clip(path) {
+        let clip = ClipExtractor::<B>::open(path, ClipOptions::default(), device)?;
+        return Ok(Arc::new(clip));
+    }
     if !path.is_dir() {
         bail!(
             "{named}: there is no such directory; name the directory of a detector (its weights, \
-             configuration and lists of names), or `drawing` for the drawings of the sample"
+             configuration and lists of names), a CLIP, or `drawing` for the drawings of the sample"
         );
     }
     let detector = Detector::<B::Kernels>::open(path, device)?;
@@ -77,10 +82,7 @@ fn of_checkpoint<T: AnyTask>(checkpoint: &TaskCheckpoint<T>) -> Result<String> {
     if region_dim(checkpoint) == DrawingReader.feature_dim() + BOX_VALUES {
         return Ok(DRAWINGS[0].into());
     }
-    let likely = match checkpoint.model.use_img_layernorm {
-        true => "VinVL's, since they normalise regions",
-        false => "that of bottom-up attention, since they do not normalise regions",
-    };
+    let likely = T::Family::likely_extractor(&checkpoint.model);
     bail!(
         "the weights in {} do not name the detector of their features (probably {likely}); name its \
          directory with --detector",

@@ -5,16 +5,16 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use oscar_core::ops::{OscarBackend, TrainBackend};
-use oscar_task::{Explain, Learn, Opener, Oscar, Predictor, Score, Task, TaskError};
+use oscar_task::{Explain, Learn, Opener, Predictor, Score, Task, TaskError};
 
 use crate::args::DeviceArgs;
 use crate::backend::{OnBackend, dispatch};
 use crate::config::nearest;
 
 /// A task that can be trained, scored and asked.
-pub trait AnyTask: Learn + Score + Explain + Task<Family = Oscar> {}
+pub trait AnyTask: Learn + Score + Explain {}
 
-impl<T: Learn + Score + Explain + Task<Family = Oscar>> AnyTask for T {}
+impl<T: Learn + Score + Explain> AnyTask for T {}
 
 /// Something to do for a task that is chosen at run time.
 pub trait OnTask {
@@ -127,6 +127,7 @@ macro_rules! tasks {
 // Adding a task is one line here.
 tasks! {
     oscar_captioning::Captioning,
+    oscar_clipcap::Captioning,
     oscar_gqa::Gqa,
     oscar_matching::Matching,
     oscar_nlvr2::Nlvr2,

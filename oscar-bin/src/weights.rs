@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use oscar_core::config::ModelConfig;
-use oscar_task::{FinetuneConfig, Recipe, TaskCheckpoint, is_described, open_published};
+use oscar_task::{Config, Family, FinetuneConfig, Recipe, TaskCheckpoint, is_described, open_published};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Source};
@@ -172,23 +171,13 @@ fn recipe<T: AnyTask>(name: &str) -> Result<Recipe<T>> {
     })
 }
 
-/// The recipe of a model of this size: those of VinVL have a LayerNorm on their regions.
-fn recipe_of<T: AnyTask>(model: &ModelConfig) -> String {
-    let large = ModelConfig::large().hidden_size;
-    let size = match model.hidden_size >= large {
-        true => "large",
-        false => "base",
-    };
-    let family = match model.use_img_layernorm {
-        true => "vinvl-",
-        false => "",
-    };
-    let names = [
-        format!("{}-{family}{size}", T::NAME),
-        format!("{}-{family}base", T::NAME),
-    ];
+/// The recipe of a published model of this configuration.
+fn recipe_of<T: AnyTask>(model: &Config<T>) -> String {
+    let kinds = T::Family::recipes(model);
+    let names = kinds.iter().map(|kind| format!("{}-{kind}", T::NAME));
+    let mut names: Vec<String> = names.collect();
     let known = names
-        .into_iter()
-        .find(|name| config::Recipe::find(name).is_some());
-    known.unwrap_or(format!("{}-base", T::NAME))
+        .iter()
+        .position(|name| config::Recipe::find(name).is_some());
+    names.swap_remove(known.unwrap_or(names.len() - 1))
 }

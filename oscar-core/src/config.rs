@@ -86,6 +86,12 @@ pub enum Activation {
     Relu,
     /// `x * sigmoid(x)`.
     Swish,
+    /// GELU by a hyperbolic tangent, as GPT-2 has it.
+    #[serde(rename = "gelu_new")]
+    GeluNew,
+    /// `x * sigmoid(1.702 x)`, as CLIP has it.
+    #[serde(rename = "quick_gelu")]
+    QuickGelu,
 }
 
 /// Shape of a classification head.

@@ -402,7 +402,7 @@ fn what_is_not_supported_says_so() {
         (b"Pid\n.".to_vec(), "persistent id"),
         (
             b"\x80\x02ctorch.storage\n_load_from_bytes\n)R.".to_vec(),
-            "save them with torch.save",
+            "torch.storage._load_from_bytes called with 0 arguments",
         ),
         (b"\x80\x02X\x01\x00\x00\x00\xff.".to_vec(), "not UTF-8"),
         (b"zzz".to_vec(), "not a pickle opcode"),

@@ -3,17 +3,20 @@
 //! - [`picture`] decodes pictures within limits;
 //! - [`RegionExtractor`] turns pictures into regions: boxes, features, classes, attributes, scores;
 //! - [`detector`] is Faster R-CNN with an attribute head: bottom-up attention and VinVL;
+//! - [`clip`] is CLIP's image tower, an extractor whose one region is the whole picture;
 //! - [`drawings`] is the extractor of the shipped sample, exact and without a network.
 //!
 //! A crate that stores regions or asks a model about a picture uses the trait alone, so that a
 //! detector can take the place of the drawing reader.
 
 pub mod detector;
+pub mod clip;
 pub mod drawings;
 mod error;
 mod extractor;
 pub mod picture;
 pub mod resize;
+pub mod resample;
 
 pub use error::VisionError;
 pub use extractor::{Attribute, ExtractorIdentity, Region, RegionExtractor, Regions, relative_box};

@@ -6,8 +6,7 @@
 use image::RgbImage;
 use rayon::prelude::*;
 
-/// Binary digits after the point in Pillow's weights.
-const PRECISION: u32 = 32 - 8 - 2;
+use crate::resample::{Filter, Pixels, resample};
 
 /// The network size `(height, width)` of a picture by the rule of the HuggingFace detector
 /// (`processing_image.py`): the short side becomes `short`, unless the long one would exceed
@@ -93,89 +92,11 @@ fn taps(from: u32, to: u32) -> Vec<Tap> {
     (0..to).map(tap).collect()
 }
 
-/// Pillow's `resize(BILINEAR)` of 8-bit pixels: a triangle filter that widens when shrinking, in
-/// fixed point, across and then down, as Pillow up to version 12 does it.
+/// Pillow's `resize(BILINEAR)` of 8-bit pixels.
 #[must_use]
 pub fn pillow_bilinear(image: &RgbImage, height: u32, width: u32) -> RgbImage {
-    let mut current = image.clone();
-    if width != image.width() {
-        current = across(&current, width);
-    }
-    if height != image.height() {
-        current = down(&current, height);
-    }
-    current
-}
-
-/// The source range of an output position, and its integer weights.
-struct Window {
-    start: usize,
-    weights: Vec<i32>,
-}
-
-fn windows(from: u32, to: u32) -> Vec<Window> {
-    let scale = f64::from(from) / f64::from(to);
-    let support = scale.max(1.0);
-    let window = |at: u32| {
-        let centre = (f64::from(at) + 0.5) * scale;
-        // Casts to integers truncate and saturate at 0.
-        let start = (centre - support + 0.5).max(0.0) as usize;
-        let end = ((centre + support + 0.5) as usize).min(from as usize);
-        let weight = |at: usize| {
-            let distance = (at as f64 - centre + 0.5) / support;
-            (1.0 - distance.abs()).max(0.0)
-        };
-        let weights: Vec<f64> = (start..end).map(weight).collect();
-        let sum: f64 = weights.iter().sum();
-        let fixed = |weight: &f64| (0.5 + weight / sum * f64::from(1 << PRECISION)) as i32;
-        Window {
-            start,
-            weights: weights.iter().map(fixed).collect(),
-        }
-    };
-    (0..to).map(window).collect()
-}
-
-fn finish(sum: i32) -> u8 {
-    (sum >> PRECISION).clamp(0, 255) as u8
-}
-
-fn across(image: &RgbImage, width: u32) -> RgbImage {
-    let windows = windows(image.width(), width);
-    let mut out = RgbImage::new(width, image.height());
-    let from = image.as_raw().par_chunks(image.width() as usize * 3);
-    let to = out.par_chunks_mut(width as usize * 3);
-    to.zip(from).for_each(|(to, from)| {
-        let from = from.as_chunks::<3>().0;
-        for (pixel, window) in to.as_chunks_mut::<3>().0.iter_mut().zip(&windows) {
-            let mut sums = [1 << (PRECISION - 1); 3];
-            for (pixel, weight) in from[window.start..].iter().zip(&window.weights) {
-                for channel in 0..3 {
-                    sums[channel] += i32::from(pixel[channel]) * weight;
-                }
-            }
-            *pixel = sums.map(finish);
-        }
-    });
-    out
-}
-
-fn down(image: &RgbImage, height: u32) -> RgbImage {
-    let windows = windows(image.height(), height);
-    let stride = image.width() as usize * 3;
-    let mut out = RgbImage::new(image.width(), height);
-    let lines = out.par_chunks_mut(stride).zip(&windows);
-    lines.for_each(|(to, window)| {
-        let mut sums = vec![1 << (PRECISION - 1); stride];
-        let rows = image.as_raw()[window.start * stride..].chunks_exact(stride);
-        for (row, weight) in rows.zip(&window.weights) {
-            for (sum, value) in sums.iter_mut().zip(row) {
-                *sum += i32::from(*value) * weight;
-            }
-        }
-        for (value, sum) in to.iter_mut().zip(sums) {
-            *value = finish(sum);
-        }
-    });
-    out
+    let size = (width as usize, height as usize);
+    let resized = resample(Pixels::from(image), size, Filter::Bilinear);
+    RgbImage::from_raw(width, height, resized.values.into_flattened())
+        .expect("three values for each pixel")
 }

@@ -53,11 +53,12 @@ impl<B: Backend> Checkpointed<B> for Learner<B> {
 }
 
 impl<B: TrainBackend> Official<B> for Learner<B> {
-    fn build(config: &ModelConfig, device: &B::Device) -> Self {
-        Self {
-            model: OscarForCaptioning::new(config, device),
-            label_smoothing: option(config, "label_smoothing"),
-        }
+    fn build(set: &Set, fault: Option<Fault>, device: &B::Device) -> Result<Self, String> {
+        let config = set.config(fault)?;
+        Ok(Self {
+            model: OscarForCaptioning::new(&config, device),
+            label_smoothing: option(&config, "label_smoothing"),
+        })
     }
 
     fn loss(

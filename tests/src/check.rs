@@ -299,6 +299,12 @@ impl Checks {
         });
     }
 
+    /// A difference from the expected tensor `name` that was computed already.
+    pub fn within_tensor(&mut self, name: &str, difference: f64, tolerance: f64) {
+        self.within(name, difference, 0.0, tolerance);
+        self.done.insert(name.into());
+    }
+
     /// What was compared.
     pub fn finish(mut self) -> Report {
         let names = self.expected.0.into_keys();

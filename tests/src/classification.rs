@@ -58,9 +58,9 @@ macro_rules! classifiers {
         }
 
         impl<B: TrainBackend> Official<B> for $name<B> {
-            fn build(config: &ModelConfig, device: &B::Device) -> Self {
-                let model = $build(config, device);
-                Self { model }
+            fn build(set: &Set, fault: Option<Fault>, device: &B::Device) -> Result<Self, String> {
+                let model = $build(&set.config(fault)?, device);
+                Ok(Self { model })
             }
 
             fn loss(
@@ -122,7 +122,7 @@ pub fn check<B: TrainBackend, M: Classifier<B>>(
     let mut checks = Checks::new(set.expected()?, &set.meta);
     let config = set.config(fault)?;
     let inputs = set.inputs()?;
-    let model = model::load::<B, M>(M::build(&config, device), set, &mut checks)?;
+    let model = model::load::<B, M>(M::build(set, fault, device)?, set, &mut checks)?;
 
     check_backbone::<B>(set, &config, &inputs, fault, device, &mut checks)?;
     let input = model::input(&inputs, "attention_mask", fault, device)?;

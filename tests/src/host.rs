@@ -84,6 +84,7 @@ impl Tensors {
             let data = match view.dtype() {
                 Dtype::F64 => values(data, f64::from_le_bytes),
                 Dtype::F32 => values(data, |value| f64::from(f32::from_le_bytes(value))),
+                Dtype::F16 => values(data, |value| half::f16::from_le_bytes(value).to_f64()),
                 Dtype::I64 => values(data, |value| i64::from_le_bytes(value) as f64),
                 Dtype::I32 => values(data, |value| f64::from(i32::from_le_bytes(value))),
                 Dtype::U8 | Dtype::BOOL => data.iter().map(|&value| f64::from(value)).collect(),

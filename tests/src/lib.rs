@@ -10,6 +10,7 @@ mod captioning;
 mod captions;
 mod check;
 mod classification;
+mod clipcap;
 mod decoders;
 mod detector;
 mod detector_ops;

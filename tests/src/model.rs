@@ -6,7 +6,6 @@ use burn::module::{AutodiffModule, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, backend::Backend};
 use oscar_core::checkpoint::{self, Checkpointed, Parameter, RandomInit, parameters};
-use oscar_core::config::ModelConfig;
 use oscar_core::input::{AttentionMask, OscarInput};
 use oscar_core::ops::{OscarBackend, TrainBackend};
 
@@ -17,8 +16,8 @@ use crate::set::Set;
 
 /// A model whose loss a set gives.
 pub trait Official<B: TrainBackend>: AutodiffModule<B> + Checkpointed<B> {
-    /// A model with random weights.
-    fn build(config: &ModelConfig, device: &B::Device) -> Self;
+    /// A model of the set's configuration, with random weights.
+    fn build(set: &Set, fault: Option<Fault>, device: &B::Device) -> Result<Self, String>;
 
     /// The loss of one batch of a set, `[1]`.
     fn loss(

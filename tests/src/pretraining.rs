@@ -2,7 +2,6 @@
 
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use oscar_core::config::ModelConfig;
 use oscar_core::input::{MaskedTargets, OscarInput, PretrainBatch};
 use oscar_core::model::OscarForPretraining;
 use oscar_core::ops::{OscarBackend, TrainBackend};
@@ -18,8 +17,8 @@ use crate::set::Set;
 const NO_LABEL: f64 = -1.0;
 
 impl<B: TrainBackend> Official<B> for OscarForPretraining<B> {
-    fn build(config: &ModelConfig, device: &B::Device) -> Self {
-        Self::new(config, device)
+    fn build(set: &Set, fault: Option<Fault>, device: &B::Device) -> Result<Self, String> {
+        Ok(Self::new(&set.config(fault)?, device))
     }
 
     fn loss(

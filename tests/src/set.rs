@@ -52,6 +52,20 @@ pub enum Kind {
     DetectorOperations,
     /// Decoded and resized pictures.
     Pictures,
+    /// Prefixes, logits, loss and gradients of ClipCap.
+    ClipCap,
+    /// Optimiser steps of ClipCap.
+    ClipCapSteps,
+    /// From pictures to captions by ClipCap.
+    ClipCapDecoding,
+    /// The data that ClipCap learns from.
+    ClipCapData,
+    /// Pixels that CLIP reads.
+    ClipPreprocessing,
+    /// CLIP's image tower.
+    ClipVision,
+    /// Tokens and text of GPT-2.
+    Gpt2Tokenizer,
 }
 
 impl Kind {
@@ -78,6 +92,13 @@ impl Kind {
             Self::Detector => "detector",
             Self::DetectorOperations => "detector operations",
             Self::Pictures => "pictures",
+            Self::ClipCap => "ClipCap",
+            Self::ClipCapSteps => "ClipCap steps",
+            Self::ClipCapDecoding => "ClipCap decoding",
+            Self::ClipCapData => "ClipCap data",
+            Self::ClipPreprocessing => "CLIP preprocessing",
+            Self::ClipVision => "CLIP image tower",
+            Self::Gpt2Tokenizer => "GPT-2 tokenizer",
         }
     }
 }
@@ -190,11 +211,23 @@ fn kind_of_class(meta: &Value) -> Result<Kind, String> {
         (Some("modeling_frcnn.GeneralizedRCNN" | "scene_graph_benchmark.AttrRCNN"), false) => {
             Ok(Kind::Detector)
         }
+        (Some("train.ClipCaptionModel" | "train.ClipCaptionPrefix"), false) => Ok(Kind::ClipCap),
+        (Some("train.ClipCaptionModel" | "train.ClipCaptionPrefix"), true) => {
+            Ok(Kind::ClipCapSteps)
+        }
+        (Some(class), false) if class.starts_with("train.ClipCaptionModel + predict.") => {
+            Ok(Kind::ClipCapDecoding)
+        }
+        (Some(class), false) if class.starts_with("parse_coco.main") => Ok(Kind::ClipCapData),
+        (Some("clip.model.CLIP"), false) => Ok(Kind::ClipVision),
         (Some(class), true) => Err(format!("steps of {class} are not implemented")),
         (Some(class), false) => Err(format!("{class} is not implemented")),
         (None, _) if note(meta).starts_with("top_k_top_p_filtering") => Ok(Kind::SamplingFilter),
         (None, _) if meta.get("resizes").is_some() => Ok(Kind::Pictures),
         (None, _) if has_precision(meta, "roi_align") => Ok(Kind::DetectorOperations),
+        (None, _) if meta.get("pillow").is_some() && meta.get("mean").is_some() => {
+            Ok(Kind::ClipPreprocessing)
+        }
         (None, _) => Err("no model, and no kind this suite knows".into()),
     }
 }
@@ -233,6 +266,8 @@ fn kind_of_files(dir: &Path) -> Result<Result<Kind, String>, String> {
         Ok(Kind::Transfer)
     } else if all_have("ids") && dir.join("vocab.txt").is_file() {
         Ok(Kind::Tokenizer)
+    } else if expected.get("encode").is_some() && dir.join("merges.txt").is_file() {
+        Ok(Kind::Gpt2Tokenizer)
     } else if expected.get("i2t_ranks").is_some() {
         Ok(Kind::RetrievalRanks)
     } else {

@@ -75,6 +75,8 @@ impl Options {
                 "t_total" => read.total = count()?,
                 "correct_bias" => read.correct_bias = value.as_bool().ok_or_else(wrong)?,
                 "accumulate" => read.accumulate = count()?.max(1),
+                // What the loop of ClipCap was given; its batches are in the set.
+                "bs" | "epochs" | "captions" => {}
                 // -1 and 0 switch clipping off in the official scripts.
                 "max_grad_norm" if value.is_null() => {}
                 "max_grad_norm" => read.max_grad_norm = Some(number()?).filter(|max| *max > 0.0),
@@ -108,7 +110,7 @@ pub fn check<B: TrainBackend, M: Official<B>>(
         Some(Fault::NoClipping) => options.max_grad_norm = None,
         _ => {}
     }
-    let model = M::build(&set.config(fault)?, device);
+    let model = M::build(set, fault, device)?;
     let model = model::load::<B, M>(model, set, &mut checks)?;
     let mut run = Run {
         official: AdamW::new(options.adamw.clone(), &model)
@@ -274,6 +276,13 @@ impl<B: TrainBackend, M: Official<B>> Run<B, M> {
                     false => self.checks.tensor(&full, &moment),
                 }
             }
+        }
+        for (step, norm) in self.norms.iter().enumerate() {
+            let norm = HostTensor {
+                shape: Vec::new(),
+                data: vec![*norm],
+            };
+            self.checks.tensor(&format!("grad.norm.{}", step + 1), &norm);
         }
         let list = |values: Vec<f64>| HostTensor {
             shape: vec![values.len()],

@@ -13,7 +13,7 @@ use crate::fault::Fault;
 use crate::set::{Kind, Set};
 use crate::steps::{self, Script};
 use crate::{
-    backbone, captioning, captions, classification, detector, detector_ops, files, pictures,
+    backbone, captioning, captions, classification, clipcap, detector, detector_ops, files, pictures,
     pretraining, retrieval, sampling, vqa,
 };
 
@@ -122,6 +122,15 @@ fn check<B: TrainBackend>(
         Kind::Detector => detector::check::<B::Kernels>(set, device),
         Kind::DetectorOperations => detector_ops::check::<B::Kernels>(set, device),
         Kind::Pictures => pictures::check(set),
+        Kind::ClipCap => clipcap::check_model::<B>(set, fault, device),
+        Kind::ClipCapSteps => {
+            steps::check::<B, clipcap::Learner<B>>(set, Script::Pretraining, fault, device)
+        }
+        Kind::ClipCapDecoding => clipcap::check_decoding::<B>(set, fault, device),
+        Kind::ClipCapData => clipcap::check_data(set),
+        Kind::ClipPreprocessing => clipcap::check_preprocessing(set),
+        Kind::ClipVision => clipcap::check_tower::<B>(set, device),
+        Kind::Gpt2Tokenizer => clipcap::check_tokenizer(set),
     }
 }
 

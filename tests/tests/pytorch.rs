@@ -53,11 +53,10 @@ fn files_of_pytorch_hold_the_same_bits() {
 
 #[test]
 fn the_fixtures_have_both_formats() {
-    let formats: Vec<_> = compared(&fixtures())
-        .iter()
-        .map(|file| file.format)
-        .collect();
-    assert_eq!(formats, [TorchFormat::Zip, TorchFormat::Legacy]);
+    let files = compared(&fixtures());
+    for format in [TorchFormat::Zip, TorchFormat::Legacy] {
+        assert!(files.iter().any(|file| file.format == format), "{format:?}");
+    }
 }
 
 #[test]

@@ -5,11 +5,13 @@
 //! - [`write_sample`] and [`write_weights`] made the files in `datasets/sample`, and
 //!   [`build_sample`] expands them on the user's machine.
 
+mod clip;
 mod expand;
 pub mod miniature;
 pub mod nlvr1;
 mod weights;
 
+pub use clip::{CLIP, build_clip};
 pub use expand::{
     DEV_IMAGES, SampleCounts, SampleInfo, SampleSources, TRAIN_IMAGES, build_sample, write_sample,
 };

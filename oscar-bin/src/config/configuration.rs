@@ -7,7 +7,7 @@ use oscar_core::config::ModelConfig;
 use oscar_pretraining::{
     CorpusConfig, ExtraConfig, MixConfig, Objective, ObjectiveConfig, Objectives, PretrainConfig,
 };
-use oscar_task::{FinetuneConfig, Split};
+use oscar_task::{Config, Family, FinetuneConfig, Oscar, Split};
 use oscar_train::{InitConfig, OptimizerConfig, TrainConfig};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,8 +16,14 @@ use crate::tasks::AnyTask;
 
 /// A configuration that a recipe sets.
 pub trait Configuration: Serialize + DeserializeOwned {
+    /// What its models are made of.
+    type Family: Family;
+
     /// The defaults, with this model.
-    fn defaults(model: ModelConfig) -> Self;
+    fn defaults(model: <Self::Family as Family>::Config) -> Self;
+
+    /// Its model.
+    fn model(&mut self) -> &mut <Self::Family as Family>::Config;
 
     /// A configuration with every optional table, which has all keys.
     fn complete() -> Self;
@@ -40,7 +46,6 @@ pub trait Configuration: Serialize + DeserializeOwned {
 
 /// Sections of a configuration.
 pub struct Sections<'a> {
-    pub model: &'a mut ModelConfig,
     /// The vocabulary, which may be in the shipped sample.
     pub vocab: &'a mut Option<String>,
     pub init: &'a mut InitConfig,
@@ -51,11 +56,17 @@ pub struct Sections<'a> {
 }
 
 impl Configuration for PretrainConfig {
+    type Family = Oscar;
+
     fn defaults(model: ModelConfig) -> Self {
         Self {
             model,
             ..Self::default()
         }
+    }
+
+    fn model(&mut self) -> &mut ModelConfig {
+        &mut self.model
     }
 
     fn complete() -> Self {
@@ -73,7 +84,6 @@ impl Configuration for PretrainConfig {
 
     fn sections(&mut self) -> Sections<'_> {
         Sections {
-            model: &mut self.model,
             vocab: &mut self.data.vocab,
             init: &mut self.init,
             train: &mut self.train,
@@ -99,11 +109,17 @@ impl Configuration for PretrainConfig {
 }
 
 impl<T: AnyTask> Configuration for FinetuneConfig<T> {
-    fn defaults(model: ModelConfig) -> Self {
+    type Family = T::Family;
+
+    fn defaults(model: Config<T>) -> Self {
         Self {
             model,
             ..Self::default()
         }
+    }
+
+    fn model(&mut self) -> &mut Config<T> {
+        &mut self.model
     }
 
     fn complete() -> Self {
@@ -116,7 +132,6 @@ impl<T: AnyTask> Configuration for FinetuneConfig<T> {
 
     fn sections(&mut self) -> Sections<'_> {
         Sections {
-            model: &mut self.model,
             vocab: &mut self.data.vocab,
             init: &mut self.init,
             train: &mut self.train,

@@ -10,7 +10,7 @@ use figment::Figment;
 use figment::error::{Actual, Kind};
 use figment::providers::{Env, Serialized};
 use figment::value::Value;
-use oscar_core::config::ModelConfig;
+use oscar_task::Family;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
@@ -64,17 +64,18 @@ pub fn resolve_with_notes<C: Configuration>(
     let mut config: C = extract(&mut settings, source.origin(), |settings| {
         let layers = settings.iter().fold(layers.clone(), Figment::merge);
         let model = match layers.find_value("model.preset") {
-            Err(_) => model_of_start(&layers)?.unwrap_or_default(),
+            Err(_) => model_of_start::<C::Family>(&layers)?.unwrap_or_default(),
             Ok(value) => {
                 let name = value.as_str().unwrap_or_default();
-                ModelConfig::preset(name).with_context(|| {
-                    format!("model.preset = {name:?}: must be tiny, base or large")
+                C::Family::preset(name).with_context(|| {
+                    let known = one_of(C::Family::PRESETS);
+                    format!("model.preset = {name:?}: must be {known}")
                 })?
             }
         };
         Ok(Figment::from(Serialized::defaults(C::defaults(model))).merge(layers))
     })?;
-    config.sections().model.extra.remove("preset");
+    C::Family::forget_preset(config.model());
     let of_recipe = source
         .layers
         .iter()
@@ -121,13 +122,13 @@ fn repeated(settings: &[Setting]) -> Vec<String> {
 /// # Errors
 /// If a value is of another type.
 pub fn resolve_alone<C: Configuration>(source: &Source) -> Result<C> {
-    let defaults = Serialized::defaults(C::defaults(ModelConfig::default()));
+    let defaults = Serialized::defaults(C::defaults(Default::default()));
     let layers = source
         .layers
         .iter()
         .fold(Figment::from(defaults), Figment::merge);
     let mut config: C = extract(&mut [], source.origin(), |_| Ok(layers.clone()))?;
-    config.sections().model.extra.remove("preset");
+    C::Family::forget_preset(config.model());
     Ok(config)
 }
 
@@ -165,7 +166,7 @@ fn extract<C: DeserializeOwned>(
 }
 
 /// The `config.json` beside `init.checkpoint`.
-fn model_of_start(layers: &Figment) -> Result<Option<ModelConfig>> {
+fn model_of_start<F: Family>(layers: &Figment) -> Result<Option<F::Config>> {
     let Ok(Value::String(_, checkpoint)) = layers.find_value("init.checkpoint") else {
         return Ok(None);
     };
@@ -178,8 +179,16 @@ fn model_of_start(layers: &Figment) -> Result<Option<ModelConfig>> {
     };
     let path = directory.join("config.json");
     match path.is_file() {
-        true => Ok(Some(ModelConfig::from_file(path)?)),
+        true => Ok(Some(F::read_config(&path)?)),
         false => Ok(None),
+    }
+}
+
+/// `a, b or c`.
+fn one_of(names: &[&str]) -> String {
+    match names {
+        [others @ .., last] if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        names => names.join(", "),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use oscar_sample::build_sample;
+use oscar_sample::{CLIP, build_clip, build_sample};
 
 use super::configuration::Configuration;
 
@@ -24,6 +24,9 @@ pub fn provide(config: &mut impl Configuration, runs: &Path) -> Result<()> {
             Some(directory) => directory,
             None => expanded.insert(expand(runs)?),
         };
+        if Path::new(rest).starts_with(CLIP) {
+            build_clip(directory).context("cannot embed the pictures of the sample")?;
+        }
         Ok(Some(directory.join(rest)))
     };
     for path in config.data_paths() {

@@ -4,7 +4,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use oscar_core::config::ModelConfig;
 use oscar_core::ops::TrainBackend;
+use oscar_task::Family;
 use oscar_train::{Interrupter, RunDir, RunOptions, SaveRequest, divide_among_workers};
 
 use super::args::RunArgs;
@@ -96,8 +98,9 @@ pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Resu
     }
     if backend::is_host(&args.device) {
         let all = serde_json::to_value(&recipe)?;
-        let sections = recipe.sections();
-        estimate::check(sections.model, sections.train, &all)?;
+        if let Some(model) = of_bert(&mut recipe) {
+            estimate::check(&model, recipe.sections().train, &all)?;
+        }
     }
     match directory {
         // Its weights, or how it began without any, are settled.
@@ -392,4 +395,9 @@ impl<T: Training> OnBackend for Computation<T> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<Results> {
         self.training.train::<B>(self.recipe, self.options, device)
     }
+}
+
+/// The configuration of the model, if it is a BERT, of which the memory is known.
+fn of_bert<C: Configuration>(recipe: &mut C) -> Option<ModelConfig> {
+    <C::Family as Family>::as_bert(recipe.model()).cloned()
 }

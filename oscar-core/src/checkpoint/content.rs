@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use oscar_files::map_file;
 use oscar_files::pytorch::pickle::Limits;
-use oscar_files::pytorch::{Storage, TorchFile, TorchTensor};
+use oscar_files::pytorch::{Storage, TORCH_SCRIPT, TorchFile, TorchTensor, Value};
 use safetensors::SafeTensors;
 
 use super::error::printable_start;
@@ -113,9 +113,15 @@ impl Content {
         let mut changes = Vec::new();
         let value = unwrap::unwrap(file.value(), &mut changes);
         let source: Arc<Path> = path.into();
-        let weights = value
-            .as_dict()
-            .map_or_else(Vec::new, |dict| unwrap::tensors(dict, &source));
+        let weights = match value {
+            Value::Object(module) if module.class == TORCH_SCRIPT => {
+                changes.push(Change::TorchScript);
+                unwrap::tensors_of_module(&module.fields, &source)
+            }
+            value => value
+                .as_dict()
+                .map_or_else(Vec::new, |dict| unwrap::tensors(dict, &source)),
+        };
         if weights.is_empty() {
             return Err(format(
                 path,

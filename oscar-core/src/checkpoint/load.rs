@@ -71,7 +71,9 @@ pub fn load<B: Backend, M: Checkpointed<B>>(
     random: &RandomInit,
 ) -> Result<(M, LoadReport), CheckpointError> {
     let file = WeightFile::open_official(path)?;
-    file.require_bert()?;
+    if model.is_bert() {
+        file.require_bert()?;
+    }
     let (weights, report) = plan(&file, &parameters(&model), model.aliases());
     accept(file.path(), &report, random)?;
     let loaded: BTreeSet<&str> = report.loaded.iter().map(String::as_str).collect();

@@ -10,6 +10,7 @@ mod error;
 mod export;
 mod family;
 mod fit;
+mod gpt2;
 mod import;
 mod inspect;
 mod kind;
@@ -42,6 +43,12 @@ use burn::tensor::backend::Backend;
 
 /// A model that has official checkpoints.
 pub trait Checkpointed<B: Backend>: Module<B> {
+    /// Whether it is a BERT: files of models that are not, some of which name their tensors alike, are
+    /// then refused.
+    fn is_bert(&self) -> bool {
+        true
+    }
+
     /// Additional names of parameters in files: `(alias, parameter)`.
     ///
     /// Written as copies, ignored when read.

@@ -6,8 +6,8 @@ use burn::tensor::{Tensor, backend::Backend};
 /// Where Rust paths and official names differ. Applied in this order to whole components.
 ///
 /// `self` and capitals are not field names in Rust; Burn calls LayerNorm's parameters gamma and
-/// beta; variants of a classifier stand for the indices of a `Sequential`; and a field `model` is a
-/// wrapper around an official model.
+/// beta; variants of a classifier or a mapping network stand for the indices of a `Sequential`; and a
+/// field `model` is a wrapper around an official model.
 const SPELLINGS: &[(&str, &str)] = &[
     ("self_attention", "self"),
     ("layer_norm", "LayerNorm"),
@@ -20,6 +20,11 @@ const SPELLINGS: &[(&str, &str)] = &[
     ("NormMlp.norm", "2"),
     ("NormMlp.last", "3"),
     ("model", ""),
+    // ClipCap's mapping networks, of which an MLP is a `Sequential` called `model`.
+    ("Perceptron.first", "model.0"),
+    ("Perceptron.last", "model.2"),
+    ("Transformer", ""),
+    ("SingleLayer", ""),
 ];
 
 /// One parameter of a model.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use oscar_files::pytorch::{Storage, TorchTensor};
 
+use super::gpt2;
 use super::weights::{Weight, is_float};
 
 /// Prefix of the backbone inside a model with heads.
@@ -31,6 +32,10 @@ pub enum Change {
     Beside(Vec<String>),
     /// The weights were in this many parts, which an index names.
     Joined(usize),
+    /// The weights were the attributes of TorchScript's modules.
+    TorchScript,
+    /// The weights were those of GPT-2 alone; its names got the prefix that they have in ClipCap.
+    Gpt2,
     /// Names had a `module.`, as `DataParallel` writes them.
     DataParallel,
     /// Names had this wrapper of a module in them (`_orig_mod` of `torch.compile`).
@@ -66,6 +71,8 @@ impl fmt::Display for Change {
                 }
             }
             Self::Joined(parts) => write!(f, "joined the {parts} parts that the index names"),
+            Self::TorchScript => write!(f, "took the weights of a TorchScript module"),
+            Self::Gpt2 => write!(f, "added the `gpt.transformer.` prefix to GPT-2's names"),
             Self::DataParallel => write!(f, "removed the `module.` prefix (DataParallel)"),
             Self::Wrapper(wrapper) => write!(f, "removed `{wrapper}.` from the names"),
             Self::Inside(prefix) => write!(f, "removed the `{prefix}` prefix"),
@@ -112,6 +119,7 @@ pub(super) fn rename(weights: &mut Vec<Weight>) -> Result<Vec<Change>, String> {
     if captioning_2020(weights)? {
         changes.push(Change::Captioning2020);
     }
+    changes.extend(gpt2::rename(weights)?);
     changes.extend(huggingface(weights));
     if prefix_backbone(weights) {
         changes.push(Change::Prefixed);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use oscar_files::pytorch::pickle::printable;
-use oscar_files::pytorch::{Dict, TorchTensor, Value};
+use oscar_files::pytorch::{Dict, TORCH_SCRIPT, TorchTensor, Value};
 
 use super::Weight;
 use super::official::Change;
@@ -95,6 +95,32 @@ pub(super) fn tensors(dict: &Dict, file: &Arc<Path>) -> Vec<Weight> {
         })
     });
     weights.collect()
+}
+
+/// The tensors of a TorchScript module in `file` and of the modules in it, under their paths.
+pub(super) fn tensors_of_module(module: &Dict, file: &Arc<Path>) -> Vec<Weight> {
+    let mut weights = Vec::new();
+    // Modules nest no deeper than any value of a pickle.
+    collect(module, "", file, &mut weights);
+    weights
+}
+
+fn collect(module: &Dict, prefix: &str, file: &Arc<Path>, weights: &mut Vec<Weight>) {
+    for (name, value) in module.iter() {
+        let Some(name) = name.as_str() else { continue };
+        let name = format!("{prefix}{name}");
+        match value {
+            Value::Tensor(tensor) => weights.push(Weight {
+                name,
+                tensor: TorchTensor::clone(tensor),
+                file: file.clone(),
+            }),
+            Value::Object(inner) if inner.class == TORCH_SCRIPT => {
+                collect(&inner.fields, &format!("{name}."), file, weights);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// A value for a message: its type, and the first keys of a dictionary.

@@ -157,8 +157,12 @@ impl WeightFile {
         }
     }
 
-    /// The weights as f32, all finite.
-    pub(super) fn f32_of(&self, weight: &Weight) -> Result<Vec<f32>, CheckpointError> {
+    /// A weight as f32, row-major.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, has no floating-point type, or holds a value that is not finite.
+    pub fn f32_of(&self, weight: &Weight) -> Result<Vec<f32>, CheckpointError> {
         require_float(weight)?;
         let values = weight.tensor.to_f32();
         let values = values.map_err(|error| unreadable(weight, &error))?;

@@ -20,7 +20,8 @@ struct LinearToBf16(Vec<bool>);
 
 impl<B: Backend> ModuleMapper<B> for LinearToBf16 {
     fn enter_module(&mut self, _name: &str, container: &str) {
-        self.0.push(container == "Struct:Linear");
+        self.0
+            .push(matches!(container, "Struct:Linear" | "Struct:Conv1d"));
     }
 
     fn exit_module(&mut self, _name: &str, _container: &str) {

@@ -94,8 +94,8 @@ impl<B: Backend> CaptionCache<B> {
         }
     }
 
-    /// The words of each of `rows` among the steps, including the next step of `new` tokens.
-    fn places(&self, rows: usize, new: usize, device: &B::Device) -> WordPositions<B> {
+    /// Where the words of each of `rows` are among the steps, including the next step of `new` tokens.
+    pub fn places(&self, rows: usize, new: usize, device: &B::Device) -> WordPositions<B> {
         let steps = self.layers.first().map_or(&[][..], |steps| &steps[..]);
         let positions = steps.iter().map(|step| {
             let [rows, tokens, _] = step.key.dims();
@@ -111,14 +111,25 @@ impl<B: Backend> CaptionCache<B> {
         WordPositions::new(words, places, positions.chain([rows * new]), device)
     }
 
-    /// Adds the words of a step of `new` tokens, all but the last.
-    fn add_words(&mut self, rows: usize, new: usize) {
+    /// Adds the keys and values that layer `layer` has computed for the tokens of a step; gives those of
+    /// every step.
+    pub fn push(&mut self, layer: usize, tokens: KeyValue<B>) -> &[KeyValue<B>] {
+        if self.layers.len() <= layer {
+            self.layers.resize_with(layer + 1, Vec::new);
+        }
+        let steps = &mut self.layers[layer];
+        steps.push(tokens);
+        steps
+    }
+
+    /// Ends a step of `new` tokens for each of `rows`, of which the first `kept` are words.
+    pub fn add_words(&mut self, rows: usize, new: usize, kept: usize) {
         let step = self.layers.first().map_or(0, |steps| steps.len() - 1) as u32;
         let word = |token| Word {
             step,
             at: (0..rows).map(|row| (row * new + token) as u32).collect(),
         };
-        self.words.extend((0..new - 1).map(word));
+        self.words.extend((0..kept).map(word));
     }
 }
 
@@ -182,11 +193,9 @@ impl<B: OscarBackend> Backbone<B> {
         let places = caption.places(rows, new, &device);
 
         let layers = self.encoder.layer.len();
-        caption.layers.resize_with(layers, Vec::new);
         for (index, layer) in self.encoder.layer.iter().enumerate() {
             let attention = &layer.attention.self_attention;
-            let steps = &mut caption.layers[index];
-            steps.push(attention.key_value(&Packed::all(hidden.clone())));
+            let steps = caption.push(index, attention.key_value(&Packed::all(hidden.clone())));
             let mut mask = mask.clone();
             if index + 1 == layers {
                 // Of the last layer, only the last token is read.
@@ -202,7 +211,8 @@ impl<B: OscarBackend> Backbone<B> {
             queries.rows = layer.feed_forward(ops::flatten(read), queries.rows);
             hidden = queries.unpack();
         }
-        caption.add_words(rows, new);
+        // The last token is a `[MASK]`.
+        caption.add_words(rows, new, new - 1);
         let [_, _, width] = hidden.dims();
         hidden.reshape([rows, width])
     }

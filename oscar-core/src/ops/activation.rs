@@ -13,6 +13,12 @@ use super::linear::{self, Factors, WeightOrder};
 use super::precision::{to, to_f32};
 use crate::config::Activation;
 
+/// `0.5 x (1 + tanh(y)) = x sigmoid(2 y)`, where `y = sqrt(2 / pi) (x + 0.044715 x³)`.
+const GELU_NEW: [f32; 2] = [1.595_769_2, 0.071_354_814];
+
+/// `x sigmoid(1.702 x)`
+const QUICK_GELU: [f32; 2] = [1.702, 0.0];
+
 /// Applies an activation function.
 pub fn activate<B: Backend, const D: usize>(
     activation: Activation,
@@ -22,7 +28,18 @@ pub fn activate<B: Backend, const D: usize>(
         Activation::Gelu => activation::gelu(input),
         Activation::Relu => activation::relu(input),
         Activation::Swish => activation::silu(input),
+        Activation::GeluNew => sigmoid_gate(input, GELU_NEW),
+        Activation::QuickGelu => sigmoid_gate(input, QUICK_GELU),
     }
+}
+
+/// `x sigmoid(s x + c x³)` in Burn's operations, where `gate` is `[s, c]`.
+fn sigmoid_gate<B: Backend, const D: usize>(x: Tensor<B, D>, [s, c]: [f32; 2]) -> Tensor<B, D> {
+    let slope = match c {
+        0.0 => x.clone().mul_scalar(s),
+        c => x.clone() * (x.clone() * x.clone()).mul_scalar(c).add_scalar(s),
+    };
+    x * activation::sigmoid(slope)
 }
 
 /// `activation(x W + b)` of rows, `[rows, d_input]` to `[rows, d_output]`. The result may have the
@@ -33,11 +50,61 @@ pub fn linear_activate<B: OscarBackend>(
     input: Tensor<B, 2>,
 ) -> Tensor<B, 2> {
     match activation {
-        Activation::Gelu => {
+        Activation::Relu | Activation::Swish => activate(activation, linear::linear(layer, input)),
+        activation => {
             let (weight, bias) = linear::weight_and_bias(layer);
-            linear_gelu(input, weight, bias)
+            affine_activate([input, weight], bias, activation)
         }
-        other => activate(other, linear::linear(layer, input)),
+    }
+}
+
+/// As [`linear_activate`], of rows and of a weight `[d_input, d_output]` that is not in a linear layer
+/// of Burn's.
+pub fn affine_activate<B: OscarBackend>(
+    [input, weight]: [Tensor<B, 2>; 2],
+    bias: Tensor<B, 1>,
+    activation: Activation,
+) -> Tensor<B, 2> {
+    let gate = match activation {
+        Activation::Gelu => return linear_gelu(input, weight, bias),
+        Activation::GeluNew => GELU_NEW,
+        Activation::QuickGelu => QUICK_GELU,
+        Activation::Relu | Activation::Swish => {
+            return activate(activation, linear::affine(input, weight, bias));
+        }
+    };
+    let inputs = [primitive(input), primitive(weight), primitive(bias)];
+    tensor(B::apply(LinearGate(gate), inputs))
+}
+
+/// A linear layer and [`Kernels::bias_gate`].
+#[derive(Debug)]
+struct LinearGate([f32; 2]);
+
+impl<B: Kernels> Operation<B, 3> for LinearGate {
+    /// Factors of the product, the product, the bias, and the gate.
+    type Saved = (Factors<B>, Tensor<B, 2>, Tensor<B, 1>, [f32; 2]);
+
+    fn infer(self, [x, weight, bias]: [FloatTensor<B>; 3]) -> FloatTensor<B> {
+        let product = Factors::infer(x, weight, WeightOrder::InputFirst);
+        primitive(B::bias_gate(product, tensor(bias), self.0))
+    }
+
+    fn forward(self, [x, weight, bias]: [FloatTensor<B>; 3]) -> (FloatTensor<B>, Self::Saved) {
+        let (product, factors) = Factors::multiply(x, weight, WeightOrder::InputFirst);
+        let bias = tensor(bias);
+        let output = B::bias_gate(product.clone(), bias.clone(), self.0);
+        (primitive(output), (factors, product, bias, self.0))
+    }
+
+    fn backward(
+        (factors, product, bias, gate): Self::Saved,
+        grad: FloatTensor<B>,
+        [by_x, by_weight, by_bias]: [bool; 3],
+    ) -> [Option<FloatTensor<B>>; 3] {
+        let (grad, bias_grad) = B::bias_gate_backward(product, bias, tensor(grad), gate);
+        let [by_x, by_weight] = factors.backward(grad, [by_x, by_weight]);
+        [by_x, by_weight, by_bias.then(|| primitive(bias_grad))]
     }
 }
 
@@ -101,6 +168,34 @@ pub(super) fn bias_gelu_backward<B: Backend>(
     let cdf = cdf.mul_scalar(0.5).add_scalar(0.5);
     let density = (x.clone() * x.clone()).mul_scalar(-0.5).exp();
     let grad = to_f32(grad) * (cdf + x * density.mul_scalar(DENSITY));
+    let bias_grad = linear::column_sums(grad.clone());
+    (to(grad, dtype), bias_grad)
+}
+
+/// [`Kernels::bias_gate`] in Burn's operations.
+pub(super) fn bias_gate<B: Backend>(
+    product: Tensor<B, 2>,
+    bias: Tensor<B, 1>,
+    gate: [f32; 2],
+) -> Tensor<B, 2> {
+    let dtype = product.dtype();
+    to(sigmoid_gate(to_f32(product) + bias.unsqueeze(), gate), dtype)
+}
+
+/// [`Kernels::bias_gate_backward`] in Burn's operations.
+pub(super) fn bias_gate_backward<B: Backend>(
+    product: Tensor<B, 2>,
+    bias: Tensor<B, 1>,
+    grad: Tensor<B, 2>,
+    [s, c]: [f32; 2],
+) -> (Tensor<B, 2>, Tensor<B, 1>) {
+    let dtype = grad.dtype();
+    let x = to_f32(product) + bias.unsqueeze();
+    let square = x.clone() * x.clone();
+    let sigmoid = activation::sigmoid(x.clone() * square.clone().mul_scalar(c).add_scalar(s));
+    let slope = x * square.mul_scalar(3.0 * c).add_scalar(s);
+    let rest = sigmoid.clone().neg().add_scalar(1.0);
+    let grad = to_f32(grad) * (sigmoid * (slope * rest).add_scalar(1.0));
     let bias_grad = linear::column_sums(grad.clone());
     (to(grad, dtype), bias_grad)
 }

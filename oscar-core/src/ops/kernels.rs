@@ -44,6 +44,18 @@ macro_rules! for_each_kernel {
             product: Tensor<Self, 2>, bias: Tensor<Self, 1>, grad: Tensor<Self, 2>
         ) -> (Tensor<Self, 2>, Tensor<Self, 1>) = activation::bias_gelu_backward;
 
+        /// `x sigmoid(s x + c x³)` of `x = product + bias`, where `gate` is `[s, c]`; `product`
+        /// `[rows, width]` is in either precision.
+        fn bias_gate(
+            product: Tensor<Self, 2>, bias: Tensor<Self, 1>, gate: [f32; 2]
+        ) -> Tensor<Self, 2> = activation::bias_gate;
+
+        /// Gradients of [`bias_gate`](Self::bias_gate) by the product, in the type of `grad`, and by
+        /// the bias.
+        fn bias_gate_backward(
+            product: Tensor<Self, 2>, bias: Tensor<Self, 1>, grad: Tensor<Self, 2>, gate: [f32; 2]
+        ) -> (Tensor<Self, 2>, Tensor<Self, 1>) = activation::bias_gate_backward;
+
         /// `[batch, heads, seq, size]` to `[batch, seq, heads * size]`, in either precision.
         fn merge_heads(x: Tensor<Self, 4>) -> Tensor<Self, 3> = attention::merge_by_reshape;
 

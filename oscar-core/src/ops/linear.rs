@@ -24,6 +24,16 @@ pub(crate) fn linear_low_precision<B: OscarBackend>(
     product_bias(WeightOrder::InputFirst, [input, weight], bias)
 }
 
+/// `x W + b` of rows, `[rows, d_input]` to `[rows, d_output]`, of a `weight` `[d_input, d_output]` that
+/// is not in a linear layer of Burn's: one whose files have it in this order, too.
+pub fn affine<B: OscarBackend>(
+    input: Tensor<B, 2>,
+    weight: Tensor<B, 2>,
+    bias: Tensor<B, 1>,
+) -> Tensor<B, 2> {
+    to_f32(product_bias(WeightOrder::InputFirst, [input, weight], bias))
+}
+
 /// `x Mᵀ + b` of rows, `[rows, d_input]` to `[rows, d_output]`: an output layer whose `matrix`
 /// `[d_output, d_input]` is an embedding, and has its gradient in that order in memory.
 pub fn tied_linear<B: OscarBackend>(

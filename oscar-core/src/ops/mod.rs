@@ -32,7 +32,7 @@ mod top_k;
 
 use burn::tensor::{Tensor, backend::Backend};
 
-pub use activation::{activate, linear_activate};
+pub use activation::{activate, affine_activate, linear_activate};
 pub use attention::{attention, attention_probabilities, merge_heads, split_heads};
 pub use backend::{Operation, OscarBackend, TrainBackend};
 pub use cached_attention::{
@@ -42,7 +42,7 @@ pub use dropout::{DropoutMask, KeyedDropout, dropout};
 pub use gather::{RowIndex, gather_rows};
 pub use kernels::Kernels;
 pub(crate) use linear::linear_low_precision;
-pub use linear::{linear, tied_linear};
+pub use linear::{affine, linear, tied_linear};
 pub use loss::cross_entropy;
 pub use optimizer::AdamWStep;
 pub use precision::Precision;
@@ -53,13 +53,13 @@ pub use top_k::{TopK, log_softmax, top_k};
 
 /// The two leading axes as one: a product of two matrices has a matrix for its weight gradient,
 /// where a batched product would first materialise one weight gradient per row of the batch.
-pub(crate) fn flatten<B: Backend>(x: Tensor<B, 3>) -> Tensor<B, 2> {
+pub fn flatten<B: Backend>(x: Tensor<B, 3>) -> Tensor<B, 2> {
     let [batch, seq, width] = x.dims();
     x.reshape([batch * seq, width])
 }
 
 /// The inverse of [`flatten`].
-pub(crate) fn unflatten<B: Backend>(x: Tensor<B, 2>, batch: usize, seq: usize) -> Tensor<B, 3> {
+pub fn unflatten<B: Backend>(x: Tensor<B, 2>, batch: usize, seq: usize) -> Tensor<B, 3> {
     let [_, width] = x.dims();
     x.reshape([batch, seq, width])
 }

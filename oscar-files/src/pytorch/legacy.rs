@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::pickle::{self, Limits, PickleError, StorageSpec};
-use super::{Storage, Value};
+use super::pickle::{self, Limits, PickleError, Problem, StorageSpec};
+use super::{Dtype, Storage, Value};
 
 /// The integer that the first pickle holds: 0x1950a86a20f9469cfc6c.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
@@ -36,9 +36,65 @@ pub(super) fn is_magic(first: &pickle::Parsed) -> bool {
 
 /// Reads what follows the magic number, from byte `start`.
 pub(super) fn read(file: &Bytes, start: usize, limits: &Limits) -> Result<Value, LegacyError> {
+    let (object, places) = open(file, start, limits, pickle::run)?;
+    let mut find = |spec: &StorageSpec| {
+        let bytes = places
+            .get(&*spec.key)
+            .ok_or_else(|| format!("the file has no storage {:?}", spec.key))?;
+        let part = match &spec.part {
+            None => bytes.clone(),
+            Some(part) => match bytes.get(part.clone()) {
+                Some(_) => bytes.slice(part.clone()),
+                None => return Err(format!("storage {:?} is too short", spec.key)),
+            },
+        };
+        Ok(Arc::new(Storage::of_bytes(spec.key.clone(), part)))
+    };
+    Ok(object.freeze(&mut find)?)
+}
+
+/// Type and bytes of the storage that `file`, a whole file inside a pickle, holds.
+pub(super) fn read_storage(
+    file: &Bytes,
+    limits: &Limits,
+) -> Result<(Option<Dtype>, Bytes), Problem> {
+    let inside = |reason: String| Problem::Malformed {
+        what: format!("the file of a tensor inside it: {reason}"),
+    };
+    let pickled = |error: PickleError| match error.problem {
+        Problem::Malformed { what } => inside(what),
+        other => other,
+    };
+    let first = pickle::run_nested(file, 0, limits).map_err(pickled)?;
+    if !is_magic(&first) {
+        return Err(inside("it is not one of torch.save".into()));
+    }
+    let opened = open(file, first.end(), limits, pickle::run_nested);
+    let (object, places) = opened.map_err(|error| match error {
+        LegacyError::Pickle(error) => pickled(error),
+        LegacyError::Format(reason) => inside(reason),
+    })?;
+    let storage = object.storage();
+    let storage = storage.ok_or_else(|| inside("it does not hold a storage".into()))?;
+    match places.get(&*storage.key) {
+        Some(bytes) if storage.part.is_none() => Ok((storage.dtype, bytes.clone())),
+        _ => Err(inside(format!("it has no storage {:?}", storage.key))),
+    }
+}
+
+/// Runs the program that starts at a byte of a file.
+type Run = fn(&Bytes, usize, &Limits) -> Result<pickle::Parsed, PickleError>;
+
+/// The object of a file, not frozen yet, and the bytes of its storages.
+fn open(
+    file: &Bytes,
+    start: usize,
+    limits: &Limits,
+    run: Run,
+) -> Result<(pickle::Parsed, HashMap<String, Bytes>), LegacyError> {
     let mut at = start;
     let mut next = || {
-        let parsed = pickle::run(file, at, limits)?;
+        let parsed = run(file, at, limits)?;
         at = parsed.end();
         Ok::<_, PickleError>(parsed)
     };
@@ -64,20 +120,7 @@ pub(super) fn read(file: &Bytes, start: usize, limits: &Limits) -> Result<Value,
         start: at,
     };
     let places = storages.places().map_err(LegacyError::Format)?;
-    let mut find = |spec: &StorageSpec| {
-        let bytes = places
-            .get(&*spec.key)
-            .ok_or_else(|| format!("the file has no storage {:?}", spec.key))?;
-        let part = match &spec.part {
-            None => bytes.clone(),
-            Some(part) => match bytes.get(part.clone()) {
-                Some(_) => bytes.slice(part.clone()),
-                None => return Err(format!("storage {:?} is too short", spec.key)),
-            },
-        };
-        Ok(Arc::new(Storage::of_bytes(spec.key.clone(), part)))
-    };
-    Ok(object.freeze(&mut find)?)
+    Ok((object, places))
 }
 
 /// The storages behind the pickles: for each key, the number of elements and their bytes.

@@ -25,7 +25,7 @@ pub use error::{ReadError, TorchError};
 pub use file::{TorchFile, TorchFormat};
 pub use storage::Storage;
 pub use tensor::TorchTensor;
-pub use value::{Dict, Object, Value};
+pub use value::{Dict, Object, TORCH_SCRIPT, Value};
 pub use write::{StateEntry, write_state_dict};
 
 pub use safetensors::Dtype;

@@ -47,10 +47,13 @@ pub enum Value {
     Class(&'static str),
 }
 
+/// Class of the modules of a TorchScript archive, whatever their names are.
+pub const TORCH_SCRIPT: &str = "a TorchScript module";
+
 /// An object as its plain fields.
 #[derive(Clone, Debug)]
 pub struct Object {
-    /// Its class, `argparse.Namespace`.
+    /// Its class, `argparse.Namespace` or [`TORCH_SCRIPT`].
     pub class: &'static str,
     /// Its attributes.
     pub fields: Dict,

@@ -42,6 +42,28 @@ pub trait Family: 'static {
     /// any of them it cannot be opened.
     const ASSETS: &'static [&'static str];
 
+    /// Names of the [presets](Self::preset).
+    const PRESETS: &'static [&'static str];
+
+    /// The configuration that `model.preset` names in a recipe.
+    fn preset(name: &str) -> Option<Self::Config>;
+
+    /// The configuration, if the model is a BERT.
+    fn as_bert(_config: &Self::Config) -> Option<&ModelConfig> {
+        None
+    }
+
+    /// Recipes of published models of this configuration, without the name of their task, the best one
+    /// first.
+    fn recipes(config: &Self::Config) -> Vec<String>;
+
+    /// Which extractor a model of this configuration was probably trained with, in words.
+    fn likely_extractor(config: &Self::Config) -> String;
+
+    /// Removes the name of the preset, which recipes have and configurations keep where they keep keys
+    /// that they do not know.
+    fn forget_preset(config: &mut Self::Config);
+
     /// Reads the `config.json` at `path`.
     ///
     /// # Errors
@@ -140,6 +162,40 @@ impl Family for Oscar {
     type EncoderConfig = SequenceConfig;
     type Encoder = SequenceEncoder;
     const ASSETS: &'static [&'static str] = &[VOCAB_FILE];
+    const PRESETS: &'static [&'static str] = &["tiny", "base", "large"];
+
+    fn preset(name: &str) -> Option<ModelConfig> {
+        ModelConfig::preset(name)
+    }
+
+    fn as_bert(config: &ModelConfig) -> Option<&ModelConfig> {
+        Some(config)
+    }
+
+    /// By size; those of VinVL have a LayerNorm on their regions.
+    fn recipes(config: &ModelConfig) -> Vec<String> {
+        let size = match config.hidden_size >= ModelConfig::large().hidden_size {
+            true => "large",
+            false => "base",
+        };
+        let made = match config.use_img_layernorm {
+            true => "vinvl-",
+            false => "",
+        };
+        vec![format!("{made}{size}"), format!("{made}base"), "base".into()]
+    }
+
+    fn likely_extractor(config: &ModelConfig) -> String {
+        let likely = match config.use_img_layernorm {
+            true => "VinVL's, since they normalise regions",
+            false => "that of bottom-up attention, since they do not normalise regions",
+        };
+        likely.into()
+    }
+
+    fn forget_preset(config: &mut ModelConfig) {
+        config.extra.remove("preset");
+    }
 
     fn read_config(path: &Path) -> Result<ModelConfig, ConfigError> {
         ModelConfig::from_file(path)

@@ -24,7 +24,15 @@ fn linked(package: &str, features: &[&str]) -> Vec<String> {
 #[test]
 fn asking_does_not_link_the_training_loop() {
     let training = ["burn-train", "oscar-train"];
-    for task in ["vqa", "gqa", "nlvr2", "matching", "retrieval", "captioning"] {
+    for task in [
+        "vqa",
+        "gqa",
+        "nlvr2",
+        "matching",
+        "retrieval",
+        "captioning",
+        "clipcap",
+    ] {
         let package = format!("oscar-{task}");
         let asking = linked(&package, &["--no-default-features"]);
         assert!(

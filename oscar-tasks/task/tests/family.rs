@@ -62,6 +62,21 @@ impl Family for Pairs {
     type EncoderConfig = PairsEncoding;
     type Encoder = PairsEncoder;
     const ASSETS: &'static [&'static str] = &["vocab.json", "merges.txt"];
+    const PRESETS: &'static [&'static str] = &[];
+
+    fn preset(_: &str) -> Option<PairsConfig> {
+        None
+    }
+
+    fn recipes(_: &PairsConfig) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn likely_extractor(_: &PairsConfig) -> String {
+        "none".into()
+    }
+
+    fn forget_preset(_: &mut PairsConfig) {}
 
     fn read_config(path: &Path) -> Result<PairsConfig, ConfigError> {
         let text = oscar_files::read_text(path, 1 << 20).map_err(|source| ConfigError::Read {

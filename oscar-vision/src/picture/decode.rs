@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io::Cursor;
 
+use image::metadata::Orientation;
 use image::{
     ColorType, DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader,
     Limits, Pixel, RgbImage,
@@ -23,13 +24,26 @@ const MUCH_TRANSPARENCY: f64 = 0.01;
 const FORMATS: &str = "give a JPEG, PNG, WebP, GIF, BMP or TIFF picture";
 
 /// What was found, and what to do.
-type Problem = (String, &'static str);
+pub(crate) type Problem = (String, &'static str);
 
 pub(super) fn decode(
     origin: &str,
     bytes: &[u8],
     limits: PictureLimits,
 ) -> Result<RgbImage, Problem> {
+    let (mut image, orientation) = decode_as_stored(bytes, limits)?;
+    if let Some(orientation) = orientation {
+        image.apply_orientation(orientation);
+    }
+    warn_of_transparency(origin, &image);
+    to_rgb(image)
+}
+
+/// The pixels in the mode and the orientation in which they are stored, and how to turn them.
+pub(crate) fn decode_as_stored(
+    bytes: &[u8],
+    limits: PictureLimits,
+) -> Result<(DynamicImage, Option<Orientation>), Problem> {
     let max_memory = limits
         .max_memory
         .min(Budget::of_file(bytes.len() as u64, FACTOR).left());
@@ -66,13 +80,9 @@ pub(super) fn decode(
         return Err(("the JPEG picture is truncated".into(), "copy it again"));
     }
     // An orientation that cannot be read is none.
-    let orientation = decoder.orientation();
-    let mut image = DynamicImage::from_decoder(decoder).map_err(of_format)?;
-    if let Ok(orientation) = orientation {
-        image.apply_orientation(orientation);
-    }
-    warn_of_transparency(origin, &image);
-    to_rgb(image)
+    let orientation = decoder.orientation().ok();
+    let image = DynamicImage::from_decoder(decoder).map_err(of_format)?;
+    Ok((image, orientation))
 }
 
 /// A PNG file without its colour profile, which is not used, and of which a few kilobytes may

@@ -3,6 +3,7 @@
 mod decode;
 mod jpeg;
 
+pub(crate) use decode::decode_as_stored;
 use image::RgbImage;
 
 use crate::VisionError;

@@ -78,7 +78,7 @@ impl Kind {
     /// Tasks whose weights do this; published weights are of the first unless another is named.
     fn tasks(self) -> &'static [&'static str] {
         match self {
-            Self::Caption => &["captioning"],
+            Self::Caption => &["captioning", "clipcap"],
             Self::Question => &["vqa", "gqa"],
             Self::Match => &["retrieval", "matching"],
         }

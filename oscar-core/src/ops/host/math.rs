@@ -90,6 +90,15 @@ pub(super) fn normal_density(x: f32) -> f32 {
     FACTOR * exp(-0.5 * x * x)
 }
 
+/// `1 / (1 + e^-x)`
+#[inline(always)]
+pub(super) fn sigmoid(x: f32) -> f32 {
+    // Of the smaller power, which does not overflow.
+    let power = exp(-x.abs());
+    let share = 1.0 / (1.0 + power);
+    if x < 0.0 { power * share } else { share }
+}
+
 /// A pseudo-random number of an index: equal indices give equal numbers, for a given key.
 ///
 /// It is the finaliser of MurmurHash3 (Appleby, 2011) with the key mixed in before and after its first
@@ -184,6 +193,15 @@ mod tests {
         }
         assert_eq!(exp(-10_000.0), 0.0);
         assert_eq!(exp(0.0), 1.0);
+    }
+
+    #[test]
+    fn sigmoid_is_the_logistic_function() {
+        for x in grid(-100.0, 100.0).step_by(10) {
+            let expected = 1.0 / (1.0 + (-f64::from(x)).exp());
+            let error = (f64::from(sigmoid(x)) - expected).abs();
+            assert!(error <= 4e-7 * expected + 1.3e-38, "sigmoid({x}) is off by {error}");
+        }
     }
 
     /// The integral of the density by Simpson's rule: as exact as is needed here.

@@ -34,6 +34,23 @@ fn gelu() {
 }
 
 #[test]
+fn sigmoid_gate() {
+    for gate in [[1.702, 0.0], [1.6, 0.07]] {
+        let [product, grad] = [random([70, 48]), random([70, 48])];
+        let bias = random([48]);
+        assert_close(
+            "output",
+            activation::bias_gate(product.clone(), bias.clone(), gate),
+            Flex::bias_gate(product.clone(), bias.clone(), gate),
+        );
+        let got = activation::bias_gate_backward(product.clone(), bias.clone(), grad.clone(), gate);
+        let expected = Flex::bias_gate_backward(product, bias, grad, gate);
+        assert_close("gradient", got.0, expected.0);
+        assert_close("gradient of the bias", got.1, expected.1);
+    }
+}
+
+#[test]
 fn masked_softmax() {
     let [scores, grad] = [random([2, 3, 5, 17]), random([2, 3, 5, 17])];
     let mask = random([2, 1, 1, 17]);

@@ -4,7 +4,8 @@ use burn::backend::Autodiff;
 use burn::tensor::{Distribution, Tensor, backend::Backend};
 
 use super::{DEVICE, Inner};
-use crate::ops::activation::{gelu_oracle, linear_gelu};
+use crate::config::Activation;
+use crate::ops::activation::{activate, affine_activate, gelu_oracle, linear_gelu};
 use crate::ops::linear::WeightOrder;
 use crate::ops::residual_norm::{self, residual_norm_of};
 use crate::ops::{
@@ -185,6 +186,26 @@ fn log_softmax_is_the_logarithm_of_softmax() {
         let x = random([rows, width]).inner() * 5.0;
         let expected = top_k::burn_log_softmax(x.clone());
         assert_close("rows", <Inner as Kernels>::log_softmax(x), expected);
+    }
+}
+
+#[test]
+fn activations_with_a_sigmoid_are_those_of_linear() {
+    for activation in [Activation::GeluNew, Activation::QuickGelu] {
+        for (rows, from, to) in SIZES {
+            compare(
+                [random([rows, from])],
+                vec![random([to]), random([from * to])],
+                |[x], v| {
+                    let weight = v[1].clone().reshape([from, to]);
+                    affine_activate([x, weight], v[0].clone(), activation)
+                },
+                |[x], v| {
+                    let weight = v[1].clone().reshape([from, to]);
+                    activate(activation, linear::oracle(x, weight, v[0].clone()))
+                },
+            );
+        }
     }
 }
 

@@ -52,6 +52,8 @@ pub(in super::super) struct StorageSpec {
     pub bytes: usize,
     /// The part of storage `key` that it is, in bytes; none if it is the whole.
     pub part: Option<Range<usize>>,
+    /// Its bytes, if they are in the pickle itself.
+    pub inline: Option<Bytes>,
 }
 
 /// What the pickle says about a tensor; checked when it is frozen.
@@ -83,10 +85,23 @@ impl Parsed {
     /// The storages that the program names, by key.
     pub fn storages(&self) -> HashMap<Arc<str>, StorageSpec> {
         let specs = self.nodes.iter().filter_map(|node| match node {
-            Node::Storage(spec) => Some((spec.key.clone(), StorageSpec::clone(spec))),
+            Node::Storage(spec) if spec.inline.is_none() => {
+                Some((spec.key.clone(), StorageSpec::clone(spec)))
+            }
             _ => None,
         });
         specs.collect()
+    }
+
+    /// The storage that the program left, if its value is one.
+    pub fn storage(&self) -> Option<&StorageSpec> {
+        match self.root {
+            Slot::Node(id) => match self.nodes.get(id as usize)? {
+                Node::Storage(spec) => Some(spec),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// Whether the value is the integer with these bytes, little-endian and above 64 bits.

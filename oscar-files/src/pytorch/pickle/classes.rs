@@ -2,6 +2,8 @@
 
 use safetensors::Dtype;
 
+use crate::pytorch::value::TORCH_SCRIPT;
+
 /// What a name of the closed list stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
@@ -33,6 +35,8 @@ pub(super) enum Class {
     Storage(Option<Dtype>, &'static str),
     /// `torch.float32` and so on.
     TorchDtype(Dtype, &'static str),
+    /// `torch.storage._load_from_bytes`
+    LoadFromBytes,
     RebuildTensor,
     RebuildTensorV2,
     RebuildTensorV3,
@@ -61,8 +65,12 @@ impl Class {
             ("copyreg" | "copy_reg", "_reconstructor") => &Self::Reconstructor,
             ("_codecs", "encode") => &Self::Encode,
             ("argparse", "Namespace") => &Self::Fields("argparse.Namespace"),
+            // A module of a TorchScript archive: its code is in other members, which are never read.
+            ("__torch__", _) => &Self::Fields(TORCH_SCRIPT),
+            (module, _) if module.starts_with("__torch__.") => &Self::Fields(TORCH_SCRIPT),
             ("torch", name) => torch(name)?,
             ("torch.storage", "UntypedStorage") => &Self::Storage(None, "torch.UntypedStorage"),
+            ("torch.storage", "_load_from_bytes") => &Self::LoadFromBytes,
             ("torch._utils", "_rebuild_tensor") => &Self::RebuildTensor,
             ("torch._utils", "_rebuild_tensor_v2") => &Self::RebuildTensorV2,
             ("torch._utils", "_rebuild_tensor_v3") => &Self::RebuildTensorV3,
@@ -105,6 +113,7 @@ impl Class {
             Self::Base => "object",
             Self::Reconstructor => "copyreg._reconstructor",
             Self::Encode => "_codecs.encode",
+            Self::LoadFromBytes => "torch.storage._load_from_bytes",
             Self::RebuildTensor => "torch._utils._rebuild_tensor",
             Self::RebuildTensorV2 => "torch._utils._rebuild_tensor_v2",
             Self::RebuildTensorV3 => "torch._utils._rebuild_tensor_v3",

@@ -228,7 +228,10 @@ impl Freezer<'_> {
         let storage = match self.storages.get(&key) {
             Some(found) => found.clone(),
             None => {
-                let found = (self.find)(storage)?;
+                let found = match &storage.inline {
+                    Some(bytes) => Arc::new(Storage::of_bytes(key.0.clone(), bytes.clone())),
+                    None => (self.find)(storage)?,
+                };
                 self.storages.insert(key, found.clone());
                 found
             }

@@ -18,7 +18,26 @@ pub(in super::super) fn run(
     start: usize,
     limits: &Limits,
 ) -> Result<Parsed, PickleError> {
+    run_with(input, start, limits, false)
+}
+
+/// As [`run`], for a file inside a pickle; there is none inside that one.
+pub(in super::super) fn run_nested(
+    input: &Bytes,
+    start: usize,
+    limits: &Limits,
+) -> Result<Parsed, PickleError> {
+    run_with(input, start, limits, true)
+}
+
+fn run_with(
+    input: &Bytes,
+    start: usize,
+    limits: &Limits,
+    nested: bool,
+) -> Result<Parsed, PickleError> {
     let mut machine = Machine {
+        nested,
         input,
         cursor: Cursor::new(input, start),
         start,
@@ -49,6 +68,8 @@ pub(in super::super) fn run(
 }
 
 pub(super) struct Machine<'a> {
+    /// Whether the program is in a file inside another pickle.
+    pub nested: bool,
     pub input: &'a Bytes,
     pub cursor: Cursor<'a>,
     start: usize,
@@ -227,13 +248,8 @@ impl Machine<'_> {
     }
 
     fn push_class(&mut self, module: &str, name: &str) -> Result<(), Problem> {
-        let class = Class::find(module, name).ok_or_else(|| match (module, name) {
-            ("torch.storage", "_load_from_bytes") => Problem::unsupported(
-                "tensors written by pickle.dump are not supported; save them with torch.save",
-            ),
-            _ => Problem::Refused {
-                class: printable(&format!("{module}.{name}")),
-            },
+        let class = Class::find(module, name).ok_or_else(|| Problem::Refused {
+            class: printable(&format!("{module}.{name}")),
         })?;
         self.stack.push(Slot::Class(class));
         Ok(())

@@ -25,7 +25,7 @@ pub use error::printable;
 pub use error::{PickleError, Problem};
 
 pub(super) use arena::{Parsed, StorageSpec};
-pub(super) use machine::run;
+pub(super) use machine::{run, run_nested};
 
 use super::{Storage, Value};
 

@@ -10,6 +10,7 @@ use super::error::printable;
 use super::machine::Machine;
 use super::numpy::{ArraySpec, NumpyType, scalar};
 use crate::pytorch::convert::element_size;
+use crate::pytorch::legacy;
 
 impl Machine<'_> {
     /// Classes of PyTorch and NumPy.
@@ -28,6 +29,7 @@ impl Machine<'_> {
                 let device = format!("{}:{index}", printable(self.str_of(*name)?));
                 self.add(Node::Str(device.into()))
             }
+            (Class::LoadFromBytes, [file]) => self.inline_storage(*file),
             (Class::RebuildTensor, [storage, offset, shape, strides])
             | (Class::RebuildTensorV2, [storage, offset, shape, strides, _, _]) => {
                 self.tensor(*storage, None, *offset, *shape, *strides)
@@ -143,6 +145,7 @@ impl Machine<'_> {
             dtype,
             bytes: bytes(elements)?,
             part: None,
+            inline: None,
         };
         match view {
             None | Some(Slot::None) => {}
@@ -157,6 +160,31 @@ impl Machine<'_> {
             },
         }
         self.push_node(Node::Storage(Box::new(spec)))
+    }
+
+    /// The storage in `file`, the bytes of a whole file of `torch.save`: `pickle.dump` writes tensors
+    /// so.
+    fn inline_storage(&mut self, file: Slot) -> Result<Slot, Problem> {
+        let (id, bytes) = match (file, self.node_of(file)) {
+            (Slot::Node(id), Some(Node::Bytes(range))) if self.input.get(range.clone()).is_some() => {
+                (id, self.input.slice(range.clone()))
+            }
+            (Slot::Node(id), Some(Node::OwnedBytes(bytes))) => (id, bytes.clone().into()),
+            _ => return Err(wrong(Class::LoadFromBytes, 1)),
+        };
+        if self.nested {
+            return Err(Problem::unsupported("a file inside a file inside a pickle"));
+        }
+        // The same bytes may be loaded often, but each time they are read.
+        self.copy(bytes.len())?;
+        let (dtype, storage) = legacy::read_storage(&bytes, self.limits)?;
+        self.add(Node::Storage(Box::new(StorageSpec {
+            key: format!("in the pickle, value {id}").into(),
+            dtype,
+            bytes: storage.len(),
+            part: None,
+            inline: Some(storage),
+        })))
     }
 
     fn tensor(

@@ -1,0 +1,131 @@
+//! Preprocessing of pictures, and CLIP's image tower.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Tensor, TensorData};
+use oscar_core::ops::OscarBackend;
+use oscar_vision::PictureLimits;
+use oscar_vision::clip::ClipVision;
+use oscar_vision::clip::preprocess::{Pipeline, Raster, normalised, preprocess};
+use oscar_vision::resample::{Filter, Pixels, resample};
+
+use crate::check::{Checks, Report};
+use crate::host::HostTensor;
+use crate::set::Set;
+
+/// Two roundings of a number of size 2.
+const NORMALISED: f64 = 3e-7;
+
+/// A picture file as the official code opens it. JPEG files as the set's decoder read them, if it has
+/// them: decoders differ by a few units.
+pub(super) fn read(path: &Path) -> Result<Raster, String> {
+    let decoded = path
+        .parent()
+        .and_then(Path::parent)
+        .zip(path.file_stem())
+        .map(|(set, stem)| set.join("decoded").join(stem).with_extension("png"));
+    let path = match decoded {
+        Some(decoded) if decoded.is_file() => decoded,
+        _ => path.to_path_buf(),
+    };
+    let name = path.display().to_string();
+    let bytes = std::fs::read(&path).map_err(|error| format!("{name}: {error}"))?;
+    let picture = Raster::decode(&name, &bytes, PictureLimits::default());
+    picture.map_err(|error| error.to_string())
+}
+
+fn bytes(pixels: &Pixels<3>) -> Vec<f64> {
+    let values = pixels.values.iter().flatten();
+    values.map(|value| f64::from(*value)).collect()
+}
+
+/// The pixels of every picture of a set, and resized ones; all equal.
+pub fn check_preprocessing(set: &Set) -> Result<Report, String> {
+    let mut checks = Checks::new(set.expected()?, &set.meta);
+    let images = set.dir.join("images");
+    for name in checks.expected_under("") {
+        let (kind, rest) = name.split_once('.').ok_or(format!("{name} has no dot"))?;
+        let expected = checks.expected.get(&name)?.clone();
+        let mut exact = |got: &Pixels<3>| {
+            let shape = vec![got.height, got.width, 3];
+            checks.exact(&format!("{name}: shape"), &shape, &expected.shape);
+            checks.exact_tensor(&name, &bytes(got), &expected.data);
+        };
+        if kind == "resize" {
+            let size = rest.split_once('x').and_then(|(width, height)| {
+                Some((width.parse().ok()?, height.parse().ok()?))
+            });
+            let size = size.ok_or(format!("{name} is not resize.WIDTHxHEIGHT"))?;
+            let pixels = read(&images.join("tall.png"))?.into_rgb();
+            exact(&resample(pixels, size, Filter::Bicubic));
+            continue;
+        }
+        let (kind, side) = kind.rsplit_once('_').ok_or(format!("{name} has no size"))?;
+        let side: usize = side.parse().map_err(|_| format!("{name} has no size"))?;
+        let picture = read(&images.join(rest))?;
+        match kind {
+            "u8" => exact(&preprocess(picture, side, Pipeline::OpenAi)),
+            "hf_u8" => exact(&preprocess(picture, side, Pipeline::HuggingFace)),
+            "pixels" => {
+                let got = normalised(&preprocess(picture, side, Pipeline::OpenAi));
+                let pairs = got.iter().zip(&expected.data);
+                let worst = pairs.map(|(got, expected)| (f64::from(*got) - expected).abs());
+                let worst = worst.fold(0.0, f64::max);
+                checks.exact(&format!("{name}: values"), &got.len(), &expected.data.len());
+                checks.within_tensor(&name, worst, NORMALISED);
+            }
+            _ => return Err(format!("{name} is of no known kind")),
+        }
+    }
+    Ok(checks.finish())
+}
+
+/// The same tower from every file of a set, and what each of its parts computes.
+pub fn check_tower<B: OscarBackend>(set: &Set, device: &B::Device) -> Result<Report, String> {
+    const FILES: [&str; 3] = ["openai_jit.pt", "openai_state_dict.pt", "model.safetensors"];
+    let mut checks = Checks::new(set.expected()?, &set.meta);
+    let pixels = set.inputs()?;
+    let pixels = pixels.get("pixels")?;
+    let shape: [usize; 4] = pixels.shape[..].try_into().map_err(|_| "pixels have four axes")?;
+    let files: Vec<PathBuf> = FILES.iter().map(|file| set.dir.join(file)).collect();
+    let files: Vec<&PathBuf> = files.iter().filter(|file| file.is_file()).collect();
+    if files.is_empty() {
+        return Err(format!("there is none of {}", FILES.join(", ")));
+    }
+    for file in files {
+        let tower = ClipVision::<B>::open(file, device).map_err(|error| error.to_string())?;
+        let input: Tensor<B, 4> = pixels.floats(shape, device);
+        let found = tower.inspect(input.clone());
+        checks.tensor("patches", &HostTensor::read(found.patches));
+        checks.tensor("ln_pre", &HostTensor::read(found.ln_pre));
+        for (layer, block) in found.blocks.into_iter().enumerate() {
+            checks.tensor(&format!("block.{layer}"), &HostTensor::read(block));
+        }
+        checks.tensor("ln_post", &HostTensor::read(found.ln_post));
+        checks.tensor("embedding", &HostTensor::read(found.embedding));
+        // As it is used: the last layer for one position alone.
+        let embedding = tower.forward(input);
+        checks.tensor("embedding", &HostTensor::read(embedding.clone()));
+        let squares = embedding.clone() * embedding.clone();
+        let normalized = embedding / squares.sum_dim(1).sqrt();
+        checks.tensor("embedding_normalized", &HostTensor::read(normalized));
+    }
+    Ok(checks.finish())
+}
+
+/// Embeddings of picture files by the tower in `clip`, and the pixels they are of.
+pub(super) fn embed<B: OscarBackend>(
+    files: &[PathBuf],
+    clip: &Path,
+    device: &B::Device,
+) -> Result<(Tensor<B, 4>, Tensor<B, 2>), String> {
+    let tower = ClipVision::<B>::open(clip, device).map_err(|error| error.to_string())?;
+    let side = tower.config().image_size;
+    let mut values = Vec::new();
+    for file in files {
+        values.extend(normalised(&preprocess(read(file)?, side, Pipeline::OpenAi)));
+    }
+    let pixels = TensorData::new(values, [files.len(), 3, side, side]);
+    let pixels = Tensor::<B, 4>::from_data(pixels, device);
+    Ok((pixels.clone(), tower.forward(pixels)))
+}
