@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use oscar_task::{Config, Family, FinetuneConfig, Recipe, TaskCheckpoint, is_described, open_published};
+use oscar_task::{
+    Config, Family, FinetuneConfig, Recipe, TaskCheckpoint, is_described, open_published,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Source};

@@ -9,14 +9,14 @@
 //! A crate that stores regions or asks a model about a picture uses the trait alone, so that a
 //! detector can take the place of the drawing reader.
 
-pub mod detector;
 pub mod clip;
+pub mod detector;
 pub mod drawings;
 mod error;
 mod extractor;
 pub mod picture;
-pub mod resize;
 pub mod resample;
+pub mod resize;
 
 pub use error::VisionError;
 pub use extractor::{Attribute, ExtractorIdentity, Region, RegionExtractor, Regions, relative_box};

@@ -84,10 +84,7 @@ pub fn resample<const C: usize>(
 
 /// Pillow's `resize(NEAREST)`: the position in the source is added up in double precision.
 #[must_use]
-pub fn nearest<const C: usize>(
-    pixels: &Pixels<C>,
-    (width, height): (usize, usize),
-) -> Pixels<C> {
+pub fn nearest<const C: usize>(pixels: &Pixels<C>, (width, height): (usize, usize)) -> Pixels<C> {
     let positions = |from: usize, to: usize| -> Vec<usize> {
         let scale = from as f64 / to as f64;
         let at = std::iter::successors(Some(0.5 * scale), |at| Some(at + scale));
@@ -148,17 +145,20 @@ fn across<const C: usize>(pixels: &Pixels<C>, width: usize, filter: Filter) -> P
     let windows = windows(pixels.width, width, filter);
     let mut values = vec![[0; C]; width * pixels.height];
     let from = pixels.values.par_chunks(pixels.width);
-    values.par_chunks_mut(width).zip(from).for_each(|(to, from)| {
-        for (pixel, window) in to.iter_mut().zip(&windows) {
-            let mut sums = [HALF; C];
-            for (pixel, weight) in from[window.start..].iter().zip(&window.weights) {
-                for (sum, value) in sums.iter_mut().zip(pixel) {
-                    *sum += i32::from(*value) * weight;
+    values
+        .par_chunks_mut(width)
+        .zip(from)
+        .for_each(|(to, from)| {
+            for (pixel, window) in to.iter_mut().zip(&windows) {
+                let mut sums = [HALF; C];
+                for (pixel, weight) in from[window.start..].iter().zip(&window.weights) {
+                    for (sum, value) in sums.iter_mut().zip(pixel) {
+                        *sum += i32::from(*value) * weight;
+                    }
                 }
+                *pixel = sums.map(finish);
             }
-            *pixel = sums.map(finish);
-        }
-    });
+        });
     Pixels {
         width,
         height: pixels.height,
@@ -219,7 +219,9 @@ mod tests {
         let edge = Pixels {
             width: 8,
             height: 1,
-            values: [0u8, 0, 0, 0, 255, 255, 255, 255].map(|value| [value]).to_vec(),
+            values: [0u8, 0, 0, 0, 255, 255, 255, 255]
+                .map(|value| [value])
+                .to_vec(),
         };
         let resized = resample(edge, (16, 1), Filter::Bicubic);
         let values: Vec<u8> = resized.values.iter().map(|[value]| *value).collect();

@@ -282,7 +282,8 @@ impl<B: TrainBackend, M: Official<B>> Run<B, M> {
                 shape: Vec::new(),
                 data: vec![*norm],
             };
-            self.checks.tensor(&format!("grad.norm.{}", step + 1), &norm);
+            self.checks
+                .tensor(&format!("grad.norm.{}", step + 1), &norm);
         }
         let list = |values: Vec<f64>| HostTensor {
             shape: vec![values.len()],

@@ -13,8 +13,8 @@ use crate::fault::Fault;
 use crate::set::{Kind, Set};
 use crate::steps::{self, Script};
 use crate::{
-    backbone, captioning, captions, classification, clipcap, detector, detector_ops, files, pictures,
-    pretraining, retrieval, sampling, vqa,
+    backbone, captioning, captions, classification, clipcap, detector, detector_ops, files,
+    pictures, pretraining, retrieval, sampling, vqa,
 };
 
 /// What came of a set.

@@ -125,7 +125,9 @@ fn embed(
 fn bytes() -> Vec<(u8, char)> {
     let printable = |byte: &u8| matches!(*byte, 33..=126 | 161..=172 | 174..=255);
     let others = (0..=255u8).filter(|byte| !printable(byte));
-    let own = (0..=255u8).filter(printable).map(|byte| (byte, char::from(byte)));
+    let own = (0..=255u8)
+        .filter(printable)
+        .map(|byte| (byte, char::from(byte)));
     let others = others.zip(256u32..);
     let others = others.filter_map(|(byte, code)| Some((byte, char::from_u32(code)?)));
     own.chain(others).collect()

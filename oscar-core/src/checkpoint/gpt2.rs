@@ -43,8 +43,8 @@ pub(super) fn rename(weights: &mut Vec<Weight>) -> Result<Vec<Change>, String> {
     }
     check_tied(weights)?;
     weights.retain(|weight| {
-        let buffer = weight.name.starts_with(PREFIX)
-            && BUFFERS.iter().any(|end| weight.name.ends_with(end));
+        let buffer =
+            weight.name.starts_with(PREFIX) && BUFFERS.iter().any(|end| weight.name.ends_with(end));
         let keep = !buffer && weight.name != HEAD;
         if !keep {
             changes.push(Change::LeftOut(weight.name.clone()));

@@ -179,7 +179,10 @@ pub(super) fn bias_gate<B: Backend>(
     gate: [f32; 2],
 ) -> Tensor<B, 2> {
     let dtype = product.dtype();
-    to(sigmoid_gate(to_f32(product) + bias.unsqueeze(), gate), dtype)
+    to(
+        sigmoid_gate(to_f32(product) + bias.unsqueeze(), gate),
+        dtype,
+    )
 }
 
 /// [`Kernels::bias_gate_backward`] in Burn's operations.

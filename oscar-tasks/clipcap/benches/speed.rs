@@ -48,7 +48,8 @@ fn main() {
             continue;
         }
         let rate = run();
-        writeln!(out, "{{\"work\": \"{name}\", \"per_second\": {rate:.3}}}").expect("stdout is open");
+        writeln!(out, "{{\"work\": \"{name}\", \"per_second\": {rate:.3}}}")
+            .expect("stdout is open");
     }
 }
 

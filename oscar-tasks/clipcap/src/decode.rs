@@ -172,9 +172,8 @@ fn next(beams: &[Beam], words: &[&[(u32, f32)]], search: &OfficialSearch) -> Vec
             continue;
         }
         let length = beam.length + 1.0;
-        let with = |(word, log_prob): &(u32, f32)| {
-            ((beam.sum + log_prob) / length, length, source, *word)
-        };
+        let with =
+            |(word, log_prob): &(u32, f32)| ((beam.sum + log_prob) / length, length, source, *word);
         candidates.extend(words.iter().map(with));
     }
     // Stable: of equal ones the first.

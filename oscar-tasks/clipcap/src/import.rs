@@ -80,7 +80,9 @@ fn sizes(file: &WeightFile, options: &ImportOptions) -> Result<ClipCapConfig, Ta
         reason: format!("{found}; give a checkpoint of ClipCap's train.py"),
     };
     let shape = |name: &str| -> Result<[usize; 2], CheckpointError> {
-        let weight = file.get(name).ok_or_else(|| wrong(format!("it has no {name}")))?;
+        let weight = file
+            .get(name)
+            .ok_or_else(|| wrong(format!("it has no {name}")))?;
         let shape = weight.tensor.shape();
         let two = shape.try_into();
         two.map_err(|_| wrong(format!("{name} has shape {shape:?}, not that of a matrix")))
@@ -100,11 +102,21 @@ fn sizes(file: &WeightFile, options: &ImportOptions) -> Result<ClipCapConfig, Ta
         MappingType::Mlp => {
             let [_, embedding] = shape("clip_project.model.0.weight")?;
             let [outputs, _] = shape("clip_project.model.2.weight")?;
-            (outputs, embedding, defaults.clip_length, defaults.mapping_layers)
+            (
+                outputs,
+                embedding,
+                defaults.clip_length,
+                defaults.mapping_layers,
+            )
         }
         MappingType::Linear => {
             let [outputs, embedding] = shape("clip_project.weight")?;
-            (outputs, embedding, defaults.clip_length, defaults.mapping_layers)
+            (
+                outputs,
+                embedding,
+                defaults.clip_length,
+                defaults.mapping_layers,
+            )
         }
         MappingType::Transformer => {
             let [vectors, embedding] = shape("clip_project.linear.weight")?;

@@ -35,8 +35,10 @@ pub(crate) fn inspect<B: OscarBackend>(
     let [_, seq, width] = found.hidden.dims();
     let states: Vec<f32> = found.hidden.into_data().iter::<f32>().collect();
     let states: Vec<&[f32]> = states.chunks_exact(width).collect();
-    let mut of_positions: Vec<Vec<f32>> =
-        states[length..].iter().map(|state| state.to_vec()).collect();
+    let mut of_positions: Vec<Vec<f32>> = states[length..]
+        .iter()
+        .map(|state| state.to_vec())
+        .collect();
     of_positions.push(mean(&states[..length]));
     let layers = found.attentions.into_iter().filter(|_| attention);
     let layers = layers.map(|heads| {
@@ -68,7 +70,10 @@ fn of_layer(rows: &[&[f32]], length: usize) -> Vec<f32> {
         own.push(row[..length].iter().sum());
         own
     };
-    let mut words: Vec<f32> = rows[length..].iter().flat_map(|row| to_positions(row)).collect();
+    let mut words: Vec<f32> = rows[length..]
+        .iter()
+        .flat_map(|row| to_positions(row))
+        .collect();
     words.extend(to_positions(&mean(&rows[..length])));
     words
 }

@@ -57,7 +57,10 @@ impl Score for Captioning {
 /// The best caption of each picture.
 fn best(found: &[Vec<Answer>]) -> Vec<String> {
     let best = |answers: &Vec<Answer>| answers.first().map(|answer| answer.text.clone());
-    found.iter().map(|answers| best(answers).unwrap_or_default()).collect()
+    found
+        .iter()
+        .map(|answers| best(answers).unwrap_or_default())
+        .collect()
 }
 
 /// `[{"image_id", "caption"}, ..]`: COCO's format of results, which the official evaluation takes; ids
@@ -82,7 +85,9 @@ fn coco(data: &CaptionData, found: &[Vec<Answer>]) -> Result<Predictions, Source
 fn of_nearest(data: &CaptionData, others: &CaptionData) -> Result<Vec<String>, SourceError> {
     let (own, other) = (data.embedding_dim(), others.embedding_dim());
     if own != other {
-        return Err(format!("its neighbours' embeddings have {other} values, its own {own}").into());
+        return Err(
+            format!("its neighbours' embeddings have {other} values, its own {own}").into(),
+        );
     }
     let unit = |data: &CaptionData| -> Result<Vec<Vec<f32>>, SourceError> {
         let images = (0..data.images().len()).into_par_iter();
@@ -90,7 +95,8 @@ fn of_nearest(data: &CaptionData, others: &CaptionData) -> Result<Vec<String>, S
             .map(|image| {
                 let mut row = data.embedding(image)?;
                 let length = row.iter().map(|value| value * value).sum::<f32>().sqrt();
-                row.iter_mut().for_each(|value| *value /= length.max(f32::MIN_POSITIVE));
+                row.iter_mut()
+                    .for_each(|value| *value /= length.max(f32::MIN_POSITIVE));
                 Ok(row)
             })
             .collect()
@@ -101,7 +107,10 @@ fn of_nearest(data: &CaptionData, others: &CaptionData) -> Result<Vec<String>, S
         let angles = known.iter().map(angle).enumerate();
         let best = angles.max_by(|(_, a), (_, b)| a.total_cmp(b));
         let image = &others.images()[best.map_or(0, |(image, _)| image)];
-        image.captions.first().map_or(String::new(), |caption| caption.text.clone())
+        image
+            .captions
+            .first()
+            .map_or(String::new(), |caption| caption.text.clone())
     };
     Ok(own.par_iter().map(nearest).collect())
 }
@@ -111,10 +120,13 @@ fn compare(references: &References, all: &[(&str, Vec<String>)]) -> Vec<ScoreTab
     let scores: Vec<Vec<(String, f64)>> =
         all.iter().map(|(_, texts)| references.all(texts)).collect();
     let table = |name: &str| {
-        let rows = all.iter().zip(&scores).filter_map(|((source, texts), scores)| {
-            let (_, score) = scores.iter().find(|(other, _)| other == name)?;
-            Some((source.to_string(), *score, texts.len()))
-        });
+        let rows = all
+            .iter()
+            .zip(&scores)
+            .filter_map(|((source, texts), scores)| {
+                let (_, score) = scores.iter().find(|(other, _)| other == name)?;
+                Some((source.to_string(), *score, texts.len()))
+            });
         ScoreTable {
             title: format!("{name} of captions from"),
             rows: rows.collect(),

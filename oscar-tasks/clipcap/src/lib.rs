@@ -30,7 +30,9 @@ mod write;
 pub use config::{ClipCapConfig, Gpt2Config, MappingType};
 pub use data::{Caption, CaptionData, Image};
 pub use family::{ClipCapFamily, EncoderConfig};
-pub use gpt2::{ASSETS, Gpt2LmHead, Gpt2Steps, Gpt2Tokenizer, Inspection, TokenizerError, clean_up};
+pub use gpt2::{
+    ASSETS, Gpt2LmHead, Gpt2Steps, Gpt2Tokenizer, Inspection, TokenizerError, clean_up,
+};
 pub use import::{ImportOptions, import};
 pub use mapper::{Mapper, MlpMapper, TransformerMapper};
 pub use model::{CaptionTargets, ClipCap, PADDING};

@@ -113,7 +113,8 @@ impl<B: OscarBackend> ClipCap<B> {
     /// them.
     pub fn prefix(&self, embeddings: Tensor<B, 2>) -> Tensor<B, 3> {
         let [_, width] = self.gpt.word_embeddings().dims();
-        self.clip_project.forward(self.normalized(embeddings), width)
+        self.clip_project
+            .forward(self.normalized(embeddings), width)
     }
 
     /// Prefix and embeddings of the tokens `[batch, longest]`, as GPT-2 reads them:

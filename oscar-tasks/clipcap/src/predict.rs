@@ -129,7 +129,10 @@ fn regions(ask: &Ask) -> Result<&RegionHandle, TaskError> {
             regions.len()
         )),
         [_] => wrong("clipcap takes an image with its embedding (got tags alone)".into()),
-        images => wrong(format!("clipcap takes exactly one image (got {})", images.len())),
+        images => wrong(format!(
+            "clipcap takes exactly one image (got {})",
+            images.len()
+        )),
     }
 }
 
@@ -147,7 +150,13 @@ fn captions<B: OscarBackend>(
     generation: &Generation,
 ) -> Vec<Vec<Written>> {
     let embeddings = embeddings(rows, &opened.device);
-    write(&opened.model, embeddings, numbers, generation, opened.encoder())
+    write(
+        &opened.model,
+        embeddings,
+        numbers,
+        generation,
+        opened.encoder(),
+    )
 }
 
 /// Captions as answers; a score is the exponential of the mean log-probability.
@@ -156,9 +165,8 @@ fn to_answers<B: OscarBackend>(
     captions: Vec<Written>,
 ) -> Vec<Answer> {
     let captions = captions.into_iter();
-    let answer = |caption: Written| {
-        Answer::new(opened.encoder().decode(&caption.ids), caption.score.exp())
-    };
+    let answer =
+        |caption: Written| Answer::new(opened.encoder().decode(&caption.ids), caption.score.exp());
     captions.map(answer).collect()
 }
 
@@ -183,8 +191,15 @@ pub(crate) fn describe<B: OscarBackend>(
         |batch| {
             let (numbers, rows): (Vec<usize>, Vec<Vec<f32>>) = batch.iter().cloned().unzip();
             let found = captions(opened, &rows, &numbers, generation);
-            tokens += found.iter().flatten().map(|one| one.ids.len()).sum::<usize>();
-            Ok(found.into_iter().map(|one| to_answers(opened, one)).collect())
+            tokens += found
+                .iter()
+                .flatten()
+                .map(|one| one.ids.len())
+                .sum::<usize>();
+            Ok(found
+                .into_iter()
+                .map(|one| to_answers(opened, one))
+                .collect())
         },
         options.progress,
     )?;

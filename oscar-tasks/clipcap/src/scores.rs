@@ -24,7 +24,9 @@ impl References {
     pub(crate) fn new(images: &[Image]) -> Self {
         let tokenised = |image: &Image| {
             let captions = image.captions.iter();
-            captions.map(|caption| ptb::caption(&caption.text)).collect()
+            captions
+                .map(|caption| ptb::caption(&caption.text))
+                .collect()
         };
         let texts: Vec<Vec<String>> = images.par_iter().map(tokenised).collect();
         Self {
@@ -41,7 +43,9 @@ impl References {
             .map(|(image, text)| (*image, ptb::caption(text)))
             .collect();
         let scores = self.cider.score_each(&tokenised).into_iter();
-        let exact = tokenised.iter().map(|(image, text)| self.texts[*image].contains(text));
+        let exact = tokenised
+            .iter()
+            .map(|(image, text)| self.texts[*image].contains(text));
         scores.zip(exact).collect()
     }
 

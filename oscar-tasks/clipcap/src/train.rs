@@ -107,7 +107,10 @@ impl<B: Backend> BatchSource<B> for CaptionSource {
             captions.push(&caption.ids[..length]);
             images.push(image);
         }
-        let num_tokens = captions.iter().map(|caption| caption.len() + self.prefix).sum();
+        let num_tokens = captions
+            .iter()
+            .map(|caption| caption.len() + self.prefix)
+            .sum();
         Ok(CaptionBatch {
             embeddings: embeddings(&rows, device),
             targets: CaptionTargets::new(&captions, self.prefix, device),
@@ -214,7 +217,12 @@ impl Learn for Captioning {
             None => false,
             Some(path) => check_mapper(path, &config.model)?,
         };
-        warn_of_captions(&job.train, &config.model, &job.checkpoint.encoder, &config.task);
+        warn_of_captions(
+            &job.train,
+            &config.model,
+            &job.checkpoint.encoder,
+            &config.task,
+        );
         let settings = Settings {
             tokenizer: job.checkpoint.encoder.clone(),
             generation: Generation {
@@ -245,10 +253,7 @@ impl Learn for Captioning {
 }
 
 /// Whether start weights have a mapping network, which must then be of the configured type.
-fn check_mapper(
-    path: &std::path::Path,
-    config: &ClipCapConfig,
-) -> Result<bool, FinetuneError> {
+fn check_mapper(path: &std::path::Path, config: &ClipCapConfig) -> Result<bool, FinetuneError> {
     let file = WeightFile::open_official(path).map_err(TaskError::from)?;
     let Some(found) = mapping_type(&file) else {
         return Ok(false);

@@ -71,7 +71,11 @@ pub(crate) fn write<B: OscarBackend>(
                 rows: numbers.iter().map(|number| (seed, *number)).collect(),
             };
             let found = sample(&mut steps, &generation.sample(), boundaries, &draws);
-            found.texts.into_iter().map(|text| one(stopped(text))).collect()
+            found
+                .texts
+                .into_iter()
+                .map(|text| one(stopped(text)))
+                .collect()
         }
     }
 }

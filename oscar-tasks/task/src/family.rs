@@ -182,7 +182,11 @@ impl Family for Oscar {
             true => "vinvl-",
             false => "",
         };
-        vec![format!("{made}{size}"), format!("{made}base"), "base".into()]
+        vec![
+            format!("{made}{size}"),
+            format!("{made}base"),
+            "base".into(),
+        ]
     }
 
     fn likely_extractor(config: &ModelConfig) -> String {

@@ -13,5 +13,5 @@ mod weights;
 
 pub use error::ClipError;
 pub use extractor::{ClipExtractor, ClipOptions};
-pub use weights::is_clip;
 pub use vit::{ClipVision, Inspection, VisionConfig};
+pub use weights::is_clip;

@@ -10,8 +10,8 @@ use oscar_core::config::Activation;
 use oscar_files::{SMALL_FILE, read_text};
 use serde::Deserialize;
 
-use super::vit::{Block, ClipVision, EPSILON, VisionConfig};
 use super::ClipError;
+use super::vit::{Block, ClipVision, EPSILON, VisionConfig};
 
 /// Values of a head in every tower of OpenAI's.
 const HEAD: usize = 64;
@@ -193,9 +193,9 @@ impl<B: Backend> Source<'_, B> {
             ("mlp.c_fc", "mlp.fc1"),
             ("mlp.c_proj", "mlp.fc2"),
         ];
-        let found = NAMES.iter().find_map(|(openai, own)| {
-            Some(format!("{own}{}", name.strip_prefix(openai)?))
-        });
+        let found = NAMES
+            .iter()
+            .find_map(|(openai, own)| Some(format!("{own}{}", name.strip_prefix(openai)?)));
         let name = found.unwrap_or_else(|| name.into());
         format!("vision_model.encoder.layers.{block}.{name}")
     }
@@ -302,8 +302,10 @@ impl<B: Backend> Source<'_, B> {
         Ok(ClipVision {
             conv1: self.linear(conv1, None, [inputs, width]),
             class_embedding: self.param(self.values(class, &[width])?, [width]),
-            positional_embedding: self
-                .param(self.values(positional, &[positions, width])?, [positions, width]),
+            positional_embedding: self.param(
+                self.values(positional, &[positions, width])?,
+                [positions, width],
+            ),
             ln_pre: self.norm(ln_pre, width)?,
             blocks: blocks.collect::<Result<_, _>>()?,
             ln_post: self.norm(ln_post, width)?,

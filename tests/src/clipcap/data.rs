@@ -17,9 +17,7 @@ pub fn check(set: &Set) -> Result<Report, String> {
     let list = |value: &Value| -> Vec<String> {
         value.as_array().into_iter().flatten().map(text).collect()
     };
-    let open = |name: &str| {
-        pickle::open(&set.dir.join(name)).map_err(|error| error.to_string())
-    };
+    let open = |name: &str| pickle::open(&set.dir.join(name)).map_err(|error| error.to_string());
 
     let (embeddings, captions) = open("oscar_split_ViT-B_32_train.pkl")?;
     let rows: Vec<usize> = (0..embeddings.len()).collect();
@@ -46,9 +44,15 @@ pub fn check(set: &Set) -> Result<Report, String> {
         data: normalized.collect(),
     };
     checks.tensor("prefix.normalized", &normalized);
-    let texts: Vec<String> = captions.iter().map(|caption| caption.caption.clone()).collect();
+    let texts: Vec<String> = captions
+        .iter()
+        .map(|caption| caption.caption.clone())
+        .collect();
     checks.exact("captions", &texts, &list(&expected["captions"]));
-    let images: Vec<String> = captions.iter().map(|caption| caption.image.clone()).collect();
+    let images: Vec<String> = captions
+        .iter()
+        .map(|caption| caption.image.clone())
+        .collect();
     checks.exact("images", &images, &list(&expected["image_ids"]));
     tokens(set, &texts, &expected, &mut checks)?;
 
@@ -58,14 +62,21 @@ pub fn check(set: &Set) -> Result<Report, String> {
         let name = format!("conceptual.{split}.embeddings");
         checks.tensor(&name, &read(&embeddings, &rows));
         let found: Vec<usize> = captions.iter().map(|caption| caption.row).collect();
-        checks.exact(&format!("{split}: each caption has its own row"), &found, &rows);
+        checks.exact(
+            &format!("{split}: each caption has its own row"),
+            &found,
+            &rows,
+        );
         let wanted = expected["conceptual"][split]["captions"].as_array();
         let wanted: Vec<String> = wanted
             .into_iter()
             .flatten()
             .map(|caption| text(&caption["caption"]))
             .collect();
-        let texts: Vec<String> = captions.into_iter().map(|caption| caption.caption).collect();
+        let texts: Vec<String> = captions
+            .into_iter()
+            .map(|caption| caption.caption)
+            .collect();
         checks.exact(&format!("{split}: captions"), &texts, &wanted);
     }
     Ok(checks.finish())

@@ -125,7 +125,9 @@ pub fn check<B: TrainBackend>(
 
     let names = captions["images"].as_array().into_iter().flatten();
     let files = names.filter_map(|image| image["file"].as_str());
-    let files: Vec<PathBuf> = files.map(|file| set.dir.join("images").join(file)).collect();
+    let files: Vec<PathBuf> = files
+        .map(|file| set.dir.join("images").join(file))
+        .collect();
     let clip = config["clip"]["files"].as_str().unwrap_or_default();
     let clip = set.dir.join(clip);
     let clip = match clip.join("model.safetensors").is_file() {
@@ -144,7 +146,13 @@ pub fn check<B: TrainBackend>(
     let runs = set.meta["runs"].as_object().into_iter().flatten();
     for (name, _) in runs {
         let run = Run::read(name, &set.meta, &tokenizer)?;
-        compare(name, &run, (&model, &prefix), (&tokenizer, texts), &mut checks)?;
+        compare(
+            name,
+            &run,
+            (&model, &prefix),
+            (&tokenizer, texts),
+            &mut checks,
+        )?;
     }
     nucleus(&model, prefix, &mut checks)?;
     random::<B>(set, fault, (&tokenizer, texts), &mut checks, device)?;
@@ -288,9 +296,14 @@ fn nucleus<B: OscarBackend>(
     let second = HostTensor::read(steps.next(&best));
     checks.tensor("nucleus.logits.step2", &second);
     for name in checks.expected_under("nucleus.kept.step2.") {
-        let options = name.strip_prefix('p').and_then(|rest| rest.split_once(".t"));
+        let options = name
+            .strip_prefix('p')
+            .and_then(|rest| rest.split_once(".t"));
         let (p, t) = options.ok_or(format!("{name} is not pP.tT"))?;
-        let number = |text: &str| text.parse::<f64>().map_err(|_| format!("{name} is not pP.tT"));
+        let number = |text: &str| {
+            text.parse::<f64>()
+                .map_err(|_| format!("{name} is not pP.tT"))
+        };
         let (p, t) = (number(p)?, number(t)?);
         let full = format!("nucleus.kept.step2.{name}");
         let expected = checks.expected.get(&full)?.data.clone();
@@ -299,12 +312,20 @@ fn nucleus<B: OscarBackend>(
         for row in second.data.chunks(columns) {
             let mut logits: Vec<f32> = row.iter().map(|logit| (logit / t) as f32).collect();
             top_k_top_p(&mut logits, 0, p, 1);
-            kept.extend(logits.iter().map(|logit| f64::from(u8::from(logit.is_finite()))));
+            kept.extend(
+                logits
+                    .iter()
+                    .map(|logit| f64::from(u8::from(logit.is_finite()))),
+            );
         }
         match p >= 1.0 {
             // What it keeps is kept here.
             true => {
-                let dropped = kept.iter().zip(&expected).filter(|(own, all)| own < all).count();
+                let dropped = kept
+                    .iter()
+                    .zip(&expected)
+                    .filter(|(own, all)| own < all)
+                    .count();
                 checks.exact_tensor(&full, &[dropped], &[0]);
             }
             false => checks.exact_tensor(&full, &kept, &expected),
@@ -312,4 +333,3 @@ fn nucleus<B: OscarBackend>(
     }
     Ok(())
 }
-

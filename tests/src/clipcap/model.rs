@@ -95,7 +95,10 @@ fn targets<B: Backend>(
         .data
         .chunks(tokens.last())
         .map(|row| {
-            let length = row.iter().rposition(|id| *id > 0.0).map_or(0, |last| last + 1);
+            let length = row
+                .iter()
+                .rposition(|id| *id > 0.0)
+                .map_or(0, |last| last + 1);
             row[..length].iter().map(|id| *id as u32).collect()
         })
         .collect();
@@ -128,7 +131,12 @@ fn states<B: OscarBackend>(
     device: &B::Device,
 ) -> Result<(), String> {
     let prefix = prefix::<B>(inputs, device)?;
-    for (layer, state) in model.mapper().inspect(prefix.clone()).into_iter().enumerate() {
+    for (layer, state) in model
+        .mapper()
+        .inspect(prefix.clone())
+        .into_iter()
+        .enumerate()
+    {
         checks.tensor(&format!("mapper.layer.{layer}"), &HostTensor::read(state));
     }
     let vectors = model.prefix(prefix.clone());
@@ -144,7 +152,11 @@ fn states<B: OscarBackend>(
         slack: None,
     };
     for (layer, state) in found.blocks.into_iter().enumerate() {
-        checks.tensor_where(&format!("gpt.block.{layer}"), &HostTensor::read(state), only);
+        checks.tensor_where(
+            &format!("gpt.block.{layer}"),
+            &HostTensor::read(state),
+            only,
+        );
     }
     let [batch, seq, _] = found.hidden.dims();
     let logits = model.gpt2().logits(ops::flatten(found.hidden.clone()));

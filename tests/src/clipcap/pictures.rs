@@ -52,9 +52,9 @@ pub fn check_preprocessing(set: &Set) -> Result<Report, String> {
             checks.exact_tensor(&name, &bytes(got), &expected.data);
         };
         if kind == "resize" {
-            let size = rest.split_once('x').and_then(|(width, height)| {
-                Some((width.parse().ok()?, height.parse().ok()?))
-            });
+            let size = rest
+                .split_once('x')
+                .and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
             let size = size.ok_or(format!("{name} is not resize.WIDTHxHEIGHT"))?;
             let pixels = read(&images.join("tall.png"))?.into_rgb();
             exact(&resample(pixels, size, Filter::Bicubic));
@@ -86,7 +86,9 @@ pub fn check_tower<B: OscarBackend>(set: &Set, device: &B::Device) -> Result<Rep
     let mut checks = Checks::new(set.expected()?, &set.meta);
     let pixels = set.inputs()?;
     let pixels = pixels.get("pixels")?;
-    let shape: [usize; 4] = pixels.shape[..].try_into().map_err(|_| "pixels have four axes")?;
+    let shape: [usize; 4] = pixels.shape[..]
+        .try_into()
+        .map_err(|_| "pixels have four axes")?;
     let files: Vec<PathBuf> = FILES.iter().map(|file| set.dir.join(file)).collect();
     let files: Vec<&PathBuf> = files.iter().filter(|file| file.is_file()).collect();
     if files.is_empty() {

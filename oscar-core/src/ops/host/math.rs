@@ -200,7 +200,10 @@ mod tests {
         for x in grid(-100.0, 100.0).step_by(10) {
             let expected = 1.0 / (1.0 + (-f64::from(x)).exp());
             let error = (f64::from(sigmoid(x)) - expected).abs();
-            assert!(error <= 4e-7 * expected + 1.3e-38, "sigmoid({x}) is off by {error}");
+            assert!(
+                error <= 4e-7 * expected + 1.3e-38,
+                "sigmoid({x}) is off by {error}"
+            );
         }
     }
 

@@ -28,9 +28,7 @@ use super::backend::{primitive, tensor as wrap};
 use attention::{log_softmax, masked_softmax, masked_softmax_backward, merge_heads};
 use cached_attention::cached_attention;
 use element::Element;
-use linear::{
-    add_bias, bias_gate, bias_gate_backward, bias_gelu, bias_gelu_backward, column_sums,
-};
+use linear::{add_bias, bias_gate, bias_gate_backward, bias_gelu, bias_gelu_backward, column_sums};
 use optimizer::{adamw, scale, sum_of_squares};
 use residual_norm::{residual_norm, residual_norm_backward};
 use rows::{apply_dropout, gather_rows, top_k};

@@ -166,7 +166,9 @@ impl Machine<'_> {
     /// so.
     fn inline_storage(&mut self, file: Slot) -> Result<Slot, Problem> {
         let (id, bytes) = match (file, self.node_of(file)) {
-            (Slot::Node(id), Some(Node::Bytes(range))) if self.input.get(range.clone()).is_some() => {
+            (Slot::Node(id), Some(Node::Bytes(range)))
+                if self.input.get(range.clone()).is_some() =>
+            {
                 (id, self.input.slice(range.clone()))
             }
             (Slot::Node(id), Some(Node::OwnedBytes(bytes))) => (id, bytes.clone().into()),

@@ -121,7 +121,8 @@ impl CaptionData {
     /// If it cannot be read.
     pub fn embedding(&self, image: usize) -> Result<Vec<f32>, SourceError> {
         let mut region = vec![0.0; self.source.region_dim()];
-        self.source.copy_regions(self.images[image].row, &mut region)?;
+        self.source
+            .copy_regions(self.images[image].row, &mut region)?;
         region.truncate(self.embedding_dim());
         Ok(region)
     }
@@ -277,7 +278,10 @@ fn check_embeddings(images: &[Image], source: &dyn ImageSource) -> Result<(), So
         if regions != 1 {
             return Err(DatasetError::malformed(
                 source.path(),
-                format!("image {} has {regions} regions, not one embedding", image.key),
+                format!(
+                    "image {} has {regions} regions, not one embedding",
+                    image.key
+                ),
                 "compute the embeddings of the pictures with the extractor `clip`",
             )
             .into());

@@ -59,7 +59,10 @@ pub fn open(path: &Path) -> Result<(PickledEmbeddings, Vec<PickledCaption>), Dat
     let file = TorchFile::open(path).map_err(|error| wrong(error.to_string()))?;
     let dict = file.value().as_dict();
     let dict = dict.ok_or_else(|| wrong(format!("it holds a {}", file.value().type_name())))?;
-    let get = |key: &str| dict.get(key).ok_or_else(|| wrong(format!("it has no `{key}`")));
+    let get = |key: &str| {
+        dict.get(key)
+            .ok_or_else(|| wrong(format!("it has no `{key}`")))
+    };
     let tensor = get(EMBEDDINGS)?;
     let tensor = tensor
         .as_tensor()
@@ -105,13 +108,12 @@ fn image(fields: &Dict) -> Option<String> {
 /// it gives captions the embeddings of other pictures. Where a row is named twice and there are as many
 /// rows as captions, each caption gets the row of its own number, and images of the same name are told
 /// apart.
-fn mend(
-    path: &Path,
-    captions: &mut [PickledCaption],
-    rows: usize,
-) -> Result<(), DatasetError> {
+fn mend(path: &Path, captions: &mut [PickledCaption], rows: usize) -> Result<(), DatasetError> {
     let mut seen = HashSet::new();
-    let Some(twice) = captions.iter().position(|caption| !seen.insert(caption.row)) else {
+    let Some(twice) = captions
+        .iter()
+        .position(|caption| !seen.insert(caption.row))
+    else {
         return Ok(());
     };
     if rows != captions.len() {
@@ -175,7 +177,9 @@ impl PickledEmbeddings {
         match self.dtype {
             Dtype::F16 => {
                 let values = bytes.as_chunks::<2>().0.iter();
-                values.map(|value| half::f16::from_le_bytes(*value).to_f32()).collect()
+                values
+                    .map(|value| half::f16::from_le_bytes(*value).to_f32())
+                    .collect()
             }
             _ => {
                 let values = bytes.as_chunks::<4>().0.iter();

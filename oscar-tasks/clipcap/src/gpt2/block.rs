@@ -4,9 +4,7 @@ use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig};
 use burn::tensor::{Tensor, backend::Backend};
 use oscar_core::config::Activation;
-use oscar_core::ops::{
-    self, AttentionParams, CaptionKeyValues, KeyValue, OscarBackend,
-};
+use oscar_core::ops::{self, AttentionParams, CaptionKeyValues, KeyValue, OscarBackend};
 
 use super::conv1d::Conv1d;
 use crate::config::Gpt2Config;
@@ -77,7 +75,9 @@ impl<B: OscarBackend> Block<B> {
     ) -> (Tensor<B, 3>, KeyValue<B>) {
         let [batch, seq, _] = hidden.dims();
         let rows = ops::flatten(hidden);
-        let parts = self.attn.project(self.ln_1.forward(rows.clone()), batch, seq);
+        let parts = self
+            .attn
+            .project(self.ln_1.forward(rows.clone()), batch, seq);
         let [_, key, value] = parts.clone();
         let heads = parts.map(|part| ops::split_heads(part, self.attn.heads));
         let context = ops::attention(heads, mask, self.attn.scale(), self.attn.dropout);
@@ -94,7 +94,9 @@ impl<B: OscarBackend> Block<B> {
     ) -> (Tensor<B, 3>, Tensor<B, 4>) {
         let [batch, seq, _] = hidden.dims();
         let rows = ops::flatten(hidden);
-        let parts = self.attn.project(self.ln_1.forward(rows.clone()), batch, seq);
+        let parts = self
+            .attn
+            .project(self.ln_1.forward(rows.clone()), batch, seq);
         let [query, key, value] = parts.map(|part| ops::split_heads(part, self.attn.heads));
         let scores = query.matmul(key.swap_dims(2, 3));
         let (scale, dropout) = (self.attn.scale(), self.attn.dropout);

@@ -16,12 +16,7 @@ pub(super) struct Conv1d<B: Backend> {
 }
 
 impl<B: Backend> Conv1d<B> {
-    pub(super) fn new(
-        config: &Gpt2Config,
-        from: usize,
-        to: usize,
-        device: &B::Device,
-    ) -> Self {
+    pub(super) fn new(config: &Gpt2Config, from: usize, to: usize, device: &B::Device) -> Self {
         let std = config.initializer_range;
         Self {
             weight: Initializer::Normal { mean: 0.0, std }.init([from, to], device),

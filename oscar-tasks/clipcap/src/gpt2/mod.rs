@@ -66,9 +66,7 @@ impl<B: Backend> Gpt2LmHead<B> {
             transformer: Gpt2 {
                 wte: table(config.vocab_size),
                 wpe: table(config.n_positions),
-                h: layers
-                    .map(|_| Block::new(config, frozen, device))
-                    .collect(),
+                h: layers.map(|_| Block::new(config, frozen, device)).collect(),
                 ln_f: LayerNormConfig::new(width)
                     .with_epsilon(config.layer_norm_epsilon)
                     .init(device),

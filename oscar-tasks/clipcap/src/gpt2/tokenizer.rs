@@ -179,7 +179,9 @@ fn read_merges(text: &str) -> Result<Vec<(String, String)>, String> {
     let lines = (1..).zip(text.lines());
     let lines = lines.filter(|(_, line)| !line.starts_with("#version") && !line.is_empty());
     let pair = |(number, line): (usize, &str)| match line.split_once(' ') {
-        Some((first, second)) if !first.is_empty() && !second.is_empty() && !second.contains(' ') => {
+        Some((first, second))
+            if !first.is_empty() && !second.is_empty() && !second.contains(' ') =>
+        {
             Ok((first.to_string(), second.to_string()))
         }
         _ => Err(format!("line {number} is not two tokens: {line:?}")),
