@@ -153,24 +153,30 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 
 /// Random numbers by seed, split, part and place: nothing that is drawn depends on what else is.
 #[derive(Clone, Copy)]
-struct Draws {
+pub(crate) struct Draws {
     seed: u64,
     part: u64,
 }
 
 /// What is drawn for.
 #[derive(Clone, Copy)]
-enum Part {
+pub(crate) enum Part {
     Vqa,
     Gqa,
     Nlvr2,
     Retrieval,
     Matching,
+    /// A scene.
+    Scene,
+    /// Its captions.
+    Caption,
+    /// What a detector of scenes knows.
+    Crops,
     Form(usize),
 }
 
 impl Draws {
-    fn new(seed: u64, split: &str) -> Self {
+    pub(crate) fn new(seed: u64, split: &str) -> Self {
         // Polynomial hash: names of splits are few and short.
         let part = split.bytes().fold(7, |hash: u64, byte| {
             hash.wrapping_mul(31).wrapping_add(u64::from(byte))
@@ -178,13 +184,16 @@ impl Draws {
         Self { seed, part }
     }
 
-    fn part(self, part: Part) -> Self {
+    pub(crate) fn part(self, part: Part) -> Self {
         let number = match part {
             Part::Vqa => 1,
             Part::Gqa => 2,
             Part::Nlvr2 => 3,
             Part::Retrieval => 4,
             Part::Matching => 5,
+            Part::Scene => 6,
+            Part::Caption => 7,
+            Part::Crops => 8,
             Part::Form(number) => 16 + number as u64,
         };
         Self {
@@ -193,7 +202,7 @@ impl Draws {
         }
     }
 
-    fn rng(self, index: usize) -> ChaCha8Rng {
+    pub(crate) fn rng(self, index: usize) -> ChaCha8Rng {
         let seed = ExampleSeed {
             seed: self.seed,
             epoch: self.part,

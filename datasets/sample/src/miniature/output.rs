@@ -1,8 +1,6 @@
 //! Rows of the tasks, and their files.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -12,8 +10,9 @@ use super::captions::{Captioned, Matched, caption, match_captions};
 use super::scene::Scene;
 use super::statements::{Stated, state};
 use super::{Draws, Part, RANKED_IMAGES, questions};
+use crate::lines::Lines;
+use oscar_datasets::Result;
 use oscar_datasets::rows::read_rows;
-use oscar_datasets::{DatasetError, Result};
 
 /// The names of the tasks.
 const TASKS: [&str; 5] = ["vqa", "gqa", "nlvr2", "retrieval", "matching"];
@@ -127,16 +126,11 @@ impl Split {
     /// Writes `TASK-SPLIT.jsonl` of each task.
     pub(super) fn write(&self, split: &str, dir: &Path) -> Result<()> {
         for (task, rows) in &self.rows {
-            let path = dir.join(format!("{task}-{split}.jsonl"));
-            let write = || {
-                let mut file = BufWriter::new(File::create(&path)?);
-                for row in rows {
-                    serde_json::to_writer(&mut file, row)?;
-                    file.write_all(b"\n")?;
-                }
-                file.into_inner()?.sync_all()
-            };
-            write().map_err(DatasetError::io("write", &path))?;
+            let mut file = Lines::create(dir.join(format!("{task}-{split}.jsonl")))?;
+            for row in rows {
+                file.push(row)?;
+            }
+            file.finish()?;
         }
         Ok(())
     }

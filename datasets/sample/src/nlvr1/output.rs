@@ -1,8 +1,6 @@
 //! The files of a data set being written, image by image.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -11,8 +9,9 @@ use serde::Serialize;
 use super::annotations::Annotation;
 use super::build::{Counts, Drawing};
 use super::caption;
+use crate::lines::Lines;
+use oscar_datasets::Result;
 use oscar_datasets::store::{Boxes, ImageRegions, RegionStore, StoreOptions, StoreWriter, Tag};
-use oscar_datasets::{DatasetError, Result};
 use oscar_vision::RegionExtractor;
 use oscar_vision::drawings::{
     BOX_SIZE, BOX_X, DrawingReader, FEATURE_DIM, HEIGHT, Object, WIDTH, box_key,
@@ -182,34 +181,4 @@ struct Row<'a> {
     text: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     label: Option<bool>,
-}
-
-/// A file of JSON lines being written.
-struct Lines {
-    path: PathBuf,
-    file: BufWriter<File>,
-}
-
-impl Lines {
-    fn create(path: PathBuf) -> Result<Self> {
-        let file = File::create(&path).map_err(DatasetError::io("create", &path))?;
-        Ok(Self {
-            path,
-            file: BufWriter::new(file),
-        })
-    }
-
-    fn push(&mut self, row: &Row<'_>) -> Result<()> {
-        serde_json::to_writer(&mut self.file, row)
-            .map_err(Into::into)
-            .and_then(|()| self.file.write_all(b"\n"))
-            .map_err(DatasetError::io("write", &self.path))
-    }
-
-    fn finish(mut self) -> Result<()> {
-        self.file
-            .flush()
-            .and_then(|()| self.file.get_ref().sync_all())
-            .map_err(DatasetError::io("write", &self.path))
-    }
 }

@@ -1,0 +1,54 @@
+//! Scenes of everyday things: 160 kinds, drawn in five styles of three vendors.
+//!
+//! A scene has one to four kinds of things, one to three of each, in one style, on a plain canvas.
+//! What is said of it follows from where things are. Everything is drawn from a seed, in whole
+//! numbers, so that the same seed gives the same bytes on every machine.
+
+mod build;
+mod captions;
+mod detect;
+mod graph;
+mod kinds;
+mod scene;
+mod sheets;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use oscar_datasets::Result;
+use oscar_vision::scenes::SceneReader;
+
+pub use build::{SCENES_VERSION, ScenesCounts, ScenesInfo, ScenesOptions, Tags, build_scenes};
+pub use detect::detector;
+pub use kinds::Kind;
+pub use scene::{HEIGHT, Shown, WIDTH};
+pub use sheets::{Pose, Sheets, Style};
+
+/// Whose drawings these are; goes with every data set.
+pub const ATTRIBUTION: &str = "Noto Emoji (c) Google Inc, Apache License 2.0. Fluent Emoji (c) \
+    Microsoft Corporation, MIT License. Twemoji (c) Twitter, Inc and other contributors, CC-BY 4.0 \
+    (https://creativecommons.org/licenses/by/4.0/). Names: emojibase-data (c) Miles Johnson, MIT; \
+    Unicode CLDR.";
+
+/// Reads the things of a scene from its pixels, and names them by the training vendors' drawings
+/// in `drawings` (`datasets/sample/scenes` of the repository).
+///
+/// # Errors
+/// Drawings that are missing or malformed.
+pub fn scene_reader(drawings: &Path) -> Result<SceneReader> {
+    let sheets = Sheets::open(drawings)?;
+    Ok(SceneReader::new(detector(&sheets, &Style::TRAINING)))
+}
+
+/// Texts that have every word of scenes, the regular plurals of names left out.
+fn words(kinds: &[Arc<Kind>]) -> Vec<String> {
+    let mut texts = vec![captions::WORDS.to_string(), captions::NUMBERS.join(" ")];
+    for kind in kinds {
+        texts.push(kind.name.clone());
+        texts.push(kind.category.clone());
+        if kind.plural != format!("{}s", kind.name) {
+            texts.push(kind.plural.clone());
+        }
+    }
+    texts
+}
