@@ -6,8 +6,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::questions::Question;
-use super::scene::Scene;
+use super::world::Question;
 use super::{Draws, Part};
 
 /// A question on an image, with its answer.
@@ -20,7 +19,11 @@ pub(super) struct Asked {
 
 /// About as many questions as there are scenes, as many of each form. Every answer that a question
 /// has here, it has equally often.
-pub(super) fn ask(forms: &[Vec<Question>], scenes: &[Scene], draws: Draws) -> Vec<Asked> {
+pub(super) fn ask<S: Sync, Q: Question<S>>(
+    forms: &[Vec<Q>],
+    scenes: &[S],
+    draws: Draws,
+) -> Vec<Asked> {
     let budget = scenes.len().div_ceil(forms.len());
     let mut asked = Vec::new();
     for (number, form) in forms.iter().enumerate() {
@@ -32,7 +35,7 @@ pub(super) fn ask(forms: &[Vec<Question>], scenes: &[Scene], draws: Draws) -> Ve
         let found: Vec<Vec<Asked>> = form
             .par_iter()
             .enumerate()
-            .map(|(number, &question)| balanced(question, scenes, each, draws.rng(number + 1)))
+            .map(|(number, question)| balanced(question, scenes, each, draws.rng(number + 1)))
             .collect();
         // A form with more questions than its share has room for is cut at a whole question.
         let mut room = budget;
@@ -50,7 +53,12 @@ pub(super) fn ask(forms: &[Vec<Question>], scenes: &[Scene], draws: Draws) -> Ve
 
 /// `question` on at most `each` scenes per answer, all answers equally often; nothing if there
 /// are fewer than two answers.
-fn balanced(question: Question, scenes: &[Scene], each: usize, mut rng: ChaCha8Rng) -> Vec<Asked> {
+fn balanced<S, Q: Question<S>>(
+    question: &Q,
+    scenes: &[S],
+    each: usize,
+    mut rng: ChaCha8Rng,
+) -> Vec<Asked> {
     let answers = question.answers();
     let mut order: Vec<usize> = (0..scenes.len()).collect();
     order.shuffle(&mut rng);

@@ -8,7 +8,9 @@ use rand_chacha::ChaCha8Rng;
 
 use super::Draws;
 use super::scene::Scene;
+use super::world::Described;
 use crate::nlvr1::caption::{self, describe};
+use oscar_vision::drawings::{Color, Shape};
 
 /// An image and captions of it.
 #[derive(Clone, Debug)]
@@ -25,9 +27,9 @@ pub(super) struct Matched {
     pub(super) label: bool,
 }
 
-/// Images with three captions each; of images with the same contents only one, since no caption
+/// Images with several captions each; of images with the same contents only one, since no caption
 /// could tell them apart; at most `limit` images.
-pub(super) fn caption(scenes: &[Scene], limit: usize, draws: Draws) -> Vec<Captioned> {
+pub(super) fn caption(scenes: &[impl Described], limit: usize, draws: Draws) -> Vec<Captioned> {
     let mut order: Vec<usize> = (0..scenes.len()).collect();
     order.shuffle(&mut draws.rng(0));
     let mut known = HashSet::new();
@@ -35,13 +37,31 @@ pub(super) fn caption(scenes: &[Scene], limit: usize, draws: Draws) -> Vec<Capti
     order.truncate(limit);
     let captioned = |scene: usize| Captioned {
         scene,
-        captions: vec![
-            describe(&scenes[scene].objects),
-            reversed(&scenes[scene]),
-            reworded(&scenes[scene], &mut draws.rng(scene + 1)),
-        ],
+        captions: scenes[scene].captions(&mut draws.rng(scene + 1)),
     };
     order.into_iter().map(captioned).collect()
+}
+
+impl Described for Scene {
+    type Contents = Vec<(Color, Shape)>;
+
+    fn key(&self) -> &str {
+        &self.key
+    }
+
+    fn contents(&self) -> Self::Contents {
+        let mut contents: Vec<_> = self.objects.iter().map(|o| (o.color, o.shape)).collect();
+        contents.sort_unstable();
+        contents
+    }
+
+    fn describe(&self) -> String {
+        describe(&self.objects)
+    }
+
+    fn captions(&self, rng: &mut ChaCha8Rng) -> Vec<String> {
+        vec![self.describe(), reversed(self), reworded(self, rng)]
+    }
 }
 
 /// From right to left.
@@ -74,11 +94,8 @@ fn reworded(scene: &Scene, rng: &mut ChaCha8Rng) -> String {
 /// Every second caption twice: with its own image, and with another whose contents differ, so that
 /// the text says nothing. Where there is an image whose caption differs in one word alone, every
 /// second time it is that one.
-pub(super) fn match_captions(scenes: &[Scene], draws: Draws) -> Vec<Matched> {
-    let texts: Vec<String> = scenes
-        .iter()
-        .map(|scene| describe(&scene.objects))
-        .collect();
+pub(super) fn match_captions(scenes: &[impl Described], draws: Draws) -> Vec<Matched> {
+    let texts: Vec<String> = scenes.iter().map(Described::describe).collect();
     // Captions with one word left out, and the images that have them.
     let mut near: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (scene, text) in texts.iter().enumerate() {

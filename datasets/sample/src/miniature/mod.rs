@@ -1,7 +1,7 @@
-//! A miniature of every fine-tuning task, made from described boxes of NLVR v1.
+//! A miniature of every fine-tuning task, made from described boxes of NLVR v1 or from scenes.
 //!
 //! Real pixels, generated words, exact answers: everything that is asked or stated follows from
-//! the objects in a box. A model that takes a laptop minutes learns it, and whether it looked is
+//! the objects in a box or scene. A model that takes a laptop minutes learns it, and whether it looked is
 //! easy to tell, since the text alone does not decide: a question has each of its answers equally
 //! often, a statement is true of two pairs of images in four, a caption stands beside its own
 //! image and beside another.
@@ -22,6 +22,7 @@ mod output;
 mod questions;
 mod scene;
 mod statements;
+mod world;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,11 +32,13 @@ use oscar_core::input::ExampleSeed;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::nlvr1::DatasetInfo;
+use crate::nlvr1::NLVR1_FORMAT;
+use crate::scenes::{self, SCENES_FORMAT};
 use oscar_datasets::{DATASET_FILE, DatasetError, Result};
 use oscar_files::{StagedDir, write_file};
 
 pub(crate) use output::texts;
+pub(crate) use world::{Described, Question, Subject, World};
 
 /// The file by which finished tasks are known.
 pub const TASKS_FILE: &str = "tasks.json";
@@ -74,28 +77,84 @@ pub struct TaskInfo {
     pub text_only: BTreeMap<String, f64>,
 }
 
-/// Makes the tasks of the data sets in `from`, as [`crate::nlvr1::build`] made them (their
-/// described boxes are used), in the directory `out`; each is a split of its own name.
+/// Makes the tasks of the data sets in `from`, as [`crate::nlvr1::build`] (their described boxes are
+/// used) or [`crate::scenes::build_scenes`] made them, in the directory `out`; each is a split of its
+/// own name, and all are of the same kind.
 ///
 /// The bytes depend on the data sets, their splits' names and `seed` alone.
 ///
 /// # Errors
-/// A directory that is not such a data set; two of the same split; too few images for a task; an
-/// output directory that is already there, unless it holds tasks and `overwrite` is on.
+/// A directory that is not such a data set; two of the same split, or of different kinds; too few
+/// images for a task; an output directory that is already there, unless it holds tasks and
+/// `overwrite` is on.
 pub fn build_tasks(from: &[PathBuf], out: &Path, seed: u64, overwrite: bool) -> Result<TasksInfo> {
-    let mut splits: BTreeMap<String, output::Split> = BTreeMap::new();
-    for dir in from {
-        let name = split_of(dir)?;
-        let split = output::Split::make(&name, &scene::read(&dir.join("regions"))?, seed);
+    let heads: Vec<Head> = from.iter().map(|dir| head_of(dir)).collect::<Result<_>>()?;
+    for (at, (dir, head)) in from.iter().zip(&heads).enumerate() {
+        let before = &heads[..at];
+        if let Some(other) = before.iter().find(|other| other.format != head.format) {
+            let found = format!(
+                "a data set of {} beside one of {}",
+                head.format, other.format
+            );
+            return Err(DatasetError::malformed(
+                dir,
+                found,
+                "make their tasks one by one",
+            ));
+        }
+        if before.iter().any(|other| other.split == head.split) {
+            let found = format!("a second data set of the split {}", head.split);
+            let fix = "give one of each split, or make their tasks one by one";
+            return Err(DatasetError::malformed(dir, found, fix));
+        }
+    }
+    let named = from.iter().zip(&heads);
+    match heads.first().map(|head| head.format.as_str()) {
+        Some(SCENES_FORMAT) => {
+            let read = named.map(|(dir, head)| {
+                let scenes = scenes::read(dir)?;
+                Ok((head.split.clone(), dir.as_path(), scenes))
+            });
+            let splits = read.collect::<Result<Vec<_>>>()?;
+            let world = scenes::Things::of(splits.iter().flat_map(|(.., scenes)| scenes));
+            write_tasks(&world, &splits, scenes::ATTRIBUTION, out, seed, overwrite)
+        }
+        _ => {
+            let read = named.map(|(dir, head)| {
+                let scenes = scene::read(&dir.join("regions"))?;
+                Ok((head.split.clone(), dir.as_path(), scenes))
+            });
+            let splits = read.collect::<Result<Vec<_>>>()?;
+            let attribution = crate::nlvr1::ATTRIBUTION;
+            write_tasks(
+                &scene::GreyBoxes,
+                &splits,
+                attribution,
+                out,
+                seed,
+                overwrite,
+            )
+        }
+    }
+}
+
+/// Makes and writes the tasks of these splits: name, directory and scenes of each.
+fn write_tasks<W: World>(
+    world: &W,
+    from: &[(String, &Path, Vec<W::Scene>)],
+    attribution: &str,
+    out: &Path,
+    seed: u64,
+    overwrite: bool,
+) -> Result<TasksInfo> {
+    let mut splits: BTreeMap<&str, output::Split> = BTreeMap::new();
+    for (name, dir, scenes) in from {
+        let split = output::Split::make(world, name, scenes, seed);
         if let Some(task) = split.empty_task() {
             let found = format!("too few images: nothing could be asked for {task}");
             return Err(DatasetError::malformed(dir, found, "give more images"));
         }
-        if splits.insert(name.clone(), split).is_some() {
-            let found = format!("a second data set of the split {name}");
-            let fix = "give one of each split, or make their tasks one by one";
-            return Err(DatasetError::malformed(dir, found, fix));
-        }
+        splits.insert(name, split);
     }
     let staged = StagedDir::create(out, TASKS_FILE, overwrite)?;
     let mut tasks: BTreeMap<String, TaskInfo> = BTreeMap::new();
@@ -103,17 +162,17 @@ pub fn build_tasks(from: &[PathBuf], out: &Path, seed: u64, overwrite: bool) -> 
         split.write(name, staged.path())?;
         for (task, texts) in &split.texts {
             let info = tasks.entry(task.to_string()).or_default();
-            info.rows.insert(name.clone(), split.rows(task));
+            info.rows.insert(name.to_string(), split.rows(task));
             let train = splits
                 .get("train")
-                .filter(|_| name != "train" && *task != "retrieval");
+                .filter(|_| *name != "train" && *task != "retrieval");
             if let Some(known) = train.and_then(|train| train.texts.get(task)) {
                 let share = balance::text_only(known, texts);
-                info.text_only.insert(name.clone(), share);
+                info.text_only.insert(name.to_string(), share);
             }
         }
     }
-    for (task, forms) in questions::of_tasks() {
+    for (task, forms) in [("vqa", world.vqa()), ("gqa", world.gqa())] {
         let path = staged.path().join(format!("{task}-answers.json"));
         write_json(&path, &questions::answers(&forms))?;
     }
@@ -121,7 +180,7 @@ pub fn build_tasks(from: &[PathBuf], out: &Path, seed: u64, overwrite: bool) -> 
         format: "oscar-tasks".into(),
         version: TASKS_VERSION,
         seed,
-        attribution: crate::nlvr1::ATTRIBUTION.into(),
+        attribution: attribution.into(),
         tasks,
     };
     write_json(&staged.path().join(TASKS_FILE), &info)?;
@@ -129,9 +188,16 @@ pub fn build_tasks(from: &[PathBuf], out: &Path, seed: u64, overwrite: bool) -> 
     Ok(info)
 }
 
-fn split_of(dir: &Path) -> Result<String> {
+/// What tells the kind of a data set and its split: the beginning of its `dataset.json`.
+#[derive(Deserialize)]
+struct Head {
+    format: String,
+    split: String,
+}
+
+fn head_of(dir: &Path) -> Result<Head> {
     let path = dir.join(DATASET_FILE);
-    let hint = "give a directory that `data build nlvr1` made";
+    let hint = "give a directory that `data build nlvr1` or `dev scenes` made";
     let text = match fs::read(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -139,9 +205,15 @@ fn split_of(dir: &Path) -> Result<String> {
         }
         Err(error) => return Err(DatasetError::io("read", &path)(error)),
     };
-    let info: DatasetInfo = serde_json::from_slice(&text)
+    let head: Head = serde_json::from_slice(&text)
         .map_err(|error| DatasetError::malformed(&path, error.to_string(), hint))?;
-    Ok(info.split)
+    match head.format == NLVR1_FORMAT || head.format == SCENES_FORMAT {
+        true => Ok(head),
+        false => {
+            let found = format!("a data set of {}", head.format);
+            Err(DatasetError::malformed(&path, found, hint))
+        }
+    }
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::balance::{Asked, ask};
 use super::captions::{Captioned, Matched, caption, match_captions};
-use super::scene::Scene;
 use super::statements::{Stated, state};
+use super::world::{Described, World};
 use super::{Draws, Part, RANKED_IMAGES, questions};
 use crate::lines::Lines;
 use oscar_datasets::Result;
@@ -57,22 +57,22 @@ pub(super) struct Split {
 
 impl Split {
     /// All tasks on `scenes`.
-    pub(super) fn make(split: &str, scenes: &[Scene], seed: u64) -> Self {
+    pub(super) fn make<W: World>(world: &W, split: &str, scenes: &[W::Scene], seed: u64) -> Self {
         let draws = Draws::new(seed, split);
-        let key = |scene: usize| scenes[scene].key.clone();
-        let vqa = ask(&questions::vqa(), scenes, draws.part(Part::Vqa));
+        let key = |scene: usize| scenes[scene].key().to_string();
+        let vqa = ask(&world.vqa(), scenes, draws.part(Part::Vqa));
         let vqa = vqa.into_iter().map(|asked: Asked| Row::Vqa {
             image: key(asked.scene),
             question: asked.question,
             answers: BTreeMap::from([(asked.answer, 1.0)]),
         });
-        let gqa = ask(&questions::gqa(), scenes, draws.part(Part::Gqa));
+        let gqa = ask(&world.gqa(), scenes, draws.part(Part::Gqa));
         let gqa = gqa.into_iter().map(|asked: Asked| Row::Gqa {
             image: key(asked.scene),
             question: asked.question,
             answer: asked.answer,
         });
-        let nlvr2 = state(scenes, draws.part(Part::Nlvr2));
+        let nlvr2 = state(&world.subjects(), scenes, draws.part(Part::Nlvr2));
         let nlvr2 = nlvr2.into_iter().map(|stated: Stated| Row::Nlvr2 {
             // Split, set of images, pair in it, sentence: as upstream names its pairs.
             identifier: format!("{split}-{}-{}-0", stated.group, stated.pair),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::scene::{COLORS, Kind, SHAPES, Scene, Side};
+use super::world;
 use oscar_vision::drawings::{Color, Shape};
 
 /// Small numbers are what a small model counts.
@@ -34,7 +35,7 @@ pub(super) fn of_tasks() -> [(&'static str, Vec<Vec<Question>>); 2] {
 }
 
 /// All answers there are to `forms`, by spelling.
-pub(super) fn answers(forms: &[Vec<Question>]) -> BTreeSet<String> {
+pub(super) fn answers<S, Q: world::Question<S>>(forms: &[Vec<Q>]) -> BTreeSet<String> {
     let questions = forms.iter().flatten();
     questions.flat_map(|question| question.answers()).collect()
 }
@@ -99,10 +100,9 @@ fn beside(question: fn(Side, Kind) -> Question, sides: &[Side]) -> Vec<Question>
     sides.iter().flat_map(of_side).collect()
 }
 
-impl Question {
-    /// In words.
-    pub(super) fn text(self) -> String {
-        match self {
+impl world::Question<Scene> for Question {
+    fn text(&self) -> String {
+        match *self {
             Q::HowMany(kind) => format!("how many {}s are there?", kind.noun()),
             Q::IsThere(kind) => format!("is there a {}?", kind.noun()),
             Q::WhatColor(shape) => format!("what colour is the {}?", shape.word()),
@@ -134,10 +134,9 @@ impl Question {
         }
     }
 
-    /// The answers it can have.
-    pub(super) fn answers(self) -> Vec<String> {
+    fn answers(&self) -> Vec<String> {
         let words = |words: &[&str]| words.iter().map(|word| word.to_string()).collect();
-        match self {
+        match *self {
             Q::HowMany(_) => words(&NUMBERS),
             Q::IsThere(_)
             | Q::IsRelated(..)
@@ -152,8 +151,7 @@ impl Question {
         }
     }
 
-    /// The answer for `scene`; `None` if the question makes no sense there, or has more than one.
-    pub(super) fn answer(self, scene: &Scene) -> Option<String> {
+    fn answer(&self, scene: &Scene) -> Option<String> {
         let truth = |yes: bool| Some(if yes { "yes" } else { "no" }.to_string());
         let only = |shape: Shape| {
             let kind = Kind {
@@ -162,7 +160,7 @@ impl Question {
             };
             scene.only(kind)
         };
-        match self {
+        match *self {
             Q::HowMany(kind) => NUMBERS.get(scene.count(kind)).map(|word| word.to_string()),
             Q::IsThere(kind) => truth(scene.shows(kind)),
             Q::WhatColor(shape) => Some(only(shape)?.color.word().into()),

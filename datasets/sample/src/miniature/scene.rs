@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use super::questions::{self, Question};
+use super::world::{Subject, World};
 use oscar_datasets::store::{RegionStore, Tag};
 use oscar_datasets::{DatasetError, Result};
 use oscar_vision::drawings::{Color, Object, Shape};
@@ -98,6 +100,41 @@ impl Kind {
     }
 }
 
+impl Subject<Scene> for Kind {
+    fn one(&self) -> String {
+        format!("a {}", self.noun())
+    }
+
+    fn many(&self) -> String {
+        format!("{}s", self.noun())
+    }
+
+    fn count(&self, scene: &Scene) -> usize {
+        scene.count(*self)
+    }
+}
+
+/// The grey boxes of NLVR v1.
+pub(super) struct GreyBoxes;
+
+impl World for GreyBoxes {
+    type Scene = Scene;
+    type Question = Question;
+    type Subject = Kind;
+
+    fn vqa(&self) -> Vec<Vec<Question>> {
+        questions::vqa()
+    }
+
+    fn gqa(&self) -> Vec<Vec<Question>> {
+        questions::gqa()
+    }
+
+    fn subjects(&self) -> Vec<Kind> {
+        Kind::all().collect()
+    }
+}
+
 /// A side of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
@@ -184,13 +221,5 @@ impl Scene {
             .filter(|object| *object != middle && side.perhaps(object, middle));
         let first = found.next()?;
         (found.next().is_none() && side.surely(first, middle)).then_some(first)
-    }
-
-    /// How many of each kind there are: two boxes with the same contents are told apart by the
-    /// places of their objects alone.
-    pub(super) fn contents(&self) -> Vec<(Color, Shape)> {
-        let mut contents: Vec<_> = self.objects.iter().map(|o| (o.color, o.shape)).collect();
-        contents.sort_unstable();
-        contents
     }
 }

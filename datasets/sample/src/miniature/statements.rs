@@ -1,10 +1,10 @@
-//! Statements on two boxes, and whether they are true of them.
+//! Statements on two scenes, and whether they are true of them.
 
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::Draws;
-use super::scene::{Kind, Scene};
+use super::world::Subject;
 
 /// Pairs of images on which a statement is judged: two of which it is true, two of which not.
 const PAIRS: usize = 4;
@@ -12,19 +12,28 @@ const PAIRS: usize = 4;
 /// Draws for a pair of either truth before a statement is given up.
 const TRIES: usize = 400;
 
-/// A statement on a left and a right image.
+/// What is stated of a left and a right image.
 #[derive(Clone, Copy, Debug)]
-enum Statement {
-    Both(Kind),
-    Neither(Kind),
-    ExactlyOne(Kind),
-    Left(Kind),
-    Right(Kind),
-    MoreLeft(Kind),
-    MoreRight(Kind),
+enum Form {
+    Both,
+    Neither,
+    ExactlyOne,
+    Left,
+    Right,
+    MoreLeft,
+    MoreRight,
 }
 
-use Statement as S;
+/// The forms of statement, by turns.
+const FORMS: [Form; 11] = {
+    use Form::{Both, ExactlyOne, Left, MoreLeft, MoreRight, Neither, Right};
+    // Where one image alone never tells, a model has nothing to start from: what it learned of
+    // single images first, it joins afterwards. So the simple forms come twice.
+    [
+        Left, Right, MoreLeft, MoreRight, Left, Right, MoreLeft, MoreRight, Both, Neither,
+        ExactlyOne,
+    ]
+};
 
 /// A statement on two scenes, with its truth.
 #[derive(Clone, Debug)]
@@ -38,61 +47,35 @@ pub(super) struct Stated {
     pub(super) pair: usize,
 }
 
-fn all() -> Vec<Vec<Statement>> {
-    let each = |statement: fn(Kind) -> Statement| Kind::all().map(statement).collect();
-    // Where one image alone never tells, a model has nothing to start from: what it learned of
-    // single images first, it joins afterwards. So the simple forms come twice.
-    let simple = [S::Left, S::Right, S::MoreLeft, S::MoreRight];
-    let joint = [S::Both, S::Neither, S::ExactlyOne];
-    simple
-        .into_iter()
-        .chain(simple)
-        .chain(joint)
-        .map(each)
-        .collect()
-}
-
-impl Statement {
-    fn text(self) -> String {
+impl Form {
+    fn text<S>(self, subject: &impl Subject<S>) -> String {
         match self {
-            S::Both(kind) => format!("both images show a {}", kind.noun()),
-            S::Neither(kind) => format!("neither image shows a {}", kind.noun()),
-            S::ExactlyOne(kind) => format!("exactly one image has a {}", kind.noun()),
-            S::Left(kind) => format!("the left image shows a {}", kind.noun()),
-            S::Right(kind) => format!("the right image shows a {}", kind.noun()),
-            S::MoreLeft(kind) => format!(
-                "there are more {}s in the left image than in the right one",
-                kind.noun()
+            Self::Both => format!("both images show {}", subject.one()),
+            Self::Neither => format!("neither image shows {}", subject.one()),
+            Self::ExactlyOne => format!("exactly one image has {}", subject.one()),
+            Self::Left => format!("the left image shows {}", subject.one()),
+            Self::Right => format!("the right image shows {}", subject.one()),
+            Self::MoreLeft => format!(
+                "there are more {} in the left image than in the right one",
+                subject.many()
             ),
-            S::MoreRight(kind) => format!(
-                "there are more {}s in the right image than in the left one",
-                kind.noun()
+            Self::MoreRight => format!(
+                "there are more {} in the right image than in the left one",
+                subject.many()
             ),
         }
     }
 
-    fn is_true(self, left: &Scene, right: &Scene) -> bool {
-        let shown = |kind| (left.shows(kind), right.shows(kind));
+    fn is_true<S>(self, subject: &impl Subject<S>, left: &S, right: &S) -> bool {
+        let (left, right) = (subject.count(left), subject.count(right));
         match self {
-            S::Both(kind) => shown(kind) == (true, true),
-            S::Neither(kind) => shown(kind) == (false, false),
-            S::ExactlyOne(kind) => left.shows(kind) != right.shows(kind),
-            S::Left(kind) => left.shows(kind),
-            S::Right(kind) => right.shows(kind),
-            S::MoreLeft(kind) => left.count(kind) > right.count(kind),
-            S::MoreRight(kind) => left.count(kind) < right.count(kind),
-        }
-    }
-
-    fn kind(self) -> Kind {
-        match self {
-            S::Both(kind)
-            | S::Neither(kind)
-            | S::ExactlyOne(kind)
-            | S::Left(kind)
-            | S::Right(kind)
-            | S::MoreLeft(kind)
-            | S::MoreRight(kind) => kind,
+            Self::Both => left > 0 && right > 0,
+            Self::Neither => left == 0 && right == 0,
+            Self::ExactlyOne => (left > 0) != (right > 0),
+            Self::Left => left > 0,
+            Self::Right => right > 0,
+            Self::MoreLeft => left > right,
+            Self::MoreRight => left < right,
         }
     }
 }
@@ -101,26 +84,22 @@ impl Statement {
 ///
 /// Each image of a pair shows what the statement is about in every second pair, whatever the
 /// label: neither image alone gives most statements away.
-pub(super) fn state(scenes: &[Scene], draws: Draws) -> Vec<Stated> {
-    let forms = all();
-    // Scenes with and without each kind, once.
-    let kinds: Vec<Kind> = Kind::all().collect();
-    let split = |kind: &Kind| -> [Vec<usize>; 2] {
-        let (with, without) = (0..scenes.len()).partition(|scene| scenes[*scene].shows(*kind));
+pub(super) fn state<S, K: Subject<S>>(subjects: &[K], scenes: &[S], draws: Draws) -> Vec<Stated> {
+    // Scenes with and without each subject, once.
+    let split = |subject: &K| -> [Vec<usize>; 2] {
+        let (with, without) = (0..scenes.len()).partition(|scene| subject.is_in(&scenes[*scene]));
         [with, without]
     };
-    let pools: Vec<[Vec<usize>; 2]> = kinds.iter().map(split).collect();
+    let pools: Vec<[Vec<usize>; 2]> = subjects.iter().map(split).collect();
+    let places: Vec<usize> = (0..subjects.len()).collect();
     let mut stated = Vec::new();
     for group in 0..scenes.len() / PAIRS {
         let mut rng = draws.rng(group);
-        let form = &forms[group % forms.len()];
-        let Some(&statement) = form.choose(&mut rng) else {
+        let form = FORMS[group % FORMS.len()];
+        let Some(&at) = places.choose(&mut rng) else {
             continue;
         };
-        let pool = kinds.iter().position(|kind| *kind == statement.kind());
-        let Some([with, without]) = pool.map(|at| &pools[at]) else {
-            continue;
-        };
+        let (subject, [with, without]) = (&subjects[at], &pools[at]);
         let mut side = || {
             let pool = if rng.random_bool(0.5) { with } else { without };
             pool.choose(&mut rng).copied()
@@ -130,7 +109,7 @@ pub(super) fn state(scenes: &[Scene], draws: Draws) -> Vec<Stated> {
             let (Some(left), Some(right)) = (side(), side()) else {
                 continue;
             };
-            let label = statement.is_true(&scenes[left], &scenes[right]);
+            let label = form.is_true(subject, &scenes[left], &scenes[right]);
             let pairs = &mut found[usize::from(label)];
             if left != right && pairs.len() < PAIRS / 2 && !pairs.contains(&(left, right)) {
                 pairs.push((left, right));
@@ -144,7 +123,7 @@ pub(super) fn state(scenes: &[Scene], draws: Draws) -> Vec<Stated> {
             |pairs: Vec<(usize, usize)>, label| pairs.into_iter().map(move |p| (p, label));
         let mut pairs: Vec<_> = labelled(yes, true).chain(labelled(no, false)).collect();
         pairs.shuffle(&mut rng);
-        let text = statement.text();
+        let text = form.text(subject);
         let judged = pairs.into_iter().enumerate();
         stated.extend(judged.map(|(pair, ((left, right), label))| Stated {
             left,

@@ -22,6 +22,9 @@ use oscar_files::{StagedDir, write_file};
 use oscar_vision::drawings::{DrawingReader, Object, compare};
 use oscar_vision::{Picture, Region, RegionExtractor, Regions, VisionError};
 
+/// What `dataset.json` of a directory that [`build`] makes says it is.
+pub(crate) const NLVR1_FORMAT: &str = "oscar-nlvr1";
+
 /// Version of the directory that [`build`] makes; raised when its content changes.
 pub const DATASET_VERSION: u32 = 1;
 
@@ -197,7 +200,7 @@ pub fn build(
     writers.finish()?;
 
     let info = DatasetInfo {
-        format: "oscar-nlvr1".into(),
+        format: NLVR1_FORMAT.into(),
         version: DATASET_VERSION,
         split: opened.split().into(),
         images: file_name(images),

@@ -19,6 +19,7 @@ pub mod caption;
 pub mod images;
 mod output;
 
+pub(crate) use build::NLVR1_FORMAT;
 pub use build::{BuildOptions, Counts, DATASET_VERSION, DatasetInfo, build};
 
 /// Whose data these are.

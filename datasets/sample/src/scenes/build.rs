@@ -24,6 +24,9 @@ use super::{ATTRIBUTION, words};
 use crate::lines::Lines;
 use crate::miniature::{Draws, Part};
 
+/// What `dataset.json` of a directory that [`build_scenes`] makes says it is.
+pub(crate) const SCENES_FORMAT: &str = "oscar-scenes";
+
 /// Version of what [`build_scenes`] makes; raised when its content changes.
 pub const SCENES_VERSION: u32 = 1;
 
@@ -292,7 +295,7 @@ impl<'a> Maker<'a> {
     fn info(&self, counts: ScenesCounts) -> ScenesInfo {
         let options = self.options;
         ScenesInfo {
-            format: "oscar-scenes".into(),
+            format: SCENES_FORMAT.into(),
             version: SCENES_VERSION,
             split: options.split.clone(),
             seed: options.seed,

@@ -1,10 +1,13 @@
 //! What a scene shows, as data: a line of `scenes.jsonl`.
 
-use serde::Serialize;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use super::captions::{referring, related};
-use super::scene::{HEIGHT, Scene, Side, WIDTH};
-use super::sheets::Style;
+use super::kinds::Kind;
+use super::scene::{Group, HEIGHT, Scene, Side, Thing, WIDTH};
+use super::sheets::{Pose, Style};
 
 /// A scene graph.
 #[derive(Serialize)]
@@ -27,14 +30,13 @@ pub(super) struct Graph<'a> {
 
 #[derive(Serialize)]
 struct Object<'a> {
-    name: &'a str,
-    category: &'a str,
-    novel: bool,
+    #[serde(flatten)]
+    kind: &'a Kind,
     /// `x1, y1, x2, y2` in pixels.
     #[serde(rename = "box")]
     place: [u32; 4],
-    turned: i32,
-    mirrored: bool,
+    #[serde(flatten)]
+    pose: Pose,
 }
 
 #[derive(Serialize)]
@@ -59,16 +61,10 @@ struct Referring {
 
 impl<'a> Graph<'a> {
     pub(super) fn of(scene: &'a Scene) -> Self {
-        let object = |thing| {
-            let kind = scene.kind_of(thing);
-            Object {
-                name: &kind.name,
-                category: &kind.category,
-                novel: kind.novel,
-                place: thing.place,
-                turned: thing.pose.turned,
-                mirrored: thing.pose.mirrored,
-            }
+        let object = |thing: &'a Thing| Object {
+            kind: scene.kind_of(thing),
+            place: thing.place,
+            pose: thing.pose,
         };
         let mut relations = Vec::new();
         for (subject, a) in scene.things.iter().enumerate() {
@@ -105,5 +101,54 @@ impl<'a> Graph<'a> {
                 .map(|(text, object)| Referring { text, object })
                 .collect(),
         }
+    }
+}
+
+/// What is read back of a line; relations follow from the boxes.
+#[derive(Deserialize)]
+pub(super) struct ReadGraph {
+    image: String,
+    style: Style,
+    canvas: [u8; 3],
+    objects: Vec<ReadObject>,
+}
+
+#[derive(Deserialize)]
+struct ReadObject {
+    #[serde(flatten)]
+    kind: Kind,
+    #[serde(rename = "box")]
+    place: [u32; 4],
+    #[serde(flatten)]
+    pose: Pose,
+}
+
+impl ReadGraph {
+    /// The scene, its groups in the order of their first things; `None` if it has no object.
+    pub(super) fn into_scene(self) -> Option<Scene> {
+        let mut groups: Vec<Group> = Vec::new();
+        let mut things = Vec::new();
+        for object in self.objects {
+            let known = groups
+                .iter()
+                .position(|group| group.kind.name == object.kind.name);
+            let group = known.unwrap_or(groups.len());
+            if known.is_none() {
+                groups.push(Group::new(Arc::new(object.kind)));
+            }
+            groups[group].add(object.place);
+            things.push(Thing {
+                group,
+                place: object.place,
+                pose: object.pose,
+            });
+        }
+        (!things.is_empty()).then_some(Scene {
+            key: self.image,
+            style: self.style,
+            canvas: self.canvas,
+            groups,
+            things,
+        })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use oscar_datasets::mapped::read_file;
 use oscar_datasets::{DatasetError, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub(super) const HINT: &str = "it belongs to the drawings that ship with the repository \
                                (datasets/sample/scenes); give that directory, or check out the \
@@ -14,7 +14,7 @@ pub(super) const HINT: &str = "it belongs to the drawings that ship with the rep
 const KINDS_FILE: &str = "kinds.json";
 
 /// A kind of thing.
-#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kind {
     /// Its place on the sheets.
     #[serde(skip)]

@@ -4,6 +4,7 @@
 //! What is said of it follows from where things are. Everything is drawn from a seed, in whole
 //! numbers, so that the same seed gives the same bytes on every machine.
 
+mod ask;
 mod build;
 mod captions;
 mod detect;
@@ -18,6 +19,8 @@ use std::sync::Arc;
 use oscar_datasets::Result;
 use oscar_vision::scenes::SceneReader;
 
+pub(crate) use ask::{Things, read};
+pub(crate) use build::SCENES_FORMAT;
 pub use build::{SCENES_VERSION, ScenesCounts, ScenesInfo, ScenesOptions, Tags, build_scenes};
 pub use detect::detector;
 pub use kinds::Kind;
@@ -42,7 +45,8 @@ pub fn scene_reader(drawings: &Path) -> Result<SceneReader> {
 
 /// Texts that have every word of scenes, the regular plurals of names left out.
 fn words(kinds: &[Arc<Kind>]) -> Vec<String> {
-    let mut texts = vec![captions::WORDS.to_string(), captions::NUMBERS.join(" ")];
+    let numbers = captions::NUMBERS.join(" ");
+    let mut texts = vec![captions::WORDS.into(), ask::WORDS.into(), numbers];
     for kind in kinds {
         texts.push(kind.name.clone());
         texts.push(kind.category.clone());

@@ -133,6 +133,27 @@ pub(crate) struct Group {
     pub(crate) hull: [u32; 4],
 }
 
+impl Group {
+    /// A group that nothing has been added to.
+    pub(super) fn new(kind: Arc<Kind>) -> Self {
+        Self {
+            kind,
+            count: 0,
+            hull: [u32::MAX, u32::MAX, 0, 0],
+        }
+    }
+
+    pub(super) fn add(&mut self, place: [u32; 4]) {
+        self.count += 1;
+        self.hull = [
+            self.hull[0].min(place[0]),
+            self.hull[1].min(place[1]),
+            self.hull[2].max(place[2]),
+            self.hull[3].max(place[3]),
+        ];
+    }
+}
+
 /// A scene.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Scene {
@@ -159,18 +180,13 @@ impl Scene {
             let canvas = *CANVASES.choose(rng).unwrap_or(&CANVASES[0]);
             if let Some((mut things, picture)) = place(sheets, &groups, style, canvas, rng) {
                 things.sort_by_key(|thing| (thing.place[1], thing.place[0]));
-                let hull = |group: usize| {
-                    let of_group = things.iter().filter(|thing| thing.group == group);
-                    of_group.fold([u32::MAX, u32::MAX, 0, 0], |hull, thing| {
-                        around(hull, thing.place)
-                    })
-                };
-                let group = |(at, (kind, count))| Group {
-                    kind,
-                    count,
-                    hull: hull(at),
-                };
-                let groups = groups.into_iter().enumerate().map(group).collect();
+                let mut groups: Vec<Group> = groups
+                    .into_iter()
+                    .map(|(kind, _)| Group::new(kind))
+                    .collect();
+                for thing in &things {
+                    groups[thing.group].add(thing.place);
+                }
                 let scene = Self {
                     key,
                     style,
@@ -187,15 +203,6 @@ impl Scene {
     pub(crate) fn kind_of(&self, thing: &Thing) -> &Arc<Kind> {
         &self.groups[thing.group].kind
     }
-}
-
-fn around(a: [u32; 4], b: [u32; 4]) -> [u32; 4] {
-    [
-        a[0].min(b[0]),
-        a[1].min(b[1]),
-        a[2].max(b[2]),
-        a[3].max(b[3]),
-    ]
 }
 
 /// Different kinds, and how many of each.

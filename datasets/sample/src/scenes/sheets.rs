@@ -87,7 +87,7 @@ pub struct Sheets {
 }
 
 /// How a drawing is put into a scene.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pose {
     /// Clockwise, in degrees.
     pub turned: i32,
@@ -173,7 +173,7 @@ impl Sheets {
                 let middle = i64::from(CELL) << (BITS - 1);
                 let sample = self.sample(style, kind, sx + middle, sy + middle);
                 for (sum, value) in sums.iter_mut().zip(sample) {
-                    *sum += value;
+                    *sum += u64::from(value);
                 }
             }
             pixel.0 = on_canvas(sums, canvas);
@@ -210,18 +210,24 @@ impl Sheets {
         (middle, (high.0 - low.0).max(high.1 - low.1))
     }
 
-    /// The drawing at a place between its texels, of which the four nearest are mixed.
-    fn sample(&self, style: Style, kind: usize, x: i64, y: i64) -> [u64; 4] {
+    /// The drawing at a place between its texels, of which the four nearest are mixed: 65,536 times
+    /// its colour and opacity.
+    fn sample(&self, style: Style, kind: usize, x: i64, y: i64) -> [u32; 4] {
         let (x, y) = (x - (1 << (BITS - 1)), y - (1 << (BITS - 1)));
         let (left, top) = (x >> BITS, y >> BITS);
-        let part = |at: i64| ((at & ((1 << BITS) - 1)) >> (BITS - 8)) as u64;
+        let beyond = |at: i64| at < -1 || at >= i64::from(CELL);
+        if beyond(left) || beyond(top) {
+            return [0; 4];
+        }
+        let part = |at: i64| ((at & ((1 << BITS) - 1)) >> (BITS - 8)) as u32;
         let (right, below) = (part(x), part(y));
         let mut mixed = [0; 4];
         for (dx, wide) in [(0, 256 - right), (1, right)] {
             for (dy, tall) in [(0, 256 - below), (1, below)] {
                 let texel = self.texel(style, kind, left + dx, top + dy);
                 for (sum, value) in mixed.iter_mut().zip(texel) {
-                    *sum += wide * tall * u64::from(value);
+                    // All weights together are 65,536: the sum stays below 2^32.
+                    *sum += wide * tall * value;
                 }
             }
         }
