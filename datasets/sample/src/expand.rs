@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Cursor, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flate2::{Compression, write::GzEncoder};
 use oscar_core::input::{ExampleSource, InputError, Tokenizer};
@@ -241,7 +241,7 @@ pub fn build_sample(sample_dir: &Path, out: &Path) -> Result<SampleInfo> {
         version: DATASET_VERSION,
         store_version: FORMAT_VERSION,
         tasks_version: TASKS_VERSION,
-        fingerprint: fingerprint(sample_dir)?,
+        fingerprint: fingerprint(sample_dir, &files_of(sample_dir), HINT)?,
     };
     if let Some(found) = find_complete(out, &mark) {
         return Ok(found);
@@ -326,17 +326,22 @@ fn find_complete(out: &Path, wanted: &Mark) -> Option<SampleInfo> {
     })
 }
 
-/// A number that changes with any byte of the sample: 64-bit FNV-1a, as no adversary is meant.
-fn fingerprint(dir: &Path) -> Result<String> {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+/// The files of the sample, with its start weights if it has any.
+fn files_of(dir: &Path) -> Vec<PathBuf> {
     let weights = weights::FILES.map(|name| Path::new(WEIGHTS).join(name));
-    let weights = weights.iter().filter(|_| dir.join(WEIGHTS).is_dir());
-    for name in FILES
-        .iter()
-        .map(Path::new)
-        .chain(weights.map(AsRef::as_ref))
-    {
-        let bytes = read_file(&dir.join(name), HINT)?;
+    let weights = weights.into_iter().filter(|_| dir.join(WEIGHTS).is_dir());
+    FILES
+        .map(PathBuf::from)
+        .into_iter()
+        .chain(weights)
+        .collect()
+}
+
+/// A number that changes with any byte of these files: 64-bit FNV-1a, as no adversary is meant.
+pub(crate) fn fingerprint(dir: &Path, files: &[PathBuf], hint: &'static str) -> Result<String> {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for name in files {
+        let bytes = read_file(&dir.join(name), hint)?;
         for byte in (bytes.len() as u64)
             .to_le_bytes()
             .iter()

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use oscar_sample::scenes::{HELD_OUT_SCENES, TRAIN_SCENES, build_scenes_sample};
 use oscar_sample::{CLIP, build_clip, build_sample};
 
 use super::configuration::Configuration;
@@ -10,19 +11,27 @@ use super::configuration::Configuration;
 /// Prefix of a path in the expanded sample.
 const PREFIX: &str = "sample:";
 
+/// What a path of the sample begins with if it is one of scenes.
+const SCENES: &str = "scenes/";
+
 /// Expands the sample if `config` uses it, and replaces `sample:…` by real paths.
 ///
 /// # Errors
 /// If the sample is not found or cannot be expanded.
 pub fn provide(config: &mut impl Configuration, runs: &Path) -> Result<()> {
-    let mut expanded = None;
+    let (mut expanded, mut drawn) = (None, None);
     let mut real = |path: &str| -> Result<Option<PathBuf>> {
         let Some(rest) = path.strip_prefix(PREFIX) else {
             return Ok(None);
         };
-        let directory: &PathBuf = match &expanded {
+        let (rest, made, make): (_, &mut Option<PathBuf>, fn(&Path) -> Result<PathBuf>) =
+            match rest.strip_prefix(SCENES) {
+                Some(rest) => (rest, &mut drawn, draw),
+                None => (rest, &mut expanded, expand),
+            };
+        let directory = match made {
             Some(directory) => directory,
-            None => expanded.insert(expand(runs)?),
+            None => made.insert(make(runs)?),
         };
         if Path::new(rest).starts_with(CLIP) {
             build_clip(directory).context("cannot embed the pictures of the sample")?;
@@ -47,11 +56,27 @@ pub fn shipped(path: &str) -> Option<PathBuf> {
     Some(find()?.join(path.strip_prefix(PREFIX)?))
 }
 
+/// Draws the scenes of the sample.
+fn draw(runs: &Path) -> Result<PathBuf> {
+    let source = find().context(NOT_FOUND)?.join("scenes");
+    let out = runs.join(".scenes");
+    std::fs::create_dir_all(runs).with_context(|| format!("cannot create {}", runs.display()))?;
+    let built = build_scenes_sample(&source, &out)
+        .with_context(|| format!("cannot draw the scenes of {}", source.display()))?;
+    if built {
+        tracing::info!(
+            "drew {TRAIN_SCENES} training and twice {HELD_OUT_SCENES} held-out scenes into {}",
+            out.display()
+        );
+    }
+    Ok(out)
+}
+
+const NOT_FOUND: &str = "cannot find the shipped sample (datasets/sample): run from the repository, \
+                         or set data.train and data.validation to your own data";
+
 fn expand(runs: &Path) -> Result<PathBuf> {
-    let source = find().context(
-        "cannot find the shipped sample (datasets/sample): run from the repository, \
-         or set data.train and data.validation to your own data",
-    )?;
+    let source = find().context(NOT_FOUND)?;
     let out = runs.join(".sample");
     std::fs::create_dir_all(runs).with_context(|| format!("cannot create {}", runs.display()))?;
     let info = build_sample(&source, &out)

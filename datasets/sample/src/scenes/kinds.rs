@@ -11,7 +11,7 @@ pub(super) const HINT: &str = "it belongs to the drawings that ship with the rep
                                (datasets/sample/scenes); give that directory, or check out the \
                                repository again";
 
-const KINDS_FILE: &str = "kinds.json";
+pub(super) const KINDS_FILE: &str = "kinds.json";
 
 /// A kind of thing.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]

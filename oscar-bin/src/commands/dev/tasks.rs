@@ -9,7 +9,8 @@ use oscar_sample::miniature::{DEFAULT_SEED, build_tasks};
 
 use crate::output::{self, print_json};
 
-/// Builds questions, statements and captions about the boxes of data sets from `data build nlvr1`.
+/// Builds questions, statements and captions about the boxes of data sets from `data build nlvr1`, or
+/// about scenes from `dev scenes`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  \
     oscar-bin dev tasks --from data/train --from data/dev --out data/tasks")]
