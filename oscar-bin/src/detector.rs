@@ -4,33 +4,45 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use oscar_core::input::BOX_VALUES;
 use oscar_core::ops::OscarBackend;
+use oscar_sample::scenes::scene_reader;
 use oscar_task::{Config, Family, TaskCheckpoint};
 use oscar_vision::RegionExtractor;
 use oscar_vision::clip::{ClipExtractor, ClipOptions, is_clip};
 use oscar_vision::detector::Detector;
 use oscar_vision::drawings::DrawingReader;
 
+use crate::config::sample;
 use crate::tasks::AnyTask;
 
 /// Names of the reader of the sample's drawings.
 const DRAWINGS: [&str; 2] = ["drawing", "drawings"];
+
+/// Names of the reader of scenes of everyday things.
+const SCENES: [&str; 2] = ["scene", "scenes"];
 
 /// Whether `named` is the reader of the sample's drawings.
 pub fn is_drawing(named: &str) -> bool {
     DRAWINGS.contains(&named)
 }
 
-/// Opens the detector called `named`: a directory of weights, as published or converted; `drawing`; or
-/// the file or directory of a CLIP, whose one region is the whole picture.
+/// Opens the detector called `named`: a directory of weights, as published or converted; `drawing`;
+/// `scene`; or the file or directory of a CLIP, whose one region is the whole picture.
 ///
 /// # Errors
 /// If there is none, or it cannot be opened.
 pub fn open<B: OscarBackend>(named: &str, device: &B::Device) -> Result<Arc<dyn RegionExtractor>> {
     if is_drawing(named) {
         return Ok(Arc::new(DrawingReader));
+    }
+    if SCENES.contains(&named) {
+        let drawings = sample::shipped("sample:scenes").context(
+            "cannot find the drawings that things are named by (datasets/sample/scenes): run from \
+             the repository",
+        )?;
+        return Ok(Arc::new(scene_reader(&drawings)?));
     }
     let path = Path::new(named);
     if is_clip(path) {
@@ -40,7 +52,8 @@ pub fn open<B: OscarBackend>(named: &str, device: &B::Device) -> Result<Arc<dyn 
     if !path.is_dir() {
         bail!(
             "{named}: there is no such directory; name the directory of a detector (its weights, \
-             configuration and lists of names), a CLIP, or `drawing` for the drawings of the sample"
+             configuration and lists of names), a CLIP, `drawing` for the drawings of NLVR v1, or \
+             `scene` for scenes of everyday things"
         );
     }
     let detector = Detector::<B::Kernels>::open(path, device)?;

@@ -33,6 +33,9 @@ pub struct SceneReader {
 }
 
 impl SceneReader {
+    /// What its [identity](RegionExtractor::identity) is called.
+    pub const NAME: &'static str = "scenes";
+
     /// A reader that names things by `detector`.
     pub fn new(detector: Arc<Detector>) -> Self {
         Self { detector }
@@ -68,7 +71,7 @@ impl RegionExtractor for SceneReader {
             ("detector", format!("{:08x}", self.detector.digest())),
         ];
         ExtractorIdentity {
-            name: "scenes".into(),
+            name: Self::NAME.into(),
             settings: BTreeMap::from(settings.map(|(name, value)| (name.into(), value))),
         }
     }

@@ -11,7 +11,7 @@ use oscar_core::input::{InputError, Tokenizer};
 use oscar_datasets::store::{Boxes, ImageRegions, StoreOptions, StoreWriter, Tag};
 use oscar_datasets::{DATASET_FILE, DatasetError, Result};
 use oscar_files::{StagedDir, write_file, write_json};
-use oscar_vision::scenes::{Detector, FEATURE_DIM, feature, find_things};
+use oscar_vision::scenes::{Detector, FEATURE_DIM, SceneReader, feature, find_things};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -172,6 +172,7 @@ pub fn build_scenes(drawings: &Path, out: &Path, options: &ScenesOptions) -> Res
                 "scenes of drawings, split {}, seed {}",
                 options.split, options.seed
             ),
+            extractor: Some(SceneReader::NAME.into()),
             ..StoreOptions::new(FEATURE_DIM)
         },
     )?;
