@@ -58,6 +58,7 @@ fn wrappers_and_prefixes_are_taken_off_and_told() {
     assert_eq!(names, ["bert.embeddings.LayerNorm.weight"]);
     let expected = [
         Change::Unwrapped("state_dict".into()),
+        Change::Beside(vec!["epoch".into(), "optimizer".into()]),
         Change::DataParallel,
         Change::OldNorms(1),
         Change::LeftOut("bert.embeddings.position_ids".into()),
