@@ -7,6 +7,7 @@
 //! - [`TextFile`]: texts, plain or gzip, within a budget.
 //! - [`open_regular`], [`read_file`] and [`inside`]: only regular files are read, and no link leaves
 //!   its folder.
+//! - [`write_checksums`] and [`verify_checksums`]: damage to the files of a directory is noticed.
 //! - [`Budget`]: the one rule of how much memory reading a file may take.
 //! - [`parse_json`]: JSON as Python writes it; [`python`]: fields of tables.
 //! - [`report_shrunk_maps`]: what happens when a mapped file is cut off.
@@ -15,6 +16,7 @@
 //! - [`pytorch`]: the files of PyTorch and of Python's `pickle`, read without executing them.
 
 mod budget;
+mod checksums;
 mod error;
 mod json;
 mod map;
@@ -26,6 +28,7 @@ mod shrunk;
 mod text;
 mod whole;
 
+pub use checksums::{CHECKSUMS_FILE, verify_checksums, write_checksums};
 pub use budget::{Budget, OverBudget};
 pub use error::FileError;
 pub use json::parse_json;

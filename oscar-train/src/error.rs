@@ -45,6 +45,32 @@ pub enum TrainError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The checkpoint to resume from is damaged, and an earlier one is whole.
+    #[error(
+        "the checkpoint of step {step} is damaged, and the one of step {whole} before it is whole; \
+         resume from step {whole}: {source}"
+    )]
+    Damaged {
+        /// The step of the damaged one.
+        step: usize,
+        /// The step of the newest one before it that is whole.
+        whole: usize,
+        /// What is damaged.
+        #[source]
+        source: Box<TrainError>,
+    },
+    /// The run has no checkpoint of the step to resume from.
+    #[error(
+        "{} has no checkpoint of step {step}; it has those of {steps:?}", path.display()
+    )]
+    NoCheckpoint {
+        /// The run directory.
+        path: PathBuf,
+        /// The step.
+        step: usize,
+        /// The steps whose checkpoints it has.
+        steps: Vec<usize>,
+    },
     /// A checkpoint of the run was made with other settings.
     #[error(
         "the checkpoint at {} was made with {key} = {found}, this run has {expected}; \

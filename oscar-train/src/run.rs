@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! runs/NAME/
-//!   checkpoint/step-00000400/   model.safetensors, optimizer.safetensors, state.json
+//!   checkpoint/step-00000400/   model.safetensors, optimizer.safetensors, state.json, checksums.json
 //!   best/  last/                model.safetensors and what describes it
 //! ```
 //!
 //! A checkpoint is written under a temporary name, synced and renamed: a directory called `step-…`
-//! is complete.
+//! is complete. Its checksums are verified before a run resumes from it.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,10 @@ use std::path::{Path, PathBuf};
 use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
 use oscar_core::checkpoint::{self, Checkpointed, RandomInit};
-use oscar_files::{FileError, recover_all, remove_directory, write_directory, write_json};
+use oscar_files::{
+    FileError, recover_all, remove_directory, verify_checksums, write_checksums, write_directory,
+    write_json,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
@@ -42,7 +45,9 @@ const STATE_FILE: &str = "state.json";
 pub struct RunDir {
     path: PathBuf,
     /// Holds the lock until dropped.
-    _lock: Option<File>,
+    lock: Option<File>,
+    /// The step whose checkpoint is resumed from; none for the newest.
+    resume_from: Option<usize>,
 }
 
 /// What a checkpoint records beside weights and optimiser state.
@@ -167,7 +172,8 @@ impl RunDir {
                 recover_all(&path.join(CHECKPOINTS), &[])?;
                 Ok(Self {
                     path,
-                    _lock: Some(lock),
+                    lock: Some(lock),
+                    resume_from: None,
                 })
             }
             Err(TryLockError::WouldBlock) => Err(TrainError::Locked { path }),
@@ -181,8 +187,16 @@ impl RunDir {
     pub fn led_by_another(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
-            _lock: None,
+            lock: None,
+            resume_from: None,
         }
+    }
+
+    /// Resumes from the checkpoint of this step instead of the newest.
+    #[must_use]
+    pub fn resume_from(mut self, step: Option<usize>) -> Self {
+        self.resume_from = step;
+        self
     }
 
     /// Its path.
@@ -223,7 +237,8 @@ impl RunDir {
         write_directory(&target, |directory| {
             checkpoint::save(model, directory.join(MODEL_FILE))?;
             checkpoint::write_tensors(directory.join(OPTIMIZER_FILE), &optimizer.state())?;
-            Ok::<_, TrainError>(write_json(&directory.join(STATE_FILE), state)?)
+            write_json(&directory.join(STATE_FILE), state)?;
+            Ok::<_, TrainError>(write_checksums(directory)?)
         })?;
         let checkpoints = self.list()?;
         let old = checkpoints.len().saturating_sub(keep.max(1));
@@ -232,11 +247,13 @@ impl RunDir {
             .try_for_each(|(_, path)| Ok(remove_directory(path)?))
     }
 
-    /// Loads the newest checkpoint into `model` and `optimizer`, if there is one.
+    /// Loads the newest checkpoint, or that of the step to resume from, into `model` and `optimizer`,
+    /// if there is one.
     ///
     /// # Errors
     ///
-    /// If it cannot be read or was made with other settings.
+    /// If it is damaged, cannot be read or was made with other settings. [`TrainError::Damaged`] names
+    /// the newest one before it that is whole.
     pub fn restore<B, M>(
         &self,
         settings: &FixedSettings,
@@ -248,10 +265,28 @@ impl RunDir {
         B: AutodiffBackend,
         M: AutodiffModule<B> + Checkpointed<B>,
     {
-        let Some((step, path)) = self.list()?.pop() else {
+        let (mut checkpoints, mut newer) = (self.list()?, Vec::new());
+        if let Some(step) = self.resume_from {
+            let found = checkpoints.iter().position(|(other, _)| *other == step);
+            let steps = checkpoints.iter().map(|(step, _)| *step).collect();
+            let path = self.path.clone();
+            let found = found.ok_or(TrainError::NoCheckpoint { path, step, steps })?;
+            newer = checkpoints.split_off(found + 1);
+        }
+        let Some((step, path)) = checkpoints.pop() else {
             return Ok((model, optimizer, None));
         };
-        let state = TrainState::read(&path, step)?;
+        let state = verified(&path, step).map_err(|error| {
+            let mut before = checkpoints.iter().rev();
+            match before.find(|(step, path)| verified(path, *step).is_ok()) {
+                Some((whole, _)) => TrainError::Damaged {
+                    step,
+                    whole: *whole,
+                    source: Box::new(error),
+                },
+                None => error,
+            }
+        })?;
         require_same(&path, &state.settings, settings)?;
         let (model, _) = checkpoint::load(model, path.join(MODEL_FILE), &RandomInit::Refuse)?;
         let moments = checkpoint::read_tensors(path.join(OPTIMIZER_FILE))?;
@@ -260,8 +295,32 @@ impl RunDir {
                 reason: format!("it is empty after {} steps", state.step),
             });
         }
-        Ok((model, optimizer.load_state(moments, device)?, Some(state)))
+        let optimizer = optimizer.load_state(moments, device)?;
+        self.remove_damaged(&newer)?;
+        Ok((model, optimizer, Some(state)))
     }
+
+    /// Deletes those of `checkpoints` that are damaged: they count among the newest that are kept, in
+    /// the place of whole ones. The others are of the same trajectory and stay.
+    fn remove_damaged(&self, checkpoints: &[(usize, PathBuf)]) -> Result<(), TrainError> {
+        if self.lock.is_none() {
+            return Ok(());
+        }
+        for (step, path) in checkpoints {
+            if let Err(error @ FileError::Malformed { .. }) = verify_checksums(path) {
+                tracing::warn!("deleting the damaged checkpoint of step {step}: {error}");
+                remove_directory(path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The state of the checkpoint `path` of step `step`, whose files are as they were written.
+fn verified(path: &Path, step: usize) -> Result<TrainState, TrainError> {
+    let state = TrainState::read(path, step)?;
+    verify_checksums(path)?;
+    Ok(state)
 }
 
 /// The complete checkpoints of the run in `run` with their steps, oldest first.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::ArgPredicate;
 
 use crate::args::{DeviceArgs, Suggested};
 use crate::config::RECIPES;
@@ -37,8 +38,11 @@ pub struct RunArgs {
     )]
     pub runs_dir: PathBuf,
     /// Resume the run NAME, or the newest run, from its newest checkpoint
-    #[arg(short, long)]
+    #[arg(short, long, default_value_if("resume_from", ArgPredicate::IsPresent, "true"))]
     pub resume: bool,
+    /// Resume from the checkpoint of this step instead of the newest
+    #[arg(long, value_name = "STEP")]
+    pub resume_from: Option<usize>,
     /// Start weights: a safetensors or PyTorch file, a directory with model.safetensors or
     /// pytorch_model.bin, or a run
     #[arg(long, value_name = "CHECKPOINT")]

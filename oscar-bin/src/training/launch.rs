@@ -244,7 +244,7 @@ fn run<T: Training>(
     let run = match leads {
         false => RunDir::led_by_another(directory),
         true => {
-            let run = RunDir::lock(directory)?;
+            let run = RunDir::lock(directory)?.resume_from(args.resume_from);
             record(&recipe, name, &training.command(), args.resume, directory)?;
             tracing::info!("run {}", directory.display());
             run

@@ -62,7 +62,8 @@ impl Beside {
         let text = |key: &str| self.keys.get(key).and_then(Json::as_str);
         let is_true = |key: &str| self.keys.get(key) == Some(&Json::Bool(true));
         let number = |key: &str| self.keys.get(key).and_then(Json::as_u64);
-        if let Some(kind) = text("model_type").filter(|kind| *kind != "bert") {
+        let own = ["bert", "oscar", "oscarplus", "vinvl"];
+        if let Some(kind) = text("model_type").filter(|kind| !own.contains(kind)) {
             return Some(format!("{kind:?} (its model_type)"));
         }
         if let Some(kind) = text("position_embedding_type").filter(|kind| *kind != "absolute") {

@@ -63,13 +63,14 @@ pub(super) fn sniff(bytes: &[u8]) -> Option<Sniffed> {
     if bytes.get(257..262) == Some(b"ustar") {
         return Some(Sniffed::Other("it is a tar archive; extract it first"));
     }
-    bytes
-        .trim_ascii_start()
-        .starts_with(b"<")
-        .then_some(Sniffed::Other(
+    if bytes.trim_ascii_start().starts_with(b"<") {
+        return Some(Sniffed::Other(
             "it is an HTML or XML page, which servers send instead of a file that they refuse; \
              download it again",
-        ))
+        ));
+    }
+    // What is left with a brace there is a safetensors file whose length is damaged.
+    (bytes.get(8) == Some(&b'{')).then_some(Sniffed::Safetensors)
 }
 
 #[cfg(test)]

@@ -147,8 +147,7 @@ fn open_vocabulary(
     corpora: &[&dyn ExampleSource],
 ) -> Result<Tokenizer, PretrainError> {
     Ok(match vocab {
-        None | Some("bert-base-uncased") => Tokenizer::bert_base_uncased()?,
         Some("corpus") => Tokenizer::from_corpora(corpora)?,
-        Some(path) => Tokenizer::from_vocab_file(path)?,
+        vocab => oscar_task::open_vocabulary(vocab, None)?,
     })
 }

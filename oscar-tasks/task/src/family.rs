@@ -304,19 +304,32 @@ impl Family for Oscar {
 }
 
 /// The WordPiece vocabulary that a recipe names: `bert-base-uncased` or a file; by default the
-/// `vocab.txt` in the directory `start` of the start weights, else BERT's.
+/// `vocab.txt` (or `tokenizer.json`) in the directory `start` of the start weights, else BERT's. Logs
+/// if it is one of cased text.
 ///
 /// # Errors
 ///
-/// If the file cannot be read or is not a vocabulary.
+/// If the file cannot be read or is not a vocabulary, or the start weights have another tokenizer.
 pub fn open_vocabulary(
     vocabulary: Option<&str>,
     start: Option<&Path>,
 ) -> Result<Tokenizer, InputError> {
-    let beside = start.map(|start| start.join(VOCAB_FILE));
-    match (vocabulary, beside.filter(|path| path.is_file())) {
-        (None, Some(path)) => Tokenizer::from_vocab_file(path),
-        (None | Some("bert-base-uncased"), _) => Tokenizer::bert_base_uncased(),
-        (Some(path), _) => Tokenizer::from_vocab_file(path),
+    let (tokenizer, origin) = match (vocabulary, start) {
+        (None, Some(start)) => match Tokenizer::in_directory(start)? {
+            Some(tokenizer) => (tokenizer, start.join(VOCAB_FILE)),
+            None => return Tokenizer::bert_base_uncased(),
+        },
+        (None | Some("bert-base-uncased"), _) => return Tokenizer::bert_base_uncased(),
+        (Some(path), _) => (Tokenizer::from_vocab_file(path)?, path.into()),
+    };
+    let origin = origin.display();
+    match (tokenizer.lower_case(), tokenizer.unreachable_words()) {
+        (false, _) => tracing::info!("{origin} is a vocabulary of cased text: texts keep their case"),
+        (true, 0) => {}
+        (true, words) => tracing::warn!(
+            "{origin}: {words} words have capitals and are never used, since texts are lower-cased; \
+             for a vocabulary of cased text set do_lower_case to false in its tokenizer_config.json"
+        ),
     }
+    Ok(tokenizer)
 }
