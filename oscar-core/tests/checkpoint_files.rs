@@ -38,7 +38,10 @@ fn captioner(config: &ModelConfig) -> OscarForCaptioning<Flex> {
 #[test]
 fn tied_weights_that_a_file_omits_are_taken_from_their_other_name() {
     let saved = tensors(&weights("pretrain_ln"));
-    for (omitted, change) in [(DECODER, Change::TiedOutput), (WORDS, Change::TiedEmbedding)] {
+    for (omitted, change) in [
+        (DECODER, Change::TiedOutput),
+        (WORDS, Change::TiedEmbedding),
+    ] {
         let folder = TempDir::new().unwrap();
         let mut part = saved.clone();
         part.remove(omitted).unwrap();
@@ -51,7 +54,11 @@ fn tied_weights_that_a_file_omits_are_taken_from_their_other_name() {
         checkpoint::save(&model, &out).unwrap();
         let written = tensors(&out);
         for name in [DECODER, WORDS] {
-            assert_eq!(bits(&written[name]), bits(&saved[WORDS]), "{omitted}: {name}");
+            assert_eq!(
+                bits(&written[name]),
+                bits(&saved[WORDS]),
+                "{omitted}: {name}"
+            );
         }
         // A configuration that says they are two makes the gap one.
         let untied = json!({"tie_word_embeddings": false}).to_string();
@@ -104,13 +111,20 @@ fn in_parts(folder: &Path, tensors: &Tensors) -> [String; 2] {
     let half = tensors.len() / 2;
     let mut map = serde_json::Map::new();
     for (at, name) in names.iter().enumerate() {
-        let part = tensors.values().skip(at * half).take(half + at * tensors.len());
+        let part = tensors
+            .values()
+            .skip(at * half)
+            .take(half + at * tensors.len());
         let part: Vec<_> = part.cloned().collect();
         map.extend(part.iter().map(|tensor| (tensor.name.clone(), json!(name))));
         checkpoint::write_tensors(folder.join(name), &part).unwrap();
     }
     let index = json!({"metadata": {}, "weight_map": map});
-    fs::write(folder.join("model.safetensors.index.json"), index.to_string()).unwrap();
+    fs::write(
+        folder.join("model.safetensors.index.json"),
+        index.to_string(),
+    )
+    .unwrap();
     names
 }
 
@@ -120,8 +134,15 @@ fn weights_in_parts_are_one_model() {
     let folder = TempDir::new().unwrap();
     let [_, second] = in_parts(folder.path(), &saved);
     // What macOS leaves on other disks is not a part.
-    fs::write(folder.path().join("._model-00001-of-00002.safetensors"), "junk").unwrap();
-    for path in [folder.path().to_path_buf(), folder.path().join("model.safetensors.index.json")] {
+    fs::write(
+        folder.path().join("._model-00001-of-00002.safetensors"),
+        "junk",
+    )
+    .unwrap();
+    for path in [
+        folder.path().to_path_buf(),
+        folder.path().join("model.safetensors.index.json"),
+    ] {
         let (_, report) = load(&path, &RandomInit::Refuse).unwrap();
         assert_eq!(report.changes, [Change::Joined(2)]);
     }
@@ -140,10 +161,16 @@ fn an_index_cannot_reach_other_files() {
     let place = TempDir::new().unwrap();
     let folder = place.path().join("model");
     fs::create_dir(&folder).unwrap();
-    fs::copy(weights("pretrain_ln"), place.path().join("other.safetensors")).unwrap();
+    fs::copy(
+        weights("pretrain_ln"),
+        place.path().join("other.safetensors"),
+    )
+    .unwrap();
     let index = |file: &str| {
-        let map: serde_json::Map<_, _> =
-            saved.keys().map(|name| (name.clone(), json!(file))).collect();
+        let map: serde_json::Map<_, _> = saved
+            .keys()
+            .map(|name| (name.clone(), json!(file)))
+            .collect();
         let index = json!({"weight_map": map}).to_string();
         fs::write(folder.join("model.safetensors.index.json"), index).unwrap();
         load(&folder, &RandomInit::Refuse).unwrap_err()
@@ -158,7 +185,8 @@ fn an_index_cannot_reach_other_files() {
     assert!(matches!(&error, CheckpointError::Format { .. }), "{error}");
     #[cfg(unix)]
     {
-        std::os::unix::fs::symlink("../other.safetensors", folder.join("link.safetensors")).unwrap();
+        std::os::unix::fs::symlink("../other.safetensors", folder.join("link.safetensors"))
+            .unwrap();
         let error = index("link.safetensors");
         assert!(
             matches!(&error, CheckpointError::File(FileError::Link { .. })),
@@ -174,13 +202,22 @@ fn parts_without_their_index_are_named() {
     fs::remove_file(folder.path().join("model.safetensors.index.json")).unwrap();
     let error = load(folder.path(), &RandomInit::All).unwrap_err();
     let text = error.to_string();
-    assert!(matches!(error, CheckpointError::File(FileError::Io { .. })), "{text}");
-    assert!(text.contains(&first) && text.contains("model.safetensors.index.json"), "{text}");
+    assert!(
+        matches!(error, CheckpointError::File(FileError::Io { .. })),
+        "{text}"
+    );
+    assert!(
+        text.contains(&first) && text.contains("model.safetensors.index.json"),
+        "{text}"
+    );
 }
 
 #[rstest]
 #[case("roberta.encoder.layer.0.output.dense.weight", "RoBERTa")]
-#[case("albert.encoder.albert_layer_groups.0.albert_layers.0.ffn.weight", "ALBERT")]
+#[case(
+    "albert.encoder.albert_layer_groups.0.albert_layers.0.ffn.weight",
+    "ALBERT"
+)]
 #[case("vit.embeddings.patch_embeddings.projection.weight", "ViT")]
 #[case("electra.encoder.layer.0.output.dense.weight", "ELECTRA")]
 #[case("bert.encoder.x_layers.0.visual_attention.att.key.weight", "LXMERT")]
@@ -252,7 +289,11 @@ fn a_configuration_of_another_model_is_believed(
 fn checkpoint_folder() -> (TempDir, ModelConfig) {
     let folder = TempDir::new().unwrap();
     let model = config("pretrain_ln");
-    fs::copy(weights("pretrain_ln"), folder.path().join("model.safetensors")).unwrap();
+    fs::copy(
+        weights("pretrain_ln"),
+        folder.path().join("model.safetensors"),
+    )
+    .unwrap();
     let text = serde_json::to_string(&model).unwrap();
     fs::write(folder.path().join("config.json"), text).unwrap();
     (folder, model)
@@ -263,7 +304,12 @@ fn checkpoint_folder() -> (TempDir, ModelConfig) {
 fn special_files_and_links_that_leave_are_refused_beside_weights() {
     use std::os::unix::fs::symlink;
 
-    for name in ["config.json", "vocab.txt", "tokenizer_config.json", "training_args.bin"] {
+    for name in [
+        "config.json",
+        "vocab.txt",
+        "tokenizer_config.json",
+        "training_args.bin",
+    ] {
         let (folder, _) = checkpoint_folder();
         let secret = TempDir::new().unwrap();
         fs::write(secret.path().join("secret"), "of another").unwrap();
@@ -283,7 +329,13 @@ fn special_files_and_links_that_leave_are_refused_beside_weights() {
     fs::create_dir(folder.path().join("model.safetensors")).unwrap();
     let error = load(folder.path(), &RandomInit::All).unwrap_err();
     assert!(
-        matches!(error, CheckpointError::File(FileError::NotAFile { kind: "a directory", .. })),
+        matches!(
+            error,
+            CheckpointError::File(FileError::NotAFile {
+                kind: "a directory",
+                ..
+            })
+        ),
         "{error}"
     );
 }
@@ -311,10 +363,16 @@ fn an_import_keeps_how_texts_are_cased() {
     let import = |name: &str| {
         let out = folder.path().join(name);
         checkpoint::import(folder.path(), &out, &ImportOptions::default()).unwrap();
-        oscar_core::input::Tokenizer::in_directory(out).unwrap().unwrap()
+        oscar_core::input::Tokenizer::in_directory(out)
+            .unwrap()
+            .unwrap()
     };
     assert!(!import("cased").lower_case());
-    fs::write(folder.path().join("tokenizer_config.json"), r#"{"do_lower_case": true}"#).unwrap();
+    fs::write(
+        folder.path().join("tokenizer_config.json"),
+        r#"{"do_lower_case": true}"#,
+    )
+    .unwrap();
     let lowered = import("lowered");
     assert!(lowered.lower_case());
     assert_eq!(lowered.unreachable_words(), model.vocab_size - 5);
@@ -328,7 +386,10 @@ fn an_import_keeps_how_texts_are_cased() {
         .map(|(id, word)| (word.to_lowercase().replace("[pad]", "[PAD]"), json!(id)))
         .collect();
     let mut ids = ids;
-    for (id, token) in ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].into_iter().enumerate() {
+    for (id, token) in ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        .into_iter()
+        .enumerate()
+    {
         ids.remove(&token.to_lowercase());
         ids.insert(token.into(), json!(id));
     }

@@ -69,7 +69,10 @@ pub fn verify_checksums(directory: &Path) -> Result<bool, FileError> {
         let found = checksum(&file)?;
         if found != *expected {
             let what = match found.bytes == expected.bytes {
-                true => format!("its checksum is {:08x} instead of {:08x}", found.crc32, expected.crc32),
+                true => format!(
+                    "its checksum is {:08x} instead of {:08x}",
+                    found.crc32, expected.crc32
+                ),
                 false => format!("it has {} bytes instead of {}", found.bytes, expected.bytes),
             };
             return Err(damaged(&file, format!("it is damaged: {what}")));
@@ -84,7 +87,10 @@ fn checksum(path: &Path) -> Result<Checksum, FileError> {
     let mut buffer = vec![0; 1 << 20];
     let mut bytes = 0;
     loop {
-        match file.read(&mut buffer).map_err(FileError::io("read", path))? {
+        match file
+            .read(&mut buffer)
+            .map_err(FileError::io("read", path))?
+        {
             0 => break,
             read => {
                 bytes += read as u64;

@@ -28,8 +28,8 @@ mod shrunk;
 mod text;
 mod whole;
 
-pub use checksums::{CHECKSUMS_FILE, verify_checksums, write_checksums};
 pub use budget::{Budget, OverBudget};
+pub use checksums::{CHECKSUMS_FILE, verify_checksums, write_checksums};
 pub use error::FileError;
 pub use json::parse_json;
 pub use map::{OpenFile, map_file};

@@ -59,7 +59,9 @@ fn run(place: &TempDir, steps: &[usize]) {
 
 /// The step and the weights that are resumed from.
 fn resumed(place: &TempDir, from: Option<usize>) -> Result<(usize, f32), TrainError> {
-    let run = RunDir::lock(place.path().join("run")).unwrap().resume_from(from);
+    let run = RunDir::lock(place.path().join("run"))
+        .unwrap()
+        .resume_from(from);
     let (model, optimizer) = line(-1.0);
     let (model, _, state) = run.restore(&settings(), model, optimizer, &FlexDevice)?;
     let weights = model.scale.val().into_data();
@@ -90,7 +92,12 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_it_offered(#[case] name: &st
     damage(&file(&place, 8, name));
     damage(&file(&place, 6, "model.safetensors"));
     let error = resumed(&place, None).unwrap_err();
-    let TrainError::Damaged { step, whole, source } = &error else {
+    let TrainError::Damaged {
+        step,
+        whole,
+        source,
+    } = &error
+    else {
         panic!("{error}")
     };
     assert_eq!((*step, *whole), (8, 4));

@@ -38,7 +38,11 @@ pub struct RunArgs {
     )]
     pub runs_dir: PathBuf,
     /// Resume the run NAME, or the newest run, from its newest checkpoint
-    #[arg(short, long, default_value_if("resume_from", ArgPredicate::IsPresent, "true"))]
+    #[arg(
+        short,
+        long,
+        default_value_if("resume_from", ArgPredicate::IsPresent, "true")
+    )]
     pub resume: bool,
     /// Resume from the checkpoint of this step instead of the newest
     #[arg(long, value_name = "STEP")]

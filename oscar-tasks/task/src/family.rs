@@ -324,7 +324,9 @@ pub fn open_vocabulary(
     };
     let origin = origin.display();
     match (tokenizer.lower_case(), tokenizer.unreachable_words()) {
-        (false, _) => tracing::info!("{origin} is a vocabulary of cased text: texts keep their case"),
+        (false, _) => {
+            tracing::info!("{origin} is a vocabulary of cased text: texts keep their case")
+        }
         (true, 0) => {}
         (true, words) => tracing::warn!(
             "{origin}: {words} words have capitals and are never used, since texts are lower-cased; \
