@@ -45,7 +45,9 @@ fn bytes(pixels: &Pixels<3>) -> impl Iterator<Item = f64> {
 /// The largest difference.
 fn worst(got: impl IntoIterator<Item = f64>, expected: &[f64]) -> f64 {
     let pairs = got.into_iter().zip(expected);
-    pairs.fold(0.0, |worst, (got, expected)| f64::max(worst, (got - expected).abs()))
+    pairs.fold(0.0, |worst, (got, expected)| {
+        f64::max(worst, (got - expected).abs())
+    })
 }
 
 /// The pixels of every picture of a set, and resized ones; all equal, but for CMYK pictures, which are
