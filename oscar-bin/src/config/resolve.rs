@@ -60,7 +60,7 @@ pub fn resolve_with_notes<C: Configuration>(
     let given = settings
         .iter()
         .fold(Figment::new(), |all, setting| all.merge(setting));
-    let mut notes = repeated(&settings);
+    let mut notes = Vec::new();
     let mut config: C = extract(&mut settings, source.origin(), |settings| {
         let layers = settings.iter().fold(layers.clone(), Figment::merge);
         let model = match layers.find_value("model.preset") {
@@ -99,6 +99,10 @@ pub fn resolve_with_notes<C: Configuration>(
         Some(format!("{key} is set, but has no effect: {why}"))
     });
     notes.extend(without_effect);
+    // Later values win on every command line: who reads the log may want to know.
+    for note in repeated(&settings) {
+        tracing::info!("{note}");
+    }
     Ok((config, notes))
 }
 

@@ -65,11 +65,21 @@ impl Estimate {
 
 /// Parameters of the backbone, and of the word embedding if its size does not follow the data.
 fn parameters(model: &ModelConfig, config: &Json) -> f64 {
-    let [hidden, layers, inner, positions, words, regions, scale] = [
+    let [
+        hidden,
+        layers,
+        inner,
+        positions,
+        types,
+        words,
+        regions,
+        scale,
+    ] = [
         model.hidden_size,
         model.num_hidden_layers,
         model.intermediate_size,
         model.max_position_embeddings,
+        model.type_vocab_size,
         model.vocab_size,
         model.img_feature_dim,
         model.cls_hidden_scale,
@@ -86,7 +96,10 @@ fn parameters(model: &ModelConfig, config: &Json) -> f64 {
         true => scale * hidden * hidden,
         false => 0.0,
     };
-    layers * layer + (positions + words + regions) * hidden + 2.0 * hidden * hidden + classifier
+    layers * layer
+        + (positions + types + words + regions) * hidden
+        + 2.0 * hidden * hidden
+        + classifier
 }
 
 /// Logs what the run takes, and warns if this machine has less.
