@@ -17,8 +17,12 @@ fn every_official_file_is_read_and_written_without_loss() {
         if !path.is_file() {
             continue;
         }
-        let config = ModelConfig::from_file(&path).unwrap();
         let file: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        // Sets of detectors have configurations of another kind.
+        if file.get("hidden_size").is_none() {
+            continue;
+        }
+        let config = ModelConfig::from_file(&path).unwrap();
         let written = serde_json::to_value(&config).unwrap();
         for (key, value) in file.as_object().unwrap() {
             let same = match key.as_str() {

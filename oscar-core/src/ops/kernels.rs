@@ -5,12 +5,12 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::{
-    AdamWStep, AttentionParams, CaptionKeyValues, DropoutMask, KeyValue, NormGrads, NormOutput,
-    NormParams, RowIndex, SavedNorm, TopK,
+    AdamWStep, AttentionParams, CaptionKeyValues, ConvolutionParams, DropoutMask, KeyValue,
+    NormGrads, NormOutput, NormParams, RowIndex, SavedNorm, TopK,
 };
 use super::{
-    activation, attention, cached_attention, dropout, gather, linear, optimizer, residual_norm,
-    top_k,
+    activation, attention, cached_attention, convolution, dropout, gather, linear, optimizer,
+    residual_norm, top_k,
 };
 
 /// Passes the list of all kernels to a macro, which makes of it the trait or a backend's
@@ -30,6 +30,15 @@ macro_rules! for_each_kernel {
         /// Adds `bias` `[width]` to each row of `x` `[rows, width]`, in either precision.
         fn add_bias(x: Tensor<Self, 2>, bias: Tensor<Self, 1>) -> Tensor<Self, 2>
             = linear::add_bias;
+
+        /// `x + bias` with `residual` added, and its ReLU if `rectify`; `x` and `residual` `[rows,
+        /// width]` are in either precision. No gradient is computed.
+        fn finish_rows(
+            x: Tensor<Self, 2>,
+            bias: Tensor<Self, 1>,
+            residual: Option<Tensor<Self, 2>>,
+            rectify: bool
+        ) -> Tensor<Self, 2> = convolution::finish_rows;
 
         /// The sum of the rows of `x` `[rows, width]`, in either precision: `[width]`.
         fn column_sums(x: Tensor<Self, 2>) -> Tensor<Self, 1> = linear::column_sums;
@@ -147,6 +156,17 @@ macro_rules! declare_trait {
             ) -> Tensor<Self, 4> {
                 let scores = query.matmul(key.swap_dims(2, 3));
                 Self::masked_softmax(scores, mask, scale).matmul(value)
+            }
+
+            /// See [`convolution`](super::convolution()), whose kernels of one cell are products
+            /// instead.
+            fn convolution(
+                x: Tensor<Self, 4>,
+                params: &ConvolutionParams<Self>,
+                residual: Option<Tensor<Self, 4>>,
+                rectify: bool,
+            ) -> Tensor<Self, 4> {
+                convolution::by_planes(x, params, residual, rectify)
             }
 
             $(

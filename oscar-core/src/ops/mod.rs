@@ -14,6 +14,7 @@ mod activation;
 mod attention;
 mod backend;
 mod cached_attention;
+mod convolution;
 #[cfg(feature = "kernels")]
 mod cube;
 mod dropout;
@@ -38,6 +39,7 @@ pub use backend::{Operation, OscarBackend, TrainBackend};
 pub use cached_attention::{
     AttentionParams, CaptionKeyValues, KeyValue, WordPositions, cached_attention,
 };
+pub use convolution::{ConvolutionParams, convolution};
 pub use dropout::{DropoutMask, KeyedDropout, dropout};
 pub use gather::{RowIndex, gather_rows};
 pub use kernels::Kernels;

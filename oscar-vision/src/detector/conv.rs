@@ -1,10 +1,8 @@
 //! Convolutions over maps whose channels are the last axis, so that those of one cell are products
 //! of matrices.
 
-use burn::tensor::module::conv2d;
-use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Tensor, TensorData, s};
-use oscar_core::ops::Kernels;
+use burn::tensor::{Tensor, TensorData};
+use oscar_core::ops::{ConvolutionParams, Kernels, convolution};
 
 /// The geometry of a convolution; kernels are square.
 #[derive(Clone, Copy, Debug)]
@@ -27,11 +25,6 @@ impl Geometry {
         dilation: 1,
         groups: 1,
     };
-
-    /// Cells of padding on each side: the map keeps its size at stride 1.
-    fn padding(self) -> usize {
-        self.dilation * (self.kernel / 2)
-    }
 }
 
 /// A frozen batch norm: a value for each channel.
@@ -67,77 +60,37 @@ impl BatchNorm {
 
 /// A convolution with a bias.
 #[derive(Clone, Debug)]
-pub struct Convolution<B: Kernels> {
-    weight: Weight<B>,
-    /// `[out]`
-    bias: Tensor<B, 1>,
-    geometry: Geometry,
-}
-
-#[derive(Clone, Debug)]
-enum Weight<B: Kernels> {
-    /// `[in, out]`
-    Point(Tensor<B, 2>),
-    /// `[out, in / groups, kernel, kernel]`
-    Spatial(Tensor<B, 4>),
-}
+pub struct Convolution<B: Kernels>(ConvolutionParams<B>);
 
 impl<B: Kernels> Convolution<B> {
     /// From weights `[out, in / groups, kernel, kernel]` and bias `[out]`, as published.
     pub fn new(weight: Vec<f32>, bias: Vec<f32>, geometry: Geometry, device: &B::Device) -> Self {
         let (out, kernel) = (bias.len(), geometry.kernel);
-        let rest = weight.len() / (out * kernel * kernel).max(1);
-        let weight = match kernel {
-            1 => {
-                let weight =
-                    Tensor::<B, 2>::from_data(TensorData::new(weight, [out, rest]), device);
-                // Transposed in memory, once.
-                Weight::Point(Tensor::from_data(weight.transpose().into_data(), device))
-            }
-            _ => {
-                let shape = [out, rest, kernel, kernel];
-                Weight::Spatial(Tensor::from_data(TensorData::new(weight, shape), device))
-            }
-        };
-        Self {
-            weight,
+        let channels = weight.len() / (out * kernel * kernel).max(1);
+        let weight = kernel_first(&weight, out, kernel * kernel);
+        let shape = [kernel, kernel, channels, out];
+        Self(ConvolutionParams {
+            weight: Tensor::from_data(TensorData::new(weight, shape), device),
             bias: Tensor::from_data(TensorData::new(bias, [out]), device),
-            geometry,
-        }
+            stride: geometry.stride,
+            dilation: geometry.dilation,
+            groups: geometry.groups,
+        })
     }
 
     /// `[batch, height, width, in]` to `[batch, height', width', out]`.
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let stride = self.geometry.stride;
-        match &self.weight {
-            Weight::Point(weight) => {
-                let x = match stride {
-                    1 => x,
-                    stride => {
-                        let step = stride as isize;
-                        x.slice(s![.., ..;step, ..;step, ..])
-                    }
-                };
-                let [batch, height, width, channels] = x.dims();
-                let rows = x.reshape([batch * height * width, channels]);
-                let out = B::add_bias(rows.matmul(weight.clone()), self.bias.clone());
-                let channels = weight.dims()[1];
-                out.reshape([batch, height, width, channels])
-            }
-            Weight::Spatial(weight) => {
-                let padding = self.geometry.padding();
-                let dilation = self.geometry.dilation;
-                let options = ConvOptions::new(
-                    [stride; 2],
-                    [padding; 2],
-                    [dilation; 2],
-                    self.geometry.groups,
-                );
-                let planes = x.permute([0, 3, 1, 2]);
-                conv2d(planes, weight.clone(), Some(self.bias.clone()), options)
-                    .permute([0, 2, 3, 1])
-            }
-        }
+        convolution(x, &self.0, None, false)
+    }
+
+    /// The ReLU of [`forward`](Self::forward).
+    pub fn rectified(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        convolution(x, &self.0, None, true)
+    }
+
+    /// The ReLU of [`forward`](Self::forward) and `residual`.
+    pub fn joined(&self, x: Tensor<B, 4>, residual: Tensor<B, 4>) -> Tensor<B, 4> {
+        convolution(x, &self.0, Some(residual), true)
     }
 
     /// The convolution of rows `[rows, in]` that are a cell each.
@@ -147,4 +100,18 @@ impl<B: Kernels> Convolution<B> {
         let channels = out.dims()[3];
         out.reshape([rows, channels])
     }
+}
+
+/// Weights `[out, in, cells]` as `[cells, in, out]`.
+fn kernel_first(weight: &[f32], out: usize, cells: usize) -> Vec<f32> {
+    let channels = weight.len() / (out * cells).max(1);
+    let mut turned = vec![0.0; weight.len()];
+    for (row, own) in weight.chunks_exact((channels * cells).max(1)).enumerate() {
+        for (channel, own) in own.chunks_exact(cells).enumerate() {
+            for (cell, value) in own.iter().enumerate() {
+                turned[(cell * channels + channel) * out + row] = *value;
+            }
+        }
+    }
+    turned
 }

@@ -5,21 +5,10 @@ use std::path::Path;
 use oscar_core::checkpoint::{WEIGHT_FILES, write_tensors};
 use oscar_files::{check_target, write_directory, write_json};
 
-use super::config::{DetectorConfig, Flavour};
+use super::config::DetectorConfig;
 use super::error::DetectorError;
 use super::files::{DETECTOR_FILE, Description, DetectorFiles};
 use super::weights::Weights;
-
-impl DetectorConfig {
-    /// The published settings of a flavour.
-    #[must_use]
-    pub fn published(flavour: Flavour) -> Self {
-        match flavour {
-            Flavour::Frcnn => Self::frcnn_vg(),
-            Flavour::Vinvl => Self::vinvl_vg(),
-        }
-    }
-}
 
 /// Writes the detector in the folder `from` to the new folder `to`, whole or not at all: its
 /// weights under their published names as `model.safetensors`, its configuration and names as

@@ -1,33 +1,27 @@
 //! A detector that is open: pictures in, regions out.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{Tensor, TensorData};
 use oscar_core::ops::Kernels;
 
+use super::attributes::{ScoredAttribute, attributes};
 use super::boxes::Rect;
 use super::config::{DetectorConfig, Flavour};
 use super::error::DetectorError;
 use super::files::DetectorFiles;
 use super::labels::Labels;
 use super::network::Network;
-use super::preprocess::{Prepared, prepare, stack};
+use super::preprocess::{Prepared, stack};
 use super::proposals::{Proposals, propose};
 use super::random::RandomTensors;
 use super::roi::{FeatureMap, pool};
-use super::select::{
-    Candidates, ScoredAttribute, Selected, attributes, first_class, maximum, select,
-};
+use super::select::{Candidates, Selected, first_class, maximum, select};
 use super::weights::Weights;
-use crate::{Attribute, ExtractorIdentity, Picture, Region, RegionExtractor, Regions, VisionError};
 
 /// Proposals that go through res5 at a time. More take more memory, about 5 MB each, and are no
 /// faster.
 const CHUNK: usize = 32;
-
-/// Version of what [`Detector`] returns; raised when its regions change.
-const VERSION: u32 = 1;
 
 /// A region detector with its weights, on a device.
 ///
@@ -49,13 +43,13 @@ const VERSION: u32 = 1;
 /// ```
 #[derive(Debug)]
 pub struct Detector<B: Kernels> {
-    config: DetectorConfig,
-    labels: Labels,
-    network: Network<B>,
+    pub(super) config: DetectorConfig,
+    pub(super) labels: Labels,
+    pub(super) network: Network<B>,
     /// Of the weights.
-    digest: String,
-    batch_size: usize,
-    device: B::Device,
+    pub(super) digest: String,
+    pub(super) batch_size: usize,
+    pub(super) device: B::Device,
 }
 
 /// What a detector found in a picture, and what it was found from. All is on the host.
@@ -300,7 +294,7 @@ impl<B: Kernels> Detector<B> {
         let features = match of_final_boxes {
             true => self.features_of(map, &selected.boxes),
             false => {
-                let (rows, dim) = (selected.keep.len(), self.feature_dim());
+                let (rows, dim) = (selected.keep.len(), self.config.backbone.res5_channels());
                 let row = |at: &usize| &detection.features[at * dim..][..dim];
                 let values: Vec<f32> = selected.keep.iter().flat_map(row).copied().collect();
                 Tensor::from_data(TensorData::new(values, [rows, dim]), &self.device)
@@ -318,108 +312,10 @@ impl<B: Kernels> Detector<B> {
         };
         host(self.network.attribute_logits(features, &classes))
     }
-
-    /// What `found` says of a picture of `height` and `width` pixels.
-    fn regions(&self, found: &Detection, [height, width]: [u32; 2]) -> Regions {
-        let dim = self.feature_dim();
-        let row = |at: &usize| &found.features[at * dim..][..dim];
-        let features = found.selected.keep.iter().flat_map(row).copied().collect();
-        let attribute = |&(at, score): &ScoredAttribute| Attribute {
-            name: self.labels.attributes[at].clone(),
-            score,
-        };
-        let regions = found.boxes.iter().enumerate().map(|(number, rect)| Region {
-            // Rounding may put an end a hair outside.
-            box_px: [
-                rect[0].clamp(0.0, width as f32),
-                rect[1].clamp(0.0, height as f32),
-                rect[2].clamp(0.0, width as f32),
-                rect[3].clamp(0.0, height as f32),
-            ],
-            class: self.labels.classes[found.selected.classes[number]].clone(),
-            score: found.selected.scores[number],
-            attributes: found.attributes[number].iter().map(attribute).collect(),
-        });
-        Regions {
-            features,
-            regions: regions.collect(),
-        }
-    }
 }
 
 /// The values of a tensor on the host.
 fn host<B: Kernels, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     let data = tensor.into_data().convert::<f32>();
     data.into_vec().expect("converted to f32")
-}
-
-impl<B: Kernels> RegionExtractor for Detector<B> {
-    fn identity(&self) -> ExtractorIdentity {
-        let name = match self.config.flavour {
-            Flavour::Frcnn => "frcnn",
-            Flavour::Vinvl => "vinvl",
-        };
-        let published = DetectorConfig::published(self.config.flavour);
-        let mut settings = BTreeMap::from([
-            ("version".to_string(), VERSION.to_string()),
-            ("weights".to_string(), self.digest.clone()),
-        ]);
-        // Only what is not as published, so that the text stays short.
-        let json = |config: &DetectorConfig| serde_json::to_value(config).unwrap_or_default();
-        let (own, published) = (json(&self.config), json(&published));
-        for (section, values) in own.as_object().into_iter().flatten() {
-            for (key, value) in values.as_object().into_iter().flatten() {
-                if published[section][key] != *value {
-                    settings.insert(format!("{section}.{key}"), value.to_string());
-                }
-            }
-        }
-        ExtractorIdentity {
-            name: name.into(),
-            settings,
-        }
-    }
-
-    fn feature_dim(&self) -> usize {
-        self.config.backbone.res5_channels()
-    }
-
-    fn batch_size(&self) -> usize {
-        self.batch_size
-    }
-
-    fn extract(&self, pictures: &[Picture]) -> Vec<Result<Regions, VisionError>> {
-        let mut found: Vec<Result<Regions, VisionError>> = Vec::with_capacity(pictures.len());
-        // Places of pictures by their size in the network: these are computed together.
-        let mut groups: BTreeMap<[u32; 2], Vec<(usize, Prepared)>> = BTreeMap::new();
-        for (place, picture) in pictures.iter().enumerate() {
-            match prepare(&self.config, &picture.image) {
-                Ok(prepared) => {
-                    groups
-                        .entry(prepared.size)
-                        .or_default()
-                        .push((place, prepared));
-                    found.push(Ok(Regions::default()));
-                }
-                Err(problem) => found.push(Err(VisionError::picture(
-                    &picture.origin,
-                    problem,
-                    "cut it to a part that is less narrow",
-                ))),
-            }
-        }
-        for group in groups.into_values() {
-            let (places, prepared): (Vec<usize>, Vec<Prepared>) = group.into_iter().unzip();
-            let batches = places
-                .chunks(self.batch_size)
-                .zip(prepared.chunks(self.batch_size));
-            for (places, prepared) in batches {
-                let detections = self.detect(prepared);
-                for ((place, picture), detection) in places.iter().zip(prepared).zip(&detections) {
-                    found[*place] = Ok(self.regions(detection, picture.original));
-                }
-            }
-        }
-        found
-    }
 }

@@ -11,23 +11,28 @@
 //! or as [`convert`] wrote it. Products of matrices and convolutions run on the backend; what
 //! decides on boxes runs on the host, in the order and precision of the reference.
 
+mod attributes;
 mod boxes;
 mod config;
 mod conv;
 mod convert;
 mod detect;
 mod error;
+mod extract;
 mod files;
 mod labels;
+mod load;
 mod network;
 mod preprocess;
 mod proposals;
+mod published;
 mod random;
 mod roi;
 mod select;
 mod weights;
 mod yaml;
 
+pub use attributes::{ScoredAttribute, attributes};
 pub use boxes::{BoxCoder, Rect, STRIDE, cell_anchors, descending, grid_anchors, nms, overlap};
 pub use config::{
     BackboneConfig, ColourOrder, DetectorConfig, Flavour, HeadsConfig, InputConfig, Pooler, Res5,
@@ -43,4 +48,7 @@ pub use network::{Bottleneck, Network, ProposalMaps, stem_pool};
 pub use preprocess::{Prepared, prepare, stack};
 pub use proposals::{Proposals, propose};
 pub use roi::{FeatureMap, pool};
-pub use select::{Candidates, ScoredAttribute, Selected, attributes, select};
+pub use select::{Candidates, Selected, select};
+
+#[cfg(test)]
+mod tests;

@@ -40,4 +40,16 @@ impl HostBackend for Flex {
     }
 }
 
-for_each_kernel!(host_kernels (Flex) {});
+for_each_kernel!(host_kernels (Flex) {
+    fn convolution(
+        x: Tensor<Self, 4>,
+        params: &ConvolutionParams<Self>,
+        residual: Option<Tensor<Self, 4>>,
+        rectify: bool,
+    ) -> Tensor<Self, 4> {
+        match host_dtype(&x) {
+            Some(DType::F32) => super::convolution::convolution(x, params, residual, rectify),
+            _ => crate::ops::convolution::by_planes(x, params, residual, rectify),
+        }
+    }
+});

@@ -6,6 +6,7 @@
 
 mod attention;
 mod cached_attention;
+mod convolution;
 mod element;
 mod flex;
 #[cfg(feature = "tch")]
@@ -27,6 +28,7 @@ use rayon::prelude::*;
 use super::backend::{primitive, tensor as wrap};
 use attention::{log_softmax, masked_softmax, masked_softmax_backward, merge_heads};
 use cached_attention::cached_attention;
+use convolution::finish_rows;
 use element::Element;
 use linear::{add_bias, bias_gate, bias_gate_backward, bias_gelu, bias_gelu_backward, column_sums};
 use optimizer::{adamw, scale, sum_of_squares};

@@ -9,9 +9,9 @@ use crate::ops::activation::{activate, affine_activate, gelu_oracle, linear_gelu
 use crate::ops::linear::WeightOrder;
 use crate::ops::residual_norm::{self, residual_norm_of};
 use crate::ops::{
-    self, AdamWStep, AttentionParams, CaptionKeyValues, Kernels, KeyValue, RowIndex, WordPositions,
-    attention, attention_probabilities, cached_attention, gather, linear, merge_heads, optimizer,
-    split_heads, top_k,
+    self, AdamWStep, AttentionParams, CaptionKeyValues, ConvolutionParams, Kernels, KeyValue,
+    RowIndex, WordPositions, attention, attention_probabilities, cached_attention, convolution,
+    gather, linear, merge_heads, optimizer, split_heads, top_k,
 };
 
 type B = Autodiff<Inner>;
@@ -177,6 +177,49 @@ fn kept_keys_are_read_as_by_products() {
         };
         let expected = cached_attention::by_products(query, &shared, &own, &reading);
         assert_close("what is read", got, expected);
+    }
+}
+
+#[test]
+fn convolutions_are_those_over_planes() {
+    // Kernel, stride, dilation, groups, channels in and out: among them groups of 1, 8, 20 and 80
+    // channels, and rows of fewer cells than are summed at once.
+    let cases = [
+        [1, 1, 1, 1, 5, 7],
+        [1, 2, 1, 1, 6, 4],
+        [3, 1, 1, 1, 5, 7],
+        [3, 1, 2, 1, 8, 6],
+        [3, 2, 1, 1, 4, 9],
+        [7, 2, 1, 1, 3, 8],
+        [3, 1, 1, 4, 12, 32],
+        [3, 2, 1, 5, 5, 5],
+        [3, 1, 2, 2, 6, 40],
+        [3, 2, 1, 2, 10, 160],
+    ];
+    for [kernel, stride, dilation, groups, channels, out] in cases {
+        for width in [3, 7, 16] {
+            let random_inner = |shape: [usize; 4]| {
+                Tensor::<Inner, 4>::random(shape, Distribution::Normal(0.0, 1.0), &DEVICE)
+            };
+            let x = random_inner([2, 9, width, channels]);
+            let params = ConvolutionParams {
+                weight: random_inner([kernel, kernel, channels / groups, out]),
+                bias: random([out]).inner(),
+                stride,
+                dilation,
+                groups,
+            };
+            let plain = ops::convolution::by_planes(x.clone(), &params, None, false);
+            let residual = random_inner(plain.dims());
+            let joined =
+                ops::convolution::by_planes(x.clone(), &params, Some(residual.clone()), true);
+            assert_close("plain", convolution(x.clone(), &params, None, false), plain);
+            assert_close(
+                "joined",
+                convolution(x, &params, Some(residual), true),
+                joined,
+            );
+        }
     }
 }
 

@@ -1,19 +1,22 @@
 //! Sets of detectors: from a picture's pixels to its boxes, stage by stage.
 
+mod selected;
+mod stages;
+
 use burn::tensor::{Tensor, TensorData};
 use oscar_core::ops::Kernels;
 use oscar_vision::detector::{
-    ColourOrder, Detection, Detector, DetectorConfig, DetectorFiles, FeatureMap, Flavour, Network,
-    Prepared, SelectionRule, pool, prepare, stack,
+    ColourOrder, Detection, Detector, DetectorConfig, DetectorFiles, Flavour, Prepared,
+    SelectionRule, prepare, stack,
 };
-use oscar_vision::relative_box;
 use serde_json::Value;
 
 use crate::check::{Checks, Report};
-use crate::detector_ops::{of_cells, of_rects};
 use crate::host::{HostTensor, Tensors};
 use crate::pictures::{decode, image_of, pixels, planes};
 use crate::set::Set;
+use selected::{frcnn, vinvl};
+use stages::{map_on_host, stages as compare_stages};
 
 /// Compares every stage of every picture, alone and in batches, under every mode of the set.
 pub fn check<B: Kernels>(set: &Set, device: &B::Device) -> Result<Report, String> {
@@ -28,7 +31,7 @@ pub fn check<B: Kernels>(set: &Set, device: &B::Device) -> Result<Report, String
         checks.exact(&format!("p{number}.rgb"), &decoded, rgb);
         let input = prepare(detector.config(), &image_of(rgb)?)?;
         compare_input(&mut checks, &inputs, number, &input, detector.config());
-        stages(
+        compare_stages(
             &mut checks,
             &format!("p{number}"),
             &detector,
@@ -145,73 +148,6 @@ fn compare_input(
     }
 }
 
-/// A map of one picture, `[channels, height, width]`.
-fn map_of<B: Kernels>(map: &Tensor<B, 4>, picture: usize) -> HostTensor {
-    let [_, height, width, channels] = map.dims();
-    let map = map
-        .clone()
-        .slice([picture..picture + 1])
-        .permute([0, 3, 1, 2]);
-    HostTensor::read(map.reshape([channels, height, width]))
-}
-
-/// The map of one picture on the host.
-fn map_on_host<B: Kernels>(map: &Tensor<B, 4>, picture: usize) -> FeatureMap {
-    let [_, height, width, channels] = map.dims();
-    let own = map.clone().slice([picture..picture + 1]);
-    FeatureMap {
-        values: own.into_data().iter::<f32>().collect(),
-        height,
-        width,
-        channels,
-    }
-}
-
-/// Maps, proposals, pooled cells and logits of each picture of a batch.
-fn stages<B: Kernels>(
-    checks: &mut Checks,
-    prefix: &str,
-    detector: &Detector<B>,
-    pictures: &[Prepared],
-) -> Vec<Detection> {
-    let network = detector.network();
-    let device = network.device();
-    let (values, [height, width]) = stack(pictures, detector.config().input.pad_value);
-    let shape = [pictures.len(), height, width, 3];
-    let pixels = Tensor::<B, 4>::from_data(TensorData::new(values, shape), device);
-    let stem = network.stem(pixels);
-    let res2 = network.stage(2, stem.clone());
-    let res3 = network.stage(3, res2.clone());
-    let res4 = network.stage(4, res3.clone());
-    let maps = network.proposal_maps(res4.clone());
-    let detections = detector.detect(pictures);
-    for (picture, found) in detections.iter().enumerate() {
-        let (prefix, kind) = match prefix.starts_with('b') {
-            true => (format!("{prefix}.{picture}"), "batch."),
-            false => (prefix.to_string(), ""),
-        };
-        let named = [
-            ("stem", &stem),
-            ("res2", &res2),
-            ("res3", &res3),
-            ("res4", &res4),
-            ("rpn_logits", &maps.logits),
-            ("rpn_deltas", &maps.deltas),
-        ];
-        for (name, map) in named {
-            let got = map_of(map, picture);
-            checks.tensor_like(&format!("{prefix}.{name}"), &format!("{kind}{name}"), &got);
-        }
-        let like = Like {
-            prefix: &prefix,
-            kind,
-        };
-        cells(checks, &like, detector, &res4, picture, found);
-        of_proposals(checks, &like, detector, found);
-    }
-    detections
-}
-
 /// Names of a picture's tensors, and of their precision.
 struct Like<'a> {
     prefix: &'a str,
@@ -244,118 +180,9 @@ fn vector(values: impl Iterator<Item = f64>) -> HostTensor {
     }
 }
 
-/// The cells of the proposals before and after res5.
-fn cells<B: Kernels>(
-    checks: &mut Checks,
-    like: &Like<'_>,
-    detector: &Detector<B>,
-    res4: &Tensor<B, 4>,
-    picture: usize,
-    found: &Detection,
-) {
-    let map = map_on_host(res4, picture);
-    let channels = map.channels;
-    let heads = &detector.config().heads;
-    let (boxes, side) = (&found.proposals.boxes, heads.resolution);
-    let cells = pool(heads.pooler, &map, boxes, side);
-    let size = side * side * channels;
-    like.check(
-        checks,
-        "roi_pooled_first",
-        &of_cells(&cells[..2 * size], side, channels),
-    );
-    let sums = |square: bool| {
-        vector(cells.chunks_exact(size).map(move |cells| {
-            let value = |v: &f32| f64::from(*v) * if square { f64::from(*v) } else { 1.0 };
-            cells.iter().map(value).sum()
-        }))
-    };
-    like.check(checks, "roi_pooled_sum", &sums(false));
-    like.check(checks, "roi_pooled_sumsq", &sums(true));
-    let shape = [boxes.len(), side, side, channels];
-    let cells =
-        Tensor::<B, 4>::from_data(TensorData::new(cells, shape), detector.network().device());
-    let res5 = detector.network().res5(cells);
-    let [_, side, _, channels] = res5.dims();
-    let values: Vec<f32> = res5.clone().into_data().iter::<f32>().collect();
-    let size = side * side * channels;
-    like.check(
-        checks,
-        "res5_first",
-        &of_cells(&values[..size], side, channels),
-    );
-    let sums = values.chunks_exact(size);
-    let sums = sums.map(|cells| cells.iter().map(|v| f64::from(*v)).sum());
-    like.check(checks, "res5_sum", &vector(sums));
-    let features = HostTensor::read(Network::features(res5));
-    like.check(checks, "features_all", &features);
-}
-
-/// Proposals and what is computed for each of them.
-fn of_proposals<B: Kernels>(
-    checks: &mut Checks,
-    like: &Like<'_>,
-    detector: &Detector<B>,
-    found: &Detection,
-) {
-    let proposals = &found.proposals;
-    like.check(checks, "proposals", &of_rects(&proposals.boxes));
-    let scores = vector(proposals.scores.iter().map(|score| f64::from(*score)));
-    like.check(checks, "proposal_logits", &scores);
-    like.check(checks, "proposal_scores", &scores);
-    let count = proposals.boxes.len();
-    like.check(checks, "cls_logits", &rows(&found.class_logits, count));
-    if detector.config().flavour == Flavour::Frcnn {
-        like.check(checks, "box_deltas", &rows(&found.box_deltas, count));
-    }
-}
-
 fn table(checks: &mut Checks, prefix: &str, name: &str, values: &[f32], found: &Detection) {
     let got = rows(values, found.proposals.boxes.len());
     checks.tensor_like(&format!("{prefix}.{name}"), name, &got);
-}
-
-/// Positions in a list as the numbers of the set, which count from `first`.
-fn ids(checks: &mut Checks, name: &str, got: &[usize], first: usize) {
-    let Some(expected) = checks.expected.find(name).cloned() else {
-        return;
-    };
-    let got: Vec<f64> = got.iter().map(|id| (id + first) as f64).collect();
-    checks.exact_tensor(name, &got, &expected.data);
-}
-
-/// Rows `keep` of a table.
-fn kept(values: &[f32], width: usize, keep: &[usize]) -> HostTensor {
-    let rows_of = keep.iter().flat_map(|at| &values[at * width..][..width]);
-    rows(&rows_of.copied().collect::<Vec<_>>(), keep.len())
-}
-
-/// Boxes, their six values, and features with these.
-fn final_boxes(checks: &mut Checks, like: &Like<'_>, found: &Detection, picture: &Prepared) {
-    like.check(checks, "boxes", &of_rects(&found.boxes));
-    let [height, width] = picture.original;
-    let six: Vec<[f32; 6]> = found
-        .boxes
-        .iter()
-        .map(|b| relative_box(*b, width, height))
-        .collect();
-    like.check(checks, "spatial", &rows(&six.concat(), six.len()));
-    let four: Vec<f32> = six
-        .iter()
-        .flat_map(|values| &values[..4])
-        .copied()
-        .collect();
-    like.check(checks, "normalized_boxes", &rows(&four, six.len()));
-    let width = found.features.len() / found.proposals.boxes.len().max(1);
-    let joined = found.selected.keep.iter().zip(&six).flat_map(|(at, six)| {
-        let features = &found.features[at * width..][..width];
-        features.iter().chain(six).copied()
-    });
-    like.check(
-        checks,
-        "oscar_features",
-        &rows(&joined.collect::<Vec<_>>(), six.len()),
-    );
 }
 
 /// What HuggingFace's detector gives for each picture alone.
@@ -387,26 +214,6 @@ fn alone<B: Kernels>(checks: &mut Checks, detector: &Detector<B>, pictures: &[Pr
     }
 }
 
-fn frcnn(checks: &mut Checks, like: &Like<'_>, found: &Detection, picture: &Prepared) {
-    let (prefix, selected) = (like.prefix, &found.selected);
-    ids(checks, &format!("{prefix}.keep"), &selected.keep, 0);
-    ids(checks, &format!("{prefix}.obj_ids"), &selected.classes, 0);
-    let scores = vector(selected.scores.iter().map(|score| f64::from(*score)));
-    like.check(checks, "obj_probs", &scores);
-    let best: Vec<(usize, f32)> = found.attributes.iter().map(|of_box| of_box[0]).collect();
-    let names: Vec<usize> = best.iter().map(|(at, _)| *at).collect();
-    ids(checks, &format!("{prefix}.attr_ids"), &names, 0);
-    like.check(
-        checks,
-        "attr_probs",
-        &vector(best.iter().map(|(_, score)| f64::from(*score))),
-    );
-    let width = found.features.len() / found.proposals.boxes.len().max(1);
-    let features = kept(&found.features, width, &selected.keep);
-    like.check(checks, "roi_features", &features);
-    final_boxes(checks, like, found, picture);
-}
-
 /// Padded batches: what is found depends on them.
 fn batches<B: Kernels>(
     checks: &mut Checks,
@@ -435,7 +242,7 @@ fn batches<B: Kernels>(
             &got,
             expected,
         );
-        let found = stages(checks, &format!("b{number}"), detector, &members);
+        let found = compare_stages(checks, &format!("b{number}"), detector, &members);
         for (place, (found, picture)) in found.iter().zip(&members).enumerate() {
             let prefix = format!("b{number}.{place}");
             let like = Like {
@@ -446,56 +253,4 @@ fn batches<B: Kernels>(
         }
     }
     Ok(())
-}
-
-/// What VinVL's detector gives under one mode.
-fn vinvl<B: Kernels>(
-    checks: &mut Checks,
-    prefix: &str,
-    detector: &Detector<B>,
-    found: &Detection,
-    picture: &Prepared,
-) {
-    let selected = &found.selected;
-    let like = Like { prefix, kind: "" };
-    ids(checks, &format!("{prefix}.keep"), &selected.keep, 0);
-    ids(checks, &format!("{prefix}.labels"), &selected.classes, 1);
-    let scores = vector(selected.scores.iter().map(|score| f64::from(*score)));
-    like.check(checks, "scores", &scores);
-    like.check(checks, "boxes_net", &of_rects(&selected.boxes));
-    let width = found.features.len() / found.proposals.boxes.len().max(1);
-    like.check(
-        checks,
-        "box_features",
-        &kept(&found.features, width, &selected.keep),
-    );
-    like.check(
-        checks,
-        "attr_logits",
-        &rows(&found.attribute_logits, selected.keep.len()),
-    );
-    let most = detector.config().selection.attributes_per_box;
-    let mut labels = Vec::new();
-    let mut scores = Vec::new();
-    for of_box in &found.attributes {
-        let missing = most - of_box.len();
-        labels.extend(of_box.iter().map(|(at, _)| (at + 1) as f64));
-        labels.extend(std::iter::repeat_n(-1.0, missing));
-        scores.extend(of_box.iter().map(|(_, score)| f64::from(*score)));
-        scores.extend(std::iter::repeat_n(0.0, missing));
-    }
-    let name = format!("{prefix}.attr_labels");
-    if let Some(expected) = checks.expected.find(&name).cloned() {
-        checks.exact_tensor(&name, &labels, &expected.data);
-    }
-    let shape = vec![found.attributes.len(), most];
-    like.check(
-        checks,
-        "attr_scores",
-        &HostTensor {
-            shape,
-            data: scores,
-        },
-    );
-    final_boxes(checks, &like, found, picture);
 }
