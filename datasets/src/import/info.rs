@@ -9,6 +9,7 @@ use oscar_files::pytorch::{Dict, Value};
 
 use super::matrix::Matrix;
 use super::npy::NpyHeader;
+use super::per_image::values;
 use crate::findings::Defect;
 
 const FIX: &str = "save the dictionary again with numpy.save or numpy.savez";
@@ -58,7 +59,8 @@ impl Info {
             Defect::new(found, FIX).within(format_args!("`{name}` of its dictionary"))
         };
         if let Some(array) = value.as_array().or(value.as_tensor()) {
-            let values = array.to_f32().map_err(|error| wrong(error.to_string()))?;
+            let bytes = array.to_bytes().map_err(|error| wrong(error.to_string()))?;
+            let values = values(array.dtype(), &bytes).map_err(|defect| wrong(defect.found))?;
             return Matrix::new(array.shape(), values).map(Some);
         }
         if let Some(number) = value.as_f64() {

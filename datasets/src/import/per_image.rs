@@ -313,7 +313,8 @@ pub fn parse_safetensors(bytes: &[u8], feature_dim: usize) -> Result<SourceImage
     })
 }
 
-fn values(dtype: Dtype, data: &[u8]) -> Result<Vec<f32>, Defect> {
+/// Little-endian numbers of this type.
+pub(super) fn values(dtype: Dtype, data: &[u8]) -> Result<Vec<f32>, Defect> {
     fn each<const N: usize>(data: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {
         data.as_chunks::<N>()
             .0
@@ -328,6 +329,8 @@ fn values(dtype: Dtype, data: &[u8]) -> Result<Vec<f32>, Defect> {
         Dtype::F64 => each(data, |b| f64::from_le_bytes(b) as f32),
         Dtype::I32 => each(data, |b| i32::from_le_bytes(b) as f32),
         Dtype::I64 => each(data, |b| i64::from_le_bytes(b) as f32),
+        Dtype::U8 | Dtype::BOOL => each(data, |[b]| f32::from(b)),
+        Dtype::I16 => each(data, |b| f32::from(i16::from_le_bytes(b))),
         Dtype::U32 => each(data, |b| u32::from_le_bytes(b) as f32),
         other => {
             let found = format!("values of type {other:?}");
