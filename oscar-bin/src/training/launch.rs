@@ -110,8 +110,11 @@ pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Resu
             let has_data = ["/data/train", "/data/mix/0"]
                 .iter()
                 .any(|key| all.pointer(key).is_some_and(|value| !value.is_null()));
-            let init = recipe.sections().init;
-            start::check(&source.name, init, T::STARTS_FROM_WEIGHTS, has_data)?;
+            // No published weights have a shape of one's own: such a model starts at random.
+            let reshaped = start::reshapes(&args.sets);
+            let mut init = recipe.sections().init.clone();
+            init.required &= !reshaped;
+            start::check(&source.name, &init, T::STARTS_FROM_WEIGHTS || reshaped, has_data)?;
             training.announce(&source, &recipe)?;
         }
     }

@@ -5,6 +5,25 @@ use oscar_train::InitConfig;
 
 /// The module name that stands for all of them.
 const ALL: &str = "all";
+/// Keys of `[model]` that decide the shapes of the backbone's weights.
+const SHAPE: [&str; 5] = [
+    "preset",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+];
+
+/// Whether settings (`KEY=VALUE`) give the backbone a shape of its own.
+pub fn reshapes(sets: &[String]) -> bool {
+    let key = |set: &String| {
+        let (key, _) = set.split_once('=')?;
+        Some(key.trim().strip_prefix("model.")?.to_owned())
+    };
+    sets.iter()
+        .filter_map(key)
+        .any(|key| SHAPE.contains(&key.as_str()))
+}
 
 /// Checks that a recipe which is meant to start from weights names some, or says that it starts without;
 /// logs that the weights are random where they are: as a warning if they are usually not
@@ -43,6 +62,13 @@ pub fn check(recipe: &str, init: &InitConfig, is_unusual: bool, has_data: bool) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shape_of_ones_own_is_known_by_its_keys() {
+        let reshapes = |set: &str| super::reshapes(&[set.to_string()]);
+        assert!(reshapes("model.preset=tiny") && reshapes(" model.num_hidden_layers = 2"));
+        assert!(!reshapes("model.img_feature_dim=14") && !reshapes("train.steps=1"));
+    }
 
     #[test]
     fn random_weights_are_asked_for_where_weights_are_required() {
