@@ -144,6 +144,9 @@ const MOST_EXAMPLES: usize = 1 << 24;
 /// Most threads that prepare batches.
 const MOST_WORKERS: usize = 1024;
 
+/// Most examples that are shuffled together.
+const LARGEST_WINDOW: usize = 1 << 28;
+
 /// A year.
 const LONGEST_TIMEOUT: usize = 31_536_000;
 
@@ -178,6 +181,7 @@ impl TrainConfig {
                 self.peer_timeout_seconds,
                 LONGEST_TIMEOUT,
             ),
+            ("train.shuffle_window", self.shuffle_window, LARGEST_WINDOW),
         ] {
             require(
                 value <= most,

@@ -166,18 +166,15 @@ impl PaddingConfig {
             pad_multiple,
             masked_multiple,
         } = *self;
-        require(
-            pad_multiple > 0,
-            "pad_multiple",
-            pad_multiple,
-            "must be at least 1",
-        )?;
-        require(
-            masked_multiple > 0,
-            "masked_multiple",
-            masked_multiple,
-            "must be at least 1",
-        )
+        for (key, value) in [
+            ("pad_multiple", pad_multiple),
+            ("masked_multiple", masked_multiple),
+        ] {
+            require(value > 0, key, value, "must be at least 1")?;
+            // Batches are padded to it: more would be memory for nothing.
+            require(value <= 1 << 16, key, value, "must be at most 65536")?;
+        }
+        Ok(())
     }
 }
 
