@@ -114,7 +114,12 @@ pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Resu
             let reshaped = start::reshapes(&args.sets);
             let mut init = recipe.sections().init.clone();
             init.required &= !reshaped;
-            start::check(&source.name, &init, T::STARTS_FROM_WEIGHTS || reshaped, has_data)?;
+            start::check(
+                &source.name,
+                &init,
+                T::STARTS_FROM_WEIGHTS || reshaped,
+                has_data,
+            )?;
             training.announce(&source, &recipe)?;
         }
     }
