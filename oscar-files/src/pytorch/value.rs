@@ -65,7 +65,10 @@ pub struct Dict {
     entries: Vec<(Value, Value)>,
     /// Positions of string keys, collected at the first look-up. Boxed, since data sets consist of
     /// many small dictionaries.
-    #[expect(clippy::box_collection, reason = "an empty map has six times the size of a box")]
+    #[expect(
+        clippy::box_collection,
+        reason = "an empty map has six times the size of a box"
+    )]
     strings: OnceLock<Box<HashMap<Arc<str>, usize>>>,
 }
 
