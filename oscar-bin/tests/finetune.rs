@@ -229,5 +229,5 @@ fn wrong_input_is_named() {
         "--regions",
         "regions",
     ]);
-    assert_fails(&other, &["nowhere/task.json"]);
+    assert_fails(&other, &["nowhere", "no such directory"]);
 }

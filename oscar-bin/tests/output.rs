@@ -17,7 +17,8 @@ const FEW_STEPS: &[&str] = &[
 #[test]
 fn json_is_one_document_and_quiet_says_nothing() {
     let place = Workplace::small();
-    let output = place.train("r", &[FEW_STEPS, &["--json", "--quiet"]].concat());
+    let flags = ["--json", "--quiet", "--init-random", "all"];
+    let output = place.train("r", &[FEW_STEPS, &flags].concat());
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(stderr(&output), "");
     let report: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("one document");

@@ -451,18 +451,18 @@ fn repeated(opcode: &[u8], count: usize) -> Vec<u8> {
 #[case::entries(b"}(NNu")]
 fn what_builds_far_more_than_its_size_is_refused(#[case] opcode: &[u8]) {
     let bytes = match opcode {
-        b"(" => repeated(opcode, 2 << 20),
+        b"(" => repeated(opcode, 4 << 20),
         // The memo takes the value at the top.
-        b"\x94" => [b"\x80\x04N".as_slice(), &opcode.repeat(2 << 20), b"."].concat(),
-        _ => repeated(opcode, (2 << 20) / opcode.len()),
+        b"\x94" => [b"\x80\x04N".as_slice(), &opcode.repeat(4 << 20), b"."].concat(),
+        _ => repeated(opcode, (4 << 20) / opcode.len()),
     };
     let limits = Limits {
-        memory_factor: 4,
+        memory_factor: 1,
         ..Limits::default()
     };
     let error = pickle::parse(bytes, &limits).unwrap_err();
     assert!(
-        matches!(error.problem, Problem::Memory(over) if over.factor == 4),
+        matches!(error.problem, Problem::Memory(over) if over.factor == 1),
         "{error}"
     );
 }

@@ -14,6 +14,9 @@ const PREFIX: &str = "sample:";
 /// What a path of the sample begins with if it is one of scenes.
 const SCENES: &str = "scenes/";
 
+/// Makes a data set of the sample beside the runs.
+type Maker = fn(&Path) -> Result<PathBuf>;
+
 /// Expands the sample if `config` uses it, and replaces `sample:…` by real paths.
 ///
 /// # Errors
@@ -24,11 +27,10 @@ pub fn provide(config: &mut impl Configuration, runs: &Path) -> Result<()> {
         let Some(rest) = path.strip_prefix(PREFIX) else {
             return Ok(None);
         };
-        let (rest, made, make): (_, &mut Option<PathBuf>, fn(&Path) -> Result<PathBuf>) =
-            match rest.strip_prefix(SCENES) {
-                Some(rest) => (rest, &mut drawn, draw),
-                None => (rest, &mut expanded, expand),
-            };
+        let (rest, made, make): (_, &mut Option<PathBuf>, Maker) = match rest.strip_prefix(SCENES) {
+            Some(rest) => (rest, &mut drawn, draw),
+            None => (rest, &mut expanded, expand),
+        };
         let directory = match made {
             Some(directory) => directory,
             None => made.insert(make(runs)?),

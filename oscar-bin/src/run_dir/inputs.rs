@@ -203,7 +203,8 @@ fn add_file(hash: &mut Sha256, path: &Path) -> Result<()> {
         return add(&mut file, length);
     }
     for part in 0..PARTS {
-        file.seek(SeekFrom::Start((length - PART) / (PARTS - 1) * part))?;
+        // The last part ends with the file.
+        file.seek(SeekFrom::Start((length - PART) * part / (PARTS - 1)))?;
         add(&mut file, PART)?;
     }
     Ok(())

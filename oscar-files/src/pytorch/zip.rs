@@ -34,6 +34,8 @@ pub(super) struct Archive {
 struct Entry {
     header: u64,
     size: u64,
+    /// Bytes in the archive: fewer than `size` where the member is compressed.
+    packed: u64,
     crc: u32,
     /// Why it cannot be read, if it cannot.
     refused: Option<Refusal>,
@@ -68,7 +70,7 @@ impl Archive {
             let end = entry
                 .header
                 .checked_add(LOCAL_LENGTH as u64)
-                .and_then(|end| end.checked_add(entry.size))
+                .and_then(|end| end.checked_add(entry.packed))
                 .filter(|end| *end <= directory.bytes.start as u64);
             match end {
                 Some(end) => parts.push(entry.header..end),
@@ -244,6 +246,7 @@ fn entry(bytes: &[u8]) -> Result<(&str, Entry, &[u8]), String> {
         let entry = Entry {
             header,
             size,
+            packed: compressed,
             crc,
             refused,
         };
