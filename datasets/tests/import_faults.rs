@@ -362,7 +362,7 @@ fn missing_files() {
                 sizes: Some("no/hw.json".into()),
                 ..options()
             },
-            "cannot read no/hw.json",
+            "no/hw.json is missing",
         ),
         (
             SourceOptions {

@@ -9,7 +9,7 @@ use oscar_sample::scenes::{ScenesInfo, ScenesOptions, Shown, Style, Tags, build_
 
 use crate::args::{Choices, choices};
 use crate::config::sample;
-use crate::output::print_json;
+use crate::output::{self, print_json};
 
 /// Draws scenes of everyday things: pictures, region features with object tags, captions and a scene
 /// graph.
@@ -143,7 +143,7 @@ pub fn run(args: &ScenesArgs) -> Result<()> {
     if args.json {
         return print_json(&info);
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout();
     write_summary(&mut out, &info)?;
     writeln!(out, "{}", args.out.display())?;
     Ok(())
