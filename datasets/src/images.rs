@@ -38,7 +38,7 @@ pub trait ImageSource: RegionSource {
     }
 
     /// The row of the image that is called `key`, here or in the other files of its data set: see
-    /// [`keys`](crate::keys).
+    /// [`keys`].
     ///
     /// # Errors
     /// If there is none, or more than one.
