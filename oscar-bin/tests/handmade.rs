@@ -190,7 +190,7 @@ fn weights_of_another_task_or_shape_are_not_scored() {
     assert!(evaluate("runs/matched").status.success());
     assert_fails(
         &evaluate("runs/matched/checkpoint/step-00000004"),
-        &["task.json"],
+        &["step-00000004", "config.json"],
     );
 
     let file = |name: &str| place.path("runs/matched/best").join(name);
