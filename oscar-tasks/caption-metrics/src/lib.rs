@@ -2,11 +2,13 @@
 //!
 //! [`Captions`] joins [`Candidates`] with [`References`]; [`score`] tokenises them
 //! ([`ptb`]) and computes BLEU-1 to BLEU-4, ROUGE-L and CIDEr, for the corpus and for each image.
+//! [`Corpus`] keeps the references of a split for the captions of a model.
 //! [`jars`] runs the official METEOR and SPICE where they are installed. [`CiderD`] is the reward of
 //! self-critical training.
 
 mod bleu;
 mod cider;
+mod corpus;
 mod df;
 mod error;
 pub mod jars;
@@ -18,6 +20,7 @@ mod score;
 
 pub use bleu::BleuCounts;
 pub use cider::{CiderD, WEIGHTLESS, scst_text};
+pub use corpus::Corpus;
 pub use df::DocumentFrequencies;
 pub use error::{MetricsError, Result};
 pub use ngrams::MAX_ORDER;

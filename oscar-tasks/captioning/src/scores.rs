@@ -1,10 +1,7 @@
 //! Scores of captions: CIDEr in validations and as the reward of training, all metrics when
 //! scoring.
 
-use oscar_caption_metrics::ptb;
-use oscar_caption_metrics::{
-    BleuCounts, CiderD, DocumentFrequencies, WEIGHTLESS, rouge_l, scst_text,
-};
+use oscar_caption_metrics::{CiderD, Corpus, DocumentFrequencies, scst_text};
 use oscar_core::input::SourceError;
 use oscar_datasets::DatasetError;
 use rayon::prelude::*;
@@ -20,11 +17,9 @@ const FEW_WORDS: f64 = 0.5;
 /// Reference captions of the images of a split.
 #[derive(Debug)]
 pub struct References {
-    /// Tokenised as the COCO caption evaluation does, by image.
-    texts: Vec<Vec<String>>,
+    corpus: Corpus,
     /// The tokens of each, by image.
     ids: Vec<Vec<Vec<u32>>>,
-    cider: CiderD,
 }
 
 /// Share of captions that are word for word a caption of the image.
@@ -36,27 +31,20 @@ pub(crate) type Named = Vec<(String, f64)>;
 impl References {
     /// The captions of `images`.
     pub(crate) fn new(images: &[Image]) -> Self {
-        let texts: Vec<Vec<String>> = images
-            .par_iter()
+        let texts: Vec<Vec<&str>> = images
+            .iter()
             .map(|image| {
                 let captions = image.captions.iter();
-                captions
-                    .map(|caption| ptb::caption(&caption.text))
-                    .collect()
+                captions.map(|caption| caption.text.as_str()).collect()
             })
             .collect();
         let ids = images.iter().map(|image| {
             let captions = image.captions.iter();
             captions.map(|caption| caption.ids.clone()).collect()
         });
-        let cider = CiderD::new(DocumentFrequencies::of(&texts), &texts);
-        if cider.is_weightless() {
-            tracing::warn!("{WEIGHTLESS}");
-        }
         Self {
-            cider,
+            corpus: Corpus::new(&texts),
             ids: ids.collect(),
-            texts,
         }
     }
 
@@ -64,11 +52,8 @@ impl References {
     /// references.
     #[cfg(feature = "train")]
     pub fn cider(&self, captions: &[(usize, String)]) -> Vec<f64> {
-        let tokenized: Vec<(usize, String)> = captions
-            .par_iter()
-            .map(|(image, text)| (*image, ptb::caption(text)))
-            .collect();
-        self.cider.score_each(&tokenized)
+        let scored = self.corpus.of_each(captions).into_iter();
+        scored.map(|(cider, _)| cider).collect()
     }
 
     /// Whether a caption equals a reference of the image word for word.
@@ -78,21 +63,7 @@ impl References {
 
     /// All metrics of a caption of each image.
     pub(crate) fn all(&self, captions: &[String]) -> Named {
-        let tokenized: Vec<String> = captions.par_iter().map(|text| ptb::caption(text)).collect();
-        let pairs = tokenized.par_iter().zip(&self.texts);
-        let (counts, rouge): (Vec<BleuCounts>, Vec<f64>) = pairs
-            .map(|(caption, texts)| (BleuCounts::of(caption, texts), rouge_l(caption, texts)))
-            .unzip();
-        let total = counts
-            .iter()
-            .fold(BleuCounts::default(), |sum, counts| sum.plus(counts));
-        let bleu = total.scores().into_iter().zip(1..);
-        let mut named: Named = bleu
-            .map(|(score, n)| (format!("BLEU-{n}"), score))
-            .collect();
-        named.push(("ROUGE-L".into(), mean(&rouge)));
-        named.push(("CIDEr".into(), mean(&self.cider.score(&tokenized))));
-        named
+        self.corpus.of_all(captions).0
     }
 }
 
@@ -157,8 +128,4 @@ impl Reward {
             .collect();
         self.cider_d.score_each(&captions)
     }
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len().max(1) as f64
 }
