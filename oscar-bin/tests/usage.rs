@@ -76,7 +76,7 @@ fn recipes_are_listed_and_printed() {
 #[case::accumulation("train.accumulation=7", &["train.accumulation = 7", "64"])]
 #[case::dropout("model.hidden_dropout_prob=1.5", &["hidden_dropout_prob = 1.5"])]
 #[case::heads("model.num_attention_heads=5", &["hidden_size = 128", "num_attention_heads = 5"])]
-#[case::preset("model.preset=huge", &["model.preset", "huge", "tiny, base or large"])]
+#[case::preset("model.preset=huge", &["model.preset", "huge", "tiny, base, large or rosita-base"])]
 #[case::warmup("optimizer.warmup_steps=9999999", &["optimizer.warmup_steps", "train.steps"])]
 #[case::length("encoder.max_seq_length=500", &["encoder.max_seq_length = 500", "128"])]
 #[case::mode("encoder.contrast.textb_sample_mode=3", &["textb_sample_mode", "text_b"])]

@@ -246,6 +246,8 @@ fn a_batch_without_a_masked_token_has_the_contrastive_loss_alone() {
             count: 0,
         },
         relation: ints(vec![0, 1, 0], [3]),
+        regions: None,
+        answers: None,
         num_examples: 3,
         num_tokens: 20,
     };

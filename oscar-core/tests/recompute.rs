@@ -120,6 +120,8 @@ fn pretraining_with_its_tied_output_matrix() {
                 count: ROWS,
             },
             relation: ints(vec![0, 1, 1, 0], [ROWS]),
+            regions: None,
+            answers: None,
             num_examples: ROWS,
             num_tokens: ROWS * TEXT,
         };

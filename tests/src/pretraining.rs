@@ -68,6 +68,8 @@ fn pretrain_batch<B: OscarBackend>(
             count,
         },
         relation: relation.ints([rows], device),
+        regions: None,
+        answers: None,
         num_examples: rows,
         num_tokens: labels.data.len(),
     })

@@ -62,7 +62,7 @@ impl Beside {
         let text = |key: &str| self.keys.get(key).and_then(Json::as_str);
         let is_true = |key: &str| self.keys.get(key) == Some(&Json::Bool(true));
         let number = |key: &str| self.keys.get(key).and_then(Json::as_u64);
-        let own = ["bert", "oscar", "oscarplus", "vinvl"];
+        let own = ["bert", "oscar", "oscarplus", "vinvl", "rosita"];
         if let Some(kind) = text("model_type").filter(|kind| !own.contains(kind)) {
             return Some(format!("{kind:?} (its model_type)"));
         }

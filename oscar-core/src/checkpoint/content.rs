@@ -12,6 +12,7 @@ use safetensors::SafeTensors;
 use super::error::printable_start;
 use super::official::Change;
 use super::sniff::{Sniffed, sniff};
+use super::rosita;
 use super::unwrap::{self, described};
 use super::{CheckpointError, Weight, WeightFormat};
 
@@ -111,16 +112,16 @@ impl Content {
         let length = bytes.len();
         let file = TorchFile::from_bytes(bytes, path, &Limits::default())?;
         let mut changes = Vec::new();
-        let value = unwrap::unwrap(file.value(), &mut changes);
         let source: Arc<Path> = path.into();
-        let weights = match value {
-            Value::Object(module) if module.class == TORCH_SCRIPT => {
-                changes.push(Change::TorchScript);
-                unwrap::tensors_of_module(&module.fields, &source)
+        let (value, weights) = match rosita::modules(file.value()) {
+            Some((modules, beside)) => (
+                file.value(),
+                unwrap::tensors_of_modules(&modules, beside, &source, &mut changes),
+            ),
+            None => {
+                let value = unwrap::unwrap(file.value(), &mut changes);
+                (value, tensors(value, &source, &mut changes))
             }
-            value => value
-                .as_dict()
-                .map_or_else(Vec::new, |dict| unwrap::tensors(dict, &source)),
         };
         if weights.is_empty() {
             return Err(format(
@@ -154,6 +155,20 @@ impl Content {
             weights,
             changes,
         })
+    }
+}
+
+/// The named tensors of a dictionary or of a TorchScript module.
+fn tensors(value: &Value, source: &Arc<Path>, changes: &mut Vec<Change>) -> Vec<Weight> {
+    match value {
+        Value::Object(module) if module.class == TORCH_SCRIPT => {
+            changes.push(Change::TorchScript);
+            unwrap::tensors_of_module(&module.fields, source)
+        }
+        value => {
+            let dict = value.as_dict();
+            dict.map_or_else(Vec::new, |dict| unwrap::tensors(dict, source))
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::{BufWriter, Error};
 use std::path::Path;
 
 use bytes::Bytes;
-use oscar_files::pytorch::{StateEntry, write_state_dict};
+use oscar_files::pytorch::{StateEntry, write_module_dicts, write_state_dict};
 use oscar_files::{FileError, write_file_with};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError};
@@ -14,7 +14,18 @@ use safetensors::{Dtype, SafeTensorError};
 use super::inspect::{shapes_of, tied};
 use super::kind::{ModelKind, prefix};
 use super::official::DECODER;
+use super::rosita;
 use super::{Change, CheckpointError, WeightFile};
+
+/// Whose names an exported file has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// Oscar's, which are those of BERT.
+    #[default]
+    Oscar,
+    /// ROSITA's. A PyTorch file is nested as its released ones, with a dictionary per module.
+    Rosita,
+}
 
 /// Result of [`export`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,30 +38,52 @@ pub struct Exported {
     pub changes: Vec<Change>,
 }
 
-/// Writes the weights of `source`, a file or a directory, to `out` under official names, in their
-/// own types: to a `.safetensors` file, or to a `.bin` file as `torch.save` would, in which tied
-/// names share one storage.
+/// As [`export_as`], under the official names.
 ///
 /// # Errors
 ///
-/// If the source cannot be read or holds other data than weights, `out` has another extension, or
-/// it cannot be written; no incomplete file is left then.
+/// As [`export_as`].
 pub fn export(
+    source: impl AsRef<Path>,
+    out: impl AsRef<Path>,
+) -> Result<Exported, CheckpointError> {
+    export_as(Layout::Oscar, source, out)
+}
+
+/// Writes the weights of `source`, a file or a directory, to `out` under the names of `layout`, in their
+/// own types: to a `.safetensors` file, or to a `.bin` or `.pkl` file as `torch.save` would, in which
+/// tied names share one storage.
+///
+/// # Errors
+///
+/// If the source cannot be read, holds other data than weights or weights that the layout has no names
+/// for, `out` has another extension, or it cannot be written; no incomplete file is left then.
+pub fn export_as(
+    layout: Layout,
     source: impl AsRef<Path>,
     out: impl AsRef<Path>,
 ) -> Result<Exported, CheckpointError> {
     let out = out.as_ref();
     let extension = out.extension().and_then(|extension| extension.to_str());
-    let write = match extension {
-        Some("safetensors") => write_safetensors,
-        Some("bin") => write_torch,
+    let write = match (extension, layout) {
+        (Some("safetensors"), _) => write_safetensors,
+        (Some("bin" | "pkl"), Layout::Oscar) => write_torch,
+        (Some("bin" | "pkl"), Layout::Rosita) => write_modules,
         _ => {
-            let found = "the name must end in .bin (PyTorch) or .safetensors";
+            let found = "the name must end in .pkl, .bin (PyTorch) or .safetensors";
             return Err(FileError::io("write", out)(Error::other(found)).into());
         }
     };
     let file = WeightFile::open_official(source)?;
-    let tensors = collect(&file)?;
+    let mut tensors = collect(&file)?;
+    if layout == Layout::Rosita {
+        rosita::restore(&mut tensors.names, &mut tensors.storages).map_err(|reason| {
+            CheckpointError::Format {
+                path: file.path().into(),
+                reason,
+            }
+        })?;
+    }
     write(out, &tensors)?;
     Ok(Exported {
         names: tensors.names.len(),
@@ -152,9 +185,21 @@ pub(super) fn write_views<'a>(
 }
 
 fn write_torch(path: &Path, tensors: &Tensors) -> Result<(), CheckpointError> {
+    write_by(write_state_dict, path, tensors)
+}
+
+/// As [`write_torch`], with a dictionary for each module: what comes before the first dot of a name.
+fn write_modules(path: &Path, tensors: &Tensors) -> Result<(), CheckpointError> {
+    write_by(write_module_dicts, path, tensors)
+}
+
+/// Writes entries over storages as a PyTorch file.
+type Writer = fn(BufWriter<File>, &[StateEntry], &[Bytes]) -> std::io::Result<()>;
+
+fn write_by(write: Writer, path: &Path, tensors: &Tensors) -> Result<(), CheckpointError> {
     write_file_with(path, |temporary| {
         let file = File::create(temporary).map(BufWriter::new);
-        file.and_then(|file| write_state_dict(file, &tensors.names, &tensors.storages))
+        file.and_then(|file| write(file, &tensors.names, &tensors.storages))
             .map_err(|error| FileError::io("write", path)(error).into())
     })
 }

@@ -7,6 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use super::kind::{ClassifierShape, ModelKind, Shapes, Sizes};
+use crate::config::RegionProjection;
 
 /// A key that the configuration lacked and that follows from the weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,10 +59,7 @@ fn implied(
         .zip(sizes.hidden_size)
         .filter(|(inner, hidden)| *hidden > 0 && inner.is_multiple_of(*hidden))
         .map(|(inner, hidden)| inner / hidden);
-    let kind_of_head = |head: ClassifierShape| match head.inner {
-        Some(_) => "mlp",
-        None => "linear",
-    };
+    let split = sizes.region_projection == RegionProjection::Split;
     let number = |size: Option<usize>| size.map(|size| json!(size));
     let keys = [
         ("vocab_size", number(sizes.vocab_size)),
@@ -99,7 +97,12 @@ fn implied(
                 _ => None,
             },
         ),
-        ("classifier", head.map(|head| json!(kind_of_head(head)))),
+        ("classifier", head.map(|head| json!(head.kind))),
+        ("region_projection", split.then(|| json!(sizes.region_projection))),
+        ("region_head", sizes.region_head.then(|| json!(true))),
+        ("num_object_classes", number(sizes.num_object_classes)),
+        ("num_attribute_classes", number(sizes.num_attribute_classes)),
+        ("num_answers", number(sizes.num_answers)),
         ("cls_hidden_scale", number(scale)),
         // A tied model may be saved with another output matrix, which the official code ignores: a
         // configuration that has the key is not contradicted.

@@ -6,6 +6,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::official::{BACKBONE, DECODER};
+use crate::config::{Classifier, RegionProjection};
+use crate::input::BOX_VALUES;
 
 /// Shapes by official name, each tied matrix under its parameter's name only.
 pub(super) type Shapes<'a> = BTreeMap<&'a str, &'a [usize]>;
@@ -31,6 +33,8 @@ pub enum ModelKind {
         /// Images per statement.
         choices: usize,
     },
+    /// Scores and box deltas of regions, for referring expressions.
+    Referring,
     /// No head.
     Backbone,
     /// A model of another family.
@@ -53,6 +57,7 @@ impl fmt::Display for ModelKind {
             Self::PairClassifier { choices } => {
                 write!(f, "classifier of {choices} images together")
             }
+            Self::Referring => write!(f, "referring expressions"),
             Self::Backbone => write!(f, "backbone without a head"),
             Self::Other { family } => f.write_str(family),
             Self::Unknown => write!(f, "not a recognised Oscar model"),
@@ -79,6 +84,25 @@ pub struct Sizes {
     pub img_feature_dim: Option<usize>,
     /// Whether the projected regions are normalised.
     pub use_img_layernorm: bool,
+    /// How regions are projected.
+    #[serde(skip_serializing_if = "is_joined")]
+    pub region_projection: RegionProjection,
+    /// Whether there is a head for masked regions.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub region_head: bool,
+    /// Object classes that it predicts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_object_classes: Option<usize>,
+    /// Attribute classes that it predicts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_attribute_classes: Option<usize>,
+    /// Answers that a pre-training model predicts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_answers: Option<usize>,
+}
+
+fn is_joined(projection: &RegionProjection) -> bool {
+    *projection == RegionProjection::Joined
 }
 
 /// A named group of parameters.
@@ -112,6 +136,8 @@ impl Sizes {
             let rest = name.strip_prefix(bert)?.strip_prefix("encoder.layer.")?;
             rest.split_once('.')?.0.parse::<usize>().ok()
         });
+        // The features alone: a split projection has a layer of its own for the box.
+        let split = body("img_embedding.features.weight", 1);
         Self {
             vocab_size: body("embeddings.word_embeddings.weight", 0),
             hidden_size: body("embeddings.word_embeddings.weight", 1),
@@ -119,8 +145,17 @@ impl Sizes {
             intermediate_size: body("encoder.layer.0.intermediate.dense.weight", 0),
             max_position_embeddings: body("embeddings.position_embeddings.weight", 0),
             type_vocab_size: body("embeddings.token_type_embeddings.weight", 0),
-            img_feature_dim: body("img_embedding.weight", 1),
+            img_feature_dim: body("img_embedding.weight", 1)
+                .or_else(|| Some(split?.saturating_add(BOX_VALUES))),
             use_img_layernorm: body("LayerNorm.weight", 0).is_some(),
+            region_projection: match split {
+                Some(_) => RegionProjection::Split,
+                None => RegionProjection::Joined,
+            },
+            region_head: shapes.contains_key("cls.regions.dense.weight"),
+            num_object_classes: axis(shapes, "cls.regions.objects.weight", 0),
+            num_attribute_classes: axis(shapes, "cls.regions.attributes.weight", 0),
+            num_answers: axis(shapes, "cls.answers.decoder.weight", 0),
         }
     }
 }
@@ -132,6 +167,7 @@ pub(super) struct ClassifierShape {
     /// Width between the two layers of an MLP.
     pub inner: Option<usize>,
     pub labels: usize,
+    pub kind: Classifier,
 }
 
 impl ClassifierShape {
@@ -142,6 +178,15 @@ impl ClassifierShape {
                 inputs: size("classifier.weight", 1)?,
                 inner: None,
                 labels,
+                kind: Classifier::Linear,
+            });
+        }
+        if let Some(labels) = size("classifier.decoder.weight", 0) {
+            return Some(Self {
+                inputs: size("classifier.dense.weight", 1)?,
+                inner: size("classifier.dense.weight", 0),
+                labels,
+                kind: Classifier::Answer,
             });
         }
         let inner = size("classifier.0.weight", 0)?;
@@ -151,6 +196,7 @@ impl ClassifierShape {
             inputs: size("classifier.0.weight", 1)?,
             inner: Some(inner),
             labels: last.or_else(|| size("classifier.2.weight", 0))?,
+            kind: Classifier::Mlp,
         })
     }
 
@@ -181,6 +227,7 @@ impl ModelKind {
         match axis(shapes, "cls.seq_relationship.weight", 0) {
             Some(contrast_classes) if predicts => Self::Pretraining { contrast_classes },
             _ if predicts => Self::Captioning,
+            _ if shapes.contains_key("referring.dense.weight") => Self::Referring,
             _ if shapes.keys().any(|name| name.starts_with("cls.")) => Self::Unknown,
             _ => Self::Backbone,
         }
@@ -189,7 +236,7 @@ impl ModelKind {
 
 /// Parameters by part, in the order of the model; parts that are not there are left out.
 pub(super) fn parts(shapes: &Shapes<'_>) -> Vec<Part> {
-    const NAMES: [&str; 8] = [
+    const NAMES: [&str; 11] = [
         "BERT body",
         "image projection",
         "image LayerNorm",
@@ -197,6 +244,9 @@ pub(super) fn parts(shapes: &Shapes<'_>) -> Vec<Part> {
         "output matrix",
         "contrastive head",
         "classifier",
+        "masked-region head",
+        "answer head",
+        "referring head",
         "other",
     ];
     let bert = prefix(shapes);
@@ -211,7 +261,10 @@ pub(super) fn parts(shapes: &Shapes<'_>) -> Vec<Part> {
             _ if name.starts_with("cls.predictions.") => 3,
             _ if name.starts_with("cls.seq_relationship.") => 5,
             _ if name.starts_with("classifier.") => 6,
-            _ => 7,
+            _ if name.starts_with("cls.regions.") => 7,
+            _ if name.starts_with("cls.answers.") => 8,
+            _ if name.starts_with("referring.") => 9,
+            _ => 10,
         }
     };
     let mut counts = [0usize; NAMES.len()];

@@ -19,6 +19,7 @@ mod locate;
 mod names;
 mod official;
 mod published;
+mod rosita;
 mod save;
 mod shards;
 mod sniff;
@@ -26,7 +27,7 @@ mod unwrap;
 mod weights;
 
 pub use error::{CheckpointError, ShapeMismatch};
-pub use export::{Exported, export};
+pub use export::{Exported, Layout, export, export_as};
 pub use import::{ImportOptions, Imported, import};
 pub use inspect::{Inspection, TensorInfo, inspect};
 pub use kind::{ModelKind, Part, Sizes};

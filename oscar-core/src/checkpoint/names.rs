@@ -19,6 +19,9 @@ const SPELLINGS: &[(&str, &str)] = &[
     ("NormMlp.first", "0"),
     ("NormMlp.norm", "2"),
     ("NormMlp.last", "3"),
+    ("Answer", ""),
+    ("Joined", ""),
+    ("Split", ""),
     ("model", ""),
     // ClipCap's mapping networks, of which an MLP is a `Sequential` called `model`.
     ("Perceptron.first", "model.0"),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use oscar_files::pytorch::{Storage, TorchTensor};
 
-use super::gpt2;
+use super::{gpt2, rosita};
 use super::weights::{Weight, is_float};
 
 /// Prefix of the backbone inside a model with heads.
@@ -36,6 +36,9 @@ pub enum Change {
     TorchScript,
     /// The weights were those of GPT-2 alone; its names got the prefix that they have in ClipCap.
     Gpt2,
+    /// The weights were ROSITA's, under its names, and its matching head had its classes the other way
+    /// round.
+    Rosita,
     /// Names had a `module.`, as `DataParallel` writes them.
     DataParallel,
     /// Names had this wrapper of a module in them (`_orig_mod` of `torch.compile`).
@@ -73,6 +76,11 @@ impl fmt::Display for Change {
             Self::Joined(parts) => write!(f, "joined the {parts} parts that the index names"),
             Self::TorchScript => write!(f, "took the weights of a TorchScript module"),
             Self::Gpt2 => write!(f, "added the `gpt.transformer.` prefix to GPT-2's names"),
+            Self::Rosita => write!(
+                f,
+                "renamed ROSITA's modules to BERT's names; class 0 of a pre-trained matching head is \
+                 \"matched\", as in Oscar"
+            ),
             Self::DataParallel => write!(f, "removed the `module.` prefix (DataParallel)"),
             Self::Wrapper(wrapper) => write!(f, "removed `{wrapper}.` from the names"),
             Self::Inside(prefix) => write!(f, "removed the `{prefix}` prefix"),
@@ -106,6 +114,7 @@ impl fmt::Display for Change {
 pub(super) fn rename(weights: &mut Vec<Weight>) -> Result<Vec<Change>, String> {
     let mut changes = Vec::new();
     changes.extend(strip_wrappers(weights));
+    changes.extend(rosita::rename(weights)?);
     changes.extend(strip_prefix(weights));
     match weights
         .iter_mut()

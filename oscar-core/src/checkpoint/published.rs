@@ -18,7 +18,8 @@ use super::beside::{Beside, CONFIG_FILE};
 use super::fit::fit;
 use super::inspect::{Inspection, describe};
 use super::official::DECODER;
-use super::{CheckpointError, WeightFile};
+use super::rosita;
+use super::{Change, CheckpointError, WeightFile};
 use crate::config::ModelConfig;
 
 /// Training settings that the official scripts save next to weights.
@@ -76,7 +77,16 @@ impl Published {
             Some(path) => path.to_path_buf(),
             None => directory.join(CONFIG_FILE),
         };
-        let mut keys = read_config(&config, file.path(), model_config.is_some())?;
+        let mut notes = Vec::new();
+        let rosita = file.changes().contains(&Change::Rosita);
+        let mut keys = match rosita && model_config.is_none() && !exists(&config) {
+            // Its released files come without one.
+            true => Map::new(),
+            false => read_config(&config, file.path(), model_config.is_some())?,
+        };
+        if rosita {
+            rosita::complete(&mut keys, &source.sizes, &mut notes);
+        }
         let wrong = |reason: String| CheckpointError::Config {
             path: config.clone(),
             reason,
@@ -87,7 +97,6 @@ impl Published {
             .map_err(|error| wrong(error.to_string()))?;
         model.validate().map_err(|error| wrong(error.to_string()))?;
 
-        let mut notes = Vec::new();
         let training_args = inside(&directory, TRAINING_ARGS)?;
         let training_args = training_args.and_then(|path| read_training_args(&path, &mut notes));
         if model.tie_weights && !tied_output && file.get(DECODER).is_some() {
@@ -112,12 +121,17 @@ impl Published {
     }
 }
 
+/// Whether there is something at `path`, if only a broken link.
+fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
 fn read_config(
     path: &Path,
     weights: &Path,
     named: bool,
 ) -> Result<Map<String, Json>, CheckpointError> {
-    if !named && path.symlink_metadata().is_err() {
+    if !named && !exists(path) {
         return Err(CheckpointError::Config {
             path: weights.into(),
             reason: format!(

@@ -85,6 +85,26 @@ fn tensor(value: &Value) -> Option<&TorchTensor> {
     value.as_tensor().or_else(|| value.as_array())
 }
 
+/// The named tensors of the modules of a nested checkpoint, under the modules' names; `beside` is what
+/// else is in it.
+pub(super) fn tensors_of_modules(
+    modules: &[(&str, &Dict)],
+    beside: Vec<String>,
+    file: &Arc<Path>,
+    changes: &mut Vec<Change>,
+) -> Vec<Weight> {
+    if !beside.is_empty() {
+        changes.push(Change::Beside(beside.iter().map(|name| printable(name)).collect()));
+    }
+    let named = modules.iter().flat_map(|(module, dict)| {
+        tensors(dict, file).into_iter().map(move |weight| Weight {
+            name: format!("{module}.{}", weight.name),
+            ..weight
+        })
+    });
+    named.collect()
+}
+
 /// The named tensors of `dict`, which is in `file`.
 pub(super) fn tensors(dict: &Dict, file: &Arc<Path>) -> Vec<Weight> {
     let weights = dict.iter().filter_map(|(name, value)| {

@@ -16,6 +16,7 @@ mod pollution;
 mod pretrain;
 mod pretrain_config;
 mod probe;
+mod regions;
 mod sequence;
 mod tokenizer;
 mod vocabulary;
@@ -32,6 +33,7 @@ pub use masking::{MaskedTargets, MaskedToken};
 pub use pretrain::{EncodedPair, ExampleSeed, PretrainBatch, PretrainEncoder};
 pub use pretrain_config::{ContrastConfig, PretrainEncoderConfig, TextBSampleMode};
 pub use probe::ProbeTargets;
+pub use regions::{AnswerTargets, MaskedRegion, RegionMask, RegionTargets};
 pub use sequence::{
     AttentionRestriction, EncodedSequence, SequenceConfig, SequenceEncoder, Truncation,
 };

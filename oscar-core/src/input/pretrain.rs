@@ -13,6 +13,7 @@ use super::example::{Example, ExampleSource};
 use super::masking::{MaskedTargets, MaskedToken};
 use super::pollution::{MATCHED, pollute, read_row};
 use super::pretrain_config::PretrainEncoderConfig;
+use super::regions::{AnswerTargets, RegionTargets};
 use super::sequence::{EncodedSequence, SequenceConfig, SequenceEncoder};
 use super::tokenizer::Tokenizer;
 
@@ -63,6 +64,10 @@ pub struct PretrainBatch<B: Backend> {
     pub masked: MaskedTargets<B>,
     /// Contrastive classes, `[batch]`.
     pub relation: Tensor<B, 1, Int>,
+    /// The regions to predict; `None` where regions are not masked.
+    pub regions: Option<RegionTargets<B>>,
+    /// The answers to predict; `None` where none are.
+    pub answers: Option<AnswerTargets<B>>,
     /// Rows.
     pub num_examples: usize,
     /// Text tokens and regions that are not padding.
@@ -193,6 +198,8 @@ impl PretrainEncoder {
             input: input.with_query_positions(positions),
             masked,
             relation: ints(relation, [shape.rows], device),
+            regions: None,
+            answers: None,
             num_examples: shape.rows,
             num_tokens: sequences.iter().map(|row| row.len()).sum(),
         })

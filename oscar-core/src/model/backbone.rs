@@ -11,13 +11,15 @@ use burn::module::Module;
 use burn::nn::{Embedding, LayerNorm, Linear};
 use burn::tensor::{Bool, Int, Tensor, activation, backend::Backend};
 
+use super::region_projection::RegionProjection;
 use super::{init, recompute};
 use crate::checkpoint::Checkpointed;
 use crate::config::{Activation, ModelConfig};
 use crate::input::{AttentionMask, OscarInput, Packing};
 use crate::ops::{self, OscarBackend};
 
-/// Id whose embedding gets no gradient from look-ups (the official `padding_idx`).
+/// Id whose embedding gets no gradient from look-ups (the official `padding_idx`), unless the
+/// configuration says otherwise.
 const PADDING_ID: i64 = 0;
 
 /// Added to the score of a masked key. Finite, so that a row without any key still has a softmax.
@@ -28,8 +30,8 @@ const MASKED_SCORE: f64 = -10_000.0;
 pub struct Backbone<B: Backend> {
     pub(super) embeddings: Embeddings<B>,
     /// Projects region features to `hidden_size`.
-    img_embedding: Linear<B>,
-    /// Normalises the projected regions; Oscar+ only.
+    img_embedding: RegionProjection<B>,
+    /// Normalises the projected regions; Oscar+ and ROSITA.
     layer_norm: Option<LayerNorm<B>>,
     pub(super) encoder: Encoder<B>,
     pooler: Pooler<B>,
@@ -62,7 +64,7 @@ impl<B: Backend> Backbone<B> {
         let hidden = config.hidden_size;
         Self {
             embeddings: Embeddings::new(config, device),
-            img_embedding: init::linear(config.img_feature_dim, hidden, std, device),
+            img_embedding: RegionProjection::new(config, device),
             layer_norm: config
                 .use_img_layernorm
                 .then(|| init::layer_norm(hidden, config.img_layer_norm_eps, device)),
@@ -170,7 +172,7 @@ impl<B: OscarBackend> Backbone<B> {
     /// `[batch, regions, hidden]`.
     pub fn project_regions(&self, regions: Tensor<B, 3>) -> Tensor<B, 3> {
         let [batch, count, _] = regions.dims();
-        let projected = ops::linear(&self.img_embedding, ops::flatten(regions));
+        let projected = self.img_embedding.forward(ops::flatten(regions));
         let projected = ops::unflatten(projected, batch, count);
         let normed = match &self.layer_norm {
             Some(layer_norm) => layer_norm.forward(projected),
@@ -208,6 +210,8 @@ pub(super) struct Embeddings<B: Backend> {
     dropout: f64,
     /// Whether the word embedding is excluded from training.
     frozen_words: bool,
+    /// Whether look-ups of [`PADDING_ID`] have a gradient.
+    padding_learns: bool,
 }
 
 impl<B: Backend> Embeddings<B> {
@@ -221,6 +225,7 @@ impl<B: Backend> Embeddings<B> {
             layer_norm: init::layer_norm(hidden, config.layer_norm_eps, device),
             dropout: config.hidden_dropout_prob,
             frozen_words: config.freeze_embedding,
+            padding_learns: config.padding_gets_gradient,
         }
     }
 }
@@ -249,7 +254,7 @@ impl<B: OscarBackend> Embeddings<B> {
         ops::dropout(normed, self.dropout)
     }
 
-    /// Looks the words up; padding gets its embedding but has no gradient.
+    /// Looks the words up; padding gets its embedding but, by default, has no gradient.
     fn embed_words(&self, input_ids: Tensor<B, 2, Int>) -> Tensor<B, 3> {
         let words = self.word_embeddings.forward(input_ids.clone());
         if !B::ad_enabled(&words.device()) {
@@ -257,6 +262,9 @@ impl<B: OscarBackend> Embeddings<B> {
         }
         if self.frozen_words {
             return words.detach();
+        }
+        if self.padding_learns {
+            return words;
         }
         let padding: Tensor<B, 3, Bool> = input_ids.equal_elem(PADDING_ID).unsqueeze_dim(2);
         let padding = padding.expand(words.shape());

@@ -5,7 +5,7 @@ use burn::tensor::{Int, Tensor, activation, backend::Backend};
 
 use super::{Backbone, ClassifierHead};
 use crate::checkpoint::Checkpointed;
-use crate::config::ModelConfig;
+use crate::config::{Classifier, LossReduction, ModelConfig};
 use crate::input::OscarInput;
 use crate::ops::{self, OscarBackend};
 
@@ -42,6 +42,8 @@ pub struct OscarClassifier<B: Backend> {
     joined: usize,
     #[module(skip)]
     loss_type: String,
+    #[module(skip)]
+    reduction: LossReduction,
 }
 
 /// Targets of a classification batch.
@@ -81,9 +83,13 @@ impl<B: OscarBackend> OscarClassifier<B> {
         Self {
             bert: Backbone::new(config, device),
             classifier: ClassifierHead::new(config, width, norm, device),
-            dropout: config.hidden_dropout_prob,
+            dropout: match config.classifier {
+                Classifier::Answer => 0.0,
+                Classifier::Linear | Classifier::Mlp => config.hidden_dropout_prob,
+            },
             joined,
             loss_type: config.loss_type.clone(),
+            reduction: config.loss_reduction,
         }
     }
 
@@ -134,8 +140,8 @@ impl<B: OscarBackend> OscarClassifier<B> {
         Ok(self.classifier.forward(pooled))
     }
 
-    /// The loss that the configuration names, `[1]`: `bce` is summed over labels, `kl` is the mean
-    /// over rows of scores that need not sum to 1. A model with a single label is a regression
+    /// The loss that the configuration names, `[1]`: `bce` and `kl` are summed over the labels, or
+    /// averaged if `loss_reduction` says so, and averaged over rows; scores need not sum to 1. A model with a single label is a regression
     /// whatever the configuration says.
     pub fn loss(&self, logits: Tensor<B, 2>, targets: ClassTargets<B>) -> Tensor<B, 1> {
         let [batch, labels] = logits.dims();
@@ -146,19 +152,20 @@ impl<B: OscarBackend> OscarClassifier<B> {
             };
             return (logits - targets).powi_scalar(2).mean();
         }
+        let divisor = match self.reduction {
+            LossReduction::Sum => batch as f64,
+            LossReduction::Mean => (batch * labels) as f64,
+        };
         match (targets, self.loss_type.as_str()) {
             (ClassTargets::Class(labels), _) => ops::cross_entropy(logits, labels, None),
             (ClassTargets::Soft(scores), "bce") => {
                 // log(1 + e^-|x|) + max(x, 0) - x * t, which does not overflow for any x.
                 let softplus = logits.clone().abs().neg().exp().log1p();
                 let loss = softplus + activation::relu(logits.clone()) - logits * scores;
-                loss.sum() / batch as f64
+                loss.sum() / divisor
             }
             (ClassTargets::Soft(scores), "kl") => {
-                let log_probabilities = activation::log_softmax(logits, 1);
-                // t log t, with 0 log 0 = 0.
-                let entropy = scores.clone() * scores.clone().clamp_min(f32::MIN_POSITIVE).log();
-                (entropy - scores * log_probabilities).sum() / batch as f64
+                ops::kl_divergence(logits, scores).sum() / divisor
             }
             (ClassTargets::Soft(scores), _) => (logits - scores).powi_scalar(2).mean(),
         }

@@ -90,6 +90,8 @@ pub(super) enum ClassifierHead<B: Backend> {
     Mlp(MlpClassifier<B>),
     /// Linear, ReLU, LayerNorm, linear: NLVR2 heads of models with region LayerNorm.
     NormMlp(NormMlpClassifier<B>),
+    /// Linear, GELU, LayerNorm, linear: ROSITA's answers.
+    Answer(AnswerHead<B>),
 }
 
 /// Two linear layers with a ReLU between them.
@@ -105,6 +107,44 @@ pub(super) struct NormMlpClassifier<B: Backend> {
     first: Linear<B>,
     norm: LayerNorm<B>,
     last: Linear<B>,
+}
+
+/// Answers from the pooled vector: dense, activation, LayerNorm, output layer (ROSITA, without
+/// dropout).
+#[derive(Module, Debug)]
+pub(super) struct AnswerHead<B: Backend> {
+    dense: Linear<B>,
+    layer_norm: LayerNorm<B>,
+    decoder: Linear<B>,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl<B: OscarBackend> AnswerHead<B> {
+    /// A head from `d_input` features to `answers` classes.
+    pub(super) fn new(
+        config: &ModelConfig,
+        d_input: usize,
+        answers: usize,
+        device: &B::Device,
+    ) -> Self {
+        let (std, inner) = (
+            config.initializer_range,
+            config.hidden_size * config.cls_hidden_scale,
+        );
+        Self {
+            dense: init::linear(d_input, inner, std, device),
+            layer_norm: init::layer_norm(inner, config.layer_norm_eps, device),
+            decoder: init::linear(inner, answers, std, device),
+            activation: config.hidden_act,
+        }
+    }
+
+    /// `[batch, d_input]` to `[batch, answers]`.
+    pub(super) fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
+        let hidden = ops::linear_activate(&self.dense, self.activation, input);
+        ops::linear(&self.decoder, self.layer_norm.forward(ops::to_f32(hidden)))
+    }
 }
 
 impl<B: OscarBackend> ClassifierHead<B> {
@@ -123,6 +163,9 @@ impl<B: OscarBackend> ClassifierHead<B> {
         );
         match (config.classifier, norm) {
             (Classifier::Linear, _) => Self::Linear(linear(d_input, labels)),
+            (Classifier::Answer, _) => {
+                Self::Answer(AnswerHead::new(config, d_input, labels, device))
+            }
             (Classifier::Mlp, false) => Self::Mlp(MlpClassifier {
                 first: linear(d_input, inner),
                 last: linear(inner, labels),
@@ -147,6 +190,7 @@ impl<B: OscarBackend> ClassifierHead<B> {
                 let hidden = activation::relu(ops::linear(&head.first, input));
                 ops::linear(&head.last, head.norm.forward(hidden))
             }
+            Self::Answer(head) => head.forward(input),
         }
     }
 }

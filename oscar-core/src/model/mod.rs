@@ -10,16 +10,21 @@ mod init;
 mod kv_cache;
 mod pretraining;
 pub mod recompute;
+mod region_head;
+mod region_projection;
+mod transport;
 
 pub use backbone::{Backbone, BackboneOutput, Inspection};
 pub use caption_steps::CaptionSteps;
 pub use captioning::{CaptionLoss, OscarForCaptioning};
 pub use classification::{ClassTargets, IncompleteDecision, OscarClassifier};
-use heads::{ClassifierHead, MlmHead};
+use heads::{AnswerHead, ClassifierHead, MlmHead};
 pub use inference::for_inference;
 pub use init::initialize;
 pub use kv_cache::{CaptionCache, ContextCache};
 pub use pretraining::{OscarForPretraining, PretrainOutput};
+pub use region_head::{RegionHead, RegionLosses, RegionPredictions};
+pub use transport::{Transport, transport};
 
 /// A tied output matrix: no parameter of its own, but a name in every official file.
 const TIED_DECODER: &[(&str, &str)] = &[(

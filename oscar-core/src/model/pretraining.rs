@@ -1,16 +1,21 @@
-//! Oscar for pre-training: masked tokens and contrastive relation (`BertImgForPreTraining`).
+//! Oscar for pre-training: masked tokens and contrastive relation (`BertImgForPreTraining`); and
+//! ROSITA, which adds a head for masked regions and may have one for answers.
 
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::{Int, Tensor, backend::Backend};
 
-use super::{Backbone, BackboneOutput, MlmHead, init};
+use super::{
+    AnswerHead, Backbone, BackboneOutput, MlmHead, RegionHead, RegionPredictions, Transport, init,
+    transport,
+};
 use crate::checkpoint::Checkpointed;
 use crate::config::ModelConfig;
-use crate::input::PretrainBatch;
+use crate::input::{AttentionMask, OscarInput, PretrainBatch};
 use crate::ops::{self, OscarBackend};
 
-/// Backbone, masked-token head with tied output matrix, and contrastive head (paper §3.1).
+/// Backbone, masked-token head with tied output matrix, and contrastive head (paper §3.1); by
+/// configuration also heads for masked regions and for answers.
 #[derive(Module, Debug)]
 pub struct OscarForPretraining<B: Backend> {
     bert: Backbone<B>,
@@ -22,6 +27,10 @@ struct PretrainingHeads<B: Backend> {
     predictions: MlmHead<B>,
     /// From the pooled vector to matched / polluted tags (/ polluted caption).
     seq_relationship: Linear<B>,
+    /// From a region's final hidden state to what is in it.
+    regions: Option<RegionHead<B>>,
+    /// From the pooled vector to answers.
+    answers: Option<AnswerHead<B>>,
 }
 
 /// Losses and logits of a pre-training batch.
@@ -52,6 +61,10 @@ impl<B: OscarBackend> OscarForPretraining<B> {
                     config.initializer_range,
                     device,
                 ),
+                regions: config.region_head.then(|| RegionHead::new(config, device)),
+                answers: (config.num_answers > 0).then(|| {
+                    AnswerHead::new(config, config.hidden_size, config.num_answers, device)
+                }),
             },
         }
     }
@@ -90,21 +103,77 @@ impl<B: OscarBackend> OscarForPretraining<B> {
         encoded: &BackboneOutput<B>,
         positions: Tensor<B, 1, Int>,
     ) -> Tensor<B, 2> {
-        let [batch, seq, hidden] = encoded.sequence.dims();
-        let rows = encoded
-            .sequence
-            .clone()
-            .reshape([batch * seq, hidden])
-            .select(0, positions);
+        let rows = select(encoded, positions);
         self.cls
             .predictions
             .forward(rows, self.bert.word_embeddings())
+    }
+
+    /// What the regions at `positions` `[positions]` of the flattened `[batch * seq]` sequence show;
+    /// `None` of a model without a head for it.
+    pub fn predict_regions(
+        &self,
+        encoded: &BackboneOutput<B>,
+        positions: Tensor<B, 1, Int>,
+    ) -> Option<RegionPredictions<B>> {
+        let head = self.cls.regions.as_ref()?;
+        Some(head.forward(select(encoded, positions)))
+    }
+
+    /// Logits of the answers, `[batch, answers]`; `None` of a model without a head for them.
+    pub fn predict_answers(&self, encoded: &BackboneOutput<B>) -> Option<Tensor<B, 2>> {
+        let head = self.cls.answers.as_ref()?;
+        Some(head.forward(encoded.pooled.clone()))
+    }
+
+    /// Kullback-Leibler divergence of the answers, averaged over them and over the examples that have
+    /// some, `[1]`; `None` of a model without a head for them, or of a batch without targets.
+    pub fn answer_loss(
+        &self,
+        encoded: &BackboneOutput<B>,
+        batch: &PretrainBatch<B>,
+    ) -> Option<Tensor<B, 1>> {
+        let (logits, targets) = (self.predict_answers(encoded)?, batch.answers.as_ref()?);
+        let [rows, _] = logits.dims();
+        let losses = ops::kl_divergence(logits, targets.scores.clone());
+        let losses = losses.mean_dim(1).reshape([rows]);
+        Some(ops::weighted_mean(losses, targets.weights.clone()))
+    }
+
+    /// The transport between the final hidden states of words (with `[CLS]`, `[SEP]` and tags) and of
+    /// regions; `None` without regions or with a mask per query. Every position of `encoded` must have
+    /// been computed.
+    pub fn transport(
+        &self,
+        encoded: &BackboneOutput<B>,
+        input: &OscarInput<B>,
+    ) -> Option<Transport<B>> {
+        let AttentionMask::Padding(mask) = &input.attention_mask else {
+            return None;
+        };
+        let ([_, text], [_, seq]) = (input.input_ids.dims(), mask.dims());
+        let regions = seq - text;
+        if regions == 0 {
+            return None;
+        }
+        let states = [(0, text), (text, regions)]
+            .map(|(from, len)| encoded.sequence.clone().narrow(1, from, len));
+        let masks = [(0, text), (text, regions)].map(|(from, len)| mask.clone().narrow(1, from, len));
+        Some(transport(states, masks))
     }
 
     /// Relation logits `[batch, contrast_classes]`; class 0 is "matched".
     pub fn predict_relation(&self, encoded: &BackboneOutput<B>) -> Tensor<B, 2> {
         ops::linear(&self.cls.seq_relationship, encoded.pooled.clone())
     }
+}
+
+/// The rows of the flattened sequence at `positions`.
+fn select<B: Backend>(
+    encoded: &BackboneOutput<B>,
+    positions: Tensor<B, 1, Int>,
+) -> Tensor<B, 2> {
+    ops::flatten(encoded.sequence.clone()).select(0, positions)
 }
 
 impl<B: Backend> Checkpointed<B> for OscarForPretraining<B> {

@@ -19,13 +19,47 @@ pub fn cross_entropy<B: Backend>(
     labels: Tensor<B, 1, Int>,
     weights: Option<Tensor<B, 1>>,
 ) -> Tensor<B, 1> {
-    let [rows, _] = logits.dims();
-    let nll = activation::log_softmax(logits, 1)
-        .gather(1, labels.reshape([rows, 1]))
-        .reshape([rows])
-        .neg();
+    let nll = cross_entropy_rows(logits, labels);
     match weights {
         None => nll.mean(),
         Some(weights) => (nll * weights.clone()).sum() / weights.sum().clamp_min(1.0),
     }
+}
+
+/// Cross entropy of each row, `[rows]`, of logits `[rows, classes]` and labels `[rows]`.
+pub fn cross_entropy_rows<B: Backend>(
+    logits: Tensor<B, 2>,
+    labels: Tensor<B, 1, Int>,
+) -> Tensor<B, 1> {
+    let [rows, _] = logits.dims();
+    activation::log_softmax(logits, 1)
+        .gather(1, labels.reshape([rows, 1]))
+        .reshape([rows])
+        .neg()
+}
+
+/// Smooth L1 (`d² / 2` up to a distance of 1, then `d - 1/2`), averaged over the values of each row:
+/// `[rows]`, of `[rows, values]`.
+pub fn smooth_l1_rows<B: Backend>(values: Tensor<B, 2>, targets: Tensor<B, 2>) -> Tensor<B, 1> {
+    let [rows, _] = values.dims();
+    let distance = (values - targets).abs();
+    // d²/2 and d - 1/2 are m·(d - m/2) with m = min(d, 1).
+    let near = distance.clone().clamp_max(1.0);
+    let loss = near.clone() * (distance - near.mul_scalar(0.5));
+    loss.mean_dim(1).reshape([rows])
+}
+
+/// Kullback-Leibler divergence of each class, `t log t - t log p` with `0 log 0 = 0`,
+/// `[rows, classes]`; `targets` `[rows, classes]` need not sum to 1.
+pub fn kl_divergence<B: Backend>(logits: Tensor<B, 2>, targets: Tensor<B, 2>) -> Tensor<B, 2> {
+    let log_probabilities = activation::log_softmax(logits, 1);
+    let entropy = targets.clone() * targets.clone().clamp_min(f32::MIN_POSITIVE).log();
+    entropy - targets * log_probabilities
+}
+
+/// `sum(w * loss) / number of rows with a weight`, `[1]`; 0 if there is none: a weight below 1 makes a
+/// row count for less, as in ROSITA, where it is the confidence in a label.
+pub fn weighted_mean<B: Backend>(losses: Tensor<B, 1>, weights: Tensor<B, 1>) -> Tensor<B, 1> {
+    let count = weights.clone().greater_elem(0.0).float().sum();
+    (losses * weights).sum() / count.clamp_min(1.0)
 }

@@ -26,6 +26,6 @@ pub use file::{TorchFile, TorchFormat};
 pub use storage::Storage;
 pub use tensor::TorchTensor;
 pub use value::{Dict, Object, TORCH_SCRIPT, Value};
-pub use write::{StateEntry, write_state_dict};
+pub use write::{StateEntry, write_module_dicts, write_state_dict};
 
 pub use safetensors::Dtype;

@@ -39,7 +39,49 @@ pub fn write_state_dict<W: Write + Seek>(
     entries: &[StateEntry],
     storages: &[Bytes],
 ) -> std::io::Result<()> {
-    let program = pickle(entries, storages)?;
+    let mut program = HEADER.to_vec();
+    dictionary(&mut program, entries, |entry| entry.name.clone(), storages)?;
+    program.push(b'.');
+    write_archive(output, &program, storages)
+}
+
+/// As [`write_state_dict`], with a dictionary of its own for each module of a model, in the order in
+/// which they first come: a tensor called `module.name` is `name` in the dictionary `module`.
+///
+/// # Errors
+///
+/// As [`write_state_dict`], and if a name has no module.
+pub fn write_module_dicts<W: Write + Seek>(
+    output: W,
+    entries: &[StateEntry],
+    storages: &[Bytes],
+) -> std::io::Result<()> {
+    let mut modules: Vec<(&str, Vec<StateEntry>)> = Vec::new();
+    for entry in entries {
+        let (module, _) = entry.name.split_once('.').ok_or_else(|| {
+            Error::other(format!("tensor {} is in no module", entry.name))
+        })?;
+        match modules.iter_mut().find(|(name, _)| *name == module) {
+            Some((_, entries)) => entries.push(entry.clone()),
+            None => modules.push((module, vec![entry.clone()])),
+        }
+    }
+    let mut program = HEADER.to_vec();
+    program.extend_from_slice(b"}(");
+    for (module, entries) in &modules {
+        text(&mut program, module)?;
+        let inner = |entry: &StateEntry| entry.name[module.len() + 1..].to_string();
+        dictionary(&mut program, entries, inner, storages)?;
+    }
+    program.extend_from_slice(b"u.");
+    write_archive(output, &program, storages)
+}
+
+fn write_archive<W: Write + Seek>(
+    output: W,
+    program: &[u8],
+    storages: &[Bytes],
+) -> std::io::Result<()> {
     let mut archive = ZipWriter::new(output);
     let mut member = |name: &str, bytes: &[u8]| {
         let options = SimpleFileOptions::default()
@@ -49,7 +91,7 @@ pub fn write_state_dict<W: Write + Seek>(
         archive.start_file(format!("{ROOT}/{name}"), options)?;
         archive.write_all(bytes)
     };
-    member("data.pkl", &program)?;
+    member("data.pkl", program)?;
     member("byteorder", b"little")?;
     for (number, bytes) in storages.iter().enumerate() {
         member(&format!("data/{number}"), bytes)?;
@@ -58,9 +100,17 @@ pub fn write_state_dict<W: Write + Seek>(
     archive.finish()?.flush()
 }
 
-/// The program that builds the dictionary, in protocol 2.
-fn pickle(entries: &[StateEntry], storages: &[Bytes]) -> std::io::Result<Vec<u8>> {
-    let mut output = b"\x80\x02ccollections\nOrderedDict\n)R(".to_vec();
+/// What makes a pickle one of protocol 2.
+const HEADER: &[u8] = b"\x80\x02";
+
+/// Appends the program that builds a dictionary of `entries`, each under the name that `name` gives it.
+fn dictionary<N: AsRef<str>>(
+    output: &mut Vec<u8>,
+    entries: &[StateEntry],
+    name: impl Fn(&StateEntry) -> N,
+    storages: &[Bytes],
+) -> std::io::Result<()> {
+    output.extend_from_slice(b"ccollections\nOrderedDict\n)R(");
     for entry in entries {
         let misfit = |what: &str| Error::other(format!("tensor {}: {what}", entry.name));
         let class = storage_class(entry.dtype)
@@ -70,24 +120,24 @@ fn pickle(entries: &[StateEntry], storages: &[Bytes]) -> std::io::Result<Vec<u8>
         if length != Some(elements * element_size(entry.dtype)) {
             return Err(misfit("its shape does not fit its storage"));
         }
-        text(&mut output, &entry.name)?;
+        text(output, name(entry).as_ref())?;
         output.extend_from_slice(b"ctorch._utils\n_rebuild_tensor_v2\n((");
-        text(&mut output, "storage")?;
+        text(output, "storage")?;
         output.extend_from_slice(format!("ctorch\n{class}\n").as_bytes());
-        text(&mut output, &entry.storage.to_string())?;
-        text(&mut output, "cpu")?;
-        integer(&mut output, elements);
+        text(output, &entry.storage.to_string())?;
+        text(output, "cpu")?;
+        integer(output, elements);
         // The storage, offset 0, shape, strides, requires_grad, hooks.
         output.extend_from_slice(b"tQK\x00");
         for sizes in [&entry.shape, &row_major(&entry.shape)] {
             output.push(b'(');
-            sizes.iter().for_each(|size| integer(&mut output, *size));
+            sizes.iter().for_each(|size| integer(output, *size));
             output.push(b't');
         }
         output.extend_from_slice(b"\x89ccollections\nOrderedDict\n)RtR");
     }
-    output.extend_from_slice(b"u.");
-    Ok(output)
+    output.push(b'u');
+    Ok(())
 }
 
 fn text(output: &mut Vec<u8>, text: &str) -> std::io::Result<()> {

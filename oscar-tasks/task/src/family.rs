@@ -162,7 +162,7 @@ impl Family for Oscar {
     type EncoderConfig = SequenceConfig;
     type Encoder = SequenceEncoder;
     const ASSETS: &'static [&'static str] = &[VOCAB_FILE];
-    const PRESETS: &'static [&'static str] = &["tiny", "base", "large"];
+    const PRESETS: &'static [&'static str] = &["tiny", "base", "large", "rosita-base"];
 
     fn preset(name: &str) -> Option<ModelConfig> {
         ModelConfig::preset(name)

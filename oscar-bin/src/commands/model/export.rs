@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::Args;
-use oscar_core::checkpoint;
+use clap::{Args, ValueEnum};
+use oscar_core::checkpoint::{self, Layout};
 use serde_json::json;
 
 use crate::output::{self, print_json};
@@ -17,17 +17,28 @@ use crate::output::{self, print_json};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     oscar-bin model export runs/quickstart/last --out pytorch_model.bin\n  \
-    oscar-bin model export pytorch_model.bin --out model.safetensors")]
+    oscar-bin model export pytorch_model.bin --out model.safetensors\n  \
+    oscar-bin model export models/rosita --layout rosita --out rosita-base.pkl")]
 pub struct ExportArgs {
     /// Weights: a file, or a directory with model.safetensors or pytorch_model.bin
     #[arg(value_name = "CKPT")]
     pub checkpoint: PathBuf,
-    /// File to write: NAME.bin (PyTorch) or NAME.safetensors
+    /// File to write: NAME.bin, NAME.pkl (PyTorch) or NAME.safetensors
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Names to write: those of Oscar, or those of ROSITA, whose PyTorch files have a dictionary per module
+    #[arg(long, value_enum, default_value_t = NameLayout::Oscar)]
+    pub layout: NameLayout,
     /// Print a summary as one JSON document on standard output
     #[arg(long)]
     pub json: bool,
+}
+
+/// Whose names the file has.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum NameLayout {
+    Oscar,
+    Rosita,
 }
 
 /// Exports the checkpoint and prints a summary.
@@ -35,7 +46,11 @@ pub struct ExportArgs {
 /// # Errors
 /// If the checkpoint cannot be read or the file cannot be written.
 pub fn run(args: &ExportArgs) -> Result<()> {
-    let exported = checkpoint::export(&args.checkpoint, &args.out)
+    let layout = match args.layout {
+        NameLayout::Oscar => Layout::Oscar,
+        NameLayout::Rosita => Layout::Rosita,
+    };
+    let exported = checkpoint::export_as(layout, &args.checkpoint, &args.out)
         .with_context(|| format!("cannot export {}", args.checkpoint.display()))?;
     let changes: Vec<_> = exported.changes.iter().map(ToString::to_string).collect();
     if args.json {

@@ -13,7 +13,7 @@ use crate::output::{self, print_json};
 /// Writes DIR/model.safetensors, DIR/config.json and, if it is next to the weights, vocab.txt.
 ///
 /// PyTorch files are read without executing anything in them. Names are converted to the official ones
-/// from those of the captioning code of 2020, of HuggingFace and of DataParallel. The configuration is
+/// from those of the captioning code of 2020, of HuggingFace, of DataParallel and of ROSITA. The configuration is
 /// checked against the weights, and missing values are filled in from them.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use oscar_core::checkpoint::Inspection;
+use oscar_core::config::RegionProjection;
 
 use crate::output::thousands;
 
@@ -24,10 +25,17 @@ pub fn print_summary(out: &mut impl Write, described: &Inspection) -> Result<()>
     let sizes = described.sizes;
     if let Some(hidden) = sizes.hidden_size {
         let image = match sizes.img_feature_dim {
-            Some(values) if sizes.use_img_layernorm => {
-                format!("regions of {values} values with LayerNorm")
+            Some(values) => {
+                let split = match sizes.region_projection {
+                    RegionProjection::Joined => "",
+                    RegionProjection::Split => ", features and boxes projected apart,",
+                };
+                let norm = match sizes.use_img_layernorm {
+                    true => " with LayerNorm",
+                    false => "",
+                };
+                format!("regions of {values} values{split}{norm}")
             }
-            Some(values) => format!("regions of {values} values"),
             None => "no image input (a text-only BERT)".into(),
         };
         writeln!(

@@ -1,10 +1,13 @@
 //! The model's configuration: HuggingFace's BERT keys and the ones Oscar adds.
 
+mod kinds;
+
 use std::path::{Path, PathBuf};
 
 use oscar_files::{FileError, SMALL_FILE, read_text};
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub use self::kinds::{Activation, Classifier, LossReduction, RegionProjection};
 use crate::input::BOX_VALUES;
 
 /// All layers are made before any weight is read: a number beyond this is a mistake or damage.
@@ -51,13 +54,28 @@ pub struct ModelConfig {
     pub use_img_layernorm: bool,
     /// Epsilon of that LayerNorm.
     pub img_layer_norm_eps: f64,
+    /// How a region is projected to `hidden_size`: Oscar's way or ROSITA's.
+    pub region_projection: RegionProjection,
+    /// Whether look-ups of token 0 (`[PAD]`) give its embedding a gradient, as in ROSITA, where it may
+    /// be drawn as a random token.
+    pub padding_gets_gradient: bool,
     /// Classes of the contrastive head: 2 (Oscar) or 3 (Oscar+).
     pub num_contrast_classes: usize,
+    /// Pre-training: whether there is a head that predicts masked regions (ROSITA).
+    pub region_head: bool,
+    /// Object classes that the region head predicts; 0 for none.
+    pub num_object_classes: usize,
+    /// Attribute classes that the region head predicts; 0 for none.
+    pub num_attribute_classes: usize,
+    /// Pre-training: answers that a head predicts from the pooled vector; 0 for no such head.
+    pub num_answers: usize,
 
     /// Classes of a classification head.
     pub num_labels: usize,
     /// Loss of a classification head: `bce`, `kl`, `mse`; anything else is cross entropy.
     pub loss_type: String,
+    /// Whether `bce` and `kl` are summed over the labels (Oscar) or averaged (ROSITA).
+    pub loss_reduction: LossReduction,
     /// Shape of a classification head.
     pub classifier: Classifier,
     /// Hidden width of an MLP classifier, as a multiple of `hidden_size`.
@@ -74,34 +92,6 @@ pub struct ModelConfig {
     /// Keys that this crate does not use.
     #[serde(flatten)]
     pub extra: serde_json::Map<String, serde_json::Value>,
-}
-
-/// Activation function, under its official name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Activation {
-    /// Exact (erf) GELU.
-    Gelu,
-    /// Rectified linear unit.
-    Relu,
-    /// `x * sigmoid(x)`.
-    Swish,
-    /// GELU by a hyperbolic tangent, as GPT-2 has it.
-    #[serde(rename = "gelu_new")]
-    GeluNew,
-    /// `x * sigmoid(1.702 x)`, as CLIP has it.
-    #[serde(rename = "quick_gelu")]
-    QuickGelu,
-}
-
-/// Shape of a classification head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Classifier {
-    /// One linear layer.
-    Linear,
-    /// Linear, ReLU, linear.
-    Mlp,
 }
 
 /// A configuration file that cannot be read, or a value that is out of range.
@@ -179,9 +169,16 @@ impl ModelConfig {
             img_feature_type: "frcnn".into(),
             use_img_layernorm: false,
             img_layer_norm_eps: 1e-12,
+            region_projection: RegionProjection::Joined,
+            padding_gets_gradient: false,
             num_contrast_classes: 2,
+            region_head: false,
+            num_object_classes: 0,
+            num_attribute_classes: 0,
+            num_answers: 0,
             num_labels: 2,
             loss_type: "ce".into(),
+            loss_reduction: LossReduction::Sum,
             classifier: Classifier::Linear,
             cls_hidden_scale: 2,
             num_choice: 2,
@@ -215,12 +212,27 @@ impl ModelConfig {
         }
     }
 
-    /// The preset called `name`: `tiny`, `base` or `large`.
+    /// ROSITA base: Oscar's backbone with regions projected as ROSITA does, and the head that
+    /// pre-training adds; 115,391,244 parameters in pre-training.
+    pub fn rosita_base() -> Self {
+        Self {
+            use_img_layernorm: true,
+            region_projection: RegionProjection::Split,
+            padding_gets_gradient: true,
+            region_head: true,
+            num_object_classes: 1600,
+            num_attribute_classes: 400,
+            ..Self::base()
+        }
+    }
+
+    /// The preset called `name`: `tiny`, `base`, `large` or `rosita-base`.
     pub fn preset(name: &str) -> Option<Self> {
         match name {
             "tiny" => Some(Self::tiny()),
             "base" => Some(Self::base()),
             "large" => Some(Self::large()),
+            "rosita-base" => Some(Self::rosita_base()),
             _ => None,
         }
     }
@@ -321,6 +333,15 @@ impl ModelConfig {
             matches!(classes, 2 | 3),
             "num_contrast_classes",
             classes,
+            expected,
+        )?;
+
+        let classes = self.num_object_classes + self.num_attribute_classes;
+        let expected = "is false, so num_object_classes and num_attribute_classes must be 0";
+        require(
+            self.region_head || classes == 0,
+            "region_head",
+            self.region_head,
             expected,
         )?;
 
