@@ -11,8 +11,8 @@ use safetensors::SafeTensors;
 
 use super::error::printable_start;
 use super::official::Change;
-use super::sniff::{Sniffed, sniff};
 use super::rosita;
+use super::sniff::{Sniffed, sniff};
 use super::unwrap::{self, described};
 use super::{CheckpointError, Weight, WeightFormat};
 

@@ -98,7 +98,10 @@ fn implied(
             },
         ),
         ("classifier", head.map(|head| json!(head.kind))),
-        ("region_projection", split.then(|| json!(sizes.region_projection))),
+        (
+            "region_projection",
+            split.then(|| json!(sizes.region_projection)),
+        ),
         ("region_head", sizes.region_head.then(|| json!(true))),
         ("num_object_classes", number(sizes.num_object_classes)),
         ("num_attribute_classes", number(sizes.num_attribute_classes)),

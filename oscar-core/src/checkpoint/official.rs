@@ -11,8 +11,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use oscar_files::pytorch::{Storage, TorchTensor};
 
-use super::{gpt2, rosita};
 use super::weights::{Weight, is_float};
+use super::{gpt2, rosita};
 
 /// Prefix of the backbone inside a model with heads.
 pub(super) const BACKBONE: &str = "bert.";

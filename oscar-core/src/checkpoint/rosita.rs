@@ -174,14 +174,18 @@ fn ours(name: &str, heads: Heads) -> String {
         }
     };
     let found = in_layer().or_else(in_head);
-    found.or_else(|| replaced(&STARTS, "", name)).unwrap_or_else(|| name.into())
+    found
+        .or_else(|| replaced(&STARTS, "", name))
+        .unwrap_or_else(|| name.into())
 }
 
 /// ROSITA's name of our tensor `name`, if it has one.
 fn theirs(name: &str) -> Option<String> {
     let replaced = |table: &[(&str, &str)], prefix: &str, rest: &str| {
         let mut table = table.iter();
-        table.find_map(|(theirs, ours)| Some(format!("{prefix}{theirs}{}", rest.strip_prefix(ours)?)))
+        table.find_map(|(theirs, ours)| {
+            Some(format!("{prefix}{theirs}{}", rest.strip_prefix(ours)?))
+        })
     };
     if let Some(rest) = name.strip_prefix(OUR_LAYERS) {
         let (layer, part) = rest.split_once('.')?;
@@ -196,7 +200,9 @@ fn theirs(name: &str) -> Option<String> {
     if let Some(part) = name.strip_prefix("referring.") {
         return replaced(&REFERRING, "mm_refs_head.", part);
     }
-    let of_answers = name.strip_prefix("cls.answers.").or_else(|| name.strip_prefix("classifier."));
+    let of_answers = name
+        .strip_prefix("cls.answers.")
+        .or_else(|| name.strip_prefix("classifier."));
     if let Some(part) = of_answers {
         let matching = matches!(part, "weight" | "bias");
         return match matching {
@@ -212,18 +218,14 @@ fn theirs(name: &str) -> Option<String> {
 /// # Errors
 ///
 /// The first tensor that ROSITA does not have.
-pub(super) fn restore(
-    names: &mut [StateEntry],
-    storages: &mut [Bytes],
-) -> Result<(), String> {
+pub(super) fn restore(names: &mut [StateEntry], storages: &mut [Bytes]) -> Result<(), String> {
     for entry in names {
         let name = &entry.name;
         // A backbone alone has no prefix.
         let full = theirs(name).or_else(|| theirs(&format!("bert.{name}")));
         // Its matching head has two classes.
-        let fits = |full: &String| {
-            !full.starts_with("mm_itm_head.") || entry.shape.first() == Some(&2)
-        };
+        let fits =
+            |full: &String| !full.starts_with("mm_itm_head.") || entry.shape.first() == Some(&2);
         let Some(full) = full.filter(fits) else {
             return Err(format!(
                 "ROSITA has no tensor for {name}; its models project features and boxes apart \
@@ -231,7 +233,9 @@ pub(super) fn restore(
             ));
         };
         if name.starts_with(RELATION) {
-            let bytes = storages.get_mut(entry.storage).ok_or("a storage is missing")?;
+            let bytes = storages
+                .get_mut(entry.storage)
+                .ok_or("a storage is missing")?;
             *bytes = halves_swapped(bytes);
         }
         entry.name = full;

@@ -94,7 +94,9 @@ pub(super) fn tensors_of_modules(
     changes: &mut Vec<Change>,
 ) -> Vec<Weight> {
     if !beside.is_empty() {
-        changes.push(Change::Beside(beside.iter().map(|name| printable(name)).collect()));
+        changes.push(Change::Beside(
+            beside.iter().map(|name| printable(name)).collect(),
+        ));
     }
     let named = modules.iter().flat_map(|(module, dict)| {
         tensors(dict, file).into_iter().map(move |weight| Weight {

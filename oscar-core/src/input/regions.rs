@@ -117,7 +117,10 @@ impl RegionPlaces {
             labels.resize(padded, (0, 0.0));
             let (classes, scores): (Vec<u16>, Vec<f32>) = labels.into_iter().unzip();
             let classes = classes.into_iter().map(i32::from).collect();
-            (ints(classes, [padded], device), floats(scores, [padded], device))
+            (
+                ints(classes, [padded], device),
+                floats(scores, [padded], device),
+            )
         };
         let (objects, object_scores) = labels(objects);
         let (attributes, attribute_scores) = labels(attributes);

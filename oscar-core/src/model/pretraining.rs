@@ -158,7 +158,8 @@ impl<B: OscarBackend> OscarForPretraining<B> {
         }
         let states = [(0, text), (text, regions)]
             .map(|(from, len)| encoded.sequence.clone().narrow(1, from, len));
-        let masks = [(0, text), (text, regions)].map(|(from, len)| mask.clone().narrow(1, from, len));
+        let masks =
+            [(0, text), (text, regions)].map(|(from, len)| mask.clone().narrow(1, from, len));
         Some(transport(states, masks))
     }
 
@@ -169,10 +170,7 @@ impl<B: OscarBackend> OscarForPretraining<B> {
 }
 
 /// The rows of the flattened sequence at `positions`.
-fn select<B: Backend>(
-    encoded: &BackboneOutput<B>,
-    positions: Tensor<B, 1, Int>,
-) -> Tensor<B, 2> {
+fn select<B: Backend>(encoded: &BackboneOutput<B>, positions: Tensor<B, 1, Int>) -> Tensor<B, 2> {
     ops::flatten(encoded.sequence.clone()).select(0, positions)
 }
 

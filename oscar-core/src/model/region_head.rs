@@ -2,8 +2,8 @@
 
 use burn::module::Module;
 use burn::nn::{LayerNorm, Linear};
-use burn::tensor::{Int, Tensor};
 use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor};
 
 use super::init;
 use crate::config::{Activation, ModelConfig};
@@ -59,7 +59,11 @@ impl<B: Backend> RegionPredictions<B> {
         };
         RegionLosses {
             features: ops::weighted_mean(distances, targets.weights.clone()),
-            objects: classes(&self.objects, &targets.objects, targets.object_scores.clone()),
+            objects: classes(
+                &self.objects,
+                &targets.objects,
+                targets.object_scores.clone(),
+            ),
             attributes: classes(
                 &self.attributes,
                 &targets.attributes,

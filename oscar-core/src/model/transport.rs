@@ -1,8 +1,8 @@
 //! How far words and regions are apart: an optimal transport between their final hidden states, by
 //! IPOT (Xie et al., 2018), as UNITER and ROSITA use it.
 
-use burn::tensor::{Int, Tensor};
 use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor};
 
 use crate::ops;
 

@@ -58,9 +58,10 @@ pub fn write_module_dicts<W: Write + Seek>(
 ) -> std::io::Result<()> {
     let mut modules: Vec<(&str, Vec<StateEntry>)> = Vec::new();
     for entry in entries {
-        let (module, _) = entry.name.split_once('.').ok_or_else(|| {
-            Error::other(format!("tensor {} is in no module", entry.name))
-        })?;
+        let (module, _) = entry
+            .name
+            .split_once('.')
+            .ok_or_else(|| Error::other(format!("tensor {} is in no module", entry.name)))?;
         match modules.iter_mut().find(|(name, _)| *name == module) {
             Some((_, entries)) => entries.push(entry.clone()),
             None => modules.push((module, vec![entry.clone()])),
