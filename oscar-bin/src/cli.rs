@@ -22,6 +22,7 @@ use crate::commands::recipes::{self, RecipesArgs};
 use crate::commands::report::{self, ReportArgs};
 use crate::commands::runs::{self, RunsArgs};
 use crate::commands::score::{self, ScoreArgs};
+use crate::commands::serve::{self, ServeArgs};
 use crate::commands::train::{self, TrainArgs};
 use crate::ending::Ending;
 
@@ -53,6 +54,8 @@ pub enum Command {
     Ask(AskArgs),
     /// Tell how well a text matches pictures
     Match(MatchArgs),
+    /// Answer over HTTP, with a page for the browser
+    Serve(ServeArgs),
     /// Score prediction files, without a model
     Score(ScoreArgs),
     /// Build, check and inspect data sets
@@ -81,10 +84,10 @@ pub enum Command {
 impl Command {
     /// Whether it runs a model on many batches in turn.
     pub fn runs_batches(&self) -> bool {
-        use Command::{Bench, Evaluate, Finetune, Probe, Train};
+        use Command::{Bench, Evaluate, Finetune, Probe, Serve, Train};
         matches!(
             self,
-            Train(_) | Finetune(_) | Evaluate(_) | Probe(_) | Bench(_)
+            Train(_) | Finetune(_) | Evaluate(_) | Probe(_) | Serve(_) | Bench(_)
         )
     }
 }
@@ -105,6 +108,7 @@ impl Cli {
             Command::Caption(args) => caption::run(global, args),
             Command::Ask(args) => ask::run(global, args),
             Command::Match(args) => matching::run(global, args),
+            Command::Serve(args) => serve::run(args),
             Command::Score(args) => score::run(args),
             Command::Data(args) => data::run(global, args),
             Command::Dev(args) => dev::run(args),

@@ -16,6 +16,7 @@ mod logging;
 mod openmp;
 mod output;
 mod run_dir;
+mod serve;
 mod tasks;
 mod training;
 mod weights;

@@ -1,5 +1,6 @@
 //! Pictures in, answers out: `caption`, `ask`, `match`, and a store built of a folder of pictures.
 
+mod serve;
 mod support;
 
 use std::fs;

@@ -16,4 +16,5 @@ pub mod recipes;
 pub mod report;
 pub mod runs;
 pub mod score;
+pub mod serve;
 pub mod train;

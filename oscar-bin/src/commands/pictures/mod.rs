@@ -63,9 +63,11 @@ pub struct PictureArgs {
     pub json: bool,
 }
 
-/// What is asked of each picture.
+pub use self::output::of_match;
+
+/// What is asked of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
     /// Describe it.
     Caption,
     /// Answer a question.
@@ -75,8 +77,27 @@ enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Caption, Self::Question, Self::Match];
+
+    /// What weights of this task are asked.
+    pub fn of_task(task: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.tasks().contains(&task))
+    }
+
+    /// Where a server is asked this.
+    pub fn endpoint(self) -> &'static str {
+        match self {
+            Self::Caption => "/v1/caption",
+            Self::Question => "/v1/ask",
+            Self::Match => "/v1/match",
+        }
+    }
+
     /// Tasks whose weights do this; published weights are of the first unless another is named.
-    fn tasks(self) -> &'static [&'static str] {
+    pub fn tasks(self) -> &'static [&'static str] {
         match self {
             Self::Caption => &["captioning", "clipcap"],
             Self::Question => &["vqa", "gqa"],
@@ -94,7 +115,7 @@ impl Kind {
     }
 
     /// Shipped weights that do this for the drawings of the sample, if there are any.
-    fn shipped(self) -> Option<&'static str> {
+    pub fn shipped(self) -> Option<&'static str> {
         match self {
             Self::Caption => Some("sample:weights/captioning"),
             Self::Question | Self::Match => None,

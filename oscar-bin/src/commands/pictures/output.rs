@@ -117,7 +117,7 @@ impl Document<'_> {
 }
 
 /// The probability of a match; the score itself where the model gives one score.
-fn of_match(answers: &[Answer]) -> f32 {
+pub fn of_match(answers: &[Answer]) -> f32 {
     let found = answers.iter().find(|answer| answer.text == MATCH);
     found.map_or(0.0, |answer| answer.score)
 }

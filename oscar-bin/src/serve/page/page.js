@@ -1,0 +1,338 @@
+// Asks this server about a picture and shows what it answers. Whatever comes from outside (captions,
+// tags, keys, messages) is set as text, never as markup.
+"use strict";
+(() => {
+  const SVG = "http://www.w3.org/2000/svg";
+  const PAGE = 24;
+  const MANY = 12;
+  const el = (id) => document.getElementById(id);
+  const state = { image: null, url: null, size: [0, 0], token: sessionStorage.getItem("token"), shown: 0, total: 0 };
+  let running = null;
+
+  function make(parent, name, properties = {}, text = null) {
+    const made = document.createElement(name);
+    Object.assign(made, properties);
+    if (text !== null) made.textContent = text;
+    parent.append(made);
+    return made;
+  }
+
+  function draw(parent, name, attributes) {
+    const made = document.createElementNS(SVG, name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    parent.append(made);
+    return made;
+  }
+
+  function say(text, wrong = false) {
+    el("status").textContent = text;
+    el("status").classList.toggle("wrong", wrong);
+  }
+
+  // --- the server ---
+
+  async function call(path, options = {}) {
+    const headers = new Headers(options.headers);
+    if (state.token) headers.set("authorization", `Bearer ${state.token}`);
+    const response = await fetch(path, { ...options, headers });
+    if (response.ok) return response;
+    if (response.status === 401) el("access").hidden = false;
+    const problem = await response.json().catch(() => null);
+    throw new Error(problem?.error?.message ?? `the server answered ${response.status}`);
+  }
+
+  async function json(path, options) {
+    return (await call(path, options)).json();
+  }
+
+  /// Asks about the picture; a later question takes the place of one that is not answered yet.
+  async function question(path, more) {
+    if (!state.image) throw new Error("Open a picture first.");
+    running?.abort();
+    const own = (running = new AbortController());
+    const form = new FormData();
+    if (state.image.file) form.append("picture", state.image.file);
+    else form.append("key", state.image.key);
+    for (const [name, value] of Object.entries(more)) form.append(name, value);
+    const start = performance.now();
+    const answer = await json(path, { method: "POST", body: form, signal: own.signal });
+    return { ...answer, seconds: (performance.now() - start) / 1000 };
+  }
+
+  // --- the picture ---
+
+  function show(url, image) {
+    clear();
+    if (state.url?.startsWith("blob:")) URL.revokeObjectURL(state.url);
+    Object.assign(state, { image, url, size: [0, 0] });
+    el("stage").dataset.empty = "false";
+    const picture = el("picture");
+    picture.alt = image.name;
+    picture.onload = () => {
+      picture.classList.toggle("small", picture.naturalWidth < 240);
+      place(picture.naturalWidth, picture.naturalHeight);
+    };
+    picture.src = url;
+    for (const button of el("gallery").children) button.setAttribute("aria-pressed", String(button.dataset.key === image.key));
+    look();
+  }
+
+  function place(width, height) {
+    state.size = [width || 1, height || 1];
+    el("marks").setAttribute("viewBox", `0 0 ${state.size[0]} ${state.size[1]}`);
+  }
+
+  function clear() {
+    for (const id of ["marks", "tags", "results", "words"]) el(id).replaceChildren();
+    el("explanation").hidden = true;
+    el("marks").classList.remove("shaded", "many");
+    say("");
+  }
+
+  /// What the detector sees; without one, the first answer shows it.
+  async function look() {
+    const of = state.image;
+    try {
+      say("Looking …");
+      const found = await question("/v1/regions", {});
+      if (state.image === of) {
+        seen(found.images[0]);
+        say(`${found.images[0].regions.length} regions, ${found.seconds.toFixed(2)} s`);
+      }
+    } catch (error) {
+      if (error.name !== "AbortError") say(error.message, true);
+    }
+  }
+
+  function seen(image) {
+    // A stored image may have been seen in another size than the picture that is shown.
+    if (image.width && image.height) place(image.width, image.height);
+    else if (!state.size[0]) place(800, 600);
+    const marks = el("marks");
+    marks.replaceChildren();
+    const [width, height] = state.size;
+    const withBoxes = image.objects.filter((object) => object.box);
+    const boxes = withBoxes.length
+      ? withBoxes.map((object) => [object.box, object.class])
+      : image.regions.map(([x1, y1, x2, y2]) => [[x1 * width, y1 * height, x2 * width, y2 * height], ""]);
+    marks.classList.toggle("many", boxes.length > MANY);
+    const size = Math.max(width, height) / 28;
+    boxes.forEach(([[x1, y1, x2, y2], name], at) => {
+      const group = draw(marks, "g", { class: "marked" });
+      group.style.setProperty("--hue", String((at * 137) % 360));
+      draw(group, "rect", { class: "box", x: x1, y: y1, width: x2 - x1, height: y2 - y1 });
+      const y = y1 > size ? y1 - size * 0.25 : y1 + size;
+      draw(group, "text", { class: "label", x: x1, y, "font-size": size }).textContent = name;
+    });
+    const counts = new Map();
+    for (const object of image.objects) counts.set(object.class, (counts.get(object.class) ?? 0) + 1);
+    el("tags").replaceChildren();
+    for (const [name, count] of counts) make(el("tags"), "span", {}, count > 1 ? `${name} × ${count}` : name);
+  }
+
+  // --- answers ---
+
+  function answered(form, answer) {
+    const image = answer.images[0];
+    seen(image);
+    const results = el("results");
+    results.replaceChildren();
+    const list = image.captions ?? image.answers ?? [];
+    if (image.match !== undefined) list.push({ text: form.text.value, probability: image.match });
+    for (const found of image.found ?? []) {
+      list.push(found);
+      const [x1, y1, x2, y2] = found.box;
+      draw(el("marks"), "rect", { class: "found", x: x1, y: y1, width: x2 - x1, height: y2 - y1 });
+    }
+    for (const { text, probability } of list) {
+      const item = make(results, "li");
+      make(item, "span", { className: "text" }, text);
+      make(item, "span", { className: "share" }, `  ${(100 * probability).toFixed(1)} %`);
+      const bar = make(make(item, "div", { className: "bar" }), "i");
+      bar.style.width = `${Math.min(100, Math.max(0, 100 * probability))}%`;
+    }
+    say(`${answer.model}, ${answer.seconds.toFixed(2)} s`);
+    explained(image.explanation);
+  }
+
+  /// The words, each of which shades what it attends to.
+  function explained(explanation) {
+    const words = el("words");
+    words.replaceChildren();
+    el("explanation").hidden = !explanation?.attention.length;
+    if (el("explanation").hidden) return;
+    const [width, height] = state.size;
+    const regions = explanation.regions.map((box) => {
+      if (!box) return null;
+      const [x1, y1, x2, y2] = [box[0] * width, box[1] * height, box[2] * width, box[3] * height];
+      const rect = draw(el("marks"), "rect", { class: "attended", x: x1, y: y1, width: x2 - x1, height: y2 - y1 });
+      rect.style.setProperty("--at", "0");
+      return rect;
+    });
+    const parts = [];
+    explanation.tokens.forEach((token, at) => {
+      if (token.segment === "special") return;
+      if (parts.length && !token.text.startsWith("##")) words.append(" ");
+      const part = make(words, "span", { className: "word", tabIndex: parts.length ? -1 : 0 }, token.text);
+      part.classList.toggle("of-tags", token.segment === "tags");
+      part.setAttribute("role", "button");
+      parts.push([part, at]);
+    });
+    const shade = (from) => {
+      const weights = explanation.attention[from];
+      const first = explanation.tokens.length;
+      const most = (values) => Math.max(1e-6, ...values);
+      const ofRegions = most(weights.slice(first));
+      const ofWords = most(parts.map(([, at]) => weights[at]));
+      regions.forEach((rect, at) => rect?.style.setProperty("--at", (weights[first + at] / ofRegions).toFixed(3)));
+      for (const [part, at] of parts) {
+        part.style.setProperty("--at", (weights[at] / ofWords).toFixed(3));
+        part.classList.toggle("from", at === from);
+      }
+      el("marks").classList.add("shaded");
+    };
+    const unshade = () => {
+      regions.forEach((rect) => rect?.style.setProperty("--at", "0"));
+      for (const [part] of parts) {
+        part.style.removeProperty("--at");
+        part.classList.remove("from");
+      }
+      el("marks").classList.remove("shaded");
+    };
+    parts.forEach(([part, at], index) => {
+      part.addEventListener("mouseenter", () => shade(at));
+      part.addEventListener("mouseleave", unshade);
+      part.addEventListener("focus", () => shade(at));
+      part.addEventListener("blur", unshade);
+      part.addEventListener("click", () => part.focus());
+      part.addEventListener("keydown", (event) => {
+        const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+        const next = step && parts[index + step]?.[0];
+        if (!next) return;
+        event.preventDefault();
+        part.tabIndex = -1;
+        next.tabIndex = 0;
+        next.focus();
+      });
+    });
+  }
+
+  async function submitted(event) {
+    event.preventDefault();
+    const form = event.currentTarget;
+    const more = { explain: "true" };
+    if (form.text) more.text = form.text.value;
+    if (form.top) more.top = form.top.value;
+    try {
+      say("Asking …");
+      answered(form, await question(form.dataset.endpoint, more));
+    } catch (error) {
+      if (error.name !== "AbortError") say(error.message, true);
+    }
+  }
+
+  // --- pictures of the server ---
+
+  async function take(key) {
+    try {
+      const picture = await call(`/v1/images/${encodeURIComponent(key)}/picture`);
+      show(URL.createObjectURL(await picture.blob()), { key, name: key });
+    } catch (error) {
+      if (el("shelf").dataset.pictures === "true") return say(error.message, true);
+      // Regions are drawn on an empty canvas.
+      const blank = `<svg xmlns="${SVG}" width="800" height="600"/>`;
+      show(`data:image/svg+xml,${encodeURIComponent(blank)}`, { key, name: key });
+    }
+  }
+
+  async function list() {
+    const found = await json(`/v1/images?offset=${state.shown}&limit=${PAGE}`);
+    state.shown += found.keys.length;
+    el("shelf").hidden = found.total === 0;
+    el("shelf").dataset.pictures = String(found.pictures);
+    el("more").hidden = state.shown >= found.total || !found.keys.length;
+    for (const key of found.keys) {
+      const button = make(el("gallery"), "button", { type: "button" });
+      button.dataset.key = key;
+      button.setAttribute("aria-pressed", "false");
+      button.addEventListener("click", () => take(key));
+      const picture = found.pictures ? make(button, "img", { alt: "" }) : null;
+      make(button, "span", {}, key);
+      if (picture) thumbnail(picture, key);
+    }
+  }
+
+  async function thumbnail(picture, key) {
+    const got = await call(`/v1/images/${encodeURIComponent(key)}/picture?side=160`).catch(() => null);
+    if (got) picture.src = URL.createObjectURL(await got.blob());
+  }
+
+  // --- the models ---
+
+  function numbers(list) {
+    const table = el("models");
+    table.replaceChildren();
+    const head = ["Model", "Task", "Parameters", "Layers", "Width", "Detector"];
+    const row = make(table, "tr");
+    for (const name of head) make(row, "th", {}, name);
+    const count = (value) => (value ?? null) === null ? "–" : value.toLocaleString("en");
+    for (const model of list.models) {
+      const row = make(table, "tr");
+      const sizes = [model.parameters, model.num_hidden_layers, model.hidden_size].map(count);
+      for (const value of [model.name, model.task, ...sizes, model.detector ?? "–"]) make(row, "td", {}, value);
+    }
+    const { body, pixels, text, images } = list.limits;
+    el("limits").textContent = `A request has at most ${images} pictures of ${pixels / 1e6} million pixels, ` +
+      `${text} characters of text and ${body / 2 ** 20} MiB.`;
+    const names = list.models.map((model) => `${model.name} (${model.task})`);
+    el("summary").textContent = names.length ? names.join(", ") : "no model is loaded";
+    for (const form of document.querySelectorAll(".question")) {
+      form.hidden = !list.models.some((model) => model.endpoint === form.dataset.endpoint);
+    }
+  }
+
+  async function start() {
+    try {
+      numbers(await json("/v1/models"));
+      el("access").hidden = true;
+      await list();
+    } catch (error) {
+      el("summary").textContent = error.message;
+    }
+  }
+
+  for (const select of document.querySelectorAll("select[name=top]")) {
+    for (const top of [1, 3, 5]) make(select, "option", { value: top }, `best ${top}`);
+  }
+  for (const form of document.querySelectorAll(".question")) form.addEventListener("submit", submitted);
+  const open = (file) => file && show(URL.createObjectURL(file), { file, name: file.name });
+  el("file").addEventListener("change", (event) => open(event.target.files[0]));
+  document.addEventListener("paste", (event) => open([...event.clipboardData.files][0]));
+  document.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    el("stage").classList.add("over");
+  });
+  document.addEventListener("dragleave", () => el("stage").classList.remove("over"));
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    el("stage").classList.remove("over");
+    open(event.dataTransfer.files[0]);
+  });
+  el("show-boxes").addEventListener("change", (event) => el("marks").classList.toggle("no-boxes", !event.target.checked));
+  el("show-tags").addEventListener("change", (event) => {
+    el("marks").classList.toggle("no-tags", !event.target.checked);
+    el("tags").classList.toggle("off", !event.target.checked);
+  });
+  el("more").addEventListener("click", () => list().catch((error) => say(error.message, true)));
+  el("by-key").addEventListener("submit", (event) => {
+    event.preventDefault();
+    take(el("key").value);
+  });
+  el("access").addEventListener("submit", (event) => {
+    event.preventDefault();
+    state.token = el("token").value;
+    sessionStorage.setItem("token", state.token);
+    start();
+  });
+  start();
+})();

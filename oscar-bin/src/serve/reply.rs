@@ -1,0 +1,233 @@
+//! The documents that the endpoints answer with.
+
+use oscar_datasets::store::Tag;
+use oscar_task::Answer;
+use oscar_task::explain::{Explanation, Inspected, Region, Segment};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::models::ModelInfo;
+use super::shelf::Image;
+use super::worker::Answered;
+use crate::commands::pictures::{Kind, of_match};
+
+/// Answers about the images of a request, in their order.
+#[derive(Serialize, ToSchema)]
+pub struct Answers {
+    /// Name of the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Its task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<&'static str>,
+    /// The images.
+    pub images: Vec<ImageAnswers>,
+}
+
+/// What was seen in an image, and the answers about it; which of them there are depends on the
+/// endpoint.
+#[derive(Serialize, ToSchema)]
+pub struct ImageAnswers {
+    /// Width in pixels; 0 if it is not known.
+    width: u32,
+    /// Height in pixels; 0 if it is not known.
+    height: u32,
+    /// Objects, as the detector names them.
+    objects: Vec<Object>,
+    /// x1/W, y1/H, x2/W, y2/H of the regions.
+    regions: Vec<[f32; 4]>,
+    /// Of `/v1/caption`: the captions, the best first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    captions: Option<Vec<Text>>,
+    /// Of `/v1/ask`: the answers, the best first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answers: Option<Vec<Text>>,
+    /// Of `/v1/match`: the probability that the text describes the image.
+    #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
+    matched: Option<f32>,
+    /// What the model attends to, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<ExplanationDocument>,
+}
+
+/// An object that was found in an image.
+#[derive(Serialize, ToSchema)]
+pub struct Object {
+    /// Its class, one or more words.
+    class: String,
+    /// The detector's confidence, 0 to 1.
+    score: f32,
+    /// x1, y1, x2, y2 in pixels.
+    #[serde(rename = "box", skip_serializing_if = "Option::is_none")]
+    box_px: Option<[f32; 4]>,
+    /// Attributes, the most certain first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    attributes: Vec<String>,
+}
+
+/// An answer with its probability.
+#[derive(Serialize, ToSchema)]
+pub struct Text {
+    /// The caption or answer.
+    text: String,
+    /// Its probability.
+    probability: f32,
+}
+
+/// What a model attends to: the mean of all layers and heads.
+#[derive(Serialize, ToSchema)]
+pub struct ExplanationDocument {
+    /// The tokens of text and object tags. Positions are the tokens, then the regions.
+    tokens: Vec<TokenDocument>,
+    /// x1/W, y1/H, x2/W, y2/H of the regions that the model reads.
+    regions: Vec<Option<[f32; 4]>>,
+    /// `attention[i][j]`: the share of its attention that position i gives to position j.
+    attention: Vec<Vec<f32>>,
+}
+
+/// A token of a text.
+#[derive(Serialize, ToSchema)]
+pub struct TokenDocument {
+    /// As the vocabulary has it; a piece that continues a word begins with `##`.
+    text: String,
+    /// `special`, `text` or `tags`.
+    segment: &'static str,
+}
+
+/// The models that are loaded.
+#[derive(Serialize, ToSchema)]
+pub struct ModelList {
+    /// In the order in which the server was given them.
+    pub models: Vec<ModelInfo>,
+    /// Detectors that find regions in pictures.
+    pub detectors: Vec<String>,
+    /// Number of images that the server has.
+    pub images: usize,
+    /// What a request may take.
+    pub limits: LimitList,
+}
+
+/// What a request may take.
+#[derive(Serialize, ToSchema)]
+pub struct LimitList {
+    /// Bytes of a body.
+    pub body: usize,
+    /// Pixels of a picture.
+    pub pixels: u64,
+    /// Characters of a text.
+    pub text: usize,
+    /// Images of a request.
+    pub images: usize,
+}
+
+/// Images that the server has.
+#[derive(Serialize, ToSchema)]
+pub struct ImageList {
+    /// How many there are.
+    pub total: usize,
+    /// Whether they can be shown.
+    pub pictures: bool,
+    /// Some keys, from the offset of the request on.
+    pub keys: Vec<String>,
+}
+
+/// Whether the server answers.
+#[derive(Serialize, ToSchema)]
+pub struct Health {
+    /// `ok`, or `stopping`.
+    pub status: &'static str,
+    /// Requests that wait.
+    pub waiting: usize,
+}
+
+impl ImageAnswers {
+    /// What an endpoint answers about an image; `None` of them shows the regions alone.
+    pub fn new(kind: Option<Kind>, answered: Answered) -> Self {
+        let Answered {
+            image,
+            answers,
+            explanation,
+        } = answered;
+        let Image {
+            size,
+            objects,
+            regions,
+            ..
+        } = image;
+        let explanation = explanation.and_then(|Explanation { sequences, .. }| {
+            let first = sequences.into_iter().next()?;
+            Some(ExplanationDocument::new(first))
+        });
+        let mut document = Self {
+            width: size.0,
+            height: size.1,
+            objects: objects.into_iter().map(Object::from).collect(),
+            regions,
+            captions: None,
+            answers: None,
+            matched: None,
+            explanation,
+        };
+        match kind {
+            None => {}
+            Some(Kind::Caption) => document.captions = Some(texts(answers)),
+            Some(Kind::Question) => document.answers = Some(texts(answers)),
+            Some(Kind::Match) => document.matched = Some(of_match(&answers)),
+        }
+        document
+    }
+}
+
+fn texts(answers: Vec<Answer>) -> Vec<Text> {
+    let text = |answer: Answer| Text {
+        text: answer.text,
+        probability: answer.score,
+    };
+    answers.into_iter().map(text).collect()
+}
+
+impl From<Tag> for Object {
+    fn from(tag: Tag) -> Self {
+        Self {
+            class: tag.class,
+            score: tag.score,
+            box_px: tag.box_px,
+            attributes: tag.attributes,
+        }
+    }
+}
+
+impl ExplanationDocument {
+    fn new(sequence: Inspected) -> Self {
+        let positions = sequence.len();
+        let layers = sequence.attention.len().max(1) as f32;
+        let mean = |at: usize| {
+            let sum: f32 = sequence.attention.iter().map(|layer| layer[at]).sum();
+            // Four digits are more than a page can show.
+            (sum / layers * 1e4).round() / 1e4
+        };
+        let attention = match sequence.attention.is_empty() {
+            true => Vec::new(),
+            false => (0..positions)
+                .map(|row| (row * positions..(row + 1) * positions).map(mean).collect())
+                .collect(),
+        };
+        let tokens = sequence.tokens.iter().map(|token| TokenDocument {
+            text: token.text.clone(),
+            segment: match token.segment {
+                Segment::Special => "special",
+                Segment::Text => "text",
+                Segment::Tags => "tags",
+            },
+        });
+        Self {
+            tokens: tokens.collect(),
+            attention,
+            regions: sequence
+                .regions
+                .iter()
+                .map(|region: &Region| region.relative)
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! `oscar-bin serve`: the same answers as the commands and the library, and an answer to every kind of
+//! bad request.
+
+mod browser;
+mod client;
+mod refused;
+mod stress;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use base64_simd::STANDARD;
+use burn_flex::{Flex, FlexDevice};
+use oscar_task::{Ask, Seen};
+use oscar_vision::drawings::DrawingReader;
+use oscar_vision::{Picture, PictureLimits};
+use serde_json::{Value, json};
+
+use self::client::{Reply, Serving};
+use super::support::{Workplace, json as document};
+use super::{finetuned, place, weights};
+
+/// A picture of the sample in base64.
+fn encoded(place: &Workplace, key: &str) -> String {
+    STANDARD.encode_to_string(file(place, key))
+}
+
+fn file(place: &Workplace, key: &str) -> Vec<u8> {
+    std::fs::read(place.path("pictures").join(format!("{key}.png"))).expect("a picture")
+}
+
+/// The text and the probability of the first answer of each image.
+fn best(images: &Value, list: &str) -> Vec<(String, f64)> {
+    let images = images.as_array().expect("images").iter();
+    let best = images.map(|image| {
+        let first = &image[list][0];
+        let text = first["text"].as_str().expect("a text").to_string();
+        (text, first["probability"].as_f64().expect("a number"))
+    });
+    best.collect()
+}
+
+/// Batches of other sizes add in another order.
+fn assert_alike(found: &[(String, f64)], expected: &[(String, f64)]) {
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        assert_eq!(found.0, expected.0);
+        assert!(
+            (found.1 - expected.1).abs() < 1e-4,
+            "{found:?} {expected:?}"
+        );
+    }
+}
+
+#[test]
+fn without_a_flag_drawings_are_described_as_by_the_command_and_the_library() {
+    let (place, keys) = place();
+    let described = document(&place.run(&["caption", "pictures", "--json"]));
+    let expected = best(&described["pictures"], "captions");
+
+    let device = FlexDevice;
+    let path = weights("captioning");
+    let mut model = oscar_bin::open_predictor::<Flex>(Path::new(&path), &device).expect("weights");
+    model.set_extractor(Arc::new(DrawingReader));
+    let asks: Vec<Ask> = keys
+        .iter()
+        .map(|key| {
+            let picture = Picture::decode(&**key, &file(&place, key), PictureLimits::default());
+            Ask {
+                text: None,
+                images: vec![Seen::Picture(Arc::new(picture.expect("a picture")))],
+                top: 1,
+            }
+        })
+        .collect();
+    let answers = model.ask(&asks).expect("captions");
+    let of_library: Vec<(String, f64)> = answers
+        .into_iter()
+        .map(|answers| (answers[0].text.clone(), f64::from(answers[0].score)))
+        .collect();
+    assert_alike(&of_library, &expected);
+
+    let server = Serving::start(&place, &[]);
+    let files: Vec<Value> = keys
+        .iter()
+        .map(|key| json!({"picture": encoded(&place, key)}))
+        .collect();
+    let together = server.post("/v1/caption", &json!({"images": files}));
+    assert_alike(&best(&together.json()["images"], "captions"), &expected);
+    assert_eq!(together.json()["task"], "captioning");
+    for (at, key) in keys.iter().enumerate() {
+        let alone = &expected[at..=at];
+        let one = |reply: Reply| assert_alike(&best(&reply.json()["images"], "captions"), alone);
+        one(server.post("/v1/caption", &json!({"picture": encoded(&place, key)})));
+        one(server.post("/v1/caption", &json!({"key": key})));
+        one(server.form(
+            "/v1/caption",
+            &[("picture", &file(&place, key)), ("top", b"1")],
+        ));
+    }
+    let url = format!("data:image/png;base64,{}", encoded(&place, &keys[0]));
+    let found = server.post("/v1/regions", &json!({"picture": url})).json();
+    let objects = &described["pictures"][0]["objects"];
+    assert_eq!(
+        found["images"][0]["objects"][0]["class"],
+        objects[0]["class"]
+    );
+    assert_eq!(found["images"][0]["objects"][0]["box"], objects[0]["box"]);
+
+    let explained = server.post(
+        "/v1/caption",
+        &json!({"key": keys[0], "explain": true, "top": 3}),
+    );
+    let image = &explained.json()["images"][0];
+    assert_eq!(image["captions"].as_array().map(Vec::len), Some(3));
+    let explanation = &image["explanation"];
+    let count = |list: &str| explanation[list].as_array().expect("a list").len();
+    assert_eq!(count("attention"), count("tokens") + count("regions"));
+    for row in explanation["attention"].as_array().expect("rows") {
+        let row = row.as_array().expect("numbers").iter();
+        let sum: f64 = row.map(|value| value.as_f64().expect("a number")).sum();
+        assert!((sum - 1.0).abs() < 0.02, "{sum}");
+    }
+}
+
+#[test]
+fn questions_and_statements_get_the_answers_of_the_commands() {
+    let (place, keys) = place();
+    for task in ["vqa", "matching"] {
+        finetuned(&place, task);
+    }
+    let (question, statement) = ("is there a square?", "one black square");
+    let command = |name: &str, text: &str, checkpoint: &str| {
+        document(&place.run(&[
+            name,
+            "pictures",
+            text,
+            "--checkpoint",
+            checkpoint,
+            "--json",
+            "--top",
+            "2",
+        ]))
+    };
+    let asked = command("ask", question, "vqa");
+    let matched = command("match", statement, "matching");
+    let server = Serving::start(&place, &["--checkpoint", "vqa", "--checkpoint", "matching"]);
+    let images: Vec<Value> = keys
+        .iter()
+        .map(|key| json!({"picture": encoded(&place, key)}))
+        .collect();
+    let answered = server.post(
+        "/v1/ask",
+        &json!({"images": images, "text": question, "top": 2}),
+    );
+    let answered = answered.json();
+    assert_eq!(
+        (&answered["model"], &answered["task"]),
+        (&json!("vqa"), &json!("vqa"))
+    );
+    assert_alike(
+        &best(&answered["images"], "answers"),
+        &best(&asked["pictures"], "answers"),
+    );
+    assert_eq!(
+        answered["images"][0]["answers"].as_array().map(Vec::len),
+        Some(2)
+    );
+    let scored = server
+        .post("/v1/match", &json!({"images": images, "text": statement}))
+        .json();
+    for at in 0..keys.len() {
+        let found = scored["images"][at]["match"].as_f64().expect("a number");
+        let expected = matched["pictures"][at]["match"].as_f64().expect("a number");
+        assert!((found - expected).abs() < 1e-4, "{found} {expected}");
+    }
+
+    // Stored regions are asked about by key, and another model by its name.
+    drop(server);
+    let store = [
+        "--regions",
+        "runs/.sample/dev/regions",
+        "--images",
+        "pictures",
+    ];
+    let both = [
+        "--checkpoint",
+        "matching",
+        "--checkpoint",
+        "vqa",
+        "--checkpoint",
+        "runs/vqa/last",
+    ];
+    let server = Serving::start(&place, &[&store[..], &both[..]].concat());
+    let of_store = json!({"key": keys[0], "text": question, "top": 2});
+    let stored = server.post("/v1/ask", &of_store).json();
+    let expected = &best(&asked["pictures"], "answers")[..1];
+    // A store keeps half precision.
+    let found = &best(&stored["images"], "answers")[0];
+    assert_eq!(found.0, expected[0].0);
+    assert!(
+        (found.1 - expected[0].1).abs() < 2e-3,
+        "{found:?} {expected:?}"
+    );
+    let other = json!({"key": keys[0], "text": question, "model": "vqa-2"});
+    assert_eq!(server.post("/v1/ask", &other).json()["model"], "vqa-2");
+    let of_matching = json!({"key": keys[0], "text": question, "model": "matching"});
+    assert_eq!(server.post("/v1/ask", &of_matching).status, 404);
+
+    let listed = server.get("/v1/models").json();
+    let names: Vec<&Value> = listed["models"]
+        .as_array()
+        .expect("models")
+        .iter()
+        .map(|m| &m["name"])
+        .collect();
+    assert_eq!(names, ["matching", "vqa", "vqa-2"]);
+    assert!(
+        listed["models"][0]["parameters"]
+            .as_u64()
+            .is_some_and(|count| count > 1000)
+    );
+    assert_eq!(
+        listed["detectors"].as_array().map(Vec::len),
+        Some(1),
+        "{listed:#}"
+    );
+    // Nothing of the files of the machine is told.
+    assert!(
+        !listed
+            .to_string()
+            .contains(place.path("").to_str().expect("a path")),
+        "{listed:#}"
+    );
+}
+
+#[test]
+fn the_page_the_pictures_the_description_and_the_counters_are_served() {
+    let (place, keys) = place();
+    let server = Serving::start(&place, &[]);
+    let page = server.get("/");
+    assert_eq!(page.status, 200);
+    let policy = page.header("content-security-policy").expect("a policy");
+    for part in [
+        "default-src 'none'",
+        "script-src 'sha256-",
+        "frame-ancestors 'none'",
+    ] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    assert!(!policy.contains("unsafe"), "{policy}");
+    let html = page.text();
+    assert!(!html.contains("/*script*/") && !html.contains("/*style*/"));
+    for tag in ["<script src", "@import", "url(", "//cdn"] {
+        assert!(!html.contains(tag), "{tag} would load something");
+    }
+
+    let listed = server.get("/v1/images?limit=2").json();
+    assert_eq!(
+        (&listed["total"], &listed["pictures"]),
+        (&json!(6), &json!(true))
+    );
+    assert_eq!(listed["keys"], json!(keys[..2]));
+    assert_eq!(
+        server.get("/v1/images?offset=5").json()["keys"],
+        json!(keys[5..])
+    );
+    let shown = server.get(&format!("/v1/images/{}/picture", keys[0]));
+    assert_eq!(shown.header("content-type"), Some("image/png"));
+    let original = image::load_from_memory(&file(&place, &keys[0]))
+        .expect("a picture")
+        .to_rgb8();
+    let shown = image::load_from_memory(&shown.body)
+        .expect("a picture")
+        .to_rgb8();
+    assert_eq!(shown, original);
+    let small = server.get(&format!("/v1/images/{}/picture?side=20", keys[0]));
+    let small = image::load_from_memory(&small.body).expect("a picture");
+    assert_eq!(small.width().max(small.height()), 20);
+
+    let described = server.get("/openapi.json").json();
+    let paths = described["paths"].as_object().expect("paths");
+    for path in ["/v1/caption", "/v1/ask", "/v1/match", "/v1/regions"] {
+        let content = &paths[path]["post"]["requestBody"]["content"];
+        assert!(content["application/json"].is_object(), "{content:#}");
+        assert!(content["multipart/form-data"].is_object(), "{content:#}");
+    }
+    let of_question = &described["components"]["schemas"]["QuestionDocument"]["properties"];
+    let fields: Vec<&String> = of_question.as_object().expect("fields").keys().collect();
+    assert_eq!(
+        fields,
+        [
+            "explain", "images", "key", "model", "picture", "text", "top"
+        ]
+    );
+    for (path, operations) in paths {
+        let path = path.replace("{key}", &keys[0]);
+        let status = match operations["get"].is_object() {
+            true => server.get(&path).status,
+            false => {
+                server
+                    .post(&path, &json!({"key": keys[0], "text": "a square"}))
+                    .status
+            }
+        };
+        assert!(status != 404 && status != 405, "{path} {status}");
+    }
+
+    server.post("/v1/caption", &json!({"key": keys[0]}));
+    let counters = server.get("/metrics");
+    let text = counters.text();
+    for line in [
+        "oscar_requests_total{endpoint=\"/v1/caption\",status=\"200\"} 2",
+        "oscar_waiting_requests 0",
+        "oscar_resident_memory_bytes ",
+        "oscar_batch_images_count ",
+        "# EOF",
+    ] {
+        assert!(text.contains(line), "{line} in\n{text}");
+    }
+    assert_eq!(server.get("/health").json()["status"], "ok");
+}
