@@ -59,7 +59,6 @@ fn compare(section: Option<(&str, String)>) {
 #[case::caption("caption")]
 #[case::ask("ask")]
 #[case::matching("match")]
-#[case::serve("serve")]
 #[case::score("score captions")]
 #[case::build_regions("data build regions")]
 #[case::build_nlvr1("data build nlvr1")]
