@@ -2,6 +2,8 @@
 //! run goes on once the cause is gone.
 #![cfg(unix)]
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod injected;
 mod support;
 
 use std::fs;

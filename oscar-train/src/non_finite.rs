@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::Path;
 
 use oscar_files::FileError;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -24,7 +25,7 @@ pub const MAX_CONSECUTIVE_SKIPPED: usize = 10;
 const NAMED: usize = 4;
 
 /// What to do about a step whose loss or gradients are not finite.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NonFinite {
     /// End the run.

@@ -1,12 +1,13 @@
 //! The learning rate: linear warm-up, then linear decay to zero, per optimiser step.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Whether a step uses the factor of the steps done before it, or counts itself.
 ///
 /// The official pre-training steps the optimiser, then the schedule; the fine-tuning scripts do
 /// it the other way round, so their last update has learning rate 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ScheduleOrder {
     /// Step `n` (from 0) uses `factor(n)`: official pre-training.
@@ -17,7 +18,7 @@ pub enum ScheduleOrder {
 }
 
 /// The learning rate after the warm-up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Decay {
     /// It decays linearly to 0 at the last step.

@@ -3,6 +3,7 @@
 use burn::tensor::backend::Backend;
 use oscar_core::config::{ConfigError, require};
 use oscar_core::ops::Precision;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::loader::{BatchOrder, Corpus, Shard};
@@ -14,7 +15,7 @@ use crate::schedule::{Decay, LinearSchedule, ScheduleOrder};
 use crate::shuffle::Shuffle;
 
 /// When gradients are clipped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ClipAt {
     /// Once per optimiser step: official pre-training.
@@ -25,7 +26,7 @@ pub enum ClipAt {
 }
 
 /// `[optimizer]` of a recipe.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerConfig {
     /// Highest learning rate.
@@ -74,7 +75,7 @@ impl Default for OptimizerConfig {
 }
 
 /// `[train]` of a recipe: run length, batch size, validation and checkpoint intervals.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
     /// Optimiser steps.

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::backend::Backend;
 use oscar_core::checkpoint::{self, CheckpointError, Checkpointed, LoadReport, RandomInit};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `[init]` of a recipe.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct InitConfig {
     /// A safetensors or PyTorch file, or a directory with `model.safetensors` or

@@ -17,6 +17,9 @@ pub struct Recipe {
 /// The command of pre-training recipes.
 const PRETRAIN: &str = "train";
 
+/// What commands of fine-tuning begin with.
+pub(super) const FINETUNE: &str = "finetune --task ";
+
 /// Folders of recipes, with whether they are for pre-training: every file in them is a recipe.
 static FOLDERS: [(Dir<'static>, bool); 2] = [
     (include_dir!("$CARGO_MANIFEST_DIR/../config/pretrain"), true),
@@ -43,7 +46,7 @@ pub static RECIPES: LazyLock<Vec<Recipe>> = LazyLock::new(|| {
                     toml: file.contents_utf8()?,
                     command: match pretrains {
                         true => PRETRAIN.into(),
-                        false => format!("finetune --task {}", task_of(name)),
+                        false => format!("{FINETUNE}{}", task_of(name)),
                     },
                 })
             })
@@ -66,6 +69,11 @@ impl Recipe {
     /// The recipe called `name`.
     pub fn find(name: &str) -> Option<&'static Recipe> {
         RECIPES.iter().find(|recipe| recipe.name == name)
+    }
+
+    /// Its task; none if it is for pre-training.
+    pub fn task(&self) -> Option<&str> {
+        self.command.strip_prefix(FINETUNE)
     }
 
     /// The first comment line of its file.

@@ -5,6 +5,7 @@ mod configuration;
 mod inert;
 mod keys;
 mod length;
+mod reference;
 mod resolve;
 pub mod sample;
 mod setting;
@@ -13,6 +14,7 @@ mod source;
 pub use self::builtin::{RECIPES, Recipe};
 pub use self::configuration::{Configuration, Sections};
 pub use self::keys::nearest;
+pub use self::reference::{Key, keys, schema};
 pub use self::resolve::{
     from_toml, overridden, resolve, resolve_alone, resolve_with_notes, to_toml,
 };

@@ -8,15 +8,12 @@ use figment::value::{Dict, Map};
 use figment::{Metadata, Profile, Provider};
 use oscar_files::{SMALL_FILE, read_text};
 
-use super::builtin::{RECIPES, Recipe};
+use super::builtin::{FINETUNE, RECIPES, Recipe};
 use super::keys::nearest;
 use crate::run_dir::header;
 
 /// The key by which a recipe names the one whose values it starts from.
 const EXTENDS: &str = "extends";
-
-/// What commands of fine-tuning begin with.
-const FINETUNE: &str = "finetune --task ";
 
 /// A recipe and what it extends.
 pub struct Source {

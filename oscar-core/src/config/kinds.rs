@@ -1,9 +1,10 @@
 //! Choices among a few ways to make a model.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Activation function, under its official name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
     /// Exact (erf) GELU.
@@ -21,7 +22,7 @@ pub enum Activation {
 }
 
 /// Shape of a classification head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Classifier {
     /// One linear layer.
@@ -34,7 +35,7 @@ pub enum Classifier {
 }
 
 /// How a region's appearance features and box become a hidden state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RegionProjection {
     /// One linear layer over features and six box values (Oscar).
@@ -46,7 +47,7 @@ pub enum RegionProjection {
 }
 
 /// How the loss of a row's labels becomes one number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LossReduction {
     /// Their sum.

@@ -5,6 +5,7 @@ mod kinds;
 use std::path::{Path, PathBuf};
 
 use oscar_files::{FileError, SMALL_FILE, read_text};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use self::kinds::{Activation, Classifier, LossReduction, RegionProjection};
@@ -17,7 +18,7 @@ const MAX_LAYERS: usize = 1000;
 ///
 /// Every key may be absent; the defaults are those of Oscar base. Keys that belong to other tools
 /// are kept in [`extra`](Self::extra), so that reading and writing a file loses nothing.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ModelConfig {
     /// Entries of the word embedding: at least the tokens of the vocabulary.
@@ -51,6 +52,7 @@ pub struct ModelConfig {
     pub img_feature_type: String,
     /// Normalise the projected regions (Oscar+); files write 0 and 1.
     #[serde(deserialize_with = "flag")]
+    #[schemars(with = "bool")]
     pub use_img_layernorm: bool,
     /// Epsilon of that LayerNorm.
     pub img_layer_norm_eps: f64,
@@ -91,6 +93,7 @@ pub struct ModelConfig {
     pub pruned_heads: serde_json::Map<String, serde_json::Value>,
     /// Keys that this crate does not use.
     #[serde(flatten)]
+    #[schemars(skip)]
     pub extra: serde_json::Map<String, serde_json::Value>,
 }
 

@@ -6,6 +6,7 @@
 
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor, TensorData};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::InputError;
@@ -136,7 +137,7 @@ pub enum AttentionMask<B: Backend> {
 }
 
 /// To which multiples a batch is padded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PaddingConfig {
     /// Multiple of text tokens, and of regions. 1 pads to the longest row exactly.

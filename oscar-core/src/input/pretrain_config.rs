@@ -1,12 +1,13 @@
 //! How pre-training examples are made: the `[encoder]` section of a recipe.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ConfigError, require};
 
 /// How corpus rows become pre-training examples. The defaults are those of the vanilla Oscar
 /// recipe; Oscar+ sets [`contrast`](Self::contrast).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PretrainEncoderConfig {
     /// Most text tokens of a row: caption, tags, `[CLS]` and two `[SEP]` together.
@@ -86,7 +87,7 @@ impl PretrainEncoderConfig {
 ///
 /// With `texta_false_prob` p < 0.5, p of all triples get another caption and 0.5 - p other tags:
 /// the default 0 is Oscar's two-way contrast, Oscar+ has 0.25.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ContrastConfig {
     /// Share of triples that are polluted: one half, as published. At 0 there is no contrast, and
@@ -110,8 +111,9 @@ impl Default for ContrastConfig {
 }
 
 /// Where a replacement for text B comes from: a name, or the official number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", try_from = "NameOrNumber")]
+#[schemars(!try_from)]
 pub enum TextBSampleMode {
     /// 0: text A or B of a random row, equally likely. So half of the replaced tags are captions.
     #[default]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use burn::prelude::Backend;
 use burn::tensor::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::batch::{AttentionMask, BatchShape, OscarInput, PaddingConfig, floats};
@@ -18,7 +19,7 @@ use super::tokenizer::Tokenizer;
 use crate::config::{ConfigError, require};
 
 /// `[encoder]` of a fine-tuning recipe.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SequenceConfig {
     /// Most text positions, `[CLS]` and `[SEP]`s included.
@@ -34,7 +35,7 @@ pub struct SequenceConfig {
 }
 
 /// Which text is cut where both do not fit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Truncation {
     /// The longer one, token by token: VQA, GQA, NLVR2.
@@ -272,7 +273,7 @@ impl SequenceEncoder {
 
 /// Which of caption (C), labels (L, the tags) and regions (R) attend to each other: each block to
 /// itself and to the one it is joined with. The official `--att_mask_type` of retrieval.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum AttentionRestriction {
     /// All to all.

@@ -8,11 +8,12 @@ use std::cell::Cell;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
+use schemars::JsonSchema;
 use scopeguard::guard;
 use serde::{Deserialize, Serialize};
 
 /// The precision of matrix products.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32-bit floats.

@@ -16,6 +16,7 @@ use oscar_core::input::SpecialIds;
 use oscar_core::model::{CaptionSteps, OscarForCaptioning};
 use oscar_core::ops::TrainBackend;
 use oscar_task::optional_path;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::ImageBatch;
@@ -26,7 +27,7 @@ use oscar_core::decode::{
 pub use crate::scores::Reward;
 
 /// `[task.scst]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScstSection {
     /// Train by reward, starting from a trained captioner.
@@ -38,11 +39,12 @@ pub struct ScstSection {
     /// Document frequencies of n-grams: the official pickle, or JSON; by default they are counted in the
     /// training captions.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub document_frequencies: Option<PathBuf>,
 }
 
 /// The reward that the reward of a sampled caption is compared with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Baseline {
     /// That of the greedy caption, without dropout.

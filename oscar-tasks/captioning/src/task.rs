@@ -9,13 +9,14 @@ use oscar_core::input::{
     CaptionEncoder, CaptionMasking, InputError, SequenceConfig, SequenceEncoder, SourceError,
 };
 use oscar_task::{Oscar, PublishedModel, Role, Task, TaskError, optional_path};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::CaptionData;
 use crate::scst::ScstSection;
 
 /// `[task]` of a captioning recipe.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Captioning {
     /// Most tokens of a caption to learn, `[CLS]` and `[SEP]` included. Tags follow at this
@@ -49,7 +50,7 @@ pub struct Captioning {
 }
 
 /// `[task.constraints]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ConstraintSection {
     /// Ask for the names of detected objects.
@@ -104,33 +105,41 @@ impl Captioning {
 }
 
 /// A split: captions, and the images they describe.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Split {
     /// Captions: the official YAML file or captions' JSON, COCO's or NoCaps' JSON, or rows of
     /// `{"image", "caption"}` or `{"image", "captions": [..]}`.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub captions: Option<PathBuf>,
     /// Region store or official features; those of the YAML file if it is not set.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub regions: Option<PathBuf>,
     /// Captions of other images: see `task.compare`.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub neighbours: Option<PathBuf>,
     /// The regions of these.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub neighbour_regions: Option<PathBuf>,
     /// Detected boxes, for constraints; the YAML file's `cbs_box`.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub constraint_boxes: Option<PathBuf>,
     /// Class hierarchy; the YAML file's `cbs_hierarchy`.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub constraint_hierarchy: Option<PathBuf>,
     /// Words of class names as word pieces; the YAML file's `cbs_constraint`.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub constraint_tokens: Option<PathBuf>,
     /// Forms of word pieces; the YAML file's `cbs_tokenforms`.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub constraint_forms: Option<PathBuf>,
 }
 

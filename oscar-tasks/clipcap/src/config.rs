@@ -4,6 +4,7 @@ use std::path::Path;
 
 use oscar_core::config::{ConfigError, require};
 use oscar_files::{SMALL_FILE, read_text};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -14,7 +15,7 @@ pub(crate) const MAPPER_EPSILON: f64 = 1e-5;
 pub(crate) const MAPPER_HEADS: usize = 8;
 
 /// `[model]` of a recipe, `config.json` of a checkpoint.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClipCapConfig {
     /// The language model.
@@ -45,7 +46,7 @@ pub struct ClipCapConfig {
 
 /// The two mapping networks of the paper, and the one layer that the official `predict.py` has for
 /// prefixes longer than 10.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MappingType {
     /// Two linear layers with a hyperbolic tangent between them.
@@ -94,7 +95,7 @@ impl Default for ClipCapConfig {
 /// | `gpt2-medium` | 1024 | 24 | 16 |
 /// | `gpt2-large` | 1280 | 36 | 20 |
 /// | `gpt2-xl` | 1600 | 48 | 25 |
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Gpt2Config {
     /// Tokens.

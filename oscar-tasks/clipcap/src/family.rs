@@ -6,6 +6,7 @@ use std::path::Path;
 use oscar_core::config::{ConfigError, require};
 use oscar_core::input::{BOX_VALUES, PaddingConfig};
 use oscar_task::{Family, TaskError};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ClipCapConfig, Gpt2Config, MappingType};
@@ -16,7 +17,7 @@ use crate::gpt2::{ASSETS, Gpt2Tokenizer};
 pub struct ClipCapFamily;
 
 /// `[encoder]` of a recipe; GPT-2's tokens have no settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EncoderConfig {}
 

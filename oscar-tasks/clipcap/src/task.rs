@@ -6,6 +6,7 @@ use oscar_core::config::{ConfigError, require};
 use oscar_core::decode::{GenerationConfig, SampleConfig};
 use oscar_core::input::SourceError;
 use oscar_task::{Role, Task, optional_path};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::ClipCapConfig;
@@ -14,7 +15,7 @@ use crate::family::{ClipCapFamily, EncoderConfig};
 use crate::gpt2::Gpt2Tokenizer;
 
 /// `[task]` of a ClipCap recipe.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Captioning {
     /// How captions are written when scoring and answering.
@@ -30,7 +31,7 @@ pub struct Captioning {
 }
 
 /// A way to write captions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     /// The best token each time.
@@ -48,7 +49,7 @@ pub enum Method {
 }
 
 /// `[task.generation]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Generation {
     /// The way.
@@ -154,22 +155,26 @@ impl Generation {
 }
 
 /// A split: captions, and the embeddings of the pictures they describe.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Split {
     /// Captions: COCO's JSON, the official `train_caption.json`, rows of `{"image", "caption"}` or
     /// `{"image", "captions": [..]}`; or the pickle of `parse_coco.py` or `parse_conceptual.py`, which
     /// has the embeddings too.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub captions: Option<PathBuf>,
     /// Region store with one region for each picture, whose feature is the embedding.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub regions: Option<PathBuf>,
     /// Captions of other pictures: see `task.compare`.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub neighbours: Option<PathBuf>,
     /// The embeddings of these.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub neighbour_regions: Option<PathBuf>,
 }
 

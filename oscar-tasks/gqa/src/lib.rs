@@ -11,16 +11,18 @@ use oscar_core::config::{Classifier, ConfigError, ModelConfig};
 use oscar_core::input::{SequenceConfig, SequenceEncoder, SourceError};
 use oscar_task::answers::{AnswerHead, find_vocabulary};
 use oscar_task::{Classify, Oscar, PublishedModel, Role, Task, TaskError, optional_path};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use data::GqaData;
 
 /// `[task]` of a GQA recipe.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Gqa {
     /// Answer vocabulary: the list of answers or the labels by answer, JSON or pickle.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub answers: Option<PathBuf>,
     /// Shape of the head.
     pub classifier: Classifier,
@@ -40,14 +42,16 @@ impl Default for Gqa {
 }
 
 /// A split: questions with their answers, and the images.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Split {
     /// Questions in any form; see [`oscar_datasets::questions`].
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub questions: Option<PathBuf>,
     /// Region store; not set to ask the questions without their images.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub regions: Option<PathBuf>,
 }
 

@@ -18,13 +18,14 @@ use std::path::PathBuf;
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{SequenceConfig, SequenceEncoder, SourceError};
 use oscar_task::{Classify, Oscar, PublishedModel, Role, Task, TaskError, optional_path};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use data::MatchingData;
 pub use metrics::{average_precision, roc_auc};
 
 /// `[task]` of a matching recipe; it has no key of its own.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Matching {}
 
@@ -43,14 +44,16 @@ impl oscar_task::Split for Split {
 }
 
 /// A split: pairs, and the images they name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Split {
     /// JSON lines of `{"image", "text", "label"}`.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub pairs: Option<PathBuf>,
     /// Region store.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub regions: Option<PathBuf>,
 }
 

@@ -17,6 +17,7 @@ use oscar_core::checkpoint::ModelKind;
 use oscar_core::config::{ConfigError, ModelConfig, require};
 use oscar_core::input::{SequenceConfig, SequenceEncoder, SourceError};
 use oscar_task::{Classify, Oscar, PublishedModel, Role, Task, TaskError, optional_path};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use data::Nlvr2Data;
@@ -24,7 +25,7 @@ pub use oscar_datasets::nlvr2::{Identifier, Statement};
 pub use scores::{accuracy, consistency, subsets};
 
 /// `[task]` of an NLVR2 recipe.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Nlvr2 {
     /// How the images of a statement are read.
@@ -32,7 +33,7 @@ pub struct Nlvr2 {
 }
 
 /// How the images of a statement are read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Arrangement {
     /// Each in a sequence of its own, with the statement; the head joins both pooled vectors:
@@ -44,14 +45,16 @@ pub enum Arrangement {
 }
 
 /// A split: statements, and the images they name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Split {
     /// Statements, in any of the forms above.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub statements: Option<PathBuf>,
     /// Region store.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub regions: Option<PathBuf>,
 }
 

@@ -6,13 +6,14 @@ use oscar_core::config::{ConfigError, ModelConfig, require};
 use oscar_core::input::{InputError, PaddingConfig, PretrainEncoderConfig};
 use oscar_datasets::OfficialCorpusOptions;
 use oscar_train::{InitConfig, OptimizerConfig, TrainConfig, TrainError};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::grounding::GroundingConfig;
 use crate::objective::Objectives;
 
 /// Everything that decides a pre-training run. The defaults are Oscar base as published.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PretrainConfig {
     /// The model. `vocab_size`, `img_feature_dim` and `num_contrast_classes` follow the data and
@@ -37,7 +38,7 @@ pub struct PretrainConfig {
 }
 
 /// `[data]` of a recipe.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
     /// Vocabulary: `bert-base-uncased`, a `vocab.txt`, or `corpus` to make one of the words of the
@@ -87,7 +88,7 @@ impl DataConfig {
 }
 
 /// A corpus and the regions of its images.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CorpusConfig {
     /// JSONL of `{"image", "text"}` or `{"image", "question", "answer"}`, or the YAML file of an
@@ -146,7 +147,7 @@ impl CorpusConfig {
 }
 
 /// The second corpus of a step.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ExtraConfig {
     /// The corpus.
@@ -159,7 +160,7 @@ pub struct ExtraConfig {
 }
 
 /// One of the corpora that batches are mixed of.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct MixConfig {
     /// The corpus.

@@ -14,13 +14,14 @@ use oscar_core::input::{
 };
 use oscar_core::model::OscarForPretraining;
 use oscar_core::ops::OscarBackend;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::objective::hits;
 use crate::share::{Share, Tally};
 
 /// `[grounding]` of a recipe.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GroundingConfig {
     /// Words to mask; empty masks any word of the caption.

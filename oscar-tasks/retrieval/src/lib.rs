@@ -33,6 +33,7 @@ use oscar_task::{
     ACCURACY, Classify, Decided, EvaluateOptions, Evaluation, Opened, Oscar, PublishedModel, Role,
     Statistic, Task, TaskError, optional_path,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use cache::{Fingerprint, ScoreCache};
@@ -41,7 +42,7 @@ pub use ranks::{CUTS, caption_ranks, image_ranks, median_rank, rank_of_first, re
 pub use score::{Keep, match_scores, score_pairs};
 
 /// `[task]` of a retrieval recipe.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retrieval {
     /// 2: classes, by cross entropy; 1: a regression.
@@ -65,21 +66,25 @@ impl Default for Retrieval {
 }
 
 /// A split: captions, and the images they describe.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Split {
     /// Captions: the official `.pt`, COCO's JSON, or rows of `{"image", "captions": [..]}`.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub captions: Option<PathBuf>,
     /// Region store.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub regions: Option<PathBuf>,
     /// Images to take, one key a line (`test_img_keys_1k.tsv`); all if it is not set.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub image_keys: Option<PathBuf>,
     /// Captions that compete for each image (`minival_caption_indexs_top20.pt`); by default all when
     /// scoring, and some sampled at random when validating.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub candidates: Option<PathBuf>,
 }
 

@@ -7,19 +7,28 @@ use std::sync::Arc;
 use oscar_core::checkpoint::Published;
 use oscar_core::config::{ConfigError, ModelConfig, require};
 use oscar_core::input::{InputError, PaddingConfig, SequenceConfig, SequenceEncoder, Tokenizer};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::{PublishedModel, TaskError};
 
-/// A section of a recipe: it has defaults, and can be written and read.
+/// A section of a recipe: it has defaults, can be written and read, and describes its keys.
 pub trait Section:
-    Clone + Default + fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+    Clone + Default + fmt::Debug + Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static
 {
 }
 
 impl<S> Section for S where
-    S: Clone + Default + fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+    S: Clone
+        + Default
+        + fmt::Debug
+        + Serialize
+        + DeserializeOwned
+        + JsonSchema
+        + Send
+        + Sync
+        + 'static
 {
 }
 

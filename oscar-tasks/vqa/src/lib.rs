@@ -13,17 +13,19 @@ use oscar_core::config::{Classifier, ConfigError, ModelConfig};
 use oscar_core::input::{SequenceConfig, SequenceEncoder, SourceError};
 use oscar_task::answers::{AnswerHead, find_vocabulary};
 use oscar_task::{Classify, Oscar, PublishedModel, Role, Task, TaskError, optional_path};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use accuracy::{leave_one_out, vqa_accuracy};
 pub use data::VqaData;
 
 /// `[task]` of a VQA recipe.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Vqa {
     /// Answer vocabulary: the list of answers or the labels by answer, JSON or pickle.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub answers: Option<PathBuf>,
     /// How scores of answers become a loss.
     pub loss: Loss,
@@ -34,7 +36,7 @@ pub struct Vqa {
 }
 
 /// How scores of answers become a loss.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Loss {
     /// Each answer by itself, yes or no: binary cross entropy.
@@ -59,18 +61,21 @@ impl Default for Vqa {
 }
 
 /// A split: questions, the answers of people, and the images.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Split {
     /// Questions in any form; see [`oscar_datasets::questions`].
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub questions: Option<PathBuf>,
     /// Annotations of VQA v2, as published; not set if the questions bring their answers, or have
     /// none.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub annotations: Option<PathBuf>,
     /// Region store; not set to ask the questions without their images.
     #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
     pub regions: Option<PathBuf>,
 }
 

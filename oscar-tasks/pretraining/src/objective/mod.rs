@@ -13,13 +13,14 @@ use oscar_core::config::{ConfigError, require};
 use oscar_core::input::{PretrainBatch, PretrainEncoderConfig};
 use oscar_core::model::{BackboneOutput, OscarForPretraining};
 use oscar_core::ops::OscarBackend;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use contrastive::{CONTRASTIVE_ACCURACY, CONTRASTIVE_LOSS};
 pub use masked_tokens::{MLM_ACCURACY, MLM_LOSS};
 
 /// What is predicted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Objective {
     /// Masked words and tags (MLM). Without it nothing is masked.
@@ -29,7 +30,7 @@ pub enum Objective {
 }
 
 /// One entry of `[[objective]]`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ObjectiveConfig {
     /// What is predicted.
@@ -44,7 +45,7 @@ fn unit() -> f64 {
 }
 
 /// The objectives of a recipe, in the order in which their losses are added.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Objectives(Vec<ObjectiveConfig>);
 

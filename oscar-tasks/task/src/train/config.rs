@@ -2,6 +2,7 @@
 
 use oscar_core::input::PaddingConfig;
 use oscar_train::{InitConfig, OptimizerConfig, TrainConfig};
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -9,8 +10,9 @@ use super::{FinetuneError, Learn};
 use crate::{Config, EncoderConfig, Family, Task, TaskError};
 
 /// Everything that decides a fine-tuning run.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, bound = "T: Task")]
+#[schemars(bound = "T: Task")]
 pub struct FinetuneConfig<T: Task> {
     /// The model. Sizes are those of the start checkpoint; labels and head follow `[task]`.
     pub model: Config<T>,
@@ -33,12 +35,13 @@ pub struct FinetuneConfig<T: Task> {
 }
 
 /// `[data]` of a recipe.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(
     default,
     deny_unknown_fields,
     bound = "S: Serialize + DeserializeOwned + Default"
 )]
+#[schemars(bound = "S: JsonSchema + Serialize + Default")]
 pub struct DataConfig<S> {
     /// Vocabulary: `bert-base-uncased` or a `vocab.txt`; by default the one beside the start
     /// checkpoint.
