@@ -4,7 +4,7 @@ mod support;
 
 use oscar_datasets::StoreOptions;
 use serde_json::Value;
-use support::{Workplace, assert_fails, json, stderr, toy, write};
+use support::{Workplace, assert_fails, json, stderr, stdout, toy, write};
 
 fn workplace() -> Workplace {
     let place = Workplace::new();
@@ -95,6 +95,7 @@ fn from_recipe_to_scores() {
     assert!(accuracy(&swapped) < accuracy(&again) - 0.2, "{swapped:#}");
 
     one_pair_is_classified(&place, checkpoint);
+    a_file_of_questions_is_answered(&place, checkpoint);
     weights_start_another_run(&place, checkpoint, &report);
 }
 
@@ -122,6 +123,47 @@ fn one_pair_is_classified(place: &Workplace, checkpoint: &str) {
     };
     assert_eq!(ask("there is a cat"), "match");
     assert_eq!(ask("there is a tree"), "no match");
+}
+
+/// Each row of a file comes back with the answers that the same question alone gets.
+fn a_file_of_questions_is_answered(place: &Workplace, checkpoint: &str) {
+    let rows = "{\"image\": \"image-33\", \"text\": \"there is a cat\", \"note\": 7}\n\
+                {\"image\": [\"image-33\"], \"sentence\": \"there is a tree\"}\n";
+    let ask = |rows: &str| {
+        write(&place.path("asked.jsonl"), rows);
+        let weights = [
+            "predict",
+            "--checkpoint",
+            checkpoint,
+            "--file",
+            "asked.jsonl",
+        ];
+        place.run(&[&weights[..], &["--regions", "regions"]].concat())
+    };
+    let output = ask(rows);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let answered: Vec<Value> = stdout(&output)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a row"))
+        .collect();
+    let best = |row: &Value| row["classes"][0]["class"].clone();
+    assert_eq!(answered.len(), 2);
+    assert_eq!(
+        (best(&answered[0]), best(&answered[1])),
+        ("match".into(), "no match".into())
+    );
+    assert_eq!(answered[0]["note"], 7);
+
+    // A wrong row is named before anything is answered.
+    let unknown = rows.replace("[\"image-33\"]", "\"image-99\"");
+    let output = ask(&unknown);
+    assert_fails(&output, &["asked.jsonl, row 2", "image-99"]);
+    assert!(output.stdout.is_empty());
+    assert_fails(&ask("{\"note\": 1}\n"), &["asked.jsonl, row 1", "text"]);
+    assert_fails(
+        &ask("{\"image\": {}, \"text\": \"x\"}\n"),
+        &["asked.jsonl, row 1", "image"],
+    );
 }
 
 /// Weights of a run are start weights of another: sizes and vocabulary come with them.

@@ -1,14 +1,16 @@
-//! `oscar-bin predict`.
+//! `oscar-bin predict`: one question, or a file of them.
+
+mod questions;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 use clap::Args;
 use oscar_core::ops::TrainBackend;
 use oscar_datasets::{look_up, open_images};
 use oscar_task::{Answer, Ask, Opened, Predictor, Seen};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use crate::args::{DeviceArgs, Suggested};
 use crate::ending::Ending;
@@ -16,13 +18,14 @@ use crate::output::{self, print_json};
 use crate::tasks::{AnyTask, NAMES, OnTaskAndBackend, dispatch_task};
 use crate::weights::{self, PublishedArgs};
 
-/// Asks fine-tuned weights about one text and its image or images.
+/// Asks fine-tuned weights about a text and its image or images, or about each row of a file.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     oscar-bin predict --task vqa --checkpoint runs/vqa-mini/best --regions regions \\\n    \
         --image dev-17 --text \"what colour is the square?\"\n  \
     oscar-bin predict --task nlvr2 --checkpoint runs/nlvr2-mini/best --regions regions \\\n    \
-        --image dev-17 --image dev-18 --text \"both show a black square\"")]
+        --image dev-17 --image dev-18 --text \"both show a black square\"\n  \
+    oscar-bin predict --checkpoint vqa-mini --regions regions --file questions.jsonl > answers.jsonl")]
 pub struct PredictArgs {
     /// Task of the weights [default: the one that they were fine-tuned for]
     #[arg(short, long, value_parser = Suggested(|| NAMES.to_vec()))]
@@ -34,14 +37,19 @@ pub struct PredictArgs {
     #[command(flatten)]
     pub published: PublishedArgs,
     /// Region store with the image
-    #[arg(long, alias = "store", requires = "image", value_name = "DIR")]
+    #[arg(long, alias = "store", requires = "asked", value_name = "DIR")]
     pub regions: Option<PathBuf>,
     /// Key of the image; twice for a pair; omit to ask about the text alone
-    #[arg(long, requires = "regions", value_name = "KEY")]
+    #[arg(long, requires = "regions", group = "asked", value_name = "KEY")]
     pub image: Vec<String>,
     /// Question, statement or caption; not for captioning
     #[arg(long)]
     pub text: Option<String>,
+    /// Rows to ask about instead, JSON lines or a JSON array: {"image": KEY, or two of them, "text":
+    /// ..., "tags": ...}, each with other fields as you like; each is written to standard output as a
+    /// line of JSON with its answers
+    #[arg(long, value_name = "FILE", group = "asked", conflicts_with_all = ["image", "text", "tags", "json"])]
+    pub file: Option<PathBuf>,
     /// Object tags to use instead of those of the store, separated by spaces
     #[arg(long)]
     pub tags: Option<String>,
@@ -65,12 +73,13 @@ pub struct PredictArgs {
 /// If the weights or an image cannot be read, or the question does not suit the task.
 pub fn run(args: &PredictArgs) -> Result<Ending> {
     let task = weights::task(args.task.as_deref(), &args.checkpoint)?;
+    if let Some(file) = &args.file {
+        dispatch_task(&task, &args.device, AskingAll { args, file })?;
+        return Ok(Ending::Done);
+    }
     let (kind, answers) = dispatch_task(&task, &args.device, Asking { args })?;
     if args.json {
-        let answers: Vec<_> = answers
-            .iter()
-            .map(|answer| json!({"class": answer.text, "probability": answer.score}))
-            .collect();
+        let answers: Vec<_> = answers.iter().map(value).collect();
         let mut document = json!({"task": task, "image": args.image, "text": args.text});
         document[kind] = json!(answers);
         print_json(&document)?;
@@ -81,6 +90,15 @@ pub fn run(args: &PredictArgs) -> Result<Ending> {
         writeln!(out, "{score:.4}  {text}")?;
     }
     Ok(Ending::Done)
+}
+
+/// An answer as JSON.
+fn value(answer: &Answer) -> Json {
+    let mut value = json!({"class": answer.text, "probability": answer.score});
+    if let Some(region) = &answer.region {
+        value["relative_box"] = json!(region.relative);
+    }
+    value
 }
 
 /// The images that are named, or the tags alone.
@@ -97,6 +115,23 @@ fn seen(args: &PredictArgs) -> Result<Vec<Seen>> {
         })
     };
     args.image.iter().map(image).collect()
+}
+
+struct AskingAll<'a> {
+    args: &'a PredictArgs,
+    file: &'a Path,
+}
+
+impl OnTaskAndBackend for AskingAll<'_> {
+    type Output = ();
+
+    fn run<T: AnyTask, B: TrainBackend>(self, device: B::Device) -> Result<()> {
+        let Self { args, file } = self;
+        let questions = questions::read(file, args.regions.as_deref(), args.top)?;
+        let checkpoint = weights::open::<T>(&args.checkpoint, &args.published, &args.sets)?;
+        let opened = Opened::<T, B::InnerBackend>::load(checkpoint, &device)?;
+        questions::answer(&questions, &opened, T::ANSWERS)
+    }
 }
 
 struct Asking<'a> {
