@@ -97,7 +97,9 @@ pub fn recorded_pictures(store: &RegionStore) -> Option<PathBuf> {
     let name = recorded.file_name()?;
     // Data sets are moved together with what they were made from.
     let beside = [set.join(name), set.parent()?.join(name)];
-    std::iter::once(recorded.clone())
+    // A path that is not absolute is relative to the data set.
+    [set.join(&recorded), recorded.clone()]
+        .into_iter()
         .chain(beside)
         .find(|path| path.exists())
 }

@@ -28,6 +28,11 @@ pub fn is_drawing(named: &str) -> bool {
     DRAWINGS.contains(&named)
 }
 
+/// Whether `named` is the reader of scenes of everyday things.
+pub fn is_scene(named: &str) -> bool {
+    SCENES.contains(&named)
+}
+
 /// Opens the detector called `named`: a directory of weights, as published or converted; `drawing`;
 /// `scene`; or the file or directory of a CLIP, whose one region is the whole picture.
 ///
@@ -37,7 +42,7 @@ pub fn open<B: OscarBackend>(named: &str, device: &B::Device) -> Result<Arc<dyn 
     if is_drawing(named) {
         return Ok(Arc::new(DrawingReader));
     }
-    if SCENES.contains(&named) {
+    if is_scene(named) {
         let drawings = sample::shipped("sample:scenes").context(
             "cannot find the drawings that things are named by (datasets/sample/scenes): run from \
              the repository",

@@ -110,6 +110,8 @@ fn two_corpora_are_trained_on(place: &Workplace) {
     write(&place.path("questions.jsonl"), &rows);
     let output = place.run(&[
         "train",
+        "--config",
+        "shapes",
         "--name",
         "two",
         "--quiet",

@@ -400,6 +400,8 @@ fn training_reads_the_files_as_it_reads_the_store() {
         let data = format!("{{corpus='c.jsonl',regions='{regions}'}}");
         let output = place.run(&[
             "train",
+            "--config",
+            "shapes",
             "--name",
             regions,
             "--quiet",

@@ -5,7 +5,37 @@ mod support;
 
 use rstest::rstest;
 use serde_json::Value;
-use support::{Workplace, stderr};
+use support::{Workplace, json, stderr};
+
+/// Trains the recipe of scenes; names of the scores as they are checked there.
+#[rstest]
+#[case::matching("matching", "accuracy", 0.95, 0.40)]
+#[case::retrieval("retrieval", "t2i_R@1", 0.85, 0.80)]
+#[ignore = "a minute each; .ci/run runs them"]
+fn a_task_on_scenes_is_learned_from_them(
+    #[case] task: &str,
+    #[case] score: &str,
+    #[case] floor: f64,
+    #[case] margin: f64,
+) {
+    let place = Workplace::new();
+    let recipe = format!("{task}-scenes");
+    let report = json(&place.run(&["finetune", "--config", &recipe, "--name", "own", "--json"]));
+    let own = report["evaluation"][score].as_f64().expect("a number");
+    assert!(own >= floor, "{score} {own}");
+    for (split, floor) in [("near", floor), ("far", floor - 0.1)] {
+        let data = format!("runs/.scenes/tasks/{task}-{split}.jsonl");
+        let regions = format!("runs/.scenes/{split}/regions");
+        let evaluate = ["evaluate", "--task", task, "--checkpoint", "own", "--json"];
+        let on = ["--data", &data, "--regions", &regions];
+        let scored = |more: &[&str]| {
+            let found = json(&place.run(&[&evaluate[..], &on, more].concat()));
+            found[score].as_f64().expect("a number")
+        };
+        let (own, other) = (scored(&[]), scored(&["--swap-images", "1"]));
+        assert!(own >= floor && own - other >= margin, "{split}: {own}, {other}");
+    }
+}
 
 /// Trains a miniature for `steps` steps. Its `score` must reach `floor`, and must fall by `margin`
 /// when the images are swapped.

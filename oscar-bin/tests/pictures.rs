@@ -226,6 +226,35 @@ fn questions_and_texts_are_asked_about_pictures() {
     assert_fails(&other, &["vqa", "matching"]);
 }
 
+/// Scenes need no flag: they are recognised, and captioned and matched by the shipped weights.
+#[test]
+fn scenes_are_described_and_matched_by_shipped_weights() {
+    let place = Workplace::new();
+    let pictures = sample().join("scenes/pictures").display().to_string();
+    let captions = json(&place.run(&["caption", &pictures, "--json"]));
+    let rows = captions["pictures"].as_array().expect("rows");
+    assert_eq!(rows.len(), 6, "{captions:#}");
+    // A scene by an artist of training, and one by an artist that was held out.
+    for (picture, names) in [
+        ("near-000017.png", ["pine tree", "panda"]),
+        ("far-000000.png", ["hospital", "panda"]),
+    ] {
+        let row = rows.iter().find(|row| row["picture"] == picture);
+        let row = row.unwrap_or_else(|| panic!("{picture} is missing"));
+        let text = row["captions"][0]["text"].as_str().expect("a caption");
+        assert!(names.iter().all(|name| text.contains(name)), "{text}");
+    }
+    let text = "two pine trees and a panda";
+    let matched = json(&place.run(&["match", &pictures, text, "--json"]));
+    for row in matched["pictures"].as_array().expect("rows") {
+        let probability = row["match"].as_f64().expect("a number");
+        let of_it = row["picture"] == "near-000017.png";
+        assert_eq!(probability > 0.5, of_it, "{row:#}");
+    }
+    let question = place.run(&["ask", &pictures, "is there a dog?"]);
+    assert_fails(&question, &["--checkpoint", "vqa"]);
+}
+
 /// Adds three files to the pictures: a text, half a picture, and a picture of one pixel.
 fn spoil(place: &Workplace, keys: &[String]) {
     write(&place.path("pictures/a-text.jpg"), "hello");

@@ -13,31 +13,32 @@ fn train(place: &Workplace, steps: usize) -> Value {
     serde_json::from_str(&stdout(&output)).expect("one JSON document on standard output")
 }
 
-/// Checks what the model reads from the images: masked colours, shapes and numbers of held-out
-/// captions are guessed beside the image's own regions and beside another image's; the difference
-/// can only come from the image.
-fn check(report: &Value, least_own: f64, least_difference: f64, least_contrastive: f64) {
-    let number = |pointer: &str| {
-        let value = report.pointer(pointer).and_then(Value::as_f64);
-        value.unwrap_or_else(|| panic!("{pointer} is missing from {report:#}"))
-    };
-    let own = number("/grounding/own_image");
-    assert!(number("/grounding/words") >= 1000.0, "{report:#}");
-    assert!(own >= least_own, "{report:#}");
-    assert!(
-        own - number("/grounding/other_image") >= least_difference,
-        "{report:#}"
-    );
-    let contrastive = number("/validation/contrastive_accuracy");
-    assert!(contrastive >= least_contrastive, "{report:#}");
-    assert_eq!(number("/contrastive_chance"), 0.5);
+fn number(report: &Value, pointer: &str) -> f64 {
+    let value = report.pointer(pointer).and_then(Value::as_f64);
+    value.unwrap_or_else(|| panic!("{pointer} is missing from {report:#}"))
+}
+
+/// Checks what the model reads from the images: names are masked in captions of new scenes and
+/// predicted beside the scene's own regions and tags, and beside another scene's; what is right with
+/// the first and wrong with the second was read from the image. `least` is asked of scenes by the
+/// artists of training, and by one that the model has never seen.
+fn check(report: &Value, least: [f64; 2]) {
+    for (least, of) in least.into_iter().zip(["", "/out_of_domain"]) {
+        let of = |key: &str| number(report, &format!("{of}/grounding/{key}"));
+        assert!(of("words") >= 1000.0, "{report:#}");
+        assert!(of("own_image") >= least, "{report:#}");
+        assert!(of("other_image") <= 0.05, "{report:#}");
+        // Own tags do not help where the regions are another scene's; the regions do without tags.
+        assert!(of("other_regions") <= 0.1, "{report:#}");
+        assert!(of("without_tags") >= 0.8 * least, "{report:#}");
+    }
+    assert_eq!(number(report, "/contrastive_chance"), 0.5);
 }
 
 #[test]
 fn a_short_quickstart_begins_to_read_the_images() {
     let place = Workplace::new();
-    let report = train(&place, 500);
-    check(&report, 0.60, 0.10, 0.55);
+    check(&train(&place, 500), [0.17, 0.12]);
     let last = place.path("runs/quickstart/last");
     for file in ["model.safetensors", "config.json", "vocab.txt", "task.json"] {
         assert!(last.join(file).is_file(), "{file} is missing");
@@ -45,8 +46,15 @@ fn a_short_quickstart_begins_to_read_the_images() {
 }
 
 #[test]
-#[ignore = "four minutes; .ci/run runs it"]
+#[ignore = "five minutes; .ci/run runs it"]
 fn the_quickstart_reads_the_images() {
-    let report = train(&Workplace::new(), 2000);
-    check(&report, 0.90, 0.25, 0.90);
+    let report = train(&Workplace::new(), 2500);
+    check(&report, [0.65, 0.42]);
+    for pairs in [
+        "/validation/contrastive_accuracy",
+        "/out_of_domain/contrastive_accuracy",
+    ] {
+        let least = if pairs.starts_with("/out") { 0.8 } else { 0.93 };
+        assert!(number(&report, pairs) >= least, "{report:#}");
+    }
 }

@@ -181,7 +181,7 @@ fn recipes_resolve_to_what_they_always_did() {
     {
         let name = file.file_stem().expect("a name").to_string_lossy();
         let task = match name.split('-').next() {
-            Some("quickstart" | "oscar" | "oscarplus" | "scenes" | "tags") => None,
+            Some("quickstart" | "oscar" | "oscarplus" | "shapes" | "tags") => None,
             Some("nocaps") => Some("captioning"),
             Some("nlvr") => Some("nlvr2"),
             task => task,
@@ -273,5 +273,23 @@ fn a_wrong_type_is_named_without_the_types_of_rust(#[case] set: &str, #[case] fo
     let text = stderr(&output);
     for word in ["usize", "u64", "f64", "struct", "enum", "i128"] {
         assert!(!text.contains(word), "{text}");
+    }
+}
+
+/// The quickstart masks the names of all things that captions of training name, and no others.
+#[test]
+fn the_quickstart_masks_the_names_of_all_things() {
+    let place = Workplace::new();
+    let recipe: toml::Table = stdout(&place.run(&["recipes", "quickstart"]))
+        .parse()
+        .expect("a recipe is TOML");
+    let words = recipe["grounding"]["words"].as_array().expect("a list");
+    let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
+    let kinds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../datasets/sample/scenes/kinds.json");
+    let kinds = std::fs::read_to_string(kinds).expect("the kinds");
+    let kinds: Vec<serde_json::Value> = serde_json::from_str(&kinds).expect("JSON");
+    for kind in kinds {
+        let name = kind["name"].as_str().expect("a name");
+        assert_eq!(words.contains(&name), kind["novel"] == false, "{name}");
     }
 }

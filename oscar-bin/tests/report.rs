@@ -27,6 +27,8 @@ fn a_pre_training_run_is_shown_with_pictures_guesses_and_a_map() {
     // Validated on the sample's own held-out boxes, so that there is enough for a map.
     let trained = place.run(&[
         "train",
+        "--config",
+        "shapes",
         "--name",
         "first",
         "--set",

@@ -65,7 +65,7 @@ fn runs_are_listed_with_how_far_they_came_and_compared() {
 
     assert_eq!(ended["state"], "done");
     assert_eq!((&ended["step"], &ended["steps"]), (&json!(12), &json!(12)));
-    assert_eq!(ended["recipe"], "quickstart");
+    assert_eq!(ended["recipe"], "shapes");
     assert_eq!(ended["loss"], logged(&place, "ended", "train")["Loss"]);
     assert!(ended["samples_per_second"].as_f64() > Some(0.0));
     assert!(ended["written"].as_u64() > Some(0));
@@ -105,7 +105,7 @@ fn runs_are_listed_with_how_far_they_came_and_compared() {
     assert!(resumed.status.success(), "{}", stderr(&resumed));
     let run = &listed(&place, &["stopped"])["runs"][0];
     assert_eq!(run["state"], "done");
-    assert_eq!(run["recipe"], "quickstart");
+    assert_eq!(run["recipe"], "shapes");
 }
 
 fn ended_seed(place: &Workplace) -> i64 {

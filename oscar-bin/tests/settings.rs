@@ -202,5 +202,5 @@ fn a_recipe_tells_its_task() {
 fn a_configuration_is_printed_as_json_on_request() {
     let place = Workplace::new();
     let config = json(&place.run(&["train", "--print-config", "--json"]));
-    assert_eq!(config["train"]["steps"], 2000);
+    assert_eq!(config["train"]["steps"], 2500);
 }

@@ -50,6 +50,7 @@ fn recipes_are_listed_and_printed() {
     let list = stdout(&place.run(&["recipes"]));
     for name in [
         "quickstart",
+        "shapes",
         "oscar-base",
         "oscar-large",
         "oscarplus-base",
@@ -83,8 +84,8 @@ fn recipes_are_listed_and_printed() {
 #[case::word("grounding.words=['zebra']", &["grounding.words", "zebra"])]
 fn a_wrong_setting_names_its_key(#[case] set: &str, #[case] parts: &[&str]) {
     let place = Workplace::new();
-    assert_fails(&place.run(&["train", "--set", set]), parts);
-    assert!(!place.path("runs/quickstart/checkpoint").exists());
+    assert_fails(&place.run(&["train", "--config", "shapes", "--set", set]), parts);
+    assert!(!place.path("runs/shapes/checkpoint").exists());
 }
 
 #[test]

@@ -200,6 +200,7 @@ fn a_probe_masks_only_what_is_asked_and_shows_another_image() {
     for row in 0..500 {
         let targets = ProbeTargets {
             ids: wanted.clone(),
+            phrases: Vec::new(),
             rate: 0.15,
         };
         let probe = |swap| {
@@ -231,10 +232,43 @@ fn a_probe_masks_only_what_is_asked_and_shows_another_image() {
 }
 
 #[test]
+fn a_probe_masks_a_phrase_as_a_whole() {
+    let encoder = encoder(PretrainEncoderConfig::default());
+    let tokenizer = encoder.tokenizer().clone();
+    let phrase = |text: &str| tokenizer.encode(text);
+    let targets = ProbeTargets {
+        ids: ids(&tokenizer, &["box"]),
+        // The longest phrase counts where two begin, and "tower and" does not begin inside it.
+        phrases: vec![
+            phrase("a blue"),
+            phrase("a blue tower"),
+            phrase("tower and"),
+        ],
+        rate: 0.0,
+    };
+    let (own, _) = probe_pair();
+    let mut found = [0, 0];
+    for row in 0..100 {
+        let pair = encoder
+            .encode_probe(&own, &targets, &mut SEED.rng(row), None)
+            .unwrap();
+        let labels: Vec<u32> = pair.masked.iter().map(|token| token.label).collect();
+        let which = match labels.len() {
+            1 => 0,
+            _ => 1,
+        };
+        assert_eq!(labels, phrase(["box", "a blue tower"][which]));
+        found[which] += 1;
+    }
+    assert!(found.iter().all(|count| *count > 20), "{found:?}");
+}
+
+#[test]
 fn a_probe_without_candidates_masks_nothing() {
     let encoder = encoder(PretrainEncoderConfig::default());
     let targets = ProbeTargets {
         ids: ids(encoder.tokenizer(), &["seven"]),
+        phrases: Vec::new(),
         rate: 1.0,
     };
     let (own, _) = probe_pair();

@@ -123,8 +123,9 @@ fn print(out: &mut dyn Write, probed: &[Probed]) -> Result<()> {
         };
         line("own regions and tags", Some(probed.own_image))?;
         line("those of another image", Some(probed.other_image))?;
-        line("regions of another image, own tags", probed.other_regions)?;
+        line("own regions, no tags", probed.without_tags)?;
         line("own regions, tags of another image", probed.other_tags)?;
+        line("regions of another image, own tags", probed.other_regions)?;
         line("accuracy of the contrastive head", Some(probed.relation))?;
     }
     Ok(())

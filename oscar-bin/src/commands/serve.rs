@@ -9,7 +9,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
 use crate::args::DeviceArgs;
-use crate::commands::pictures::Kind;
+use crate::commands::pictures::{Kind, OfSample};
 use crate::config::sample;
 use crate::ending::Ending;
 use crate::serve::{self, ConnectionLimits, Limits, Models, Settings, Shelf, Wanted, Weights};
@@ -185,7 +185,9 @@ pub fn run(args: &ServeArgs) -> Result<Ending> {
 
 /// Weights that are shipped with the sample.
 fn shipped() -> Result<Vec<Weights>> {
-    let named = Kind::ALL.iter().filter_map(|kind| kind.shipped());
+    let named = Kind::ALL
+        .iter()
+        .filter_map(|kind| kind.shipped(OfSample::Drawing));
     let found = named
         .filter_map(sample::shipped)
         .filter(|path| path.is_dir());

@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 use clap::Args;
 use oscar_core::ops::TrainBackend;
 use oscar_pretraining::{
-    CONTRASTIVE_ACCURACY, MLM_ACCURACY, PretrainConfig, PretrainReport, pretrain,
+    CONTRASTIVE_ACCURACY, Grounding, MLM_ACCURACY, PretrainConfig, PretrainReport, pretrain,
 };
 use oscar_train::RunOptions;
 use serde_json::{Map, Value, json};
@@ -16,7 +16,7 @@ use crate::ending::Ending;
 use crate::training::{Results, RunArgs, Training, launch};
 
 /// Pre-trains with masked tokens (MLM) and the contrastive image-text loss. Without --config it runs
-/// the quickstart: a small model on the shipped sample, which takes minutes on a CPU.
+/// the quickstart: a small model on scenes of everyday things, which takes minutes on a CPU.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     oscar-bin train\n  \
@@ -94,19 +94,40 @@ fn text(report: &PretrainReport) -> Result<Vec<u8>> {
     if let Some(grounding) = report.grounding {
         writeln!(
             out,
-            "Accuracy on masked words ({} words of {} captions) given\n  \
-             {:<24} {:.3}\n  {:<24} {:.3}\n  {:<24} {:+.3}",
-            grounding.words,
-            grounding.captions,
-            "own regions and tags",
-            grounding.own_image,
-            "those of another image",
-            grounding.other_image,
-            "difference",
-            grounding.own_image - grounding.other_image,
+            "Accuracy on masked words ({} words of {} captions) given",
+            grounding.words, grounding.captions
         )?;
+        let other = report.out_of_domain.map(|other| other.grounding);
+        if other.is_some() {
+            writeln!(out, "  {:<36} validation  out of domain", "")?;
+        }
+        for (name, value) in lines(&grounding) {
+            let same = |(other, _): &(&str, f64)| *other == name;
+            let other = other.and_then(|other| lines(&other).into_iter().find(same));
+            let other = other.map_or(String::new(), |(_, value)| format!("       {value:.3}"));
+            writeln!(out, "  {name:<36} {value:.3}{other}")?;
+        }
+    }
+    if let Some(other) = report.out_of_domain {
+        let name = "Contrastive accuracy out of domain";
+        writeln!(out, "{name:<38} {:.3}", other.contrastive_accuracy)?;
     }
     Ok(out)
+}
+
+/// What was measured, by what the captions were shown with.
+fn lines(grounding: &Grounding) -> Vec<(&'static str, f64)> {
+    let measured = [
+        ("own regions and tags", Some(grounding.own_image)),
+        ("those of another image", Some(grounding.other_image)),
+        ("own regions, no tags", grounding.without_tags),
+        ("own regions, tags of another image", grounding.other_tags),
+        ("regions of another image, own tags", grounding.other_regions),
+    ];
+    let measured = measured.into_iter();
+    measured
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
 }
 
 fn json(report: &PretrainReport) -> Value {
@@ -119,6 +140,7 @@ fn json(report: &PretrainReport) -> Value {
         "validation": validation,
         "contrastive_chance": 1.0 / report.contrast_classes as f64,
         "grounding": report.grounding,
+        "out_of_domain": report.out_of_domain,
     })
 }
 

@@ -60,9 +60,11 @@ impl Workplace {
     }
 }
 
-/// A run of the quickstart that is small in everything but its training data.
+/// A run on described shapes that is small in everything but its training data.
 pub const SMALL: &[&str] = &[
     "train",
+    "--config",
+    "shapes",
     "--set",
     "train.steps=60",
     "--set",

@@ -1,10 +1,12 @@
 //! Probes of what the model reads from an image: chosen words are masked, all others are visible.
 //!
-//! A probe masks words that only the image can tell (colours, shapes, numbers). They are predicted
+//! A probe masks words that only the image can tell (names, colours, numbers). They are predicted
 //! with the image's own regions and tags, and then with another image's: the difference in accuracy
-//! is what the model takes from the image.
+//! is what the model takes from the image. A name of several words is masked whole, since one half of
+//! it tells the other.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use rand::Rng;
 
@@ -20,20 +22,41 @@ use super::sequence::EncodedSequence;
 pub struct ProbeTargets {
     /// The ids of the words to mask.
     pub ids: HashSet<u32>,
-    /// Probability of each such token to be masked: 0.15 as in pre-training, or up to 1.
+    /// The ids of several words in a row that are masked together; where such a phrase is, its words
+    /// are not masked one by one.
+    pub phrases: Vec<Vec<u32>>,
+    /// Probability of each word or phrase to be masked: 0.15 as in pre-training, or up to 1.
     pub rate: f64,
 }
 
 impl ProbeTargets {
-    /// Whether `id` is masked. Draws a random number for target words only.
-    fn draw<R: Rng + ?Sized>(&self, id: u32, rng: &mut R) -> bool {
-        self.ids.contains(&id) && rng.random::<f64>() < self.rate
+    /// Positions of the words and phrases to mask among `positions`, in order. Of phrases that begin
+    /// at the same position the longest counts.
+    fn find(&self, input_ids: &[u32], positions: Range<usize>) -> Vec<Range<usize>> {
+        let mut found = Vec::new();
+        let mut at = positions.start;
+        while at < positions.end {
+            let rest = &input_ids[at..positions.end];
+            let phrases = self.phrases.iter().filter(|phrase| !phrase.is_empty());
+            let fitting = phrases.filter(|phrase| rest.starts_with(phrase));
+            let length = match fitting.map(Vec::len).max() {
+                Some(length) => length,
+                None if self.ids.contains(&rest[0]) => 1,
+                None => {
+                    at += 1;
+                    continue;
+                }
+            };
+            found.push(at..at + length);
+            at += length;
+        }
+        found
     }
 }
 
 impl PretrainEncoder {
     /// Encodes `example` with some of `targets` masked in its text A, always by `[MASK]`, and at
-    /// least one if it has any. Text B is left as it is.
+    /// least one word or phrase if it has any. Text B is left as it is.
     ///
     /// With `swap`, regions and text B are those of `swap`, and the class is "polluted caption".
     /// The same `rng` state masks the same words with and without it, save where a longer text B
@@ -79,20 +102,12 @@ fn mask_targets<R: Rng + ?Sized>(
     // The draw that picks a word if no other is masked comes first, so that it does not depend on the
     // length.
     let fallback = rng.random::<f64>();
-    let mut candidates = Vec::new();
-    let mut chosen = Vec::new();
-    for position in sequence.positions_a() {
-        let id = sequence.input_ids[position];
-        if targets.ids.contains(&id) {
-            candidates.push(position);
-        }
-        if targets.draw(id, rng) {
-            chosen.push(position);
-        }
-    }
+    let candidates = targets.find(&sequence.input_ids, sequence.positions_a());
+    let mut chosen = candidates.clone();
+    chosen.retain(|_| rng.random::<f64>() < targets.rate);
     if chosen.is_empty() && !candidates.is_empty() {
         let index = (fallback * candidates.len() as f64) as usize;
-        chosen.push(candidates[index.min(candidates.len() - 1)]);
+        chosen.push(candidates[index.min(candidates.len() - 1)].clone());
     }
     let mask = |position: usize| {
         let label = std::mem::replace(&mut sequence.input_ids[position], mask_id);
@@ -101,5 +116,5 @@ fn mask_targets<R: Rng + ?Sized>(
             label,
         }
     };
-    chosen.into_iter().map(mask).collect()
+    chosen.into_iter().flatten().map(mask).collect()
 }

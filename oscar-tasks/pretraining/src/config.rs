@@ -50,6 +50,9 @@ pub struct DataConfig {
     pub extra: Option<ExtraConfig>,
     /// Validation corpus.
     pub validation: Option<CorpusConfig>,
+    /// A held-out corpus of another kind than the training data, on which the final weights are
+    /// measured too: images of a source that training has none of, for example.
+    pub out_of_domain: Option<CorpusConfig>,
     /// Training corpora that the batches are mixed of, in the place of `train`.
     pub mix: Vec<MixConfig>,
 }
@@ -59,15 +62,22 @@ impl DataConfig {
     pub fn corpora_mut(&mut self) -> impl Iterator<Item = &mut CorpusConfig> {
         let mix = self.mix.iter_mut().map(|part| &mut part.source);
         let extra = self.extra.iter_mut().map(|extra| &mut extra.source);
-        let one = self.train.iter_mut().chain(&mut self.validation);
-        one.chain(extra).chain(mix)
+        let held_out = self.validation.iter_mut().chain(&mut self.out_of_domain);
+        self.train
+            .iter_mut()
+            .chain(held_out)
+            .chain(extra)
+            .chain(mix)
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
         let mix = self.mix.iter().map(|part| &part.source);
         let extra = self.extra.iter().map(|extra| &extra.source);
-        let one = self.train.iter().chain(&self.validation);
-        one.chain(extra)
+        let held_out = self.validation.iter().chain(&self.out_of_domain);
+        self.train
+            .iter()
+            .chain(held_out)
+            .chain(extra)
             .chain(mix)
             .try_for_each(CorpusConfig::validate)?;
         let weights: Vec<f64> = self.mix.iter().filter_map(|part| part.weight).collect();

@@ -19,6 +19,7 @@ pub(crate) struct Corpora {
     pub(crate) portions: Vec<Portion>,
     pub(crate) extra: Option<Arc<dyn ExampleSource>>,
     pub(crate) validation: Arc<dyn ExampleSource>,
+    pub(crate) out_of_domain: Option<Arc<dyn ExampleSource>>,
     pub(crate) region_dim: usize,
 }
 
@@ -38,6 +39,10 @@ impl Corpora {
             Some(extra) => Some(open(&extra.source, "data.extra", &mut region_dim)?),
             None => None,
         };
+        let out_of_domain = match &data.out_of_domain {
+            Some(other) => Some(open(other, "data.out_of_domain", &mut region_dim)?),
+            None => None,
+        };
         let learned: Vec<&dyn ExampleSource> =
             std::iter::once(&*train).chain(extra.as_deref()).collect();
         let tokenizer = Arc::new(open_vocabulary(data.vocab.as_deref(), &learned)?);
@@ -47,6 +52,7 @@ impl Corpora {
             portions,
             extra,
             validation,
+            out_of_domain,
             region_dim: region_dim.unwrap_or(0),
         })
     }

@@ -2,8 +2,8 @@
 //!
 //! Words of held-out captions are masked and guessed twice: beside the image's own regions and
 //! tags, and beside another image's. What the first guess gets right and the second does not was
-//! read from the image. Swapping regions and tags one by one tells which of the two it was read
-//! from.
+//! read from the image. Swapping regions and tags one by one, or taking the tags away, tells which of
+//! the two it was read from.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,15 +18,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::objective::hits;
+use crate::probe::relation;
 use crate::share::{Share, Tally};
 
 /// `[grounding]` of a recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GroundingConfig {
-    /// Words to mask; empty masks any word of the caption.
+    /// Words to mask, or names of several words ("fire truck"), which are masked whole; empty masks any
+    /// word of the caption.
     pub words: Vec<String>,
-    /// Probability of each such word to be masked; at least one per caption is.
+    /// Probability of each such word or name to be masked; at least one per caption is, so 0 masks one.
     pub rate: f64,
     /// Captions to look at, from the start of the validation corpus; 0 skips the measurement.
     pub examples: usize,
@@ -49,21 +51,25 @@ impl GroundingConfig {
     ///
     /// If a word is not one token of the vocabulary.
     pub fn targets(&self, tokenizer: &Tokenizer) -> Result<ProbeTargets, UnknownWord> {
-        let id = |word: &String| {
-            tokenizer
-                .id(word)
-                .ok_or_else(|| UnknownWord { word: word.clone() })
-        };
-        let ids: HashSet<u32> = match self.words.is_empty() {
-            true => (0..tokenizer.vocab_size() as u32)
-                .filter(|id| !tokenizer.special().contains(*id))
-                .collect(),
-            false => self.words.iter().map(id).collect::<Result<_, _>>()?,
-        };
-        Ok(ProbeTargets {
-            ids,
+        let mut targets = ProbeTargets {
+            ids: HashSet::new(),
+            phrases: Vec::new(),
             rate: self.rate,
-        })
+        };
+        if self.words.is_empty() {
+            let all = 0..tokenizer.vocab_size() as u32;
+            targets.ids = all.filter(|id| !tokenizer.special().contains(*id)).collect();
+        }
+        for name in &self.words {
+            let id = |word: &str| tokenizer.id(word).ok_or_else(|| UnknownWord { word: word.into() });
+            let mut ids: Vec<u32> = name.split_whitespace().map(id).collect::<Result<_, _>>()?;
+            match ids.len() {
+                1 => targets.ids.extend(ids.pop()),
+                0 => return Err(UnknownWord { word: name.clone() }),
+                _ => targets.phrases.push(ids),
+            }
+        }
+        Ok(targets)
     }
 }
 
@@ -74,10 +80,25 @@ pub struct Grounding {
     pub own_image: f64,
     /// With another image's.
     pub other_image: f64,
+    /// With its own regions and no tags; `None` for a model that reads no tags.
+    pub without_tags: Option<f64>,
+    /// With its own regions and another image's tags; `None` for a model that reads no tags.
+    pub other_tags: Option<f64>,
+    /// With another image's regions and its own tags; `None` for a model that reads no tags.
+    pub other_regions: Option<f64>,
     /// Words masked.
     pub words: usize,
     /// Captions looked at.
     pub captions: usize,
+}
+
+/// What a model does on held-out data of another kind than it was trained on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct OutOfDomain {
+    /// What it reads from images.
+    pub grounding: Grounding,
+    /// Share of matched and polluted pairs that it tells apart; half are matched.
+    pub contrastive_accuracy: f64,
 }
 
 /// What a caption is shown with.
@@ -91,6 +112,13 @@ pub enum Shown {
     OtherRegions,
     /// Its own regions, another image's tags.
     OtherTags,
+    /// Its own regions, no tags.
+    NoTags,
+}
+
+impl Shown {
+    /// What tells regions from tags: no tags, another image's tags, another image's regions.
+    pub(crate) const MIXED: [Self; 3] = [Self::NoTags, Self::OtherTags, Self::OtherRegions];
 }
 
 /// Measures [`Grounding`] of a model on a corpus.
@@ -148,11 +176,41 @@ impl GroundingProbe {
         }
         let shown = [Shown::OwnImage, Shown::OtherImage];
         let [own, other] = self.shares(model, shown, batch_size, device)?;
+        let mixed = match self.encoder.config().use_text_b {
+            true => Some(self.shares(model, Shown::MIXED, batch_size, device)?),
+            false => None,
+        };
+        let mixed = mixed.map(|shares| shares.map(|share| share.share));
         Ok((own.of > 0).then_some(Grounding {
             own_image: own.share,
             other_image: other.share,
+            without_tags: mixed.map(|[without, ..]| without),
+            other_tags: mixed.map(|[_, tags, _]| tags),
+            other_regions: mixed.map(|[.., regions]| regions),
             words: own.of,
             captions: own.groups,
+        }))
+    }
+
+    /// Measures `model` with the pairs of the whole corpus too; nothing to measure gives `None`.
+    ///
+    /// # Errors
+    ///
+    /// If a row cannot be read or encoded.
+    pub fn measure_with_pairs<B: OscarBackend>(
+        &self,
+        model: &OscarForPretraining<B>,
+        batch_size: usize,
+        device: &B::Device,
+    ) -> Result<Option<OutOfDomain>, InputError> {
+        let Some(grounding) = self.measure(model, batch_size, device)? else {
+            return Ok(None);
+        };
+        let (corpus, encoder) = (&self.corpus, &self.encoder);
+        let pairs = relation(model, corpus, encoder, self.seed, batch_size, device)?;
+        Ok(Some(OutOfDomain {
+            grounding,
+            contrastive_accuracy: pairs.share,
         }))
     }
 
@@ -198,15 +256,16 @@ impl GroundingProbe {
         other: &Example,
         shown: Shown,
     ) -> Result<EncodedPair, InputError> {
-        let with_tags_of = |image: &Example, tags: &Example| Example {
-            text_b: tags.text_b.clone(),
+        let with_tags = |image: &Example, tags: &str| Example {
+            text_b: tags.into(),
             ..image.clone()
         };
         let swap = match shown {
             Shown::OwnImage => None,
             Shown::OtherImage => Some(other.clone()),
-            Shown::OtherRegions => Some(with_tags_of(other, example)),
-            Shown::OtherTags => Some(with_tags_of(example, other)),
+            Shown::OtherRegions => Some(with_tags(other, &example.text_b)),
+            Shown::OtherTags => Some(with_tags(example, &other.text_b)),
+            Shown::NoTags => Some(with_tags(example, "")),
         };
         let seed = ExampleSeed {
             seed: self.seed,

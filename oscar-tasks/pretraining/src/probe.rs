@@ -28,6 +28,8 @@ pub struct Probed {
     pub own_image: Share,
     /// Beside another image's.
     pub other_image: Share,
+    /// Beside the own regions and no tags; `None` for a model that reads no tags.
+    pub without_tags: Option<Share>,
     /// Beside another image's regions and the own tags; `None` for a model that reads no tags.
     pub other_regions: Option<Share>,
     /// Beside the own regions and another image's tags; `None` for a model that reads no tags.
@@ -96,42 +98,42 @@ impl Prober {
         device: &B::Device,
     ) -> Result<Probed, InputError> {
         let both = [Shown::OwnImage, Shown::OtherImage];
-        let one = [Shown::OtherRegions, Shown::OtherTags];
         let [own_image, other_image] = self.grounding.shares(model, both, BATCH, device)?;
         let mixed = match self.encoder.config().use_text_b {
-            true => Some(self.grounding.shares(model, one, BATCH, device)?),
+            true => Some(self.grounding.shares(model, Shown::MIXED, BATCH, device)?),
             false => None,
         };
         Ok(Probed {
             step,
             own_image,
             other_image,
-            other_regions: mixed.map(|[regions, _]| regions),
-            other_tags: mixed.map(|[_, tags]| tags),
-            relation: self.relation(model, device)?,
+            without_tags: mixed.map(|[without, ..]| without),
+            other_regions: mixed.map(|[.., regions]| regions),
+            other_tags: mixed.map(|[_, tags, _]| tags),
+            relation: relation(model, &self.corpus, &self.encoder, self.seed, BATCH, device)?,
         })
     }
+}
 
-    /// Pairs of the whole corpus told to be matched or polluted, as they are drawn to validate.
-    fn relation<B: OscarBackend>(
-        &self,
-        model: &OscarForPretraining<B>,
-        device: &B::Device,
-    ) -> Result<Share, InputError> {
-        let seed = ExampleSeed {
-            seed: self.seed,
-            epoch: 0,
-        };
-        let mut tally = Tally::default();
-        for start in (0..self.corpus.len()).step_by(BATCH) {
-            let rows = start..(start + BATCH).min(self.corpus.len());
-            let rows = rows.map(|row| self.encoder.encode(&*self.corpus, row, seed));
-            let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
-            let batch = self.encoder.batch::<B>(&rows, device)?;
-            let encoded = model.backbone().forward(batch.input);
-            let right = hits(model.predict_relation(&encoded), batch.relation).into_data();
-            right.iter::<f64>().for_each(|right| tally.add(right, 1));
-        }
-        Ok(tally.share())
+/// Pairs of the whole corpus told to be matched or polluted, as they are drawn to validate.
+pub(crate) fn relation<B: OscarBackend>(
+    model: &OscarForPretraining<B>,
+    corpus: &Arc<dyn ExampleSource>,
+    encoder: &PretrainEncoder,
+    seed: u64,
+    batch_size: usize,
+    device: &B::Device,
+) -> Result<Share, InputError> {
+    let seed = ExampleSeed { seed, epoch: 0 };
+    let mut tally = Tally::default();
+    for start in (0..corpus.len()).step_by(batch_size) {
+        let rows = start..(start + batch_size).min(corpus.len());
+        let rows = rows.map(|row| encoder.encode(&**corpus, row, seed));
+        let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
+        let batch = encoder.batch::<B>(&rows, device)?;
+        let encoded = model.backbone().forward(batch.input);
+        let right = hits(model.predict_relation(&encoded), batch.relation).into_data();
+        right.iter::<f64>().for_each(|right| tally.add(right, 1));
     }
+    Ok(tally.share())
 }

@@ -16,7 +16,7 @@ use oscar_train::{
 use crate::config::{PretrainConfig, PretrainError};
 use crate::corpora::Corpora;
 use crate::data::PretrainSource;
-use crate::grounding::{Grounding, GroundingProbe};
+use crate::grounding::{Grounding, GroundingProbe, OutOfDomain};
 use crate::task::PretrainingTask;
 
 /// What `task.json` of a checkpoint calls pre-training.
@@ -29,6 +29,8 @@ pub struct PretrainReport {
     pub outcome: Outcome,
     /// What the model reads from images; `None` if it was not measured.
     pub grounding: Option<Grounding>,
+    /// The same on `data.out_of_domain`; `None` if there is none, or it was not measured.
+    pub out_of_domain: Option<OutOfDomain>,
     /// Classes of the contrastive head, for the chance level.
     pub contrast_classes: usize,
     /// Parameters of the model.
@@ -64,12 +66,12 @@ pub fn pretrain<B: TrainBackend>(
     config.model.num_contrast_classes = config.encoder.num_contrast_classes();
 
     let sources = Sources::<B>::open(&config, &data)?;
-    let probe = GroundingProbe::new(
-        &config.grounding,
-        data.validation.clone(),
-        sources.encoder,
-        config.train.seed,
-    )?;
+    let probe = |corpus: &Arc<dyn ExampleSource>| {
+        let (encoder, seed) = (sources.encoder.clone(), config.train.seed);
+        GroundingProbe::new(&config.grounding, corpus.clone(), encoder, seed)
+    };
+    let validation_probe = probe(&data.validation)?;
+    let other_probe = data.out_of_domain.as_ref().map(probe).transpose()?;
 
     let model = PretrainingTask::<B>::new(&config.model, config.objective.clone(), &device);
     let done_before = match options.resume {
@@ -112,14 +114,19 @@ pub fn pretrain<B: TrainBackend>(
     let time = started.elapsed();
 
     let micro_batch = config.train.batch_size / config.train.accumulation;
-    let grounding = match outcome.interrupted || !outcome.leads {
-        true => None,
-        false => probe.measure(model.model(), micro_batch, &device)?,
-    };
+    let model = model.model();
+    let (mut grounding, mut out_of_domain) = (None, None);
+    if !outcome.interrupted && outcome.leads {
+        grounding = validation_probe.measure(model, micro_batch, &device)?;
+        if let Some(probe) = other_probe {
+            out_of_domain = probe.measure_with_pairs(model, micro_batch, &device)?;
+        }
+    }
     Ok(PretrainReport {
         examples: (outcome.step - done_before) * config.train.batch_size * num_corpora,
         outcome,
         grounding,
+        out_of_domain,
         contrast_classes: config.model.num_contrast_classes,
         parameters,
         time,

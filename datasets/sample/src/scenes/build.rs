@@ -30,6 +30,9 @@ pub(crate) const SCENES_FORMAT: &str = "oscar-scenes";
 /// Version of what [`build_scenes`] makes; raised when its content changes.
 pub const SCENES_VERSION: u32 = 1;
 
+/// Directory of the pictures of a data set.
+const PICTURES: &str = "pictures";
+
 /// Scenes in memory at a time.
 const CHUNK: usize = 256;
 
@@ -109,6 +112,9 @@ pub struct ScenesInfo {
     pub tags: Tags,
     /// Whose drawings these are.
     pub attribution: String,
+    /// Directory of the pictures beside this file, if they were written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pictures: Option<String>,
     /// How much there is.
     pub counts: ScenesCounts,
 }
@@ -161,7 +167,7 @@ pub fn build_scenes(drawings: &Path, out: &Path, options: &ScenesOptions) -> Res
     let staged = StagedDir::create(out, DATASET_FILE, options.overwrite)?;
     let maker = Maker::new(Sheets::open(drawings)?, drawings, options)?;
     let dir = staged.path();
-    let pictures = dir.join("pictures");
+    let pictures = dir.join(PICTURES);
     if options.pictures {
         fs::create_dir(&pictures).map_err(DatasetError::io("create", &pictures))?;
     }
@@ -305,6 +311,7 @@ impl<'a> Maker<'a> {
             long_tail: options.long_tail,
             tags: options.tags,
             attribution: ATTRIBUTION.into(),
+            pictures: options.pictures.then(|| PICTURES.into()),
             counts,
         }
     }

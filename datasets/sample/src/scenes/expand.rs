@@ -12,6 +12,8 @@ use super::build::{SCENES_VERSION, ScenesOptions, build_scenes};
 use super::kinds::{HINT, KINDS_FILE};
 use super::sheets::Style;
 use crate::expand::fingerprint;
+use crate::weights;
+use crate::miniature::{TASKS_FILE, TASKS_VERSION, build_tasks};
 
 /// Scenes to train on.
 pub const TRAIN_SCENES: usize = 16_000;
@@ -26,13 +28,17 @@ struct Mark {
     format: String,
     version: u32,
     store_version: u32,
+    /// None in what version 1 of the scenes was made with, which had no tasks.
+    #[serde(default)]
+    tasks_version: u32,
     fingerprint: String,
 }
 
-/// The splits: those of training vendors have other scenes each, the last another artist too.
+/// The splits: those of training vendors have other scenes each, the last another artist too. Held-out
+/// scenes have pictures, for reports.
 fn splits() -> [ScenesOptions; 3] {
     let split = |name: &str, count: usize| ScenesOptions {
-        pictures: false,
+        pictures: count == HELD_OUT_SCENES,
         ..ScenesOptions::new(name, count, SCENES_SEED)
     };
     let far = ScenesOptions {
@@ -49,7 +55,8 @@ fn splits() -> [ScenesOptions; 3] {
 /// Draws the scenes that recipes name as `sample:scenes/…`, from the drawings in `drawings`
 /// (`datasets/sample/scenes` of the repository), into the directory `out`: `train/`, `near/` in the
 /// styles of training, `far/` in that of the vendor held out, each as [`build_scenes`] makes it, and
-/// `vocab.txt`.
+/// `vocab.txt`; in `tasks/` the tasks on them, as [`build_tasks`] makes them; in `weights/` a copy of the start
+/// weights, if there are any.
 ///
 /// Returns at once, with `false`, if `out` was already built from the same drawings by the same
 /// version; replaces it if not.
@@ -58,11 +65,16 @@ fn splits() -> [ScenesOptions; 3] {
 /// If the drawings are not whole, if `out` is there and is something else, or if the disk refuses.
 pub fn build_scenes_sample(drawings: &Path, out: &Path) -> Result<bool> {
     let sheets = Style::ALL.map(|style| PathBuf::from(format!("{}.webp", style.name())));
-    let files: Vec<PathBuf> = sheets.into_iter().chain([KINDS_FILE.into()]).collect();
+    let start = drawings.join(WEIGHTS);
+    let weights = weights::FILES.map(|name| Path::new(WEIGHTS).join(name));
+    let weights = weights.into_iter().filter(|_| start.is_dir());
+    let files = sheets.into_iter().chain([KINDS_FILE.into()]).chain(weights);
+    let files: Vec<PathBuf> = files.collect();
     let mark = Mark {
         format: "oscar-scenes-sample".into(),
         version: SCENES_VERSION,
         store_version: FORMAT_VERSION,
+        tasks_version: TASKS_VERSION,
         fingerprint: fingerprint(drawings, &files, HINT)?,
     };
     if is_complete(out, &mark) {
@@ -71,17 +83,19 @@ pub fn build_scenes_sample(drawings: &Path, out: &Path) -> Result<bool> {
     let mut staged = StagedDir::create(out, DATASET_FILE, true)?;
     // Only what is there now is out of date; what another process finishes meanwhile is as good.
     staged.allow_overwrite(out.join(DATASET_FILE).exists());
-    let mut made = None;
+    let mut made = Vec::new();
     for options in splits() {
         let split = staged.path().join(&options.split);
         build_scenes(drawings, &split, &options)?;
-        made = Some(split);
+        made.push(split);
     }
     // All splits have the same words.
-    if let Some(split) = made {
+    if let Some(split) = made.last() {
         let words = oscar_datasets::mapped::read_file(&split.join(VOCAB_FILE), HINT)?;
         oscar_files::write_file(&staged.path().join(VOCAB_FILE), &words)?;
     }
+    weights::copy(&start, &staged.path().join(WEIGHTS), HINT)?;
+    build_tasks(&made, &staged.path().join(TASKS), SCENES_SEED, false)?;
     write_json(&staged.path().join(DATASET_FILE), &mark)?;
     match staged.commit() {
         Ok(()) => Ok(true),
@@ -91,6 +105,9 @@ pub fn build_scenes_sample(drawings: &Path, out: &Path) -> Result<bool> {
 }
 
 const VOCAB_FILE: &str = "vocab.txt";
+const TASKS: &str = "tasks";
+/// Start weights for the tasks.
+const WEIGHTS: &str = "weights";
 
 /// Whether `out` is complete and from the same drawings. The splits are opened, which takes
 /// milliseconds: a build someone deleted half of is not whole.
@@ -104,5 +121,6 @@ fn is_complete(out: &Path, wanted: &Mark) -> bool {
     };
     found.is_some_and(|found| found == *wanted)
         && out.join(VOCAB_FILE).is_file()
+        && out.join(TASKS).join(TASKS_FILE).is_file()
         && splits().iter().all(|options| whole(options).is_some())
 }

@@ -17,8 +17,9 @@ mod sheets;
 use std::path::Path;
 use std::sync::Arc;
 
+use image::RgbImage;
 use oscar_datasets::Result;
-use oscar_vision::scenes::SceneReader;
+use oscar_vision::scenes::{SceneReader, canvas, find_things};
 
 pub(crate) use ask::{Things, read};
 pub(crate) use build::SCENES_FORMAT;
@@ -43,6 +44,12 @@ pub const ATTRIBUTION: &str = "Noto Emoji (c) Google Inc, Apache License 2.0. Fl
 pub fn scene_reader(drawings: &Path) -> Result<SceneReader> {
     let sheets = Sheets::open(drawings)?;
     Ok(SceneReader::new(detector(&sheets, &Style::TRAINING)))
+}
+
+/// Whether `image` is a scene as they are drawn here: things on one of its canvases.
+pub fn is_scene(image: &RgbImage) -> bool {
+    let on_canvas = canvas(image).is_ok_and(|found| scene::CANVASES.contains(&found));
+    on_canvas && find_things(image).is_ok_and(|things| !things.is_empty())
 }
 
 /// Texts that have every word of scenes, the regular plurals of names left out.

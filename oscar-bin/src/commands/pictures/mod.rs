@@ -15,6 +15,7 @@ use clap::Args;
 use oscar_core::ops::TrainBackend;
 use oscar_datasets::draw::write_png;
 use oscar_datasets::import::{ExtractedImage, extract};
+use oscar_sample::scenes::is_scene;
 use oscar_task::{Ask, Opened, Predictor, Seen, is_described, task_name};
 use oscar_vision::drawings::DrawingReader;
 use oscar_vision::{Picture, RegionExtractor};
@@ -37,12 +38,12 @@ const AT_A_TIME: usize = 8;
 #[derive(Clone, Debug, Args)]
 pub struct PictureArgs {
     /// Fine-tuned weights: the `best` or `last` directory of a run, the name of a run, or a
-    /// directory as it was published [default to describe drawings of the sample: the shipped ones]
+    /// directory as it was published [default for scenes and drawings of the sample: the shipped ones]
     #[arg(long, value_name = "DIR")]
     pub checkpoint: Option<PathBuf>,
     #[command(flatten)]
     pub published: PublishedArgs,
-    /// Detector that finds the regions: its directory, or `drawing` for drawings of the sample
+    /// Detector that finds the regions: its directory, or `scene` or `drawing` for pictures of the sample
     /// [default: the one that the weights were trained with]
     #[arg(long, value_name = "DIR|NAME")]
     pub detector: Option<String>,
@@ -114,11 +115,43 @@ impl Kind {
         }
     }
 
-    /// Shipped weights that do this for the drawings of the sample, if there are any.
-    pub fn shipped(self) -> Option<&'static str> {
-        match self {
-            Self::Caption => Some("sample:weights/captioning"),
-            Self::Question | Self::Match => None,
+    /// Shipped weights that do this for such pictures, if there are any.
+    pub fn shipped(self, pictures: OfSample) -> Option<&'static str> {
+        match (pictures, self) {
+            (OfSample::Scene, Self::Caption) => Some("sample:scenes/weights/captioning"),
+            (OfSample::Scene, Self::Question) => Some("sample:scenes/weights/vqa"),
+            (OfSample::Scene, Self::Match) => Some("sample:scenes/weights/matching"),
+            (OfSample::Drawing, Self::Caption) => Some("sample:weights/captioning"),
+            (OfSample::Drawing, Self::Question | Self::Match) => None,
+        }
+    }
+}
+
+/// Pictures that the sample has, or makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OfSample {
+    /// Everyday things on a plain canvas.
+    Scene,
+    /// A box of coloured shapes.
+    Drawing,
+}
+
+impl OfSample {
+    /// What `picture` is, if it is of the sample.
+    fn of(picture: &Picture) -> Option<Self> {
+        if is_scene(&picture.image) {
+            return Some(Self::Scene);
+        }
+        let drawing = DrawingReader.extract(std::slice::from_ref(picture));
+        drawing.iter().all(Result::is_ok).then_some(Self::Drawing)
+    }
+
+    /// What the detector called `named` reads, if it is one of the sample's.
+    fn read_by(named: &str) -> Option<Self> {
+        match named {
+            named if detector::is_drawing(named) => Some(Self::Drawing),
+            named if detector::is_scene(named) => Some(Self::Scene),
+            _ => None,
         }
     }
 }
@@ -166,38 +199,31 @@ fn report(global: &Global, error: &str) {
     logging::print(global.log_format, &format!("error: {error}"));
 }
 
-/// The directory of weights that is named, else that of the shipped ones if the first picture is a
-/// drawing of the sample.
+/// The directory of weights that is named, else that of the shipped ones if the first picture is one
+/// of the sample.
 fn checkpoint(request: &Request<'_>, pictures: &[Listed]) -> Result<PathBuf> {
     let args = request.args;
     if let Some(named) = &args.checkpoint {
         return weights::locate(named);
     }
-    let drawing = match &args.detector {
-        Some(name) => detector::is_drawing(name),
-        None => pictures
-            .iter()
-            .find_map(|picture| picture.read().ok())
-            .is_some_and(is_drawing),
+    let of_sample = match &args.detector {
+        Some(name) => OfSample::read_by(name),
+        None => {
+            let first = pictures.iter().find_map(|picture| picture.read().ok());
+            first.and_then(|picture| OfSample::of(&picture))
+        }
     };
-    let shipped = request
-        .kind
-        .shipped()
-        .filter(|_| drawing)
-        .and_then(sample::shipped);
+    let shipped = of_sample.and_then(|pictures| request.kind.shipped(pictures));
+    let shipped = shipped.and_then(sample::shipped);
     match shipped.filter(|path| path.is_dir()) {
         Some(shipped) => Ok(shipped),
         None => bail!(
             "no weights are named: give those of the task {} with --checkpoint, a run's or published \
-             ones; `oscar-bin finetune --task {}` trains small ones on the drawings of the sample",
+             ones; `oscar-bin finetune --task {}` trains small ones on the pictures of the sample",
             request.kind.tasks().join(" or "),
             request.kind.trained(),
         ),
     }
-}
-
-fn is_drawing(picture: Picture) -> bool {
-    DrawingReader.extract(&[picture]).iter().all(Result::is_ok)
 }
 
 /// The task of the weights in `directory`, which must do what is asked.

@@ -211,8 +211,9 @@ fn grounding(probed: &Probed) -> Markup {
             table.summary {
                 (row("own regions and tags", Some(share(probed.own_image))))
                 (row("those of another image", Some(share(probed.other_image))))
-                (row("regions of another image, own tags", probed.other_regions.map(share)))
+                (row("own regions, no tags", probed.without_tags.map(share)))
                 (row("own regions, tags of another image", probed.other_tags.map(share)))
+                (row("regions of another image, own tags", probed.other_regions.map(share)))
                 (row("accuracy of the contrastive head", Some(share(probed.relation))))
             }
         }
