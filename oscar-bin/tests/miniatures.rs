@@ -33,7 +33,10 @@ fn a_task_on_scenes_is_learned_from_them(
             found[score].as_f64().expect("a number")
         };
         let (own, other) = (scored(&[]), scored(&["--swap-images", "1"]));
-        assert!(own >= floor && own - other >= margin, "{split}: {own}, {other}");
+        assert!(
+            own >= floor && own - other >= margin,
+            "{split}: {own}, {other}"
+        );
     }
 }
 

@@ -84,7 +84,10 @@ fn recipes_are_listed_and_printed() {
 #[case::word("grounding.words=['zebra']", &["grounding.words", "zebra"])]
 fn a_wrong_setting_names_its_key(#[case] set: &str, #[case] parts: &[&str]) {
     let place = Workplace::new();
-    assert_fails(&place.run(&["train", "--config", "shapes", "--set", set]), parts);
+    assert_fails(
+        &place.run(&["train", "--config", "shapes", "--set", set]),
+        parts,
+    );
     assert!(!place.path("runs/shapes/checkpoint").exists());
 }
 

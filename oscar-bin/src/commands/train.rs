@@ -122,7 +122,10 @@ fn lines(grounding: &Grounding) -> Vec<(&'static str, f64)> {
         ("those of another image", Some(grounding.other_image)),
         ("own regions, no tags", grounding.without_tags),
         ("own regions, tags of another image", grounding.other_tags),
-        ("regions of another image, own tags", grounding.other_regions),
+        (
+            "regions of another image, own tags",
+            grounding.other_regions,
+        ),
     ];
     let measured = measured.into_iter();
     measured

@@ -58,10 +58,16 @@ impl GroundingConfig {
         };
         if self.words.is_empty() {
             let all = 0..tokenizer.vocab_size() as u32;
-            targets.ids = all.filter(|id| !tokenizer.special().contains(*id)).collect();
+            targets.ids = all
+                .filter(|id| !tokenizer.special().contains(*id))
+                .collect();
         }
         for name in &self.words {
-            let id = |word: &str| tokenizer.id(word).ok_or_else(|| UnknownWord { word: word.into() });
+            let id = |word: &str| {
+                tokenizer
+                    .id(word)
+                    .ok_or_else(|| UnknownWord { word: word.into() })
+            };
             let mut ids: Vec<u32> = name.split_whitespace().map(id).collect::<Result<_, _>>()?;
             match ids.len() {
                 1 => targets.ids.extend(ids.pop()),

@@ -18,9 +18,7 @@ mod task;
 pub use config::{CorpusConfig, DataConfig, ExtraConfig, MixConfig, PretrainConfig, PretrainError};
 pub use data::PretrainSource;
 pub use exhibit::exhibit;
-pub use grounding::{
-    Grounding, GroundingConfig, GroundingProbe, OutOfDomain, Shown, UnknownWord,
-};
+pub use grounding::{Grounding, GroundingConfig, GroundingProbe, OutOfDomain, Shown, UnknownWord};
 pub use objective::{
     CONTRASTIVE_ACCURACY, CONTRASTIVE_LOSS, MLM_ACCURACY, MLM_LOSS, Objective, ObjectiveConfig,
     Objectives,

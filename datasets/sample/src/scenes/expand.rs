@@ -12,8 +12,8 @@ use super::build::{SCENES_VERSION, ScenesOptions, build_scenes};
 use super::kinds::{HINT, KINDS_FILE};
 use super::sheets::Style;
 use crate::expand::fingerprint;
-use crate::weights;
 use crate::miniature::{TASKS_FILE, TASKS_VERSION, build_tasks};
+use crate::weights;
 
 /// Scenes to train on.
 pub const TRAIN_SCENES: usize = 16_000;
