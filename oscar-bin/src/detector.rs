@@ -15,6 +15,7 @@ use oscar_vision::detector::Detector;
 use oscar_vision::drawings::DrawingReader;
 
 use crate::config::sample;
+use crate::hub;
 use crate::tasks::AnyTask;
 
 /// Names of the reader of the sample's drawings.
@@ -34,10 +35,11 @@ pub fn is_scene(named: &str) -> bool {
 }
 
 /// Opens the detector called `named`: a directory of weights, as published or converted; `drawing`;
-/// `scene`; or the file or directory of a CLIP, whose one region is the whole picture.
+/// `scene`; the file or directory of a CLIP, whose one region is the whole picture; or weights of the
+/// hub, which are downloaded if they are missing.
 ///
 /// # Errors
-/// If there is none, or it cannot be opened.
+/// If there is none, or it cannot be downloaded or opened.
 pub fn open<B: OscarBackend>(named: &str, device: &B::Device) -> Result<Arc<dyn RegionExtractor>> {
     if is_drawing(named) {
         return Ok(Arc::new(DrawingReader));
@@ -49,7 +51,8 @@ pub fn open<B: OscarBackend>(named: &str, device: &B::Device) -> Result<Arc<dyn 
         )?;
         return Ok(Arc::new(scene_reader(&drawings)?));
     }
-    let path = Path::new(named);
+    let downloaded = hub::directory(Path::new(named))?;
+    let path = downloaded.as_deref().unwrap_or(Path::new(named));
     if is_clip(path) {
         let clip = ClipExtractor::<B>::open(path, ClipOptions::default(), device)?;
         return Ok(Arc::new(clip));
@@ -57,8 +60,9 @@ pub fn open<B: OscarBackend>(named: &str, device: &B::Device) -> Result<Arc<dyn 
     if !path.is_dir() {
         bail!(
             "{named}: there is no such directory; name the directory of a detector (its weights, \
-             configuration and lists of names), a CLIP, `drawing` for the drawings of NLVR v1, or \
-             `scene` for scenes of everyday things"
+             configuration and lists of names), a CLIP, public weights ({} or hub:OWNER/NAME), \
+             `drawing` for the drawings of NLVR v1, or `scene` for scenes of everyday things",
+            hub::known_names("--detector")
         );
     }
     let detector = Detector::<B::Kernels>::open(path, device)?;
@@ -101,6 +105,16 @@ fn of_checkpoint<T: AnyTask>(checkpoint: &TaskCheckpoint<T>) -> Result<String> {
         return Ok(DRAWINGS[0].into());
     }
     let likely = T::Family::likely_extractor(&checkpoint.model);
+    let known = T::Family::known_extractor(&checkpoint.model);
+    if let Some(known) = known.and_then(hub::Known::find) {
+        tracing::info!(
+            "{}: the weights do not name the detector of their features (probably {likely}); taking \
+             {}, unless --detector names another",
+            checkpoint.path.display(),
+            known.name
+        );
+        return Ok(known.name.clone());
+    }
     bail!(
         "the weights in {} do not name the detector of their features (probably {likely}); name its \
          directory with --detector",

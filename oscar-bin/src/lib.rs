@@ -12,6 +12,7 @@ mod commands;
 mod config;
 mod detector;
 mod ending;
+mod hub;
 mod logging;
 mod openmp;
 mod output;

@@ -10,6 +10,8 @@ use oscar_task::{
 use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Source};
+use crate::hub;
+use crate::run_dir::CONFIG_FILE;
 use crate::tasks::{AnyTask, task_of_weights};
 
 /// Directories of a run that hold weights, the first one there is preferred.
@@ -38,28 +40,48 @@ struct Settings<T: AnyTask> {
     padding: oscar_core::input::PaddingConfig,
 }
 
-/// The directory of the weights that `named` names: a directory of weights, a run's directory, or the
-/// name of a run in `runs`.
+/// What `named` names: a file or directory of weights; a run, by its directory or its name in `runs`,
+/// of which it is the best weights, else the last; a repository of the hub or known public weights,
+/// which are downloaded if they are missing. A name that names nothing is returned as it is.
+///
+/// # Errors
+/// If weights of the hub cannot be downloaded.
+pub fn find(runs: &Path, named: &Path) -> Result<PathBuf> {
+    let run = runs.join(named);
+    if (named.exists() || !run.exists())
+        && let Some(downloaded) = hub::directory(named)?
+    {
+        return Ok(downloaded);
+    }
+    let place = match named.exists() || !run.exists() {
+        true => named.to_path_buf(),
+        false => run,
+    };
+    if is_described(&place) {
+        return Ok(place);
+    }
+    // Pre-trained weights are not described.
+    let is_run = place.join(CONFIG_FILE).exists();
+    let mut of_run = OF_RUN.iter().map(|name| place.join(name));
+    let weights = of_run.find(|weights| is_described(weights) || is_run && weights.is_dir());
+    Ok(weights.unwrap_or(place))
+}
+
+/// The directory of the weights that `named` names, as [`find`] says, with runs in `runs`.
 ///
 /// # Errors
 /// If there is none.
 pub fn locate(named: &Path) -> Result<PathBuf> {
-    let run = Path::new(RUNS).join(named);
-    let places = [named.to_path_buf(), run];
-    let mut found = places.into_iter().filter(|place| place.is_dir());
-    let Some(place) = found.next() else {
+    let found = find(Path::new(RUNS), named)?;
+    if !found.is_dir() {
         bail!(
-            "{}: there is no such directory, and no such run in {RUNS}; give a directory of \
-             weights, or the name of a run",
+            "{}: there is no such directory, no such run in {RUNS}, and no such public weights; give \
+             a directory of weights, the name of a run, or a repository as hub:OWNER/NAME \
+             (`oscar-bin model pull` lists those that have names)",
             named.display()
         );
-    };
-    let of_run = OF_RUN.iter().map(|name| place.join(name));
-    let of_run = of_run.into_iter().find(|weights| is_described(weights));
-    Ok(match of_run {
-        Some(weights) if !is_described(&place) => weights,
-        _ => place,
-    })
+    }
+    Ok(found)
 }
 
 /// The task of the weights that `named` names: the one that is given, else the one they record.

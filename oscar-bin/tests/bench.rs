@@ -82,6 +82,23 @@ fn each_work_gives_a_document(
 }
 
 #[test]
+fn both_detectors_are_measured() {
+    let document = bench(&["--work", "detector", "--batch-size", "2", "--warmup", "0"]);
+    let results = document["results"].as_array().expect("a list");
+    let names = results.iter().map(|result| result["model"].as_str());
+    assert_eq!(names.collect::<Vec<_>>(), [Some("frcnn"), Some("vinvl")]);
+    for result in results {
+        assert_eq!(result["work"], "detector");
+        assert_eq!(result["step_samples"], serde_json::json!([2, 2]));
+        assert!(number(result, "flops_per_s") > 0.0);
+        let weights = 4.0 * number(result, "parameters");
+        if cfg!(target_os = "linux") {
+            assert!(number(result, "peak_memory_bytes") > weights);
+        }
+    }
+}
+
+#[test]
 fn gradient_checkpointing_is_measured() {
     let [plain, recomputed] = [&[][..], &["--gradient-checkpointing"]].map(|more| {
         let document = bench(&[&["--work", "pretrain", "--batch-size", "2"], more].concat());

@@ -1,6 +1,8 @@
 //! Fine-tuned weights as they were published, without a task.json: the official models' own sets go
 //! through `evaluate` and `predict` and give the official numbers.
 
+#[cfg(feature = "hub")]
+mod pulled;
 mod support;
 
 use std::fs;

@@ -13,11 +13,13 @@
 //! - [`report_shrunk_maps`]: what happens when a mapped file is cut off.
 //! - [`named_by`]: paths that come out of files stay in their directory; [`is_system_file`]: what is
 //!   no data in a directory.
+//! - [`hub`]: the cache of the HuggingFace hub, and with the feature `hub` its client.
 //! - [`pytorch`]: the files of PyTorch and of Python's `pickle`, read without executing them.
 
 mod budget;
 mod checksums;
 mod error;
+pub mod hub;
 mod json;
 mod map;
 mod paths;

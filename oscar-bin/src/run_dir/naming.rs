@@ -124,22 +124,6 @@ pub fn run_at(runs: &Path, given: &Path) -> PathBuf {
     }
 }
 
-/// The weights that `given` names: a file or directory of weights, or a run by directory or name, of
-/// which they are the best, else the last.
-pub fn weights_at(runs: &Path, given: &Path) -> PathBuf {
-    let named = runs.join(given);
-    let given = match given.exists() || !named.exists() {
-        true => given,
-        false => named.as_path(),
-    };
-    let of_run = ["best", "last"].map(|name| given.join(name));
-    match given.join(CONFIG_FILE).exists() {
-        true => of_run.into_iter().find(|path| path.is_dir()),
-        false => None,
-    }
-    .unwrap_or_else(|| given.into())
-}
-
 /// A name is a single directory, or its path in the directory of the runs.
 fn named(runs: &Path, name: &str) -> Result<PathBuf> {
     let within = Path::new(name).strip_prefix(runs).ok();

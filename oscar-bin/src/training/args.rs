@@ -48,7 +48,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "STEP")]
     pub resume_from: Option<usize>,
     /// Start weights: a safetensors or PyTorch file, a directory with model.safetensors or
-    /// pytorch_model.bin, or a run
+    /// pytorch_model.bin, a run, or public weights by name (`oscar-bin model pull` lists them) or as
+    /// hub:OWNER/NAME
     #[arg(long, value_name = "CHECKPOINT")]
     pub init: Option<PathBuf>,
     /// Module (official parameter prefix), or `all`, that may be initialised randomly if it is

@@ -23,6 +23,7 @@ use crate::logging;
 use crate::output;
 use crate::run_dir::header::{self, Header};
 use crate::run_dir::{self, CONFIG_FILE, Inputs, LOG_FILE};
+use crate::weights;
 
 /// A command that trains.
 pub trait Training {
@@ -171,7 +172,7 @@ fn resolve<C: Configuration>(source: &Source, args: &RunArgs) -> Result<C> {
     let mut sets = args.sets.clone();
     if let Some(checkpoint) = &args.init {
         // Before the layers are merged: the model's sizes may come from the file beside the weights.
-        let checkpoint = run_dir::weights_at(&args.runs_dir, checkpoint);
+        let checkpoint = weights::find(&args.runs_dir, checkpoint)?;
         let path = toml::Value::String(checkpoint.display().to_string());
         sets.push(format!("init.checkpoint={path}"));
     }

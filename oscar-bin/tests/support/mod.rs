@@ -47,6 +47,17 @@ impl Workplace {
                 command.env_remove(variable);
             }
         }
+        // No test downloads anything by accident, or finds what the user has downloaded.
+        command.env("HF_HUB_OFFLINE", "1");
+        command.env("HF_HOME", self.path("huggingface"));
+        for variable in [
+            "HF_HUB_CACHE",
+            "HUGGINGFACE_HUB_CACHE",
+            "HF_ENDPOINT",
+            "HF_TOKEN",
+        ] {
+            command.env_remove(variable);
+        }
         command.current_dir(self.directory.path());
         command
     }

@@ -72,6 +72,15 @@ impl Family for ClipCapFamily {
         }
     }
 
+    fn known_extractor(config: &ClipCapConfig) -> Option<&'static str> {
+        match config.clip_model.as_deref()? {
+            "ViT-B/32" => Some("clip-vit-base-patch32"),
+            "ViT-B/16" => Some("clip-vit-base-patch16"),
+            "ViT-L/14" => Some("clip-vit-large-patch14"),
+            _ => None,
+        }
+    }
+
     fn forget_preset(config: &mut ClipCapConfig) {
         config.preset = None;
     }

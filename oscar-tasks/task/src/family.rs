@@ -69,6 +69,12 @@ pub trait Family: 'static {
     /// Which extractor a model of this configuration was probably trained with, in words.
     fn likely_extractor(config: &Self::Config) -> String;
 
+    /// The public weights of that extractor, by the name that the program knows them by, where it is
+    /// clear which they are.
+    fn known_extractor(_config: &Self::Config) -> Option<&'static str> {
+        None
+    }
+
     /// Removes the name of the preset, which recipes have and configurations keep where they keep keys
     /// that they do not know.
     fn forget_preset(config: &mut Self::Config);
@@ -204,6 +210,15 @@ impl Family for Oscar {
             false => "that of bottom-up attention, since they do not normalise regions",
         };
         likely.into()
+    }
+
+    fn known_extractor(config: &ModelConfig) -> Option<&'static str> {
+        // 2048 values of the box head and six of the box.
+        let published = config.img_feature_dim == 2054;
+        published.then_some(match config.use_img_layernorm {
+            true => "vinvl",
+            false => "frcnn",
+        })
     }
 
     fn forget_preset(config: &mut ModelConfig) {

@@ -89,7 +89,7 @@ impl DetectorFiles {
             Some(path) => yaml::read(path)?,
             None => published,
         };
-        let labels = Labels::read(&self.dir, config.flavour)?;
+        let labels = Labels::read(&self.dir, &config)?;
         Ok((config, labels))
     }
 }

@@ -15,6 +15,13 @@ pub const OBJECTS_FILE: &str = "objects_vocab.txt";
 /// See [`OBJECTS_FILE`].
 pub const ATTRIBUTES_FILE: &str = "attributes_vocab.txt";
 
+/// The 1600 classes and 400 attributes of bottom-up attention, which its weights on the hub do not have
+/// beside them.
+const VISUAL_GENOME: [&str; 2] = [
+    include_str!("../../../config/visual-genome-objects.txt"),
+    include_str!("../../../config/visual-genome-attributes.txt"),
+];
+
 /// The names of classes and attributes, without background and "none".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Labels {
@@ -25,17 +32,29 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// Reads the names that the published weights of `flavour` in `dir` come with: one name a line
-    /// in two files, or VinVL's JSON file with `idx_to_label`.
+    /// Reads the names that the published weights in `dir` come with: one name a line in two files,
+    /// or VinVL's JSON file with `idx_to_label`. Weights of bottom-up attention with its 1600 classes
+    /// and 400 attributes have its names if no file is there.
     ///
     /// # Errors
     /// If the files are missing or of another form.
-    pub fn read(dir: &Path, flavour: Flavour) -> Result<Self, DetectorError> {
-        match flavour {
-            Flavour::Frcnn => Ok(Self {
-                classes: read_lines(dir, OBJECTS_FILE, "class")?,
-                attributes: read_lines(dir, ATTRIBUTES_FILE, "attribute")?,
-            }),
+    pub fn read(dir: &Path, config: &DetectorConfig) -> Result<Self, DetectorError> {
+        match config.flavour {
+            Flavour::Frcnn => {
+                let sizes = (config.heads.classes, config.heads.attributes);
+                let published = [OBJECTS_FILE, ATTRIBUTES_FILE];
+                if sizes == (1600, 400) && published.iter().all(|name| !dir.join(name).exists()) {
+                    let [classes, attributes] = VISUAL_GENOME.map(|text| names(text).collect());
+                    return Ok(Self {
+                        classes,
+                        attributes,
+                    });
+                }
+                Ok(Self {
+                    classes: read_lines(dir, OBJECTS_FILE, "class")?,
+                    attributes: read_lines(dir, ATTRIBUTES_FILE, "attribute")?,
+                })
+            }
             Flavour::Vinvl => read_label_map(dir),
         }
     }
@@ -61,6 +80,14 @@ impl Labels {
 }
 
 /// A name a line; of synonyms, separated by commas, the first.
+fn names(text: &str) -> impl Iterator<Item = String> {
+    let name = |line: &str| {
+        let first = line.split(',').next().unwrap_or_default();
+        first.trim().to_lowercase()
+    };
+    text.lines().map(name)
+}
+
 fn read_lines(dir: &Path, file: &str, what: &str) -> Result<Vec<String>, DetectorError> {
     let path = dir.join(file);
     if !path.is_file() {
@@ -72,11 +99,7 @@ fn read_lines(dir: &Path, file: &str, what: &str) -> Result<Vec<String>, Detecto
         });
     }
     let text = read_small_text(&path)?;
-    let name = |line: &str| {
-        let first = line.split(',').next().unwrap_or_default();
-        first.trim().to_lowercase()
-    };
-    let names: Vec<String> = text.lines().map(name).collect();
+    let names: Vec<String> = names(&text).collect();
     match names.iter().position(String::is_empty) {
         None => Ok(names),
         Some(at) => Err(FileError::malformed(
@@ -143,4 +166,36 @@ fn numbered(
         })
     };
     (1..=count).map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bottom_up_attention_has_its_names_without_files() {
+        let place = tempfile::tempdir().unwrap();
+        let mut config = DetectorConfig::frcnn_vg();
+        let labels = Labels::read(place.path(), &config).unwrap();
+        labels.check(place.path(), &config).unwrap();
+        assert!(
+            labels
+                .classes
+                .iter()
+                .all(|name| !name.is_empty() && !name.contains(','))
+        );
+        assert_eq!(
+            (&*labels.classes[0], &*labels.attributes[0]),
+            ("yolk", "gray")
+        );
+        // A file that is there counts, and other detectors have other names.
+        std::fs::write(place.path().join(OBJECTS_FILE), "thing").unwrap();
+        assert!(Labels::read(place.path(), &config).is_err());
+        std::fs::remove_file(place.path().join(OBJECTS_FILE)).unwrap();
+        config.heads.classes = 1599;
+        let error = Labels::read(place.path(), &config).unwrap_err();
+        assert!(
+            matches!(error, DetectorError::Labels { path, .. } if path.ends_with(OBJECTS_FILE))
+        );
+    }
 }

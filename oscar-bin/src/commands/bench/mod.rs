@@ -2,6 +2,7 @@
 //! through the code that a run uses.
 
 mod caption;
+mod detector;
 mod device;
 mod flops;
 mod lengths;
@@ -19,6 +20,7 @@ use clap::{Args, ValueEnum};
 use oscar_core::config::ModelConfig;
 use oscar_core::ops::{Precision, TrainBackend};
 use oscar_train::peak_memory;
+use oscar_vision::detector::DetectorConfig;
 
 use crate::args::DeviceArgs;
 use crate::backend::{OnBackend, dispatch};
@@ -33,13 +35,14 @@ const TEXT: usize = 35;
 const TAGS: usize = 30;
 const REGIONS: usize = 50;
 
-/// Measures the speed of training steps (pre-training, VQA), of scoring image-text pairs and of captions
-/// by beam search, on synthetic data.
+/// Measures the speed of training steps (pre-training, VQA), of scoring image-text pairs, of captions by
+/// beam search and of the region detectors, on synthetic data.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     oscar-bin bench\n  \
     oscar-bin bench --work pretrain,vqa,retrieval,caption --lengths real\n  \
-    oscar-bin bench --batch-size 1,2,4,8 --text 20 --regions 37 --json")]
+    oscar-bin bench --batch-size 1,2,4,8 --text 20 --regions 37 --json\n  \
+    oscar-bin bench --work detector --batch-size 1 --steps 2 --warmup 0")]
 pub struct BenchArgs {
     /// What to measure
     #[arg(
@@ -102,6 +105,9 @@ pub enum Work {
     Retrieval,
     /// Captions by beam search: 5 beams, 20 tokens
     Caption,
+    /// Regions of photographs of 640 x 480 pixels by both detectors, whose size is the published one
+    /// unless --preset is tiny
+    Detector,
 }
 
 impl Work {
@@ -112,6 +118,7 @@ impl Work {
             Self::Vqa => "vqa",
             Self::Retrieval => "retrieval",
             Self::Caption => "caption",
+            Self::Detector => "detector",
         }
     }
 }
@@ -126,6 +133,8 @@ struct Plan {
     steps: usize,
     seed: u64,
     gradient_checkpointing: bool,
+    /// The detector to measure, with its name.
+    detector: Option<(&'static str, DetectorConfig)>,
 }
 
 impl Plan {
@@ -184,8 +193,25 @@ impl Bench {
                 steps: args.steps,
                 seed: 42,
                 gradient_checkpointing: args.gradient_checkpointing,
+                detector: None,
             };
-            plans.extend(args.batch_size.iter().map(|size| (*work, plan(size))));
+            let sized = args.batch_size.iter().map(plan);
+            match work {
+                Work::Detector => plans.extend(sized.flat_map(|plan| {
+                    detector::FLAVOURS.map(|flavour| {
+                        let config = detector::config(flavour, args.preset == "tiny");
+                        let detector = Some((detector::name(flavour), config));
+                        (
+                            Work::Detector,
+                            Plan {
+                                detector,
+                                ..plan.clone()
+                            },
+                        )
+                    })
+                })),
+                _ => plans.extend(sized.map(|plan| (*work, plan))),
+            }
         }
         Ok(Self {
             preset: args.preset.clone(),
@@ -240,16 +266,21 @@ impl OnBackend for Bench {
                 Work::Vqa => vqa::run::<B>(plan, &device)?,
                 Work::Retrieval => retrieval::run::<Inner<B>>(plan, &device)?,
                 Work::Caption => caption::run::<Inner<B>>(plan, &device)?,
+                Work::Detector => {
+                    let (_, config) = plan.detector.as_ref().context("a detector is measured")?;
+                    detector::run::<Inner<B>>(plan, config, &device)?
+                }
             };
             let peak_memory = peak_memory();
             let optimizer_floor = match work {
                 Work::Pretrain | Work::Vqa => {
                     Some(device::adamw_floor::<Inner<B>>(run.parameters, &device)?)
                 }
-                Work::Retrieval | Work::Caption => None,
+                Work::Retrieval | Work::Caption | Work::Detector => None,
             };
             results.push(Measured {
                 work: *work,
+                model: plan.detector.as_ref().map(|(name, _)| *name),
                 batch_size: plan.batch_size,
                 run,
                 peak_memory,

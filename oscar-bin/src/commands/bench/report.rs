@@ -36,6 +36,8 @@ pub struct Run {
 #[derive(Clone, Debug)]
 pub struct Measured {
     pub work: Work,
+    /// Name of the model where it is not that of the preset.
+    pub model: Option<&'static str>,
     pub batch_size: usize,
     pub run: Run,
     /// Peak of main memory in bytes.
@@ -125,7 +127,10 @@ impl Report {
         let flops = run.rate(|step| step.flops);
         let step = median(run.steps.iter().map(|step| step.seconds));
         vec![
-            measured.work.name().into(),
+            match measured.model {
+                Some(model) => format!("{} {model}", measured.work.name()),
+                None => measured.work.name().into(),
+            },
             measured.batch_size.to_string(),
             format!("{:.2}", run.rate(|step| step.samples as f64)),
             format!("{:.0}", run.rate(|step| step.tokens as f64)),
@@ -154,6 +159,7 @@ impl Report {
         json!({
             "work": measured.work.name(),
             "preset": self.preset,
+            "model": measured.model,
             "parameters": run.parameters,
             "backend": self.backend,
             "dtype": self.dtype,

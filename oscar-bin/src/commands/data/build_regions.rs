@@ -47,8 +47,9 @@ pub struct RegionsArgs {
     /// Directory to write
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Find the regions of the pictures in SRC with this detector: its directory, or `drawing` for
-    /// the drawings of NLVR v1, which are read exactly
+    /// Find the regions of the pictures in SRC with this detector: its directory; `vinvl`, `frcnn` or
+    /// hub:OWNER/NAME, which are downloaded; or `drawing` for the drawings of NLVR v1, which are read
+    /// exactly
     #[arg(long, alias = "extractor", value_name = "DIR|NAME", conflicts_with_all = [
         "format", "feature_dim", "labels", "sizes", "features", "classes", "attributes", "tags",
         "tags_only",

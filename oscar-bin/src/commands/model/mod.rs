@@ -1,8 +1,9 @@
-//! `oscar-bin model`: import, export and inspect weights.
+//! `oscar-bin model`: download, import, export and inspect weights.
 
 mod export;
 mod import;
 mod inspect;
+mod pull;
 mod summary;
 
 use anyhow::Result;
@@ -11,6 +12,7 @@ use clap::{Args, Subcommand};
 use self::export::ExportArgs;
 use self::import::ImportArgs;
 use self::inspect::InspectArgs;
+use self::pull::PullArgs;
 use crate::ending::Ending;
 
 #[derive(Debug, Args)]
@@ -21,6 +23,8 @@ pub struct ModelArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum ModelCommand {
+    /// Download public weights from the HuggingFace hub, or list the known ones
+    Pull(PullArgs),
     /// Import a PyTorch or safetensors checkpoint with its configuration and vocabulary
     Import(ImportArgs),
     /// Export weights as a PyTorch or safetensors file
@@ -35,6 +39,7 @@ pub enum ModelCommand {
 /// Whatever makes it fail.
 pub fn run(args: &ModelArgs) -> Result<Ending> {
     match &args.command {
+        ModelCommand::Pull(args) => pull::run(args)?,
         ModelCommand::Import(args) => import::run(args)?,
         ModelCommand::Export(args) => export::run(args)?,
         ModelCommand::Inspect(args) => inspect::run(args)?,

@@ -27,6 +27,7 @@ use crate::args::{DeviceArgs, Global};
 use crate::config::sample;
 use crate::detector;
 use crate::ending::Ending;
+use crate::hub;
 use crate::logging;
 use crate::tasks::{AnyTask, OnTaskAndBackend, dispatch_task};
 use crate::weights::{self, PublishedArgs};
@@ -37,14 +38,17 @@ const AT_A_TIME: usize = 8;
 /// What the three commands have in common.
 #[derive(Clone, Debug, Args)]
 pub struct PictureArgs {
-    /// Fine-tuned weights: the `best` or `last` directory of a run, the name of a run, or a
-    /// directory as it was published [default for scenes and drawings of the sample: the shipped ones]
-    #[arg(long, value_name = "DIR")]
+    /// Fine-tuned weights: the `best` or `last` directory of a run, the name of a run, a directory as
+    /// it was published, or public weights by name (`oscar-bin model pull` lists them) or as
+    /// hub:OWNER/NAME [default for scenes and drawings of the sample: the shipped ones; for captions of
+    /// photographs: vinvl-captioning]
+    #[arg(long, value_name = "DIR|NAME")]
     pub checkpoint: Option<PathBuf>,
     #[command(flatten)]
     pub published: PublishedArgs,
-    /// Detector that finds the regions: its directory, or `scene` or `drawing` for pictures of the sample
-    /// [default: the one that the weights were trained with]
+    /// Detector that finds the regions: its directory; `vinvl`, `frcnn` or a repository of the hub,
+    /// which are downloaded; or `scene` or `drawing` for pictures of the sample [default: the one that
+    /// the weights were trained with]
     #[arg(long, value_name = "DIR|NAME")]
     pub detector: Option<String>,
     /// Number of answers to each picture, the best first
@@ -112,6 +116,14 @@ impl Kind {
             Self::Caption => "captioning",
             Self::Question => "vqa",
             Self::Match => "matching",
+        }
+    }
+
+    /// Public weights that do this for photographs, if any are known.
+    fn known(self) -> Option<&'static str> {
+        match self {
+            Self::Caption => Some("vinvl-captioning"),
+            Self::Question | Self::Match => None,
         }
     }
 
@@ -200,26 +212,35 @@ fn report(global: &Global, error: &str) {
 }
 
 /// The directory of weights that is named, else that of the shipped ones if the first picture is one
-/// of the sample.
+/// of the sample, else that of public weights for photographs.
 fn checkpoint(request: &Request<'_>, pictures: &[Listed]) -> Result<PathBuf> {
     let args = request.args;
     if let Some(named) = &args.checkpoint {
         return weights::locate(named);
     }
+    // Without a picture that can be read nobody knows which weights are meant.
     let of_sample = match &args.detector {
-        Some(name) => OfSample::read_by(name),
+        Some(name) => Some(OfSample::read_by(name)),
         None => {
             let first = pictures.iter().find_map(|picture| picture.read().ok());
-            first.and_then(|picture| OfSample::of(&picture))
+            first.map(|picture| OfSample::of(&picture))
         }
     };
-    let shipped = of_sample.and_then(|pictures| request.kind.shipped(pictures));
+    let shipped = of_sample.flatten().and_then(|pictures| request.kind.shipped(pictures));
     let shipped = shipped.and_then(sample::shipped);
-    match shipped.filter(|path| path.is_dir()) {
-        Some(shipped) => Ok(shipped),
+    if let Some(shipped) = shipped.filter(|path| path.is_dir()) {
+        return Ok(shipped);
+    }
+    match request.kind.known().filter(|_| of_sample == Some(None)) {
+        Some(name) => {
+            let known = hub::known(name)?;
+            tracing::info!("no weights are named; taking {name} ({})", known.purpose);
+            weights::locate(Path::new(name))
+        }
         None => bail!(
-            "no weights are named: give those of the task {} with --checkpoint, a run's or published \
-             ones; `oscar-bin finetune --task {}` trains small ones on the pictures of the sample",
+            "no weights are named: give those of the task {} with --checkpoint, a run's, published \
+             ones or a repository of the hub; `oscar-bin finetune --task {}` trains small ones on the \
+             pictures of the sample",
             request.kind.tasks().join(" or "),
             request.kind.trained(),
         ),

@@ -30,9 +30,10 @@ pub struct PredictArgs {
     /// Task of the weights [default: the one that they were fine-tuned for]
     #[arg(short, long, value_parser = Suggested(|| NAMES.to_vec()))]
     pub task: Option<String>,
-    /// Fine-tuned weights: the `best` or `last` directory of a run, the name of a run, or a
-    /// directory as it was published
-    #[arg(long, value_name = "DIR")]
+    /// Fine-tuned weights: the `best` or `last` directory of a run, the name of a run, a directory as
+    /// it was published, or public weights by name (`oscar-bin model pull` lists them) or as
+    /// hub:OWNER/NAME
+    #[arg(long, value_name = "DIR|NAME")]
     pub checkpoint: PathBuf,
     #[command(flatten)]
     pub published: PublishedArgs,
