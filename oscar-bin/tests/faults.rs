@@ -2,6 +2,9 @@
 //! run goes on once the cause is gone.
 #![cfg(unix)]
 
+#[cfg(feature = "hub")]
+#[path = "../../oscar-files/tests/hub_server/mod.rs"]
+mod hub_server;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod injected;
 mod support;
@@ -10,6 +13,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+#[cfg(feature = "hub")]
+use hub_server::{Hosted, Server, hub};
 use support::{Workplace, assert_fails, stderr, toy};
 
 const TRAIN: &[&str] = &["train", "--config", "train.toml", "--name"];
@@ -208,4 +213,48 @@ fn interrupt(place: &Workplace, name: &str, step: usize) -> String {
     let hint = format!("oscar-bin train --name {name} --resume");
     assert!(said.contains(&hint), "{said}");
     said
+}
+
+/// What arrived of weights is kept when the disk is full, and is not taken for all of them.
+#[cfg(feature = "hub")]
+#[test]
+fn a_download_to_a_full_disk_resumes_when_there_is_room() {
+    let place = Workplace::new();
+    let Some(disk) = Mounted::new(
+        &place.path("huggingface"),
+        &["-t", "tmpfs", "-o", "size=1m", "tmpfs"],
+    ) else {
+        return;
+    };
+    let weights: Vec<u8> = (0..3_000_000_u32).map(|at| (at * 7 / 3) as u8).collect();
+    let files = [
+        Hosted::large("config.json", "{}"),
+        Hosted::large("model.safetensors", weights.clone()),
+    ];
+    let server = Server::start(move |request| hub("someone/weights", &files, request));
+    let pull = || {
+        let mut program = place.program();
+        program
+            .env_remove("HF_HUB_OFFLINE")
+            .env("HF_ENDPOINT", &server.address);
+        program.args(["model", "pull", "hub:someone/weights", "--json"]);
+        program.output().expect("the program starts")
+    };
+    assert_fails(&pull(), &[".incomplete", "No space left on device"]);
+    let offline = place.run(&["model", "inspect", "hub:someone/weights"]);
+    assert_fails(&offline, &["hub:someone/weights", "HF_HUB_OFFLINE"]);
+    disk.remount("remount,size=20m");
+    let pulled = support::json(&pull());
+    let directory = pulled["weights"][0]["directory"]
+        .as_str()
+        .expect("a directory");
+    let found = fs::read(Path::new(directory).join("model.safetensors"));
+    assert_eq!(found.expect("weights"), weights);
+    let contents = server.contents();
+    assert!(
+        contents
+            .last()
+            .is_some_and(|request| request.start > Some(0)),
+        "{contents:?}"
+    );
 }

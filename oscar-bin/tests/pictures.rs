@@ -7,7 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use bytes::Bytes;
+use oscar_core::checkpoint::WeightFile;
+use oscar_files::pytorch::{Dtype, StateEntry, write_state_dict};
 use oscar_sample::build_sample;
+use rstest::rstest;
 use serde_json::Value;
 use support::{Workplace, assert_fails, json, stderr, stdout, write};
 
@@ -343,6 +347,113 @@ fn pictures_that_cannot_be_read_are_left_out_of_a_store() {
     }
     let features = place.run(&["data", "build", "regions", "pictures", "--out", "other"]);
     assert_fails(&features, &["9 pictures", "detector"]);
+}
+
+/// Writes the tensors of a file as PyTorch does.
+fn as_published(from: &Path, to: &Path) {
+    let file = WeightFile::open(from).expect("weights");
+    let weights: Vec<_> = file
+        .weights()
+        .iter()
+        .filter(|weight| weight.tensor.dtype() == Dtype::F32)
+        .collect();
+    let entries = weights
+        .iter()
+        .enumerate()
+        .map(|(storage, weight)| StateEntry {
+            name: weight.name.clone(),
+            dtype: Dtype::F32,
+            shape: weight.tensor.shape().to_vec(),
+            storage,
+        });
+    let storages = weights.iter().map(|weight| {
+        let values = weight.tensor.to_f32().expect("values");
+        let bytes: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        Bytes::from(bytes)
+    });
+    let (entries, storages): (Vec<_>, Vec<_>) = (entries.collect(), storages.collect());
+    let file = fs::File::create(to).expect("a file");
+    write_state_dict(file, &entries, &storages).expect("a PyTorch file");
+}
+
+/// A small detector of each kind, in the directory that it was published as.
+#[rstest]
+#[case::bottom_up_attention("detector_frcnn_alt", "pytorch_model.bin", "bottom-up attention")]
+#[case::vinvl("detector_vinvl_x50", "vinvl.pth", "VinVL")]
+fn the_directory_of_a_detector_makes_a_store(
+    #[case] set: &str,
+    #[case] file: &str,
+    #[case] name: &str,
+) {
+    let place = Workplace::new();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/fixtures")
+        .join(set);
+    let detector = place.path("detector");
+    fs::create_dir(&detector).expect("a folder");
+    let lists = [
+        "config.yaml",
+        "objects_vocab.txt",
+        "attributes_vocab.txt",
+        "labelmap.json",
+    ];
+    for list in lists.iter().filter(|list| fixture.join(list).exists()) {
+        fs::copy(fixture.join(list), detector.join(list)).expect("a copy");
+    }
+    as_published(&fixture.join("model.safetensors"), &detector.join(file));
+
+    let inspected = json(&place.run(&["model", "inspect", "detector", "--json"]));
+    assert!(
+        inspected["model"].to_string().contains(name),
+        "{}",
+        inspected["model"]
+    );
+
+    // The set's own pictures, a broken one, and one of another size.
+    let pictures = place.path("pictures");
+    fs::create_dir(&pictures).expect("a folder");
+    let mut count = 1;
+    for entry in fs::read_dir(fixture.join("images")).expect("pictures") {
+        let path = entry.expect("a picture").path();
+        fs::copy(&path, pictures.join(path.file_name().expect("a name"))).expect("a copy");
+        count += 1;
+    }
+    image::RgbImage::from_fn(90, 60, |x, y| image::Rgb([(x * 7) as u8, (x * y) as u8, 9]))
+        .save(pictures.join("other.png"))
+        .expect("a picture");
+    write(&pictures.join("broken.jpg"), "hello");
+    let build = [
+        "data",
+        "build",
+        "regions",
+        "pictures",
+        "--detector",
+        "detector",
+    ];
+    let more = ["--out", "regions", "--verify", "--json"];
+    let built = json(&place.run(&[&build[..], &more].concat()));
+    assert_eq!(
+        (&built["images"], &built["skipped"]["total"]),
+        (&count.into(), &1.into())
+    );
+    assert_eq!(built["verified"]["images"], count);
+    let drawn = place.run(&["data", "inspect", "regions", "other", "--json"]);
+    let drawn = json(&drawn);
+    assert!(drawn.to_string().contains("\"class\""), "{drawn:#}");
+
+    // The weights of one with the settings of the other.
+    fs::remove_file(detector.join("config.yaml")).expect("a file");
+    let other = match name {
+        "VinVL" => "detector_frcnn_alt",
+        _ => "detector_vinvl_x50",
+    };
+    let settings = fixture.with_file_name(other).join("config.yaml");
+    fs::copy(settings, detector.join("config.yaml")).expect("a copy");
+    let refused = place.run(&[&build[..], &["--out", "other"]].concat());
+    assert_fails(&refused, &["detector", "weights"]);
 }
 
 /// The weights of the sample without what this project adds are as good: they are then published ones.

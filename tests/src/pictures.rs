@@ -124,7 +124,9 @@ pub fn planes(values: &[f32], height: u32, width: u32) -> HostTensor {
 }
 
 fn sizes(checks: &mut Checks) -> Result<(), String> {
-    let expected = checks.expected.get("sizes")?.clone();
+    let Some(expected) = checks.expected.find("sizes").cloned() else {
+        return Ok(());
+    };
     let got: Vec<f64> = expected
         .data
         .chunks(8)

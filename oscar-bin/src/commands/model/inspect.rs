@@ -1,7 +1,7 @@
 //! `oscar-bin model inspect`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use burn_flex::{Flex, FlexDevice};
@@ -9,11 +9,13 @@ use clap::Args;
 use oscar_core::checkpoint::{self, Inspection, LoadReport};
 use oscar_core::model::OscarForPretraining;
 use oscar_pretraining::PretrainConfig;
+use oscar_vision::detector::DetectorFiles;
 use serde_json::{Map, Value, json};
 
 use super::summary::print_summary;
 use crate::config::{self, Source};
 use crate::output::{self, cells, print_json, print_table, thousands};
+use crate::weights;
 
 /// Shows the format, model, tensors and parameter counts of a weights file.
 #[derive(Debug, Args)]
@@ -21,7 +23,8 @@ use crate::output::{self, cells, print_json, print_table, thousands};
     oscar-bin model inspect pytorch_model.bin\n  \
     oscar-bin model inspect models/oscar-base --for oscarplus-base")]
 pub struct InspectArgs {
-    /// Weights: a PyTorch or safetensors file, or a directory with one
+    /// Weights: a PyTorch or safetensors file, a directory with one, a run, or public weights by name
+    /// or as hub:OWNER/NAME
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// Show which parameters the model of this recipe (a built-in name or a TOML file) would load from
@@ -38,9 +41,10 @@ pub struct InspectArgs {
 /// # Errors
 /// If the file or the recipe cannot be read.
 pub fn run(args: &InspectArgs) -> Result<()> {
-    let described = checkpoint::inspect(&args.file)?;
+    let file = file_of(&args.file)?;
+    let described = checkpoint::inspect(&file)?;
     let transfer = match &args.recipe {
-        Some(recipe) => Some((recipe, compare(args, recipe)?)),
+        Some(recipe) => Some((recipe, compare(&file, recipe)?)),
         None => None,
     };
     if args.json {
@@ -60,12 +64,22 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     }
 }
 
+/// The weights that `named` names; in the directory of a detector they have names of their own.
+fn file_of(named: &Path) -> Result<PathBuf> {
+    let found = weights::find(Path::new("runs"), named)?;
+    let detector = match found.is_dir() && checkpoint::locate(&found).is_err() {
+        true => DetectorFiles::find(&found).ok(),
+        false => None,
+    };
+    Ok(detector.map_or(found, |files| files.weights))
+}
+
 /// What the pre-training model of a recipe would load. Its parameters are not initialised for this.
-fn compare(args: &InspectArgs, recipe: &str) -> Result<LoadReport> {
+fn compare(file: &Path, recipe: &str) -> Result<LoadReport> {
     let recipe: PretrainConfig = config::resolve(&Source::open(recipe)?, &[])?;
     recipe.model.validate()?;
     let model = OscarForPretraining::<Flex>::new(&recipe.model, &FlexDevice);
-    Ok(checkpoint::compare(&model, &args.file)?)
+    Ok(checkpoint::compare(&model, file)?)
 }
 
 fn print_sections(out: &mut impl Write, described: &Inspection) -> Result<()> {

@@ -226,7 +226,9 @@ fn checkpoint(request: &Request<'_>, pictures: &[Listed]) -> Result<PathBuf> {
             first.map(|picture| OfSample::of(&picture))
         }
     };
-    let shipped = of_sample.flatten().and_then(|pictures| request.kind.shipped(pictures));
+    let shipped = of_sample
+        .flatten()
+        .and_then(|pictures| request.kind.shipped(pictures));
     let shipped = shipped.and_then(sample::shipped);
     if let Some(shipped) = shipped.filter(|path| path.is_dir()) {
         return Ok(shipped);
