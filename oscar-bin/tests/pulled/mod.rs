@@ -129,7 +129,7 @@ fn what_a_command_misses_is_downloaded_after_it_is_said() {
     let output = predict(with_hub(&place, &server), "hub:someone/captioner@main");
     assert!(output.status.success(), "{}", stderr(&output));
     let said = stderr(&output);
-    for part in ["hub:someone/captioner", "pytorch_model.bin", "MiB"] {
+    for part in ["hub:someone/captioner", "pytorch_model.bin", "KiB"] {
         assert!(said.contains(part), "{said}");
     }
     // It is not there under another revision, which the hub does not have.

@@ -29,7 +29,11 @@ pub fn name(flavour: Flavour) -> &'static str {
 pub fn config(flavour: Flavour, tiny: bool) -> DetectorConfig {
     let mut config = DetectorConfig::published(flavour);
     if tiny {
-        config.backbone.blocks = [1; 3];
+        let (backbone, heads) = (&mut config.backbone, &mut config.heads);
+        backbone.blocks = [1; 3];
+        (backbone.stem_channels, backbone.res2_channels) = (8, 16);
+        (backbone.groups, backbone.width_per_group) = (backbone.groups.min(4), 4);
+        (heads.classes, heads.attributes, config.rpn.hidden) = (20, 10, 32);
         (config.input.short_side, config.input.long_side) = (48, 80);
         config.rpn.post_nms = 4;
         (config.selection.min_boxes, config.selection.max_boxes) = (1, 4);
