@@ -96,6 +96,7 @@ fn from_recipe_to_scores() {
 
     one_pair_is_classified(&place, checkpoint);
     a_file_of_questions_is_answered(&place, checkpoint);
+    attention_is_written(&place, checkpoint);
     weights_start_another_run(&place, checkpoint, &report);
 }
 
@@ -123,6 +124,68 @@ fn one_pair_is_classified(place: &Workplace, checkpoint: &str) {
     };
     assert_eq!(ask("there is a cat"), "match");
     assert_eq!(ask("there is a tree"), "no match");
+}
+
+/// Each head's attention is written as data: rows that sum to one, between the named positions.
+fn attention_is_written(place: &Workplace, checkpoint: &str) {
+    let ask = |file: &str| {
+        let weights = ["predict", "--checkpoint", checkpoint, "--attention", file];
+        let image = [
+            "--regions",
+            "regions",
+            "--image",
+            "image-33",
+            "--text",
+            "there is a cat",
+        ];
+        place.run(&[&weights[..], &image].concat())
+    };
+    assert_fails(&ask("a.npz"), &["a.npz", ".safetensors"]);
+    for file in ["a.json", "a.safetensors"] {
+        assert!(ask(file).status.success());
+    }
+    let document = std::fs::read_to_string(place.path("a.json")).expect("a document");
+    let document: Value = serde_json::from_str(&document).expect("JSON");
+    let sequence = &document["sequences"][0];
+    let positions = sequence["positions"].as_array().expect("positions");
+    assert!(positions.iter().any(|position| position["token"] == "cat"));
+    assert!(
+        positions
+            .iter()
+            .any(|position| position["image"] == "image-33")
+    );
+    let mut values = Vec::new();
+    for row in sequence["attention"]
+        .as_array()
+        .expect("layers")
+        .iter()
+        .flat_map(|layer| {
+            let heads = layer.as_array().expect("heads").iter();
+            heads.flat_map(|head| head.as_array().expect("rows"))
+        })
+    {
+        let row: Vec<f64> = row
+            .as_array()
+            .expect("a row")
+            .iter()
+            .filter_map(Value::as_f64)
+            .collect();
+        assert_eq!(row.len(), positions.len());
+        assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-4, "{row:?}");
+        values.extend(row.iter().map(|value| *value as f32));
+    }
+    let file = std::fs::read(place.path("a.safetensors")).expect("a file");
+    let file = safetensors::SafeTensors::deserialize(&file).expect("safetensors");
+    let tensor = file.tensor("attention.0").expect("a tensor");
+    let [.., heads, rows, columns] = *tensor.shape() else {
+        panic!("{:?}", tensor.shape())
+    };
+    assert!(heads > 1 && rows == columns && rows == positions.len());
+    let bytes: Vec<u8> = values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect();
+    assert!(tensor.data() == bytes);
 }
 
 /// Each row of a file comes back with the answers that the same question alone gets.

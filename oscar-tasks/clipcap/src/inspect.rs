@@ -33,19 +33,21 @@ pub(crate) fn inspect<B: OscarBackend>(
     };
     let found = model.gpt2().inspect(vectors);
     let [_, seq, width] = found.hidden.dims();
-    let states: Vec<f32> = found.hidden.into_data().iter::<f32>().collect();
+    let states: Vec<f32> = found.hidden.clone().into_data().iter::<f32>().collect();
     let states: Vec<&[f32]> = states.chunks_exact(width).collect();
     let mut of_positions: Vec<Vec<f32>> = states[length..]
         .iter()
         .map(|state| state.to_vec())
         .collect();
     of_positions.push(mean(&states[..length]));
-    let layers = found.attentions.into_iter().filter(|_| attention);
-    let layers = layers.map(|heads| {
-        let values: Vec<f32> = heads.mean_dim(1).into_data().iter::<f32>().collect();
-        let rows: Vec<&[f32]> = values.chunks_exact(seq).collect();
-        of_layer(&rows, length)
-    });
+    // Of each head, or of their mean.
+    let squares = |heads: Tensor<B, 4>| -> Vec<f32> {
+        let values: Vec<f32> = heads.into_data().iter::<f32>().collect();
+        let squares = values.chunks_exact(seq * seq);
+        let squares = squares.map(|square| square.chunks_exact(seq).collect::<Vec<_>>());
+        squares.flat_map(|rows| of_layer(&rows, length)).collect()
+    };
+    let layers = || found.attentions.iter().filter(|_| attention).cloned();
     let tokens = ids.iter().map(|id| Token {
         text: tokenizer.token(*id).unwrap_or_default(),
         segment: Segment::Text,
@@ -57,7 +59,8 @@ pub(crate) fn inspect<B: OscarBackend>(
             image: key,
             relative: Some(WHOLE),
         }],
-        attention: layers.collect(),
+        attention: layers().map(|heads| squares(heads.mean_dim(1))).collect(),
+        attention_by_head: layers().map(squares).collect(),
         states: of_positions,
     }
 }

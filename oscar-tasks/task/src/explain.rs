@@ -121,6 +121,8 @@ pub struct Inspected {
     /// How much each position attends to each, `[positions, positions]` by layer, the mean of the
     /// heads; empty if it was not kept.
     pub attention: Vec<Vec<f32>>,
+    /// The same of each head, `[heads, positions, positions]` by layer.
+    pub attention_by_head: Vec<Vec<f32>>,
     /// Hidden state of each position in the last layer, `[positions][hidden]`.
     pub states: Vec<Vec<f32>>,
 }
@@ -211,6 +213,11 @@ pub fn inspect<B: OscarBackend>(
     let layers: Vec<Vec<f32>> = layers
         .map(|heads| floats(heads.clone().mean_dim(1).into_data()))
         .collect();
+    let heads = attentions.first().map_or(0, |layer| layer.dims()[1]);
+    let by_head: Vec<Vec<f32>> = attentions
+        .into_iter()
+        .map(|layer| floats(layer.into_data()))
+        .collect();
 
     let mut sequences = Vec::with_capacity(rows.len());
     for (at, row) in rows.iter().enumerate() {
@@ -218,16 +225,25 @@ pub fn inspect<B: OscarBackend>(
         // Padding follows the text, and the regions.
         let positions = (0..row.input_ids.len()).chain(text..text + regions.len());
         let places: Vec<usize> = positions.map(|position| at * seq + position).collect();
-        let of_layer = |layer: &Vec<f32>| {
+        // Of a square of attention between all positions, the part between the places of the row.
+        let part = |square: &[f32]| -> Vec<f32> {
+            let within = |place: &usize| place - at * seq;
             let from = |query: &usize| {
-                let row = &layer[query * seq..(query + 1) * seq];
-                places.iter().map(|key| row[key - at * seq])
+                let row = &square[within(query) * seq..(within(query) + 1) * seq];
+                places.iter().map(move |key| row[within(key)])
             };
             places.iter().flat_map(from).collect()
+        };
+        let square = seq * seq;
+        let of_layer = |layer: &Vec<f32>| part(&layer[at * square..(at + 1) * square]);
+        let of_heads = |layer: &Vec<f32>| {
+            let of_row = &layer[at * heads * square..(at + 1) * heads * square];
+            of_row.chunks_exact(square).flat_map(part).collect()
         };
         sequences.push(Inspected {
             tokens: tokens(row, tokenizer),
             attention: layers.iter().map(of_layer).collect(),
+            attention_by_head: by_head.iter().map(of_heads).collect(),
             states: places
                 .iter()
                 .map(|place| states[place * hidden..(place + 1) * hidden].to_vec())

@@ -1,5 +1,6 @@
 //! `oscar-bin predict`: one question, or a file of them.
 
+mod attention;
 mod questions;
 
 use std::io::Write;
@@ -51,6 +52,10 @@ pub struct PredictArgs {
     /// line of JSON with its answers
     #[arg(long, value_name = "FILE", group = "asked", conflicts_with_all = ["image", "text", "tags", "json"])]
     pub file: Option<PathBuf>,
+    /// Also write what each head of each layer attends to: tensors and words as FILE.safetensors, or
+    /// all as FILE.json
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    pub attention: Option<PathBuf>,
     /// Object tags to use instead of those of the store, separated by spaces
     #[arg(long)]
     pub tags: Option<String>,
@@ -152,6 +157,14 @@ impl OnTaskAndBackend for Asking<'_> {
             images: seen(args)?,
             top: args.top,
         };
-        Ok((T::ANSWERS, opened.ask(&[ask])?.remove(0)))
+        let answers = match &args.attention {
+            None => opened.ask(&[ask])?.remove(0),
+            Some(path) => {
+                let explanation = opened.explain(&ask)?;
+                attention::write(path, &explanation.sequences)?;
+                explanation.answers
+            }
+        };
+        Ok((T::ANSWERS, answers))
     }
 }
