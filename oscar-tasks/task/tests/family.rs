@@ -18,18 +18,19 @@ use oscar_task::{
     Answer, Ask, Explain, Family, Opened, Opener, Predict, Role, Split, Task, TaskCheckpoint,
     TaskData, TaskError, open_predictor,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Models that count byte pairs.
 struct Pairs;
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 struct PairsConfig {
     rows: usize,
     answers: usize,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 struct PairsEncoding {
     lowercase: bool,
 }
@@ -151,12 +152,12 @@ impl Family for Pairs {
 }
 
 /// Which of its words a text is like.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 struct Likeness {
     words: Vec<String>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 struct Texts {}
 
 impl Split for Texts {

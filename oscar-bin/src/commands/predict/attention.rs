@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
 use oscar_files::{FileError, write_file, write_json};
-use oscar_task::{Inspected, Segment};
+use oscar_task::explain::{Inspected, Segment};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value as Json, json};
