@@ -10,7 +10,7 @@
 //! - [`corpus`]: texts that name images, as JSON lines or in the official layout; every row is
 //!   checked when the corpus is opened, so that training cannot stop on a bad row hours later.
 //! - [`rows`]: what the annotations of all tasks have in common; [`captions`], [`questions`],
-//!   [`nlvr2`], [`matching`]: one reader for each kind, whatever form its files have; [`answers`]:
+//!   [`nlvr2`], [`matching`], [`referring`]: one reader for each kind, whatever form its files have; [`answers`]:
 //!   the vocabularies that answers are chosen from.
 //! - [`check`]: reads whole files with the same readers and lists what is wrong with them.
 //! - [`pictures`]: the pictures of images; [`draw`]: boxes and names on them.
@@ -42,6 +42,7 @@ pub mod official;
 pub mod pictures;
 pub mod questions;
 mod records;
+pub mod referring;
 pub mod rows;
 pub mod store;
 pub mod text;

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use oscar_core::input::{ExampleSeed, RegionSource, SourceError};
+use oscar_core::input::{ExampleSeed, LabelNames, RegionLabels, RegionSource, SourceError};
 use rand::Rng;
 use rand::seq::SliceRandom;
 
@@ -241,6 +241,18 @@ impl RegionSource for Viewed {
 
     fn image_key(&self, row: usize) -> String {
         self.images.image_key(row_in(&self.swap, row))
+    }
+
+    fn labels(&self, row: usize) -> std::result::Result<Option<RegionLabels>, SourceError> {
+        self.images.labels(row_in(&self.swap, row))
+    }
+
+    fn image_size(&self, row: usize) -> Option<(u32, u32)> {
+        self.images.image_size(row_in(&self.swap, row))
+    }
+
+    fn label_names(&self) -> Option<Arc<LabelNames>> {
+        self.images.label_names()
     }
 
     fn copy_regions(&self, row: usize, out: &mut [f32]) -> std::result::Result<(), SourceError> {

@@ -15,6 +15,7 @@ use crate::commands::manual::{self, ManualArgs};
 use crate::commands::model::{self, ModelArgs};
 use crate::commands::pictures::ask::{self, AskArgs};
 use crate::commands::pictures::caption::{self, CaptionArgs};
+use crate::commands::pictures::find::{self, FindArgs};
 use crate::commands::pictures::matching::{self, MatchArgs};
 use crate::commands::predict::{self, PredictArgs};
 use crate::commands::probe::{self, ProbeArgs};
@@ -54,6 +55,8 @@ pub enum Command {
     Ask(AskArgs),
     /// Tell how well a text matches pictures
     Match(MatchArgs),
+    /// Find the thing in a picture that an expression means
+    Find(FindArgs),
     /// Answer over HTTP, with a page for the browser
     Serve(ServeArgs),
     /// Score prediction files, without a model
@@ -108,6 +111,7 @@ impl Cli {
             Command::Caption(args) => caption::run(global, args),
             Command::Ask(args) => ask::run(global, args),
             Command::Match(args) => matching::run(global, args),
+            Command::Find(args) => find::run(global, args),
             Command::Serve(args) => serve::run(args),
             Command::Score(args) => score::run(args),
             Command::Data(args) => data::run(global, args),

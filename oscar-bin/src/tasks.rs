@@ -131,6 +131,7 @@ tasks! {
     oscar_gqa::Gqa,
     oscar_matching::Matching,
     oscar_nlvr2::Nlvr2,
+    oscar_refer::Refer,
     oscar_retrieval::Retrieval,
     oscar_vqa::Vqa,
 }

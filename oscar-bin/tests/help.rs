@@ -59,6 +59,7 @@ fn compare(section: Option<(&str, String)>) {
 #[case::caption("caption")]
 #[case::ask("ask")]
 #[case::matching("match")]
+#[case::find("find")]
 #[case::score("score captions")]
 #[case::build_regions("data build regions")]
 #[case::build_nlvr1("data build nlvr1")]

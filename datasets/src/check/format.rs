@@ -34,7 +34,7 @@ pub struct Format {
 }
 
 /// The formats known.
-const FORMATS: [&Format; 11] = [
+const FORMATS: [&Format; 12] = [
     &super::region_store::REGION_STORE,
     &super::data_set::DATA_SET,
     &super::tsv::TABLES,
@@ -44,6 +44,7 @@ const FORMATS: [&Format; 11] = [
     &tasks::GQA,
     &tasks::NLVR2,
     &tasks::MATCHING,
+    &tasks::REFER,
     &tasks::RETRIEVAL,
     &tasks::CAPTIONING,
 ];
@@ -202,7 +203,7 @@ pub fn named(name: &str) -> Result<&'static Format, String> {
 /// # Errors
 /// If there is no such task; the message lists all.
 pub fn of_task(task: &str) -> Result<&'static Format, String> {
-    const TASKS: [(&str, &Format); 7] = [
+    const TASKS: [(&str, &Format); 8] = [
         ("pretraining", &tasks::CORPUS),
         ("vqa", &tasks::VQA),
         ("gqa", &tasks::GQA),
@@ -210,6 +211,7 @@ pub fn of_task(task: &str) -> Result<&'static Format, String> {
         ("retrieval", &tasks::RETRIEVAL),
         ("captioning", &tasks::CAPTIONING),
         ("matching", &tasks::MATCHING),
+        ("refer", &tasks::REFER),
     ];
     let found = TASKS.iter().find(|(name, _)| *name == task);
     found.map(|(_, format)| *format).ok_or_else(|| {

@@ -15,6 +15,7 @@ use crate::findings::{Counts, Defect, Kind, Problem};
 use crate::matching::Pair;
 use crate::nlvr2::Statement;
 use crate::questions::{Annotations, QuestionSet, is_annotations};
+use crate::referring::ExpressionFiles;
 use crate::rows::{Row, RowSet};
 
 pub(super) const CORPUS: Format = Format {
@@ -57,6 +58,17 @@ pub(super) const MATCHING: Format = Format {
     check: |paths, context, report| each(paths, context, report, check_pairs),
 };
 
+pub(super) const REFER: Format = Format {
+    name: "refer",
+    about: "rows with `image`, `expression` and `box`, or REFER's `refs(…).p`",
+    names_images: true,
+    recognizes: Some(|seen| {
+        let pickle = seen.dir.is_none() && seen.head.windows(6).any(|at| at == b"ann_id");
+        pickle || seen.rows_of() == Some("refer")
+    }),
+    check: |paths, context, report| each(paths, context, report, check_expressions),
+};
+
 pub(super) const RETRIEVAL: Format = Format {
     name: "retrieval",
     about: "images with `captions`, COCO's captions, or a `.pt` file of them",
@@ -96,6 +108,9 @@ pub(super) fn task_of(rows: &JsonRows) -> Option<&'static str> {
 fn task_of_row(list: Option<&str>, row: &Map<String, Value>, lines: bool) -> Option<&'static str> {
     const MARKS: [&str; 5] = ["answers", "id", "tags", "question_type", "answer_type"];
     let has = |key: &str| row.contains_key(key);
+    if has("expression") || has("gt_boxes") {
+        return Some(REFER.name);
+    }
     if list.is_some() {
         return Some(match has("question_id") {
             true => VQA.name,
@@ -193,6 +208,21 @@ fn check_pairs(path: &Path, context: &Context, report: &mut Report) -> Result<()
     let rows: RowSet<Pair> = RowSet::read(path, context.images.clone(), report)?;
     rows.check_labels(false, report);
     checked_rows(MATCHING.name, &rows, context, report);
+    Ok(())
+}
+
+fn check_expressions(path: &Path, context: &Context, report: &mut Report) -> Result<()> {
+    let files = ExpressionFiles {
+        path,
+        instances: None,
+        split: None,
+    };
+    let (rows, splits) = files.read(context.images.clone(), report)?;
+    rows.check_labels(false, report);
+    checked_rows(REFER.name, &rows, context, report);
+    if let Some(last) = report.checked.last_mut() {
+        last.counts.add("splits", splits.len());
+    }
     Ok(())
 }
 

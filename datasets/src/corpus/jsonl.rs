@@ -210,6 +210,7 @@ impl JsonlCorpus {
             text_b,
             text_b_is,
             regions,
+            graph: None,
         })
     }
 }

@@ -157,4 +157,8 @@ impl RegionSource for ExtractedImage {
     fn image_key(&self, _: usize) -> String {
         self.key.clone()
     }
+
+    fn image_size(&self, _: usize) -> Option<(u32, u32)> {
+        Some(self.size)
+    }
 }

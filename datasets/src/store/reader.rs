@@ -373,6 +373,11 @@ impl RegionSource for RegionStore {
     fn image_key(&self, row: usize) -> String {
         self.key(row).to_string()
     }
+
+    fn image_size(&self, row: usize) -> Option<(u32, u32)> {
+        let (width, height) = self.size(row);
+        (width > 0 && height > 0).then_some((width, height))
+    }
 }
 
 impl ImageSource for RegionStore {

@@ -45,6 +45,26 @@ pub struct OscarInput<B: Backend> {
     pub query_positions: Option<Packing<B>>,
 }
 
+/// A batch whose regions are asked for: their final hidden states are computed, beside that of the
+/// first position.
+#[derive(Clone, Debug)]
+pub struct RegionInput<B: Backend> {
+    /// Text and regions.
+    pub input: OscarInput<B>,
+    /// 1 for regions, 0 for padding, `[batch, regions]`.
+    pub region_mask: Tensor<B, 2>,
+}
+
+impl<B: AutodiffBackend> RegionInput<B> {
+    /// The same input for a model without gradients.
+    pub fn inner(self) -> RegionInput<B::InnerBackend> {
+        RegionInput {
+            input: self.input.inner(),
+            region_mask: self.region_mask.inner(),
+        }
+    }
+}
+
 impl<B: Backend> OscarInput<B> {
     /// Rows, and positions of each: text and then regions.
     pub fn dims(&self) -> [usize; 2] {

@@ -148,6 +148,13 @@ pub enum InputError {
         expected: usize,
     },
 
+    /// No image of a batch has a region, where regions are asked for.
+    #[error("{origin}: its image has no region to choose from")]
+    NoRegion {
+        /// The batch's first row.
+        origin: String,
+    },
+
     /// A batch of no rows.
     #[error("a batch needs at least one row")]
     EmptyBatch,

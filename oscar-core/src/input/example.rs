@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::scene_graph::{LabelNames, RegionLabels, SceneGraph};
+
 /// Values at the end of each region: x1/W, y1/H, x2/W, y2/H, w/W, h/H.
 pub const BOX_VALUES: usize = 6;
 
@@ -33,6 +35,8 @@ pub struct Example {
     pub text_b_is: TextB,
     /// The image's regions.
     pub regions: RegionHandle,
+    /// The scene graph of `text_a`, where the corpus has one.
+    pub graph: Option<SceneGraph>,
 }
 
 /// A corpus with random access, as pollution needs it (any row's texts may replace another's).
@@ -79,13 +83,32 @@ pub trait RegionSource: Send + Sync {
     fn image_key(&self, row: usize) -> String {
         row.to_string()
     }
+
+    /// Width and height of image `row` in pixels, if they are known.
+    fn image_size(&self, _row: usize) -> Option<(u32, u32)> {
+        None
+    }
+
+    /// The classes of the regions of image `row`, if they are known.
+    ///
+    /// # Errors
+    ///
+    /// If the image cannot be read.
+    fn labels(&self, _row: usize) -> Result<Option<RegionLabels>, SourceError> {
+        Ok(None)
+    }
+
+    /// The names of the classes of [`labels`](Self::labels).
+    fn label_names(&self) -> Option<Arc<LabelNames>> {
+        None
+    }
 }
 
 /// One image's regions, borrowed from where they are stored: the batcher copies them, once.
 #[derive(Clone)]
 pub struct RegionHandle {
-    source: Arc<dyn RegionSource>,
-    row: usize,
+    pub(super) source: Arc<dyn RegionSource>,
+    pub(super) row: usize,
     len: usize,
 }
 
@@ -118,6 +141,11 @@ impl RegionHandle {
     /// The key of the image.
     pub fn image_key(&self) -> String {
         self.source.image_key(self.row)
+    }
+
+    /// Width and height of the image in pixels, if they are known.
+    pub fn image_size(&self) -> Option<(u32, u32)> {
+        self.source.image_size(self.row)
     }
 
     /// Copies the first `out.len() / dim` regions into `out`, a row-major `[regions, dim]`.

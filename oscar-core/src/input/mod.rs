@@ -17,11 +17,12 @@ mod pretrain;
 mod pretrain_config;
 mod probe;
 mod regions;
+mod scene_graph;
 mod sequence;
 mod tokenizer;
 mod vocabulary;
 
-pub use batch::{AttentionMask, OscarInput, Packing, PaddingConfig, packed_len};
+pub use batch::{AttentionMask, OscarInput, Packing, PaddingConfig, RegionInput, packed_len};
 pub(crate) use caption::fill_caption_mask;
 pub use caption::{CaptionBatch, CaptionEncoder, CaptionMasking, EncodedCaption};
 pub(crate) use casing::{do_lower_case, is_cased};
@@ -34,6 +35,7 @@ pub use pretrain::{EncodedPair, ExampleSeed, PretrainBatch, PretrainEncoder};
 pub use pretrain_config::{ContrastConfig, PretrainEncoderConfig, TextBSampleMode};
 pub use probe::ProbeTargets;
 pub use regions::{AnswerTargets, MaskedRegion, RegionMask, RegionTargets};
+pub use scene_graph::{LabelNames, RegionLabels, Relation, SceneGraph, SceneGraphError};
 pub use sequence::{
     AttentionRestriction, EncodedSequence, SequenceConfig, SequenceEncoder, Truncation,
 };

@@ -8,6 +8,7 @@ use rand::Rng;
 use super::error::InputError;
 use super::example::{Example, ExampleSource};
 use super::pretrain_config::{PretrainEncoderConfig, TextBSampleMode};
+use super::scene_graph::SceneGraph;
 
 /// Rows to draw before giving up on one that differs.
 const MAX_TRIES: usize = 10;
@@ -64,6 +65,8 @@ fn replace_text_a<R: Rng + ?Sized>(
         other = random_row(corpus, rng)?;
     }
     example.text_a = other.text_a;
+    // Its objects are regions of another image.
+    example.graph = other.graph.map(SceneGraph::without_regions);
     // An error about this text must name the row that it comes from.
     example.origin = format!("{} (with the text of {})", example.origin, other.origin);
     Ok(())

@@ -15,6 +15,7 @@ use super::example::Example;
 use super::masking::MaskedToken;
 use super::pollution::MATCHED;
 use super::pretrain::{EncodedPair, PretrainEncoder};
+use super::scene_graph::SceneGraph;
 use super::sequence::EncodedSequence;
 
 /// Which tokens of text A a probe masks.
@@ -77,6 +78,7 @@ impl PretrainEncoder {
                 let shown = Example {
                     origin: format!("{} (with the image of {})", example.origin, other.origin),
                     text_a: example.text_a.clone(),
+                    graph: example.graph.clone().map(SceneGraph::without_regions),
                     ..other.clone()
                 };
                 (shown, (self.config().num_contrast_classes() - 1) as u8)

@@ -11,7 +11,7 @@ use burn::tensor::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::batch::{AttentionMask, BatchShape, OscarInput, PaddingConfig, floats};
+use super::batch::{AttentionMask, BatchShape, OscarInput, PaddingConfig, RegionInput, floats};
 use super::error::InputError;
 use super::example::RegionHandle;
 use super::pair::lay_out;
@@ -268,6 +268,39 @@ impl SequenceEncoder {
             input.attention_mask = AttentionMask::Full(mask);
         }
         Ok(input.with_query_positions([]))
+    }
+
+    /// As [`batch`](Self::batch), with the final hidden states of all regions.
+    ///
+    /// # Errors
+    ///
+    /// As there; or no row has a region.
+    pub fn batch_regions<B: Backend>(
+        &self,
+        rows: &[EncodedSequence],
+        device: &B::Device,
+    ) -> Result<RegionInput<B>, InputError> {
+        let input = self.batch(rows, device)?;
+        let [_, text] = input.input_ids.dims();
+        let [_, seq] = input.dims();
+        let regions = seq - text;
+        if regions == 0 {
+            let origin = rows
+                .first()
+                .map_or_else(String::new, |row| row.origin.clone());
+            return Err(InputError::NoRegion { origin });
+        }
+        let mut mask = vec![0.0; rows.len() * regions];
+        let mut wanted = Vec::new();
+        for (at, row) in rows.iter().enumerate() {
+            let count = row.num_regions();
+            mask[at * regions..at * regions + count].fill(1.0);
+            wanted.extend((0..count).map(|region| at * seq + text + region));
+        }
+        Ok(RegionInput {
+            input: input.with_query_positions(wanted),
+            region_mask: floats(mask, [rows.len(), regions], device),
+        })
     }
 }
 

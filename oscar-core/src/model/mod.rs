@@ -13,6 +13,7 @@ pub mod recompute;
 mod region_head;
 mod region_projection;
 mod transport;
+mod referring;
 
 pub use backbone::{Backbone, BackboneOutput, Inspection};
 pub use caption_steps::CaptionSteps;
@@ -25,6 +26,7 @@ pub use kv_cache::{CaptionCache, ContextCache};
 pub use pretraining::{OscarForPretraining, PretrainOutput};
 pub use region_head::{RegionHead, RegionLosses, RegionPredictions};
 pub use transport::{Transport, transport};
+pub use referring::{OscarForReferring, ReferringLoss, ReferringOutput, ReferringTargets};
 
 /// A tied output matrix: no parameter of its own, but a name in every official file.
 const TIED_DECODER: &[(&str, &str)] = &[(

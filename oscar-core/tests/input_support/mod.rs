@@ -113,6 +113,7 @@ pub fn example(row: usize, a: &str, b: &str, regions: RegionHandle) -> Example {
         text_b: b.to_owned(),
         text_b_is: TextB::Tags,
         regions,
+        graph: None,
     }
 }
 

@@ -15,7 +15,7 @@ use oscar_vision::scenes::{Detector, FEATURE_DIM, SceneReader, feature, find_thi
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::captions::caption;
+use super::captions::{caption, expressions};
 use super::detect::detector;
 use super::graph::Graph;
 use super::scene::{Chances, HEIGHT, Scene, Shown, WIDTH};
@@ -28,7 +28,7 @@ use crate::miniature::{Draws, Part};
 pub(crate) const SCENES_FORMAT: &str = "oscar-scenes";
 
 /// Version of what [`build_scenes`] makes; raised when its content changes.
-pub const SCENES_VERSION: u32 = 1;
+pub const SCENES_VERSION: u32 = 2;
 
 /// Directory of the pictures of a data set.
 const PICTURES: &str = "pictures";
@@ -153,6 +153,7 @@ struct Made {
 /// |---|---|
 /// | `regions/` | a store: each thing a region, in reading order, with its tag |
 /// | `captions.jsonl` | `{"image", "text"}` |
+/// | `expressions.jsonl` | `{"image", "expression", "box"}`: expressions that mean one thing |
 /// | `scenes.jsonl` | a scene graph a line: objects with boxes, categories, relations, referring expressions |
 /// | `pictures/` | `KEY.png`, unless `pictures` is off |
 /// | `vocab.txt` | all words of scenes, the same whatever is drawn |
@@ -184,6 +185,7 @@ pub fn build_scenes(drawings: &Path, out: &Path, options: &ScenesOptions) -> Res
     )?;
     let mut captions = Lines::create(dir.join("captions.jsonl"))?;
     let mut graphs = Lines::create(dir.join("scenes.jsonl"))?;
+    let mut referring = Lines::create(dir.join("expressions.jsonl"))?;
     let mut counts = ScenesCounts::default();
     let bar = progress(options.count);
     for start in (0..options.count).step_by(CHUNK) {
@@ -202,6 +204,13 @@ pub fn build_scenes(drawings: &Path, out: &Path, options: &ScenesOptions) -> Res
                     text,
                 })?;
             }
+            for (expression, object) in expressions(&made.scene) {
+                referring.push(&ExpressionRow {
+                    image: &made.scene.key,
+                    expression: &expression,
+                    place: made.scene.things[object].place,
+                })?;
+            }
             if options.pictures {
                 write_file(&pictures.join(format!("{}.png", made.scene.key)), &made.png)?;
             }
@@ -212,6 +221,7 @@ pub fn build_scenes(drawings: &Path, out: &Path, options: &ScenesOptions) -> Res
     store.finish()?;
     captions.finish()?;
     graphs.finish()?;
+    referring.finish()?;
     write_vocabulary(&maker.sheets, &dir.join("vocab.txt"))?;
     let info = maker.info(counts);
     write_json(&dir.join(DATASET_FILE), &info)?;
@@ -223,6 +233,14 @@ pub fn build_scenes(drawings: &Path, out: &Path, options: &ScenesOptions) -> Res
 struct Row<'a> {
     image: &'a str,
     text: &'a str,
+}
+
+#[derive(Serialize)]
+struct ExpressionRow<'a> {
+    image: &'a str,
+    expression: &'a str,
+    #[serde(rename = "box")]
+    place: [u32; 4],
 }
 
 struct Maker<'a> {

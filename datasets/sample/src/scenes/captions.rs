@@ -126,3 +126,16 @@ pub(super) fn referring(scene: &Scene) -> Vec<(String, usize)> {
     }
     found
 }
+
+/// Expressions that mean one thing of a scene: those of [`referring`], and the name of each thing that
+/// is the only one of its kind, "the dog"; with the index of the thing.
+pub(super) fn expressions(scene: &Scene) -> Vec<(String, usize)> {
+    let mut found = referring(scene);
+    for (index, thing) in scene.things.iter().enumerate() {
+        let group = &scene.groups[thing.group];
+        if group.count == 1 {
+            found.push((format!("the {}", group.kind.name), index));
+        }
+    }
+    found
+}

@@ -229,6 +229,7 @@ impl OfficialCorpus {
             text_b,
             text_b_is,
             regions,
+            graph: None,
         })
     }
 }

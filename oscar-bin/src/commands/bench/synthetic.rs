@@ -111,6 +111,7 @@ impl ExampleSource for Rows {
             text_b,
             text_b_is: TextB::Tags,
             regions: self.regions(index)?,
+            graph: None,
         })
     }
 

@@ -5,6 +5,7 @@ use image::{Rgb, RgbImage};
 use oscar_datasets::draw::{Mark, color, draw, marks, titled};
 use oscar_datasets::import::ExtractedImage;
 use oscar_datasets::store::Tag;
+use oscar_task::Answer;
 use oscar_task::explain::{Explanation, Inspected, Segment};
 use oscar_vision::Picture;
 
@@ -51,6 +52,23 @@ pub fn draw_answer(
         panels.push(titled(&draw(&shown, &marked).image, &word.text));
     }
     grid(&panels)
+}
+
+/// The picture with the boxes that were found for an expression, the best one in thick lines, each with
+/// its probability.
+pub fn draw_found(picture: &Picture, expression: &str, answers: &[Answer]) -> RgbImage {
+    let (shown, _) = shrunk(&picture.image);
+    let size = shown.dimensions();
+    let found = answers.iter().enumerate().filter_map(|(rank, answer)| {
+        Some(Mark {
+            box_px: answer.region.as_ref()?.in_pixels(size)?,
+            color: color(rank),
+            name: format!("{:.0} %", 100.0 * answer.score),
+            thin: rank > 0,
+        })
+    });
+    let marks: Vec<Mark> = found.collect();
+    titled(&draw(&shown, &marks).image, expression)
 }
 
 fn shrunk(picture: &RgbImage) -> (RgbImage, f32) {

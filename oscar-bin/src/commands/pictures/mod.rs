@@ -1,8 +1,9 @@
-//! `oscar-bin caption`, `ask` and `match`: pictures in, answers out.
+//! `oscar-bin caption`, `ask`, `match` and `find`: pictures in, answers out.
 
 pub mod ask;
 pub mod caption;
 mod figure;
+pub mod find;
 mod listing;
 pub mod matching;
 mod output;
@@ -35,7 +36,7 @@ use crate::weights::{self, PublishedArgs};
 /// Pictures that are decoded and asked about at a time: a photograph takes up to 100 MB.
 const AT_A_TIME: usize = 8;
 
-/// What the three commands have in common.
+/// What the commands have in common.
 #[derive(Clone, Debug, Args)]
 pub struct PictureArgs {
     /// Fine-tuned weights: the `best` or `last` directory of a run, the name of a run, a directory as
@@ -79,6 +80,8 @@ pub enum Kind {
     Question,
     /// Say whether a text matches it.
     Match,
+    /// Find the thing that an expression means.
+    Find,
 }
 
 impl Kind {
@@ -107,6 +110,7 @@ impl Kind {
             Self::Caption => &["captioning", "clipcap"],
             Self::Question => &["vqa", "gqa"],
             Self::Match => &["retrieval", "matching"],
+            Self::Find => &["refer"],
         }
     }
 
@@ -116,6 +120,7 @@ impl Kind {
             Self::Caption => "captioning",
             Self::Question => "vqa",
             Self::Match => "matching",
+            Self::Find => "refer",
         }
     }
 
@@ -134,7 +139,7 @@ impl Kind {
             (OfSample::Scene, Self::Question) => Some("sample:scenes/weights/vqa"),
             (OfSample::Scene, Self::Match) => Some("sample:scenes/weights/matching"),
             (OfSample::Drawing, Self::Caption) => Some("sample:weights/captioning"),
-            (OfSample::Drawing, Self::Question | Self::Match) => None,
+            (_, Self::Find) | (OfSample::Drawing, Self::Question | Self::Match) => None,
         }
     }
 }
@@ -340,7 +345,14 @@ impl Answering<'_> {
                 let explanation = opened.explain(&asks[0])?;
                 let image = images.iter().flatten().next();
                 if let (Some(picture), Some(image)) = (decoded.first(), image) {
-                    write_png(&figure::draw_answer(picture, image, &explanation), out)?;
+                    let drawn = match self.request.kind {
+                        Kind::Find => {
+                            let text = self.request.text.unwrap_or_default();
+                            figure::draw_found(picture, text, &explanation.answers)
+                        }
+                        _ => figure::draw_answer(picture, image, &explanation),
+                    };
+                    write_png(&drawn, out)?;
                     tracing::info!("wrote {}", out.display());
                 }
                 vec![explanation.answers]

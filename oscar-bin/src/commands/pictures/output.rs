@@ -111,9 +111,20 @@ impl Document<'_> {
             Kind::Caption => value["captions"] = json!(texts()),
             Kind::Question => value["answers"] = json!(texts()),
             Kind::Match => value["match"] = json!(of_match(answers)),
+            Kind::Find => value["boxes"] = json!(boxes(answers, image.size())),
         }
         value
     }
+}
+
+/// The boxes that are found, x1, y1, x2, y2 in pixels of an image of this size.
+fn boxes(answers: &[Answer], size: (u32, u32)) -> Vec<Value> {
+    let value = |answer: &Answer| {
+        let region = answer.region.as_ref();
+        let place = region.and_then(|region| region.in_pixels(size));
+        json!({"box": place, "probability": answer.score})
+    };
+    answers.iter().map(value).collect()
 }
 
 /// The probability of a match; the score itself where the model gives one score.
