@@ -51,7 +51,8 @@ pub mod view;
 pub mod yaml;
 
 pub use corpus::{
-    JoinedCorpus, JsonlCorpus, OfficialCorpus, OfficialCorpusOptions, OpenedCorpus, open_corpus,
+    JoinedCorpus, JsonlCorpus, OfficialCorpus, OfficialCorpusOptions, OpenedCorpus, RositaCorpus,
+    open_corpus,
 };
 pub use data_set::{DATASET_FILE, find_image, recorded_pictures};
 pub use error::{DatasetError, Result, excerpt};

@@ -91,6 +91,11 @@ impl MappedTensors {
         })
     }
 
+    /// Whether there is a tensor `name`.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
     /// The shape of tensor `name`.
     pub(crate) fn shape(&self, name: &str) -> Result<&[usize]> {
         match self.tensors.get(name) {

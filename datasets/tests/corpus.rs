@@ -149,3 +149,24 @@ fn missing_and_empty_files() {
         "{found}"
     );
 }
+
+#[test]
+fn scene_graphs_are_read_and_must_fit_their_image() {
+    let corpus = open(
+        r#"{"image": "a", "text": "A brown dog", "graph": {"objects": [2], "attributes": [[2, [1]]], "regions": [[2, [1]]]}}"#,
+    )
+    .unwrap();
+    let graph = ExampleSource::get(&corpus, 0).unwrap().graph.unwrap();
+    assert_eq!(graph.lemmas, ["a", "brown", "dog"]);
+    assert_eq!(graph.attributes, [(2, vec![1])]);
+    assert_eq!(graph.regions_of(2), [1]);
+
+    // The image has two regions.
+    let missing =
+        r#"{"image": "a", "text": "A dog", "graph": {"objects": [1], "regions": [[1, [2]]]}}"#;
+    let Err(DatasetError::Problems { problems, .. }) = open(missing) else {
+        panic!("a graph of a missing region was read");
+    };
+    assert_eq!(problems[0].line, Some(1));
+    assert!(problems[0].found.contains("region 2"), "{}", problems[0]);
+}

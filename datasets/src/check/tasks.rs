@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::format::JsonRows;
 use super::{Context, Format, Report};
 use crate::captions::{self, CaptionedImage, Splits};
-use crate::corpus::check_jsonl;
+use crate::corpus::{check_jsonl, check_rosita, is_rosita};
 use crate::error::Result;
 use crate::findings::{Counts, Defect, Kind, Problem};
 use crate::matching::Pair;
@@ -164,7 +164,10 @@ fn each(
 
 fn check_corpus(path: &Path, context: &Context, report: &mut Report) -> Result<()> {
     let images = context.images.as_deref();
-    let counts = check_jsonl(path, images, report)?;
+    let counts = match is_rosita(path) {
+        true => check_rosita(path, images, report)?,
+        false => check_jsonl(path, images, report)?,
+    };
     checked(CORPUS.name, path, counts, context, report);
     Ok(())
 }

@@ -8,8 +8,10 @@
 //! ```
 //!
 //! `answer` is one text or a list. A caption row may say `tags` (one text, or a list) to replace
-//! the tags of the store, and `label` (true or false), which pre-training ignores. Any
-//! other key is refused, with the nearest known one named.
+//! the tags of the store, `label` (true or false), which pre-training ignores, and `graph`, the
+//! text's scene graph: `{"objects": [word], "attributes": [[object, [word]]], "relations":
+//! [[subject, [word], object]], "regions": [[object, [region]]], "lemmas": [text]}`, words counted
+//! from 0, all but `objects` optional. Any other key is refused, with the nearest known one named.
 //!
 //! Every row is checked when the file is opened, on all cores, so that no bad row can stop a
 //! training run; the texts themselves stay in the file, from which they are read by position.
@@ -20,6 +22,7 @@ use oscar_core::input::{Example, ExampleSource, RegionHandle, SourceError, TextB
 use oscar_files::OpenFile;
 
 use super::check::{check_length, check_rows};
+use super::graph;
 use super::jsonl_row::{Row, Texts};
 use crate::error::{DatasetError, Result};
 use crate::findings::{Counts, Defect, Kind, Problem, Problems};
@@ -76,6 +79,11 @@ impl Lines {
             let line = line.map_err(|error| Defect::of(Kind::Unreadable, error.to_string()))?;
             let row = Row::parse(&line)?;
             let image = images.map_or(Ok(0), |images| images.require(&row.image))?;
+            if let (Some(graph), Some(images)) = (&row.graph, images) {
+                let regions = images.num_regions(image);
+                let regions = regions.map_err(|error| Defect::from(error.to_string()))?;
+                graph::check(graph, graph.lemmas.len(), Some(regions))?;
+            }
             let (a, b) = match &row.texts {
                 Texts::Caption { text, tags } => (text, tags.as_deref().unwrap_or_default()),
                 Texts::Question { question, answers } => (question, answers.as_str()),
@@ -210,7 +218,7 @@ impl JsonlCorpus {
             text_b,
             text_b_is,
             regions,
-            graph: None,
+            graph: row.graph,
         })
     }
 }

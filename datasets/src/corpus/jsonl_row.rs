@@ -2,24 +2,30 @@
 
 use std::fmt;
 
+use oscar_core::input::SceneGraph;
 use oscar_files::without_bom;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::check::check_length;
+use super::graph::GraphRow;
 use crate::error::excerpt;
 use crate::findings::{Defect, Kind};
 use crate::records;
 use crate::rows::{Key, has_words};
 
 /// Keys a row may have.
-const KEYS: [&str; 6] = ["image", "text", "tags", "question", "answer", "label"];
+const KEYS: [&str; 7] = [
+    "image", "text", "tags", "question", "answer", "label", "graph",
+];
 
 /// A row that passed every check of its own; whether its image exists is checked against the store.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) image: String,
     pub(super) texts: Texts,
+    /// The scene graph of a caption.
+    pub(super) graph: Option<SceneGraph>,
 }
 
 /// The texts of a row.
@@ -58,6 +64,7 @@ struct Fields {
     question: Option<String>,
     answer: Option<Words>,
     label: Option<bool>,
+    graph: Option<GraphRow>,
     unknown: Option<String>,
 }
 
@@ -101,7 +108,18 @@ impl Fields {
                 return Err("`text` beside `question` or `answer`; make two rows of it".into());
             }
         };
-        Ok(Row { image, texts })
+        let graph = match (self.graph, &texts) {
+            (None, _) => None,
+            (Some(graph), Texts::Caption { text, .. }) => Some(graph.of(text)?),
+            (Some(_), Texts::Question { .. }) => {
+                return Err("a `graph` beside a question; it belongs to a `text`".into());
+            }
+        };
+        Ok(Row {
+            image,
+            texts,
+            graph,
+        })
     }
 }
 
@@ -149,6 +167,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "question" => set(&mut fields.question, "question", &mut map)?,
                 "answer" => set(&mut fields.answer, "answer", &mut map)?,
                 "label" => set(&mut fields.label, "label", &mut map)?,
+                "graph" => set(&mut fields.graph, "graph", &mut map)?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                     fields.unknown.get_or_insert(key);
@@ -255,6 +274,14 @@ mod tests {
                 "`text`: invalid type: NaN",
             ),
             ("  \r", "a blank line"),
+            (
+                r#"{"image": "a", "text": "a dog", "graph": {"objects": [2]}}"#,
+                "names word 2, but the text has 2 words",
+            ),
+            (
+                r#"{"image": "a", "text": "a dog", "graph": {"objects": [1], "lemmas": ["dog"]}}"#,
+                "1 lemmas for a text of 2 words",
+            ),
         ] {
             let found = problem(line);
             assert!(found.contains(wanted), "{line}: {found}");

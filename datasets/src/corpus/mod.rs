@@ -4,16 +4,19 @@
 //! |---|---|
 //! | JSON lines, over one region store | [`JsonlCorpus`] |
 //! | the official pre-training corpus: YAML, TSV, label folders, feature folders | [`OfficialCorpus`] |
+//! | ROSITA's annotations, with scene graphs: TSV, over one region store | [`RositaCorpus`] |
 //! | several of these, one after the other | [`JoinedCorpus`] |
 //!
 //! [`open_corpus`] opens either layout. Every row is checked when a corpus is opened, on all cores,
 //! so that no bad row stops a training run hours later; the texts themselves stay in their files.
 
 mod check;
+mod graph;
 mod joined;
 mod jsonl;
 mod jsonl_row;
 mod official;
+mod rosita;
 
 use std::io::Read;
 use std::path::Path;
@@ -25,6 +28,8 @@ pub use joined::JoinedCorpus;
 pub use jsonl::JsonlCorpus;
 pub(crate) use jsonl::check_jsonl;
 pub use official::{OfficialCorpus, OfficialCorpusOptions};
+pub use rosita::RositaCorpus;
+pub(crate) use rosita::{check_rosita, is_rosita};
 
 use crate::error::{DatasetError, Result};
 use crate::images::open_images;
@@ -42,7 +47,8 @@ pub struct OpenedCorpus {
 ///
 /// A `.yaml` or `.yml` is an official corpus, and `regions` the data directory that its feature
 /// folders are relative to; a `.jsonl` or `.json` is a corpus of JSON lines, and `regions` its
-/// images. Another file is JSON lines if its first character is a brace.
+/// images, and so it is of a `.tsv` of ROSITA's annotations. Another file is JSON lines if its first
+/// character is a brace.
 ///
 /// # Errors
 /// As [`OfficialCorpus::open`] and [`JsonlCorpus::open`]; options of the official layout for a
@@ -52,7 +58,8 @@ pub fn open_corpus(
     regions: &Path,
     options: OfficialCorpusOptions,
 ) -> Result<OpenedCorpus> {
-    if is_official(path)? {
+    let rosita = is_rosita(path);
+    if !rosita && is_official(path)? {
         let corpus = OfficialCorpus::open(path, regions, options)?;
         let region_dim = corpus.region_dim();
         return Ok(OpenedCorpus {
@@ -63,17 +70,18 @@ pub fn open_corpus(
     if options != OfficialCorpusOptions::default() {
         return Err(DatasetError::malformed(
             path,
-            "it is JSON lines, but options of the official layout are set for it",
+            "it is no YAML file, but options of the official layout are set for it",
             "remove `chunks`, `use_gtlabels`, `skip_missing_images` and `outside_paths`, which only a \
              YAML corpus has",
         ));
     }
     let images = open_images(regions)?;
     let region_dim = images.region_dim();
-    Ok(OpenedCorpus {
-        rows: Arc::new(JsonlCorpus::open(path, images)?),
-        region_dim,
-    })
+    let rows: Arc<dyn ExampleSource> = match rosita {
+        true => Arc::new(RositaCorpus::open(path, images)?),
+        false => Arc::new(JsonlCorpus::open(path, images)?),
+    };
+    Ok(OpenedCorpus { rows, region_dim })
 }
 
 /// Whether `path` describes an official corpus: by its extension, else by its first character.

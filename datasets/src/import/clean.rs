@@ -1,5 +1,6 @@
 //! Fits boxes into their images, and counts what had to be changed.
 
+use oscar_core::input::RegionLabels;
 use serde::{Deserialize, Serialize};
 
 use super::source::{SourceBoxes, SourceImage};
@@ -100,6 +101,11 @@ impl CleanImage {
         })
     }
 
+    /// The classes of its regions.
+    pub(super) fn labels(&self) -> Option<&RegionLabels> {
+        self.image.labels.as_ref()
+    }
+
     /// The image, to be stored.
     pub(super) fn regions(&self) -> ImageRegions<'_> {
         let (width, height) = self.image.size.unwrap_or_default();
@@ -145,7 +151,7 @@ fn fit_regions(
         return Err(Defect::new(found, fix));
     }
     let dim = image.features.len() / boxes.len();
-    let mut kept = 0;
+    let (mut kept, mut stays) = (0, vec![false; boxes.len()]);
     for region in 0..boxes.len() {
         let b = boxes[region];
         let refuse = |found: String, fix| {
@@ -168,11 +174,24 @@ fn fit_regions(
         image
             .features
             .copy_within(region * dim..(region + 1) * dim, kept * dim);
+        stays[region] = true;
         kept += 1;
     }
     boxes.truncate(kept);
     image.features.truncate(kept * dim);
+    if let Some(labels) = image.labels.as_mut().filter(|_| kept < stays.len()) {
+        keep(&mut labels.objects, &stays);
+        keep(&mut labels.object_scores, &stays);
+        keep(&mut labels.attributes, &stays);
+        keep(&mut labels.attribute_scores, &stays);
+    }
     Ok(())
+}
+
+/// Leaves out what regions have that do not stay; of nothing, as of missing attributes, nothing.
+fn keep<T>(values: &mut Vec<T>, stays: &[bool]) {
+    let mut stays = stays.iter();
+    values.retain(|_| stays.next().is_some_and(|stays| *stays));
 }
 
 const STRICT: &str = "without `strict` such boxes are clipped or left out, and counted";
@@ -228,6 +247,7 @@ mod tests {
             features: (0..2 * boxes.len()).map(|v| v as f32).collect(),
             boxes: SourceBoxes::Pixels(boxes.to_vec()),
             tags: None,
+            labels: None,
         }
     }
 

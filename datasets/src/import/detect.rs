@@ -6,7 +6,7 @@ use oscar_files::is_system_file;
 use oscar_files::python::{base64_text, json_text};
 
 use super::folder::with_extension;
-use super::lxmert::{BUTD_COLUMNS, LXMERT_COLUMNS};
+use super::lxmert::{BUTD_COLUMNS, LXMERT_COLUMNS, is_number};
 use super::options::Format;
 use crate::error::{DatasetError, Result};
 use crate::official::{FEATURES_FILE, FeatureRow, OfficialFiles, TagChoice, parse_detections};
@@ -226,7 +226,13 @@ fn of_row(line: &[u8], feature_dim: usize) -> Vec<Format> {
     if official.is_ok_and(|row| columns.len() <= 3 || row.layout(feature_dim).is_ok()) {
         formats.push(Format::Official);
     }
+    let rosita = columns.len() == LXMERT_COLUMNS
+        && is_number(columns[4])
+        && !is_number(columns[1])
+        && number(2).is_some()
+        && number(3).is_some();
     let arrays_at = match columns.len() {
+        _ if rosita => None,
         LXMERT_COLUMNS => Some(7),
         BUTD_COLUMNS => Some(3),
         _ => None,
@@ -235,6 +241,13 @@ fn of_row(line: &[u8], feature_dim: usize) -> Vec<Format> {
         && let (Some(_), Some(_), Some(boxes)) = (number(1), number(2), number(at))
         && boxes.checked_mul(16).map(|bytes| 4 * bytes.div_ceil(3))
             == Some(base64_text(columns[at + 1]).len())
+    {
+        formats.push(Format::Lxmert);
+    }
+    if rosita
+        && let Some(boxes) = number(4)
+        && boxes.checked_mul(16).map(|bytes| 4 * bytes.div_ceil(3))
+            == Some(base64_text(columns[5]).len())
     {
         formats.push(Format::Lxmert);
     }
@@ -271,6 +284,10 @@ mod tests {
             ),
             (
                 format!("k\t480\t640\tA\tB\tC\tD\t3\t{boxes}\t{features}"),
+                &[Format::Lxmert],
+            ),
+            (
+                format!("k\t{features}\t480\t640\t3\t{boxes}\tA\tB\tC\tD"),
                 &[Format::Lxmert],
             ),
             ("k\t[{\"class\": \"a\"}]".into(), &[Format::Vinvl]),

@@ -62,6 +62,7 @@ pub(super) fn source_image(key: &str, size: (u32, u32), found: Regions) -> Sourc
         features: found.features,
         boxes: SourceBoxes::Pixels(boxes),
         tags: Some(tags.collect()),
+        labels: None,
     }
 }
 

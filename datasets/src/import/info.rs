@@ -22,6 +22,7 @@ const HEIGHT: &[&str] = &["image_h", "image_height", "img_h", "height"];
 pub(super) const CLASSES: &[&str] = &["objects_id", "objects"];
 pub(super) const SCORES: &[&str] = &["objects_conf", "cls_prob", "conf"];
 pub(super) const ATTRIBUTES: &[&str] = &["attrs_id", "attributes_id"];
+pub(super) const ATTRIBUTE_SCORES: &[&str] = &["attrs_conf", "attributes_conf"];
 
 /// Such a dictionary.
 #[derive(Debug)]

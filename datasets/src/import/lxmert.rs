@@ -4,6 +4,7 @@
 //! |---|---|
 //! | LXMERT | `img_id img_h img_w objects_id objects_conf attrs_id attrs_conf num_boxes boxes features` |
 //! | bottom-up attention | `image_id image_w image_h num_boxes boxes features` |
+//! | ROSITA | `filename features image_h image_w num_boxes boxes objects_id objects_conf attrs_id attrs_conf` |
 
 use std::path::Path;
 
@@ -11,13 +12,13 @@ use oscar_files::python::base64_text;
 
 use super::source::{SourceBoxes, SourceImage};
 use super::table::Table;
-use super::vocabulary::Vocabularies;
+use super::vocabulary::{Numbers, Vocabularies};
 use crate::error::{Result, excerpt_bytes};
 use crate::findings::Defect;
 use crate::official::{BlobLayout, decode_blob, decode_bytes, pixels};
 use crate::tsv::TsvFile;
 
-const COLUMNS: &str = "a row has the ten columns of LXMERT or the six of bottom-up attention, \
+const COLUMNS: &str = "a row has the ten columns of LXMERT or ROSITA, or the six of bottom-up attention, \
                        separated by tabs; is a tab missing, or is this another file?";
 
 /// Columns of an LXMERT table.
@@ -35,6 +36,7 @@ pub(super) fn open(
     vocabularies: Vocabularies,
     repeated_keys: bool,
 ) -> Result<Table> {
+    let names = vocabularies.label_names();
     let note = match vocabularies.classes {
         Some(_) => None,
         None => Some("no vocabulary of classes was given: the images have no object tags".into()),
@@ -43,7 +45,8 @@ pub(super) fn open(
         parse_lxmert(file.line(row)?, feature_dim, &vocabularies)
             .map_err(|defect| file.located(row, defect))
     };
-    Table::new(TsvFile::open(path)?, repeated_keys, note, Box::new(read))
+    let table = Table::new(TsvFile::open(path)?, repeated_keys, note, Box::new(read))?;
+    Ok(table.with_names(names))
 }
 
 /// Reads a row, which must have no newline.
@@ -62,10 +65,40 @@ pub fn parse_lxmert(
         .take(LXMERT_COLUMNS + 1)
         .collect();
     let (key, width, height, rest, objects) = match columns[..] {
-        [key, height, width, class, conf, attr, _, ref rest @ ..] if rest.len() == 3 => {
-            (key, width, height, rest, Some((class, conf, attr)))
+        [
+            key,
+            features,
+            height,
+            width,
+            regions,
+            boxes,
+            ref objects @ ..,
+        ] if objects.len() == 4 && is_number(regions) && !is_number(features) => {
+            let objects = [objects[0], objects[1], objects[2], objects[3]];
+            (
+                key,
+                width,
+                height,
+                vec![regions, boxes, features],
+                Some(objects),
+            )
         }
-        [key, width, height, ref rest @ ..] if rest.len() == 3 => (key, width, height, rest, None),
+        [
+            key,
+            height,
+            width,
+            class,
+            conf,
+            attr,
+            attr_conf,
+            ref rest @ ..,
+        ] if rest.len() == 3 => {
+            let objects = [class, conf, attr, attr_conf];
+            (key, width, height, rest.to_vec(), Some(objects))
+        }
+        [key, width, height, ref rest @ ..] if rest.len() == 3 => {
+            (key, width, height, rest.to_vec(), None)
+        }
         _ => {
             let found = format!("{} columns", columns.len());
             return Err(Defect::new(found, COLUMNS));
@@ -84,7 +117,7 @@ pub fn parse_lxmert(
         &key,
         width,
         height,
-        rest,
+        &rest,
         objects,
         feature_dim,
         vocabularies,
@@ -92,8 +125,13 @@ pub fn parse_lxmert(
     .map_err(|defect| defect.within(format_args!("image `{key}`")))
 }
 
-/// Three columns: classes, their scores, attributes.
-type Objects<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+/// Four columns: classes, their scores, attributes and theirs.
+type Objects<'a> = [&'a [u8]; 4];
+
+/// Whether a column is a whole number in digits, as no base64 of an array is.
+pub(super) fn is_number(column: &[u8]) -> bool {
+    !column.is_empty() && column.len() < 10 && column.iter().all(u8::is_ascii_digit)
+}
 
 fn parse_arrays(
     key: &str,
@@ -136,27 +174,55 @@ fn parse_arrays(
         .0
         .to_vec();
     let boxes = SourceBoxes::Pixels(boxes);
-    let tags = match objects {
-        Some((class, conf, attr)) if vocabularies.classes.is_some() => {
-            let classes = ids(class, regions, "objects_id")?;
-            let conf: Vec<f32> = numbers::<4>(conf, regions, "objects_conf")?
-                .map(f32::from_le_bytes)
-                .collect();
-            let attributes = match vocabularies.attributes {
-                Some(_) => Some(ids(attr, regions, "attrs_id")?),
-                None => None,
-            };
-            Some(vocabularies.tags(&boxes, &classes, Some(&conf), attributes.as_deref())?)
+    let numbers = match objects {
+        Some(columns) => read_objects(columns, regions, vocabularies.classes.is_some())?,
+        None => None,
+    };
+    let tags = match (&numbers, &vocabularies.classes) {
+        (Some(numbers), Some(_)) => {
+            let named = vocabularies.attributes.is_some();
+            let attributes = numbers.attributes.as_deref().filter(|_| named);
+            let scores = numbers.scores.as_deref();
+            Some(vocabularies.tags(&boxes, &numbers.classes, scores, attributes)?)
         }
         _ => None,
     };
+    let labels = numbers.map(|numbers| numbers.labels(regions)).transpose()?;
     Ok(SourceImage {
         key: key.to_string(),
         size: Some(size),
         features: values,
         boxes,
         tags,
+        labels,
     })
+}
+
+/// The classes of so many regions. Tables without them have other columns here, which matter only where
+/// names of classes were given.
+fn read_objects(
+    [class, conf, attr, attr_conf]: Objects<'_>,
+    regions: usize,
+    wanted: bool,
+) -> Result<Option<Numbers>, Defect> {
+    let floats = |text: &[u8], name: &str| -> Result<Vec<f32>, Defect> {
+        Ok(numbers::<4>(text, regions, name)?
+            .map(f32::from_le_bytes)
+            .collect())
+    };
+    let read = || {
+        Ok(Numbers {
+            classes: ids(class, regions, "objects_id")?,
+            scores: Some(floats(conf, "objects_conf")?),
+            attributes: Some(ids(attr, regions, "attrs_id")?),
+            attribute_scores: Some(floats(attr_conf, "attrs_conf")?),
+        })
+    };
+    match (read(), wanted) {
+        (Ok(numbers), _) => Ok(Some(numbers)),
+        (Err(_), false) => Ok(None),
+        (Err(defect), true) => Err(defect),
+    }
 }
 
 fn number(field: &[u8], name: &str) -> Result<f64, Defect> {

@@ -9,17 +9,19 @@
 //! | size in pixels | `image_h` and `image_w`, `img_h` and `img_w`, `height` and `width` |
 //! | classes by number, and their scores | `objects_id`, `objects`; `objects_conf`, `cls_prob`, `conf` |
 //! | scores of all classes `[regions, classes]` | `soft_labels`, of UNITER |
-//! | attributes by number | `attrs_id` |
+//! | attributes by number, and their scores | `attrs_id`; `attrs_conf` |
 //! | classes by name | `objects`, `classes`, `class_names` as arrays of text |
 //!
 //! What is not there as an array is looked for in the dictionary `info`, which is pickled and read
 //! without executing it. Other arrays are not looked at.
 
 use super::archive::Archive;
-use super::info::{ATTRIBUTES, CLASSES, Info, SCORES};
+use super::info::{ATTRIBUTE_SCORES, ATTRIBUTES, CLASSES, Info, SCORES};
 use super::matrix::{Arrays, Matrix};
 use super::source::{SourceBoxes, SourceImage};
-use super::vocabulary::Vocabularies;
+use super::vocabulary::{Numbers, Vocabularies};
+use oscar_core::input::RegionLabels;
+
 use crate::findings::Defect;
 use crate::official::pixels;
 use crate::store::Tag;
@@ -94,15 +96,16 @@ pub(super) fn read_npz(
     }
     let side = |side: &Matrix| pixels(side.number()?);
     let size = size.map(|(width, height)| Ok::<_, Defect>((side(&width)?, side(&height)?)));
-    let (tags, numbered) = tags(&mut archive, info, &boxes, vocabularies)?;
+    let objects = objects(&mut archive, info, &boxes, vocabularies)?;
     let image = SourceImage {
         key: String::new(),
         size: size.transpose()?,
         features,
         boxes,
-        tags,
+        tags: objects.tags,
+        labels: objects.labels,
     };
-    Ok((image, numbered))
+    Ok((image, objects.numbered))
 }
 
 fn whole(value: f64) -> Result<usize, Defect> {
@@ -112,13 +115,22 @@ fn whole(value: f64) -> Result<usize, Defect> {
     }
 }
 
-/// The objects of an image, and whether the file gives their classes by number.
-fn tags(
+/// What a file says of the objects of an image.
+#[derive(Default)]
+struct Objects {
+    tags: Option<Vec<Tag>>,
+    labels: Option<RegionLabels>,
+    /// Whether classes are given by number.
+    numbered: bool,
+}
+
+/// The objects of an image.
+fn objects(
     archive: &mut Archive<'_>,
     info: Option<&Info>,
     boxes: &SourceBoxes,
     vocabularies: &Vocabularies,
-) -> Result<(Option<Vec<Tag>>, bool), Defect> {
+) -> Result<Objects, Defect> {
     let mut either = |names: &[&str]| match (archive.read_numbers(names)?, info) {
         (None, Some(info)) => info.numbers(names),
         (found, _) => Ok(found),
@@ -126,6 +138,7 @@ fn tags(
     let mut scores = either(SCORES)?;
     let mut classes = either(CLASSES)?;
     let attributes = either(ATTRIBUTES)?;
+    let attribute_scores = values(either(ATTRIBUTE_SCORES)?);
     let named = match (archive.texts(NAMES)?, info) {
         (None, Some(info)) => info.texts(NAMES).filter(|names| !names.is_empty()),
         (names, _) => names,
@@ -138,7 +151,10 @@ fn tags(
         let places: Vec<i64> = (0..own.classes.as_ref().map_or(0, Vec::len) as i64).collect();
         let (scores, attributes) = (values(scores), ids(attributes.as_ref()));
         let tags = own.tags(boxes, &places, scores.as_deref(), attributes.as_deref())?;
-        return Ok((Some(tags), false));
+        return Ok(Objects {
+            tags: Some(tags),
+            ..Objects::default()
+        });
     }
     if classes.is_none()
         && let Some(all) = archive.read(ALL_SCORES)?
@@ -148,14 +164,24 @@ fn tags(
         classes = Some(column(best.iter().map(|(class, _)| *class as f32)));
     }
     let Some(classes) = ids(classes.as_ref()) else {
-        return Ok((None, false));
+        return Ok(Objects::default());
     };
-    if vocabularies.classes.is_none() {
-        return Ok((None, true));
-    }
-    let (scores, attributes) = (values(scores), ids(attributes.as_ref()));
-    let tags = vocabularies.tags(boxes, &classes, scores.as_deref(), attributes.as_deref())?;
-    Ok((Some(tags), true))
+    let numbers = Numbers {
+        classes,
+        scores: values(scores),
+        attributes: ids(attributes.as_ref()),
+        attribute_scores,
+    };
+    let (scores, attributes) = (numbers.scores.as_deref(), numbers.attributes.as_deref());
+    let tags = match vocabularies.classes {
+        None => None,
+        Some(_) => Some(vocabularies.tags(boxes, &numbers.classes, scores, attributes)?),
+    };
+    Ok(Objects {
+        tags,
+        labels: Some(numbers.labels(boxes.len())?),
+        numbered: true,
+    })
 }
 
 fn column(values: impl Iterator<Item = f32>) -> Matrix {

@@ -48,6 +48,7 @@ impl FeatureSource for OfficialSource {
             features,
             boxes,
             tags: labels.map(|labels| labels.tags),
+            labels: None,
         })
     }
 

@@ -1,6 +1,9 @@
 //! Opens published region features of any known format.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use oscar_core::input::LabelNames;
 
 use super::detect::detect;
 use super::lines::Lines;
@@ -219,6 +222,10 @@ impl FeatureSource for Source {
         files.extend(self.labels.iter().map(|l| l.path().to_path_buf()));
         files.extend(self.sizes.iter().map(|s| s.path().to_path_buf()));
         files
+    }
+
+    fn label_names(&self) -> Option<Arc<LabelNames>> {
+        self.reader.label_names()
     }
 
     fn notes(&self) -> Vec<String> {

@@ -1,18 +1,20 @@
 //! One file per image: `.npz` archives, `.npy` arrays, safetensors.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use oscar_core::input::LabelNames;
 use safetensors::{Dtype, SafeTensors};
 
 use super::folder::{Folder, read_file};
-use super::info::{ATTRIBUTES, CLASSES, Info, SCORES};
+use super::info::{ATTRIBUTE_SCORES, ATTRIBUTES, CLASSES, Info, SCORES};
 use super::matrix::{Arrays, Matrix};
 use super::npy::parse_npy;
 use super::npz::{ids, read_npz, values as scores_of};
 use super::options::Format;
 use super::source::{FeatureSource, SourceBoxes, SourceImage};
-use super::vocabulary::Vocabularies;
+use super::vocabulary::{Numbers, Vocabularies};
 use crate::error::{DatasetError, Result};
 use crate::findings::Defect;
 use crate::official::pixels;
@@ -173,21 +175,28 @@ impl PerImage {
         if classes.is_some() {
             self.numbered.store(true, Ordering::Relaxed);
         }
-        let tags = match classes.filter(|_| self.vocabularies.classes.is_some()) {
-            None => None,
-            Some(classes) => {
-                let scores = scores_of(info.numbers(SCORES)?);
-                let attributes = ids(info.numbers(ATTRIBUTES)?.as_ref());
-                let names = &self.vocabularies;
-                Some(names.tags(&boxes, &classes, scores.as_deref(), attributes.as_deref())?)
+        let (mut tags, mut labels) = (None, None);
+        if let Some(classes) = classes {
+            let numbers = Numbers {
+                classes,
+                scores: scores_of(info.numbers(SCORES)?),
+                attributes: ids(info.numbers(ATTRIBUTES)?.as_ref()),
+                attribute_scores: scores_of(info.numbers(ATTRIBUTE_SCORES)?),
+            };
+            let (scores, attributes) = (numbers.scores.as_deref(), numbers.attributes.as_deref());
+            let names = &self.vocabularies;
+            if names.classes.is_some() {
+                tags = Some(names.tags(&boxes, &numbers.classes, scores, attributes)?);
             }
-        };
+            labels = Some(numbers.labels(boxes.len())?);
+        }
         Ok(SourceImage {
             key: String::new(),
             size,
             features,
             boxes,
             tags,
+            labels,
         })
     }
 }
@@ -229,6 +238,10 @@ impl FeatureSource for PerImage {
             files.extend((0..self.folder.len()).filter_map(info));
         }
         files
+    }
+
+    fn label_names(&self) -> Option<Arc<LabelNames>> {
+        self.vocabularies.label_names()
     }
 
     fn notes(&self) -> Vec<String> {
@@ -310,6 +323,7 @@ pub fn parse_safetensors(bytes: &[u8], feature_dim: usize) -> Result<SourceImage
         features,
         boxes,
         tags,
+        labels: None,
     })
 }
 

@@ -271,6 +271,7 @@ impl<'a> Importer<'a> {
             source: provenance.description.clone(),
             pictures: provenance.pictures.clone(),
             extractor: provenance.extractor.clone(),
+            label_names: input.source.label_names(),
         };
         let progress = records
             .last_mut()
@@ -306,7 +307,8 @@ impl<'a> Importer<'a> {
         let (input, store) = (self.input, self.store.clone());
         let bar = progress_bar("importing", input.source.len(), self.resumed_from);
         let encode = |row, image: CleanImage| {
-            let encoded = EncodedImage::new(&image.regions(), &store);
+            let encoded = EncodedImage::new(&image.regions(), &store)
+                .and_then(|encoded| encoded.with_labels(image.labels().cloned()));
             let encoded = encoded.map_err(|error| relocate(input.source, row, error))?;
             Ok((encoded, image.counts))
         };

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use oscar_core::input::{LabelNames, RegionLabels};
 
 use crate::error::{DatasetError, Result};
 use crate::findings::Defect;
@@ -22,6 +25,8 @@ pub struct SourceImage {
     pub boxes: SourceBoxes,
     /// Its objects, in file order; `None` if the source says nothing of them.
     pub tags: Option<Vec<Tag>>,
+    /// The classes of its regions, if the source gives them by number.
+    pub labels: Option<RegionLabels>,
 }
 
 /// Where the regions of a [`SourceImage`] are.
@@ -105,6 +110,11 @@ pub trait FeatureSource: Send + Sync {
 
     /// The files that are read.
     fn files(&self) -> Vec<PathBuf>;
+
+    /// The names of the classes of regions, if they are known.
+    fn label_names(&self) -> Option<Arc<LabelNames>> {
+        None
+    }
 
     /// What a user should know of how the files were understood, one sentence each.
     fn notes(&self) -> Vec<String> {

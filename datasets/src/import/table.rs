@@ -1,6 +1,9 @@
 //! Tables with an image in each row.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use oscar_core::input::LabelNames;
 
 use super::source::{FeatureSource, SourceImage};
 use crate::error::{DatasetError, Result};
@@ -16,6 +19,7 @@ pub(super) struct Table {
     file: TsvFile,
     read: ReadRow,
     note: Option<String>,
+    names: Option<Arc<LabelNames>>,
 }
 
 impl Table {
@@ -32,7 +36,17 @@ impl Table {
         if !repeated_keys {
             index_keys(&file)?;
         }
-        Ok(Self { file, read, note })
+        Ok(Self {
+            file,
+            read,
+            note,
+            names: None,
+        })
+    }
+
+    /// The same, whose rows give classes of these names by number.
+    pub(super) fn with_names(self, names: Option<Arc<LabelNames>>) -> Self {
+        Self { names, ..self }
     }
 }
 
@@ -51,6 +65,10 @@ impl FeatureSource for Table {
 
     fn files(&self) -> Vec<PathBuf> {
         vec![self.file.path().to_path_buf()]
+    }
+
+    fn label_names(&self) -> Option<Arc<LabelNames>> {
+        self.names.clone()
     }
 
     fn notes(&self) -> Vec<String> {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use half::f16;
+use oscar_core::input::RegionLabels;
 use serde::{Deserialize, Serialize};
 
 use super::clean::CleanImage;
@@ -66,9 +67,25 @@ pub(super) fn verify(input: &Input, dir: &Path, skipped: usize) -> Result<Verifi
     }
 }
 
+/// Labels as a store keeps them.
+fn rounded(labels: &RegionLabels) -> RegionLabels {
+    let round = |scores: &[f32]| {
+        let scores = scores.iter().map(|score| f16::from_f32(*score).to_f32());
+        scores.collect()
+    };
+    RegionLabels {
+        object_scores: round(&labels.object_scores),
+        attribute_scores: round(&labels.attribute_scores),
+        ..labels.clone()
+    }
+}
+
 /// What differs between an image of the source and image `row` of the store.
 fn compare(store: &RegionStore, row: usize, image: &CleanImage) -> Result<(), String> {
-    let image = image.regions();
+    let (labels, image) = (
+        image.labels().filter(|labels| !labels.is_empty()),
+        image.regions(),
+    );
     if store.size(row) != (image.width, image.height) {
         return Err(format!("its size is {:?} in the store", store.size(row)));
     }
@@ -99,6 +116,9 @@ fn compare(store: &RegionStore, row: usize, image: &CleanImage) -> Result<(), St
                 ));
             }
         }
+    }
+    if store.labels(row).as_ref().map(rounded) != labels.map(rounded) {
+        return Err("its classes differ".into());
     }
     match store.tags(row) {
         Ok(tags) if tags == image.tags => Ok(()),

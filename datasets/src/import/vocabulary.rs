@@ -1,7 +1,9 @@
 //! Names of the classes that detectors give by number.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use oscar_core::input::{LabelNames, RegionLabels};
 use oscar_files::{SMALL_FILE, read_text};
 
 use super::matrix::Matrix;
@@ -19,7 +21,70 @@ pub struct Vocabularies {
     pub attributes: Option<Vec<String>>,
 }
 
+/// Classes, their scores, attributes and their scores, by region, as a file gives them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Numbers {
+    pub(super) classes: Vec<i64>,
+    pub(super) scores: Option<Vec<f32>>,
+    pub(super) attributes: Option<Vec<i64>>,
+    pub(super) attribute_scores: Option<Vec<f32>>,
+}
+
+impl Numbers {
+    /// The labels of an image of so many regions; arrays of one length for all images may be longer.
+    ///
+    /// # Errors
+    /// Fewer numbers than regions, or one that is no class.
+    pub(super) fn labels(&self, regions: usize) -> Result<RegionLabels, Defect> {
+        const FIX: &str = "the file is inconsistent: make it again";
+        let numbers = |numbers: &[i64]| {
+            let first = numbers.get(..regions).ok_or_else(|| {
+                let found = format!(
+                    "{} classes or attributes for {regions} regions",
+                    numbers.len()
+                );
+                Defect::new(found, FIX)
+            })?;
+            let class = |number: &i64| match u16::try_from(*number) {
+                Ok(number) if number < u16::MAX => Ok(number),
+                _ => Err(Defect::new(format!("the class {number}"), FIX)),
+            };
+            first
+                .iter()
+                .map(class)
+                .collect::<Result<Vec<u16>, Defect>>()
+        };
+        let scores = |scores: &Option<Vec<f32>>| match scores {
+            None => Ok(vec![1.0; regions]),
+            Some(scores) => scores.get(..regions).map(<[f32]>::to_vec).ok_or_else(|| {
+                let found = format!("{} scores for {regions} regions", scores.len());
+                Defect::new(found, FIX)
+            }),
+        };
+        let attributes = match &self.attributes {
+            Some(attributes) => (numbers(attributes)?, scores(&self.attribute_scores)?),
+            None => (Vec::new(), Vec::new()),
+        };
+        Ok(RegionLabels {
+            objects: numbers(&self.classes)?,
+            object_scores: scores(&self.scores)?,
+            attributes: attributes.0,
+            attribute_scores: attributes.1,
+        })
+    }
+}
+
 impl Vocabularies {
+    /// The names, as a store keeps them; none if there are no classes.
+    pub(super) fn label_names(&self) -> Option<Arc<LabelNames>> {
+        let objects = self.classes.clone()?;
+        let attributes = self.attributes.clone().unwrap_or_default();
+        Some(Arc::new(LabelNames {
+            objects,
+            attributes,
+        }))
+    }
+
     /// Reads vocabulary files: a name a line, the first of those that commas separate.
     ///
     /// # Errors

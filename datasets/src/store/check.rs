@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::labels::name_problem;
 use super::{INDEX_FILE, RegionStore, Tag, box_problem};
 use crate::findings::{Counts, Defect, Kind, Problem};
 
@@ -67,6 +68,13 @@ impl RegionStore {
         let findings = feature_findings(regions, &mut counts);
         findings.into_iter().for_each(&mut report);
 
+        if let Some(labels) = self.labels(row) {
+            counts.add("labelled regions", labels.len());
+            let names = self.label_names().map(|names| &**names);
+            if let Some(found) = names.and_then(|names| name_problem(&labels, names)) {
+                report(Defect::of(Kind::Tag, found));
+            }
+        }
         match self.tags(row) {
             Err(error) => report(Defect::of(Kind::Json, error.to_string())),
             Ok(tags) => {

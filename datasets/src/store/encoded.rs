@@ -2,7 +2,9 @@
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
+use oscar_core::input::RegionLabels;
 
+use super::labels::problem;
 use super::{Boxes, ImageRegions, StoreDtype, StoreOptions, box_problem};
 use crate::boxes::relative;
 use crate::error::{DatasetError, Result};
@@ -20,6 +22,8 @@ pub struct EncodedImage {
     pub(super) boxes: Vec<f32>,
     /// Its line of the tags' file, without the newline.
     pub(super) tags: String,
+    /// The classes of its regions.
+    pub(super) labels: Option<RegionLabels>,
 }
 
 impl EncodedImage {
@@ -46,7 +50,21 @@ impl EncodedImage {
             features: encode(image, options)?,
             boxes,
             tags,
+            labels: None,
         })
+    }
+
+    /// The same with the classes of its regions.
+    ///
+    /// # Errors
+    /// Another number of them than of regions, a score outside of 0 to 1, or class 65535.
+    pub fn with_labels(self, labels: Option<RegionLabels>) -> Result<Self> {
+        let regions = self.num_regions();
+        let problem = labels.as_ref().and_then(|labels| problem(labels, regions));
+        match problem {
+            None => Ok(Self { labels, ..self }),
+            Some(found) => Err(refused(&self.key, found, "run the detector again")),
+        }
     }
 
     /// Number of regions.

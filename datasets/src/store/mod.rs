@@ -4,7 +4,8 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `regions-00000.safetensors`, … | `offsets` I64 `[images + 1]`: first region of each image of this shard; `boxes` F32 `[regions, 6]`: x1/W, y1/H, x2/W, y2/H, w/W, h/H; `features` F16 or F32 `[regions, D]` |
+//! | `regions-00000.safetensors`, … | `offsets` I64 `[images + 1]`: first region of each image of this shard; `boxes` F32 `[regions, 6]`: x1/W, y1/H, x2/W, y2/H, w/W, h/H; `features` F16 or F32 `[regions, D]`; where a detector gave them, `objects` U16, `object_scores` F16, `attributes` U16, `attribute_scores` F16, all `[regions]`: classes by number (65535 for none) and confidences |
+//! | `classes.json` | names of these classes, if they are known: `{"objects": […], "attributes": […]}` |
 //! | `index.safetensors` | `keys` U8: all keys, UTF-8, one after the other; `key_offsets` U64 `[n + 1]`; `sorted` U32 `[n]`: images by ascending key bytes; `shard`, `row` U32 `[n]`: where an image's regions are; `image_size` U32 `[n, 2]`: width, height; `tag_offsets` U64 `[n + 1]`: byte ranges in `tags.jsonl` |
 //! | `tags.jsonl` | one line per image: `[{"class": "black square", "score": 1.0, "box": [x1, y1, x2, y2]}, …]`, boxes in pixels; objects need not be the regions |
 //!
@@ -13,6 +14,7 @@
 
 mod check;
 mod encoded;
+mod labels;
 mod part;
 mod reader;
 mod shard_writer;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use oscar_core::input::{RegionSource, SourceError};
+use oscar_core::input::{LabelNames, RegionLabels, RegionSource, SourceError};
 use oscar_files::{OpenFile, recover};
 use safetensors::Dtype;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::labels::{MappedLabels, read_names};
 use super::{FORMAT_VERSION, INDEX_FILE, StoreDtype, TAGS_FILE, Tag, shard_file};
 use crate::error::{DatasetError, Result};
 use crate::images::ImageSource;
@@ -45,12 +46,14 @@ pub struct RegionStore {
     tags: OpenFile,
     tag_offsets: Column<u64>,
     shards: Vec<Shard>,
+    label_names: Option<Arc<LabelNames>>,
 }
 
 struct Shard {
     offsets: Column<i64>,
     boxes: Column<f32>,
     features: Features,
+    labels: Option<MappedLabels>,
 }
 
 enum Features {
@@ -106,6 +109,7 @@ impl RegionStore {
             tags,
             tag_offsets: index.column("tag_offsets", Dtype::U64, &[n + 1])?,
             shards: Vec::new(),
+            label_names: read_names(dir)?,
         };
         store.check_index(&index)?;
         for number in 0..index.metadata_number("shards")? {
@@ -185,6 +189,17 @@ impl RegionStore {
     pub fn boxes(&self, row: usize) -> &Rects {
         let (shard, regions) = self.place(row);
         bytemuck::cast_slice(&shard.boxes[6 * regions.start..6 * regions.end])
+    }
+
+    /// The classes of the regions of image `row`, if a detector gave them.
+    pub fn labels(&self, row: usize) -> Option<RegionLabels> {
+        let (shard, regions) = self.place(row);
+        shard.labels.as_ref()?.of(regions)
+    }
+
+    /// The names of these classes, if they are known.
+    pub fn label_names(&self) -> Option<&Arc<LabelNames>> {
+        self.label_names.as_ref()
     }
 
     /// The objects found in image `row`, in file order.
@@ -319,6 +334,7 @@ impl Shard {
             return Err(file.wrong(format!("`offsets` does not divide the {regions} regions")));
         }
         Ok(Self {
+            labels: MappedLabels::open(&file, regions)?,
             offsets,
             boxes,
             features,
@@ -372,6 +388,14 @@ impl RegionSource for RegionStore {
 
     fn image_key(&self, row: usize) -> String {
         self.key(row).to_string()
+    }
+
+    fn labels(&self, row: usize) -> Result<Option<RegionLabels>, SourceError> {
+        Ok(self.labels(row))
+    }
+
+    fn label_names(&self) -> Option<Arc<LabelNames>> {
+        self.label_names.clone()
     }
 
     fn image_size(&self, row: usize) -> Option<(u32, u32)> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 
+use super::labels::LabelColumns;
 use super::{EncodedImage, FORMAT_VERSION, StoreOptions, shard_file};
 use crate::error::{DatasetError, Result};
 use crate::mapped;
@@ -26,6 +27,7 @@ pub(super) struct OpenShard {
     pub(super) bytes: u64,
     offsets: Vec<i64>,
     boxes: Vec<f32>,
+    labels: LabelColumns,
 }
 
 impl OpenShard {
@@ -46,6 +48,7 @@ impl OpenShard {
             bytes: 0,
             offsets: vec![0],
             boxes: Vec::new(),
+            labels: LabelColumns::default(),
         })
     }
 
@@ -59,6 +62,7 @@ impl OpenShard {
             .map_err(DatasetError::io("write", &self.path))?;
         self.bytes += image.features.len() as u64;
         self.boxes.extend_from_slice(&image.boxes);
+        self.labels.push(image.labels.as_ref(), image.num_regions());
         self.offsets.push((self.boxes.len() / 6) as i64);
         Ok(())
     }
@@ -76,25 +80,29 @@ impl OpenShard {
             ("version", FORMAT_VERSION.to_string()),
         ];
         let path = dir.join(shard_file(number));
+        let labels = self.labels.tensors(&regions[..1]);
         if self.features_first {
-            let header = mapped::header(&[features, offsets, boxes], &metadata);
+            let tensors = [vec![features, offsets, boxes], labels].concat();
+            let header = mapped::header(&tensors, &metadata);
             let header = mapped::pad_header(header, HEADER).ok_or_else(|| {
                 let found = format!("a header of over {HEADER} bytes");
                 DatasetError::malformed(&path, found, "give the store a smaller shard size")
             })?;
             self.append(&header, &path)
         } else {
-            let header = mapped::header(&[offsets, boxes, features], &metadata);
+            let tensors = [vec![offsets, boxes, features], labels].concat();
+            let header = mapped::header(&tensors, &metadata);
             self.copy(&header, &path)
         }
     }
 
-    /// Writes offsets and boxes behind the features, and the header in front of them.
+    /// Writes offsets, boxes and labels behind the features, and the header in front of them.
     fn append(mut self, header: &[u8], path: &Path) -> Result<()> {
         let mut write = || {
             self.features
                 .write_all(bytemuck::cast_slice(&self.offsets))?;
             self.features.write_all(bytemuck::cast_slice(&self.boxes))?;
+            self.labels.write(&mut self.features)?;
             self.features.flush()?;
             let file = self.features.get_mut();
             file.seek(SeekFrom::Start(0))?;
@@ -105,7 +113,7 @@ impl OpenShard {
         fs::rename(&self.path, path).map_err(DatasetError::io("write", path))
     }
 
-    /// Writes header, offsets and boxes, and the features behind them.
+    /// Writes header, offsets and boxes, and the features and labels behind them.
     fn copy(mut self, header: &[u8], path: &Path) -> Result<()> {
         self.features
             .flush()
@@ -119,7 +127,8 @@ impl OpenShard {
             .and_then(|()| shard.write_all(bytemuck::cast_slice(&self.offsets)))
             .and_then(|()| shard.write_all(bytemuck::cast_slice(&self.boxes)))
             .and_then(|()| io::copy(&mut features, &mut shard))
-            .and_then(|_| shard.sync_all())
+            .and_then(|_| self.labels.write(&mut shard))
+            .and_then(|()| shard.sync_all())
             .map_err(DatasetError::io("write", path))?;
         fs::remove_file(&self.path).map_err(DatasetError::io("remove", &self.path))
     }

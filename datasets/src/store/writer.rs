@@ -4,11 +4,14 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use oscar_files::{StagedDir, sync_directory, write_file};
+use oscar_core::input::{LabelNames, RegionLabels};
+use oscar_files::{StagedDir, sync_directory, write_file, write_json};
 use safetensors::Dtype;
 
 use super::encoded::refused;
+use super::labels::CLASSES_FILE;
 use super::part::{ShardPart, StoredImage, open_tags};
 use super::shard_writer::OpenShard;
 use super::{EncodedImage, FORMAT_VERSION, INDEX_FILE, StoreDtype, TAGS_FILE, Tag};
@@ -32,6 +35,8 @@ pub struct StoreOptions {
     pub pictures: Option<PathBuf>,
     /// Name of the extractor that found the regions in pictures, kept in the index; none by default.
     pub extractor: Option<String>,
+    /// Names of the classes of regions, kept beside them; none by default.
+    pub label_names: Option<Arc<LabelNames>>,
 }
 
 impl StoreOptions {
@@ -45,6 +50,7 @@ impl StoreOptions {
             source: String::new(),
             pictures: None,
             extractor: None,
+            label_names: None,
         }
     }
 }
@@ -213,6 +219,16 @@ impl StoreWriter {
         self.push_encoded(EncodedImage::new(&image, &self.options)?)
     }
 
+    /// The same, with the classes of its regions.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push); another number of classes than of regions, or a score outside of 0 to
+    /// 1.
+    pub fn push_labelled(&mut self, image: ImageRegions<'_>, labels: RegionLabels) -> Result<()> {
+        let encoded = EncodedImage::new(&image, &self.options)?;
+        self.push_encoded(encoded.with_labels(Some(labels))?)
+    }
+
     /// Adds an image that was encoded with this store's options.
     ///
     /// # Errors
@@ -306,6 +322,9 @@ impl StoreWriter {
             ));
         }
         self.sync_tags()?;
+        if let Some(names) = &self.options.label_names {
+            write_json(&self.staged.path().join(CLASSES_FILE), &**names)?;
+        }
         let index = self.index_bytes();
         write_file(&self.staged.path().join(INDEX_FILE), &index)?;
         Ok(self.staged)

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::example::{RegionHandle, SourceError};
+use super::example::{BOX_VALUES, Example, RegionHandle, SourceError};
 
 /// The scene graph of a text, and the regions that its objects are.
 ///
@@ -345,7 +345,46 @@ pub struct LabelNames {
     pub attributes: Vec<String>,
 }
 
+impl Example {
+    /// The scene graph of its text: its own, else the one that [follows](SceneGraph::from_regions)
+    /// from the classes of the image's regions; none where these are not known.
+    ///
+    /// # Errors
+    ///
+    /// If the regions cannot be read.
+    pub fn scene_graph(&self) -> Result<Option<SceneGraph>, SourceError> {
+        if self.graph.is_some() {
+            return Ok(self.graph.clone());
+        }
+        let (Some(labels), Some(names)) = (self.regions.labels()?, self.regions.label_names())
+        else {
+            return Ok(None);
+        };
+        let boxes = self.regions.boxes()?;
+        Ok(Some(SceneGraph::from_regions(
+            &self.text_a,
+            &labels,
+            &names,
+            &boxes,
+        )))
+    }
+}
+
 impl RegionHandle {
+    /// x1/W, y1/H, x2/W, y2/H of each region.
+    ///
+    /// # Errors
+    ///
+    /// If the image cannot be read.
+    pub fn boxes(&self) -> Result<Vec<[f32; 4]>, SourceError> {
+        let dim = self.dim();
+        let mut values = vec![0.0; self.len() * dim];
+        self.copy_into(&mut values)?;
+        let regions = values.chunks_exact(dim.max(1));
+        let corners = |region: &[f32]| std::array::from_fn(|at| region[dim - BOX_VALUES + at]);
+        Ok(regions.map(corners).collect())
+    }
+
     /// The classes of the regions, where their source has them.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use image::{ImageFormat, RgbImage};
 use indicatif::{ProgressBar, ProgressStyle};
-use oscar_core::input::{InputError, Tokenizer};
+use oscar_core::input::{InputError, LabelNames, RegionLabels, Tokenizer};
 use oscar_datasets::store::{Boxes, ImageRegions, StoreOptions, StoreWriter, Tag};
 use oscar_datasets::{DATASET_FILE, DatasetError, Result};
 use oscar_files::{StagedDir, write_file, write_json};
@@ -143,6 +143,7 @@ struct Made {
     exact: bool,
     features: Vec<f32>,
     tags: Vec<Tag>,
+    labels: RegionLabels,
     captions: Vec<String>,
 }
 
@@ -180,6 +181,7 @@ pub fn build_scenes(drawings: &Path, out: &Path, options: &ScenesOptions) -> Res
                 options.split, options.seed
             ),
             extractor: Some(SceneReader::NAME.into()),
+            label_names: Some(maker.label_names()),
             ..StoreOptions::new(FEATURE_DIM)
         },
     )?;
@@ -277,6 +279,29 @@ impl<'a> Maker<'a> {
         })
     }
 
+    /// The classes of regions: the kinds, in the order of their list.
+    fn label_names(&self) -> Arc<LabelNames> {
+        let kinds = self.sheets.kinds.iter();
+        Arc::new(LabelNames {
+            objects: kinds.map(|kind| kind.name.clone()).collect(),
+            attributes: Vec::new(),
+        })
+    }
+
+    /// What the tags say of the regions, each of which has one.
+    fn labels(&self, tags: &[Tag]) -> RegionLabels {
+        let kinds = &self.sheets.kinds;
+        let number = |tag: &Tag| kinds.iter().position(|kind| kind.name == tag.class);
+        RegionLabels {
+            objects: tags
+                .iter()
+                .filter_map(|tag| Some(number(tag)? as u16))
+                .collect(),
+            object_scores: tags.iter().map(|tag| tag.score).collect(),
+            ..RegionLabels::default()
+        }
+    }
+
     fn make(&self, number: usize) -> Result<Made> {
         let key = format!("{}-{number:06}", self.options.split);
         let mut rng = self.draws.part(Part::Scene).rng(number);
@@ -301,9 +326,11 @@ impl<'a> Maker<'a> {
                 attributes: Vec::new(),
             }
         });
+        let tags: Vec<Tag> = tags.collect();
         let mut rng = self.draws.part(Part::Caption).rng(number);
         Ok(Made {
-            tags: tags.collect(),
+            labels: self.labels(&tags),
+            tags,
             captions: (0..self.options.captions)
                 .map(|_| caption(&scene, &mut rng))
                 .collect(),
@@ -359,14 +386,15 @@ impl Made {
             .iter()
             .map(|thing| thing.place.map(|v| v as f32))
             .collect();
-        store.push(ImageRegions {
+        let image = ImageRegions {
             key: &self.scene.key,
             width: WIDTH,
             height: HEIGHT,
             features: &self.features,
             boxes: Boxes::Pixels(&boxes),
             tags: &self.tags,
-        })
+        };
+        store.push_labelled(image, self.labels.clone())
     }
 }
 
