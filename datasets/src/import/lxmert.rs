@@ -210,7 +210,7 @@ fn read_objects(
             .map(f32::from_le_bytes)
             .collect())
     };
-    let read = || {
+    let read = || -> Result<Numbers, Defect> {
         Ok(Numbers {
             classes: ids(class, regions, "objects_id")?,
             scores: Some(floats(conf, "objects_conf")?),
