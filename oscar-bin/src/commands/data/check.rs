@@ -26,8 +26,7 @@ pub struct CheckArgs {
     /// Region store with the images that corpora and annotations name
     #[arg(long, alias = "store", value_name = "DIR")]
     pub regions: Option<PathBuf>,
-    /// Task of the rows: pretraining, vqa, gqa, nlvr2, retrieval, captioning,
-    /// matching or refer
+    /// Task of the rows: pretraining, vqa, gqa, nlvr2, retrieval, captioning, matching or refer
     /// [default: detected from the content]
     #[arg(long, value_name = "TASK", conflicts_with = "format")]
     pub task: Option<String>,
