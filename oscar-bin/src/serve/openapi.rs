@@ -70,6 +70,7 @@ macro_rules! question {
 question!(caption, "/v1/caption", "Describe images");
 question!(ask, "/v1/ask", "Answer a question about images");
 question!(matching, "/v1/match", "Tell how well a text matches images");
+question!(find, "/v1/find", "Find the thing in images that a text means");
 question!(regions, "/v1/regions", "Find regions and objects in images");
 
 #[derive(OpenApi)]
@@ -77,7 +78,7 @@ question!(regions, "/v1/regions", "Find regions and objects in images");
     info(title = "oscar-bin serve", description = "Vision-language models with object tags"),
     paths(
         routes::health, routes::metrics_text, routes::models, routes::images, routes::picture,
-        caption, ask, matching, regions,
+        caption, ask, matching, find, regions,
     ),
     security(("token" = [])),
     modifiers(&Token),

@@ -45,6 +45,9 @@ pub struct ImageAnswers {
     /// Of `/v1/match`: the probability that the text describes the image.
     #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
     matched: Option<f32>,
+    /// Of `/v1/find`: where the thing is that the text means, the best first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    boxes: Option<Vec<FoundBox>>,
     /// What the model attends to, if that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     explanation: Option<ExplanationDocument>,
@@ -70,6 +73,16 @@ pub struct Object {
 pub struct Text {
     /// The caption or answer.
     text: String,
+    /// Its probability.
+    probability: f32,
+}
+
+/// Where a thing is, with the probability that it is the one that is meant.
+#[derive(Serialize, ToSchema)]
+pub struct FoundBox {
+    /// x1/W, y1/H, x2/W, y2/H.
+    #[serde(rename = "box")]
+    relative: Option<[f32; 4]>,
     /// Its probability.
     probability: f32,
 }
@@ -166,6 +179,7 @@ impl ImageAnswers {
             captions: None,
             answers: None,
             matched: None,
+            boxes: None,
             explanation,
         };
         match kind {
@@ -173,6 +187,7 @@ impl ImageAnswers {
             Some(Kind::Caption) => document.captions = Some(texts(answers)),
             Some(Kind::Question) => document.answers = Some(texts(answers)),
             Some(Kind::Match) => document.matched = Some(of_match(&answers)),
+            Some(Kind::Find) => document.boxes = Some(boxes(answers)),
         }
         document
     }
@@ -184,6 +199,14 @@ fn texts(answers: Vec<Answer>) -> Vec<Text> {
         probability: answer.score,
     };
     answers.into_iter().map(text).collect()
+}
+
+fn boxes(answers: Vec<Answer>) -> Vec<FoundBox> {
+    let found = |answer: Answer| FoundBox {
+        relative: answer.region.and_then(|region| region.relative),
+        probability: answer.score,
+    };
+    answers.into_iter().map(found).collect()
 }
 
 impl From<Tag> for Object {

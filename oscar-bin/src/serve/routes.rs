@@ -88,7 +88,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/v1/caption", answer(Some(Kind::Caption)))
         .route("/v1/ask", answer(Some(Kind::Question)))
         .route("/v1/match", answer(Some(Kind::Match)))
-        .route("/v1/find", post(find))
+        .route("/v1/find", answer(Some(Kind::Find)))
         .route("/v1/embed", post(embed))
         .route("/v1/search", post(embed))
         .fallback(async |request: Request| Refusal::no_address(request.uri().path()))
@@ -264,11 +264,6 @@ fn encoded(picture: &RgbImage, side: u32) -> Result<(ImageFormat, Vec<u8>), Refu
     Ok((format, bytes.into_inner()))
 }
 
-/// Finds a phrase; there is no task of weights for it yet.
-async fn find() -> Refusal {
-    Refusal::not_loaded("no weights are loaded that find a phrase in an image")
-}
-
 /// Embeds texts and images; there is no task of weights for it yet.
 async fn embed() -> Refusal {
     Refusal::not_loaded("no weights are loaded that embed texts and images")
@@ -325,7 +320,7 @@ fn check_text(kind: Option<Kind>, question: &mut Question) -> Result<(), Refusal
         .as_ref()
         .is_some_and(|text| !text.trim().is_empty());
     match kind {
-        Some(Kind::Question | Kind::Match) if !has_text => Err(Refusal::malformed(
+        Some(Kind::Question | Kind::Match | Kind::Find) if !has_text => Err(Refusal::malformed(
             "the request has no `text`: the question or statement",
         )),
         None | Some(Kind::Caption) if has_text => {
@@ -338,7 +333,7 @@ fn check_text(kind: Option<Kind>, question: &mut Question) -> Result<(), Refusal
         None if question.explain => Err(Refusal::malformed(
             "a detector has no attention to `explain`",
         )),
-        None | Some(Kind::Question) => Ok(()),
+        None | Some(Kind::Question | Kind::Find) => Ok(()),
         Some(Kind::Caption) => {
             question.text = None;
             Ok(())

@@ -128,7 +128,7 @@ fn what_is_not_a_question_is_refused_with_its_status() {
     for (path, named) in [
         ("/v1/ask", "vqa"),
         ("/v1/match", "matching"),
-        ("/v1/find", ""),
+        ("/v1/find", "refer"),
         ("/v1/search", ""),
     ] {
         let reply = server.post(path, &json!({"key": key, "text": "a"}));

@@ -86,7 +86,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Caption, Self::Question, Self::Match];
+    pub const ALL: [Self; 4] = [Self::Caption, Self::Question, Self::Match, Self::Find];
 
     /// What weights of this task are asked.
     pub fn of_task(task: &str) -> Option<Self> {
@@ -101,6 +101,7 @@ impl Kind {
             Self::Caption => "/v1/caption",
             Self::Question => "/v1/ask",
             Self::Match => "/v1/match",
+            Self::Find => "/v1/find",
         }
     }
 
