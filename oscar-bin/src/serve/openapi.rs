@@ -70,7 +70,11 @@ macro_rules! question {
 question!(caption, "/v1/caption", "Describe images");
 question!(ask, "/v1/ask", "Answer a question about images");
 question!(matching, "/v1/match", "Tell how well a text matches images");
-question!(find, "/v1/find", "Find the thing in images that a text means");
+question!(
+    find,
+    "/v1/find",
+    "Find the thing in images that a text means"
+);
 question!(regions, "/v1/regions", "Find regions and objects in images");
 
 #[derive(OpenApi)]

@@ -10,10 +10,10 @@ mod init;
 mod kv_cache;
 mod pretraining;
 pub mod recompute;
+mod referring;
 mod region_head;
 mod region_projection;
 mod transport;
-mod referring;
 
 pub use backbone::{Backbone, BackboneOutput, Inspection};
 pub use caption_steps::CaptionSteps;
@@ -24,9 +24,9 @@ pub use inference::for_inference;
 pub use init::initialize;
 pub use kv_cache::{CaptionCache, ContextCache};
 pub use pretraining::{OscarForPretraining, PretrainOutput};
+pub use referring::{OscarForReferring, ReferringLoss, ReferringOutput, ReferringTargets};
 pub use region_head::{RegionHead, RegionLosses, RegionPredictions};
 pub use transport::{Transport, transport};
-pub use referring::{OscarForReferring, ReferringLoss, ReferringOutput, ReferringTargets};
 
 /// A tied output matrix: no parameter of its own, but a name in every official file.
 const TIED_DECODER: &[(&str, &str)] = &[(
