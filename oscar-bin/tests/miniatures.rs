@@ -128,7 +128,6 @@ fn expressions_are_understood() {
     let report = json(&place.run(&[&evaluate[..], &on].concat()));
     let other = report["accuracy"].as_f64().expect("a number");
     let guesses = [best_guess(&place, false), best_guess(&place, true)];
-    println!("own {own}, other {other}, by place {guesses:?}");
     assert!(
         own >= other + 0.25,
         "{own}, with another expression {other}"
