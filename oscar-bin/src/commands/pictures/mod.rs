@@ -129,7 +129,7 @@ impl Kind {
     fn known(self) -> Option<&'static str> {
         match self {
             Self::Caption => Some("vinvl-captioning"),
-            Self::Question | Self::Match => None,
+            Self::Question | Self::Match | Self::Find => None,
         }
     }
 
