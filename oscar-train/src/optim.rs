@@ -18,10 +18,11 @@ use burn::optim::GradientsParams;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 use oscar_core::checkpoint::{NamedTensor, Parameter, parameters};
-use oscar_core::ops::{AdamWStep, Kernels, TrainBackend};
+use oscar_core::ops::{Kernels, TrainBackend};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
+use crate::formula::Formula;
 
 /// Substrings of a name that exempt a parameter from weight decay.
 const NO_DECAY: [&str; 2] = ["bias", "LayerNorm.weight"];
@@ -41,6 +42,8 @@ pub struct AdamWConfig {
     pub epsilon: f64,
     /// Weight decay λ.
     pub weight_decay: f64,
+    /// Which formula a step follows.
+    pub formula: Formula,
 }
 
 impl Default for AdamWConfig {
@@ -50,6 +53,7 @@ impl Default for AdamWConfig {
             beta2: 0.999,
             epsilon: 1e-8,
             weight_decay: 0.01,
+            formula: Formula::default(),
         }
     }
 }
@@ -235,12 +239,6 @@ impl<B: TrainBackend> AdamW<B> {
         grad: Tensor<B::InnerBackend, D>,
         lr: f64,
     ) -> Tensor<B::InnerBackend, D> {
-        let AdamWConfig {
-            beta1,
-            beta2,
-            epsilon,
-            weight_decay,
-        } = self.config;
         let shape = tensor.shape();
         let (tensor, grad) = (flat(tensor), flat(grad));
 
@@ -249,22 +247,7 @@ impl<B: TrainBackend> AdamW<B> {
             Some(moments) => (moments.step + 1, moments.exp_avg, moments.exp_avg_sq),
             None => (1, grad.zeros_like(), grad.zeros_like()),
         };
-        let correction = match self.correct_bias {
-            true => (1.0 - beta2.powf(step as f64)).sqrt() / (1.0 - beta1.powf(step as f64)),
-            false => 1.0,
-        };
-        let decay = if self.decays(id) {
-            1.0 - lr * weight_decay
-        } else {
-            1.0
-        };
-        let numbers = AdamWStep {
-            beta1,
-            beta2,
-            epsilon,
-            step_size: lr * correction,
-            decay,
-        };
+        let numbers = self.config.numbers(step, lr, self.correct_bias, self.decays(id));
         let [tensor, exp_avg, exp_avg_sq] =
             B::InnerBackend::adamw(grad, [tensor, exp_avg, exp_avg_sq], numbers);
         self.moments.insert(

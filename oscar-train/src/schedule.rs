@@ -1,4 +1,4 @@
-//! The learning rate: linear warm-up, then linear decay to zero, per optimiser step.
+//! The learning rate, per optimiser step: a warm-up, then a decay.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,19 @@ pub enum Decay {
     Linear,
     /// It stays at its peak.
     Constant,
+    /// It is multiplied by a factor at each of some steps.
+    Steps,
+}
+
+/// The learning rate during the warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Warmup {
+    /// It rises linearly.
+    #[default]
+    Linear,
+    /// Its thirds have a quarter, a half and three quarters of the peak (ROSITA's fine-tuning).
+    Thirds,
 }
 
 /// Linear warm-up over `warmup` steps to `peak`, then by default linear decay to 0 at `total`.
@@ -50,6 +63,12 @@ pub struct LinearSchedule {
     pub order: ScheduleOrder,
     /// What comes after the warm-up.
     pub decay: Decay,
+    /// How the rate rises.
+    pub shape: Warmup,
+    /// [`Decay::Steps`]: the steps after which the rate is multiplied by `decay_factor`.
+    pub decay_steps: Vec<usize>,
+    /// [`Decay::Steps`]: the factor.
+    pub decay_factor: f64,
 }
 
 impl LinearSchedule {
@@ -61,12 +80,30 @@ impl LinearSchedule {
             total,
             order,
             decay: Decay::Linear,
+            shape: Warmup::Linear,
+            decay_steps: Vec::new(),
+            decay_factor: 0.1,
         }
     }
 
     /// Replaces what comes after the warm-up.
     pub fn with_decay(self, decay: Decay) -> Self {
         Self { decay, ..self }
+    }
+
+    /// Replaces how the rate rises.
+    pub fn with_warmup(self, shape: Warmup) -> Self {
+        Self { shape, ..self }
+    }
+
+    /// Decays by `factor` after each of `steps`.
+    pub fn with_decay_steps(self, steps: Vec<usize>, factor: f64) -> Self {
+        Self {
+            decay: Decay::Steps,
+            decay_steps: steps,
+            decay_factor: factor,
+            ..self
+        }
     }
 
     /// The learning rate of optimiser step `step`, counted from 0.
@@ -79,11 +116,22 @@ impl LinearSchedule {
     }
 
     fn factor(&self, done: usize) -> f64 {
-        if done < self.warmup {
-            return done as f64 / self.warmup as f64;
+        match self.shape {
+            Warmup::Linear if done < self.warmup => return done as f64 / self.warmup as f64,
+            // A third includes its last step.
+            Warmup::Thirds if done <= self.warmup && self.warmup > 0 => {
+                let third = (3 * done).div_ceil(self.warmup).max(1);
+                return third as f64 / 4.0;
+            }
+            _ => {}
         }
-        if self.decay == Decay::Constant {
-            return 1.0;
+        match self.decay {
+            Decay::Linear => {}
+            Decay::Constant => return 1.0,
+            Decay::Steps => {
+                let passed = self.decay_steps.iter().filter(|step| done > **step);
+                return passed.fold(1.0, |factor, _| factor * self.decay_factor);
+            }
         }
         let left = self.total.saturating_sub(done) as f64;
         left / self.total.saturating_sub(self.warmup).max(1) as f64
@@ -121,6 +169,15 @@ mod tests {
         let schedule = schedule.with_decay(Decay::Constant);
         let rates: Vec<f64> = [0, 1, 2, 9, 10].map(|step| schedule.at(step)).into();
         assert_eq!(rates, [0.0, 0.5, 1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn thirds_and_steps() {
+        let schedule = LinearSchedule::new(1.0, 3, 9, ScheduleOrder::ScheduleFirst);
+        let schedule = schedule.with_warmup(Warmup::Thirds);
+        let schedule = schedule.with_decay_steps(vec![6, 7], 0.5);
+        let rates: Vec<f64> = (0..9).map(|step| schedule.at(step)).collect();
+        assert_eq!(rates, [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 0.5, 0.25, 0.25]);
     }
 
     #[test]

@@ -7,11 +7,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::loader::{BatchOrder, Corpus, Shard};
+use crate::formula::Formula;
 use crate::non_finite::NonFinite;
 use crate::optim::AdamWConfig;
 use crate::parallel::divide_among_workers;
 use crate::run::FixedSettings;
-use crate::schedule::{Decay, LinearSchedule, ScheduleOrder};
+use crate::schedule::{Decay, LinearSchedule, ScheduleOrder, Warmup};
 use crate::shuffle::Shuffle;
 
 /// When gradients are clipped.
@@ -29,12 +30,24 @@ pub enum ClipAt {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerConfig {
+    /// Formula of a step: `adamw` (Oscar), `bert_adam` (ROSITA's pre-training) or `adam` (its
+    /// fine-tuning).
+    pub formula: Formula,
     /// Highest learning rate.
     pub learning_rate: f64,
-    /// Steps of linear warm-up.
+    /// Steps of warm-up.
     pub warmup_steps: usize,
-    /// The rate after the warm-up: `linear` decays to 0 at the last step, `constant` stays.
+    /// The rate during the warm-up: `linear` rises evenly, `thirds` by quarters of the highest rate.
+    pub warmup: Warmup,
+    /// The rate after the warm-up: `linear` decays to 0 at the last step, `constant` stays, `steps` is
+    /// multiplied by `decay_factor` after each of `decay_steps`.
     pub decay: Decay,
+    /// Steps after which the rate is multiplied by `decay_factor`, if `decay` is `steps`.
+    pub decay_steps: Vec<usize>,
+    /// Factor of the rate at each of `decay_steps`.
+    pub decay_factor: f64,
+    /// Step at which a linear decay reaches 0; 0 for the last step of the run.
+    pub schedule_steps: usize,
     /// Whether a step uses the schedule before or after it advances.
     pub schedule_order: ScheduleOrder,
     /// Decay of the first moment.
@@ -43,7 +56,7 @@ pub struct OptimizerConfig {
     pub beta2: f64,
     /// Added to the uncorrected root of the second moment.
     pub epsilon: f64,
-    /// Weight decay; biases and LayerNorms are exempt.
+    /// Weight decay; biases and LayerNorms are exempt with `adamw`, and `adam` has none.
     pub weight_decay: f64,
     /// Highest joint L2 norm of the gradients; 0 does not clip.
     pub max_grad_norm: f64,
@@ -58,11 +71,17 @@ impl Default for OptimizerConfig {
             beta2,
             epsilon,
             weight_decay,
+            formula,
         } = AdamWConfig::default();
         Self {
+            formula,
             learning_rate: 5e-5,
             warmup_steps: 0,
+            warmup: Warmup::default(),
             decay: Decay::default(),
+            decay_steps: Vec::new(),
+            decay_factor: 0.1,
+            schedule_steps: 0,
             schedule_order: ScheduleOrder::default(),
             beta1,
             beta2,
@@ -232,6 +251,31 @@ impl OptimizerConfig {
                 "must be at least 0 and below 1",
             )?;
         }
+        let factor = self.decay_factor;
+        require(
+            factor >= 0.0 && factor.is_finite(),
+            "optimizer.decay_factor",
+            factor,
+            "must be at least 0",
+        )?;
+        require(
+            (self.decay == Decay::Steps) != self.decay_steps.is_empty(),
+            "optimizer.decay_steps",
+            format!("{:?}", self.decay_steps),
+            "must name the steps of decay = \"steps\", and is only for it",
+        )?;
+        require(
+            self.formula != Formula::Adam || self.weight_decay == 0.0,
+            "optimizer.weight_decay",
+            self.weight_decay,
+            "must be 0: the formula adam has no weight decay",
+        )?;
+        require(
+            self.schedule_steps == 0 || self.schedule_steps >= steps,
+            "optimizer.schedule_steps",
+            self.schedule_steps,
+            &format!("must be 0, or at least train.steps = {steps}"),
+        )?;
         require(
             self.warmup_steps <= steps,
             "optimizer.warmup_steps",
@@ -246,6 +290,22 @@ impl OptimizerConfig {
             beta2: self.beta2,
             epsilon: self.epsilon,
             weight_decay: self.weight_decay,
+            formula: self.formula,
+        }
+    }
+
+    /// The learning rate of each of `steps`.
+    pub fn schedule(&self, steps: usize) -> LinearSchedule {
+        let end = match self.schedule_steps {
+            0 => steps,
+            end => end,
+        };
+        let schedule =
+            LinearSchedule::new(self.learning_rate, self.warmup_steps, end, self.schedule_order)
+                .with_warmup(self.warmup);
+        match self.decay {
+            Decay::Steps => schedule.with_decay_steps(self.decay_steps.clone(), self.decay_factor),
+            decay => schedule.with_decay(decay),
         }
     }
 }
@@ -288,13 +348,7 @@ impl StepConfig {
                 .flatten()
                 .collect(),
         };
-        let schedule = LinearSchedule::new(
-            optimizer.learning_rate,
-            optimizer.warmup_steps,
-            train.steps,
-            optimizer.schedule_order,
-        )
-        .with_decay(optimizer.decay);
+        let schedule = optimizer.schedule(train.steps);
         Ok(Self {
             train,
             optimizer,

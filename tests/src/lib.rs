@@ -22,6 +22,7 @@ mod model;
 mod pictures;
 mod pretraining;
 mod retrieval;
+mod rosita;
 mod sampling;
 mod set;
 mod steps;

@@ -11,6 +11,7 @@ use crate::check::{Checks, Report};
 use crate::fault::Fault;
 use crate::host::{HostTensor, Tensors, ints};
 use crate::model::{self, Named, Official};
+use crate::rosita;
 use crate::set::Set;
 
 /// Label of a position whose token is not to be predicted.
@@ -27,6 +28,9 @@ impl<B: TrainBackend> Official<B> for OscarForPretraining<B> {
         fault: Option<Fault>,
         device: &B::Device,
     ) -> Result<Tensor<B, 1>, String> {
+        if rosita::is_batch(batch) {
+            return rosita::loss(self, batch, fault, device);
+        }
         Ok(self.forward(&pretrain_batch(batch, fault, device)?).loss)
     }
 }

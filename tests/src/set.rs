@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::fault::Fault;
 use crate::host::Tensors;
-use crate::{captions, vqa};
+use crate::{captions, rosita, vqa};
 
 /// What a set is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,12 @@ pub enum Kind {
     ClipVision,
     /// Tokens and text of GPT-2.
     Gpt2Tokenizer,
+    /// Losses, predictions and gradients of ROSITA's pre-training.
+    RositaPretraining,
+    /// Three passes of ROSITA's retrieval, its loss and gradients.
+    RositaRetrieval,
+    /// The optimal transport between words and regions.
+    Transport,
 }
 
 impl Kind {
@@ -99,6 +105,9 @@ impl Kind {
             Self::ClipPreprocessing => "CLIP preprocessing",
             Self::ClipVision => "CLIP image tower",
             Self::Gpt2Tokenizer => "GPT-2 tokenizer",
+            Self::RositaPretraining => "ROSITA pre-training",
+            Self::RositaRetrieval => "ROSITA retrieval",
+            Self::Transport => "optimal transport",
         }
     }
 }
@@ -153,6 +162,7 @@ impl Set {
             Value::Null => kind_of_files(dir)?,
             meta => kind_of_class(meta),
         };
+        let meta = rosita::meta(meta);
         let name = dir
             .file_name()
             .unwrap_or(dir.as_os_str())
@@ -168,8 +178,9 @@ impl Set {
 
     /// The model's configuration, without dropout unless the fault is just that.
     pub(crate) fn config(&self, fault: Option<Fault>) -> Result<ModelConfig, String> {
-        let mut config = ModelConfig::from_file(self.dir.join("config.json"))
+        let config = ModelConfig::from_file(self.dir.join("config.json"))
             .map_err(|error| error.to_string())?;
+        let mut config = rosita::config(&self.meta, &self.dir, config)?;
         Fault::configure(fault, &mut config);
         Ok(config)
     }
@@ -179,11 +190,13 @@ impl Set {
     }
 
     pub(crate) fn inputs(&self) -> Result<Tensors, String> {
-        Tensors::from_file(&self.dir.join("inputs.safetensors"))
+        let inputs = Tensors::from_file(&self.dir.join("inputs.safetensors"))?;
+        Ok(rosita::inputs(&self.meta, inputs))
     }
 
     pub(crate) fn expected(&self) -> Result<Tensors, String> {
-        Tensors::from_file(&self.dir.join("expected.safetensors"))
+        let expected = Tensors::from_file(&self.dir.join("expected.safetensors"))?;
+        Ok(rosita::expected(&self.meta, expected))
     }
 }
 
@@ -220,6 +233,17 @@ fn kind_of_class(meta: &Value) -> Result<Kind, String> {
         }
         (Some(class), false) if class.starts_with("parse_coco.main") => Ok(Kind::ClipCapData),
         (Some("clip.model.CLIP"), false) => Ok(Kind::ClipVision),
+        (Some("rosita.modeling.pretrain_tasks.rosita.Net"), false) => Ok(Kind::RositaPretraining),
+        (Some("rosita.modeling.pretrain_tasks.rosita.Net"), true) => Ok(Kind::PretrainingSteps),
+        (Some("rosita.modeling.finetune_tasks.vqa.Net"), false) => Ok(Kind::Classification),
+        (Some("rosita.modeling.finetune_tasks.vqa.Net"), true) => Ok(Kind::ClassificationSteps),
+        (Some("rosita.modeling.finetune_tasks.itr.Net"), false) => Ok(Kind::RositaRetrieval),
+        (Some("rosita.utils.optimal_transport.optimal_transport_dist"), false) => {
+            Ok(Kind::Transport)
+        }
+        (Some(class), false) if class.starts_with("rosita.modeling.transformer") => {
+            Ok(Kind::Backbone)
+        }
         (Some(class), true) => Err(format!("steps of {class} are not implemented")),
         (Some(class), false) => Err(format!("{class} is not implemented")),
         (None, _) if note(meta).starts_with("top_k_top_p_filtering") => Ok(Kind::SamplingFilter),

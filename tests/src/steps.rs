@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
 use oscar_core::checkpoint::parameters;
 use oscar_core::ops::TrainBackend;
-use oscar_train::{AdamW, AdamWConfig, LinearSchedule, ScheduleOrder, clip_grad_norm};
+use oscar_train::{
+    AdamW, AdamWConfig, Formula, LinearSchedule, ScheduleOrder, Warmup, clip_grad_norm,
+};
 use serde_json::Value;
 
 use crate::check::{Checks, EPSILON, Only, Report, max_abs};
@@ -43,6 +45,12 @@ struct Options {
     total: usize,
     max_grad_norm: Option<f64>,
     accumulate: usize,
+    /// Steps of an epoch, and the epochs before which the rate decays (ROSITA's fine-tuning).
+    epoch_steps: usize,
+    decay_epochs: Vec<usize>,
+    decay_factor: f64,
+    /// Share of the steps that are the warm-up.
+    warmup_share: f64,
 }
 
 impl Options {
@@ -62,6 +70,10 @@ impl Options {
             total: 0,
             max_grad_norm: None,
             accumulate: 1,
+            epoch_steps: 0,
+            decay_epochs: Vec::new(),
+            decay_factor: 1.0,
+            warmup_share: 0.0,
         };
         for (key, value) in options {
             let wrong = || format!("meta.json: optim.{key} = {value} is not understood");
@@ -75,6 +87,25 @@ impl Options {
                 "t_total" => read.total = count()?,
                 "correct_bias" => read.correct_bias = value.as_bool().ok_or_else(wrong)?,
                 "accumulate" => read.accumulate = count()?.max(1),
+                "type" => {
+                    read.adamw.formula = match value.as_str() {
+                        Some("BertAdam") => Formula::BertAdam,
+                        Some("Adam") => Formula::Adam,
+                        _ => return Err(wrong()),
+                    }
+                }
+                "e" => read.adamw.epsilon = number()?,
+                "b1" => read.adamw.beta1 = number()?,
+                "b2" => read.adamw.beta2 = number()?,
+                "warmup" => read.warmup_share = number()?,
+                "epoch_steps" => read.epoch_steps = count()?,
+                "warmup_epochs" => read.warmup = count()?,
+                "decay_rate" => read.decay_factor = number()?,
+                "decay_epochs" => {
+                    let epochs = value.as_array().ok_or_else(wrong)?.iter();
+                    let epochs = epochs.map(|epoch| epoch.as_u64().map(|epoch| epoch as usize));
+                    read.decay_epochs = epochs.collect::<Option<_>>().ok_or_else(wrong)?;
+                }
                 // What the loop of ClipCap was given; its batches are in the set.
                 "bs" | "epochs" | "captions" => {}
                 // -1 and 0 switch clipping off in the official scripts.
@@ -86,6 +117,13 @@ impl Options {
                 }
                 _ => return Err(wrong()),
             }
+        }
+        if read.epoch_steps > 0 {
+            read.warmup *= read.epoch_steps;
+            read.total = usize::MAX;
+        }
+        if read.warmup_share > 0.0 {
+            read.warmup = (read.warmup_share * read.total as f64).round() as usize;
         }
         match read.lr.is_finite() && read.total > 0 {
             true => Ok(read),
@@ -137,7 +175,15 @@ fn schedule(options: &Options, script: Script, fault: Option<Fault>) -> LinearSc
         true => ScheduleOrder::ScheduleFirst,
         false => ScheduleOrder::OptimizerFirst,
     };
-    LinearSchedule::new(options.lr, options.warmup, options.total, order)
+    let schedule = LinearSchedule::new(options.lr, options.warmup, options.total, order);
+    if options.epoch_steps == 0 {
+        return schedule;
+    }
+    let decays = options.decay_epochs.iter();
+    let decays = decays.map(|epoch| epoch * options.epoch_steps);
+    schedule
+        .with_warmup(Warmup::Thirds)
+        .with_decay_steps(decays.collect(), options.decay_factor)
 }
 
 struct Run<B: TrainBackend, M> {

@@ -14,7 +14,7 @@ use crate::set::{Kind, Set};
 use crate::steps::{self, Script};
 use crate::{
     backbone, captioning, captions, classification, clipcap, detector, detector_ops, files,
-    pictures, pretraining, retrieval, sampling, vqa,
+    pictures, pretraining, retrieval, rosita, sampling, vqa,
 };
 
 /// What came of a set.
@@ -130,6 +130,9 @@ fn check<B: TrainBackend>(
         Kind::ClipCapData => clipcap::check_data(set),
         Kind::ClipPreprocessing => clipcap::check_preprocessing(set),
         Kind::ClipVision => clipcap::check_tower::<B>(set, device),
+        Kind::RositaPretraining => rosita::check_pretraining::<B>(set, fault, device),
+        Kind::RositaRetrieval => rosita::check_retrieval::<B>(set, fault, device),
+        Kind::Transport => rosita::check_transport::<B>(set, device),
         Kind::Gpt2Tokenizer => clipcap::check_tokenizer(set),
     }
 }

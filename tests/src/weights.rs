@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use oscar_files::pytorch::{TorchFile, TorchFormat};
+use oscar_files::pytorch::{Dict, TorchFile, TorchFormat, TorchTensor};
 use safetensors::SafeTensors;
 
 /// A PyTorch file that was compared.
@@ -51,8 +51,7 @@ fn compare(path: &Path, expected: &Tensors) -> Result<TorchWeights, String> {
     let dict = file.value().as_dict().ok_or("no dictionary")?;
     let mut storages = BTreeMap::<_, usize>::new();
     let mut found = Tensors::new();
-    for (name, value) in dict.iter() {
-        let (name, tensor) = name.as_str().zip(value.as_tensor()).ok_or("no tensor")?;
+    for (name, tensor) in named_tensors(dict)? {
         if GPT2_EXTRA.iter().any(|end| name.ends_with(end)) {
             continue;
         }
@@ -64,7 +63,7 @@ fn compare(path: &Path, expected: &Tensors) -> Result<TorchWeights, String> {
             .or_default() += 1;
         let dtype = format!("{:?}", tensor.dtype());
         found.insert(
-            name.into(),
+            name,
             (dtype, tensor.shape().to_vec(), bytes.to_vec()),
         );
     }
@@ -79,6 +78,25 @@ fn compare(path: &Path, expected: &Tensors) -> Result<TorchWeights, String> {
         shared: storages.values().filter(|count| **count > 1).sum(),
         differences: differences.into_iter().cloned().collect(),
     })
+}
+
+/// The tensors of a dictionary, or of the dictionaries of modules in it, under their full names.
+fn named_tensors(dict: &Dict) -> Result<Vec<(String, TorchTensor)>, String> {
+    let mut named = Vec::new();
+    for (name, value) in dict.iter() {
+        let name = name.as_str().ok_or("a key that is no name")?;
+        match (value.as_tensor(), value.as_dict()) {
+            (Some(tensor), _) => named.push((name.to_string(), tensor.clone())),
+            (None, Some(module)) => {
+                let inner = named_tensors(module)?.into_iter();
+                named.extend(inner.map(|(inner, tensor)| (format!("{name}.{inner}"), tensor)));
+            }
+            // ROSITA saves the number of the epoch beside its modules.
+            (None, None) if name == "epoch" => {}
+            (None, None) => return Err(format!("{name} is no tensor")),
+        }
+    }
+    Ok(named)
 }
 
 fn read_safetensors(path: &Path) -> Result<Tensors, String> {
