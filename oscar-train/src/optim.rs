@@ -247,7 +247,9 @@ impl<B: TrainBackend> AdamW<B> {
             Some(moments) => (moments.step + 1, moments.exp_avg, moments.exp_avg_sq),
             None => (1, grad.zeros_like(), grad.zeros_like()),
         };
-        let numbers = self.config.numbers(step, lr, self.correct_bias, self.decays(id));
+        let numbers = self
+            .config
+            .numbers(step, lr, self.correct_bias, self.decays(id));
         let [tensor, exp_avg, exp_avg_sq] =
             B::InnerBackend::adamw(grad, [tensor, exp_avg, exp_avg_sq], numbers);
         self.moments.insert(

@@ -6,8 +6,8 @@ use oscar_core::ops::Precision;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::loader::{BatchOrder, Corpus, Shard};
 use crate::formula::Formula;
+use crate::loader::{BatchOrder, Corpus, Shard};
 use crate::non_finite::NonFinite;
 use crate::optim::AdamWConfig;
 use crate::parallel::divide_among_workers;
@@ -300,9 +300,13 @@ impl OptimizerConfig {
             0 => steps,
             end => end,
         };
-        let schedule =
-            LinearSchedule::new(self.learning_rate, self.warmup_steps, end, self.schedule_order)
-                .with_warmup(self.warmup);
+        let schedule = LinearSchedule::new(
+            self.learning_rate,
+            self.warmup_steps,
+            end,
+            self.schedule_order,
+        )
+        .with_warmup(self.warmup);
         match self.decay {
             Decay::Steps => schedule.with_decay_steps(self.decay_steps.clone(), self.decay_factor),
             decay => schedule.with_decay(decay),

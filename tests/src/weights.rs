@@ -62,10 +62,7 @@ fn compare(path: &Path, expected: &Tensors) -> Result<TorchWeights, String> {
             .entry(tensor.storage().key().to_string())
             .or_default() += 1;
         let dtype = format!("{:?}", tensor.dtype());
-        found.insert(
-            name,
-            (dtype, tensor.shape().to_vec(), bytes.to_vec()),
-        );
+        found.insert(name, (dtype, tensor.shape().to_vec(), bytes.to_vec()));
     }
     let names = expected.keys().chain(found.keys());
     let differences: std::collections::BTreeSet<&String> = names

@@ -89,11 +89,17 @@ fn masked<B: OscarBackend>(
     )?;
     let labels = batch.get("text_mlm_label_ids")?;
     let places = places(&weights.of_each);
-    let positions = places.iter().map(|place| place / weights.width * seq + place % weights.width);
+    let positions = places
+        .iter()
+        .map(|place| place / weights.width * seq + place % weights.width);
     let len = places.len();
     Ok(MaskedTargets {
         positions: ints(positions.map(|at| at as i32).collect(), [len], device),
-        labels: ints(places.iter().map(|at| labels.data[*at] as i32).collect(), [len], device),
+        labels: ints(
+            places.iter().map(|at| labels.data[*at] as i32).collect(),
+            [len],
+            device,
+        ),
         weights: weights.at(&places).floats([len], device),
         count: len,
     })
@@ -126,7 +132,9 @@ fn region_targets<B: OscarBackend>(
     let all: Vec<f64> = (0..features.of_each.len()).map(any).collect();
     let places = places(&all);
     let (len, width) = (places.len(), features.width);
-    let positions = places.iter().map(|place| place / width * seq + text + place % width);
+    let positions = places
+        .iter()
+        .map(|place| place / width * seq + text + place % width);
     let classes = |name: &str| {
         let labels = batch.get(name)?;
         let of_each = places.iter().map(|at| labels.data[*at] as i32).collect();
@@ -134,7 +142,9 @@ fn region_targets<B: OscarBackend>(
     };
     let unmasked = batch.get("imgfeat_feat_label")?;
     let values = unmasked.last();
-    let rows = places.iter().flat_map(|at| unmasked.data[at * values..(at + 1) * values].to_vec());
+    let rows = places
+        .iter()
+        .flat_map(|at| unmasked.data[at * values..(at + 1) * values].to_vec());
     Ok(RegionTargets {
         positions: ints(positions.map(|at| at as i32).collect(), [len], device),
         weights: features.at(&places).floats([len], device),
@@ -169,7 +179,9 @@ fn losses<B: OscarBackend>(
     let targets = batch.regions.as_ref().ok_or("no regions to predict")?;
     let predicted = model.predict_regions(&encoded, targets.positions.clone());
     let regions = predicted.ok_or("no head for regions")?.losses(targets);
-    let moved = model.transport(&encoded, &batch.input).ok_or("no transport")?;
+    let moved = model
+        .transport(&encoded, &batch.input)
+        .ok_or("no transport")?;
     let relation = ops::cross_entropy(
         model.predict_relation(&encoded),
         batch.relation.clone(),
@@ -182,11 +194,21 @@ fn losses<B: OscarBackend>(
     let mut named = vec![
         ("text_mlm_loss", words),
         ("imgfeat_feat_loss", regions.features),
-        ("imgfeat_obj_loss", regions.objects.ok_or("no object classes")?),
-        ("imgfeat_attr_loss", regions.attributes.ok_or("no attribute classes")?),
+        (
+            "imgfeat_obj_loss",
+            regions.objects.ok_or("no object classes")?,
+        ),
+        (
+            "imgfeat_attr_loss",
+            regions.attributes.ok_or("no attribute classes")?,
+        ),
         ("mm_itm_loss", matching),
     ];
-    named.extend(model.answer_loss(&encoded, batch).map(|loss| ("mm_qa_loss", loss)));
+    named.extend(
+        model
+            .answer_loss(&encoded, batch)
+            .map(|loss| ("mm_qa_loss", loss)),
+    );
     Ok(Losses {
         named,
         distance: moved.distance,
@@ -271,7 +293,10 @@ fn predictions<B: TrainBackend>(
             }
         }
     }
-    checks.tensor("pred_mm_itm", &HostTensor::read(model.predict_relation(&encoded)));
+    checks.tensor(
+        "pred_mm_itm",
+        &HostTensor::read(model.predict_relation(&encoded)),
+    );
     if let Some(logits) = model.predict_answers(&encoded) {
         checks.tensor("pred_mm_qa", &HostTensor::read(logits));
     }

@@ -30,7 +30,10 @@ fn input<B: TrainBackend>(
         mask_of(format!("{image}imgfeat_mask"))?,
     );
     let (rows, width) = (words.leading(1), words.last() + seen.last());
-    let both = words.data.chunks(words.last()).zip(seen.data.chunks(seen.last()));
+    let both = words
+        .data
+        .chunks(words.last())
+        .zip(seen.data.chunks(seen.last()));
     let mut pass = Tensors::default();
     let mut put = |name: &str, tensor| pass.0.insert(name.into(), tensor);
     put("input_ids", mask_of(format!("{text}text_input_ids"))?);
@@ -45,7 +48,9 @@ fn input<B: TrainBackend>(
         "attention_mask",
         HostTensor {
             shape: vec![rows, width],
-            data: both.flat_map(|(words, seen)| [words, seen].concat()).collect(),
+            data: both
+                .flat_map(|(words, seen)| [words, seen].concat())
+                .collect(),
         },
     );
     let input = model::input::<B>(&pass, "attention_mask", fault, device)?;
@@ -70,7 +75,10 @@ pub fn check<B: TrainBackend>(
     ] {
         let input = input::<B>(&inputs, text, image, fault, device)?;
         let logits = model.forward(input).map_err(|error| error.to_string())?;
-        checks.tensor(&format!("pred_itm_{name}"), &HostTensor::read(logits.clone()));
+        checks.tensor(
+            &format!("pred_itm_{name}"),
+            &HostTensor::read(logits.clone()),
+        );
         let [rows, _] = logits.dims();
         if name == "pos" {
             let scores = activation::softmax(logits.clone(), 1).narrow(1, MATCH as usize, 1);

@@ -172,9 +172,13 @@ pub fn inputs(meta: &Value, mut tensors: Tensors) -> Tensors {
         if let (Some(values), Some(mask)) = (tensors.0.get(projection), tensors.0.get(mask)) {
             let width = values.last();
             let data = values.data.iter().enumerate();
-            let data = data.map(|(at, value)| value * mask.data[at / width]).collect();
+            let data = data
+                .map(|(at, value)| value * mask.data[at / width])
+                .collect();
             let shape = values.shape.clone();
-            tensors.0.insert(projection.into(), HostTensor { shape, data });
+            tensors
+                .0
+                .insert(projection.into(), HostTensor { shape, data });
         }
     }
     join(&mut tensors);
@@ -191,7 +195,9 @@ pub fn regions(features: &HostTensor, boxes: &HostTensor) -> HostTensor {
     let rows = features.data.chunks(width).zip(boxes.data.chunks(5));
     HostTensor {
         shape,
-        data: rows.flat_map(|(features, values)| [features, values, &[1.0]].concat()).collect(),
+        data: rows
+            .flat_map(|(features, values)| [features, values, &[1.0]].concat())
+            .collect(),
     }
 }
 

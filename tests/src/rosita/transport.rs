@@ -19,7 +19,9 @@ fn states<B: TrainBackend>(
     let [rows, width, hidden] = values.shape[..] else {
         return Err(format!("{name} has shape {:?}", values.shape));
     };
-    let states = values.floats::<B, 3>([rows, width, hidden], device).require_grad();
+    let states = values
+        .floats::<B, 3>([rows, width, hidden], device)
+        .require_grad();
     let mask = HostTensor {
         shape: padding.shape.clone(),
         data: padding.data.iter().map(|padding| 1.0 - padding).collect(),
