@@ -181,7 +181,7 @@ fn recipes_resolve_to_what_they_always_did() {
     {
         let name = file.file_stem().expect("a name").to_string_lossy();
         let task = match name.split('-').next() {
-            Some("quickstart" | "oscar" | "oscarplus" | "shapes" | "tags") => None,
+            Some("quickstart" | "oscar" | "oscarplus" | "shapes" | "scenes" | "tags") => None,
             Some("nocaps") => Some("captioning"),
             Some("nlvr") => Some("nlvr2"),
             task => task,
