@@ -29,6 +29,7 @@ fn a_run_and_its_checkpoints_are_measured() {
     for key in [
         "own_image",
         "other_image",
+        "without_tags",
         "other_regions",
         "other_tags",
         "relation",

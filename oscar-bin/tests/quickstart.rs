@@ -27,7 +27,7 @@ fn check(report: &Value, least: [f64; 2]) {
         let of = |key: &str| number(report, &format!("{of}/grounding/{key}"));
         assert!(of("words") >= 1000.0, "{report:#}");
         assert!(of("own_image") >= least, "{report:#}");
-        assert!(of("other_image") <= 0.05, "{report:#}");
+        assert!(of("other_image") <= 0.06, "{report:#}");
         // Own tags do not help where the regions are another scene's; the regions do without tags.
         assert!(of("other_regions") <= 0.1, "{report:#}");
         assert!(of("without_tags") >= 0.8 * least, "{report:#}");
