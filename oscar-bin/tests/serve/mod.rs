@@ -194,7 +194,8 @@ fn questions_and_statements_get_the_answers_of_the_commands() {
     let server = Serving::start(&place, &[&store[..], &both[..]].concat());
     let of_store = json!({"key": keys[0], "text": question, "top": 2});
     let stored = server.post("/v1/ask", &of_store).json();
-    let probability = |answered: &Value| answered["images"][0]["answers"][0]["probability"].as_f64();
+    let probability =
+        |answered: &Value| answered["images"][0]["answers"][0]["probability"].as_f64();
     // A store keeps half precision.
     let (found, expected) = (probability(&stored), probability(&answered));
     let difference = (found.expect("a number") - expected.expect("a number")).abs();

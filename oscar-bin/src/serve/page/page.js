@@ -139,9 +139,11 @@
     results.replaceChildren();
     const list = image.captions ?? image.answers ?? [];
     if (image.match !== undefined) list.push({ text: form.text.value, probability: image.match });
-    for (const found of image.found ?? []) {
-      list.push(found);
-      const [x1, y1, x2, y2] = found.box;
+    for (const { box, probability } of image.boxes ?? []) {
+      list.push({ text: form.text.value, probability });
+      if (!box) continue;
+      const [width, height] = state.size;
+      const [x1, y1, x2, y2] = [box[0] * width, box[1] * height, box[2] * width, box[3] * height];
       draw(el("marks"), "rect", { class: "found", x: x1, y: y1, width: x2 - x1, height: y2 - y1 });
     }
     for (const { text, probability } of list) {
