@@ -105,7 +105,10 @@ backends! {
 }
 
 fn describe<D>(name: &'static str, found: Result<Vec<Found<D>>, NoDevice>) -> Backend {
-    let missing = found.as_ref().err().map(|missing| missing.reason.clone());
+    let missing = found.as_ref().err().map(|missing| {
+        let NoDevice { reason, remedy, .. } = missing;
+        format!("{reason}; {remedy}")
+    });
     let devices = found.unwrap_or_default().into_iter().enumerate();
     Backend {
         name,
