@@ -54,6 +54,95 @@ fn the_default_list_is_the_published_one() {
     );
 }
 
+/// ROSITA's objectives.
+const ROSITA: &str = r#"
+[[objective]]
+name = "masked_tokens"
+[[objective]]
+name = "region_features"
+[[objective]]
+name = "region_objects"
+[[objective]]
+name = "region_attributes"
+[[objective]]
+name = "matching"
+[[objective]]
+name = "transport"
+weight = 0.1
+"#;
+
+/// How ROSITA masks.
+const STRUCTURE: &str = r#"
+[encoder.masking]
+sides = "one"
+text = "structure"
+regions = "structure"
+"#;
+
+/// The toy recipe on regions with classes, with this after it.
+fn train_labelled(more: &str) -> (Workplace, std::process::Output) {
+    let place = toy::workplace(|_| false);
+    toy::write_labelled(&place);
+    let recipe = fs::read_to_string(place.path("train.toml")).expect("the toy recipe");
+    let recipe = recipe.replace("\"regions\"", "\"labelled\"");
+    fs::write(place.path("own.toml"), format!("{recipe}\n{more}\n")).expect("written");
+    let output = place.run(&["train", "--config", "own.toml", "--name", "own"]);
+    (place, output)
+}
+
+#[test]
+fn regions_are_masked_by_the_structure_of_the_text() {
+    let (place, output) = train_labelled(&format!("{ROSITA}{STRUCTURE}"));
+    assert!(output.status.success(), "{}", stderr(&output));
+    let names = metrics(&place);
+    for name in [
+        "MLM loss",
+        "Region feature loss",
+        "Region object loss",
+        "Region object accuracy",
+        "Region attribute loss",
+        "Matching loss",
+        "Transport loss",
+    ] {
+        assert!(names.iter().any(|found| found == name), "{name}: {names:?}");
+    }
+    let config = fs::read_to_string(place.path("runs/own/last/config.json")).expect("a file");
+    let config: Value = serde_json::from_str(&config).expect("JSON");
+    assert_eq!(config["num_object_classes"], 4);
+    assert_eq!(config["num_attribute_classes"], 2);
+}
+
+#[test]
+fn a_recipe_of_oscar_may_mask_regions() {
+    let list = "[[objective]]\nname = \"masked_tokens\"\n[[objective]]\nname = \"contrastive\"\n\
+                [[objective]]\nname = \"region_features\"\n";
+    // The features are in any store.
+    let (place, output) = train(list);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let names = metrics(&place);
+    for name in ["Contrastive loss", "Region feature loss"] {
+        assert!(names.iter().any(|found| found == name), "{name}: {names:?}");
+    }
+}
+
+#[test]
+fn what_the_data_lacks_is_named() {
+    let objects = "[[objective]]\nname = \"region_objects\"\n";
+    let (_, output) = train(objects);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("region_objects"), "{}", stderr(&output));
+
+    let words = "[[objective]]\nname = \"masked_tokens\"\n[encoder.masking]\ntext = \"structure\"\n";
+    let (_, output) = train(words);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("scene graph"), "{}", stderr(&output));
+
+    let both = "[[objective]]\nname = \"matching\"\n[[objective]]\nname = \"contrastive\"\n";
+    let (_, output) = train(both);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("objective.name"), "{}", stderr(&output));
+}
+
 #[test]
 fn an_unknown_or_repeated_objective_is_refused() {
     for (objectives, named) in [

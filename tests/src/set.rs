@@ -72,6 +72,8 @@ pub enum Kind {
     RositaRetrieval,
     /// The optimal transport between words and regions.
     Transport,
+    /// What ROSITA masks for recorded draws.
+    RositaMasking,
 }
 
 impl Kind {
@@ -108,6 +110,7 @@ impl Kind {
             Self::RositaPretraining => "ROSITA pre-training",
             Self::RositaRetrieval => "ROSITA retrieval",
             Self::Transport => "optimal transport",
+            Self::RositaMasking => "ROSITA masking",
         }
     }
 }
@@ -238,6 +241,7 @@ fn kind_of_class(meta: &Value) -> Result<Kind, String> {
         (Some("rosita.modeling.finetune_tasks.vqa.Net"), false) => Ok(Kind::Classification),
         (Some("rosita.modeling.finetune_tasks.vqa.Net"), true) => Ok(Kind::ClassificationSteps),
         (Some("rosita.modeling.finetune_tasks.itr.Net"), false) => Ok(Kind::RositaRetrieval),
+        (Some("rosita.data.load_data_pretrain.DataSet"), false) => Ok(Kind::RositaMasking),
         (Some("rosita.utils.optimal_transport.optimal_transport_dist"), false) => {
             Ok(Kind::Transport)
         }

@@ -132,6 +132,7 @@ fn check<B: TrainBackend>(
         Kind::ClipVision => clipcap::check_tower::<B>(set, device),
         Kind::RositaPretraining => rosita::check_pretraining::<B>(set, fault, device),
         Kind::RositaRetrieval => rosita::check_retrieval::<B>(set, fault, device),
+        Kind::RositaMasking => rosita::check_masking(set),
         Kind::Transport => rosita::check_transport::<B>(set, device),
         Kind::Gpt2Tokenizer => clipcap::check_tokenizer(set),
     }

@@ -104,7 +104,12 @@ impl Configuration for PretrainConfig {
     }
 
     fn settle(&mut self) {
-        self.model.num_contrast_classes = self.encoder.num_contrast_classes();
+        self.model.num_contrast_classes = self.num_contrast_classes();
+        // The classes follow the regions.
+        self.model.region_head = self.objective.mask_regions();
+        if !self.model.region_head {
+            (self.model.num_object_classes, self.model.num_attribute_classes) = (0, 0);
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! Runs that take a second: a few images of one object each, captions, and pairs to match.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use oscar_core::input::{LabelNames, RegionLabels};
 use oscar_datasets::{Boxes, ImageRegions, StoreDtype, StoreOptions, StoreWriter, Tag};
 use serde_json::json;
 
@@ -92,6 +94,23 @@ pub fn workplace(broken: fn(usize) -> bool) -> Workplace {
     place
 }
 
+/// Writes the images of the workplace again, to `labelled`, with the classes of their regions.
+pub fn write_labelled(place: &Workplace) {
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+    let options = StoreOptions {
+        dtype: StoreDtype::F32,
+        label_names: Some(Arc::new(LabelNames {
+            objects: names(&CLASSES),
+            attributes: names(&["red", "old"]),
+        })),
+        ..StoreOptions::new(DIM)
+    };
+    write_store(&place.path("labelled"), options, IMAGES, |image| Image {
+        key: format!("image-{image}"),
+        broken: false,
+    });
+}
+
 /// Rows that both tasks read: of the image's class, and of another.
 pub fn rows(image: usize) -> [String; 2] {
     [(0, true), (1 + image % 3, false)].map(|(offset, label)| {
@@ -122,6 +141,7 @@ pub fn write_store(
     images: usize,
     image: impl Fn(usize) -> Image,
 ) {
+    let labelled = options.label_names.is_some();
     let mut writer = StoreWriter::create(directory, options).expect("a store");
     for number in 0..images {
         let Image { key, broken } = image(number);
@@ -145,7 +165,17 @@ pub fn write_store(
             boxes: Boxes::Pixels(&[[0.0, 0.0, 50.0, 50.0]]),
             tags: &[tag],
         };
-        writer.push(image).expect("an image");
+        if !labelled {
+            writer.push(image).expect("an image");
+            continue;
+        }
+        let labels = RegionLabels {
+            objects: vec![class as u16],
+            object_scores: vec![0.9],
+            attributes: vec![(number % 2) as u16],
+            attribute_scores: vec![0.5],
+        };
+        writer.push_labelled(image, labels).expect("an image");
     }
     writer.finish().expect("a store");
 }

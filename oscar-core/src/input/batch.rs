@@ -205,7 +205,7 @@ pub(super) struct BatchShape {
     pub(super) rows: usize,
     pub(super) text: usize,
     pub(super) regions: usize,
-    dim: usize,
+    pub(super) dim: usize,
 }
 
 impl BatchShape {
@@ -227,7 +227,21 @@ impl SequenceEncoder {
         rows: &[&EncodedSequence],
         device: &B::Device,
     ) -> Result<(OscarInput<B>, BatchShape), InputError> {
-        let (shape, pad) = (self.shape(rows)?, self.tokenizer().special().pad);
+        let shape = self.shape(rows)?;
+        let regions = region_features(rows, shape)?;
+        Ok((self.pad_with(rows, shape, regions, device), shape))
+    }
+
+    /// As [`pad`](Self::pad), of rows of this shape whose regions are `values`
+    /// `[rows, regions, dim]`.
+    pub(super) fn pad_with<B: Backend>(
+        &self,
+        rows: &[&EncodedSequence],
+        shape: BatchShape,
+        values: Vec<f32>,
+        device: &B::Device,
+    ) -> OscarInput<B> {
+        let pad = self.tokenizer().special().pad;
         let (mut ids, mut types) = (Vec::new(), Vec::new());
         for (row, end) in rows.iter().zip((1..).map(|rows| rows * shape.text)) {
             ids.extend(row.input_ids.iter().map(|&id| id as i32));
@@ -237,11 +251,7 @@ impl SequenceEncoder {
         }
         let region_features = match shape.regions {
             0 => None,
-            regions => Some(floats(
-                region_features(rows, shape)?,
-                [shape.rows, regions, shape.dim],
-                device,
-            )),
+            regions => Some(floats(values, [shape.rows, regions, shape.dim], device)),
         };
         let mut attended = vec![false; shape.rows * shape.seq()];
         for (row, attended) in rows.iter().zip(attended.chunks_mut(shape.seq().max(1))) {
@@ -252,7 +262,7 @@ impl SequenceEncoder {
             .iter()
             .map(|attended| f32::from(*attended))
             .collect();
-        let input = OscarInput {
+        OscarInput {
             input_ids: ints(ids, [shape.rows, shape.text], device),
             token_type_ids: ints(types, [shape.rows, shape.text], device),
             position_ids: None,
@@ -260,11 +270,10 @@ impl SequenceEncoder {
             packing: Packing::new(&attended, device),
             attention_mask: AttentionMask::Padding(floats(mask, [shape.rows, shape.seq()], device)),
             region_features,
-        };
-        Ok((input, shape))
+        }
     }
 
-    fn shape(&self, rows: &[&EncodedSequence]) -> Result<BatchShape, InputError> {
+    pub(super) fn shape(&self, rows: &[&EncodedSequence]) -> Result<BatchShape, InputError> {
         if rows.is_empty() {
             return Err(InputError::EmptyBatch);
         }
@@ -300,7 +309,7 @@ impl SequenceEncoder {
 }
 
 /// The one copy of the regions between the store and the device.
-fn region_features(rows: &[&EncodedSequence], shape: BatchShape) -> Result<Vec<f32>, InputError> {
+pub(super) fn region_features(rows: &[&EncodedSequence], shape: BatchShape) -> Result<Vec<f32>, InputError> {
     let width = shape.regions * shape.dim;
     let mut out = vec![0.0; rows.len() * width];
     for (row, values) in rows.iter().zip(out.chunks_mut(width.max(1))) {

@@ -135,6 +135,35 @@ pub enum InputError {
         source: SourceError,
     },
 
+    /// The scene graph of a row does not fit its text or its image.
+    #[error("{origin}: {source}")]
+    Graph {
+        /// The row.
+        origin: String,
+        /// What is wrong.
+        source: super::scene_graph::SceneGraphError,
+    },
+
+    /// A row without a scene graph, whose regions have no classes to make one of.
+    #[error(
+        "{origin}: structural masking needs a scene graph, or classes of the image's regions to make \
+         one of, and there are neither; give the corpus scene graphs, build the region store with \
+         classes, or set encoder.masking.text and encoder.masking.regions to \"random\""
+    )]
+    NoGraph {
+        /// The row.
+        origin: String,
+    },
+
+    /// Priors or word vectors that cannot be used.
+    #[error("{}: {reason}", .path.display())]
+    Knowledge {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// The rows of a batch come from stores with regions of different sizes.
     #[error("{origin}: regions have {found} values, but those of {other} have {expected}")]
     RegionDim {

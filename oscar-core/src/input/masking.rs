@@ -10,9 +10,9 @@ use rand::seq::SliceRandom;
 use super::batch::{floats, ints};
 
 /// Share of the targets that become `[MASK]`.
-const MASK_SHARE: f64 = 0.8;
+pub(super) const MASK_SHARE: f64 = 0.8;
 /// Share of the targets that become `[MASK]` or a random token; the rest keep their token.
-const MASK_OR_RANDOM_SHARE: f64 = 0.9;
+pub(super) const MASK_OR_RANDOM_SHARE: f64 = 0.9;
 /// Share of the targets other than `[MASK]` that become a random token.
 const RANDOM_SHARE: f64 = 0.5;
 

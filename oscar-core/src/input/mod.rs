@@ -10,6 +10,8 @@ mod caption;
 mod casing;
 mod error;
 mod example;
+mod knowledge;
+mod masked_pair;
 mod masking;
 mod pair;
 mod pollution;
@@ -19,6 +21,7 @@ mod probe;
 mod regions;
 mod scene_graph;
 mod sequence;
+mod structure;
 mod tokenizer;
 mod vocabulary;
 
@@ -30,8 +33,9 @@ pub use error::InputError;
 pub use example::{
     BOX_VALUES, Example, ExampleSource, RegionHandle, RegionSource, SourceError, TextB,
 };
+pub use knowledge::{MaskedSides, MaskingConfig, MaskingStrategy};
 pub use masking::{MaskedTargets, MaskedToken};
-pub use pretrain::{EncodedPair, ExampleSeed, PretrainBatch, PretrainEncoder};
+pub use pretrain::{EncodedPair, ExampleSeed, PretrainBatch, PretrainEncoder, Purpose};
 pub use pretrain_config::{ContrastConfig, PretrainEncoderConfig, TextBSampleMode};
 pub use probe::ProbeTargets;
 pub use regions::{AnswerTargets, MaskedRegion, RegionMask, RegionTargets};
@@ -39,4 +43,5 @@ pub use scene_graph::{LabelNames, RegionLabels, Relation, SceneGraph, SceneGraph
 pub use sequence::{
     AttentionRestriction, EncodedSequence, SequenceConfig, SequenceEncoder, Truncation,
 };
+pub use structure::{ChosenWords, Draws, Priors, Similarities, VectorsError, WordVectors, overlap};
 pub use tokenizer::{SpecialIds, Tokenizer};

@@ -7,13 +7,16 @@ use burn::tensor::{Int, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::batch::{OscarInput, PaddingConfig, ints};
+use super::batch::{OscarInput, PaddingConfig, ints, region_features};
 use super::error::InputError;
 use super::example::{Example, ExampleSource};
 use super::masking::{MaskedTargets, MaskedToken};
 use super::pollution::{MATCHED, pollute, read_row};
 use super::pretrain_config::PretrainEncoderConfig;
-use super::regions::{AnswerTargets, RegionTargets};
+use super::knowledge::MaskedSides;
+use super::regions::{AnswerTargets, MaskedRegion, RegionPlaces, RegionTargets};
+use super::scene_graph::SceneGraph;
+use super::structure::{Priors, WordVectors};
 use super::sequence::{EncodedSequence, SequenceConfig, SequenceEncoder};
 use super::tokenizer::Tokenizer;
 
@@ -50,8 +53,10 @@ pub struct EncodedPair {
     /// The masked-token targets, by position.
     pub masked: Vec<MaskedToken>,
     /// Contrastive class: 0 matched, 1 polluted tags or answer, the last one polluted caption or
-    /// question.
+    /// question. Of a pair whose image may be another row's: 0 matched, 1 not.
     pub relation: u8,
+    /// The masked regions, by number.
+    pub regions: Vec<MaskedRegion>,
 }
 
 /// A batch of pre-training examples.
@@ -82,6 +87,21 @@ pub struct PretrainBatch<B: Backend> {
 pub struct PretrainEncoder {
     sequences: SequenceEncoder,
     config: PretrainEncoderConfig,
+    /// What the examples are to be prepared for.
+    purpose: Purpose,
+    priors: Arc<Priors>,
+    vectors: Option<Arc<WordVectors>>,
+}
+
+/// What examples are prepared for, beside masked tokens and the contrastive relation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Purpose {
+    /// Regions are masked.
+    pub regions: bool,
+    /// Texts are paired with images of other rows.
+    pub matching: bool,
+    /// The final hidden state of every position is needed.
+    pub all_positions: bool,
 }
 
 impl PretrainEncoder {
@@ -103,7 +123,69 @@ impl PretrainEncoder {
             ..SequenceConfig::default()
         };
         let sequences = SequenceEncoder::new(tokenizer, sequences, padding)?;
-        Ok(Self { sequences, config })
+        Ok(Self {
+            sequences,
+            config,
+            purpose: Purpose::default(),
+            priors: Arc::default(),
+            vectors: None,
+        })
+    }
+
+    /// Prepares examples for this.
+    pub fn with_purpose(self, purpose: Purpose) -> Self {
+        Self { purpose, ..self }
+    }
+
+    /// Masks by these priors of attributes and relations, and by the similarity of these word vectors.
+    pub fn with_knowledge(self, priors: Arc<Priors>, vectors: Option<Arc<WordVectors>>) -> Self {
+        Self {
+            priors,
+            vectors,
+            ..self
+        }
+    }
+
+    /// The scene graph of row `index` of `corpus`, as the masking sees it: the corpus' own, or the one
+    /// that follows from the classes of its image.
+    ///
+    /// # Errors
+    ///
+    /// The row cannot be read, or has neither.
+    pub fn graph(
+        &self,
+        corpus: &dyn ExampleSource,
+        index: usize,
+    ) -> Result<SceneGraph, InputError> {
+        let example = self.with_graph(read_row(corpus, index)?)?;
+        Ok(example.graph.unwrap_or_default())
+    }
+
+    pub(super) fn sequences(&self) -> &SequenceEncoder {
+        &self.sequences
+    }
+
+    pub(super) fn priors(&self) -> &Priors {
+        &self.priors
+    }
+
+    pub(super) fn vectors(&self) -> Option<&WordVectors> {
+        self.vectors.as_deref()
+    }
+
+    pub(super) fn masks_regions(&self) -> bool {
+        self.purpose.regions
+    }
+
+    pub(super) fn matches_images(&self) -> bool {
+        self.purpose.matching
+    }
+
+    /// Whether an example is masked as Oscar does it: tokens of both texts, by chance.
+    fn masks_plainly(&self) -> bool {
+        let masking = &self.config.masking;
+        let plain = masking.sides == MaskedSides::Both && !masking.is_structural();
+        plain && self.purpose == Purpose { all_positions: self.purpose.all_positions, ..Purpose::default() }
     }
 
     /// The configuration.
@@ -143,6 +225,14 @@ impl PretrainEncoder {
         seed: ExampleSeed,
     ) -> Result<EncodedPair, InputError> {
         let mut rng = seed.rng(index);
+        if self.purpose.matching {
+            return self.encode_matched(corpus, index, &mut rng);
+        }
+        if !self.masks_plainly() {
+            let mut example = self.with_graph(read_row(corpus, index)?)?;
+            let relation = pollute(&mut example, index, corpus, &self.config, &mut rng)?;
+            return self.mask_pair(example, relation, corpus, &mut rng);
+        }
         let mut example = read_row(corpus, index)?;
         if !self.config.use_text_b {
             example.text_b.clear();
@@ -163,6 +253,7 @@ impl PretrainEncoder {
             sequence,
             masked,
             relation,
+            regions: Vec::new(),
         })
     }
 
@@ -189,16 +280,34 @@ impl PretrainEncoder {
         device: &B::Device,
     ) -> Result<PretrainBatch<B>, InputError> {
         let sequences: Vec<&EncodedSequence> = rows.iter().map(|row| &row.sequence).collect();
-        let (input, shape) = self.sequences.pad(&sequences, device)?;
+        let shape = self.sequences.shape(&sequences)?;
+        let mut values = region_features(&sequences, shape)?;
+        let places = RegionPlaces {
+            seq: shape.seq(),
+            first: shape.text,
+            regions: shape.regions,
+            dim: shape.dim,
+        };
+        let padded = self.sequences.padding().masked_multiple;
+        let regions = self.purpose.regions.then(|| {
+            let masked = rows.iter().map(|row| &row.regions[..]);
+            places.mask(masked, &mut values, padded, device)
+        });
+        let input = self.sequences.pad_with(&sequences, shape, values, device);
         let multiple = self.sequences.padding().masked_multiple;
         let masked = rows.iter().map(|row| &row.masked[..]);
         let (masked, positions) = MaskedTargets::new(masked, shape.seq(), multiple, device);
         let relation = rows.iter().map(|row| i32::from(row.relation)).collect();
+        let (regions, of_regions) = regions.unzip();
+        let positions = positions.into_iter().chain(of_regions.into_iter().flatten());
         Ok(PretrainBatch {
-            input: input.with_query_positions(positions),
+            input: match self.purpose.all_positions {
+                true => input,
+                false => input.with_query_positions(positions),
+            },
             masked,
             relation: ints(relation, [shape.rows], device),
-            regions: None,
+            regions,
             answers: None,
             num_examples: shape.rows,
             num_tokens: sequences.iter().map(|row| row.len()).sum(),

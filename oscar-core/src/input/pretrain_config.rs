@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::knowledge::MaskingConfig;
 use crate::config::{ConfigError, require};
 
 /// How corpus rows become pre-training examples. The defaults are those of the vanilla Oscar
@@ -24,6 +25,10 @@ pub struct PretrainEncoderConfig {
     /// are masked in any case (the official option leaves them unmasked, so that the position of a
     /// `[MASK]` reveals the contrastive class).
     pub mask_loss_for_unmatched: bool,
+    /// Which words and regions are masked, and by what.
+    pub masking: MaskingConfig,
+    /// Matching: share of texts that are paired with the image of another row.
+    pub unmatched: f64,
 }
 
 impl Default for PretrainEncoderConfig {
@@ -35,6 +40,8 @@ impl Default for PretrainEncoderConfig {
             contrast: ContrastConfig::default(),
             use_text_b: true,
             mask_loss_for_unmatched: true,
+            masking: MaskingConfig::default(),
+            unmatched: 0.5,
         }
     }
 }
@@ -71,7 +78,9 @@ impl PretrainEncoderConfig {
         let (length, regions) = (self.max_seq_length, self.max_regions);
         require(length >= 5, "max_seq_length", length, "must be at least 5")?;
         require(regions >= 1, "max_regions", regions, "must be at least 1")?;
+        self.masking.validate()?;
         let probabilities = [
+            ("unmatched", self.unmatched),
             ("mask_probability", self.mask_probability),
             ("contrast.polluted", self.contrast.polluted),
             ("contrast.texta_false_prob", self.contrast.texta_false_prob),

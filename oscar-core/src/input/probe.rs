@@ -91,6 +91,7 @@ impl PretrainEncoder {
             sequence,
             masked,
             relation,
+            regions: Vec::new(),
         })
     }
 }

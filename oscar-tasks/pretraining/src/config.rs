@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::grounding::GroundingConfig;
-use crate::objective::Objectives;
+use crate::objective::{Objective, Objectives};
 
 /// Everything that decides a pre-training run. The defaults are Oscar base as published.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -205,6 +205,17 @@ pub enum PretrainError {
         /// The other's.
         expected: usize,
     },
+    /// An objective asks for classes that the regions do not have.
+    #[error(
+        "the regions of data.train have no {kind} classes, which the objective {objective} predicts; \
+         build the region store with classes, or remove the objective"
+    )]
+    NoClasses {
+        /// `object` or `attribute`.
+        kind: &'static str,
+        /// The objective.
+        objective: &'static str,
+    },
     /// Two answers to what to learn from.
     #[error("both data.train and data.mix are set: remove one, or make data.train one of the mix")]
     TrainAndMix,
@@ -274,6 +285,15 @@ impl PretrainConfig {
         }
         self.data.validate()?;
         share("grounding.rate", self.grounding.rate)
+    }
+
+    /// Classes of the head of the contrastive relation or of matching.
+    pub fn num_contrast_classes(&self) -> usize {
+        match self.objective.contain(Objective::Contrastive) {
+            true => self.encoder.num_contrast_classes(),
+            false if self.objective.contain(Objective::Matching) => 2,
+            false => self.encoder.num_contrast_classes(),
+        }
     }
 
     /// What the objectives need of the encoder, with this contrast.

@@ -9,6 +9,7 @@ mod data;
 mod exhibit;
 mod grounding;
 mod held_out;
+mod knowledge;
 mod objective;
 mod probe;
 mod run;
@@ -20,8 +21,9 @@ pub use data::PretrainSource;
 pub use exhibit::exhibit;
 pub use grounding::{Grounding, GroundingConfig, GroundingProbe, OutOfDomain, Shown, UnknownWord};
 pub use objective::{
-    CONTRASTIVE_ACCURACY, CONTRASTIVE_LOSS, MLM_ACCURACY, MLM_LOSS, Objective, ObjectiveConfig,
-    Objectives,
+    CONTRASTIVE_ACCURACY, CONTRASTIVE_LOSS, MATCHING_ACCURACY, MATCHING_LOSS, MLM_ACCURACY, MLM_LOSS,
+    Objective, ObjectiveConfig, Objectives, REGION_ATTRIBUTE_ACCURACY, REGION_ATTRIBUTE_LOSS,
+    REGION_FEATURE_LOSS, REGION_OBJECT_ACCURACY, REGION_OBJECT_LOSS, TRANSPORT_LOSS,
 };
 pub use probe::{Probed, probe};
 pub use run::{PretrainReport, TASK_NAME, pretrain};

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use oscar_core::checkpoint::{self, Parameter};
-use oscar_core::input::{ContrastConfig, ExampleSource, PretrainBatch, PretrainEncoder, Tokenizer};
+use oscar_core::input::{
+    ContrastConfig, ExampleSource, InputError, PretrainBatch, PretrainEncoder, Tokenizer,
+};
 use oscar_core::ops::TrainBackend;
 use oscar_files::write_json;
 use oscar_train::{
@@ -17,6 +19,8 @@ use crate::config::{PretrainConfig, PretrainError};
 use crate::corpora::Corpora;
 use crate::data::PretrainSource;
 use crate::grounding::{Grounding, GroundingProbe, OutOfDomain};
+use crate::knowledge::Knowledge;
+use crate::objective::Objective;
 use crate::task::PretrainingTask;
 
 /// What `task.json` of a checkpoint calls pre-training.
@@ -63,7 +67,8 @@ pub fn pretrain<B: TrainBackend>(
     let data = Corpora::open(&config.data)?;
     config.model.vocab_size = data.tokenizer.vocab_size();
     config.model.img_feature_dim = data.region_dim;
-    config.model.num_contrast_classes = config.encoder.num_contrast_classes();
+    config.model.num_contrast_classes = config.num_contrast_classes();
+    size_region_head(&mut config, &*data.train)?;
 
     let sources = Sources::<B>::open(&config, &data)?;
     let probe = |corpus: &Arc<dyn ExampleSource>| {
@@ -135,6 +140,46 @@ pub fn pretrain<B: TrainBackend>(
     })
 }
 
+/// Gives the model a head for masked regions if an objective needs one, with the classes that the
+/// regions of `corpus` have.
+fn size_region_head(
+    config: &mut PretrainConfig,
+    corpus: &dyn ExampleSource,
+) -> Result<(), PretrainError> {
+    let (model, objectives) = (&mut config.model, &config.objective);
+    model.region_head = objectives.mask_regions();
+    let first = corpus.get(0).map_err(|source| InputError::Row { row: 0, source })?;
+    let names = first.regions.label_names().unwrap_or_default();
+    for (objective, kind, name, classes, size) in [
+        (
+            Objective::RegionObjects,
+            "object",
+            "region_objects",
+            names.objects.len(),
+            &mut model.num_object_classes,
+        ),
+        (
+            Objective::RegionAttributes,
+            "attribute",
+            "region_attributes",
+            names.attributes.len(),
+            &mut model.num_attribute_classes,
+        ),
+    ] {
+        *size = 0;
+        if objectives.contain(objective) {
+            if classes == 0 {
+                return Err(PretrainError::NoClasses {
+                    kind,
+                    objective: name,
+                });
+            }
+            *size = classes;
+        }
+    }
+    Ok(())
+}
+
 /// Batches of the corpora of a recipe.
 struct Sources<B: TrainBackend> {
     /// Encodes the main corpus.
@@ -145,10 +190,21 @@ struct Sources<B: TrainBackend> {
 
 impl<B: TrainBackend> Sources<B> {
     fn open(config: &PretrainConfig, data: &Corpora) -> Result<Self, PretrainError> {
-        let encoder = |contrast: ContrastConfig| {
+        let purpose = config.objective.purpose();
+        let unprepared = |contrast: ContrastConfig| {
             let (tokenizer, padding) = (data.tokenizer.clone(), config.padding);
-            PretrainEncoder::new(tokenizer, config.encoder_for(contrast), padding).map(Arc::new)
+            let encoder = PretrainEncoder::new(tokenizer, config.encoder_for(contrast), padding)?;
+            Ok::<_, InputError>(encoder.with_purpose(purpose))
         };
+        let plain = unprepared(config.encoder.contrast)?;
+        let corpora: Vec<&dyn ExampleSource> = [&*data.train, &*data.validation]
+            .into_iter()
+            .chain(data.extra.as_deref())
+            .collect();
+        let masking = plain.config().masking.clone();
+        let knowledge = Knowledge::open(&masking, &plain, &*data.train, &corpora)?;
+        let encoder =
+            |contrast| unprepared(contrast).map(|encoder| Arc::new(knowledge.given_to(encoder)));
         let source = |corpus: &Arc<dyn ExampleSource>, encoder: &Arc<PretrainEncoder>| {
             PretrainSource::new(corpus.clone(), encoder.clone(), config.train.seed)
         };

@@ -103,11 +103,13 @@ fn statistics<B: Backend>(loss: Tensor<B, 1>, outputs: Outputs<B>, sizes: Sizes)
     let mut entries = vec![(LOSS, loss * examples.clone(), examples)];
     let mut accuracies = Vec::with_capacity(outputs.len());
     for (objective, output) in outputs {
-        let [loss, accuracy] = objective.metrics();
+        let (loss, accuracy) = objective.metrics();
         let predictions = output.predictions;
         let sum = output.loss * predictions.clone();
         entries.push((loss, sum, predictions.clone()));
-        accuracies.push((accuracy, output.right, predictions));
+        if let Some((accuracy, right)) = accuracy.zip(output.right) {
+            accuracies.push((accuracy, right, predictions));
+        }
     }
     entries.extend(accuracies);
     StepOutput::new(entries, sizes.examples, sizes.tokens)

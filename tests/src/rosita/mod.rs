@@ -4,12 +4,14 @@
 //! configuration, inputs and expected tensors, so that the models are compared as Oscar's are. The
 //! weights are not rewritten: reading them is part of what is compared.
 
+mod masking;
 mod names;
 mod pretraining;
 mod retrieval;
 mod translate;
 mod transport;
 
+pub use masking::check as check_masking;
 pub use pretraining::{check as check_pretraining, is_batch, loss};
 pub use retrieval::check as check_retrieval;
 pub use translate::{config, expected, inputs, meta};

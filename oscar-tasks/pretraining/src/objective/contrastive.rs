@@ -21,7 +21,7 @@ pub(super) fn score<B: OscarBackend>(
     let logits = model.predict_relation(encoded);
     let device = logits.device();
     ObjectiveOutput {
-        right: hits(logits.clone(), batch.relation.clone()).sum(),
+        right: Some(hits(logits.clone(), batch.relation.clone()).sum()),
         loss: ops::cross_entropy(logits, batch.relation.clone(), None),
         predictions: Tensor::full([1], batch.num_examples as f32, &device),
     }

@@ -24,6 +24,6 @@ pub(super) fn score<B: OscarBackend>(
     ObjectiveOutput {
         loss: ops::cross_entropy(logits, masked.labels.clone(), Some(weights.clone())),
         predictions: weights.sum(),
-        right: right.sum(),
+        right: Some(right.sum()),
     }
 }

@@ -6,18 +6,25 @@
 
 mod contrastive;
 mod masked_tokens;
+mod matching;
+mod regions;
 
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor};
 use oscar_core::config::{ConfigError, require};
-use oscar_core::input::{PretrainBatch, PretrainEncoderConfig};
-use oscar_core::model::{BackboneOutput, OscarForPretraining};
+use oscar_core::input::{MaskingStrategy, PretrainBatch, PretrainEncoderConfig, Purpose};
+use oscar_core::model::{BackboneOutput, OscarForPretraining, RegionPredictions};
 use oscar_core::ops::OscarBackend;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use contrastive::{CONTRASTIVE_ACCURACY, CONTRASTIVE_LOSS};
 pub use masked_tokens::{MLM_ACCURACY, MLM_LOSS};
+pub use matching::{MATCHING_ACCURACY, MATCHING_LOSS, TRANSPORT_LOSS};
+pub use regions::{
+    REGION_ATTRIBUTE_ACCURACY, REGION_ATTRIBUTE_LOSS, REGION_FEATURE_LOSS, REGION_OBJECT_ACCURACY,
+    REGION_OBJECT_LOSS,
+};
 
 /// What is predicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -27,6 +34,18 @@ pub enum Objective {
     MaskedTokens,
     /// Whether tags and text belong to the image. Without it no tags or texts are replaced.
     Contrastive,
+    /// The features of masked regions. Without it and the next two no region is masked.
+    RegionFeatures,
+    /// The object classes of masked regions.
+    RegionObjects,
+    /// The attributes of masked regions.
+    RegionAttributes,
+    /// Whether the image is that of the text or another row's. It has the head of the contrastive
+    /// relation, so a recipe has one of the two.
+    Matching,
+    /// The optimal transport between words and regions; beside the contrastive relation or matching,
+    /// which say what belongs together.
+    Transport,
 }
 
 /// One entry of `[[objective]]`.
@@ -62,8 +81,8 @@ pub(crate) struct ObjectiveOutput<B: Backend> {
     pub loss: Tensor<B, 1>,
     /// Number of predictions that the mean is over, `[1]`.
     pub predictions: Tensor<B, 1>,
-    /// Number of right predictions, `[1]`.
-    pub right: Tensor<B, 1>,
+    /// Number of right predictions, `[1]`; `None` where none is right or wrong.
+    pub right: Option<Tensor<B, 1>>,
 }
 
 impl<B: AutodiffBackend> ObjectiveOutput<B> {
@@ -72,18 +91,28 @@ impl<B: AutodiffBackend> ObjectiveOutput<B> {
         ObjectiveOutput {
             loss: self.loss.inner(),
             predictions: self.predictions.inner(),
-            right: self.right.inner(),
+            right: self.right.map(Tensor::inner),
         }
     }
 }
 
 impl Objective {
     /// Names of its loss and of its accuracy in logs and on the dashboard.
-    pub fn metrics(self) -> [&'static str; 2] {
+    pub fn metrics(self) -> (&'static str, Option<&'static str>) {
         match self {
-            Self::MaskedTokens => [MLM_LOSS, MLM_ACCURACY],
-            Self::Contrastive => [CONTRASTIVE_LOSS, CONTRASTIVE_ACCURACY],
+            Self::MaskedTokens => (MLM_LOSS, Some(MLM_ACCURACY)),
+            Self::Contrastive => (CONTRASTIVE_LOSS, Some(CONTRASTIVE_ACCURACY)),
+            Self::RegionFeatures => (REGION_FEATURE_LOSS, None),
+            Self::RegionObjects => (REGION_OBJECT_LOSS, Some(REGION_OBJECT_ACCURACY)),
+            Self::RegionAttributes => (REGION_ATTRIBUTE_LOSS, Some(REGION_ATTRIBUTE_ACCURACY)),
+            Self::Matching => (MATCHING_LOSS, Some(MATCHING_ACCURACY)),
+            Self::Transport => (TRANSPORT_LOSS, None),
         }
+    }
+
+    /// Whether it is about masked regions.
+    pub fn is_of_regions(self) -> bool {
+        matches!(self, Self::RegionFeatures | Self::RegionObjects | Self::RegionAttributes)
     }
 
     /// Predicts the targets of `batch` from its `encoded` sequences and scores the predictions.
@@ -92,11 +121,24 @@ impl Objective {
         model: &OscarForPretraining<B>,
         encoded: &BackboneOutput<B>,
         batch: &PretrainBatch<B>,
+        regions: Option<&RegionPredictions<B>>,
     ) -> ObjectiveOutput<B> {
-        match self {
-            Self::MaskedTokens => masked_tokens::score(model, encoded, batch),
-            Self::Contrastive => contrastive::score(model, encoded, batch),
-        }
+        let of_regions = || regions::score(self, regions?, batch.regions.as_ref()?);
+        let output = match self {
+            Self::MaskedTokens => Some(masked_tokens::score(model, encoded, batch)),
+            Self::Contrastive | Self::Matching => Some(contrastive::score(model, encoded, batch)),
+            Self::Transport => Some(matching::transport(model, encoded, batch)),
+            Self::RegionFeatures | Self::RegionObjects | Self::RegionAttributes => of_regions(),
+        };
+        // A batch that was made for other objectives has nothing to predict.
+        output.unwrap_or_else(|| {
+            let zero = Tensor::zeros([1], &encoded.pooled.device());
+            ObjectiveOutput {
+                loss: zero.clone(),
+                predictions: zero,
+                right: None,
+            }
+        })
     }
 }
 
@@ -139,13 +181,44 @@ impl Objectives {
                 "must be greater than 0",
             )?;
         }
-        Ok(())
+        let one_head = !(self.contain(Objective::Contrastive) && self.contain(Objective::Matching));
+        require(
+            one_head,
+            "objective.name",
+            "contrastive and matching",
+            "must be one of the two: they share a head",
+        )?;
+        let related = self.contain(Objective::Contrastive) || self.contain(Objective::Matching);
+        require(
+            related || !self.contain(Objective::Transport),
+            "objective.name",
+            "transport",
+            "needs contrastive or matching beside it, which say what belongs together",
+        )
+    }
+
+    /// Whether one of them is about masked regions.
+    pub fn mask_regions(&self) -> bool {
+        self.0.iter().any(|entry| entry.name.is_of_regions())
+    }
+
+    /// What examples are prepared for.
+    pub(crate) fn purpose(&self) -> Purpose {
+        Purpose {
+            regions: self.mask_regions(),
+            matching: self.contain(Objective::Matching),
+            all_positions: self.contain(Objective::Transport),
+        }
     }
 
     /// `encoder` without the masks and replacements that no objective predicts.
     pub(crate) fn needed(&self, mut encoder: PretrainEncoderConfig) -> PretrainEncoderConfig {
         if !self.contain(Objective::MaskedTokens) {
             encoder.mask_probability = 0.0;
+            encoder.masking.text = MaskingStrategy::Random;
+        }
+        if !self.mask_regions() {
+            encoder.masking.regions = MaskingStrategy::Random;
         }
         if !self.contain(Objective::Contrastive) {
             encoder.contrast.polluted = 0.0;
@@ -157,8 +230,8 @@ impl Objectives {
     /// accuracies.
     pub(crate) fn metrics(&self) -> Vec<(&'static str, bool)> {
         let names = || self.0.iter().map(|entry| entry.name.metrics());
-        let losses = names().map(|[loss, _]| (loss, false));
-        let accuracies = names().map(|[_, accuracy]| (accuracy, true));
+        let losses = names().map(|(loss, _)| (loss, false));
+        let accuracies = names().filter_map(|(_, accuracy)| Some((accuracy?, true)));
         losses.chain(accuracies).collect()
     }
 
@@ -169,10 +242,13 @@ impl Objectives {
         batch: &PretrainBatch<B>,
     ) -> (Tensor<B, 1>, Vec<(Objective, ObjectiveOutput<B>)>) {
         let encoded = model.backbone().forward(batch.input.clone());
+        let regions = batch.regions.as_ref().filter(|_| self.mask_regions());
+        let regions = regions
+            .and_then(|targets| model.predict_regions(&encoded, targets.positions.clone()));
         let mut total: Option<Tensor<B, 1>> = None;
         let mut outputs = Vec::with_capacity(self.0.len());
         for ObjectiveConfig { name, weight } in &self.0 {
-            let output = name.score(model, &encoded, batch);
+            let output = name.score(model, &encoded, batch, regions.as_ref());
             let loss = match *weight {
                 1.0 => output.loss.clone(),
                 weight => output.loss.clone().mul_scalar(weight),
