@@ -130,17 +130,30 @@ fn what_the_data_lacks_is_named() {
     let objects = "[[objective]]\nname = \"region_objects\"\n";
     let (_, output) = train(objects);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("region_objects"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("region_objects"),
+        "{}",
+        stderr(&output)
+    );
 
-    let words = "[[objective]]\nname = \"masked_tokens\"\n[encoder.masking]\ntext = \"structure\"\n";
+    let words =
+        "[[objective]]\nname = \"masked_tokens\"\n[encoder.masking]\ntext = \"structure\"\n";
     let (_, output) = train(words);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("scene graph"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("scene graph"),
+        "{}",
+        stderr(&output)
+    );
 
     let both = "[[objective]]\nname = \"matching\"\n[[objective]]\nname = \"contrastive\"\n";
     let (_, output) = train(both);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("objective.name"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("objective.name"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]

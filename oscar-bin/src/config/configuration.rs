@@ -108,7 +108,10 @@ impl Configuration for PretrainConfig {
         // The classes follow the regions.
         self.model.region_head = self.objective.mask_regions();
         if !self.model.region_head {
-            (self.model.num_object_classes, self.model.num_attribute_classes) = (0, 0);
+            (
+                self.model.num_object_classes,
+                self.model.num_attribute_classes,
+            ) = (0, 0);
         }
     }
 }

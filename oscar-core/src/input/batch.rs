@@ -309,7 +309,10 @@ impl SequenceEncoder {
 }
 
 /// The one copy of the regions between the store and the device.
-pub(super) fn region_features(rows: &[&EncodedSequence], shape: BatchShape) -> Result<Vec<f32>, InputError> {
+pub(super) fn region_features(
+    rows: &[&EncodedSequence],
+    shape: BatchShape,
+) -> Result<Vec<f32>, InputError> {
     let width = shape.regions * shape.dim;
     let mut out = vec![0.0; rows.len() * width];
     for (row, values) in rows.iter().zip(out.chunks_mut(width.max(1))) {

@@ -225,15 +225,14 @@ impl PretrainEncoder {
             return Ok((self.encode_unmasked(example)?, words));
         }
         let b = tokenizer.encode(&example.text_b);
-        let sequence = self.sequences().encode_ids(
-            example.origin,
-            &ids,
-            &b,
-            &[example.regions],
-        )?;
+        let sequence = self
+            .sequences()
+            .encode_ids(example.origin, &ids, &b, &[example.regions])?;
         // After [CLS], and as far as A was not cut.
         let end = sequence.positions_a().end;
-        let words = words.into_iter().map(|word| (word.start + 1).min(end)..(word.end + 1).min(end));
+        let words = words
+            .into_iter()
+            .map(|word| (word.start + 1).min(end)..(word.end + 1).min(end));
         Ok((sequence, words.collect()))
     }
 
@@ -285,7 +284,12 @@ impl PretrainEncoder {
         let probability = |similarity: f32| (ratio * f64::from(similarity)) as f32;
         let (by_words, by_regions) = (masked.text.clone(), masked.regions.clone());
         if of_text && self.masks_regions() {
-            let pieces = |word: usize| masked.words[word].clone().filter(|at| by_words[*at]).count();
+            let pieces = |word: usize| {
+                masked.words[word]
+                    .clone()
+                    .filter(|at| by_words[*at])
+                    .count()
+            };
             let similar = similarities.of_regions(by_regions.len(), pieces);
             for (region, similarity) in similar.into_iter().enumerate() {
                 if (draws.unit() as f32) < probability(similarity) {
@@ -326,7 +330,14 @@ impl PretrainEncoder {
             true => (matched, matched),
             false => (true, matched || config.mask_loss_for_unmatched),
         };
-        let Masked { mut sequence, text, regions, shown, corpus, .. } = masked;
+        let Masked {
+            mut sequence,
+            text,
+            regions,
+            shown,
+            corpus,
+            ..
+        } = masked;
         let (in_b, masker) = (sequence.positions_b(), self.tokenizer().masker());
         let mut tokens = Vec::new();
         for position in (0..text.len()).filter(|position| text[*position]) {

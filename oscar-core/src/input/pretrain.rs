@@ -10,14 +10,14 @@ use rand_chacha::ChaCha8Rng;
 use super::batch::{OscarInput, PaddingConfig, ints, region_features};
 use super::error::InputError;
 use super::example::{Example, ExampleSource};
+use super::knowledge::MaskedSides;
 use super::masking::{MaskedTargets, MaskedToken};
 use super::pollution::{MATCHED, pollute, read_row};
 use super::pretrain_config::PretrainEncoderConfig;
-use super::knowledge::MaskedSides;
 use super::regions::{AnswerTargets, MaskedRegion, RegionPlaces, RegionTargets};
 use super::scene_graph::SceneGraph;
-use super::structure::{Priors, WordVectors};
 use super::sequence::{EncodedSequence, SequenceConfig, SequenceEncoder};
+use super::structure::{Priors, WordVectors};
 use super::tokenizer::Tokenizer;
 
 /// Names the random numbers of an example: the same ones for the same seed, epoch and row, whatever
@@ -185,7 +185,12 @@ impl PretrainEncoder {
     fn masks_plainly(&self) -> bool {
         let masking = &self.config.masking;
         let plain = masking.sides == MaskedSides::Both && !masking.is_structural();
-        plain && self.purpose == Purpose { all_positions: self.purpose.all_positions, ..Purpose::default() }
+        plain
+            && self.purpose
+                == Purpose {
+                    all_positions: self.purpose.all_positions,
+                    ..Purpose::default()
+                }
     }
 
     /// The configuration.
@@ -299,7 +304,9 @@ impl PretrainEncoder {
         let (masked, positions) = MaskedTargets::new(masked, shape.seq(), multiple, device);
         let relation = rows.iter().map(|row| i32::from(row.relation)).collect();
         let (regions, of_regions) = regions.unzip();
-        let positions = positions.into_iter().chain(of_regions.into_iter().flatten());
+        let positions = positions
+            .into_iter()
+            .chain(of_regions.into_iter().flatten());
         Ok(PretrainBatch {
             input: match self.purpose.all_positions {
                 true => input,

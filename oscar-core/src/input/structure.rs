@@ -53,7 +53,12 @@ struct Said<'a> {
     name: String,
 }
 
-fn joined(graph: &SceneGraph, words: &[usize], before: Option<usize>, after: Option<usize>) -> String {
+fn joined(
+    graph: &SceneGraph,
+    words: &[usize],
+    before: Option<usize>,
+    after: Option<usize>,
+) -> String {
     let words = before.iter().chain(words).chain(&after);
     let lemmas: Vec<&str> = words.map(|word| graph.lemmas[*word].as_str()).collect();
     lemmas.join(" ")
@@ -61,7 +66,10 @@ fn joined(graph: &SceneGraph, words: &[usize], before: Option<usize>, after: Opt
 
 /// The attributes of every object with this lemma.
 fn attributes<'a>(graph: &'a SceneGraph, lemma: &'a str) -> impl Iterator<Item = Said<'a>> {
-    let of = graph.attributes.iter().filter(move |(object, _)| graph.lemmas[*object] == lemma);
+    let of = graph
+        .attributes
+        .iter()
+        .filter(move |(object, _)| graph.lemmas[*object] == lemma);
     of.map(|(_, words)| Said {
         words,
         name: joined(graph, words, None, None),
@@ -95,7 +103,11 @@ impl Priors {
         let mut objects: HashMap<String, f64> = HashMap::new();
         let mut priors = Self::default();
         let add = |table: &mut HashMap<String, HashMap<String, f64>>, lemma: &str, name: String| {
-            *table.entry(lemma.into()).or_default().entry(name).or_default() += 1.0;
+            *table
+                .entry(lemma.into())
+                .or_default()
+                .entry(name)
+                .or_default() += 1.0;
         };
         for graph in graphs {
             let graph = &graph?;
@@ -191,7 +203,9 @@ pub enum VectorsError {
     #[error("cannot be read: {0}")]
     Read(#[from] std::io::Error),
     /// A line has another number of values than the first one, or a value is not a number.
-    #[error("line {line} has {found}, but {expected} are expected: a word and its values, as in GloVe's files")]
+    #[error(
+        "line {line} has {found}, but {expected} are expected: a word and its values, as in GloVe's files"
+    )]
     Line {
         /// Line, from 1.
         line: usize,
@@ -254,7 +268,9 @@ impl WordVectors {
         let words: Vec<&str> = name.split_whitespace().collect();
         let mut sum = vec![0.0; self.dim];
         for vector in words.iter().filter_map(|word| self.vectors.get(*word)) {
-            sum.iter_mut().zip(vector).for_each(|(sum, value)| *sum += f64::from(*value));
+            sum.iter_mut()
+                .zip(vector)
+                .for_each(|(sum, value)| *sum += f64::from(*value));
         }
         let count = words.len().max(1) as f64;
         sum.iter_mut().for_each(|sum| *sum /= count);
@@ -304,7 +320,9 @@ impl Similarities {
             }
             let known = graph.regions_of(object);
             let row: Vec<f32> = if !known.is_empty() {
-                (0..regions).map(|region| f32::from(known.contains(&region))).collect()
+                (0..regions)
+                    .map(|region| f32::from(known.contains(&region)))
+                    .collect()
             } else if let Some((labels, names)) = labels {
                 let classes = labels.objects.iter().take(regions);
                 let names = classes.map(|class| class_name(names, *class));
@@ -348,17 +366,28 @@ impl Similarities {
     /// The mean of the positive similarities of each object word to the regions that are `masked`.
     pub fn of_objects(&self, masked: &[bool]) -> Vec<(usize, f32)> {
         let mean = |row: &[f32]| {
-            let similar = row.iter().zip(masked).filter(|(value, masked)| **masked && **value > 0.0);
-            let (sum, count) = similar.fold((0.0, 0), |(sum, count), (value, _)| (sum + value, count + 1));
+            let similar = row
+                .iter()
+                .zip(masked)
+                .filter(|(value, masked)| **masked && **value > 0.0);
+            let (sum, count) = similar.fold((0.0, 0), |(sum, count), (value, _)| {
+                (sum + value, count + 1)
+            });
             if count == 0 { 0.0 } else { sum / count as f32 }
         };
-        self.of_words.iter().map(|(word, row)| (*word, mean(row))).collect()
+        self.of_words
+            .iter()
+            .map(|(word, row)| (*word, mean(row)))
+            .collect()
     }
 }
 
 /// The first synonym of a class's name.
 fn class_name(names: &LabelNames, class: u16) -> &str {
-    let name = names.objects.get(usize::from(class)).map_or("", String::as_str);
+    let name = names
+        .objects
+        .get(usize::from(class))
+        .map_or("", String::as_str);
     name.split(',').next().unwrap_or("").trim()
 }
 
@@ -373,7 +402,11 @@ fn row<'a>(
     };
     let word = vectors.of(lemma)?;
     // A class without a vector never is similar to anything.
-    Some(names.map(|name| vectors.similarity(&word, name).unwrap_or(0.0)).collect())
+    Some(
+        names
+            .map(|name| vectors.similarity(&word, name).unwrap_or(0.0))
+            .collect(),
+    )
 }
 
 /// Intersection over union of two boxes x1, y1, x2, y2, which are `pixel` wider and higher than the
@@ -425,7 +458,9 @@ fn take(
     }
     let Some(own) = boxes.get(region) else { return };
     for (other, target) in targets.iter_mut().enumerate() {
-        let near = boxes.get(other).map_or(0.0, |other| overlap(*own, *other, pixel));
+        let near = boxes
+            .get(other)
+            .map_or(0.0, |other| overlap(*own, *other, pixel));
         if other != region && f64::from(near) > config.spread_iou {
             // The reference draws here as well, against a probability of 1.
             draws.unit();

@@ -77,11 +77,16 @@ fn graphs<'a>(
 
 /// The words of the names of the classes of a corpus' regions.
 fn class_words(corpus: &dyn ExampleSource) -> Result<Vec<String>, InputError> {
-    let first = corpus.get(0).map_err(|source| InputError::Row { row: 0, source })?;
+    let first = corpus
+        .get(0)
+        .map_err(|source| InputError::Row { row: 0, source })?;
     let names = first.regions.label_names();
     let names = names.iter().flat_map(|names| names.objects.iter());
     let words = names.flat_map(|name| name.split([',', ' ']));
-    Ok(words.filter(|word| !word.is_empty()).map(String::from).collect())
+    Ok(words
+        .filter(|word| !word.is_empty())
+        .map(String::from)
+        .collect())
 }
 
 fn read_priors(path: &Path) -> Result<Priors, InputError> {
@@ -91,7 +96,9 @@ fn read_priors(path: &Path) -> Result<Priors, InputError> {
     };
     let text = read_text(path, SMALL_FILE).map_err(|error| wrong(error.to_string()))?;
     serde_json::from_str(&text).map_err(|error| {
-        wrong(format!("not a file of priors, {{\"attr_count\": …, \"rel_count\": …}}: {error}"))
+        wrong(format!(
+            "not a file of priors, {{\"attr_count\": …, \"rel_count\": …}}: {error}"
+        ))
     })
 }
 

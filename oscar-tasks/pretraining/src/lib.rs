@@ -21,9 +21,10 @@ pub use data::PretrainSource;
 pub use exhibit::exhibit;
 pub use grounding::{Grounding, GroundingConfig, GroundingProbe, OutOfDomain, Shown, UnknownWord};
 pub use objective::{
-    CONTRASTIVE_ACCURACY, CONTRASTIVE_LOSS, MATCHING_ACCURACY, MATCHING_LOSS, MLM_ACCURACY, MLM_LOSS,
-    Objective, ObjectiveConfig, Objectives, REGION_ATTRIBUTE_ACCURACY, REGION_ATTRIBUTE_LOSS,
-    REGION_FEATURE_LOSS, REGION_OBJECT_ACCURACY, REGION_OBJECT_LOSS, TRANSPORT_LOSS,
+    CONTRASTIVE_ACCURACY, CONTRASTIVE_LOSS, MATCHING_ACCURACY, MATCHING_LOSS, MLM_ACCURACY,
+    MLM_LOSS, Objective, ObjectiveConfig, Objectives, REGION_ATTRIBUTE_ACCURACY,
+    REGION_ATTRIBUTE_LOSS, REGION_FEATURE_LOSS, REGION_OBJECT_ACCURACY, REGION_OBJECT_LOSS,
+    TRANSPORT_LOSS,
 };
 pub use probe::{Probed, probe};
 pub use run::{PretrainReport, TASK_NAME, pretrain};

@@ -148,7 +148,9 @@ fn size_region_head(
 ) -> Result<(), PretrainError> {
     let (model, objectives) = (&mut config.model, &config.objective);
     model.region_head = objectives.mask_regions();
-    let first = corpus.get(0).map_err(|source| InputError::Row { row: 0, source })?;
+    let first = corpus
+        .get(0)
+        .map_err(|source| InputError::Row { row: 0, source })?;
     let names = first.regions.label_names().unwrap_or_default();
     for (objective, kind, name, classes, size) in [
         (

@@ -4,10 +4,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use oscar_core::input::{
-    Draws, EncodedPair, Example, ExampleSource, LabelNames, MaskedSides, MaskingConfig, MaskingStrategy,
-    PaddingConfig, PretrainEncoder, PretrainEncoderConfig, Priors, Purpose, RegionHandle,
-    RegionLabels, RegionMask, RegionSource, Relation, SceneGraph, Similarities, SourceError, TextB,
-    Tokenizer, WordVectors, overlap,
+    Draws, EncodedPair, Example, ExampleSource, LabelNames, MaskedSides, MaskingConfig,
+    MaskingStrategy, PaddingConfig, PretrainEncoder, PretrainEncoderConfig, Priors, Purpose,
+    RegionHandle, RegionLabels, RegionMask, RegionSource, Relation, SceneGraph, Similarities,
+    SourceError, TextB, Tokenizer, WordVectors, overlap,
 };
 use serde_json::Value;
 
@@ -27,7 +27,8 @@ impl Replay {
         let draw = self.draws.pop_front().unwrap_or_default();
         let found = draw[0].as_str().unwrap_or("none");
         if found != kind && !(kind == "below" && matches!(found, "randint" | "choice")) {
-            self.wrong.get_or_insert(format!("{kind} was asked, {draw} was recorded"));
+            self.wrong
+                .get_or_insert(format!("{kind} was asked, {draw} was recorded"));
         }
         draw
     }
@@ -46,7 +47,8 @@ impl Draws for Replay {
             _ => (number(1), number(2)),
         };
         if all != count {
-            self.wrong.get_or_insert(format!("one of {count} was asked, {draw} was recorded"));
+            self.wrong
+                .get_or_insert(format!("one of {count} was asked, {draw} was recorded"));
         }
         value.min(count.saturating_sub(1))
     }
@@ -64,7 +66,9 @@ struct Images {
 
 impl Images {
     fn read(cases: &Value, inputs: &Tensors) -> Result<Self, String> {
-        let classes = cases["object_classes"].as_object().ok_or("no object_classes")?;
+        let classes = cases["object_classes"]
+            .as_object()
+            .ok_or("no object_classes")?;
         let mut images = Self {
             names: classes.keys().cloned().collect(),
             sizes: Vec::new(),
@@ -85,7 +89,10 @@ impl Images {
             let (width, height) = (side(1), side(0));
             let (features, boxes) = (get("x")?, get("boxes")?);
             images.dim = features.last() + 6;
-            let rows = features.data.chunks(features.last()).zip(boxes.data.chunks(4));
+            let rows = features
+                .data
+                .chunks(features.last())
+                .zip(boxes.data.chunks(4));
             let rows = rows.flat_map(|(features, pixels)| {
                 let [x1, y1, x2, y2] = [0, 1, 2, 3].map(|at| pixels[at]);
                 let corners = [x1 / width, y1 / height, x2 / width, y2 / height];
@@ -94,12 +101,24 @@ impl Images {
             });
             images.values.push(rows.map(|value| value as f32).collect());
             images.sizes.push([width as f32, height as f32]);
-            let ids = |what: &str| Ok::<_, String>(
-                get(what)?.data.iter().map(|id| *id as u16).collect::<Vec<u16>>(),
-            );
-            let scores = |what: &str| Ok::<_, String>(
-                get(what)?.data.iter().map(|score| *score as f32).collect::<Vec<f32>>(),
-            );
+            let ids = |what: &str| {
+                Ok::<_, String>(
+                    get(what)?
+                        .data
+                        .iter()
+                        .map(|id| *id as u16)
+                        .collect::<Vec<u16>>(),
+                )
+            };
+            let scores = |what: &str| {
+                Ok::<_, String>(
+                    get(what)?
+                        .data
+                        .iter()
+                        .map(|score| *score as f32)
+                        .collect::<Vec<f32>>(),
+                )
+            };
             let labels = RegionLabels {
                 objects: ids("objects_id")?,
                 object_scores: scores("objects_conf")?,
@@ -108,7 +127,11 @@ impl Images {
             };
             let own = classes[&image].as_array().ok_or("no classes of an image")?;
             for (id, class) in labels.objects.iter().zip(own) {
-                name(&mut names.objects, usize::from(*id), class.as_str().unwrap_or(""));
+                name(
+                    &mut names.objects,
+                    usize::from(*id),
+                    class.as_str().unwrap_or(""),
+                );
             }
             for id in &labels.attributes {
                 name(&mut names.attributes, usize::from(*id), "attribute");
@@ -166,49 +189,61 @@ impl ExampleSource for Rows {
 
 fn numbers(value: &Value) -> Vec<usize> {
     let all = value.as_array().into_iter().flatten();
-    all.filter_map(|number| Some(number.as_u64()? as usize)).collect()
+    all.filter_map(|number| Some(number.as_u64()? as usize))
+        .collect()
 }
 
 /// The rows of the annotation; texts lose their punctuation, as the reference's do.
 fn rows(cases: &Value, images: &Arc<Images>) -> Result<Rows, String> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let rows = list(&cases["rows"]).into_iter().enumerate().map(|(at, row)| {
-        let image = row["img_file"].as_str().unwrap_or("");
-        let place = images.names.iter().position(|name| name == image);
-        let words = |text: &Value| {
-            let text = text.as_str().unwrap_or("");
-            text.chars().filter(|c| c.is_alphanumeric() || c.is_whitespace()).collect::<String>()
-        };
-        let head = |value: &Value| numbers(value).first().copied().unwrap_or(0);
-        let graph = &row["tsg"];
-        let graph = SceneGraph {
-            lemmas: words(&row["lemmas"]).split_whitespace().map(String::from).collect(),
-            objects: list(&graph["objs"]).iter().map(|object| head(&object[0])).collect(),
-            attributes: list(&graph["attrs"])
-                .iter()
-                .map(|said| (head(&said[0]), numbers(&said[1])))
-                .collect(),
-            relations: list(&graph["rels"])
-                .iter()
-                .map(|said| Relation {
-                    subject: head(&said[0]),
-                    predicate: numbers(&said[1]),
-                    object: head(&said[2]),
-                })
-                .collect(),
-            regions: Vec::new(),
-        };
-        let regions = RegionHandle::new(images.clone(), place.ok_or("an unknown image")?);
-        Ok(Example {
-            origin: format!("row {at}"),
-            image: image.into(),
-            text_a: words(&row["text"]),
-            text_b: String::new(),
-            text_b_is: TextB::Tags,
-            regions: regions.map_err(|error| error.to_string())?,
-            graph: Some(graph),
-        })
-    });
+    let rows = list(&cases["rows"])
+        .into_iter()
+        .enumerate()
+        .map(|(at, row)| {
+            let image = row["img_file"].as_str().unwrap_or("");
+            let place = images.names.iter().position(|name| name == image);
+            let words = |text: &Value| {
+                let text = text.as_str().unwrap_or("");
+                text.chars()
+                    .filter(|c| c.is_alphanumeric() || c.is_whitespace())
+                    .collect::<String>()
+            };
+            let head = |value: &Value| numbers(value).first().copied().unwrap_or(0);
+            let graph = &row["tsg"];
+            let graph = SceneGraph {
+                lemmas: words(&row["lemmas"])
+                    .split_whitespace()
+                    .map(String::from)
+                    .collect(),
+                objects: list(&graph["objs"])
+                    .iter()
+                    .map(|object| head(&object[0]))
+                    .collect(),
+                attributes: list(&graph["attrs"])
+                    .iter()
+                    .map(|said| (head(&said[0]), numbers(&said[1])))
+                    .collect(),
+                relations: list(&graph["rels"])
+                    .iter()
+                    .map(|said| Relation {
+                        subject: head(&said[0]),
+                        predicate: numbers(&said[1]),
+                        object: head(&said[2]),
+                    })
+                    .collect(),
+                regions: Vec::new(),
+            };
+            let regions = RegionHandle::new(images.clone(), place.ok_or("an unknown image")?);
+            Ok(Example {
+                origin: format!("row {at}"),
+                image: image.into(),
+                text_a: words(&row["text"]),
+                text_b: String::new(),
+                text_b_is: TextB::Tags,
+                regions: regions.map_err(|error| error.to_string())?,
+                graph: Some(graph),
+            })
+        });
     rows.collect::<Result<_, String>>().map(Rows)
 }
 
@@ -280,7 +315,12 @@ impl Golden {
         let name = |what: &str| format!("case{number}.{what}");
         let row = case["row"].as_u64().unwrap_or(0) as usize;
         let mut replay = Replay {
-            draws: case["draws"].as_array().into_iter().flatten().cloned().collect(),
+            draws: case["draws"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect(),
             wrong: None,
         };
         let pair = self.encoder.encode_matched(&self.rows, row, &mut replay);
@@ -298,7 +338,14 @@ impl Golden {
         }
         let labels = (&self.images.labels[shown], &*self.images.class_names);
         let example = &self.rows.0[row];
-        similarities(case, example, labels, &self.vectors, &name("similarity"), checks);
+        similarities(
+            case,
+            example,
+            labels,
+            &self.vectors,
+            &name("similarity"),
+            checks,
+        );
         Ok(())
     }
 
@@ -345,7 +392,9 @@ impl Golden {
         let (handle, _) = &pair.sequence.regions[0];
         let (count, width) = (handle.len(), handle.dim() - 6);
         let mut values = vec![0.0; count * handle.dim()];
-        handle.copy_into(&mut values).map_err(|error| error.to_string())?;
+        handle
+            .copy_into(&mut values)
+            .map_err(|error| error.to_string())?;
         checks.exact(&name("image"), &values, &self.images.values[shown]);
         let rows = values.chunks(handle.dim());
         let mut features: Vec<Vec<f32>> = rows.clone().map(|row| row[..width].to_vec()).collect();
@@ -363,7 +412,11 @@ impl Golden {
         let known = &self.images.labels[shown];
         let whole = |ids: &[u16]| ids.iter().map(|id| i64::from(*id)).collect::<Vec<_>>();
         equal(checks, &name("imgfeat_obj_label"), &whole(&known.objects))?;
-        equal(checks, &name("imgfeat_attr_label"), &whole(&known.attributes))?;
+        equal(
+            checks,
+            &name("imgfeat_attr_label"),
+            &whole(&known.attributes),
+        )?;
         let tensor = |shape: Vec<usize>, data: Vec<f32>| HostTensor {
             shape,
             data: data.into_iter().map(f64::from).collect(),
@@ -373,9 +426,18 @@ impl Golden {
             [at[0], at[1], at[2], at[3], at[4] * at[5]]
         });
         for (what, got) in [
-            ("imgfeat_input", tensor(vec![count, width], features.concat())),
-            ("imgfeat_obj_weight", tensor(vec![count], known.object_scores.clone())),
-            ("imgfeat_attr_weight", tensor(vec![count], known.attribute_scores.clone())),
+            (
+                "imgfeat_input",
+                tensor(vec![count, width], features.concat()),
+            ),
+            (
+                "imgfeat_obj_weight",
+                tensor(vec![count], known.object_scores.clone()),
+            ),
+            (
+                "imgfeat_attr_weight",
+                tensor(vec![count], known.attribute_scores.clone()),
+            ),
             ("imgfeat_bbox", tensor(vec![count, 5], boxes.collect())),
         ] {
             checks.tensor(&name(what), &got);
@@ -412,9 +474,17 @@ fn overlaps(images: &Images, at: usize, name: &str, checks: &mut Checks) {
         .filter_map(|row| row[images.dim - 6..].first_chunk().copied())
         .collect();
     let pixel = images.sizes[at].map(|side| 1.0 / side);
-    let all = rows.iter().flat_map(|a| rows.iter().map(|b| f64::from(overlap(*a, *b, pixel))));
+    let all = rows
+        .iter()
+        .flat_map(|a| rows.iter().map(|b| f64::from(overlap(*a, *b, pixel))));
     let data: Vec<f64> = all.collect();
-    checks.tensor(name, &HostTensor { shape: vec![rows.len(), rows.len()], data });
+    checks.tensor(
+        name,
+        &HostTensor {
+            shape: vec![rows.len(), rows.len()],
+            data,
+        },
+    );
 }
 
 fn similarities(
@@ -426,8 +496,16 @@ fn similarities(
     checks: &mut Checks,
 ) {
     let Some(graph) = &example.graph else { return };
-    let found = Similarities::new(graph, Some((labels, names)), labels.objects.len(), Some(vectors), 0.5);
-    let Some(expected) = checks.expected.find(name).cloned() else { return };
+    let found = Similarities::new(
+        graph,
+        Some((labels, names)),
+        labels.objects.len(),
+        Some(vectors),
+        0.5,
+    );
+    let Some(expected) = checks.expected.find(name).cloned() else {
+        return;
+    };
     let width = expected.last();
     let mut got = HostTensor {
         shape: expected.shape.clone(),
@@ -442,6 +520,10 @@ fn similarities(
             }
         }
     }
-    let worst = got.data.iter().zip(&expected.data).map(|(a, b)| (a - b).abs());
+    let worst = got
+        .data
+        .iter()
+        .zip(&expected.data)
+        .map(|(a, b)| (a - b).abs());
     checks.within_tensor(name, worst.fold(0.0, f64::max), 1e-5);
 }

@@ -112,7 +112,10 @@ impl Objective {
 
     /// Whether it is about masked regions.
     pub fn is_of_regions(self) -> bool {
-        matches!(self, Self::RegionFeatures | Self::RegionObjects | Self::RegionAttributes)
+        matches!(
+            self,
+            Self::RegionFeatures | Self::RegionObjects | Self::RegionAttributes
+        )
     }
 
     /// Predicts the targets of `batch` from its `encoded` sequences and scores the predictions.
@@ -243,8 +246,8 @@ impl Objectives {
     ) -> (Tensor<B, 1>, Vec<(Objective, ObjectiveOutput<B>)>) {
         let encoded = model.backbone().forward(batch.input.clone());
         let regions = batch.regions.as_ref().filter(|_| self.mask_regions());
-        let regions = regions
-            .and_then(|targets| model.predict_regions(&encoded, targets.positions.clone()));
+        let regions =
+            regions.and_then(|targets| model.predict_regions(&encoded, targets.positions.clone()));
         let mut total: Option<Tensor<B, 1>> = None;
         let mut outputs = Vec::with_capacity(self.0.len());
         for ObjectiveConfig { name, weight } in &self.0 {
