@@ -54,7 +54,7 @@ fn rows(place: &Workplace, path: &str) -> Vec<Value> {
 /// rightmost, topmost, lowest, largest and smallest thing of a scene, by the words of the expression if
 /// `text`, else for all of them.
 fn best_guess(place: &Workplace, text: bool) -> f64 {
-    let corners = |b: &Value| [0, 1, 2, 3].map(|side| b[side].as_f64().expect("a number"));
+    let corners = |b: &Value| [0_usize, 1, 2, 3].map(|side| b[side].as_f64().expect("a number"));
     let scenes = rows(place, "runs/.scenes/near/scenes.jsonl");
     let of_image: HashMap<&str, Vec<[f64; 4]>> = scenes
         .iter()
