@@ -125,6 +125,8 @@ impl SceneGraph {
             ..Self::default()
         };
         let by_name = regions_by_name(labels, names);
+        // Where what is said of an object begins.
+        let mut starts = BTreeMap::new();
         for word in 0..graph.lemmas.len() {
             let Some((name, regions)) = longest_name(&graph.lemmas[..=word], &by_name) else {
                 continue;
@@ -136,14 +138,16 @@ impl SceneGraph {
             graph
                 .attributes
                 .retain(|(object, _)| !inside.contains(object));
-            let (said, regions) = graph.described(word + 1 - name, regions, labels, names);
+            let start = word + 1 - name;
+            let (said, regions) = graph.described(start, regions, labels, names);
+            starts.insert(word, said.first().copied().unwrap_or(start));
             graph.objects.push(word);
             if !said.is_empty() {
                 graph.attributes.push((word, said));
             }
             graph.regions.push((word, regions));
         }
-        graph.relate(boxes);
+        graph.relate(&starts, boxes);
         graph
     }
 
@@ -172,13 +176,12 @@ impl SceneGraph {
         (said, regions)
     }
 
-    /// Adds the relations of neighbouring objects.
-    fn relate(&mut self, boxes: &[[f32; 4]]) {
+    /// Adds the relations of neighbouring objects; what is said of an object begins at its word of
+    /// `starts`.
+    fn relate(&mut self, starts: &BTreeMap<usize, usize>, boxes: &[[f32; 4]]) {
         for at in 1..self.objects.len() {
             let (subject, object) = (self.objects[at - 1], self.objects[at]);
-            let described = self.attributes.iter().find(|(word, _)| *word == object);
-            let first = described.and_then(|(_, words)| words.first());
-            let end = first.map_or(object, |first| *first);
+            let end = starts.get(&object).copied().unwrap_or(object);
             let predicate: Vec<usize> = (subject + 1..end)
                 .filter(|word| !FILLERS.contains(&self.lemmas[*word].as_str()))
                 .collect();
@@ -443,12 +446,16 @@ mod tests {
         assert_eq!(found.check(7, Some(4)), Ok(()));
 
         // The attribute decides which dog; a name of two words is one object.
-        let found = graph("a red dog and an old fire truck");
-        assert_eq!(found.objects, [2, 7]);
+        let found = graph("a red dog near the fire truck");
+        assert_eq!(found.objects, [2, 6]);
         assert_eq!(found.attributes, [(2, vec![1])]);
-        assert_eq!(found.regions, [(2, vec![1]), (7, vec![3])]);
-        let relation = &found.relations[0];
-        assert_eq!((relation.subject, relation.object), (2, 7));
+        assert_eq!(found.regions, [(2, vec![1]), (6, vec![3])]);
+        let relation = Relation {
+            subject: 2,
+            predicate: vec![3],
+            object: 6,
+        };
+        assert_eq!(found.relations, [relation]);
         assert!(graph("nothing of this").objects.is_empty());
     }
 
