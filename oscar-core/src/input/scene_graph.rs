@@ -188,10 +188,9 @@ impl SceneGraph {
             if predicate.is_empty() {
                 continue;
             }
-            let sides = predicate
-                .iter()
-                .filter_map(|word| Side::named(&self.lemmas[*word]));
-            if let Some(side) = sides.last() {
+            let last = predicate.iter().rev();
+            let side = last.map(|word| Side::named(&self.lemmas[*word]));
+            if let Some(side) = side.flatten().next() {
                 self.keep_on_side(side, subject, object, boxes);
             }
             self.relations.push(Relation {
