@@ -68,6 +68,8 @@ pub enum Kind {
     Gpt2Tokenizer,
     /// Losses, predictions and gradients of ROSITA's pre-training.
     RositaPretraining,
+    /// Labels, losses, gradients and boxes of ROSITA's referring expressions.
+    RositaReferring,
     /// Three passes of ROSITA's retrieval, its loss and gradients.
     RositaRetrieval,
     /// The optimal transport between words and regions.
@@ -108,6 +110,7 @@ impl Kind {
             Self::ClipVision => "CLIP image tower",
             Self::Gpt2Tokenizer => "GPT-2 tokenizer",
             Self::RositaPretraining => "ROSITA pre-training",
+            Self::RositaReferring => "ROSITA referring expressions",
             Self::RositaRetrieval => "ROSITA retrieval",
             Self::Transport => "optimal transport",
             Self::RositaMasking => "ROSITA masking",
@@ -242,6 +245,7 @@ fn kind_of_class(meta: &Value) -> Result<Kind, String> {
         (Some("rosita.modeling.finetune_tasks.vqa.Net"), true) => Ok(Kind::ClassificationSteps),
         (Some("rosita.modeling.finetune_tasks.itr.Net"), false) => Ok(Kind::RositaRetrieval),
         (Some("rosita.data.load_data_pretrain.DataSet"), false) => Ok(Kind::RositaMasking),
+        (Some("rosita.modeling.finetune_tasks.rec.Net"), false) => Ok(Kind::RositaReferring),
         (Some("rosita.utils.optimal_transport.optimal_transport_dist"), false) => {
             Ok(Kind::Transport)
         }

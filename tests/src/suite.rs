@@ -131,6 +131,7 @@ fn check<B: TrainBackend>(
         Kind::ClipPreprocessing => clipcap::check_preprocessing(set),
         Kind::ClipVision => clipcap::check_tower::<B>(set, device),
         Kind::RositaPretraining => rosita::check_pretraining::<B>(set, fault, device),
+        Kind::RositaReferring => rosita::check_referring::<B>(set, fault, device),
         Kind::RositaRetrieval => rosita::check_retrieval::<B>(set, fault, device),
         Kind::RositaMasking => rosita::check_masking(set),
         Kind::Transport => rosita::check_transport::<B>(set, device),

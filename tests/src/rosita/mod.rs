@@ -7,12 +7,14 @@
 mod masking;
 mod names;
 mod pretraining;
+mod referring;
 mod retrieval;
 mod translate;
 mod transport;
 
 pub use masking::check as check_masking;
 pub use pretraining::{check as check_pretraining, is_batch, loss};
+pub use referring::check as check_referring;
 pub use retrieval::check as check_retrieval;
 pub use translate::{config, expected, inputs, meta};
 pub use transport::check as check_transport;
