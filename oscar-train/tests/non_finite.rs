@@ -154,6 +154,7 @@ const ADAMW: AdamWConfig = AdamWConfig {
     beta2: 0.999,
     epsilon: 1e-8,
     weight_decay: 0.2,
+    formula: oscar_train::Formula::AdamW,
 };
 
 fn train(
