@@ -141,10 +141,11 @@ pub async fn guard(State(server): State<Arc<Server>>, request: Request, next: Ne
         }
         Ok(origin) => {
             let open = OPEN.contains(&request.uri().path());
-            let response = match open
-                .then_some(Ok(()))
-                .unwrap_or_else(|| guard.check_token(headers))
-            {
+            let allowed = match open {
+                true => Ok(()),
+                false => guard.check_token(headers),
+            };
+            let response = match allowed {
                 Ok(()) => next.run(request).await,
                 Err(refusal) => refusal.into_response(),
             };

@@ -246,6 +246,76 @@ fn with_markup(place: &Workplace, key: &str) {
     std::fs::write(&file, tags.replacen(class, &markup, 1)).expect("tags");
 }
 
+/// A caption, and what its words attend to.
+fn describe(page: &mut Browser) {
+    page.focus("#caption select");
+    page.value("document.querySelector('#caption select').value = '3'");
+    page.focus("#caption button");
+    page.press("Enter");
+    page.wait("document.querySelectorAll('#results li').length === 3");
+    page.wait("document.querySelectorAll('#words .word').length > 3");
+    page.focus("#words .word");
+    let shaded = "[...document.querySelectorAll('#marks .attended')]\
+                  .filter((region) => Number(region.style.getPropertyValue('--at')) === 1).length === 1";
+    page.wait(shaded);
+    page.press("ArrowRight");
+    page.wait("document.activeElement === document.querySelectorAll('#words .word')[1]");
+    page.wait(shaded);
+    page.picture("caption", (1200, 900), false);
+    page.picture("caption-dark", (1200, 900), true);
+    page.picture("caption-phone", (390, 844), false);
+    page.picture("caption-phone-dark", (320, 700), true);
+}
+
+/// A question with ranked answers, and a statement.
+fn ask(page: &mut Browser) {
+    page.value("document.querySelector('#ask select').value = '5'");
+    page.submit("#question", "how many squares are there?");
+    page.wait("document.querySelectorAll('#results li').length === 5");
+    page.picture("question", (1200, 900), false);
+    page.submit("#statement", "two black circles <script>alert(1)</script>");
+    page.wait("document.querySelectorAll('#results li').length === 1");
+    page.wait("document.querySelector('#results .text').textContent.includes('<script>')");
+    assert_eq!(
+        page.value("document.querySelectorAll('#results script').length"),
+        0
+    );
+}
+
+/// A key, one that there is not, and the numbers of the models.
+fn take(page: &mut Browser, key: &str) {
+    page.submit("#key", key);
+    page.wait("document.querySelector('#gallery button').getAttribute('aria-pressed') === 'true'");
+    page.submit("#key", "nobody <b>bold</b>");
+    page.wait("document.querySelector('#status.wrong')?.textContent.includes('<b>bold</b>')");
+    page.focus("#numbers summary");
+    page.press("Enter");
+    page.wait("document.querySelectorAll('#models tr').length === 4");
+    page.picture("models", (1200, 900), true);
+}
+
+/// A file of this machine, and one that is no drawing.
+fn open(page: &mut Browser, place: &Workplace, key: &str) {
+    let root = page.call("DOM.getDocument", json!({}));
+    let root = &root["root"]["nodeId"];
+    let input = page.call(
+        "DOM.querySelector",
+        json!({"nodeId": root, "selector": "#file"}),
+    );
+    let file = place.path("pictures").join(format!("{key}.png"));
+    let files = json!({"nodeId": input["nodeId"], "files": [file]});
+    page.call("DOM.setFileInputFiles", files);
+    page.wait("document.querySelector('#picture').src.startsWith('blob:')");
+    page.wait("document.querySelectorAll('#marks .box').length > 0");
+    let photograph =
+        image::RgbImage::from_fn(60, 40, |x, y| image::Rgb([x as u8 * 4, y as u8 * 6, 90]));
+    photograph.save(place.path("photo.png")).expect("a picture");
+    let files = json!({"nodeId": input["nodeId"], "files": [place.path("photo.png")]});
+    page.call("DOM.setFileInputFiles", files);
+    page.wait("document.querySelector('#status.wrong')");
+    page.picture("refused", (390, 844), false);
+}
+
 #[test]
 #[ignore = "needs Chromium, named by OSCAR_CHROMIUM"]
 fn every_control_of_the_page_works_in_a_browser() {
@@ -298,67 +368,10 @@ fn every_control_of_the_page_works_in_a_browser() {
         page.wait(&shown(what));
     }
 
-    // A caption, and what its words attend to.
-    page.focus("#caption select");
-    page.value("document.querySelector('#caption select').value = '3'");
-    page.focus("#caption button");
-    page.press("Enter");
-    page.wait("document.querySelectorAll('#results li').length === 3");
-    page.wait("document.querySelectorAll('#words .word').length > 3");
-    page.focus("#words .word");
-    let shaded = "[...document.querySelectorAll('#marks .attended')]\
-                  .filter((region) => Number(region.style.getPropertyValue('--at')) === 1).length === 1";
-    page.wait(shaded);
-    page.press("ArrowRight");
-    page.wait("document.activeElement === document.querySelectorAll('#words .word')[1]");
-    page.wait(shaded);
-    page.picture("caption", (1200, 900), false);
-    page.picture("caption-dark", (1200, 900), true);
-    page.picture("caption-phone", (390, 844), false);
-    page.picture("caption-phone-dark", (320, 700), true);
-
-    // A question with ranked answers, and a statement.
-    page.value("document.querySelector('#ask select').value = '5'");
-    page.submit("#question", "how many squares are there?");
-    page.wait("document.querySelectorAll('#results li').length === 5");
-    page.picture("question", (1200, 900), false);
-    page.submit("#statement", "two black circles <script>alert(1)</script>");
-    page.wait("document.querySelectorAll('#results li').length === 1");
-    page.wait("document.querySelector('#results .text').textContent.includes('<script>')");
-    assert_eq!(
-        page.value("document.querySelectorAll('#results script').length"),
-        0
-    );
-
-    // A key, one that there is not, and the numbers of the models.
-    page.submit("#key", &keys[0]);
-    page.wait("document.querySelector('#gallery button').getAttribute('aria-pressed') === 'true'");
-    page.submit("#key", "nobody <b>bold</b>");
-    page.wait("document.querySelector('#status.wrong')?.textContent.includes('<b>bold</b>')");
-    page.focus("#numbers summary");
-    page.press("Enter");
-    page.wait("document.querySelectorAll('#models tr').length === 4");
-    page.picture("models", (1200, 900), true);
-
-    // A file of this machine, and one that is no drawing.
-    let root = page.call("DOM.getDocument", json!({}));
-    let root = &root["root"]["nodeId"];
-    let input = page.call(
-        "DOM.querySelector",
-        json!({"nodeId": root, "selector": "#file"}),
-    );
-    let file = place.path("pictures").join(format!("{}.png", keys[1]));
-    let files = json!({"nodeId": input["nodeId"], "files": [file]});
-    page.call("DOM.setFileInputFiles", files);
-    page.wait("document.querySelector('#picture').src.startsWith('blob:')");
-    page.wait("document.querySelectorAll('#marks .box').length > 0");
-    let photograph =
-        image::RgbImage::from_fn(60, 40, |x, y| image::Rgb([x as u8 * 4, y as u8 * 6, 90]));
-    photograph.save(place.path("photo.png")).expect("a picture");
-    let files = json!({"nodeId": input["nodeId"], "files": [place.path("photo.png")]});
-    page.call("DOM.setFileInputFiles", files);
-    page.wait("document.querySelector('#status.wrong')");
-    page.picture("refused", (390, 844), false);
+    describe(&mut page);
+    ask(&mut page);
+    take(&mut page, &keys[0]);
+    open(&mut page, &place, &keys[1]);
     page.assert_clean(&origin);
 }
 

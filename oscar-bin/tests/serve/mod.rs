@@ -174,15 +174,18 @@ fn questions_and_statements_get_the_answers_of_the_commands() {
         let expected = matched["pictures"][at]["match"].as_f64().expect("a number");
         assert!((found - expected).abs() < 1e-4, "{found} {expected}");
     }
+}
 
-    // Stored regions are asked about by key, and another model by its name.
-    drop(server);
-    let store = [
-        "--regions",
-        "runs/.sample/dev/regions",
-        "--images",
-        "pictures",
-    ];
+/// Stored regions are asked about by key, and another model by its name.
+#[test]
+fn stored_images_get_the_answers_of_the_command_and_models_are_chosen_by_name() {
+    let (place, keys) = place();
+    for task in ["vqa", "matching"] {
+        finetuned(&place, task);
+    }
+    let question = "is there a square?";
+    let regions = "runs/.sample/dev/regions";
+    let store = ["--regions", regions, "--images", "pictures"];
     let both = [
         "--checkpoint",
         "matching",
@@ -194,12 +197,20 @@ fn questions_and_statements_get_the_answers_of_the_commands() {
     let server = Serving::start(&place, &[&store[..], &both[..]].concat());
     let of_store = json!({"key": keys[0], "text": question, "top": 2});
     let stored = server.post("/v1/ask", &of_store).json();
-    let probability =
-        |answered: &Value| answered["images"][0]["answers"][0]["probability"].as_f64();
-    // A store keeps half precision.
-    let (found, expected) = (probability(&stored), probability(&answered));
+    let asked = [
+        "predict",
+        "--checkpoint",
+        "vqa",
+        "--text",
+        question,
+        "--json",
+    ];
+    let image = ["--regions", regions, "--image", &keys[0]];
+    let expected = document(&place.run(&[&asked[..], &image].concat()));
+    let found = stored["images"][0]["answers"][0]["probability"].as_f64();
+    let expected = expected["classes"][0]["probability"].as_f64();
     let difference = (found.expect("a number") - expected.expect("a number")).abs();
-    assert!(difference < 2e-3, "{found:?} {expected:?}");
+    assert!(difference < 1e-4, "{found:?} {expected:?}");
     let other = json!({"key": keys[0], "text": question, "model": "vqa-2"});
     assert_eq!(server.post("/v1/ask", &other).json()["model"], "vqa-2");
     let of_matching = json!({"key": keys[0], "text": question, "model": "matching"});
@@ -233,7 +244,7 @@ fn questions_and_statements_get_the_answers_of_the_commands() {
 }
 
 #[test]
-fn the_page_the_pictures_the_description_and_the_counters_are_served() {
+fn the_page_and_the_pictures_are_served() {
     let (place, keys) = place();
     let server = Serving::start(&place, &[]);
     let page = server.get("/");
@@ -275,7 +286,12 @@ fn the_page_the_pictures_the_description_and_the_counters_are_served() {
     let small = server.get(&format!("/v1/images/{}/picture?side=20", keys[0]));
     let small = image::load_from_memory(&small.body).expect("a picture");
     assert_eq!(small.width().max(small.height()), 20);
+}
 
+#[test]
+fn the_description_names_what_is_there_and_requests_are_counted() {
+    let (place, keys) = place();
+    let server = Serving::start(&place, &[]);
     let described = server.get("/openapi.json").json();
     let paths = described["paths"].as_object().expect("paths");
     for path in ["/v1/caption", "/v1/ask", "/v1/match", "/v1/regions"] {

@@ -23,23 +23,21 @@ fn assert_serves(server: &Serving, key: &str) {
     );
 }
 
-#[test]
-fn what_is_not_a_question_is_refused_with_its_status() {
-    let (place, keys) = place();
+/// A server whose limits are small.
+fn limited(place: &Workplace) -> Serving {
     let limits = ["--max-body", "1", "--max-text", "50", "--max-images", "3"];
-    let server = Serving::start(&place, &limits);
-    let key = &*keys[0];
-    let text = |status: u16, kind: &str, path: &str, body: &str| {
-        let reply = server.post_text(path, body);
-        let excerpt = &body[..body.len().min(60)];
-        assert_eq!(
-            (reply.status, &*reply.kind()),
-            (status, kind),
-            "{path} {excerpt} {}",
-            reply.text()
-        );
+    Serving::start(place, &limits)
+}
+
+#[test]
+fn what_is_not_a_question_is_malformed() {
+    let (place, keys) = place();
+    let server = limited(&place);
+    let deep = |open: &str, close: &str| {
+        let (open, close) = (open.repeat(90_000), close.repeat(90_000));
+        format!("{{\"images\": {open}{close}}}")
     };
-    let caption = "/v1/caption";
+    let (lists, maps) = (deep("[", "]"), deep("{\"a\":", "}"));
     for wrong in [
         "",
         "{",
@@ -53,78 +51,49 @@ fn what_is_not_a_question_is_refused_with_its_status() {
         "{\"picture\": \"no base64!\"}",
         "{\"picture\": \"data:image/png,abc\"}",
         "{\"key\": \"a\", \"text\": \"a caption takes none\"}",
+        &lists,
+        &maps,
     ] {
-        text(400, "malformed", caption, wrong);
+        let reply = server.post_text("/v1/caption", wrong);
+        let excerpt = &wrong[..wrong.len().min(60)];
+        let found = (reply.status, &*reply.kind());
+        assert_eq!(found, (400, "malformed"), "{excerpt} {}", reply.text());
     }
-    let deep = format!(
-        "{{\"images\": {}{}}}",
-        "[".repeat(100_000),
-        "]".repeat(100_000)
-    );
-    text(400, "malformed", caption, &deep);
-    let deep = format!(
-        "{{\"other\": {}{}}}",
-        "{\"a\":".repeat(90_000),
-        "}".repeat(90_000)
-    );
-    text(400, "malformed", caption, &deep);
-    text(404, "unknown", caption, "{\"key\": \"nobody\"}");
-    text(
-        404,
-        "unknown",
-        caption,
-        "{\"key\": \"../../../../etc/passwd\"}",
-    );
-    text(
-        404,
-        "unknown",
-        caption,
-        &json!({"key": key, "model": "none"}).to_string(),
-    );
-    text(
-        422,
-        "question",
-        caption,
-        &json!({"key": key, "top": 0}).to_string(),
-    );
-    text(
-        422,
-        "question",
-        caption,
-        &json!({"key": "k".repeat(600)}).to_string(),
-    );
-    let four = json!({"images": vec![json!({"key": key}); 4]});
-    text(422, "question", caption, &four.to_string());
-    text(422, "picture", caption, &json!({"picture": ""}).to_string());
-    text(
-        422,
-        "picture",
-        caption,
-        &json!({"picture": "aGVsbG8="}).to_string(),
-    );
+    let explained = server.post("/v1/regions", &json!({"key": keys[0], "explain": true}));
+    assert_eq!(explained.status, 400);
+    assert_serves(&server, &keys[0]);
+}
+
+#[test]
+fn questions_that_cannot_be_answered_are_refused_with_their_status() {
+    let (place, keys) = place();
+    let server = limited(&place);
+    let key = &*keys[0];
     let whole = encoded(&place, key);
     let half = &whole[..whole.len() / 8 * 4];
-    text(
-        422,
-        "picture",
-        caption,
-        &json!({"picture": half}).to_string(),
-    );
-    text(
-        422,
-        "picture",
-        caption,
-        &json!({"picture": bomb()}).to_string(),
-    );
-    // One bad picture among others refuses the request, and no other request.
-    let images = json!({"images": [{"picture": half}, {"key": key}]});
-    text(422, "picture", caption, &images.to_string());
-    text(
-        400,
-        "malformed",
-        "/v1/regions",
-        &json!({"key": key, "explain": true}).to_string(),
-    );
+    let four = vec![json!({"key": key}); 4];
+    for (status, kind, question) in [
+        (404, "unknown", json!({"key": "nobody"})),
+        (404, "unknown", json!({"key": "../../../../etc/passwd"})),
+        (404, "unknown", json!({"key": key, "model": "none"})),
+        (422, "question", json!({"key": key, "top": 0})),
+        (422, "question", json!({"key": "k".repeat(600)})),
+        (422, "question", json!({"images": four})),
+        (422, "question", json!({"key": key, "text": "t".repeat(51)})),
+        (422, "picture", json!({"picture": ""})),
+        (422, "picture", json!({"picture": "aGVsbG8="})),
+        (422, "picture", json!({"picture": half})),
+        (422, "picture", json!({"picture": bomb()})),
+        (
+            422,
+            "picture",
+            json!({"images": [{"picture": half}, {"key": key}]}),
+        ),
+    ] {
+        let reply = server.post("/v1/caption", &question);
+        let found = (reply.status, &*reply.kind());
+        assert_eq!(found, (status, kind), "{}", reply.text());
+    }
     for (path, named) in [
         ("/v1/ask", "vqa"),
         ("/v1/match", "matching"),
@@ -136,7 +105,13 @@ fn what_is_not_a_question_is_refused_with_its_status() {
         assert!(reply.text().contains(named), "{}", reply.text());
     }
     assert_serves(&server, key);
+}
 
+#[test]
+fn wrong_addresses_methods_and_forms_are_refused_with_their_status() {
+    let (place, keys) = place();
+    let server = limited(&place);
+    let key = &*keys[0];
     let status = |status: u16, reply: Reply| assert_eq!(reply.status, status, "{}", reply.text());
     status(404, server.get("/v1/nothing"));
     status(404, server.get("/../../etc/passwd"));
