@@ -1,15 +1,19 @@
 //! Checkpoints into a directory of this project and out again, and what is said about them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::{Int, Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice};
 use half::{bf16, f16};
 use oscar_core::checkpoint::{
-    self, CheckpointError, ImportOptions, Imported, ModelKind, WeightFile, export, import, inspect,
+    self, Change, CheckpointError, ImportOptions, Imported, Layout, ModelKind, NamedTensor,
+    RandomInit, WeightFile, export, export_as, import, inspect,
 };
-use oscar_core::config::ModelConfig;
-use oscar_core::model::OscarForPretraining;
+use oscar_core::config::{ModelConfig, RegionProjection};
+use oscar_core::input::{AttentionMask, OscarInput};
+use oscar_core::model::{Backbone, OscarForPretraining};
 use oscar_files::pytorch::{Dtype, TorchFile};
 use rstest::rstest;
 use safetensors::tensor::TensorView;
@@ -408,4 +412,168 @@ fn sparse(parameters: &[(String, Vec<usize>)]) -> (TempDir, PathBuf) {
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
     file.set_len((start.len() + at) as u64).unwrap();
     (folder, path)
+}
+
+/// ROSITA's file as it saves it: a dictionary per module, beside other things.
+fn rosita() -> PathBuf {
+    fixture("rosita_pretrain_unmatched").join("pytorch_model.bin")
+}
+
+#[test]
+fn a_checkpoint_of_rosita_is_imported_and_exported_again() {
+    let folder = TempDir::new().unwrap();
+    // Released files come without a configuration.
+    let source = folder.path().join("rosita-base.pkl");
+    std::fs::copy(rosita(), &source).unwrap();
+    let out = folder.path().join("model");
+    let imported = import(&source, &out, &ImportOptions::default()).unwrap();
+    assert_eq!(
+        imported.source.model,
+        ModelKind::Pretraining {
+            contrast_classes: 2
+        }
+    );
+    assert!(imported.source.changes.contains(&Change::Rosita));
+    let beside = |change: &Change| matches!(change, Change::Beside(keys) if keys == &["epoch"]);
+    assert!(imported.source.changes.iter().any(beside));
+    let config = ModelConfig::from_file(out.join("config.json")).unwrap();
+    assert_eq!(config.region_projection, RegionProjection::Split);
+    assert_eq!(
+        (config.img_feature_dim, config.padding_gets_gradient),
+        (22, true)
+    );
+    assert_eq!(
+        (config.num_object_classes, config.num_attribute_classes),
+        (20, 12)
+    );
+
+    // Back to its own names, in both formats: the same bits as the reference's flat file.
+    let original = tensors(&fixture("rosita_pretrain_unmatched").join("model.safetensors"));
+    for name in ["back.safetensors", "back.pkl"] {
+        let back = folder.path().join(name);
+        export_as(Layout::Rosita, &out, &back).unwrap();
+        let found = tensors(&back);
+        let found: BTreeMap<_, _> = found
+            .iter()
+            .map(|(name, tensor)| (name, bits(tensor)))
+            .collect();
+        let expected = original.iter().map(|(name, tensor)| (name, bits(tensor)));
+        assert_eq!(found, expected.collect::<BTreeMap<_, _>>(), "{name}");
+    }
+}
+
+#[test]
+fn the_rows_of_a_matching_head_keep_their_meaning() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("model");
+    let config = fixture("rosita_pretrain_unmatched").join("config.json");
+    let options = ImportOptions {
+        model_config: Some(config),
+        ..ImportOptions::default()
+    };
+    import(rosita(), &out, &options).unwrap();
+    let theirs = tensors(&fixture("rosita_pretrain_unmatched").join("model.safetensors"));
+    let ours = tensors(&out.join("model.safetensors"));
+    let (theirs, ours) = (
+        &theirs["mm_itm_head.dense.bias"].data,
+        &ours["cls.seq_relationship.bias"].data,
+    );
+    assert_eq!((theirs[0], theirs[1]), (ours[1], ours[0]));
+}
+
+#[test]
+fn a_model_of_oscar_has_no_names_in_rosita() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("rosita.pkl");
+    let error = export_as(Layout::Rosita, fixture("pretrain_ln"), &out).unwrap_err();
+    assert!(matches!(error, CheckpointError::Format { .. }), "{error}");
+    assert!(error.to_string().contains("bert.img_embedding"), "{error}");
+    assert!(!out.exists());
+}
+
+/// The two projections of ROSITA's regions, as one over features and its five box values: Oscar's
+/// backbone with ROSITA's weights.
+#[test]
+fn a_backbone_of_oscar_with_the_weights_of_rosita_computes_the_same() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("model");
+    let options = ImportOptions {
+        model_config: Some(fixture("rosita_pretrain_unmatched").join("config.json")),
+        ..ImportOptions::default()
+    };
+    import(rosita(), &out, &options).unwrap();
+    let split = ModelConfig::from_file(out.join("config.json")).unwrap();
+    let features = split.img_feature_dim - 6;
+    let joined = ModelConfig {
+        img_feature_dim: features + 5,
+        region_projection: RegionProjection::Joined,
+        ..split.clone()
+    };
+    let mut weights = tensors(&out.join("model.safetensors"));
+    let mut take = |name: &str| {
+        weights
+            .remove(&format!("bert.img_embedding.{name}"))
+            .unwrap()
+    };
+    let (of_features, of_boxes) = (take("features.weight"), take("boxes.weight"));
+    let biases = [take("features.bias"), take("boxes.bias")];
+    let rows = of_features
+        .data
+        .chunks(features)
+        .zip(of_boxes.data.chunks(5));
+    let one = |name: &str, shape: Vec<usize>, data: Vec<f32>| NamedTensor {
+        name: format!("bert.img_embedding.{name}"),
+        shape,
+        data,
+    };
+    let hidden = split.hidden_size;
+    let weight = rows.flat_map(|(a, b)| [a, b].concat()).collect();
+    let bias = biases[0]
+        .data
+        .iter()
+        .zip(&biases[1].data)
+        .map(|(a, b)| a + b);
+    for tensor in [
+        one("weight", vec![hidden, features + 5], weight),
+        one("bias", vec![hidden], bias.collect()),
+    ] {
+        weights.insert(tensor.name.clone(), tensor);
+    }
+    let file = write(&folder, &weights);
+
+    let input = |dim: usize, values: &dyn Fn(usize) -> Vec<f32>| {
+        let regions: Vec<f32> = (0..4).flat_map(values).collect();
+        OscarInput::<Flex> {
+            input_ids: Tensor::<Flex, 2, Int>::from_ints([[2, 7, 9, 3]], &FlexDevice),
+            token_type_ids: Tensor::zeros([1, 4], &FlexDevice),
+            position_ids: None,
+            attention_mask: AttentionMask::Padding(Tensor::ones([1, 8], &FlexDevice)),
+            region_features: Some(Tensor::from_data(
+                TensorData::new(regions, [1, 4, dim]),
+                &FlexDevice,
+            )),
+            packing: None,
+            query_positions: None,
+        }
+    };
+    let feature = |region: usize, at: usize| ((region * 31 + at * 7) % 13) as f32 / 6.0 - 1.0;
+    let row = |region: usize, tail: &[f32]| {
+        let own = (0..features).map(|at| feature(region, at));
+        own.chain([0.1, 0.2, 0.4, 0.7])
+            .chain(tail.iter().copied())
+            .collect::<Vec<f32>>()
+    };
+    let model = |config: &ModelConfig, weights: &Path| {
+        let model = Backbone::<Flex>::new(config, &FlexDevice);
+        checkpoint::load(model, weights, &RandomInit::Refuse)
+            .unwrap()
+            .0
+    };
+    let theirs = model(&split, &out.join("model.safetensors"))
+        .forward(input(features + 6, &|region| row(region, &[0.3, 0.5])));
+    let ours = model(&joined, &file).forward(input(features + 5, &|region| row(region, &[0.15])));
+    let far = |a: Tensor<Flex, 3>, b: Tensor<Flex, 3>| (a - b).abs().max().into_scalar();
+    assert!(far(theirs.sequence, ours.sequence) < 1e-5);
+    let pooled = (theirs.pooled - ours.pooled).abs().max().into_scalar();
+    assert!(pooled < 1e-5, "{pooled}");
 }

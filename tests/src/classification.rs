@@ -2,7 +2,8 @@
 
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor, TensorData};
 use oscar_core::checkpoint::Checkpointed;
 use oscar_core::config::ModelConfig;
 use oscar_core::input::OscarInput;
@@ -33,9 +34,30 @@ pub trait Classifier<B: TrainBackend>: Official<B> {
             .map_err(|error| error.to_string())
     }
 
-    /// The loss of logits, `[1]`.
-    fn loss_of(&self, logits: Tensor<B, 2>, labels: &HostTensor) -> Result<Tensor<B, 1>, String> {
-        let targets = targets(&logits, labels)?;
+    /// The loss of logits, `[1]`: the mean over the rows that have answers.
+    fn loss_of(&self, logits: Tensor<B, 2>, batch: &Tensors) -> Result<Tensor<B, 1>, String> {
+        let labels = batch.get("labels")?;
+        let Some(valid) = batch.find("qa_loss_valid") else {
+            let targets = targets(&logits, labels)?;
+            return Ok(self.model().loss(logits, targets));
+        };
+        // ROSITA gives a row without a known answer the weight 0; our batches do not have such rows.
+        let rows = valid.data.iter().enumerate();
+        let rows: Vec<usize> = rows
+            .filter(|(_, valid)| **valid != 0.0)
+            .map(|(row, _)| row)
+            .collect();
+        let width = labels.data.len() / valid.data.len().max(1);
+        let of_row = |row: &usize| &labels.data[row * width..(row + 1) * width];
+        let kept = HostTensor {
+            shape: vec![rows.len(), width],
+            data: rows.iter().flat_map(of_row).copied().collect(),
+        };
+        let places: Vec<i32> = rows.iter().map(|row| *row as i32).collect();
+        let places =
+            Tensor::<B, 1, Int>::from_data(TensorData::from(&places[..]), &logits.device());
+        let logits = logits.select(0, places);
+        let targets = targets(&logits, &kept)?;
         Ok(self.model().loss(logits, targets))
     }
 }
@@ -70,7 +92,7 @@ macro_rules! classifiers {
                 device: &B::Device,
             ) -> Result<Tensor<B, 1>, String> {
                 let input = model::input(batch, "attention_mask", fault, device)?;
-                self.loss_of(self.logits(input)?, batch.get("labels")?)
+                self.loss_of(self.logits(input)?, batch)
             }
         }
     )*};
@@ -134,7 +156,7 @@ pub fn check<B: TrainBackend, M: Classifier<B>>(
         checks.tensor(&format!("logits_{}", &name[OTHER_MASK.len()..]), &logits);
     }
 
-    let loss = model.loss_of(logits, inputs.get("labels")?)?;
+    let loss = model.loss_of(logits, &inputs)?;
     checks.tensor("loss", &HostTensor::read(loss.clone()));
     let grads = GradientsParams::from_grads(loss.backward(), &model);
     Named::gradients(&model, &grads).check_gradients("grad.", &mut checks);
