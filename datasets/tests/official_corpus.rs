@@ -500,5 +500,5 @@ fn a_corpus_is_opened_by_its_name_or_by_its_first_character() {
         ..options()
     };
     let found = message(open_corpus(&official.path("same.jsonl"), &same, chunks).map(|_| ()));
-    assert!(found.contains("same.jsonl: it is JSON lines"), "{found}");
+    assert!(found.contains("same.jsonl: it is no YAML file"), "{found}");
 }

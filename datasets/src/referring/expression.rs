@@ -13,6 +13,9 @@ use crate::rows::{Key, Row, has_words};
 /// Larger sides are damage: pictures have some thousand pixels.
 const MOST_PIXELS: u32 = 1 << 20;
 
+/// The size of an image that is not known.
+const LARGEST: (u32, u32) = (MOST_PIXELS, MOST_PIXELS);
+
 const OTHER_PICTURE: &str = "check that the box and the image belong together, and that the values \
                              are x1, y1, x2, y2 in pixels";
 
@@ -141,7 +144,7 @@ impl Row for Expression {
 
     fn check(&self, _: &Self) -> Result<(), Defect> {
         has_words("expression", &self.expression)?;
-        self.check_box(self.size.unwrap_or((MOST_PIXELS, MOST_PIXELS)))
+        self.check_box(self.size.unwrap_or(LARGEST))
     }
 
     fn find_images(&self, images: &dyn ImageSource, found: &mut Vec<usize>) -> Result<(), Defect> {
@@ -154,6 +157,8 @@ impl Row for Expression {
                 );
                 return Err(Defect::of(Kind::Mismatch, found).fix(OTHER_PICTURE));
             }
+            // A box that is wrong in any image has been reported.
+            _ if self.check_box(LARGEST).is_err() => {}
             (None, Some(stored)) => self.check_box(stored)?,
             (None, None) if self.box_px.is_some() => {
                 let found = "a box in pixels, but the size of the image is not known";

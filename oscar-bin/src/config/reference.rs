@@ -222,7 +222,7 @@ mod tests {
         let rate = find("optimizer.learning_rate");
         assert_eq!(
             (rate.kind.as_str(), rate.default.as_str()),
-            ("number", "0.0001")
+            ("number", "0.00005")
         );
         assert_eq!(
             find("model.hidden_act").kind.split(" | ").next(),

@@ -67,29 +67,21 @@ const TRAIN: Operation = Operation {
         "--resume",
     ],
     output: "runs/r",
-    files: &[
-        "last/model.safetensors",
-        "last/config.json",
-        "best/model.safetensors",
-    ],
+    files: &["last/model.safetensors", "last/config.json"],
 };
 
 const IMPORT: Operation = Operation {
     args: &[
         "model",
         "import",
-        "model.safetensors",
-        "--vocab",
-        "vocab.txt",
+        "made/model.safetensors",
         "--out",
         "imported",
     ],
     again: &[
         "model",
         "import",
-        "model.safetensors",
-        "--vocab",
-        "vocab.txt",
+        "made/model.safetensors",
         "--out",
         "imported",
     ],
@@ -164,8 +156,7 @@ fn inputs() -> Workplace {
         "made",
     ]);
     assert!(made.status.success(), "{}", stderr(&made));
-    let weights = place.path("runs/made/last/model.safetensors");
-    fs::rename(weights, place.path("model.safetensors")).expect("weights");
+    fs::rename(place.path("runs/made/last"), place.path("made")).expect("weights");
     fs::remove_dir_all(place.path("runs")).expect("a run");
     let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../datasets/sample/pictures");
     copy(&pictures, &place.path("pictures"));
@@ -230,26 +221,22 @@ fn survive(operation: Operation, fault: Fault, stride: usize) {
     let shim = shim(&inputs);
     let fresh = |name: &str| {
         let place = inputs.path("places").join(name);
-        for name in ["regions", "pictures"] {
+        for name in ["regions", "pictures", "made"] {
             copy(&inputs.path(name), &place.join(name));
         }
-        for file in [
-            "train.jsonl",
-            "dev.jsonl",
-            "vocab.txt",
-            "train.toml",
-            "model.safetensors",
-        ] {
+        for file in ["train.jsonl", "dev.jsonl", "vocab.txt", "train.toml"] {
             fs::copy(inputs.path(file), place.join(file)).expect("an input");
         }
         place
     };
-    let whole = fresh("whole");
+    // A store names the folder it was made from, so all are made in one of the same name.
+    let whole = fresh("faulty");
     let (output, calls) = run(&whole, &shim, operation.args, Fault::None, 0);
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(calls.len() > 20, "the shim saw {} calls", calls.len());
     let expected = content(&whole, operation);
     assert!(expected.iter().all(Option::is_some), "a file is missing");
+    fs::remove_dir_all(&whole).expect("a directory");
 
     let mut ends = BTreeMap::<Option<i32>, usize>::new();
     for at in (1..=calls.len()).step_by(stride) {

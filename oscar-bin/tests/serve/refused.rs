@@ -222,7 +222,11 @@ fn connections_that_are_slow_cut_off_or_too_many_do_not_stop_the_server() {
         .into_iter()
         .map(|stream| Reply::read(stream).status)
         .collect();
-    assert_eq!(closed, [0; 8]);
+    // Those that came while earlier ones were not yet closed were refused themselves.
+    assert!(
+        closed.iter().all(|status| [0, 503].contains(status)),
+        "{closed:?}"
+    );
     assert_serves(&server, key);
     assert!(server.counter("oscar_refused_connections_total") >= 1.0);
 }
