@@ -150,6 +150,10 @@ pub fn check<B: TrainBackend, M: Classifier<B>>(
     let input = model::input(&inputs, "attention_mask", fault, device)?;
     let logits = model.logits(input)?;
     checks.tensor("logits", &HostTensor::read(logits.clone()));
+    if set.expected()?.find("argmax").is_some() {
+        let best: Tensor<B, 1> = logits.clone().argmax(1).flatten::<1>(0, 1).float();
+        checks.tensor("argmax", &HostTensor::read(best));
+    }
     for name in inputs.0.keys().filter(|name| name.starts_with(OTHER_MASK)) {
         let input = model::input(&inputs, name, fault, device)?;
         let logits = HostTensor::read(model.logits(input)?);
