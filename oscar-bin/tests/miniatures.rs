@@ -1,6 +1,11 @@
 //! Every task is learned from its images: the miniature that runs without a configuration, cut to
 //! about half a minute, against the same model when each image is replaced by another one.
 
+#![allow(
+    clippy::type_complexity,
+    reason = "a table of guesses by the words of an expression"
+)]
+
 mod support;
 
 use std::collections::HashMap;

@@ -89,6 +89,10 @@ impl ExpressionFiles<'_> {
     }
 
     /// The rows of an object of lists, one for each split.
+    #[allow(
+        clippy::type_complexity,
+        reason = "numbered rows, and the names of the splits"
+    )]
     fn of_lists(
         &self,
         mut records: Records,

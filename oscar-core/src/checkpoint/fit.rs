@@ -102,7 +102,7 @@ fn implied(
             "region_projection",
             split.then(|| json!(sizes.region_projection)),
         ),
-        ("region_head", sizes.region_head.then(|| json!(true))),
+        ("region_head", sizes.region_head.then_some(json!(true))),
         ("num_object_classes", number(sizes.num_object_classes)),
         ("num_attribute_classes", number(sizes.num_attribute_classes)),
         ("num_answers", number(sizes.num_answers)),

@@ -261,6 +261,10 @@ fn halves_swapped(bytes: &[u8]) -> Bytes {
 }
 
 /// The modules of a nested checkpoint, by name; none of any other file.
+#[allow(
+    clippy::type_complexity,
+    reason = "modules, and the names of what is beside them"
+)]
 pub(super) fn modules(value: &Value) -> Option<(Vec<(&'static str, &Dict)>, Vec<String>)> {
     let dict = value.as_dict()?;
     dict.get("text_embeddings")?.as_dict()?;

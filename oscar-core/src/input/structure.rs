@@ -431,11 +431,11 @@ pub fn draw_regions(
     draws: &mut impl Draws,
 ) -> Vec<bool> {
     let mut targets = vec![false; similarity.len()];
-    for region in 0..similarity.len() {
+    for (region, similarity) in similarity.iter().enumerate() {
         if draws.unit() < config.region_probability {
             take(region, &mut targets, boxes, pixel, config, draws);
         }
-        let similar = (config.similarity_ratio * f64::from(similarity[region])) as f32;
+        let similar = (config.similarity_ratio * f64::from(*similarity)) as f32;
         if config.regions.is_structural() && (draws.unit() as f32) < similar {
             take(region, &mut targets, boxes, pixel, config, draws);
         }
