@@ -59,6 +59,6 @@ pub use schedule::{Decay, LinearSchedule, ScheduleOrder, Warmup};
 pub use settings::{ClipAt, OptimizerConfig, TrainConfig};
 pub use shuffle::Shuffle;
 pub use start::{InitConfig, start_weights};
-pub use stats::{LOSS, StepOutput, StepStats};
+pub use stats::{LOSS, StepOutput, StepStats, train_output};
 pub use terminal::release_terminal;
 pub use trainer::{Describe, Outcome, SelectionMetric, Trainable};

@@ -6,12 +6,16 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Tensor, backend::Backend};
-use burn_train::ItemLazy;
+use burn::module::AutodiffModule;
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn_train::metric::{
     Adaptor, Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes,
     NumericEntry, SerializedEntry,
 };
+use burn_train::{ItemLazy, TrainOutput};
+
+use oscar_core::model::recompute;
 
 use crate::error::TrainError;
 use crate::format::short;
@@ -41,6 +45,24 @@ struct BatchStats<B: Backend> {
     values: Tensor<B, 1>,
     examples: usize,
     tokens: usize,
+}
+
+/// What a training step returns: the gradients of `loss` `[1]`, times `loss_weight`, by the parameters
+/// of `model`, and what it measured.
+pub fn train_output<B: AutodiffBackend, M: AutodiffModule<B>>(
+    model: &M,
+    loss: Tensor<B, 1>,
+    loss_weight: f64,
+    item: StepOutput<B::InnerBackend>,
+) -> TrainOutput<StepOutput<B::InnerBackend>> {
+    let loss = match loss_weight {
+        1.0 => loss,
+        weight => loss.mul_scalar(weight),
+    };
+    TrainOutput {
+        grads: recompute::backward(loss, model),
+        item,
+    }
 }
 
 impl<B: Backend> StepOutput<B> {

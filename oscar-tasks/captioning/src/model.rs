@@ -11,9 +11,9 @@ use oscar_core::checkpoint::Checkpointed;
 use oscar_core::config::ModelConfig;
 use oscar_core::decode::{GenerationConfig, Hypothesis, beam_search, greedy};
 use oscar_core::input::{CaptionBatch, Tokenizer};
-use oscar_core::model::{CaptionLoss, CaptionSteps, OscarForCaptioning, recompute};
+use oscar_core::model::{CaptionLoss, CaptionSteps, OscarForCaptioning};
 use oscar_core::ops::{OscarBackend, TrainBackend};
-use oscar_train::{LOSS, StepOutput, Weighted};
+use oscar_train::{LOSS, StepOutput, Weighted, train_output};
 
 use crate::batch::{Batch, Content, ImageBatch, ValidationBatch};
 use crate::scores::{EXACT, References};
@@ -122,15 +122,8 @@ impl<B: TrainBackend> TrainStep for CaptionModel<B> {
             }
             Content::Images(images, reward) => self.step_by_reward(&images, &reward),
         };
-        let loss = match loss_weight {
-            1.0 => loss,
-            weight => loss.mul_scalar(weight),
-        };
-        let output = StepOutput::new(statistics, size.0, size.1);
-        TrainOutput {
-            grads: recompute::backward(loss, self),
-            item: output,
-        }
+        let item = StepOutput::new(statistics, size.0, size.1);
+        train_output(self, loss, loss_weight, item)
     }
 }
 

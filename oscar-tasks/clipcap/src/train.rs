@@ -10,7 +10,7 @@ use oscar_core::checkpoint::{Checkpointed, WeightFile};
 use oscar_core::input::SourceError;
 use oscar_core::ops::{OscarBackend, TrainBackend};
 use oscar_task::{FinetuneError, Job, Learn, Parts, TaskData, TaskError, Trained};
-use oscar_train::{BatchSource, ExampleRef, LOSS, StepOutput, TrainConfig, Weighted};
+use oscar_train::{BatchSource, ExampleRef, LOSS, StepOutput, TrainConfig, Weighted, train_output};
 
 use crate::config::ClipCapConfig;
 use crate::data::{Caption, CaptionData};
@@ -139,15 +139,8 @@ impl<B: TrainBackend> TrainStep for ClipCapModel<B> {
         let (examples, targets) = (batch.images.len(), batch.targets.count);
         let loss = self.model.loss(batch.embeddings, batch.targets);
         let statistics = vec![mean(LOSS, loss.clone().inner(), targets)];
-        let loss = match loss_weight {
-            1.0 => loss,
-            weight => loss.mul_scalar(weight),
-        };
-        TrainOutput::new(
-            self,
-            loss.backward(),
-            StepOutput::new(statistics, examples, batch.num_tokens),
-        )
+        let item = StepOutput::new(statistics, examples, batch.num_tokens);
+        train_output(self, loss, loss_weight, item)
     }
 }
 

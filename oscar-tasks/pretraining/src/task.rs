@@ -7,9 +7,9 @@ use burn_train::{InferenceStep, TrainOutput, TrainStep};
 use oscar_core::checkpoint::Checkpointed;
 use oscar_core::config::ModelConfig;
 use oscar_core::input::PretrainBatch;
-use oscar_core::model::{OscarForPretraining, recompute};
+use oscar_core::model::OscarForPretraining;
 use oscar_core::ops::{OscarBackend, TrainBackend};
-use oscar_train::{LOSS, StepOutput, Weighted};
+use oscar_train::{LOSS, StepOutput, Weighted, train_output};
 
 use crate::objective::{Objective, ObjectiveOutput, Objectives};
 
@@ -50,14 +50,7 @@ impl<B: TrainBackend> TrainStep for PretrainingTask<B> {
         let (loss, outputs) = self.objectives.score(&self.model, &input.batch);
         let sizes = Sizes::of(&input.batch);
         let item = statistics(loss.clone().inner(), inner(outputs), sizes);
-        let loss = match input.loss_weight {
-            1.0 => loss,
-            weight => loss.mul_scalar(weight),
-        };
-        TrainOutput {
-            grads: recompute::backward(loss, self),
-            item,
-        }
+        train_output(self, loss, input.loss_weight, item)
     }
 }
 

@@ -9,10 +9,10 @@ use burn_train::{InferenceStep, TrainOutput, TrainStep};
 use oscar_core::checkpoint::Checkpointed;
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{EncodedSequence, RegionInput, SourceError};
-use oscar_core::model::{OscarForReferring, ReferringLoss, ReferringTargets, recompute};
+use oscar_core::model::{OscarForReferring, ReferringLoss, ReferringTargets};
 use oscar_core::ops::{OscarBackend, TrainBackend};
 use oscar_task::{FinetuneError, Job, Learn, Parts, TaskData, Trained};
-use oscar_train::{BatchSource, ExampleRef, LOSS, StepOutput, Weighted};
+use oscar_train::{BatchSource, ExampleRef, LOSS, StepOutput, Weighted, train_output};
 
 use crate::Refer;
 use crate::boxes::{RIGHT, RowTargets};
@@ -184,14 +184,7 @@ impl<B: TrainBackend> TrainStep for ReferModel<B> {
             boxes: parts.boxes.inner(),
         };
         let item = output(loss.clone().inner(), parts, right.inner(), counts);
-        let loss = match loss_weight {
-            1.0 => loss,
-            weight => loss.mul_scalar(weight),
-        };
-        TrainOutput {
-            grads: recompute::backward(loss, self),
-            item,
-        }
+        train_output(self, loss, loss_weight, item)
     }
 }
 

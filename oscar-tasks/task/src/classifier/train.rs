@@ -9,9 +9,9 @@ use burn_train::{InferenceStep, TrainOutput, TrainStep};
 use oscar_core::checkpoint::Checkpointed;
 use oscar_core::config::ModelConfig;
 use oscar_core::input::OscarInput;
-use oscar_core::model::{ClassTargets, OscarClassifier, recompute};
+use oscar_core::model::{ClassTargets, OscarClassifier};
 use oscar_core::ops::{OscarBackend, TrainBackend};
-use oscar_train::{LOSS, StepOutput, Weighted};
+use oscar_train::{LOSS, StepOutput, Weighted, train_output};
 
 use super::predict::new_network;
 use super::{ClassBatch, Classify, Decided, FinetuneSource};
@@ -77,14 +77,7 @@ impl<B: TrainBackend, T: Classify> TrainStep for FinetuneModel<B, T> {
             examples: batch.num_examples,
         };
         let item = output(&self.task, decided, loss.clone().inner(), batch.num_tokens);
-        let loss = match loss_weight {
-            1.0 => loss,
-            weight => loss.mul_scalar(weight),
-        };
-        TrainOutput {
-            grads: recompute::backward(loss, self),
-            item,
-        }
+        train_output(self, loss, loss_weight, item)
     }
 }
 
