@@ -1,7 +1,6 @@
 //! Sets of the backbone alone.
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, backend::Backend};
 use oscar_core::input::{AttentionMask, OscarInput};
 use oscar_core::model::{Backbone, BackboneOutput};
@@ -10,7 +9,7 @@ use oscar_core::ops::{OscarBackend, TrainBackend};
 use crate::check::{Checks, Only, Report};
 use crate::fault::Fault;
 use crate::host::{HostTensor, Tensors};
-use crate::model::{self, Named};
+use crate::model;
 use crate::set::Set;
 
 /// Every output of the plain input and of its variants, and every gradient.
@@ -48,9 +47,7 @@ pub fn check<B: TrainBackend>(
         let pooled_dims = output.pooled.dims();
         let loss = (output.sequence * sequence.floats(dims, device)).sum()
             + (output.pooled * pooled.floats(pooled_dims, device)).sum();
-        checks.tensor("loss", &HostTensor::read(loss.clone()));
-        let grads = GradientsParams::from_grads(loss.backward(), &backbone);
-        Named::gradients(&backbone, &grads).check_gradients("grad.", &mut checks);
+        model::check_loss(&backbone, loss, &mut checks);
     }
     Ok(checks.finish())
 }

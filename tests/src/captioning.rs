@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use burn::module::Module;
-use burn::optim::GradientsParams;
 use burn::tensor::{Int, Tensor, backend::Backend};
 use oscar_core::checkpoint::Checkpointed;
 use oscar_core::config::ModelConfig;
@@ -21,7 +20,7 @@ use crate::check::{Checks, Report};
 use crate::decoders::{StaleSteps, UncachedSteps};
 use crate::fault::Fault;
 use crate::host::{HostTensor, Tensors, ints};
-use crate::model::{self, Named, Official};
+use crate::model::{self, Official};
 use crate::set::Set;
 
 /// A way to the words of captions.
@@ -139,9 +138,7 @@ pub fn check<B: TrainBackend>(
             drop_worst: option(&config, "drop_worst_ratio"),
         };
         let loss = loss.forward(logits, targets);
-        checks.tensor("loss", &HostTensor::read(loss.clone()));
-        let grads = GradientsParams::from_grads(loss.backward(), &model);
-        Named::gradients(&model, &grads).check_gradients("grad.", &mut checks);
+        model::check_loss(&model, loss, &mut checks);
     }
     let generation = Generation::<B>::read(set, &model, &inputs, fault, device)?;
     for run in generation.runs()? {

@@ -1,7 +1,6 @@
 //! Sets of classifiers: one image per row, or a pair of images.
 
 use burn::module::Module;
-use burn::optim::GradientsParams;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 use oscar_core::checkpoint::Checkpointed;
@@ -14,7 +13,7 @@ use crate::backbone;
 use crate::check::{Checks, Report};
 use crate::fault::Fault;
 use crate::host::{HostTensor, Tensors};
-use crate::model::{self, Named, Official};
+use crate::model::{self, Official};
 use crate::set::Set;
 
 /// Prefix of the inputs that are other masks for the same batch.
@@ -161,9 +160,7 @@ pub fn check<B: TrainBackend, M: Classifier<B>>(
     }
 
     let loss = model.loss_of(logits, &inputs)?;
-    checks.tensor("loss", &HostTensor::read(loss.clone()));
-    let grads = GradientsParams::from_grads(loss.backward(), &model);
-    Named::gradients(&model, &grads).check_gradients("grad.", &mut checks);
+    model::check_loss(&model, loss, &mut checks);
     Ok(checks.finish())
 }
 

@@ -193,3 +193,14 @@ impl<B: TrainBackend> ModuleVisitor<B> for Gradients<'_, '_> {
         }
     }
 }
+
+/// Compares a loss, and its gradients by the parameters of `model`.
+pub fn check_loss<B: TrainBackend, M: AutodiffModule<B>>(
+    model: &M,
+    loss: Tensor<B, 1>,
+    checks: &mut Checks,
+) {
+    checks.tensor("loss", &HostTensor::read(loss.clone()));
+    let grads = GradientsParams::from_grads(loss.backward(), model);
+    Named::gradients(model, &grads).check_gradients("grad.", checks);
+}

@@ -1,7 +1,6 @@
 //! Losses, gradients and optimiser steps of ClipCap.
 
 use burn::module::Module;
-use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, backend::Backend};
 use oscar_clipcap::{CaptionTargets, ClipCap, ClipCapConfig};
 use oscar_core::checkpoint::Checkpointed;
@@ -10,7 +9,7 @@ use oscar_core::ops::{self, OscarBackend, TrainBackend};
 use crate::check::{Checks, Only, Report};
 use crate::fault::Fault;
 use crate::host::{HostTensor, Tensors};
-use crate::model::{self, Named, Official};
+use crate::model::{self, Official};
 use crate::set::Set;
 
 /// A ClipCap that learns.
@@ -118,9 +117,7 @@ pub fn check<B: TrainBackend>(
     let inputs = set.inputs()?;
     states(&learner.model, &inputs, &mut checks, device)?;
     let loss = learner.loss(&inputs, fault, device)?;
-    checks.tensor("loss", &HostTensor::read(loss.clone()));
-    let grads = GradientsParams::from_grads(loss.backward(), &learner);
-    Named::gradients(&learner, &grads).check_gradients("grad.", &mut checks);
+    model::check_loss(&learner, loss, &mut checks);
     Ok(checks.finish())
 }
 

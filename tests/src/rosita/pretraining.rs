@@ -1,6 +1,5 @@
 //! Sets of ROSITA's pre-training: five losses on one batch.
 
-use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use oscar_core::input::{AnswerTargets, MaskedTargets, OscarInput, PretrainBatch, RegionTargets};
 use oscar_core::model::OscarForPretraining;
@@ -10,7 +9,7 @@ use crate::backbone;
 use crate::check::{Checks, Report};
 use crate::fault::Fault;
 use crate::host::{HostTensor, Tensors, ints};
-use crate::model::{self, Named};
+use crate::model;
 use crate::set::{Set, read_json};
 
 /// Weight of the transport in the loss of matching, where a set does not say.
@@ -252,9 +251,7 @@ pub fn check<B: TrainBackend>(
     }
     checks.tensor("ot_dist", &HostTensor::read(losses.distance.clone()));
     let loss = total(&losses).ok_or("no loss")?;
-    checks.tensor("loss", &HostTensor::read(loss.clone()));
-    let grads = GradientsParams::from_grads(loss.backward(), &model);
-    Named::gradients(&model, &grads).check_gradients("grad.", &mut checks);
+    model::check_loss(&model, loss, &mut checks);
     Ok(checks.finish())
 }
 

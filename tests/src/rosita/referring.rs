@@ -1,6 +1,5 @@
 //! Sets of referring expressions: ROSITA's network, what its loader makes of boxes, its evaluation.
 
-use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use oscar_core::input::RegionInput;
 use oscar_core::model::{OscarForReferring, ReferringTargets};
@@ -10,7 +9,7 @@ use oscar_refer::{Candidates, RIGHT, Share, iou};
 use crate::check::{Checks, Report};
 use crate::fault::Fault;
 use crate::host::{HostTensor, Tensors};
-use crate::model::{self, Named};
+use crate::model;
 use crate::set::Set;
 
 /// Weight of the boxes' loss.
@@ -57,9 +56,7 @@ pub fn check<B: TrainBackend>(
     checks.tensor("refs_rank_loss", &HostTensor::read(loss.rank.clone()));
     checks.tensor("refs_reg_loss", &HostTensor::read(boxes.clone()));
     let total = loss.rank + boxes;
-    checks.tensor("loss", &HostTensor::read(total.clone()));
-    let grads = GradientsParams::from_grads(total.backward(), &model);
-    Named::gradients(&model, &grads).check_gradients("grad.", &mut checks);
+    model::check_loss(&model, total, &mut checks);
     Ok(checks.finish())
 }
 

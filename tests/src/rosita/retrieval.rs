@@ -1,6 +1,5 @@
 //! The set of retrieval: a pair, and each of its halves with a hard negative.
 
-use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, activation};
 use oscar_core::input::OscarInput;
 use oscar_core::model::OscarClassifier;
@@ -10,7 +9,7 @@ use super::translate::regions;
 use crate::check::{Checks, Report};
 use crate::fault::Fault;
 use crate::host::{HostTensor, Tensors, ints};
-use crate::model::{self, Named};
+use crate::model;
 use crate::set::Set;
 
 /// The class of a pair that belongs together, in retrieval.
@@ -92,8 +91,6 @@ pub fn check<B: TrainBackend>(
         });
     }
     let loss = total.ok_or("no loss")?;
-    checks.tensor("loss", &HostTensor::read(loss.clone()));
-    let grads = GradientsParams::from_grads(loss.backward(), &model);
-    Named::gradients(&model, &grads).check_gradients("grad.", &mut checks);
+    model::check_loss(&model, loss, &mut checks);
     Ok(checks.finish())
 }
