@@ -21,6 +21,8 @@ use crate::images::SharedImages;
 use crate::records::Records;
 use crate::rows::{RowSet, no_row, parse};
 
+use refer::References;
+
 pub use expression::Expression;
 
 /// Splits of published files.
@@ -64,28 +66,35 @@ impl ExpressionFiles<'_> {
         images: Option<SharedImages>,
         problems: &mut Problems,
     ) -> Result<(RowSet<Expression>, Vec<String>)> {
-        if refer::is_pickle(self.path)? {
-            let found = refer::read(self, problems)?;
-            self.check_split(&found.splits, found.rows.is_empty(), problems)?;
-            let name = Some("expression");
-            let rows = RowSet::new(self.path, found.rows, name, images, problems);
-            return Ok((rows, found.splits));
-        }
-        let records = Records::open(self.path, SPLITS)?;
-        if !records.is_object() {
-            if let Some(split) = self.split {
-                let found = format!("the split {split} of a file without splits");
-                let fix = "leave the split out";
-                return Err(DatasetError::malformed(self.path, found, fix));
+        let References { rows, splits } = match refer::is_pickle(self.path)? {
+            true => refer::read(self, problems)?,
+            false => {
+                let records = Records::open(self.path, SPLITS)?;
+                if !records.is_object() {
+                    let rows = self.of_one_list(records, problems)?;
+                    let rows = RowSet::new(self.path, rows, None, images, problems);
+                    return Ok((rows, Vec::new()));
+                }
+                self.of_lists(records, problems)?
             }
-            let rows = parse(self.path, records, problems)?;
-            let rows = RowSet::new(self.path, rows, None, images, problems);
-            return Ok((rows, Vec::new()));
-        }
-        let (rows, splits) = self.of_lists(records, problems)?;
+        };
         self.check_split(&splits, rows.is_empty(), problems)?;
         let rows = RowSet::new(self.path, rows, Some("expression"), images, problems);
         Ok((rows, splits))
+    }
+
+    /// The rows of a file without splits.
+    fn of_one_list(
+        &self,
+        records: Records,
+        problems: &mut Problems,
+    ) -> Result<Vec<(usize, Expression)>> {
+        if let Some(split) = self.split {
+            let found = format!("the split {split} of a file without splits");
+            let fix = "leave the split out";
+            return Err(DatasetError::malformed(self.path, found, fix));
+        }
+        parse(self.path, records, problems)
     }
 
     /// The rows of an object of lists, one for each split.
@@ -93,11 +102,7 @@ impl ExpressionFiles<'_> {
         clippy::type_complexity,
         reason = "numbered rows, and the names of the splits"
     )]
-    fn of_lists(
-        &self,
-        mut records: Records,
-        problems: &mut Problems,
-    ) -> Result<(Vec<(usize, Expression)>, Vec<String>)> {
+    fn of_lists(&self, mut records: Records, problems: &mut Problems) -> Result<References> {
         let (mut rows, mut splits) = (Vec::new(), Vec::<String>::new());
         while let Some(record) = records.next()? {
             let split = record.list.unwrap_or_default();
@@ -114,7 +119,7 @@ impl ExpressionFiles<'_> {
                 }
             }
         }
-        Ok((rows, splits))
+        Ok(References { rows, splits })
     }
 
     fn check_split(&self, splits: &[String], empty: bool, problems: &Problems) -> Result<()> {

@@ -113,10 +113,10 @@ impl Content {
         let file = TorchFile::from_bytes(bytes, path, &Limits::default())?;
         let mut changes = Vec::new();
         let source: Arc<Path> = path.into();
-        let (value, weights) = match rosita::modules(file.value()) {
-            Some((modules, beside)) => (
+        let (value, weights) = match rosita::nested(file.value()) {
+            Some(nested) => (
                 file.value(),
-                unwrap::tensors_of_modules(&modules, beside, &source, &mut changes),
+                unwrap::tensors_of_modules(&nested, &source, &mut changes),
             ),
             None => {
                 let value = unwrap::unwrap(file.value(), &mut changes);

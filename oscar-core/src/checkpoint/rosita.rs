@@ -260,12 +260,16 @@ fn halves_swapped(bytes: &[u8]) -> Bytes {
     [second, first].concat().into()
 }
 
-/// The modules of a nested checkpoint, by name; none of any other file.
-#[allow(
-    clippy::type_complexity,
-    reason = "modules, and the names of what is beside them"
-)]
-pub(super) fn modules(value: &Value) -> Option<(Vec<(&'static str, &Dict)>, Vec<String>)> {
+/// A nested checkpoint.
+pub(super) struct Nested<'a> {
+    /// The names of its modules, and their tensors.
+    pub modules: Vec<(&'static str, &'a Dict)>,
+    /// Names of what else is in it.
+    pub beside: Vec<String>,
+}
+
+/// The parts of a nested checkpoint; none of any other file.
+pub(super) fn nested(value: &Value) -> Option<Nested<'_>> {
     let dict = value.as_dict()?;
     dict.get("text_embeddings")?.as_dict()?;
     let inner = MODULES.into_iter().filter_map(|name| {
@@ -274,7 +278,10 @@ pub(super) fn modules(value: &Value) -> Option<(Vec<(&'static str, &Dict)>, Vec<
     });
     let beside = dict.iter().filter_map(|(key, _)| key.as_str());
     let beside = beside.filter(|name| !MODULES.contains(name));
-    Some((inner.collect(), beside.map(String::from).collect()))
+    Some(Nested {
+        modules: inner.collect(),
+        beside: beside.map(String::from).collect(),
+    })
 }
 
 /// Fills in what a configuration of ROSITA says in other words, or not at all: released files come

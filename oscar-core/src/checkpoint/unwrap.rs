@@ -8,6 +8,7 @@ use oscar_files::pytorch::{Dict, TORCH_SCRIPT, TorchTensor, Value};
 
 use super::Weight;
 use super::official::Change;
+use super::rosita::Nested;
 
 /// Names under which training scripts put the weights among other things, in order of preference.
 pub(super) const WRAPPERS: [&str; 9] = [
@@ -85,20 +86,18 @@ fn tensor(value: &Value) -> Option<&TorchTensor> {
     value.as_tensor().or_else(|| value.as_array())
 }
 
-/// The named tensors of the modules of a nested checkpoint, under the modules' names; `beside` is what
-/// else is in it.
+/// The named tensors of the modules of a nested checkpoint, under the modules' names.
 pub(super) fn tensors_of_modules(
-    modules: &[(&str, &Dict)],
-    beside: Vec<String>,
+    nested: &Nested<'_>,
     file: &Arc<Path>,
     changes: &mut Vec<Change>,
 ) -> Vec<Weight> {
-    if !beside.is_empty() {
+    if !nested.beside.is_empty() {
         changes.push(Change::Beside(
-            beside.iter().map(|name| printable(name)).collect(),
+            nested.beside.iter().map(|name| printable(name)).collect(),
         ));
     }
-    let named = modules.iter().flat_map(|(module, dict)| {
+    let named = nested.modules.iter().flat_map(|(module, dict)| {
         tensors(dict, file).into_iter().map(move |weight| Weight {
             name: format!("{module}.{}", weight.name),
             ..weight
