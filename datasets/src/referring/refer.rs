@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use oscar_files::open_regular;
 use oscar_files::pytorch::{Dict, TorchFile, Value};
 use serde::Deserialize;
 
@@ -33,10 +34,9 @@ pub(super) struct References {
 /// Whether `path` is a pickle, of Python 3 or, in text form, of Python 2.
 pub(super) fn is_pickle(path: &Path) -> Result<bool> {
     let mut start = Vec::new();
-    let mut file = std::fs::File::open(path)
-        .map_err(DatasetError::io("open", path))?
-        .take(4);
-    file.read_to_end(&mut start)
+    let (file, _) = open_regular(path)?;
+    file.take(4)
+        .read_to_end(&mut start)
         .map_err(DatasetError::io("read", path))?;
     Ok(matches!(
         start[..],

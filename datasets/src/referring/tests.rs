@@ -204,3 +204,15 @@ fn wrong_rows_are_named() {
         );
     }
 }
+
+/// A named pipe without a writer would be waited for without end.
+#[cfg(unix)]
+#[test]
+fn a_named_pipe_is_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("refs(unc).p");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    let error = files(&path, None).open(None).err().unwrap().to_string();
+    assert!(error.contains("refs(unc).p"), "{error}");
+}

@@ -2,7 +2,6 @@
 //! training corpus.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use std::sync::Arc;
 use oscar_core::input::{
     ExampleSource, InputError, MaskingConfig, PretrainEncoder, Priors, SceneGraph, WordVectors,
 };
-use oscar_files::{SMALL_FILE, read_text};
+use oscar_files::{SMALL_FILE, open_regular, read_text};
 
 /// What [`PretrainEncoder::with_knowledge`] takes.
 #[derive(Clone, Default)]
@@ -107,7 +106,7 @@ fn read_vectors(path: &Path, words: &HashSet<String>) -> Result<WordVectors, Inp
         path: path.into(),
         reason,
     };
-    let file = File::open(path).map_err(|error| wrong(error.to_string()))?;
+    let (file, _) = open_regular(path).map_err(|error| wrong(error.to_string()))?;
     WordVectors::read(BufReader::new(file), |word| words.contains(word))
         .map_err(|error| wrong(error.to_string()))
 }

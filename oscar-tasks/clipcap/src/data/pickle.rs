@@ -44,8 +44,9 @@ pub struct PickledEmbeddings {
 pub fn is_pickle(path: &Path) -> bool {
     use std::io::Read;
     let mut start = [0; 2];
-    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
-    read.is_ok() && matches!(start, [0x80, 2..=5])
+    let file = oscar_files::open_regular(path);
+    let read = file.is_ok_and(|(mut file, _)| file.read_exact(&mut start).is_ok());
+    read && matches!(start, [0x80, 2..=5])
 }
 
 /// Opens the file: its embeddings and its captions.
