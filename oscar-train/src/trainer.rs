@@ -393,8 +393,11 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
         }
         lead.monitor.validation_end(self.done.step);
         if let Some(best) = lead.improves(&stats, self.done.step) {
-            lead.best = Some(best);
             self.export("best")?;
+            // Only now: a checkpoint must not claim weights that could not be written.
+            if let Some(lead) = &mut self.lead {
+                lead.best = Some(best);
+            }
         }
         if let Some(lead) = &mut self.lead {
             lead.last = Some(stats);
