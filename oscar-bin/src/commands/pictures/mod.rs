@@ -137,10 +137,9 @@ impl Kind {
     pub fn shipped(self, pictures: OfSample) -> Option<&'static str> {
         match (pictures, self) {
             (OfSample::Scene, Self::Caption) => Some("sample:scenes/weights/captioning"),
-            (OfSample::Scene, Self::Question) => Some("sample:scenes/weights/vqa"),
             (OfSample::Scene, Self::Match) => Some("sample:scenes/weights/matching"),
             (OfSample::Drawing, Self::Caption) => Some("sample:weights/captioning"),
-            (_, Self::Find) | (OfSample::Drawing, Self::Question | Self::Match) => None,
+            (_, Self::Question | Self::Find) | (OfSample::Drawing, Self::Match) => None,
         }
     }
 }
