@@ -1,11 +1,6 @@
 //! Every task is learned from its images: the miniature that runs without a configuration, cut to
 //! about half a minute, against the same model when each image is replaced by another one.
 
-#![allow(
-    clippy::type_complexity,
-    reason = "a table of guesses by the words of an expression"
-)]
-
 mod support;
 
 use std::collections::HashMap;
@@ -70,10 +65,10 @@ fn best_guess(place: &Workplace, text: bool) -> f64 {
         })
         .collect();
     let area = |b: &[f64; 4]| (b[2] - b[0]) * (b[3] - b[1]);
-    let rules: [&dyn Fn(&[f64; 4]) -> f64; 6] =
-        [&|b| b[0], &|b| -b[2], &|b| b[1], &|b| -b[3], &area, &|b| {
-            -area(b)
-        }];
+    type Rule<'a> = &'a dyn Fn(&[f64; 4]) -> f64;
+    let rules: [Rule<'_>; 6] = [&|b| b[0], &|b| -b[2], &|b| b[1], &|b| -b[3], &area, &|b| {
+        -area(b)
+    }];
     // Rules are chosen for these expressions themselves: no guess does better.
     let mut right: HashMap<String, ([usize; 6], usize)> = HashMap::new();
     let expressions = rows(place, "runs/.scenes/near/expressions.jsonl");

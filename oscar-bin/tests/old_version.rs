@@ -10,26 +10,14 @@ use std::path::Path;
 use rstest::rstest;
 use safetensors::SafeTensors;
 use serde_json::Value;
-use support::{Workplace, stderr, stdout};
+use support::{Workplace, copy_directory, stderr, stdout};
 
 /// A copy of what version 0.1 left behind.
 fn old() -> Workplace {
     let place = Workplace::new();
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v0.1");
-    copy(&fixtures, place.directory.path());
+    copy_directory(&fixtures, place.directory.path());
     place
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a directory");
-    for entry in fs::read_dir(from).expect("the fixtures") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        match entry.file_type().expect("its type").is_dir() {
-            true => copy(&entry.path(), &target),
-            false => drop(fs::copy(entry.path(), target).expect("a copy")),
-        }
-    }
 }
 
 /// Names and values of a file of f32 weights.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use support::{Workplace, assert_fails, stderr, stdout};
+use support::{HEADLESS, Workplace, assert_fails, stderr, stdout};
 
 fn report(place: &Workplace, args: &[&str]) -> (Value, String) {
     let output = place.run(&[&["report", "--json"], args].concat());
@@ -164,14 +164,8 @@ fn in_browser(browser: &str, page: &Path, fragment: &str) -> String {
     let profile = tempfile::tempdir().expect("a temporary directory");
     let url = format!("file://{}#{fragment}", page.display());
     let output = Command::new(browser)
+        .args(HEADLESS)
         .args([
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
             "--enable-logging=stderr",
             "--virtual-time-budget=3000",
             "--dump-dom",

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::client::Serving;
 use super::{finetuned, place};
-use crate::support::Workplace;
+use crate::support::{HEADLESS, Workplace};
 
 /// A browser with one page open.
 struct Browser {
@@ -42,16 +42,8 @@ impl Browser {
             .arg("-c")
             .arg("exec \"$0\" \"$@\" 3<\"$COMMANDS\" 4>\"$ANSWERS\"")
             .arg(program)
-            .args([
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--no-first-run",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-                "--remote-debugging-pipe",
-            ])
+            .args(HEADLESS)
+            .arg("--remote-debugging-pipe")
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .env("COMMANDS", &commands)
             .env("ANSWERS", &answers)
