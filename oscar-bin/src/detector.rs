@@ -54,7 +54,7 @@ pub fn open<B: OscarBackend>(named: &str, device: &B::Device) -> Result<Arc<dyn 
     let downloaded = hub::directory(Path::new(named))?;
     let path = downloaded.as_deref().unwrap_or(Path::new(named));
     if is_clip(path) {
-        let clip = ClipExtractor::<B>::open(path, ClipOptions::default(), device)?;
+        let clip = ClipExtractor::<B::Kernels>::open(path, ClipOptions::default(), device)?;
         return Ok(Arc::new(clip));
     }
     if !path.is_dir() {

@@ -11,6 +11,7 @@
 //! detector can take the place of the drawing reader.
 
 pub mod clip;
+mod conv;
 pub mod detector;
 pub mod drawings;
 mod error;

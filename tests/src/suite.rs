@@ -129,7 +129,7 @@ fn check<B: TrainBackend>(
         Kind::ClipCapDecoding => clipcap::check_decoding::<B>(set, fault, device),
         Kind::ClipCapData => clipcap::check_data(set),
         Kind::ClipPreprocessing => clipcap::check_preprocessing(set),
-        Kind::ClipVision => clipcap::check_tower::<B>(set, device),
+        Kind::ClipVision => clipcap::check_tower::<B::Kernels>(set, device),
         Kind::RositaPretraining => rosita::check_pretraining::<B>(set, fault, device),
         Kind::RositaReferring => rosita::check_referring::<B>(set, fault, device),
         Kind::RositaRetrieval => rosita::check_retrieval::<B>(set, fault, device),

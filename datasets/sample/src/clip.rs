@@ -20,7 +20,7 @@ use oscar_datasets::{
 };
 use oscar_files::write_file;
 use oscar_vision::clip::preprocess::{Pipeline, normalised, picture};
-use oscar_vision::clip::{ClipVision, VisionConfig};
+use oscar_vision::clip::{VisionConfig, VisionTransformer};
 
 /// The folder in the expanded sample.
 pub const CLIP: &str = "clip";
@@ -59,7 +59,7 @@ pub fn build_clip(dir: &Path) -> Result<()> {
         return Ok(());
     }
     fs::create_dir_all(&out).map_err(DatasetError::io("create", &out))?;
-    let tower = ClipVision::<Flex>::fresh(TOWER, SEED, &FlexDevice);
+    let tower = VisionTransformer::<Flex>::fresh(TOWER, SEED, &FlexDevice);
     let mut words = BTreeSet::new();
     for split in SPLITS {
         let path = dir.join(format!("tasks/retrieval-{split}.jsonl"));
@@ -80,7 +80,7 @@ fn embed(
     dir: &Path,
     split: &str,
     images: &[&CaptionedImage],
-    tower: &ClipVision<Flex>,
+    tower: &VisionTransformer<Flex>,
     out: &Path,
 ) -> Result<()> {
     const FIX: &str = "delete the expanded sample, so that it is made again";

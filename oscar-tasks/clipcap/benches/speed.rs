@@ -16,7 +16,7 @@ use oscar_clipcap::{CaptionTargets, ClipCap, ClipCapConfig};
 use oscar_core::config::Activation;
 use oscar_core::model::initialize;
 use oscar_train::{AdamW, AdamWConfig};
-use oscar_vision::clip::{ClipVision, VisionConfig};
+use oscar_vision::clip::{VisionConfig, VisionTransformer};
 
 /// Pictures, and captions, at a time.
 const PICTURES: usize = 32;
@@ -75,7 +75,7 @@ fn pictures() -> f64 {
         embedding_dim: 512,
         activation: Activation::QuickGelu,
     };
-    let tower = ClipVision::<Flex>::fresh(config, 1, &FlexDevice);
+    let tower = VisionTransformer::<Flex>::fresh(config, 1, &FlexDevice);
     let shape = [PICTURES, 3, 224, 224];
     let pixels = Tensor::<Flex, 4>::random(shape, Distribution::Normal(0.0, 1.0), &FlexDevice);
     rate(PICTURES, || {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::tensor::{Tensor, TensorData};
 use oscar_core::checkpoint::{CheckpointError, locate};
-use oscar_core::ops::OscarBackend;
+use oscar_core::ops::Kernels;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -39,14 +39,14 @@ impl Default for ClipOptions {
 
 /// CLIP's image tower as a [`RegionExtractor`]: a picture gives one region, its box all of the
 /// picture, its feature vector the embedding, which is not normalised.
-pub struct ClipExtractor<B: OscarBackend> {
+pub struct ClipExtractor<B: Kernels> {
     tower: ClipVision<B>,
     options: ClipOptions,
     device: B::Device,
     digest: String,
 }
 
-impl<B: OscarBackend> ClipExtractor<B> {
+impl<B: Kernels> ClipExtractor<B> {
     /// Opens the tower of a file or a directory, as [`ClipVision::open`] does.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl<B: OscarBackend> ClipExtractor<B> {
 
     /// Embeddings `[pictures, embedding_dim]` of pictures.
     pub fn embed(&self, pictures: &[Picture]) -> Tensor<B, 2> {
-        let side = self.tower.config().image_size;
+        let side = self.tower.image_size();
         let pixels: Vec<Vec<f32>> = pictures
             .par_iter()
             .map(|one| normalised(&picture(one, side, self.options.pipeline)))
@@ -88,7 +88,7 @@ impl<B: OscarBackend> ClipExtractor<B> {
     }
 }
 
-impl<B: OscarBackend> RegionExtractor for ClipExtractor<B> {
+impl<B: Kernels> RegionExtractor for ClipExtractor<B> {
     fn identity(&self) -> ExtractorIdentity {
         let pipeline = match self.options.pipeline {
             Pipeline::OpenAi => "openai",
@@ -97,7 +97,7 @@ impl<B: OscarBackend> RegionExtractor for ClipExtractor<B> {
         ExtractorIdentity {
             name: "clip".into(),
             settings: BTreeMap::from([
-                ("model".into(), self.tower.config().name()),
+                ("model".into(), self.tower.name()),
                 ("preprocessing".into(), pipeline.into()),
                 ("sha256".into(), self.digest.clone()),
             ]),
@@ -105,7 +105,7 @@ impl<B: OscarBackend> RegionExtractor for ClipExtractor<B> {
     }
 
     fn feature_dim(&self) -> usize {
-        self.tower.config().embedding_dim
+        self.tower.embedding_dim()
     }
 
     fn batch_size(&self) -> usize {

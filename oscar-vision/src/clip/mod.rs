@@ -1,17 +1,23 @@
-//! CLIP's image tower (Radford et al., 2021): one embedding of a picture.
+//! CLIP (Radford et al., 2021): one embedding of a picture, and one of a text, to be compared.
 //!
-//! - [`preprocess`] makes the pixels that the tower reads, equal to Pillow's;
-//! - [`ClipVision`] is the ViT tower (ViT-B/32, B/16, L/14), read from OpenAI's files or HuggingFace's;
+//! - [`preprocess`] makes the pixels that an image tower reads, equal to Pillow's;
+//! - [`ClipVision`] is the image tower, a [`VisionTransformer`] (ViT-B/32, B/16, L/14) or a
+//!   [`ModifiedResNet`] (RN50x4 and its like), read from OpenAI's files or HuggingFace's;
 //! - [`ClipExtractor`] puts both together: a [`RegionExtractor`](crate::RegionExtractor) whose one
 //!   region is the whole picture.
 
+mod block;
 mod error;
 mod extractor;
+mod file;
 pub mod preprocess;
+mod resnet;
+mod resnet_file;
+mod tower;
 mod vit;
-mod weights;
 
 pub use error::ClipError;
 pub use extractor::{ClipExtractor, ClipOptions};
-pub use vit::{ClipVision, Inspection, VisionConfig};
-pub use weights::is_clip;
+pub use resnet::{ModifiedResNet, ResNetConfig, ResNetInspection};
+pub use tower::{ClipVision, is_clip};
+pub use vit::{Inspection, VisionConfig, VisionTransformer};

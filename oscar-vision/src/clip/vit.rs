@@ -6,8 +6,9 @@ use burn::tensor::{Tensor, backend::Backend};
 use oscar_core::config::Activation;
 use oscar_core::ops::{self, OscarBackend};
 
-/// Epsilon of every LayerNorm.
-pub(super) const EPSILON: f64 = 1e-5;
+use super::ClipError;
+use super::block::{Block, Layers};
+use super::file::{ClipFile, EPSILON, Layout, Parts, Side};
 
 /// Sizes of a ViT tower. Those of the published ones:
 ///
@@ -56,9 +57,9 @@ impl VisionConfig {
     }
 }
 
-/// CLIP's ViT: pixels to embeddings.
+/// CLIP's ViT (`VisionTransformer` of the official code): pixels to embeddings.
 #[derive(Module, Debug)]
-pub struct ClipVision<B: Backend> {
+pub struct VisionTransformer<B: Backend> {
     /// The convolution whose kernel is its stride, as a product: `[3 * patch * patch, width]`.
     pub(super) conv1: Linear<B>,
     /// `[width]`
@@ -73,22 +74,7 @@ pub struct ClipVision<B: Backend> {
     pub(super) config: VisionConfig,
 }
 
-/// `x += attn(ln_1(x)); x += mlp(ln_2(x))`.
-#[derive(Module, Debug)]
-pub(super) struct Block<B: Backend> {
-    pub(super) ln_1: LayerNorm<B>,
-    /// Query, key and value, side by side.
-    pub(super) in_proj: Linear<B>,
-    pub(super) out_proj: Linear<B>,
-    pub(super) ln_2: LayerNorm<B>,
-    pub(super) c_fc: Linear<B>,
-    pub(super) c_proj: Linear<B>,
-    pub(super) heads: usize,
-    #[module(skip)]
-    pub(super) activation: Activation,
-}
-
-/// What [`ClipVision::inspect`] gives.
+/// What [`VisionTransformer::inspect`] gives.
 #[derive(Clone, Debug)]
 pub struct Inspection<B: Backend> {
     /// Of the patches, `[batch, patches, width]`.
@@ -103,7 +89,7 @@ pub struct Inspection<B: Backend> {
     pub embedding: Tensor<B, 2>,
 }
 
-impl<B: Backend> ClipVision<B> {
+impl<B: Backend> VisionTransformer<B> {
     /// A tower with fresh weights, initialised by `seed` as CLIP's are.
     pub fn fresh(config: VisionConfig, seed: u64, device: &B::Device) -> Self {
         let VisionConfig { width, inner, .. } = config;
@@ -150,9 +136,83 @@ impl<B: Backend> ClipVision<B> {
     pub fn config(&self) -> &VisionConfig {
         &self.config
     }
+
+    /// Reads it. Sizes follow from the weights, as in the official code.
+    pub(super) fn read(file: &ClipFile, device: &B::Device) -> Result<Self, ClipError> {
+        let names = Names::of(file.layout());
+        let [width, channels, patch_size, _] = file.shape(names.conv1)?;
+        let [rows, _] = file.shape(names.positional)?;
+        let [first, second] = file.shape(names.proj)?;
+        let grid = rows.saturating_sub(1).isqrt();
+        if channels != 3 || grid == 0 || grid * grid + 1 != rows {
+            let found = format!("its tower has {channels} channels and {rows} positions");
+            return Err(file.malformed(format!("{found}, which is not a square of RGB patches")));
+        }
+        let layers = Layers::of(file, Side::Vision, width)?;
+        let embedding_dim = match file.layout() {
+            Layout::OpenAi => second,
+            Layout::HuggingFace => first,
+        };
+        let parts = Parts::<B> { file, device };
+        let inputs = channels * patch_size * patch_size;
+        let conv1 = file.values(names.conv1, &[width, channels, patch_size, patch_size])?;
+        Ok(Self {
+            conv1: parts.linear(conv1, None, [inputs, width]),
+            class_embedding: parts.named(names.class, [width])?,
+            positional_embedding: parts.named(names.positional, [rows, width])?,
+            ln_pre: parts.norm(names.ln_pre, width)?,
+            blocks: layers.read(&parts)?,
+            ln_post: parts.norm(names.ln_post, width)?,
+            proj: parts.projection(names.proj, [width, embedding_dim])?,
+            config: VisionConfig {
+                image_size: grid * patch_size,
+                patch_size,
+                width,
+                inner: layers.inner,
+                layers: layers.count,
+                heads: layers.heads,
+                embedding_dim,
+                activation: layers.activation,
+            },
+        })
+    }
 }
 
-impl<B: OscarBackend> ClipVision<B> {
+/// Names of the tensors beside those of the layers.
+struct Names {
+    class: &'static str,
+    conv1: &'static str,
+    positional: &'static str,
+    ln_pre: &'static str,
+    ln_post: &'static str,
+    proj: &'static str,
+}
+
+impl Names {
+    fn of(layout: Layout) -> Self {
+        match layout {
+            Layout::OpenAi => Self {
+                class: "visual.class_embedding",
+                conv1: "visual.conv1.weight",
+                positional: "visual.positional_embedding",
+                ln_pre: "visual.ln_pre",
+                ln_post: "visual.ln_post",
+                proj: "visual.proj",
+            },
+            Layout::HuggingFace => Self {
+                class: "vision_model.embeddings.class_embedding",
+                conv1: "vision_model.embeddings.patch_embedding.weight",
+                positional: "vision_model.embeddings.position_embedding.weight",
+                // So it is spelt in the files.
+                ln_pre: "vision_model.pre_layrnorm",
+                ln_post: "vision_model.post_layernorm",
+                proj: "visual_projection.weight",
+            },
+        }
+    }
+}
+
+impl<B: OscarBackend> VisionTransformer<B> {
     /// Pixels `[batch, 3, side, side]` to embeddings `[batch, embedding_dim]`. They are not normalised.
     pub fn forward(&self, pixels: Tensor<B, 4>) -> Tensor<B, 2> {
         let patches = self.patches(pixels);
@@ -160,11 +220,12 @@ impl<B: OscarBackend> ClipVision<B> {
         let Some((last, others)) = self.blocks.split_last() else {
             return self.project(self.class_position(hidden)).1;
         };
+        let mask = Self::mask(&hidden);
         for block in others {
-            hidden = block.forward(hidden);
+            hidden = block.forward(hidden, mask.clone());
         }
         // Of the last layer, only the class position is read.
-        self.project(last.forward_first(hidden)).1
+        self.project(last.forward_first(hidden, mask)).1
     }
 
     /// As [`forward`](Self::forward), and keeps what each part computes.
@@ -172,9 +233,10 @@ impl<B: OscarBackend> ClipVision<B> {
         let patches = self.patches(pixels);
         let ln_pre = self.embed(patches.clone());
         let mut hidden = ln_pre.clone();
+        let mask = Self::mask(&hidden);
         let blocks = self.blocks.iter();
         let blocks = blocks.map(|block| {
-            hidden = block.forward(hidden.clone());
+            hidden = block.forward(hidden.clone(), mask.clone());
             hidden.clone()
         });
         let blocks: Vec<Tensor<B, 3>> = blocks.collect();
@@ -208,6 +270,12 @@ impl<B: OscarBackend> ClipVision<B> {
         self.ln_pre.forward(hidden)
     }
 
+    /// Every position reads every other.
+    fn mask(hidden: &Tensor<B, 3>) -> Tensor<B, 4> {
+        let [batch, seq, _] = hidden.dims();
+        Tensor::zeros([batch, 1, 1, seq], &hidden.device())
+    }
+
     fn class_position(&self, hidden: Tensor<B, 3>) -> Tensor<B, 2> {
         let [batch, _, width] = hidden.dims();
         hidden.narrow(1, 0, 1).reshape([batch, width])
@@ -217,52 +285,5 @@ impl<B: OscarBackend> ClipVision<B> {
     fn project(&self, class: Tensor<B, 2>) -> (Tensor<B, 2>, Tensor<B, 2>) {
         let normed = self.ln_post.forward(class);
         (normed.clone(), ops::linear(&self.proj, normed))
-    }
-}
-
-impl<B: OscarBackend> Block<B> {
-    /// `[batch, seq, width]` to the same shape.
-    fn forward(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
-        let [batch, seq, _] = hidden.dims();
-        let rows = ops::flatten(hidden);
-        let projected = self.projected(rows.clone(), batch, seq);
-        let context = self.attend([0, 1, 2].map(|part| self.part(&projected, part)));
-        ops::unflatten(self.finish(rows, context), batch, seq)
-    }
-
-    /// The first position after the layer, `[batch, width]`.
-    fn forward_first(&self, hidden: Tensor<B, 3>) -> Tensor<B, 2> {
-        let [batch, seq, width] = hidden.dims();
-        let projected = self.projected(ops::flatten(hidden.clone()), batch, seq);
-        let query = self.part(&projected, 0).narrow(1, 0, 1);
-        let context = self.attend([query, self.part(&projected, 1), self.part(&projected, 2)]);
-        self.finish(hidden.narrow(1, 0, 1).reshape([batch, width]), context)
-    }
-
-    fn projected(&self, rows: Tensor<B, 2>, batch: usize, seq: usize) -> Tensor<B, 3> {
-        let projected = ops::linear(&self.in_proj, self.ln_1.forward(rows));
-        ops::unflatten(projected, batch, seq)
-    }
-
-    /// Query, key or value, `[batch, seq, width]`.
-    fn part(&self, projected: &Tensor<B, 3>, part: usize) -> Tensor<B, 3> {
-        let width = projected.dims()[2] / 3;
-        projected.clone().narrow(2, part * width, width)
-    }
-
-    /// Attention of query, key and value: rows `[batch * queries, width]`.
-    fn attend(&self, parts: [Tensor<B, 3>; 3]) -> Tensor<B, 2> {
-        let [batch, keys, width] = parts[1].dims();
-        let mask = Tensor::zeros([batch, 1, 1, keys], &parts[1].device());
-        let scale = 1.0 / ((width / self.heads) as f64).sqrt();
-        let heads = parts.map(|part| ops::split_heads(part, self.heads));
-        ops::flatten(ops::merge_heads(ops::attention(heads, mask, scale, 0.0)))
-    }
-
-    fn finish(&self, rows: Tensor<B, 2>, context: Tensor<B, 2>) -> Tensor<B, 2> {
-        let rows = rows + ops::linear(&self.out_proj, context);
-        let normed = self.ln_2.forward(rows.clone());
-        let inner = ops::linear_activate(&self.c_fc, self.activation, normed);
-        rows + ops::linear(&self.c_proj, inner)
     }
 }

@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, TensorData};
 use oscar_core::ops::Kernels;
 
 use super::config::{DetectorConfig, Flavour, Res5};
-use super::conv::{Convolution, Geometry};
+use crate::conv::{Convolution, Geometry};
 use super::error::DetectorError;
 use super::network::{Bottleneck, Network};
 use super::weights::TensorSource;

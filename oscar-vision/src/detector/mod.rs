@@ -14,7 +14,6 @@
 mod attributes;
 mod boxes;
 mod config;
-mod conv;
 mod convert;
 mod detect;
 mod error;
@@ -38,7 +37,8 @@ pub use config::{
     BackboneConfig, ColourOrder, DetectorConfig, Flavour, HeadsConfig, InputConfig, Pooler, Res5,
     Resizer, RpnConfig, SelectionConfig, SelectionRule, StemPool,
 };
-pub use conv::{BatchNorm, Convolution, Geometry};
+
+pub use crate::conv::{BatchNorm, Convolution, Geometry};
 pub use convert::convert;
 pub use detect::{Detection, Detector};
 pub use error::DetectorError;

@@ -6,7 +6,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use oscar_core::ops::Kernels;
 
 use super::config::StemPool;
-use super::conv::Convolution;
+use crate::conv::Convolution;
 
 /// A residual block: 1x1, 3x3 and 1x1 convolutions beside a shortcut.
 #[derive(Clone, Debug)]

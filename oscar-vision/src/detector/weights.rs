@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::boxes::cell_anchors;
 use super::config::{DetectorConfig, Flavour};
-use super::conv::BatchNorm;
+use crate::conv::BatchNorm;
 use super::error::DetectorError;
 use super::yaml::name_of;
 

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor, TensorData};
-use oscar_core::ops::OscarBackend;
+use oscar_core::ops::{Kernels, OscarBackend};
 use oscar_vision::PictureLimits;
-use oscar_vision::clip::ClipVision;
+use oscar_vision::clip::{ClipVision, ModifiedResNet, VisionTransformer};
 use oscar_vision::clip::preprocess::{Pipeline, Raster, STD, normalised, preprocess};
 use oscar_vision::resample::{Filter, Pixels, resample};
 
@@ -97,7 +97,7 @@ pub fn check_preprocessing(set: &Set) -> Result<Report, String> {
 }
 
 /// The same tower from every file of a set, and what each of its parts computes.
-pub fn check_tower<B: OscarBackend>(set: &Set, device: &B::Device) -> Result<Report, String> {
+pub fn check_tower<B: Kernels>(set: &Set, device: &B::Device) -> Result<Report, String> {
     const FILES: [&str; 3] = ["openai_jit.pt", "openai_state_dict.pt", "model.safetensors"];
     let mut checks = Checks::new(set.expected()?, &set.meta);
     let pixels = set.inputs()?;
@@ -113,15 +113,11 @@ pub fn check_tower<B: OscarBackend>(set: &Set, device: &B::Device) -> Result<Rep
     for file in files {
         let tower = ClipVision::<B>::open(file, device).map_err(|error| error.to_string())?;
         let input: Tensor<B, 4> = pixels.floats(shape, device);
-        let found = tower.inspect(input.clone());
-        checks.tensor("patches", &HostTensor::read(found.patches));
-        checks.tensor("ln_pre", &HostTensor::read(found.ln_pre));
-        for (layer, block) in found.blocks.into_iter().enumerate() {
-            checks.tensor(&format!("block.{layer}"), &HostTensor::read(block));
+        match &tower {
+            ClipVision::Transformer(tower) => compare_vit(&mut checks, tower, input.clone()),
+            ClipVision::ResNet(tower) => compare_resnet(&mut checks, tower, input.clone()),
         }
-        checks.tensor("ln_post", &HostTensor::read(found.ln_post));
-        checks.tensor("embedding", &HostTensor::read(found.embedding));
-        // As it is used: the last layer for one position alone.
+        // As it is used: the last layer of a ViT for one position alone.
         let embedding = tower.forward(input);
         checks.tensor("embedding", &HostTensor::read(embedding.clone()));
         let squares = embedding.clone() * embedding.clone();
@@ -131,19 +127,50 @@ pub fn check_tower<B: OscarBackend>(set: &Set, device: &B::Device) -> Result<Rep
     Ok(checks.finish())
 }
 
+fn compare_vit<B: Kernels>(
+    checks: &mut Checks,
+    tower: &VisionTransformer<B>,
+    pixels: Tensor<B, 4>,
+) {
+    let found = tower.inspect(pixels);
+    checks.tensor("patches", &HostTensor::read(found.patches));
+    checks.tensor("ln_pre", &HostTensor::read(found.ln_pre));
+    for (layer, block) in found.blocks.into_iter().enumerate() {
+        checks.tensor(&format!("block.{layer}"), &HostTensor::read(block));
+    }
+    checks.tensor("ln_post", &HostTensor::read(found.ln_post));
+    checks.tensor("embedding", &HostTensor::read(found.embedding));
+}
+
+/// Maps are planes in the set, `[batch, channels, height, width]`.
+fn compare_resnet<B: Kernels>(
+    checks: &mut Checks,
+    tower: &ModifiedResNet<B>,
+    pixels: Tensor<B, 4>,
+) {
+    let planes = |map: Tensor<B, 4>| HostTensor::read(map.permute([0, 3, 1, 2]));
+    let found = tower.inspect(pixels);
+    checks.tensor("stem", &planes(found.stem));
+    for (stage, map) in (1..).zip(found.stages) {
+        checks.tensor(&format!("layer.{stage}"), &planes(map));
+    }
+    checks.tensor("embedding", &HostTensor::read(found.embedding));
+}
+
 /// Embeddings of picture files by the tower in `clip`, and the pixels they are of.
 pub(super) fn embed<B: OscarBackend>(
     files: &[PathBuf],
     clip: &Path,
     device: &B::Device,
 ) -> Result<(Tensor<B, 4>, Tensor<B, 2>), String> {
-    let tower = ClipVision::<B>::open(clip, device).map_err(|error| error.to_string())?;
-    let side = tower.config().image_size;
+    let tower = ClipVision::<B::Kernels>::open(clip, device).map_err(|error| error.to_string())?;
+    let side = tower.image_size();
     let mut values = Vec::new();
     for file in files {
         values.extend(normalised(&preprocess(read(file)?, side, Pipeline::OpenAi)));
     }
     let pixels = TensorData::new(values, [files.len(), 3, side, side]);
-    let pixels = Tensor::<B, 4>::from_data(pixels, device);
-    Ok((pixels.clone(), tower.forward(pixels)))
+    let embeddings = tower.forward(Tensor::from_data(pixels.clone(), device));
+    let embeddings = Tensor::from_data(embeddings.into_data(), device);
+    Ok((Tensor::from_data(pixels, device), embeddings))
 }
