@@ -107,7 +107,10 @@ impl Layers {
     }
 
     /// Reads them.
-    pub(super) fn read<B: Backend>(&self, parts: &Parts<'_, B>) -> Result<Vec<Block<B>>, ClipError> {
+    pub(super) fn read<B: Backend>(
+        &self,
+        parts: &Parts<'_, B>,
+    ) -> Result<Vec<Block<B>>, ClipError> {
         (0..self.count)
             .map(|block| self.block(parts, block))
             .collect()

@@ -236,11 +236,7 @@ impl<B: Backend> Parts<'_, B> {
     }
 
     /// The linear layer `name`, with a bias.
-    pub fn named_linear(
-        &self,
-        name: &str,
-        [from, to]: [usize; 2],
-    ) -> Result<Linear<B>, ClipError> {
+    pub fn named_linear(&self, name: &str, [from, to]: [usize; 2]) -> Result<Linear<B>, ClipError> {
         let weight = self.file.values(&format!("{name}.weight"), &[to, from])?;
         let bias = self.file.values(&format!("{name}.bias"), &[to])?;
         Ok(self.linear(weight, Some(bias), [from, to]))

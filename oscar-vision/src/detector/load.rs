@@ -4,10 +4,10 @@ use burn::tensor::{Tensor, TensorData};
 use oscar_core::ops::Kernels;
 
 use super::config::{DetectorConfig, Flavour, Res5};
-use crate::conv::{Convolution, Geometry};
 use super::error::DetectorError;
 use super::network::{Bottleneck, Network};
 use super::weights::TensorSource;
+use crate::conv::{Convolution, Geometry};
 
 impl<B: Kernels> Network<B> {
     pub(super) fn load(

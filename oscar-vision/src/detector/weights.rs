@@ -9,9 +9,9 @@ use sha2::{Digest, Sha256};
 
 use super::boxes::cell_anchors;
 use super::config::{DetectorConfig, Flavour};
-use crate::conv::BatchNorm;
 use super::error::DetectorError;
 use super::yaml::name_of;
+use crate::conv::BatchNorm;
 
 /// A tensor that only the weights of this flavour have.
 fn mark(flavour: Flavour) -> &'static str {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Tensor, TensorData};
 use oscar_core::ops::{Kernels, OscarBackend};
 use oscar_vision::PictureLimits;
-use oscar_vision::clip::{ClipVision, ModifiedResNet, VisionTransformer};
 use oscar_vision::clip::preprocess::{Pipeline, Raster, STD, normalised, preprocess};
+use oscar_vision::clip::{ClipVision, ModifiedResNet, VisionTransformer};
 use oscar_vision::resample::{Filter, Pixels, resample};
 
 use crate::check::{Checks, Report};
