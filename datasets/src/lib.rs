@@ -11,7 +11,8 @@
 //!   checked when the corpus is opened, so that training cannot stop on a bad row hours later.
 //! - [`rows`]: what the annotations of all tasks have in common; [`captions`], [`questions`],
 //!   [`nlvr2`], [`matching`], [`referring`]: one reader for each kind, whatever form its files have; [`answers`]:
-//!   the vocabularies that answers are chosen from.
+//!   the vocabularies that answers are chosen from; [`captioned`]: images and their captions, to be found
+//!   by each other.
 //! - [`check`]: reads whole files with the same readers and lists what is wrong with them.
 //! - [`pictures`]: the pictures of images; [`draw`]: boxes and names on them.
 //!
@@ -24,6 +25,7 @@ compile_error!("region stores are memory-mapped little-endian files: this host i
 
 pub mod answers;
 mod boxes;
+pub mod captioned;
 pub mod captions;
 pub mod check;
 pub mod corpus;

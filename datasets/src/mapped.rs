@@ -37,7 +37,7 @@ pub fn read_file(path: &Path, hint: &'static str) -> Result<Vec<u8>> {
 }
 
 /// A mapped safetensors file.
-pub(crate) struct MappedTensors {
+pub struct MappedTensors {
     path: PathBuf,
     map: Bytes,
     tensors: HashMap<String, (Dtype, Vec<usize>, Range<usize>)>,
@@ -46,7 +46,7 @@ pub(crate) struct MappedTensors {
 
 impl MappedTensors {
     /// Maps `path` and reads its header, which must cover the file exactly.
-    pub(crate) fn open(path: &Path, hint: &'static str) -> Result<Self> {
+    pub fn open(path: &Path, hint: &'static str) -> Result<Self> {
         let map = map_file(path, hint)?;
         let (header_len, header) = SafeTensors::read_metadata(&map).map_err(|error| {
             let found = format!(
@@ -78,12 +78,12 @@ impl MappedTensors {
     }
 
     /// A value of the free metadata.
-    pub(crate) fn metadata(&self, name: &str) -> Option<&str> {
+    pub fn metadata(&self, name: &str) -> Option<&str> {
         self.metadata.get(name).map(String::as_str)
     }
 
     /// A metadata value that must be a number.
-    pub(crate) fn metadata_number(&self, name: &str) -> Result<usize> {
+    pub fn metadata_number(&self, name: &str) -> Result<usize> {
         let found = self.metadata(name).unwrap_or("nothing");
         found.parse().map_err(|_| {
             let found = format!("metadata `{name}` is {found}, not a number");
@@ -92,12 +92,12 @@ impl MappedTensors {
     }
 
     /// Whether there is a tensor `name`.
-    pub(crate) fn has(&self, name: &str) -> bool {
+    pub fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
     }
 
     /// The shape of tensor `name`.
-    pub(crate) fn shape(&self, name: &str) -> Result<&[usize]> {
+    pub fn shape(&self, name: &str) -> Result<&[usize]> {
         match self.tensors.get(name) {
             Some((_, shape, _)) => Ok(shape),
             None => Err(self.wrong(format!("tensor `{name}` is missing"))),
@@ -105,12 +105,7 @@ impl MappedTensors {
     }
 
     /// Tensor `name`, which must have this dtype and shape.
-    pub(crate) fn column<T: Pod>(
-        &self,
-        name: &str,
-        dtype: Dtype,
-        shape: &[usize],
-    ) -> Result<Column<T>> {
+    pub fn column<T: Pod>(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<Column<T>> {
         let Some((found_dtype, found_shape, range)) = self.tensors.get(name) else {
             return Err(self.wrong(format!("tensor `{name}` is missing")));
         };
@@ -133,13 +128,13 @@ impl MappedTensors {
     }
 
     /// An error about this file.
-    pub(crate) fn wrong(&self, found: String) -> DatasetError {
+    pub fn wrong(&self, found: String) -> DatasetError {
         DatasetError::malformed(&self.path, found, REBUILD)
     }
 }
 
 /// The values of one tensor, in the file.
-pub(crate) struct Column<T> {
+pub struct Column<T> {
     map: Bytes,
     range: Range<usize>,
     values: PhantomData<fn() -> T>,
@@ -160,7 +155,7 @@ impl<T: Pod> Deref for Column<T> {
 /// `tensors` in file order: name, dtype, shape. They are packed without gaps, so order them by
 /// falling alignment. (The `safetensors` crate writes its metadata from a hash map, in another
 /// order each time; ours must give the same bytes for the same input.)
-pub(crate) fn header(tensors: &[(&str, Dtype, &[usize])], metadata: &[(&str, String)]) -> Vec<u8> {
+pub fn header(tensors: &[(&str, Dtype, &[usize])], metadata: &[(&str, String)]) -> Vec<u8> {
     let metadata: BTreeMap<_, _> = metadata.iter().map(|(name, value)| (name, value)).collect();
     let mut text = format!(r#"{{"__metadata__":{}"#, serde_json::json!(metadata));
     let mut start = 0;

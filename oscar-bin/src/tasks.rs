@@ -133,5 +133,6 @@ tasks! {
     oscar_nlvr2::Nlvr2,
     oscar_refer::Refer,
     oscar_retrieval::Retrieval,
+    oscar_search::Search,
     oscar_vqa::Vqa,
 }

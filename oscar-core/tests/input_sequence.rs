@@ -82,6 +82,30 @@ fn texts_are_laid_out_and_cut() {
 }
 
 #[test]
+fn an_image_alone_is_its_tags_and_regions() {
+    let tags = |text: &str| tokenizer().encode(text);
+    let alone = |config, text: &str| {
+        encoder(config).encode_image("image 1".into(), &tags(text), &[regions(5)])
+    };
+    let image = alone(short(20), "box tower wall");
+    assert_eq!(words(&image), "[CLS] box tower wall [SEP]");
+    // Tags have the segment that they have beside a text.
+    assert_eq!(image.token_type_ids, [0, 1, 1, 1, 1]);
+    assert_eq!(image.num_regions(), 3);
+    let cut = alone(short(5), "box tower wall block");
+    assert_eq!(words(&cut), "[CLS] box tower wall [SEP]");
+    let blind = SequenceConfig {
+        use_tags: false,
+        ..short(20)
+    };
+    for untagged in [alone(short(20), ""), alone(blind, "box")] {
+        assert_eq!(words(&untagged), "[CLS] [SEP]");
+        assert_eq!(untagged.token_type_ids, [0, 1]);
+        assert_eq!(untagged.num_regions(), 3);
+    }
+}
+
+#[test]
 fn a_text_without_words_is_named() {
     let error = encoder(short(9))
         .encode("vqa.json:7".into(), " \u{200b} ", "box", &[])

@@ -24,8 +24,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::TrainError;
 use crate::formula::Formula;
 
-/// Substrings of a name that exempt a parameter from weight decay.
-const NO_DECAY: [&str; 2] = ["bias", "LayerNorm.weight"];
+/// Substrings of a name that exempt a parameter from weight decay; the last one is the temperature of a
+/// dual encoder.
+const NO_DECAY: [&str; 3] = ["bias", "LayerNorm.weight", "logit_scale"];
 
 /// Added to a gradient norm before dividing by it, as `clip_grad_norm_` does.
 const CLIP_EPSILON: f64 = 1e-6;

@@ -1,6 +1,6 @@
 //! Sets of retrieval: ranks and recalls of a matrix of scores.
 
-use oscar_retrieval::{CUTS, caption_ranks, image_ranks, recall};
+use oscar_task::ranks::{CUTS, caption_ranks, image_ranks, recall};
 use serde_json::Value;
 
 use crate::check::{Checks, Report};

@@ -156,7 +156,7 @@ impl<T: AnyTask> Configuration for FinetuneConfig<T> {
             .flatten()
             .flat_map(Split::paths)
             .collect();
-        paths.extend(self.task.files());
+        paths.extend(self.task.paths());
         paths.extend(&mut self.init.checkpoint);
         paths
     }

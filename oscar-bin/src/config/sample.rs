@@ -38,7 +38,10 @@ pub fn provide(config: &mut impl Configuration, runs: &Path) -> Result<()> {
         if Path::new(rest).starts_with(CLIP) {
             build_clip(directory).context("cannot embed the pictures of the sample")?;
         }
-        Ok(Some(directory.join(rest)))
+        let real = directory.join(rest);
+        // Fine-tuned weights ship as they are used, and are not copied beside the runs.
+        let shipped = shipped(path).filter(|shipped| !real.exists() && shipped.is_dir());
+        Ok(Some(shipped.unwrap_or(real)))
     };
     for path in config.data_paths() {
         if let Some(found) = real(path.to_str().unwrap_or_default())? {

@@ -97,6 +97,13 @@ fn implied(
                 _ => None,
             },
         ),
+        (
+            "projection_dim",
+            match kind {
+                ModelKind::DualEncoder { width } => Some(json!(width)),
+                _ => None,
+            },
+        ),
         ("classifier", head.map(|head| json!(head.kind))),
         (
             "region_projection",

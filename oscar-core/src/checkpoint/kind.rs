@@ -35,6 +35,11 @@ pub enum ModelKind {
     },
     /// Scores and box deltas of regions, for referring expressions.
     Referring,
+    /// Vectors of texts and images, for search.
+    DualEncoder {
+        /// Values of a vector.
+        width: usize,
+    },
     /// No head.
     Backbone,
     /// A model of another family.
@@ -58,6 +63,7 @@ impl fmt::Display for ModelKind {
                 write!(f, "classifier of {choices} images together")
             }
             Self::Referring => write!(f, "referring expressions"),
+            Self::DualEncoder { width } => write!(f, "dual encoder, vectors of {width} values"),
             Self::Backbone => write!(f, "backbone without a head"),
             Self::Other { family } => f.write_str(family),
             Self::Unknown => write!(f, "not a recognised Oscar model"),
@@ -224,6 +230,9 @@ impl ModelKind {
             };
         }
         let predicts = shapes.contains_key("cls.predictions.transform.dense.weight");
+        if let Some(width) = axis(shapes, "dual.text_projection.weight", 0) {
+            return Self::DualEncoder { width };
+        }
         match axis(shapes, "cls.seq_relationship.weight", 0) {
             Some(contrast_classes) if predicts => Self::Pretraining { contrast_classes },
             _ if predicts => Self::Captioning,
@@ -236,7 +245,7 @@ impl ModelKind {
 
 /// Parameters by part, in the order of the model; parts that are not there are left out.
 pub(super) fn parts(shapes: &Shapes<'_>) -> Vec<Part> {
-    const NAMES: [&str; 11] = [
+    const NAMES: [&str; 12] = [
         "BERT body",
         "image projection",
         "image LayerNorm",
@@ -247,6 +256,7 @@ pub(super) fn parts(shapes: &Shapes<'_>) -> Vec<Part> {
         "masked-region head",
         "answer head",
         "referring head",
+        "dual-encoder head",
         "other",
     ];
     let bert = prefix(shapes);
@@ -264,7 +274,8 @@ pub(super) fn parts(shapes: &Shapes<'_>) -> Vec<Part> {
             _ if name.starts_with("cls.regions.") => 7,
             _ if name.starts_with("cls.answers.") => 8,
             _ if name.starts_with("referring.") => 9,
-            _ => 10,
+            _ if name.starts_with("dual.") => 10,
+            _ => 11,
         }
     };
     let mut counts = [0usize; NAMES.len()];

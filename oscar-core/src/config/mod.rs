@@ -84,6 +84,10 @@ pub struct ModelConfig {
     pub cls_hidden_scale: usize,
     /// Images per statement (NLVR2).
     pub num_choice: usize,
+    /// Dual encoder: values of a vector in the space that texts and images share; 0 for every other
+    /// model.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub projection_dim: usize,
     /// Captioning: the output matrix is the word embedding.
     pub tie_weights: bool,
     /// Captioning: the word embedding, and with `tie_weights` the output matrix, is not trained.
@@ -95,6 +99,10 @@ pub struct ModelConfig {
     #[serde(flatten)]
     #[schemars(skip)]
     pub extra: serde_json::Map<String, serde_json::Value>,
+}
+
+fn is_zero(value: &usize) -> bool {
+    *value == 0
 }
 
 /// A configuration file that cannot be read, or a value that is out of range.
@@ -185,6 +193,7 @@ impl ModelConfig {
             classifier: Classifier::Linear,
             cls_hidden_scale: 2,
             num_choice: 2,
+            projection_dim: 0,
             tie_weights: false,
             freeze_embedding: false,
             pruned_heads: serde_json::Map::new(),

@@ -10,6 +10,7 @@ mod caption;
 mod casing;
 mod error;
 mod example;
+mod image;
 mod knowledge;
 mod masked_pair;
 mod masking;

@@ -16,7 +16,8 @@ use oscar_core::input::{
 };
 use oscar_core::model::OscarClassifier;
 use oscar_datasets::{Boxes, ImageRegions, StoreOptions, StoreWriter, Tag, open_images};
-use oscar_retrieval::{Retrieval, Split, match_scores, score_pairs};
+use oscar_retrieval::{Retrieval, Split, score_pairs};
+use oscar_task::cross_encoder::match_scores;
 use oscar_task::{Role, Task};
 use rand::{Rng, SeedableRng};
 

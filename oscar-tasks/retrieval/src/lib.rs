@@ -18,7 +18,6 @@ mod cache;
 mod candidates;
 mod data;
 mod official;
-mod ranks;
 mod recall;
 mod report;
 mod score;
@@ -38,8 +37,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cache::{Fingerprint, ScoreCache};
 pub use data::RetrievalData;
-pub use ranks::{CUTS, caption_ranks, image_ranks, median_rank, rank_of_first, recall};
-pub use score::{Keep, match_scores, score_pairs};
+pub use score::{Keep, score_pairs};
 
 /// `[task]` of a retrieval recipe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use oscar_core::input::SourceError;
+use oscar_task::ranks::{CUTS, caption_ranks, image_ranks, named, recall};
 use oscar_task::{Evaluation, Predictions};
 use serde::Serialize;
 
 use crate::data::RetrievalData;
-use crate::ranks::{CUTS, caption_ranks, image_ranks, median_rank, recall};
 
 /// The prediction file: the official summary, then each image and each caption with its rank and
 /// with what was ranked first.
@@ -58,7 +58,7 @@ pub(crate) fn report(
         1 => score,
         _ => 1.0 / (1.0 + (-score).exp()),
     };
-    let image_of = |caption: u32| data.captions[caption as usize].image as usize;
+    let image_of = |caption: u32| data.split.captions[caption as usize].image as usize;
     let i2t = image_ranks(scores, width, |image, column| {
         image_of(data.candidates_of(image)[column]) == image
     });
@@ -68,12 +68,12 @@ pub(crate) fn report(
         .enumerate();
     let images = images.map(|(image, (rank, row))| {
         let column = argmax(row.iter().copied());
-        let caption = &data.captions[data.candidates_of(image)[column] as usize];
+        let caption = &data.split.captions[data.candidates_of(image)[column] as usize];
         ImageRow {
-            image: &data.images[image].key,
+            image: &data.split.images[image].key,
             rank: *rank,
             best: Best {
-                image: &data.images[caption.image as usize].key,
+                image: &data.split.images[caption.image as usize].key,
                 caption: Some(&caption.text),
                 score: probability(row[column]),
             },
@@ -85,24 +85,24 @@ pub(crate) fn report(
         images: images.collect(),
         captions: Vec::new(),
     };
-    let mut named = named("i2t", &i2t);
+    let mut scores_by_name = named("i2t", &i2t);
     // Only where every image met every caption does a caption have a rank.
     if let Some(columns) = data.columns() {
         let owners: Vec<usize> = columns.iter().map(|caption| image_of(*caption)).collect();
         let t2i = caption_ranks(scores, &owners);
-        named.extend(self::named("t2i", &t2i));
+        scores_by_name.extend(named("t2i", &t2i));
         report.t2i_retrieval = Some(recalls(&t2i));
         let captions = columns.iter().zip(&t2i).enumerate();
         let captions = captions.map(|(column, (caption, rank))| {
             let of_column = scores.iter().skip(column).step_by(width);
             let best = argmax(of_column.copied());
-            let caption = &data.captions[*caption as usize];
+            let caption = &data.split.captions[*caption as usize];
             CaptionRow {
-                image: &data.images[caption.image as usize].key,
+                image: &data.split.images[caption.image as usize].key,
                 caption: &caption.text,
                 rank: *rank,
                 best: Best {
-                    image: &data.images[best].key,
+                    image: &data.split.images[best].key,
                     caption: None,
                     score: probability(scores[best * width + column]),
                 },
@@ -111,7 +111,7 @@ pub(crate) fn report(
         report.captions = captions.collect();
     }
     Ok(Evaluation {
-        scores: named,
+        scores: scores_by_name,
         examples: scores.len(),
         predictions: Some(Predictions {
             extension: "json",
@@ -132,12 +132,4 @@ fn argmax(values: impl Iterator<Item = f32>) -> usize {
 fn recalls(ranks: &[usize]) -> BTreeMap<String, f64> {
     CUTS.map(|cut| (format!("R@{cut}"), recall(ranks, cut)))
         .into()
-}
-
-fn named(direction: &str, ranks: &[usize]) -> Vec<(String, f64)> {
-    let recalls = CUTS.map(|cut| (format!("{direction}_R@{cut}"), recall(ranks, cut)));
-    let median = median_rank(ranks) as f64;
-    let mut named = Vec::from(recalls);
-    named.push((format!("{direction}_median_rank"), median));
-    named
 }

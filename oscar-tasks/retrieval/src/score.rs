@@ -14,6 +14,7 @@ use oscar_core::input::{EncodedSequence, RegionHandle, RegionSource, SourceError
 use oscar_core::model::OscarClassifier;
 use oscar_core::ops::OscarBackend;
 use oscar_task::batches::{BATCHES_SORTED, run_sorted};
+use oscar_task::cross_encoder::match_scores;
 use oscar_task::{EvaluateOptions, Throughput};
 use rayon::prelude::*;
 
@@ -22,26 +23,6 @@ use crate::data::RetrievalData;
 
 /// Given the scores of a block, and how many there are by then.
 pub type Keep<'a> = dyn FnMut(&[f32], usize) -> Result<(), SourceError> + 'a;
-
-/// How well each row of logits `[pairs, labels]` matches: the single label's value, or the log-odds
-/// of the second class of two.
-///
-/// Log-odds rank as probabilities do, but do not saturate: in 32 bits all probabilities above
-/// 0.9999999 are one.
-pub fn match_scores<B: Backend>(logits: Tensor<B, 2>) -> Vec<f32> {
-    let [pairs, labels] = logits.dims();
-    let values: Vec<f32> = logits.into_data().iter::<f32>().collect();
-    let rows = values.chunks_exact(labels.max(1));
-    let scores: Vec<f32> = rows
-        .map(|row| match row {
-            [one] => *one,
-            [no, yes, ..] => yes - no,
-            [] => f32::NAN,
-        })
-        .collect();
-    debug_assert_eq!(scores.len(), pairs);
-    scores
-}
 
 /// Scores every image of `data` with its candidates, `[images, width]`; resumes from the options'
 /// cache, if they have one.
@@ -221,7 +202,7 @@ fn fingerprint<B: OscarBackend>(
         let bytes: Vec<u8> = list.iter().flat_map(|id| id.to_le_bytes()).collect();
         fingerprint.add(&bytes);
     };
-    for caption in &data.captions {
+    for caption in &data.split.captions {
         ids(&[caption.image]);
         ids(&caption.ids);
     }
@@ -229,7 +210,7 @@ fn fingerprint<B: OscarBackend>(
         Some(captions) => ids(captions),
         None => (0..data.num_images()).for_each(|image| ids(data.candidates_of(image))),
     }
-    for (number, image) in data.images.iter().enumerate() {
+    for (number, image) in data.split.images.iter().enumerate() {
         fingerprint.add(image.key.as_bytes());
         let tags: Vec<u8> = image.tags.iter().flat_map(|id| id.to_le_bytes()).collect();
         fingerprint.add(&tags);

@@ -11,7 +11,8 @@ use common::{APPEARANCE, Place, encoder};
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{AttentionRestriction, SequenceEncoder};
 use oscar_core::model::OscarClassifier;
-use oscar_retrieval::{Retrieval, RetrievalData, match_scores, score_pairs};
+use oscar_retrieval::{Retrieval, RetrievalData, score_pairs};
+use oscar_task::cross_encoder::match_scores;
 use oscar_task::{
     ClassData, Classifier, EvaluateOptions, Evaluation, Opened, Role, Score, Target, Task,
     TaskCheckpoint, TaskData,

@@ -14,23 +14,42 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Config, Encoder, EncoderConfig, Family, Task, TaskError};
 
-const TASK_FILE: &str = "task.json";
-const CONFIG_FILE: &str = "config.json";
-const WEIGHTS_FILE: &str = "model.safetensors";
+pub(crate) const TASK_FILE: &str = "task.json";
+pub(crate) const CONFIG_FILE: &str = "config.json";
+pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
 
 /// The content of `task.json`.
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "T: Serialize + DeserializeOwned, E: Serialize + DeserializeOwned")]
-struct Description<T, E> {
+pub(crate) struct Description<T, E> {
     /// Name of the task.
-    task: String,
+    pub(crate) task: String,
     /// Its section of the recipe.
-    section: T,
-    encoder: E,
-    padding: PaddingConfig,
+    pub(crate) section: T,
+    pub(crate) encoder: E,
+    pub(crate) padding: PaddingConfig,
     /// Name of the extractor that made the features it was trained on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    extractor: Option<String>,
+    pub(crate) extractor: Option<String>,
+}
+
+impl<T, E> Description<T, E>
+where
+    T: Serialize + DeserializeOwned,
+    E: Serialize + DeserializeOwned,
+{
+    /// The description in `directory`.
+    ///
+    /// # Errors
+    ///
+    /// If its file cannot be read, or lacks a key.
+    pub(crate) fn read(directory: &Path) -> Result<Self, TaskError> {
+        let path = directory.join(TASK_FILE);
+        serde_json::from_str(&read(&path)?).map_err(|error| TaskError::Checkpoint {
+            path,
+            found: error.to_string(),
+        })
+    }
 }
 
 /// A directory of fine-tuned weights: `model.safetensors`, `config.json`, `task.json`, the
@@ -72,8 +91,7 @@ impl<T: Task> TaskCheckpoint<T> {
                 return Err(wrong(found));
             }
         }
-        let mut description: Description<T, EncoderConfig<T>> =
-            serde_json::from_str(&read(&task_file)?).map_err(|error| wrong(error.to_string()))?;
+        let mut description = Description::<T, EncoderConfig<T>>::read(path)?;
         for file in description.section.files() {
             let named = named_by(&task_file, &*file)?;
             inside(path, &*file)?;

@@ -29,11 +29,13 @@ pub mod answers;
 pub mod batches;
 mod checkpoint;
 mod classifier;
+pub mod cross_encoder;
 mod error;
 pub mod explain;
 mod family;
 mod predictor;
 mod published;
+pub mod ranks;
 mod score;
 mod task;
 #[cfg(feature = "train")]
@@ -46,6 +48,7 @@ pub use classifier::{
 };
 #[cfg(feature = "train")]
 pub use classifier::{ClassBatch, FinetuneModel, FinetuneSource};
+pub use cross_encoder::CrossEncoder;
 pub use error::TaskError;
 pub use explain::Explain;
 pub use family::{Family, Oscar, Section, open_vocabulary};

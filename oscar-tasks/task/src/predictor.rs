@@ -212,7 +212,12 @@ impl<T: Predict, B: OscarBackend> Opened<T, B> {
     }
 
     /// The questions as the model can be asked them: with the regions and tags of their pictures.
-    fn with_regions<'a>(&self, asks: &'a [Ask]) -> Result<Cow<'a, [Ask]>, TaskError> {
+    ///
+    /// # Errors
+    ///
+    /// If there is a picture and no extractor, an image cannot be read, or its regions have another size
+    /// than the model reads.
+    pub fn with_regions<'a>(&self, asks: &'a [Ask]) -> Result<Cow<'a, [Ask]>, TaskError> {
         let images = || asks.iter().flat_map(|ask| &ask.images);
         let pictures: Vec<Picture> = images()
             .filter_map(|seen| match seen {

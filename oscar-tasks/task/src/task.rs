@@ -96,6 +96,12 @@ pub trait Task: Section {
     fn files(&mut self) -> Vec<&mut PathBuf> {
         Vec::new()
     }
+
+    /// The [files](Self::files), and what else the section names for training alone (a teacher), which a
+    /// checkpoint does without.
+    fn paths(&mut self) -> Vec<&mut PathBuf> {
+        self.files()
+    }
 }
 
 /// Where a split is located.

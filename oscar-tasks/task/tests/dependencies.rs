@@ -30,6 +30,7 @@ fn asking_does_not_link_the_training_loop() {
         "nlvr2",
         "matching",
         "retrieval",
+        "search",
         "refer",
         "captioning",
         "clipcap",

@@ -1,4 +1,4 @@
-//! Ranks in a matrix of scores, and what is reported of them.
+//! Ranks of images and captions that are to be found by each other, and what is reported of them.
 //!
 //! | rank, from 0 | is |
 //! |---|---|
@@ -44,22 +44,59 @@ pub fn image_ranks(scores: &[f32], width: usize, own: impl Fn(usize, usize) -> b
 /// caption is.
 pub fn caption_ranks(scores: &[f32], image_of: &[usize]) -> Vec<usize> {
     let width = image_of.len().max(1);
-    let own: Vec<f32> = image_of
+    let own = image_of
         .iter()
         .enumerate()
         .map(|(caption, image)| scores.get(image * width + caption).copied())
         .map(|score| score.unwrap_or(f32::NAN))
         .collect();
-    let mut ranks = vec![0; image_of.len()];
-    // Row by row, as the scores lie in memory.
+    let mut ranks = CaptionRanks::new(image_of, own);
     for (image, row) in scores.chunks_exact(width).enumerate() {
-        for (caption, score) in row.iter().enumerate() {
-            if image != image_of[caption] && !is_below(*score, own[caption]) {
-                ranks[caption] += 1;
-            }
+        ranks.add(image, row);
+    }
+    ranks.finish()
+}
+
+/// Ranks of all captions among scores that are given image by image, so that there need never be all
+/// of them.
+pub struct CaptionRanks<'a> {
+    image_of: &'a [usize],
+    own: Vec<f32>,
+    ranks: Vec<usize>,
+}
+
+impl<'a> CaptionRanks<'a> {
+    /// No image is counted yet: `image_of` says whose a caption is, `own` is its score with that image.
+    pub fn new(image_of: &'a [usize], own: Vec<f32>) -> Self {
+        Self {
+            image_of,
+            own,
+            ranks: vec![0; image_of.len()],
         }
     }
-    ranks
+
+    /// Counts the scores of `image` with all captions.
+    pub fn add(&mut self, image: usize, scores: &[f32]) {
+        let captions = self.ranks.iter_mut().zip(&self.own).zip(self.image_of);
+        for (((rank, own), own_image), score) in captions.zip(scores) {
+            *rank += usize::from(image != *own_image && !is_below(*score, *own));
+        }
+    }
+
+    /// The ranks.
+    pub fn finish(self) -> Vec<usize> {
+        self.ranks
+    }
+}
+
+/// Recalls and the median rank of a direction under the names that evaluations report them by:
+/// `i2t_R@1`, ….
+pub fn named(direction: &str, ranks: &[usize]) -> Vec<(String, f64)> {
+    let recalls = CUTS.map(|cut| (format!("{direction}_R@{cut}"), recall(ranks, cut)));
+    let median = median_rank(ranks) as f64;
+    let mut named = Vec::from(recalls);
+    named.push((format!("{direction}_median_rank"), median));
+    named
 }
 
 /// Share of `ranks` below `cut`.
