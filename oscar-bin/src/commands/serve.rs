@@ -1,7 +1,7 @@
 //! `oscar-bin serve`.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -16,12 +16,9 @@ use crate::serve::{self, ConnectionLimits, Limits, Models, Settings, Shelf, Want
 use crate::tasks::NAMES;
 use crate::weights::PublishedArgs;
 
-/// The pictures of the sample.
-const SAMPLE_PICTURES: &str = "sample:pictures";
-
 /// Answers over HTTP: captions, questions, matches; with a page for the browser.
 ///
-/// Without any flag it describes drawings of the shipped sample.
+/// Without any flag it describes and matches scenes of the shipped sample.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     oscar-bin serve\n  \
@@ -30,7 +27,7 @@ const SAMPLE_PICTURES: &str = "sample:pictures";
         --regions regions --listen 0.0.0.0:8017 --token \"$TOKEN\"")]
 pub struct ServeArgs {
     /// Fine-tuned weights: a directory of weights or the name of a run; TASK=DIR for published
-    /// weights, which do not name their task; may be repeated [default: the shipped captioner]
+    /// weights, which do not name their task; may be repeated [default: the shipped ones for scenes]
     #[arg(long, value_name = "[TASK=]DIR", value_parser = parse_weights)]
     checkpoint: Vec<Weights>,
     #[command(flatten)]
@@ -150,12 +147,7 @@ pub fn run(args: &ServeArgs) -> Result<Ending> {
         false => args.checkpoint.clone(),
         true => shipped()?,
     };
-    let pictures = match (&args.images, &args.regions) {
-        (Some(pictures), _) => Some(pictures.clone()),
-        (None, Some(_)) => None,
-        (None, None) => sample::shipped(SAMPLE_PICTURES).filter(|path| path.is_dir()),
-    };
-    let shelf = Shelf::open(args.regions.as_deref(), pictures.as_deref().map(Path::new))?;
+    let mut shelf = Shelf::open(args.regions.as_deref(), args.images.as_deref())?;
     let wanted = Wanted {
         weights,
         published: &args.published,
@@ -165,6 +157,9 @@ pub fn run(args: &ServeArgs) -> Result<Ending> {
         stored: shelf.region_dim().is_some(),
     };
     let models = Models::open(&wanted)?;
+    if args.images.is_none() && args.regions.is_none() {
+        shelf = Shelf::open(None, of_sample(&models).as_deref())?;
+    }
     if let Some(found) = shelf.region_dim() {
         for model in models
             .models
@@ -183,11 +178,19 @@ pub fn run(args: &ServeArgs) -> Result<Ending> {
     Ok(Ending::Done)
 }
 
-/// Weights that are shipped with the sample.
+/// The pictures of the sample that the detectors read.
+fn of_sample(models: &Models) -> Option<PathBuf> {
+    let mut detectors = models.detectors.iter();
+    let read = detectors.find_map(|detector| OfSample::read_by(&detector.identity().name));
+    let pictures = sample::shipped(read.unwrap_or(OfSample::Scene).pictures());
+    pictures.filter(|path| path.is_dir())
+}
+
+/// Weights for scenes that are shipped with the sample.
 fn shipped() -> Result<Vec<Weights>> {
     let named = Kind::ALL
         .iter()
-        .filter_map(|kind| kind.shipped(OfSample::Drawing));
+        .filter_map(|kind| kind.shipped(OfSample::Scene));
     let found = named
         .filter_map(sample::shipped)
         .filter(|path| path.is_dir());
@@ -195,8 +198,8 @@ fn shipped() -> Result<Vec<Weights>> {
     match found.is_empty() {
         false => Ok(found),
         true => bail!(
-            "no weights are named, and the shipped ones (datasets/sample/weights) are not found; give \
-             weights with --checkpoint, or run from the repository"
+            "no weights are named, and the shipped ones (datasets/sample/scenes/weights) are not \
+             found; give weights with --checkpoint, or run from the repository"
         ),
     }
 }

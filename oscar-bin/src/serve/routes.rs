@@ -351,8 +351,9 @@ impl Server {
             return first.map(|(at, (_, info))| (at, info)).ok_or_else(|| {
                 Refusal::not_loaded(format!(
                     "no weights of the task {} are loaded; start the server with --checkpoint and \
-                     their directory",
-                    kind.tasks().join(" or ")
+                     their directory (`oscar-bin finetune --task {}` trains small ones on the sample)",
+                    kind.tasks().join(" or "),
+                    kind.trained()
                 ))
             });
         };

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use super::client::Serving;
 use super::{finetuned, place};
 use crate::support::{HEADLESS, Workplace};
+use crate::weights;
 
 /// A browser with one page open.
 struct Browser {
@@ -315,8 +316,8 @@ fn every_control_of_the_page_works_in_a_browser() {
     for task in ["vqa", "matching"] {
         finetuned(&place, task);
     }
-    let captioner = super::weights("captioning");
-    let server = Serving::start(
+    let captioner = weights("captioning");
+    let server = Serving::drawings(
         &place,
         &[
             "--checkpoint",
@@ -374,7 +375,12 @@ fn what_contains_markup_is_shown_as_text_and_a_token_is_asked_for() {
     with_markup(&place, &keys[0]);
     let mut program = place.program();
     program
-        .args(["--regions", "store"])
+        .args([
+            "--regions",
+            "store",
+            "--checkpoint",
+            &weights("captioning"),
+        ])
         .env("OSCAR_TOKEN", "secret");
     let server = Serving::start_with(&mut program, "127.0.0.1:0");
     let origin = format!("http://{}/", server.address);

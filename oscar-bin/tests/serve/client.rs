@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::Workplace;
+use crate::weights;
 
 /// After this a test that waits for an answer fails instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -27,6 +28,18 @@ pub struct Reply {
 }
 
 impl Serving {
+    /// Starts a server for the drawings in the folder `pictures` at a free port; with the shipped
+    /// captioner unless `args` name weights.
+    pub fn drawings(place: &Workplace, args: &[&str]) -> Self {
+        let (captioner, mut args) = (weights("captioning"), args.to_vec());
+        for default in [["--checkpoint", &*captioner], ["--images", "pictures"]] {
+            if !args.contains(&default[0]) {
+                args.extend(default);
+            }
+        }
+        Self::start(place, &args)
+    }
+
     /// Starts a server at a free port.
     pub fn start(place: &Workplace, args: &[&str]) -> Self {
         Self::start_with(place.program().args(args), "127.0.0.1:0")

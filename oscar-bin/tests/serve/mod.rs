@@ -4,21 +4,15 @@
 mod browser;
 mod client;
 mod refused;
+mod same;
 mod stress;
 
-use std::path::Path;
-use std::sync::Arc;
-
 use base64_simd::STANDARD;
-use burn_flex::{Flex, FlexDevice};
-use oscar_task::{Ask, Seen};
-use oscar_vision::drawings::DrawingReader;
-use oscar_vision::{Picture, PictureLimits};
 use serde_json::{Value, json};
 
-use self::client::{Reply, Serving};
+use self::client::Serving;
 use super::support::{Workplace, json as document};
-use super::{finetuned, place, weights};
+use super::{finetuned, place};
 
 /// A picture of the sample in base64.
 fn encoded(place: &Workplace, key: &str) -> String {
@@ -52,130 +46,6 @@ fn assert_alike(found: &[(String, f64)], expected: &[(String, f64)]) {
     }
 }
 
-#[test]
-fn without_a_flag_drawings_are_described_as_by_the_command_and_the_library() {
-    let (place, keys) = place();
-    let described = document(&place.run(&["caption", "pictures", "--json"]));
-    let expected = best(&described["pictures"], "captions");
-
-    let device = FlexDevice;
-    let path = weights("captioning");
-    let mut model = oscar_bin::open_predictor::<Flex>(Path::new(&path), &device).expect("weights");
-    model.set_extractor(Arc::new(DrawingReader));
-    let asks: Vec<Ask> = keys
-        .iter()
-        .map(|key| {
-            let picture = Picture::decode(&**key, &file(&place, key), PictureLimits::default());
-            Ask {
-                text: None,
-                images: vec![Seen::Picture(Arc::new(picture.expect("a picture")))],
-                top: 1,
-            }
-        })
-        .collect();
-    let answers = model.ask(&asks).expect("captions");
-    let of_library: Vec<(String, f64)> = answers
-        .into_iter()
-        .map(|answers| (answers[0].text.clone(), f64::from(answers[0].score)))
-        .collect();
-    assert_alike(&of_library, &expected);
-
-    let server = Serving::start(&place, &[]);
-    let files: Vec<Value> = keys
-        .iter()
-        .map(|key| json!({"picture": encoded(&place, key)}))
-        .collect();
-    let together = server.post("/v1/caption", &json!({"images": files}));
-    assert_alike(&best(&together.json()["images"], "captions"), &expected);
-    assert_eq!(together.json()["task"], "captioning");
-    for (at, key) in keys.iter().enumerate() {
-        let alone = &expected[at..=at];
-        let one = |reply: Reply| assert_alike(&best(&reply.json()["images"], "captions"), alone);
-        one(server.post("/v1/caption", &json!({"picture": encoded(&place, key)})));
-        one(server.post("/v1/caption", &json!({"key": key})));
-        one(server.form(
-            "/v1/caption",
-            &[("picture", &file(&place, key)), ("top", b"1")],
-        ));
-    }
-    let url = format!("data:image/png;base64,{}", encoded(&place, &keys[0]));
-    let found = server.post("/v1/regions", &json!({"picture": url})).json();
-    let objects = &described["pictures"][0]["objects"];
-    assert_eq!(
-        found["images"][0]["objects"][0]["class"],
-        objects[0]["class"]
-    );
-    assert_eq!(found["images"][0]["objects"][0]["box"], objects[0]["box"]);
-
-    let explained = server.post(
-        "/v1/caption",
-        &json!({"key": keys[0], "explain": true, "top": 3}),
-    );
-    let image = &explained.json()["images"][0];
-    assert_eq!(image["captions"].as_array().map(Vec::len), Some(3));
-    let explanation = &image["explanation"];
-    let count = |list: &str| explanation[list].as_array().expect("a list").len();
-    assert_eq!(count("attention"), count("tokens") + count("regions"));
-    for row in explanation["attention"].as_array().expect("rows") {
-        let row = row.as_array().expect("numbers").iter();
-        let sum: f64 = row.map(|value| value.as_f64().expect("a number")).sum();
-        assert!((sum - 1.0).abs() < 0.02, "{sum}");
-    }
-}
-
-#[test]
-fn questions_and_statements_get_the_answers_of_the_commands() {
-    let (place, keys) = place();
-    for task in ["vqa", "matching"] {
-        finetuned(&place, task);
-    }
-    let (question, statement) = ("is there a square?", "one black square");
-    let command = |name: &str, text: &str, checkpoint: &str| {
-        document(&place.run(&[
-            name,
-            "pictures",
-            text,
-            "--checkpoint",
-            checkpoint,
-            "--json",
-            "--top",
-            "2",
-        ]))
-    };
-    let asked = command("ask", question, "vqa");
-    let matched = command("match", statement, "matching");
-    let server = Serving::start(&place, &["--checkpoint", "vqa", "--checkpoint", "matching"]);
-    let images: Vec<Value> = keys
-        .iter()
-        .map(|key| json!({"picture": encoded(&place, key)}))
-        .collect();
-    let answered = server.post(
-        "/v1/ask",
-        &json!({"images": images, "text": question, "top": 2}),
-    );
-    let answered = answered.json();
-    assert_eq!(
-        (&answered["model"], &answered["task"]),
-        (&json!("vqa"), &json!("vqa"))
-    );
-    assert_alike(
-        &best(&answered["images"], "answers"),
-        &best(&asked["pictures"], "answers"),
-    );
-    assert_eq!(
-        answered["images"][0]["answers"].as_array().map(Vec::len),
-        Some(2)
-    );
-    let scored = server
-        .post("/v1/match", &json!({"images": images, "text": statement}))
-        .json();
-    for at in 0..keys.len() {
-        let found = scored["images"][at]["match"].as_f64().expect("a number");
-        let expected = matched["pictures"][at]["match"].as_f64().expect("a number");
-        assert!((found - expected).abs() < 1e-4, "{found} {expected}");
-    }
-}
-
 /// Stored regions are asked about by key, and another model by its name.
 #[test]
 fn stored_images_get_the_answers_of_the_command_and_models_are_chosen_by_name() {
@@ -194,7 +64,7 @@ fn stored_images_get_the_answers_of_the_command_and_models_are_chosen_by_name() 
         "--checkpoint",
         "runs/vqa/last",
     ];
-    let server = Serving::start(&place, &[&store[..], &both[..]].concat());
+    let server = Serving::drawings(&place, &[&store[..], &both[..]].concat());
     let of_store = json!({"key": keys[0], "text": question, "top": 2});
     let stored = server.post("/v1/ask", &of_store).json();
     let asked = [
@@ -246,7 +116,7 @@ fn stored_images_get_the_answers_of_the_command_and_models_are_chosen_by_name() 
 #[test]
 fn the_page_and_the_pictures_are_served() {
     let (place, keys) = place();
-    let server = Serving::start(&place, &[]);
+    let server = Serving::drawings(&place, &[]);
     let page = server.get("/");
     assert_eq!(page.status, 200);
     let policy = page.header("content-security-policy").expect("a policy");
@@ -291,7 +161,7 @@ fn the_page_and_the_pictures_are_served() {
 #[test]
 fn the_description_names_what_is_there_and_requests_are_counted() {
     let (place, keys) = place();
-    let server = Serving::start(&place, &[]);
+    let server = Serving::drawings(&place, &[]);
     let described = server.get("/openapi.json").json();
     let paths = described["paths"].as_object().expect("paths");
     for path in ["/v1/caption", "/v1/ask", "/v1/match", "/v1/regions"] {

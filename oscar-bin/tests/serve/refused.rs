@@ -26,7 +26,7 @@ fn assert_serves(server: &Serving, key: &str) {
 /// A server whose limits are small.
 fn limited(place: &Workplace) -> Serving {
     let limits = ["--max-body", "1", "--max-text", "50", "--max-images", "3"];
-    Serving::start(place, &limits)
+    Serving::drawings(place, &limits)
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn connections_that_are_slow_cut_off_or_too_many_do_not_stop_the_server() {
         "--max-connections",
         "8",
     ];
-    let server = Serving::start(&place, &limits);
+    let server = Serving::drawings(&place, &limits);
     let key = &*keys[0];
     let head = |length: &str| {
         format!(
@@ -240,7 +240,7 @@ fn other_names_and_origins_are_refused_unless_they_are_allowed() {
         "--allow-origin",
         "https://app.example",
     ];
-    let server = Serving::start(&place, &allowed);
+    let server = Serving::drawings(&place, &allowed);
     let of_host = |host: &str| server.send("GET /v1/models", &[("Host", host)], b"").status;
     assert_eq!(
         ["localhost", "127.0.0.1:99", "box.lan"].map(of_host),

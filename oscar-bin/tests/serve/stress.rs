@@ -36,7 +36,7 @@ fn at_once(server: &Serving, clients: usize, question: &Value) -> Vec<u16> {
 fn batches_give_the_answers_that_single_requests_get() {
     let (place, keys) = place();
     let captions = |batch: &str| {
-        let server = Serving::start(&place, &["--max-batch", batch]);
+        let server = Serving::drawings(&place, &["--max-batch", batch]);
         let captions: Vec<_> = std::thread::scope(|scope| {
             let server = &server;
             let clients: Vec<_> = (0..24)
@@ -62,7 +62,7 @@ fn batches_give_the_answers_that_single_requests_get() {
 #[test]
 fn a_full_queue_refuses_and_a_client_that_leaves_frees_its_place() {
     let (place, keys) = place();
-    let server = Serving::start(&place, &["--max-queue", "1", "--max-batch", "1"]);
+    let server = Serving::drawings(&place, &["--max-queue", "1", "--max-batch", "1"]);
     let question = long(&keys);
     let mut statuses = Vec::new();
     for _ in 0..20 {
@@ -113,7 +113,7 @@ fn a_full_queue_refuses_and_a_client_that_leaves_frees_its_place() {
 #[test]
 fn a_request_that_waits_too_long_is_given_up() {
     let (place, keys) = place();
-    let server = Serving::start(&place, &["--timeout", "1", "--max-batch", "1"]);
+    let server = Serving::drawings(&place, &["--timeout", "1", "--max-batch", "1"]);
     let question = long(&keys);
     let mut statuses = Vec::new();
     for _ in 0..20 {
@@ -138,7 +138,7 @@ fn a_request_that_waits_too_long_is_given_up() {
 #[test]
 fn a_signal_stops_the_server_after_what_runs() {
     let (place, keys) = place();
-    let mut server = Serving::start(&place, &[]);
+    let mut server = Serving::drawings(&place, &[]);
     let headers = [("Content-Type", "application/json")];
     let request = server.request(
         "POST /v1/caption",

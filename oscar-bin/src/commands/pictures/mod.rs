@@ -116,7 +116,7 @@ impl Kind {
     }
 
     /// The task that trains on the sample best for this.
-    fn trained(self) -> &'static str {
+    pub fn trained(self) -> &'static str {
         match self {
             Self::Caption => "captioning",
             Self::Question => "vqa",
@@ -163,8 +163,16 @@ impl OfSample {
         drawing.iter().all(Result::is_ok).then_some(Self::Drawing)
     }
 
+    /// Where some of them are shipped.
+    pub fn pictures(self) -> &'static str {
+        match self {
+            Self::Scene => "sample:scenes/pictures",
+            Self::Drawing => "sample:pictures",
+        }
+    }
+
     /// What the detector called `named` reads, if it is one of the sample's.
-    fn read_by(named: &str) -> Option<Self> {
+    pub fn read_by(named: &str) -> Option<Self> {
         match named {
             named if detector::is_drawing(named) => Some(Self::Drawing),
             named if detector::is_scene(named) => Some(Self::Scene),
