@@ -133,6 +133,11 @@ pub async fn guard(State(server): State<Arc<Server>>, request: Request, next: Ne
         None => Ok(()),
         target => guard.check_host(target),
     });
+    // Which of several another program between would have meant is not known.
+    let host = match headers.get_all(header::HOST).iter().nth(1) {
+        None => host,
+        Some(_) => Err(Refusal::malformed("the request has several Host fields")),
+    };
     let origin = host.and_then(|()| guard.check_origin(headers));
     let (origin, response) = match origin {
         Err(refusal) => (None, refusal.into_response()),

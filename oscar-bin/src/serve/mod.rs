@@ -8,6 +8,7 @@
 //! fit into a batch, and runs them together.
 
 mod connections;
+mod form;
 mod guard;
 mod metrics;
 mod models;

@@ -7,9 +7,10 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
+use super::form::QuestionForm;
 use super::refusal::ErrorDocument;
 use super::reply::Answers;
-use super::request::{QuestionDocument, QuestionForm};
+use super::request::QuestionDocument;
 use super::routes;
 
 /// Addresses by which requests are counted; others share one name.

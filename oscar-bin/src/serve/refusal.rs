@@ -94,6 +94,12 @@ impl Refusal {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", message)
     }
 
+    /// A body that is compressed.
+    pub fn coding(found: &str) -> Self {
+        let message = format!("the body is encoded as {found:?}; send it as it is");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", message)
+    }
+
     /// A picture that cannot be read, or is too large.
     pub fn picture(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "picture", message)

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Multipart, Request};
+use axum::extract::Request;
 use axum::http::header;
 use base64_simd::STANDARD;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::form;
 use super::refusal::Refusal;
 
 /// Most answers to one image.
@@ -67,25 +68,6 @@ pub enum ImageDocument {
     Picture(String),
     /// Key of an image that the server has.
     Key(String),
-}
-
-/// A form with the same fields; files are pictures.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the shape of a form, for its description")]
-pub struct QuestionForm {
-    /// Picture file; may be repeated.
-    #[schema(value_type = String, format = Binary)]
-    picture: Option<Vec<u8>>,
-    /// Key of an image that the server has; may be repeated.
-    key: Option<String>,
-    /// The question, statement or phrase.
-    text: Option<String>,
-    /// Number of answers.
-    top: Option<u16>,
-    /// Name of the model.
-    model: Option<String>,
-    /// `true` for the attention of the model.
-    explain: Option<bool>,
 }
 
 /// A question about images.
@@ -181,6 +163,11 @@ pub async fn read(
         "multipart/form-data" => true,
         _ => return Err(Refusal::media_type(found)),
     };
+    if let Some(coding) = parts.headers.get(header::CONTENT_ENCODING)
+        && coding != "identity"
+    {
+        return Err(Refusal::coding(coding.to_str().unwrap_or("")));
+    }
     let announced = parts.headers.get(header::CONTENT_LENGTH);
     let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > limits.body as u64) {
@@ -196,7 +183,7 @@ pub async fn read(
         true => {
             // The body is here; what is left of the headers does not describe it any more.
             parts.headers.remove(header::CONTENT_LENGTH);
-            of_form(Request::from_parts(parts, Body::from(bytes)), &limits).await?
+            form::read(Request::from_parts(parts, Body::from(bytes)), &limits).await?
         }
     };
     check(&question, &limits)?;
@@ -273,56 +260,8 @@ fn decode(text: &str) -> Result<Bytes, Refusal> {
     Ok(decoded.into())
 }
 
-async fn of_form(request: Request, limits: &Limits) -> Result<Question, Refusal> {
-    let wrong = |error: &dyn std::fmt::Display| {
-        Refusal::malformed(format!("the body is not a form: {error}"))
-    };
-    let mut form = Multipart::from_request(request, &())
-        .await
-        .map_err(|error| wrong(&error))?;
-    let mut question = Question {
-        top: 1,
-        ..Question::default()
-    };
-    while let Some(field) = form.next_field().await.map_err(|error| wrong(&error))? {
-        let name = field.name().unwrap_or_default().to_string();
-        if name == "picture" {
-            let bytes = field.bytes().await.map_err(|error| wrong(&error))?;
-            question.sources.push(Source::File(bytes));
-        } else {
-            let text = field.text().await.map_err(|error| wrong(&error))?;
-            match &*name {
-                "key" => question.sources.push(Source::Key(text)),
-                "text" => question.text = Some(text),
-                "model" => question.model = Some(text),
-                "top" => question.top = number(&text)?,
-                "explain" => question.explain = flag(&text)?,
-                _ => {
-                    return Err(Refusal::malformed(format!(
-                        "unknown field {name:?}; the fields are picture, key, text, top, model and \
-                         explain"
-                    )));
-                }
-            }
-        }
-        if question.sources.len() > limits.images {
-            return Err(too_many(question.sources.len(), limits));
-        }
-    }
-    Ok(question)
-}
-
-fn number(text: &str) -> Result<usize, Refusal> {
-    let wrong = |_| Refusal::malformed(format!("top is {text:?}; give a number"));
-    text.parse::<u16>().map(usize::from).map_err(wrong)
-}
-
-fn flag(text: &str) -> Result<bool, Refusal> {
-    text.parse()
-        .map_err(|_| Refusal::malformed(format!("explain is {text:?}; give true or false")))
-}
-
-fn too_many(found: usize, limits: &Limits) -> Refusal {
+/// More images than are answered at once.
+pub(super) fn too_many(found: usize, limits: &Limits) -> Refusal {
     Refusal::question(format!(
         "the request has {found} images, and at most {} are answered at once; send several requests",
         limits.images

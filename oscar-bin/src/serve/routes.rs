@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::Router;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -185,7 +186,7 @@ pub(super) struct Listing {
 )]
 pub(super) async fn images(
     State(server): Shared,
-    listing: Result<Query<Listing>, axum::extract::rejection::QueryRejection>,
+    listing: Result<Query<Listing>, QueryRejection>,
 ) -> Result<Json<ImageList>, Refusal> {
     let Query(listing) = listing.map_err(|error| Refusal::malformed(error.body_text()))?;
     let limit = listing.limit.unwrap_or(24).min(MAX_LISTED);
@@ -216,9 +217,10 @@ pub(super) struct Shown {
 )]
 pub(super) async fn picture(
     State(server): Shared,
-    Path(key): Path<String>,
-    shown: Result<Query<Shown>, axum::extract::rejection::QueryRejection>,
+    key: Result<Path<String>, PathRejection>,
+    shown: Result<Query<Shown>, QueryRejection>,
 ) -> Result<Response, Refusal> {
+    let Path(key) = key.map_err(|error| Refusal::malformed(error.body_text()))?;
     let Query(shown) = shown.map_err(|error| Refusal::malformed(error.body_text()))?;
     let side = shown.side.unwrap_or(SHOWN_SIDE).clamp(1, SHOWN_SIDE);
     let permit = tokio::time::timeout(server.timeout, server.showing.acquire()).await;

@@ -375,12 +375,7 @@ fn what_contains_markup_is_shown_as_text_and_a_token_is_asked_for() {
     with_markup(&place, &keys[0]);
     let mut program = place.program();
     program
-        .args([
-            "--regions",
-            "store",
-            "--checkpoint",
-            &weights("captioning"),
-        ])
+        .args(["--regions", "store", "--checkpoint", &weights("captioning")])
         .env("OSCAR_TOKEN", "secret");
     let server = Serving::start_with(&mut program, "127.0.0.1:0");
     let origin = format!("http://{}/", server.address);

@@ -3,6 +3,7 @@
 
 mod browser;
 mod client;
+mod hostile;
 mod refused;
 mod same;
 mod stress;
