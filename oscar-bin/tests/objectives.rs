@@ -54,6 +54,22 @@ fn the_default_list_is_the_published_one() {
     );
 }
 
+#[test]
+fn triples_are_polluted_from_a_step_on() {
+    let weights = |key: &str, value: &str| {
+        let place = toy::workplace(|_| false);
+        let set = format!("encoder.contrast.{key}={value}");
+        let output = place.run(&["train", "--config", "train.toml", "--name", "own", "--set", &set]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        fs::read(place.path("runs/own/last/model.safetensors")).expect("weights")
+    };
+    let (never, always) = (weights("polluted", "0.0"), weights("start_step", "0"));
+    assert!(never == weights("start_step", "1000000"));
+    let late = weights("start_step", "3");
+    assert!(late != never, "no triple was polluted after the start");
+    assert!(late != always, "triples were polluted before the start");
+}
+
 /// ROSITA's objectives.
 const ROSITA: &str = r#"
 [[objective]]

@@ -8,7 +8,7 @@ use oscar_core::input::{
 mod input_support;
 use input_support::{
     Corpus, SEED, assert_share, contrast, encode_all, encoder, example, ids, lengths, regions,
-    text_b, unmasked,
+    text_a, text_b, unmasked,
 };
 
 #[test]
@@ -87,6 +87,27 @@ fn polluted_tags_can_be_masked_without_being_guessed() {
         assert_eq!(guessed.masked.len(), len_a + len_b);
         let in_b = if spared.relation == 0 { len_b } else { 0 };
         assert_eq!(spared.masked.len(), len_a + in_b);
+    }
+}
+
+#[test]
+fn tags_can_be_shown_whole() {
+    let config = |mask_text_b| PretrainEncoderConfig {
+        mask_probability: 1.0,
+        mask_text_b,
+        ..contrast(0.0, TextBSampleMode::TextB)
+    };
+    let corpus = Corpus::numbered(20);
+    let clean = encode_all(&unmasked(config(false)), &corpus, 5);
+    let shown = encode_all(&encoder(config(false)), &corpus, 5);
+    let masked = encode_all(&encoder(config(true)), &corpus, 5);
+    for ((clean, shown), masked) in clean.iter().zip(&shown).zip(&masked) {
+        assert_eq!(text_b(shown), text_b(clean));
+        let (len_a, len_b) = lengths(shown);
+        assert_eq!(shown.masked.len(), len_a);
+        // The captions are masked as they are where tags are masked too.
+        assert_eq!(text_a(shown), text_a(masked));
+        assert_eq!(masked.masked.len(), len_a + len_b);
     }
 }
 

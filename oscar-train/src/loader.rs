@@ -60,6 +60,21 @@ pub trait BatchSource<B: Backend>: Send + Sync {
         examples: &[ExampleRef],
         device: &B::Device,
     ) -> Result<Self::Batch, Box<dyn std::error::Error + Send + Sync>>;
+
+    /// The batch of these examples in optimiser step `step`, counted from 0: of a source whose examples
+    /// change in the course of a run. Validation asks for [`batch`](Self::batch).
+    ///
+    /// # Errors
+    ///
+    /// As [`batch`](Self::batch).
+    fn batch_of_step(
+        &self,
+        _step: usize,
+        examples: &[ExampleRef],
+        device: &B::Device,
+    ) -> Result<Self::Batch, Box<dyn std::error::Error + Send + Sync>> {
+        self.batch(examples, device)
+    }
 }
 
 /// A batch and its weight in the loss of the step.
@@ -267,7 +282,14 @@ impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
         let which = n % self.corpora.len();
         let corpus = &self.corpora[which];
         let examples = self.examples(which, n / self.corpora.len());
-        let batch = corpus.source.batch(&examples, &self.device);
+        let batch = match self.order.shuffle {
+            // Validation goes over its examples, whatever the step of training.
+            None => corpus.source.batch(&examples, &self.device),
+            Some(_) => {
+                let step = n / (self.order.accumulation * self.corpora.len());
+                corpus.source.batch_of_step(step, &examples, &self.device)
+            }
+        };
         Ok(Weighted {
             batch: batch.map_err(TrainError::Data)?,
             loss_weight: corpus.weight / self.order.accumulation as f64,

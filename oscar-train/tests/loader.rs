@@ -55,6 +55,57 @@ impl BatchSource<Flex> for Numbers {
     }
 }
 
+/// Gives back the step that it was asked for, if it was.
+struct Steps;
+
+impl BatchSource<Flex> for Steps {
+    type Batch = Option<usize>;
+
+    fn len(&self) -> usize {
+        50
+    }
+
+    fn batch(&self, _: &[ExampleRef], _: &FlexDevice) -> Result<Self::Batch, Error> {
+        Ok(None)
+    }
+
+    fn batch_of_step(
+        &self,
+        step: usize,
+        _: &[ExampleRef],
+        _: &FlexDevice,
+    ) -> Result<Self::Batch, Error> {
+        Ok(Some(step))
+    }
+}
+
+/// Also of a run that resumes, and of validation, which has no steps.
+#[test]
+fn a_source_is_told_the_optimiser_step() {
+    let steps = |order: BatchOrder| -> Vec<Option<usize>> {
+        let corpora = [0.75, 0.25].map(|weight| Corpus::<Flex, _> {
+            source: Arc::new(Steps),
+            weight,
+        });
+        let loader = StepLoader::new(corpora.into(), order, FlexDevice).expect("enough");
+        let batches = loader.iter();
+        batches.map(|batch| batch.expect("made").batch).collect()
+    };
+    // Two batches of two corpora a step.
+    let expected = (5..9).flat_map(|step| [Some(step); 4]);
+    let resumed = BatchOrder {
+        first_step: 5,
+        ..order()
+    };
+    assert_eq!(steps(resumed), expected.collect::<Vec<_>>());
+    let in_order = BatchOrder {
+        shuffle: None,
+        end_step: 1,
+        ..order()
+    };
+    assert!(steps(in_order).iter().all(Option::is_none));
+}
+
 fn shuffle(seed: u64, window: usize) -> Option<Shuffle> {
     Some(Shuffle { seed, window })
 }

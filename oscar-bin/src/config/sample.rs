@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use oscar_sample::scenes::{HELD_OUT_SCENES, TRAIN_SCENES, build_scenes_sample};
+use oscar_sample::scenes::{HELD_OUT_SCENES, NOVEL_SCENES, TRAIN_SCENES, build_scenes_sample};
 use oscar_sample::{CLIP, build_clip, build_sample};
 
 use super::configuration::Configuration;
@@ -70,7 +70,8 @@ fn draw(runs: &Path) -> Result<PathBuf> {
         .with_context(|| format!("cannot draw the scenes of {}", source.display()))?;
     if built {
         tracing::info!(
-            "drew {TRAIN_SCENES} training and twice {HELD_OUT_SCENES} held-out scenes into {}",
+            "drew {TRAIN_SCENES} training, twice {HELD_OUT_SCENES} held-out scenes and {NOVEL_SCENES} of \
+             novel kinds into {}",
             out.display()
         );
     }

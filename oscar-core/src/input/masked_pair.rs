@@ -238,7 +238,8 @@ impl PretrainEncoder {
 
     fn pick_text(&self, masked: &mut Masked<'_>, draws: &mut impl Draws) {
         let (config, sequence) = (self.config(), &masked.sequence);
-        for position in sequence.positions_a().chain(sequence.positions_b()) {
+        let in_b = sequence.positions_b().filter(|_| config.mask_text_b);
+        for position in sequence.positions_a().chain(in_b) {
             if draws.unit() < config.mask_probability {
                 masked.text[position] = true;
             }

@@ -249,7 +249,11 @@ impl PretrainEncoder {
         let (in_a, in_b) = (sequence.positions_a(), sequence.positions_b());
         let mut mask =
             |positions| masker.mask_each(probability, &mut sequence.input_ids, positions, &mut rng);
-        let (mut masked, of_b) = (mask(in_a), mask(in_b));
+        let mut masked = mask(in_a);
+        let of_b = match self.config.mask_text_b {
+            true => mask(in_b),
+            false => Vec::new(),
+        };
         // Masked all the same: a [MASK] must not reveal that the pair is matched.
         if relation == MATCHED || self.config.mask_loss_for_unmatched {
             masked.extend(of_b);

@@ -25,6 +25,9 @@ pub struct PretrainEncoderConfig {
     /// are masked in any case (the official option leaves them unmasked, so that the position of a
     /// `[MASK]` reveals the contrastive class).
     pub mask_loss_for_unmatched: bool,
+    /// Whether tags and answers are masked like captions and questions. If not, they are shown whole,
+    /// and none of them is predicted.
+    pub mask_text_b: bool,
     /// Which words and regions are masked, and by what.
     pub masking: MaskingConfig,
     /// Matching: share of texts that are paired with the image of another row.
@@ -40,6 +43,7 @@ impl Default for PretrainEncoderConfig {
             contrast: ContrastConfig::default(),
             use_text_b: true,
             mask_loss_for_unmatched: true,
+            mask_text_b: true,
             masking: MaskingConfig::default(),
             unmatched: 0.5,
         }
@@ -102,6 +106,9 @@ pub struct ContrastConfig {
     /// Share of triples that are polluted: one half, as published. At 0 there is no contrast, and
     /// every caption is paired with its image.
     pub polluted: f64,
+    /// Optimiser step of the first polluted triples; in earlier steps of training all are matched. Not
+    /// at or after the last step, if the contrast is to be learned.
+    pub start_step: usize,
     /// Share of triples whose caption or question is replaced; tags or answer get the rest of
     /// [`polluted`](Self::polluted). Rows without text B have their text A replaced in any case.
     pub texta_false_prob: f64,
@@ -113,6 +120,7 @@ impl Default for ContrastConfig {
     fn default() -> Self {
         Self {
             polluted: 0.5,
+            start_step: 0,
             texta_false_prob: 0.0,
             textb_sample_mode: TextBSampleMode::default(),
         }

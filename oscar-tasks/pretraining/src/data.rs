@@ -12,6 +12,8 @@ use oscar_train::{BatchSource, ExampleRef, Portion};
 pub struct PretrainSource {
     corpus: Arc<dyn ExampleSource>,
     encoder: Arc<PretrainEncoder>,
+    /// Encodes the examples of steps before this one.
+    early: Option<(usize, Arc<PretrainEncoder>)>,
     seed: u64,
     portions: Vec<Portion>,
 }
@@ -35,9 +37,18 @@ impl PretrainSource {
         Ok(Self {
             corpus,
             encoder,
+            early: None,
             seed,
             portions,
         })
+    }
+
+    /// Lets `encoder` encode the examples of optimiser steps before `step`, counted from 0.
+    pub fn with_early(self, step: usize, encoder: Arc<PretrainEncoder>) -> Self {
+        Self {
+            early: Some((step, encoder)),
+            ..self
+        }
     }
 
     /// Draws these portions of the corpus, which together are all of it, at rates of their own.
@@ -46,13 +57,27 @@ impl PretrainSource {
         Self { portions, ..self }
     }
 
-    fn encode(&self, pick: ExampleRef) -> Result<EncodedPair, InputError> {
+    fn encode(
+        &self,
+        encoder: &PretrainEncoder,
+        pick: ExampleRef,
+    ) -> Result<EncodedPair, InputError> {
         let seed = ExampleSeed {
             seed: self.seed,
             epoch: pick.epoch,
         };
-        self.encoder
-            .encode(&*self.corpus, pick.index as usize, seed)
+        encoder.encode(&*self.corpus, pick.index as usize, seed)
+    }
+
+    fn batch_by<B: Backend>(
+        &self,
+        encoder: &PretrainEncoder,
+        picks: &[ExampleRef],
+        device: &B::Device,
+    ) -> Result<PretrainBatch<B>, Box<dyn std::error::Error + Send + Sync>> {
+        let rows = picks.iter().map(|pick| self.encode(encoder, *pick));
+        let rows: Vec<EncodedPair> = rows.collect::<Result<_, _>>()?;
+        Ok(encoder.batch(&rows, device)?)
     }
 }
 
@@ -69,7 +94,7 @@ impl<B: Backend> BatchSource<B> for PretrainSource {
 
     fn name(&self, pick: ExampleRef) -> String {
         let image = self.corpus.get(pick.index as usize).map(|row| row.image);
-        match (self.encode(pick), image) {
+        match (self.encode(&self.encoder, pick), image) {
             (Ok(pair), Ok(image)) => format!("{}, image {image}", pair.sequence.origin),
             _ => format!("row {}", pick.index + 1),
         }
@@ -80,8 +105,17 @@ impl<B: Backend> BatchSource<B> for PretrainSource {
         picks: &[ExampleRef],
         device: &B::Device,
     ) -> Result<PretrainBatch<B>, Box<dyn std::error::Error + Send + Sync>> {
-        let rows = picks.iter().map(|pick| self.encode(*pick));
-        let rows: Vec<EncodedPair> = rows.collect::<Result<_, _>>()?;
-        Ok(self.encoder.batch(&rows, device)?)
+        self.batch_by(&self.encoder, picks, device)
+    }
+
+    fn batch_of_step(
+        &self,
+        step: usize,
+        picks: &[ExampleRef],
+        device: &B::Device,
+    ) -> Result<PretrainBatch<B>, Box<dyn std::error::Error + Send + Sync>> {
+        let early = self.early.as_ref().filter(|(start, _)| step < *start);
+        let encoder = early.map_or(&self.encoder, |(_, early)| early);
+        self.batch_by(encoder, picks, device)
     }
 }

@@ -210,15 +210,28 @@ impl<B: TrainBackend> Sources<B> {
         let source = |corpus: &Arc<dyn ExampleSource>, encoder: &Arc<PretrainEncoder>| {
             PretrainSource::new(corpus.clone(), encoder.clone(), config.train.seed)
         };
+        // Before the contrast starts, every triple is matched.
+        let started = |source: PretrainSource, contrast: ContrastConfig| {
+            let matched = ContrastConfig {
+                polluted: 0.0,
+                ..contrast
+            };
+            Ok::<_, InputError>(match contrast.start_step {
+                0 => source,
+                step => source.with_early(step, encoder(matched)?),
+            })
+        };
         let main = encoder(config.encoder.contrast)?;
         let extra_weight = config.data.extra.as_ref().map_or(0.0, |extra| extra.weight);
+        let of_train = source(&data.train, &main)?.with_portions(data.portions.clone());
         let mut train = vec![Corpus {
-            source: Arc::new(source(&data.train, &main)?.with_portions(data.portions.clone())) as _,
+            source: Arc::new(started(of_train, config.encoder.contrast)?) as _,
             weight: 1.0 - extra_weight,
         }];
         if let (Some(extra), Some(corpus)) = (&config.data.extra, &data.extra) {
+            let of_extra = source(corpus, &encoder(extra.contrast)?)?;
             train.push(Corpus {
-                source: Arc::new(source(corpus, &encoder(extra.contrast)?)?) as _,
+                source: Arc::new(started(of_extra, extra.contrast)?) as _,
                 weight: extra.weight,
             });
         }

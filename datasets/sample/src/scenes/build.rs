@@ -16,6 +16,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::captions::{caption, expressions};
+use super::constraints::Constraints;
 use super::detect::detector;
 use super::graph::Graph;
 use super::scene::{Chances, HEIGHT, Scene, Shown, WIDTH};
@@ -28,7 +29,7 @@ use crate::miniature::{Draws, Part};
 pub(crate) const SCENES_FORMAT: &str = "oscar-scenes";
 
 /// Version of what [`build_scenes`] makes; raised when its content changes.
-pub const SCENES_VERSION: u32 = 2;
+pub const SCENES_VERSION: u32 = 3;
 
 /// Directory of the pictures of a data set.
 const PICTURES: &str = "pictures";
@@ -156,6 +157,7 @@ struct Made {
 /// | `captions.jsonl` | `{"image", "text"}` |
 /// | `expressions.jsonl` | `{"image", "expression", "box"}`: expressions that mean one thing |
 /// | `scenes.jsonl` | a scene graph a line: objects with boxes, categories, relations, referring expressions |
+/// | `constraints/` | what captions have to name, as NoCaps gives it: only where novel kinds are shown |
 /// | `pictures/` | `KEY.png`, unless `pictures` is off |
 /// | `vocab.txt` | all words of scenes, the same whatever is drawn |
 /// | `dataset.json` | [`ScenesInfo`] |
@@ -188,6 +190,7 @@ pub fn build_scenes(drawings: &Path, out: &Path, options: &ScenesOptions) -> Res
     let mut captions = Lines::create(dir.join("captions.jsonl"))?;
     let mut graphs = Lines::create(dir.join("scenes.jsonl"))?;
     let mut referring = Lines::create(dir.join("expressions.jsonl"))?;
+    let mut constraints = (options.shown != Shown::Known).then(Constraints::default);
     let mut counts = ScenesCounts::default();
     let bar = progress(options.count);
     for start in (0..options.count).step_by(CHUNK) {
@@ -200,6 +203,9 @@ pub fn build_scenes(drawings: &Path, out: &Path, options: &ScenesOptions) -> Res
             made.count(&mut counts);
             made.store(&mut store)?;
             graphs.push(&Graph::of(&made.scene))?;
+            if let Some(constraints) = &mut constraints {
+                constraints.push(&made.scene.key, &made.tags, &maker.sheets.kinds)?;
+            }
             for text in &made.captions {
                 captions.push(&Row {
                     image: &made.scene.key,
@@ -224,6 +230,9 @@ pub fn build_scenes(drawings: &Path, out: &Path, options: &ScenesOptions) -> Res
     captions.finish()?;
     graphs.finish()?;
     referring.finish()?;
+    if let Some(constraints) = constraints {
+        constraints.write(&maker.sheets.kinds, dir)?;
+    }
     write_vocabulary(&maker.sheets, &dir.join("vocab.txt"))?;
     let info = maker.info(counts);
     write_json(&dir.join(DATASET_FILE), &info)?;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::build::{SCENES_VERSION, ScenesOptions, build_scenes};
 use super::kinds::{HINT, KINDS_FILE};
+use super::scene::Shown;
 use super::sheets::Style;
 use crate::expand::fingerprint;
 use crate::miniature::{TASKS_FILE, TASKS_VERSION, build_tasks};
@@ -19,6 +20,8 @@ use crate::weights;
 pub const TRAIN_SCENES: usize = 16_000;
 /// Scenes of each split to validate on.
 pub const HELD_OUT_SCENES: usize = 1_000;
+/// Scenes with things that no caption of training names.
+pub const NOVEL_SCENES: usize = 300;
 /// What all of them follow.
 pub const SCENES_SEED: u64 = 42;
 
@@ -34,11 +37,11 @@ struct Mark {
     fingerprint: String,
 }
 
-/// The splits: those of training vendors have other scenes each, the last another artist too. Held-out
-/// scenes have pictures, for reports.
-fn splits() -> [ScenesOptions; 3] {
+/// The splits: those of training vendors have other scenes each, `far` another artist too, and the last
+/// kinds that no caption of training names. Held-out scenes have pictures, for reports.
+fn splits() -> [ScenesOptions; 4] {
     let split = |name: &str, count: usize| ScenesOptions {
-        pictures: count == HELD_OUT_SCENES,
+        pictures: count != TRAIN_SCENES,
         ..ScenesOptions::new(name, count, SCENES_SEED)
     };
     let far = ScenesOptions {
@@ -49,14 +52,19 @@ fn splits() -> [ScenesOptions; 3] {
         split("train", TRAIN_SCENES),
         split("near", HELD_OUT_SCENES),
         far,
+        ScenesOptions {
+            shown: Shown::Novel,
+            ..split(NOVEL, NOVEL_SCENES)
+        },
     ]
 }
 
 /// Draws the scenes that recipes name as `sample:scenes/…`, from the drawings in `drawings`
 /// (`datasets/sample/scenes` of the repository), into the directory `out`: `train/`, `near/` in the
-/// styles of training, `far/` in that of the vendor held out, each as [`build_scenes`] makes it, and
-/// `vocab.txt`; in `tasks/` the tasks on them, as [`build_tasks`] makes them; in `weights/` a copy of the start
-/// weights, if there are any.
+/// styles of training, `far/` in that of the vendor held out, `novel/` with kinds that no caption of
+/// training names, each as [`build_scenes`] makes it, and `vocab.txt`; in `tasks/` the tasks on them, as
+/// [`build_tasks`] makes them, and in `novel/tasks/` those on novel kinds, of which training asks nothing; in
+/// `weights/` a copy of the start weights, if there are any.
 ///
 /// Returns at once, with `false`, if `out` was already built from the same drawings by the same
 /// version; replaces it if not.
@@ -95,7 +103,10 @@ pub fn build_scenes_sample(drawings: &Path, out: &Path) -> Result<bool> {
         oscar_files::write_file(&staged.path().join(VOCAB_FILE), &words)?;
     }
     weights::copy(&start, &staged.path().join(WEIGHTS), HINT)?;
+    let novel = made.split_off(made.len() - 1);
     build_tasks(&made, &staged.path().join(TASKS), SCENES_SEED, false)?;
+    let of_novel = staged.path().join(NOVEL).join(TASKS);
+    build_tasks(&novel, &of_novel, SCENES_SEED, false)?;
     write_json(&staged.path().join(DATASET_FILE), &mark)?;
     match staged.commit() {
         Ok(()) => Ok(true),
@@ -106,6 +117,8 @@ pub fn build_scenes_sample(drawings: &Path, out: &Path) -> Result<bool> {
 
 const VOCAB_FILE: &str = "vocab.txt";
 const TASKS: &str = "tasks";
+/// The split of kinds that no caption of training names.
+const NOVEL: &str = "novel";
 /// Start weights for the tasks.
 const WEIGHTS: &str = "weights";
 
@@ -122,5 +135,6 @@ fn is_complete(out: &Path, wanted: &Mark) -> bool {
     found.is_some_and(|found| found == *wanted)
         && out.join(VOCAB_FILE).is_file()
         && out.join(TASKS).join(TASKS_FILE).is_file()
+        && out.join(NOVEL).join(TASKS).join(TASKS_FILE).is_file()
         && splits().iter().all(|options| whole(options).is_some())
 }

@@ -7,6 +7,7 @@
 mod ask;
 mod build;
 mod captions;
+mod constraints;
 mod detect;
 mod expand;
 mod graph;
@@ -25,7 +26,7 @@ pub(crate) use ask::{Things, read};
 pub(crate) use build::SCENES_FORMAT;
 pub use build::{SCENES_VERSION, ScenesCounts, ScenesInfo, ScenesOptions, Tags, build_scenes};
 pub use detect::detector;
-pub use expand::{HELD_OUT_SCENES, SCENES_SEED, TRAIN_SCENES, build_scenes_sample};
+pub use expand::{HELD_OUT_SCENES, NOVEL_SCENES, SCENES_SEED, TRAIN_SCENES, build_scenes_sample};
 pub use kinds::Kind;
 pub use scene::{HEIGHT, Shown, WIDTH};
 pub use sheets::{Pose, Sheets, Style};
