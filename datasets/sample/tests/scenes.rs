@@ -65,6 +65,12 @@ fn place(object: &Value) -> [i64; 4] {
     std::array::from_fn(|at| object["box"][at].as_i64().unwrap())
 }
 
+/// Numbers as whole ones.
+fn rounded(numbers: &Value) -> Vec<i64> {
+    let numbers = numbers.as_array().unwrap().iter();
+    numbers.map(|number| number.as_f64().unwrap() as i64).collect()
+}
+
 #[test]
 fn the_drawings_are_small_whole_and_name_their_authors() {
     let files = fs::read_dir(drawings())
@@ -366,6 +372,26 @@ fn novel_kinds_the_long_tail_and_the_vendor_held_out_are_options() {
             "{graph}"
         );
     }
+    // What a caption has to name, as NoCaps gives it.
+    let constraints = dir.path().join("novel/constraints");
+    let text = |name: &str| fs::read_to_string(constraints.join(name)).unwrap();
+    let boxes = text("boxes.tsv");
+    assert_eq!(boxes.lines().count(), novel.len());
+    for (line, graph) in boxes.lines().zip(&novel) {
+        let (key, found) = line.split_once('\t').unwrap();
+        assert_eq!(key, graph["image"]);
+        let found: Vec<Value> = serde_json::from_str(found).unwrap();
+        let objects = graph["objects"].as_array().unwrap().iter();
+        let objects: Vec<&Value> = objects.filter(|object| object["novel"] == true).collect();
+        let pairs = found.iter().zip(&objects);
+        assert!(found.len() == objects.len(), "{line}");
+        for (found, object) in pairs {
+            assert_eq!(found["class"], object["name"]);
+            assert_eq!(rounded(&found["rect"]), place(object));
+        }
+    }
+    assert!(text("forms.tsv").contains("cactus\tcactus,cacti\n"));
+    assert!(text("tokens.tsv").contains("cactus\tcactus\n"));
     let often = |graphs: &[Value]| {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         graphs
@@ -375,6 +401,7 @@ fn novel_kinds_the_long_tail_and_the_vendor_held_out_are_options() {
         counts.into_values().max().unwrap()
     };
     let plain = build("plain", ScenesOptions::new("train", 200, 42));
+    assert!(!dir.path().join("plain/constraints").exists());
     let options = ScenesOptions {
         long_tail: true,
         ..ScenesOptions::new("train", 200, 42)

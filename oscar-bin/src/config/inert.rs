@@ -74,6 +74,16 @@ const RULES: &[Rule] = &[
         "contrastive is not among the objectives",
     ),
     (
+        "encoder.contrast.start_step",
+        |all| number(all, "/encoder/contrast/polluted") == Some(0.0),
+        "encoder.contrast.polluted is 0",
+    ),
+    (
+        "encoder.mask_text_b",
+        |all| is_off(all, "/encoder/use_text_b"),
+        "encoder.use_text_b is false",
+    ),
+    (
         "encoder.mask_probability",
         |all| lacks_objective(all, "masked_tokens"),
         "masked_tokens is not among the objectives",
