@@ -71,7 +71,13 @@ fn is_learned_from_scenes(task: &str, steps: Option<&str>, score: &str, floor: f
 fn novel_things_are_named_by_constraints() {
     let place = Workplace::new();
     let novel: HashMap<String, Vec<String>> = {
-        let finetune = ["finetune", "--config", "nocaps-scenes", "--task", "captioning"];
+        let finetune = [
+            "finetune",
+            "--config",
+            "nocaps-scenes",
+            "--task",
+            "captioning",
+        ];
         let short = ["--steps", "300", "--name", "own"];
         json(&place.run(&[&finetune[..], &short, &["--json"]].concat()));
         let scenes = rows(&place, "runs/.scenes/novel/scenes.jsonl");
@@ -79,13 +85,23 @@ fn novel_things_are_named_by_constraints() {
             let objects = scene["objects"].as_array().expect("a list").iter();
             let novel = objects.filter(|object| object["novel"] == true);
             let names = novel.map(|object| object["name"].as_str().expect("a name").to_string());
-            (scene["image"].as_str().expect("a key").to_string(), names.collect())
+            (
+                scene["image"].as_str().expect("a key").to_string(),
+                names.collect(),
+            )
         };
         scenes.iter().map(scene).collect()
     };
     // The share of scenes in whose caption a novel thing is named, and CIDEr.
     let scored = |out: &str, more: &[&str]| {
-        let evaluate = ["evaluate", "--task", "captioning", "--checkpoint", "own", "--json"];
+        let evaluate = [
+            "evaluate",
+            "--task",
+            "captioning",
+            "--checkpoint",
+            "own",
+            "--json",
+        ];
         let folder = "runs/.scenes/novel";
         let (data, regions) = (
             format!("{folder}/tasks/retrieval-novel.jsonl"),
@@ -97,7 +113,9 @@ fn novel_things_are_named_by_constraints() {
         let text = std::fs::read_to_string(place.path(path)).expect("a file");
         let named = text.lines().filter(|line| {
             let (image, captions) = line.split_once('\t').expect("a row");
-            novel[image].iter().any(|name| captions.contains(name.as_str()))
+            novel[image]
+                .iter()
+                .any(|name| captions.contains(name.as_str()))
         });
         let share = named.count() as f64 / text.lines().count() as f64;
         (share, report["CIDEr"].as_f64().expect("a number"))

@@ -59,7 +59,15 @@ fn triples_are_polluted_from_a_step_on() {
     let weights = |key: &str, value: &str| {
         let place = toy::workplace(|_| false);
         let set = format!("encoder.contrast.{key}={value}");
-        let output = place.run(&["train", "--config", "train.toml", "--name", "own", "--set", &set]);
+        let output = place.run(&[
+            "train",
+            "--config",
+            "train.toml",
+            "--name",
+            "own",
+            "--set",
+            &set,
+        ]);
         assert!(output.status.success(), "{}", stderr(&output));
         fs::read(place.path("runs/own/last/model.safetensors")).expect("weights")
     };

@@ -68,7 +68,9 @@ fn place(object: &Value) -> [i64; 4] {
 /// Numbers as whole ones.
 fn rounded(numbers: &Value) -> Vec<i64> {
     let numbers = numbers.as_array().unwrap().iter();
-    numbers.map(|number| number.as_f64().unwrap() as i64).collect()
+    numbers
+        .map(|number| number.as_f64().unwrap() as i64)
+        .collect()
 }
 
 #[test]

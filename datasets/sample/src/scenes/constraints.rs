@@ -111,10 +111,7 @@ fn hierarchy(kinds: &[Arc<Kind>]) -> Class<'_> {
 /// Every word of a name is a piece of the vocabulary. A regular plural begins with the piece of the
 /// singular; an irregular one is another form of the last word, unless more than that word differs.
 fn words(kinds: &[Arc<Kind>]) -> (String, String) {
-    let mut pieces: Vec<&str> = kinds
-        .iter()
-        .flat_map(|kind| kind.name.split(' '))
-        .collect();
+    let mut pieces: Vec<&str> = kinds.iter().flat_map(|kind| kind.name.split(' ')).collect();
     pieces.sort_unstable();
     pieces.dedup();
     let mut tokens = String::new();
