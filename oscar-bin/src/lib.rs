@@ -4,6 +4,10 @@
 //! main ─▶ cli ─▶ commands ─▶ training, config, run_dir, output, backend, tasks ─▶ args
 //! ```
 
+// Unit tests need nothing that computes. Without `run` and what only it reaches, the compiler makes
+// the code of models, trainings and backends once, for the program, and not again for these tests.
+#![cfg_attr(test, allow(dead_code, unused_imports))]
+
 mod allocator;
 mod args;
 mod backend;
@@ -37,6 +41,7 @@ use self::training::processes;
 /// Runs the command that the arguments of the process name, and prints the error if it fails.
 ///
 /// Wrong usage ends the process with exit code 2.
+#[cfg(not(test))]
 pub fn run() -> Ending {
     let mut cli = Cli::try_parse().unwrap_or_else(|error| refuse(&error));
     openmp::sleep_between_operations();
