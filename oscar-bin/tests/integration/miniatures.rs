@@ -1,0 +1,297 @@
+//! Every task is learned from its images: the recipe of scenes, and the miniature on drawings of shapes, cut
+//! to about half a minute, against the same model when each image is replaced by another one.
+
+use crate::support;
+
+use std::collections::HashMap;
+
+use rstest::rstest;
+use serde_json::Value;
+use support::{Workplace, json, stderr};
+
+/// The recipe of scenes as it is, or cut to so many steps.
+#[rstest]
+#[case::matching("matching", None, "accuracy", 0.95, 0.40)]
+#[case::retrieval("retrieval", None, "t2i_R@1", 0.85, 0.80)]
+#[case::vqa("vqa", Some("600"), "accuracy", 0.36, 0.08)]
+#[ignore = "a minute each; .ci/run runs them"]
+fn a_task_on_scenes_is_learned_from_them(
+    #[case] task: &str,
+    #[case] steps: Option<&str>,
+    #[case] score: &str,
+    #[case] floor: f64,
+    #[case] margin: f64,
+) {
+    is_learned_from_scenes(task, steps, score, floor, margin);
+}
+
+#[rstest]
+#[case::vqa("vqa", "accuracy", 0.58, 0.30)]
+#[case::gqa("gqa", "accuracy", 0.58, 0.20)]
+#[case::nlvr2("nlvr2", "accuracy", 0.65, 0.12)]
+#[ignore = "minutes each; run by hand"]
+fn a_longer_task_on_scenes_is_learned_from_them(
+    #[case] task: &str,
+    #[case] score: &str,
+    #[case] floor: f64,
+    #[case] margin: f64,
+) {
+    is_learned_from_scenes(task, None, score, floor, margin);
+}
+
+/// Trains the recipe of scenes; names of the scores as they are checked there.
+fn is_learned_from_scenes(task: &str, steps: Option<&str>, score: &str, floor: f64, margin: f64) {
+    let place = Workplace::new();
+    let recipe = format!("{task}-scenes");
+    let finetune = ["finetune", "--config", &recipe, "--name", "own", "--json"];
+    let length = steps.map(|steps| ["--steps", steps]);
+    let report = json(&place.run(&[&finetune[..], length.as_slice().as_flattened()].concat()));
+    let own = report["evaluation"][score].as_f64().expect("a number");
+    assert!(own >= floor, "{score} {own}");
+    for (split, floor) in [("near", floor), ("far", floor - 0.1)] {
+        let data = format!("runs/.scenes/tasks/{task}-{split}.jsonl");
+        let regions = format!("runs/.scenes/{split}/regions");
+        let evaluate = ["evaluate", "--task", task, "--checkpoint", "own", "--json"];
+        let on = ["--data", &data, "--regions", &regions];
+        let scored = |more: &[&str]| {
+            let found = json(&place.run(&[&evaluate[..], &on, more].concat()));
+            found[score].as_f64().expect("a number")
+        };
+        let (own, other) = (scored(&[]), scored(&["--swap-images", "1"]));
+        assert!(
+            own >= floor && own - other >= margin,
+            "{split}: {own}, {other}"
+        );
+    }
+}
+
+/// What no caption of training names, a caption names where the search has to, and nowhere else.
+#[test]
+#[ignore = "a minute; .ci/run runs it"]
+fn novel_things_are_named_by_constraints() {
+    let place = Workplace::new();
+    let novel: HashMap<String, Vec<String>> = {
+        let finetune = [
+            "finetune",
+            "--config",
+            "nocaps-scenes",
+            "--task",
+            "captioning",
+        ];
+        let short = ["--steps", "300", "--name", "own"];
+        json(&place.run(&[&finetune[..], &short, &["--json"]].concat()));
+        let scenes = rows(&place, "runs/.scenes/novel/scenes.jsonl");
+        let scene = |scene: &Value| {
+            let objects = scene["objects"].as_array().expect("a list").iter();
+            let novel = objects.filter(|object| object["novel"] == true);
+            let names = novel.map(|object| object["name"].as_str().expect("a name").to_string());
+            (
+                scene["image"].as_str().expect("a key").to_string(),
+                names.collect(),
+            )
+        };
+        scenes.iter().map(scene).collect()
+    };
+    // The share of scenes in whose caption a novel thing is named, and CIDEr.
+    let scored = |out: &str, more: &[&str]| {
+        let evaluate = [
+            "evaluate",
+            "--task",
+            "captioning",
+            "--checkpoint",
+            "own",
+            "--json",
+        ];
+        let folder = "runs/.scenes/novel";
+        let (data, regions) = (
+            format!("{folder}/tasks/retrieval-novel.jsonl"),
+            format!("{folder}/regions"),
+        );
+        let on = ["--data", &data, "--regions", &regions, "--out", out];
+        let report = json(&place.run(&[&evaluate[..], &on, more].concat()));
+        let path = report["predictions"].as_str().expect("a prediction file");
+        let text = std::fs::read_to_string(place.path(path)).expect("a file");
+        let named = text.lines().filter(|line| {
+            let (image, captions) = line.split_once('\t').expect("a row");
+            novel[image]
+                .iter()
+                .any(|name| captions.contains(name.as_str()))
+        });
+        let share = named.count() as f64 / text.lines().count() as f64;
+        (share, report["CIDEr"].as_f64().expect("a number"))
+    };
+    let files = ["boxes", "hierarchy", "tokens", "forms"].map(|name| {
+        let end = if name == "hierarchy" { "json" } else { "tsv" };
+        format!("data.constraint_{name}=runs/.scenes/novel/constraints/{name}.{end}")
+    });
+    let constraints: Vec<&str> = files.iter().flat_map(|file| ["--set", file]).collect();
+    let (with, cider) = scored("with", &constraints);
+    let (without, free) = scored("without", &["--set", "task.constraints.enabled=false"]);
+    assert!(with >= 0.9 && without <= 0.1, "{with}, {without}");
+    assert!(cider > free, "{cider}, {free}");
+}
+
+/// Rows of a file of JSON lines.
+fn rows(place: &Workplace, path: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(place.path(path)).expect("a file");
+    let rows = text.lines();
+    rows.map(|row| serde_json::from_str(row).expect("JSON"))
+        .collect()
+}
+
+/// The share of expressions that the best rule answers which knows places alone: one of the leftmost,
+/// rightmost, topmost, lowest, largest and smallest thing of a scene, by the words of the expression if
+/// `text`, else for all of them.
+fn best_guess(place: &Workplace, text: bool) -> f64 {
+    let corners = |b: &Value| [0_usize, 1, 2, 3].map(|side| b[side].as_f64().expect("a number"));
+    let scenes = rows(place, "runs/.scenes/near/scenes.jsonl");
+    let of_image: HashMap<&str, Vec<[f64; 4]>> = scenes
+        .iter()
+        .map(|scene| {
+            let objects = scene["objects"].as_array().expect("a list").iter();
+            let boxes = objects.map(|object| corners(&object["box"])).collect();
+            (scene["image"].as_str().expect("a key"), boxes)
+        })
+        .collect();
+    let area = |b: &[f64; 4]| (b[2] - b[0]) * (b[3] - b[1]);
+    type Rule<'a> = &'a dyn Fn(&[f64; 4]) -> f64;
+    let rules: [Rule<'_>; 6] = [&|b| b[0], &|b| -b[2], &|b| b[1], &|b| -b[3], &area, &|b| {
+        -area(b)
+    }];
+    // Rules are chosen for these expressions themselves: no guess does better.
+    let mut right: HashMap<String, ([usize; 6], usize)> = HashMap::new();
+    let expressions = rows(place, "runs/.scenes/near/expressions.jsonl");
+    for row in &expressions {
+        let words = row["expression"].as_str().expect("a text");
+        let sides = ["left", "right", "above", "below"];
+        let side = sides.into_iter().find(|side| text && words.contains(side));
+        let (counts, all) = right.entry(side.unwrap_or_default().into()).or_default();
+        *all += 1;
+        let boxes = &of_image[row["image"].as_str().expect("a key")];
+        for (count, rule) in counts.iter_mut().zip(rules) {
+            let best = boxes.iter().min_by(|a, b| rule(a).total_cmp(&rule(b)));
+            *count += usize::from(best == Some(&corners(&row["box"])));
+        }
+    }
+    let right = right
+        .values()
+        .map(|(counts, _)| counts.iter().max().expect("six rules"));
+    right.sum::<usize>() as f64 / expressions.len() as f64
+}
+
+/// With the expression of another scene the same model finds no more than chance, and no guess by places
+/// does as well as the model.
+#[test]
+#[ignore = "its bounds have not been met yet; run by hand"]
+fn expressions_are_understood() {
+    let place = Workplace::new();
+    let finetune = ["finetune", "--task", "refer", "--name", "own", "--json"];
+    let report = json(&place.run(&finetune));
+    let own = report["evaluation"]["accuracy"].as_f64().expect("a number");
+    let mut expressions = rows(&place, "runs/.scenes/near/expressions.jsonl");
+    let texts: Vec<Value> = expressions
+        .iter()
+        .map(|row| row["expression"].clone())
+        .collect();
+    let half = texts.len() / 2;
+    let mut other = String::new();
+    for (at, row) in expressions.iter_mut().enumerate() {
+        row["expression"] = texts[(at + half) % texts.len()].clone();
+        other += &format!("{row}\n");
+    }
+    support::write(&place.path("other.jsonl"), &other);
+    let evaluate = [
+        "evaluate",
+        "--task",
+        "refer",
+        "--checkpoint",
+        "own",
+        "--json",
+    ];
+    let on = [
+        "--data",
+        "other.jsonl",
+        "--regions",
+        "runs/.scenes/near/regions",
+    ];
+    let report = json(&place.run(&[&evaluate[..], &on].concat()));
+    let other = report["accuracy"].as_f64().expect("a number");
+    let guesses = [best_guess(&place, false), best_guess(&place, true)];
+    assert!(
+        own >= other + 0.25,
+        "{own}, with another expression {other}"
+    );
+    for guess in guesses {
+        assert!(own > guess + 0.1, "{own}, by place {guess}");
+    }
+}
+
+/// Trains a miniature for `steps` steps. Its `score` must reach `floor`, and must fall by `margin`
+/// when the images are swapped.
+fn is_learned_from_its_images(task: &str, steps: usize, score: &str, floor: f64, margin: f64) {
+    let place = Workplace::new();
+    let json = |output: std::process::Output| -> Value {
+        assert!(output.status.success(), "{task}: {}", stderr(&output));
+        serde_json::from_slice(&output.stdout).expect("one JSON document on standard output")
+    };
+    let number = |document: &Value| {
+        let value = document.get(score).and_then(Value::as_f64);
+        value.unwrap_or_else(|| panic!("{task}: {score} is missing from {document:#}"))
+    };
+    let steps = format!("train.steps={steps}");
+    let finetune = ["finetune", "--task", task, "--name", task, "--json"];
+    let length = ["--set", "epochs=0", "--set", &steps];
+    let report = json(place.run(&[&finetune[..], &length].concat()));
+    let own = number(&report["evaluation"]);
+    assert!(own >= floor, "{task}: {score} {own}");
+    let predictions = report["predictions"].as_str().expect("a prediction file");
+    assert!(place.path(predictions).is_file(), "{task}: {predictions}");
+
+    let checkpoint = format!("runs/{task}/best");
+    let file = match task {
+        "captioning" => "retrieval",
+        task => task,
+    };
+    let data = format!("runs/.sample/tasks/{file}-dev.jsonl");
+    let evaluate = ["evaluate", "--task", task, "--checkpoint", &checkpoint];
+    let regions = "runs/.sample/dev/regions";
+    let swapped = ["--data", &data, "--regions", regions, "--swap-images", "1"];
+    let other = number(&json(
+        place.run(&[&evaluate[..], &swapped, &["--json"]].concat()),
+    ));
+    assert!(
+        own - other >= margin,
+        "{task}: {score} {own}, swapped {other}"
+    );
+}
+
+#[rstest]
+#[case::matching("matching", 200, "accuracy", 0.85, 0.30)]
+#[case::captioning("captioning", 150, "CIDEr", 0.9, 0.3)]
+fn a_miniature_is_learned(
+    #[case] task: &str,
+    #[case] steps: usize,
+    #[case] score: &str,
+    #[case] floor: f64,
+    #[case] margin: f64,
+) {
+    is_learned_from_its_images(task, steps, score, floor, margin);
+}
+
+#[rstest]
+#[case::vqa("vqa", 700, "accuracy", 0.58, 0.20)]
+#[case::gqa("gqa", 500, "accuracy", 0.58, 0.20)]
+#[case::nlvr2("nlvr2", 900, "accuracy", 0.68, 0.18)]
+// A hundred images: ten times what chance finds.
+#[case::retrieval("retrieval", 150, "t2i_R@1", 0.10, 0.10)]
+#[case::captioning("captioning", 250, "CIDEr", 1.4, 0.5)]
+#[ignore = "half a minute to a minute each; run by hand"]
+fn a_longer_miniature_is_learned(
+    #[case] task: &str,
+    #[case] steps: usize,
+    #[case] score: &str,
+    #[case] floor: f64,
+    #[case] margin: f64,
+) {
+    is_learned_from_its_images(task, steps, score, floor, margin);
+}

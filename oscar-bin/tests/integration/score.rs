@@ -1,0 +1,188 @@
+//! `oscar-bin score captions`, from files to numbers and errors.
+
+use crate::support;
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use support::{Workplace, stderr, stdout};
+
+const FILES: [&str; 6] = [
+    "score",
+    "captions",
+    "--candidates",
+    "results.json",
+    "--references",
+    "annotations.json",
+];
+
+fn fixture(name: &str) -> std::path::PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/captions");
+    folder.join(name)
+}
+
+fn read(path: &Path) -> Value {
+    let text = std::fs::read_to_string(path).expect("a file");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// The captions of the parity suite's fixture, as COCO's files.
+fn place() -> Workplace {
+    let place = Workplace::new();
+    let (mut results, mut images, mut annotations) = (Vec::new(), Vec::new(), Vec::new());
+    for image in read(&fixture("captions.json"))["images"]
+        .as_array()
+        .expect("a list")
+    {
+        let id = &image["id"];
+        results.push(json!({"image_id": id.to_string(), "caption": image["cand"]}));
+        images.push(json!({"id": id}));
+        for text in image["refs"].as_array().expect("a list") {
+            annotations.push(json!({"image_id": id, "caption": text}));
+        }
+    }
+    let write = |name: &str, content: Value| {
+        std::fs::write(place.path(name), content.to_string()).expect("a file");
+    };
+    write("results.json", json!(results));
+    write("few.json", json!(results[..3]));
+    write(
+        "annotations.json",
+        json!({"images": images, "annotations": annotations}),
+    );
+    place
+}
+
+#[test]
+fn captions_score_what_the_evaluation_says() {
+    let place = place();
+    let df = fixture("df-toy.p");
+    let more = [
+        "--json",
+        "--per-image",
+        "images.jsonl",
+        "--cider-df",
+        df.to_str().expect("UTF-8"),
+    ];
+    let output = place.run(&[&FILES[..], &more].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let document: Value = serde_json::from_slice(&output.stdout).expect("one document");
+    let expected = read(&fixture("scores.json"));
+    for (ours, theirs) in [
+        ("BLEU-4", "Bleu_4"),
+        ("ROUGE-L", "ROUGE_L"),
+        ("CIDEr", "CIDEr"),
+    ] {
+        let number = |value: &Value| value.as_f64().expect("a number");
+        let difference = number(&document[ours]) - number(&expected["corpus"][theirs]);
+        assert!(difference.abs() < 1e-12, "{ours}");
+    }
+    assert!(document["CIDEr-D"].is_f64());
+    assert!(document["METEOR"].is_null() && document["SPICE"].is_null());
+    assert_eq!(document["images"], 250);
+
+    let lines = std::fs::read_to_string(place.path("images.jsonl")).expect("a file");
+    assert_eq!(lines.lines().count(), 250);
+    let first: Value = serde_json::from_str(lines.lines().next().expect("a line")).expect("JSON");
+    let wanted =
+        expected["per_image"][first["image_id"].as_str().expect("an id")]["Bleu_1"].as_f64();
+    assert!(
+        (first["BLEU-1"].as_f64().expect("a number") - wanted.expect("a number")).abs() < 1e-12
+    );
+}
+
+#[test]
+fn what_was_not_computed_is_said() {
+    let output = place().run(&FILES);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(
+        text.contains("METEOR") && text.contains("--meteor-jar"),
+        "{text}"
+    );
+    assert!(
+        text.contains("SPICE") && text.contains("--spice-dir"),
+        "{text}"
+    );
+    assert!(text.contains("250 images"), "{text}");
+}
+
+#[test]
+fn karpathys_split_is_read_and_cider_of_one_image_is_explained() {
+    let place = Workplace::new();
+    let sentence = |raw: &str| json!({"raw": raw, "tokens": ["a", "dog"], "sentid": 1});
+    let karpathy = json!({"images": [
+        {"cocoid": 1, "filename": "COCO_val2014_000000000001.jpg", "split": "test",
+         "sentences": [sentence("A dog."), sentence("The dog sleeps.")]},
+        {"cocoid": 2, "split": "restval", "sentences": [sentence("A bus.")]},
+    ], "dataset": "coco"});
+    std::fs::write(place.path("annotations.json"), karpathy.to_string()).expect("a file");
+    // The image by the name of its file.
+    let results = r#"[{"image_id": "COCO_val2014_000000000001", "caption": "a dog"}]"#;
+    std::fs::write(place.path("results.json"), results).expect("a file");
+    let output = place.run(&FILES);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    for part in ["annotations.json", "restval (1 images), test (1 images)"] {
+        assert!(stderr(&output).contains(part), "{}", stderr(&output));
+    }
+    let output = place.run(&[&FILES[..], &["--split", "test", "--json"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let document: Value = serde_json::from_slice(&output.stdout).expect("one document");
+    assert_eq!(
+        (&document["images"], &document["CIDEr"]),
+        (&json!(1), &json!(0.0))
+    );
+    assert!(stderr(&output).contains("CIDEr"), "{}", stderr(&output));
+    let output = place.run(&[&FILES[..], &["--split", "val"]].concat());
+    assert!(stderr(&output).contains("`val`"), "{}", stderr(&output));
+}
+
+#[test]
+fn what_does_not_fit_fails_and_names_it() {
+    let place = place();
+    let fails = |args: &[&str], found: &str| {
+        let output = place.run(args);
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert!(stderr(&output).contains(found), "{}", stderr(&output));
+        assert!(output.stdout.is_empty());
+    };
+    let few = FILES.map(|arg| {
+        if arg == "results.json" {
+            "few.json"
+        } else {
+            arg
+        }
+    });
+    fails(
+        &few,
+        "images with references but without a caption: 247 (\"1003\"",
+    );
+    fails(
+        &[&FILES[..], &["--cider-df", "few.json"]].concat(),
+        "few.json",
+    );
+    // The other scores are there all the same.
+    let args = [
+        "--meteor-jar",
+        "meteor-1.5.jar",
+        "--spice-dir",
+        ".",
+        "--per-image",
+        "each.jsonl",
+    ];
+    for (json, computed) in [(true, "\"CIDEr\": "), (false, "CIDEr    ")] {
+        let json = if json { &["--json"][..] } else { &[] };
+        let output = place.run(&[&FILES[..], &args, json].concat());
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        for reason in ["meteor-1.5.jar", "has no spice-1.0.jar"] {
+            assert!(stderr(&output).contains(reason), "{}", stderr(&output));
+        }
+        assert!(stdout(&output).contains(computed), "{}", stdout(&output));
+        let each = std::fs::read_to_string(place.path("each.jsonl")).expect("a file");
+        assert_eq!(each.lines().count(), 250);
+    }
+    let subset = place.run(&[&few[..], &["--subset", "--json"]].concat());
+    assert!(subset.status.success(), "{}", stderr(&subset));
+    let document: Value = serde_json::from_slice(&subset.stdout).expect("one document");
+    assert_eq!(document["images"], 3);
+}

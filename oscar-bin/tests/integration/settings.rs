@@ -1,0 +1,206 @@
+//! What the user sets is used, or answered.
+
+use crate::support;
+
+use std::fs;
+
+use rstest::rstest;
+use support::{Workplace, assert_fails, json, stderr, stdout, toy, write};
+
+/// The configuration that a command prints, and what it says beside it.
+fn printed(place: &Workplace, args: &[&str]) -> (toml::Table, String) {
+    let output = place.run(&[args, &["--print-config"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let table = stdout(&output).parse().expect("TOML on standard output");
+    (table, stderr(&output))
+}
+
+fn whole(table: &toml::Table, key: &str) -> i64 {
+    let mut parts = key.split('.');
+    let last = parts.next_back().expect("a key");
+    let table = parts.fold(table, |table, part| {
+        table[part].as_table().expect("a table")
+    });
+    table[last].as_integer().expect("a whole number")
+}
+
+#[rstest]
+#[case::set(&["--set", "train.steps=3"])]
+#[case::flag(&["--steps", "3"])]
+#[case::inline(&["--set", "train={steps=3}"])]
+fn steps_that_are_asked_for_win_over_the_epochs_of_the_recipe(#[case] args: &[&str]) {
+    let place = toy::workplace(|_| false);
+    let recipe = fs::read_to_string(place.path("matching.toml")).expect("a recipe");
+    write(&place.path("epochs.toml"), &format!("epochs = 5\n{recipe}"));
+    let finetune = ["finetune", "--task", "matching", "--config", "epochs.toml"];
+    let (config, said) = printed(&place, &[&finetune[..], args].concat());
+    assert_eq!(
+        (whole(&config, "train.steps"), whole(&config, "epochs")),
+        (3, 0)
+    );
+    assert!(
+        said.contains("train.steps = 3") && said.contains("epochs = 5"),
+        "{said}"
+    );
+    let run = [&finetune[..], args, &["--name", "r", "--json"]].concat();
+    assert_eq!(json(&place.run(&run))["steps"], 3);
+    // The file repeats the run.
+    let again = ["finetune", "--config", "runs/r/config.toml"];
+    let (config, _) = printed(&place, &again);
+    assert_eq!(
+        (whole(&config, "train.steps"), whole(&config, "epochs")),
+        (3, 0)
+    );
+}
+
+#[test]
+fn epochs_win_where_they_are_set_last_and_both_at_once_are_refused() {
+    let place = Workplace::new();
+    let vqa = ["finetune", "--config", "vqa-mini"];
+    let (config, said) = printed(&place, &[&vqa[..], &["--set", "epochs=2"]].concat());
+    assert_eq!(whole(&config, "epochs"), 2);
+    assert!(!said.contains("train.steps"), "{said}");
+    let both = ["--set", "epochs=2", "--set", "train.steps=7"];
+    assert_fails(
+        &place.run(&[&vqa[..], &both].concat()),
+        &["epochs = 2", "train.steps = 7"],
+    );
+    write(
+        &place.path("base.toml"),
+        "extends = 'vqa-mini'\n[train]\nsteps = 9\n",
+    );
+    let (config, said) = printed(&place, &["finetune", "-c", "base.toml"]);
+    assert_eq!(
+        (whole(&config, "epochs"), whole(&config, "train.steps")),
+        (0, 9)
+    );
+    assert!(said.contains("epochs = 8"), "{said}");
+    write(&place.path("both.toml"), "epochs = 2\n[train]\nsteps = 9\n");
+    let (config, said) = printed(&place, &["finetune", "--task", "vqa", "-c", "both.toml"]);
+    assert_eq!(whole(&config, "epochs"), 2);
+    assert!(said.contains("train.steps = 9"), "{said}");
+}
+
+#[test]
+fn a_warm_up_that_is_longer_than_a_short_run_is_shortened() {
+    let place = Workplace::new();
+    for (steps, warmup) in [("5", 0), ("30", 3), ("100", 100)] {
+        let (config, said) = printed(&place, &["train", "--steps", steps]);
+        assert_eq!(whole(&config, "optimizer.warmup_steps"), warmup);
+        assert_eq!(
+            said.contains("optimizer.warmup_steps = 100"),
+            warmup < 100,
+            "{said}"
+        );
+    }
+    // Who sets both has made a mistake.
+    let both = [
+        "train",
+        "--steps",
+        "30",
+        "--set",
+        "optimizer.warmup_steps=40",
+    ];
+    assert_fails(
+        &place.run(&both),
+        &["optimizer.warmup_steps = 40", "train.steps = 30"],
+    );
+}
+
+#[rstest]
+#[case::vocabulary(&["train", "--set", "model.vocab_size=7"], "model.vocab_size")]
+#[case::repeated(&["train", "--set", "train.seed=2", "--set", "train.seed=3"], "train.seed=2")]
+#[case::flag(&["train", "--set", "train.seed=2", "--seed", "3"], "train.seed=2")]
+#[case::reward(&["finetune", "-c", "captioning-mini", "--set", "task.scst.samples=2"], "task.scst.samples")]
+#[case::clipping(&["train", "--set", "optimizer.max_grad_norm=0", "--set", "optimizer.clip_at=batch"], "optimizer.clip_at")]
+fn a_key_without_effect_is_named(#[case] args: &[&str], #[case] key: &str) {
+    let place = Workplace::new();
+    let (_, said) = printed(&place, args);
+    assert!(
+        said.contains("has no effect") && said.contains(key),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_has_an_effect_is_not_complained_of() {
+    let place = Workplace::new();
+    for args in [
+        &["train"][..],
+        &[
+            "train",
+            "--set",
+            "train.seed=3",
+            "--set",
+            "optimizer.learning_rate=1e-4",
+        ],
+        &["finetune", "-c", "vqa-mini", "--set", "epochs=3"],
+        &[
+            "finetune",
+            "-c",
+            "captioning-base-scst",
+            "--set",
+            "task.scst.samples=2",
+        ],
+    ] {
+        let (_, said) = printed(&place, args);
+        assert_eq!(said, "", "{args:?}");
+    }
+}
+
+#[rstest]
+#[case("lr=1e-4", "optimizer.learning_rate")]
+#[case("optimizer.lr=1e-4", "optimizer.learning_rate")]
+#[case("train.batch=8", "train.batch_size")]
+#[case("bs=8", "train.batch_size")]
+#[case("train.max_steps=8", "train.steps")]
+#[case("steps=8", "train.steps")]
+#[case("model.dropout=0", "model.hidden_dropout_prob")]
+#[case("num-workers=3", "train.workers")]
+fn another_name_of_a_key_is_answered_with_the_key(#[case] set: &str, #[case] key: &str) {
+    let place = Workplace::new();
+    assert_fails(
+        &place.run(&["train", "--set", set]),
+        &[&format!("did you mean {key}?")],
+    );
+}
+
+#[test]
+fn a_recipe_tells_its_task() {
+    let place = toy::workplace(|_| false);
+    write(&place.path("own.toml"), "extends = 'gqa-mini'\n");
+    write(&place.path("bare.toml"), "[train]\nseed = 3\n");
+    for (recipe, key) in [
+        ("nlvr2-mini", "images"),
+        ("own.toml", "answers"),
+        ("nocaps-base", "scst"),
+        // By its keys.
+        ("matching.toml", ""),
+    ] {
+        let (config, _) = printed(&place, &["finetune", "--config", recipe]);
+        let task = config["task"].as_table().expect("a table");
+        assert!(key.is_empty() || task.contains_key(key), "{recipe}: {task}");
+    }
+    assert_fails(
+        &place.run(&["finetune", "--config", "bare.toml"]),
+        &["bare", "--task", "vqa"],
+    );
+    assert_fails(&place.run(&["finetune"]), &["--task", "vqa", "--config"]);
+    let other = place.run(&["finetune", "--task", "vqa", "--config", "nlvr2-mini"]);
+    assert_fails(&other, &["nlvr2-mini is a recipe of task nlvr2"]);
+    assert_fails(
+        &place.run(&["train", "--config", "vqa-mini"]),
+        &["vqa-mini", "task vqa"],
+    );
+    assert_fails(
+        &place.run(&["finetune", "--config", "quickstart"]),
+        &["quickstart", "train"],
+    );
+}
+
+#[test]
+fn a_configuration_is_printed_as_json_on_request() {
+    let place = Workplace::new();
+    let config = json(&place.run(&["train", "--print-config", "--json"]));
+    assert_eq!(config["train"]["steps"], 2500);
+}

@@ -1,0 +1,7 @@
+//! Splits and scores of retrieval.
+//!
+//! One executable, as every further one would compile models and backends again.
+
+mod common;
+mod score;
+mod split;
