@@ -85,8 +85,8 @@ pub fn without_ending(name: &str) -> &str {
     }
 }
 
-/// COCO's number in the name of one of its images, or in a number alone.
-fn coco_number(stem: &str) -> Option<u64> {
+/// COCO's number in the name of one of its images without its ending, or in a number alone.
+pub fn coco_number(stem: &str) -> Option<u64> {
     let digits = match stem.get(..5) {
         Some(start) if start.eq_ignore_ascii_case("coco_") => {
             let (split, digits) = stem[5..].split_once('_')?;

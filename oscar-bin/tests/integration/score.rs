@@ -1,4 +1,4 @@
-//! `oscar-bin score captions`, from files to numbers and errors.
+//! `oscar-bin score`, from files to numbers and errors.
 
 use crate::support;
 
@@ -185,4 +185,40 @@ fn what_does_not_fit_fails_and_names_it() {
     assert!(subset.status.success(), "{}", stderr(&subset));
     let document: Value = serde_json::from_slice(&subset.stdout).expect("one document");
     assert_eq!(document["images"], 3);
+}
+
+/// The figures of the Python package eccv-caption, which recorded what it computes of these rankings.
+#[test]
+fn rankings_are_scored_with_extended_ground_truth() {
+    let recorded =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../oscar-tasks/retrieval/tests/extended");
+    let (folder, rankings) = (
+        recorded.display().to_string(),
+        recorded.join("rankings.json").display().to_string(),
+    );
+    let place = Workplace::new();
+    let score = ["score", "retrieval", "--positives", &folder, "--rankings"];
+    let output = place.run(&[&score[..], &[&rankings, "--json"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let found: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    let expected = read(&recorded.join("expected.json"));
+    for (name, ways) in expected.as_object().expect("figures") {
+        let (annotation, figure) = name.split_once('_').expect("two names");
+        for way in ["i2t", "t2i"] {
+            let value = found[annotation][way][figure].as_f64().expect("a number");
+            let recorded = ways[way].as_f64().expect("a number");
+            assert!((value - recorded).abs() < 1e-12, "{name} {way}");
+        }
+    }
+    let text = stdout(&place.run(&[&score[..], &[&rankings]].concat()));
+    assert_eq!(text.lines().count(), 6, "{text}");
+    assert!(text.contains("mAP@R"), "{text}");
+
+    // A query that is annotated and was not ranked.
+    std::fs::write(place.path("few.json"), r#"{"t2i": {"20": [1000, 1007]}}"#).expect("a file");
+    let few = place.run(&[&score[..], &["few.json"]].concat());
+    support::assert_fails(&few, &["few.json", "t2i", "23"]);
+    std::fs::write(place.path("none.json"), "{}").expect("a file");
+    let none = place.run(&[&score[..], &["none.json"]].concat());
+    support::assert_fails(&none, &["none.json", "i2t"]);
 }

@@ -8,6 +8,7 @@ use oscar_task::{ClassData, EncodedRow, Evaluation, Logits, Role, Target, TaskDa
 use rand::Rng;
 
 use crate::candidates::Candidates;
+use crate::extended::Extended;
 use crate::{Retrieval, Split};
 
 /// A split, opened: texts are ids, images were found.
@@ -16,6 +17,7 @@ pub struct RetrievalData {
     /// The used captions of all images: the examples of training.
     used: Vec<u32>,
     candidates: Candidates,
+    extended: Option<Extended>,
     training: bool,
     pub(crate) encoder: SequenceEncoder,
 }
@@ -47,11 +49,31 @@ impl RetrievalData {
             used: opened.used(),
             split: opened,
             candidates: Candidates::All(Vec::new()),
+            extended: None,
             training: role == Role::Train,
             encoder,
         };
         data.candidates = data.candidates(split.candidates.as_deref(), role, task)?;
+        if let Some(positives) = &split.positives
+            && role == Role::Evaluate
+        {
+            let what = "COCO's annotations, which number the captions";
+            let numbers = required(&split.annotations, "annotations", what)?;
+            data.extended = Some(Extended::open(&data, positives, numbers)?);
+        }
         Ok(data)
+    }
+
+    /// Figures of `scores`, `[images, captions]` row by row, with extended ground truth; none if the
+    /// split names none.
+    ///
+    /// # Errors
+    /// If an image or caption is annotated that is not in the split.
+    pub fn extended_scores(&self, scores: &[f32]) -> Result<Vec<(String, f64)>, SourceError> {
+        match &self.extended {
+            Some(extended) => extended.scores(scores),
+            None => Ok(Vec::new()),
+        }
     }
 
     fn candidates(

@@ -84,6 +84,15 @@ pub struct Split {
     #[serde(with = "optional_path")]
     #[schemars(with = "Option<PathBuf>")]
     pub candidates: Option<PathBuf>,
+    /// Extended ground truth, which COCO's test split is also scored with: the data folder of the
+    /// Python package `eccv-caption`, or CxC's table of images and captions.
+    #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
+    pub positives: Option<PathBuf>,
+    /// COCO's annotations, which number the captions (`captions_val2014.json`); `positives` needs them.
+    #[serde(with = "optional_path")]
+    #[schemars(with = "Option<PathBuf>")]
+    pub annotations: Option<PathBuf>,
 }
 
 impl oscar_task::Split for Split {
@@ -101,6 +110,8 @@ impl oscar_task::Split for Split {
             &mut self.regions,
             &mut self.image_keys,
             &mut self.candidates,
+            &mut self.positives,
+            &mut self.annotations,
         ];
         paths.into_iter().flatten().collect()
     }

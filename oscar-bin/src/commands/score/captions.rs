@@ -1,11 +1,11 @@
-//! `oscar-bin score`: scores prediction files without a model.
+//! `oscar-bin score captions`: captions against references.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use clap::{Args, Subcommand};
+use clap::Args;
 use oscar_caption_metrics::jars::{self, JarOptions};
 use oscar_caption_metrics::{
     Candidates, Captions, DocumentFrequencies, MetricsError, References, Scores, Unmatched,
@@ -13,24 +13,9 @@ use oscar_caption_metrics::{
 };
 use oscar_datasets::captions::has_splits;
 use oscar_datasets::keys::other_name;
-
 use oscar_files::write_file;
 
-use crate::ending::Ending;
 use crate::output;
-
-/// Scores prediction files.
-#[derive(Debug, Args)]
-pub struct ScoreArgs {
-    #[command(subcommand)]
-    pub command: ScoreCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum ScoreCommand {
-    /// Score captions as the COCO caption evaluation does
-    Captions(CaptionsArgs),
-}
 
 /// Computes BLEU-1 to BLEU-4, ROUGE-L and CIDEr exactly as the COCO caption evaluation does, with its
 /// tokeniser. METEOR and SPICE need Java and their official jars.
@@ -79,14 +64,7 @@ pub struct CaptionsArgs {
 ///
 /// # Errors
 /// If a file cannot be read or does not fit the others, or a jar fails.
-pub fn run(args: &ScoreArgs) -> Result<Ending> {
-    match &args.command {
-        ScoreCommand::Captions(args) => captions(args)?,
-    }
-    Ok(Ending::Done)
-}
-
-fn captions(args: &CaptionsArgs) -> Result<()> {
+pub fn run(args: &CaptionsArgs) -> Result<()> {
     let mut candidates = Candidates::read(&args.candidates)?;
     let references = references(args)?;
     let renamed = candidates.rename(|id| other_name(id, |other| references.has(other)));
