@@ -12,9 +12,9 @@ use oscar_datasets::text::open_text;
 use rayon::prelude::*;
 use serde::Deserialize;
 
-use crate::CUTS;
 use crate::data::RetrievalData;
 use crate::positives::{Annotation, Positives, figures};
+use oscar_task::ranks::CUTS;
 
 /// A caption in COCO's annotations.
 #[derive(Deserialize)]
@@ -61,21 +61,30 @@ impl Extended {
         // These are the pairs of the split itself.
         annotations.retain(|annotation| annotation.name != "coco");
         let mut known = numbered(numbers)?;
-        let mut images = Vec::with_capacity(data.images.len());
-        for image in &data.images {
+        let mut images = Vec::with_capacity(data.split.images.len());
+        for image in &data.split.images {
             images.push(coco_number(&image.key).ok_or_else(|| {
-                let found = format!("the image {:?} of the split has no number of COCO", image.key);
+                let found = format!(
+                    "the image {:?} of the split has no number of COCO",
+                    image.key
+                );
                 wrong(found, "extended ground truth is of COCO's images")
             })?);
         }
         let mut captions = Vec::with_capacity(columns.len());
-        for caption in columns.iter().map(|caption| &data.captions[*caption as usize]) {
+        for caption in columns
+            .iter()
+            .map(|caption| &data.split.captions[*caption as usize])
+        {
             let image = images[caption.image as usize];
             let same = known.get_mut(&(image, words(&caption.text)));
             // Equal captions of an image have one number each.
             captions.push(same.and_then(VecDeque::pop_front).ok_or_else(|| {
                 let found = format!("image {image} has no caption {:?}", caption.text);
-                wrong(found, "name the annotations that the captions of the split are of")
+                wrong(
+                    found,
+                    "name the annotations that the captions of the split are of",
+                )
             })?);
         }
         Ok(Self {
@@ -96,7 +105,11 @@ impl Extended {
             let most = annotation.most().max(CUTS[CUTS.len() - 1]);
             let of_image = |row: usize| {
                 let row = &scores[row * width..(row + 1) * width];
-                self.captions.iter().copied().zip(row.iter().copied()).collect()
+                self.captions
+                    .iter()
+                    .copied()
+                    .zip(row.iter().copied())
+                    .collect()
             };
             let of_caption = |column: usize| {
                 let column = scores.iter().skip(column).step_by(width);
@@ -110,7 +123,8 @@ impl Extended {
                 let ranking = |query| rankings.get(&query).map(Vec::as_slice);
                 let found = figures(positives, ranking)?.named().into_iter();
                 let name = annotation.name;
-                named.extend(found.map(|(figure, value)| (format!("{way}_{name}_{figure}"), value)));
+                named
+                    .extend(found.map(|(figure, value)| (format!("{way}_{name}_{figure}"), value)));
             }
         }
         Ok(named)
@@ -160,12 +174,18 @@ fn numbered(path: &Path) -> Result<HashMap<(u64, String), VecDeque<u64>>, Source
         caption,
     } in annotations
     {
-        numbers.entry((image_id, words(&caption))).or_default().push_back(id);
+        numbers
+            .entry((image_id, words(&caption)))
+            .or_default()
+            .push_back(id);
     }
     Ok(numbers)
 }
 
 /// A text without what differs between copies of it.
 fn words(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
+    text.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .to_lowercase()
 }

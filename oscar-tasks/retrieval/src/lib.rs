@@ -17,7 +17,9 @@
 mod cache;
 mod candidates;
 mod data;
+mod extended;
 mod official;
+mod positives;
 mod recall;
 mod report;
 mod score;
@@ -37,6 +39,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cache::{Fingerprint, ScoreCache};
 pub use data::RetrievalData;
+pub use positives::{Annotation, Figures, Positives, RankingError, figures};
 pub use score::{Keep, score_pairs};
 
 /// `[task]` of a retrieval recipe.

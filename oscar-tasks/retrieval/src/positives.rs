@@ -17,7 +17,7 @@ use oscar_datasets::DatasetError;
 use oscar_datasets::keys::{coco_number, without_ending};
 use oscar_datasets::text::open_text;
 
-use crate::CUTS;
+use oscar_task::ranks::CUTS;
 
 /// For each query the items that belong to it.
 pub type Positives = BTreeMap<u64, BTreeSet<u64>>;
@@ -219,7 +219,9 @@ impl Figures {
     /// Them with their names.
     pub fn named(&self) -> Vec<(String, f64)> {
         let recalls = CUTS.iter().zip(self.recall);
-        let mut named: Vec<_> = recalls.map(|(cut, value)| (format!("R@{cut}"), value)).collect();
+        let mut named: Vec<_> = recalls
+            .map(|(cut, value)| (format!("R@{cut}"), value))
+            .collect();
         named.push(("R-Precision".into(), self.r_precision));
         named.push(("mAP@R".into(), self.map_at_r));
         named
