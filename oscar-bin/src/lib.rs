@@ -22,6 +22,7 @@ mod openmp;
 mod output;
 mod run_dir;
 mod serve;
+mod sight;
 mod tasks;
 mod training;
 mod weights;

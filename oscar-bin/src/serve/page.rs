@@ -5,6 +5,8 @@ use axum::response::{IntoResponse, Response};
 use base64_simd::STANDARD;
 use sha2::{Digest, Sha256};
 
+use crate::sight;
+
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 const MARKUP: &str = include_str!("page/page.html");
@@ -18,16 +20,18 @@ pub struct Page {
 impl Page {
     /// Puts the page together.
     pub fn new() -> Self {
+        let style = [sight::STYLE, STYLE].concat();
+        let script = [sight::SCRIPT, SCRIPT].concat();
         let html = MARKUP
-            .replace("/*style*/", STYLE)
-            .replace("/*script*/", SCRIPT);
+            .replace("/*style*/", &style)
+            .replace("/*script*/", &script);
         let hash = |text: &str| STANDARD.encode_to_string(Sha256::digest(text));
         let policy = format!(
             "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; \
              img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
              frame-ancestors 'none'",
-            hash(SCRIPT),
-            hash(STYLE)
+            hash(&script),
+            hash(&style)
         );
         Self {
             html,

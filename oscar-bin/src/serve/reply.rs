@@ -2,7 +2,7 @@
 
 use oscar_datasets::store::Tag;
 use oscar_task::Answer;
-use oscar_task::explain::{Explanation, Inspected, Region, Segment};
+use oscar_task::explain::{Explanation, Inspected, Region};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -10,6 +10,7 @@ use super::models::ModelInfo;
 use super::shelf::Image;
 use super::worker::Answered;
 use crate::commands::pictures::{Kind, of_match};
+use crate::sight::TokenDocument;
 
 /// Answers about the images of a request, in their order.
 #[derive(Serialize, ToSchema)]
@@ -96,15 +97,6 @@ pub struct ExplanationDocument {
     regions: Vec<Option<[f32; 4]>>,
     /// `attention[i][j]`: the share of its attention that position i gives to position j.
     attention: Vec<Vec<f32>>,
-}
-
-/// A token of a text.
-#[derive(Serialize, ToSchema)]
-pub struct TokenDocument {
-    /// As the vocabulary has it; a piece that continues a word begins with `##`.
-    text: String,
-    /// `special`, `text` or `tags`.
-    segment: &'static str,
 }
 
 /// The models that are loaded.
@@ -235,16 +227,8 @@ impl ExplanationDocument {
                 .map(|row| (row * positions..(row + 1) * positions).map(mean).collect())
                 .collect(),
         };
-        let tokens = sequence.tokens.iter().map(|token| TokenDocument {
-            text: token.text.clone(),
-            segment: match token.segment {
-                Segment::Special => "special",
-                Segment::Text => "text",
-                Segment::Tags => "tags",
-            },
-        });
         Self {
-            tokens: tokens.collect(),
+            tokens: sequence.tokens.iter().map(TokenDocument::from).collect(),
             attention,
             regions: sequence
                 .regions

@@ -14,6 +14,7 @@ use super::example::exhibit;
 use super::gallery::Gallery;
 use super::map::{Kind, Map};
 use crate::run_dir::{State, Summary};
+use crate::sight;
 
 pub const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -63,7 +64,7 @@ impl Report<'_> {
                     meta http-equiv="Content-Security-Policy" content=(POLICY);
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     title { (self.name) " · Oscar-rs" }
-                    style { (PreEscaped(STYLE)) }
+                    style { (PreEscaped(sight::STYLE)) (PreEscaped(STYLE)) }
                 }
                 body {
                     header {
@@ -78,7 +79,7 @@ impl Report<'_> {
                         (drawings("Speed", &curves, true))
                         (self.configuration())
                     }
-                    script { (PreEscaped(SCRIPT)) }
+                    script { (PreEscaped(sight::SCRIPT)) (PreEscaped(SCRIPT)) }
                 }
             }
         };
@@ -125,7 +126,8 @@ impl Report<'_> {
                 h2 { "Held-out examples" }
                 p.note {
                     "Point at a word or a region to shade the others by its attention to them (mean of the \
-                     heads, relative to the strongest). Click to pin it."
+                     heads, relative to the strongest word and the strongest region). Click to pin it, and \
+                     move between words with the arrow keys."
                     @if masked {
                         " Masked words show the best prediction, green if it is correct; point at one for the others."
                     }

@@ -2,27 +2,13 @@
 // tags, keys, messages) is set as text, never as markup.
 "use strict";
 (() => {
-  const SVG = "http://www.w3.org/2000/svg";
   const PAGE = 24;
-  const MANY = 12;
+  /// Regions that overlap this much are the same.
+  const SAME = 0.5;
+  const { make, draw } = Sight;
   const el = (id) => document.getElementById(id);
   const state = { image: null, url: null, size: [0, 0], token: sessionStorage.getItem("token"), shown: 0, total: 0 };
   let running = null;
-
-  function make(parent, name, properties = {}, text = null) {
-    const made = document.createElement(name);
-    Object.assign(made, properties);
-    if (text !== null) made.textContent = text;
-    parent.append(made);
-    return made;
-  }
-
-  function draw(parent, name, attributes) {
-    const made = document.createElementNS(SVG, name);
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    parent.append(made);
-    return made;
-  }
 
   function say(text, wrong = false) {
     el("status").textContent = text;
@@ -79,7 +65,6 @@
 
   function place(width, height) {
     state.size = [width || 1, height || 1];
-    el("marks").setAttribute("viewBox", `0 0 ${state.size[0]} ${state.size[1]}`);
   }
 
   function clear() {
@@ -104,26 +89,36 @@
     }
   }
 
+  function pixels([x1, y1, x2, y2]) {
+    const [width, height] = state.size;
+    return [x1 * width, y1 * height, x2 * width, y2 * height];
+  }
+
+  function mark(regions) {
+    el("marks").replaceChildren();
+    Sight.regions(el("marks"), state.size, regions);
+  }
+
+  /// The class of the object whose box is this one.
+  function classOf([x1, y1, x2, y2], objects) {
+    const area = (box) => Math.max(0, box[2] - box[0]) * Math.max(0, box[3] - box[1]);
+    const shared = (box) => {
+      const both = area([Math.max(x1, box[0]), Math.max(y1, box[1]), Math.min(x2, box[2]), Math.min(y2, box[3])]);
+      return both / Math.max(1e-6, area([x1, y1, x2, y2]) + area(box) - both);
+    };
+    const near = objects.filter((object) => object.box).map((object) => [shared(object.box), object.class]);
+    const best = near.sort((a, b) => b[0] - a[0])[0];
+    return best && best[0] >= SAME ? best[1] : "";
+  }
+
   function seen(image) {
     // A stored image may have been seen in another size than the picture that is shown.
     if (image.width && image.height) place(image.width, image.height);
     else if (!state.size[0]) place(800, 600);
-    const marks = el("marks");
-    marks.replaceChildren();
-    const [width, height] = state.size;
     const withBoxes = image.objects.filter((object) => object.box);
-    const boxes = withBoxes.length
-      ? withBoxes.map((object) => [object.box, object.class])
-      : image.regions.map(([x1, y1, x2, y2]) => [[x1 * width, y1 * height, x2 * width, y2 * height], ""]);
-    marks.classList.toggle("many", boxes.length > MANY);
-    const size = Math.max(width, height) / 28;
-    boxes.forEach(([[x1, y1, x2, y2], name], at) => {
-      const group = draw(marks, "g", { class: "marked" });
-      group.style.setProperty("--hue", String((at * 137) % 360));
-      draw(group, "rect", { class: "box", x: x1, y: y1, width: x2 - x1, height: y2 - y1 });
-      const y = y1 > size ? y1 - size * 0.25 : y1 + size;
-      draw(group, "text", { class: "label", x: x1, y, "font-size": size }).textContent = name;
-    });
+    mark(withBoxes.length
+      ? withBoxes.map((object) => ({ box: object.box, name: object.class }))
+      : image.regions.map((box) => ({ box: pixels(box), name: "" })));
     const counts = new Map();
     for (const object of image.objects) counts.set(object.class, (counts.get(object.class) ?? 0) + 1);
     el("tags").replaceChildren();
@@ -135,6 +130,7 @@
   function answered(form, answer) {
     const image = answer.images[0];
     seen(image);
+    explained(image);
     const results = el("results");
     results.replaceChildren();
     const list = image.captions ?? image.answers ?? [];
@@ -142,8 +138,7 @@
     for (const { box, probability } of image.boxes ?? []) {
       list.push({ text: form.text.value, probability });
       if (!box) continue;
-      const [width, height] = state.size;
-      const [x1, y1, x2, y2] = [box[0] * width, box[1] * height, box[2] * width, box[3] * height];
+      const [x1, y1, x2, y2] = pixels(box);
       draw(el("marks"), "rect", { class: "found", x: x1, y: y1, width: x2 - x1, height: y2 - y1 });
     }
     for (const { text, probability } of list) {
@@ -154,69 +149,22 @@
       bar.style.width = `${Math.min(100, Math.max(0, 100 * probability))}%`;
     }
     say(`${answer.model}, ${answer.seconds.toFixed(2)} s`);
-    explained(image.explanation);
   }
 
-  /// The words, each of which shades what it attends to.
-  function explained(explanation) {
+  /// The regions that the model reads, and the words; each shades what it attends to.
+  function explained({ explanation, objects }) {
     const words = el("words");
     words.replaceChildren();
     el("explanation").hidden = !explanation?.attention.length;
     if (el("explanation").hidden) return;
-    const [width, height] = state.size;
-    const regions = explanation.regions.map((box) => {
-      if (!box) return null;
-      const [x1, y1, x2, y2] = [box[0] * width, box[1] * height, box[2] * width, box[3] * height];
-      const rect = draw(el("marks"), "rect", { class: "attended", x: x1, y: y1, width: x2 - x1, height: y2 - y1 });
-      rect.style.setProperty("--at", "0");
-      return rect;
+    const { tokens, regions, attention } = explanation;
+    const read = regions.flatMap((box, at) => {
+      if (!box) return [];
+      return [{ box: pixels(box), at: tokens.length + at, name: classOf(pixels(box), objects) }];
     });
-    const parts = [];
-    explanation.tokens.forEach((token, at) => {
-      if (token.segment === "special") return;
-      if (parts.length && !token.text.startsWith("##")) words.append(" ");
-      const part = make(words, "span", { className: "word", tabIndex: parts.length ? -1 : 0 }, token.text);
-      part.classList.toggle("of-tags", token.segment === "tags");
-      part.setAttribute("role", "button");
-      parts.push([part, at]);
-    });
-    const shade = (from) => {
-      const weights = explanation.attention[from];
-      const first = explanation.tokens.length;
-      const most = (values) => Math.max(1e-6, ...values);
-      const ofRegions = most(weights.slice(first));
-      const ofWords = most(parts.map(([, at]) => weights[at]));
-      regions.forEach((rect, at) => rect?.style.setProperty("--at", (weights[first + at] / ofRegions).toFixed(3)));
-      for (const [part, at] of parts) {
-        part.style.setProperty("--at", (weights[at] / ofWords).toFixed(3));
-        part.classList.toggle("from", at === from);
-      }
-      el("marks").classList.add("shaded");
-    };
-    const unshade = () => {
-      regions.forEach((rect) => rect?.style.setProperty("--at", "0"));
-      for (const [part] of parts) {
-        part.style.removeProperty("--at");
-        part.classList.remove("from");
-      }
-      el("marks").classList.remove("shaded");
-    };
-    parts.forEach(([part, at], index) => {
-      part.addEventListener("mouseenter", () => shade(at));
-      part.addEventListener("mouseleave", unshade);
-      part.addEventListener("focus", () => shade(at));
-      part.addEventListener("blur", unshade);
-      part.addEventListener("click", () => part.focus());
-      part.addEventListener("keydown", (event) => {
-        const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-        const next = step && parts[index + step]?.[0];
-        if (!next) return;
-        event.preventDefault();
-        part.tabIndex = -1;
-        next.tabIndex = 0;
-        next.focus();
-      });
-    });
+    if (read.length) mark(read);
+    Sight.words(words, tokens);
+    Sight.attend([el("marks"), words], (at) => attention[at]);
   }
 
   async function submitted(event) {
@@ -242,7 +190,7 @@
     } catch (error) {
       if (el("shelf").dataset.pictures === "true") return say(error.message, true);
       // Regions are drawn on an empty canvas.
-      const blank = `<svg xmlns="${SVG}" width="800" height="600"/>`;
+      const blank = `<svg xmlns="http://www.w3.org/2000/svg" width="800" height="600"/>`;
       show(`data:image/svg+xml,${encodeURIComponent(blank)}`, { key, name: key });
     }
   }

@@ -246,13 +246,13 @@ fn describe(page: &mut Browser) {
     page.focus("#caption button");
     page.press("Enter");
     page.wait("document.querySelectorAll('#results li').length === 3");
-    page.wait("document.querySelectorAll('#words .word').length > 3");
-    page.focus("#words .word");
-    let shaded = "[...document.querySelectorAll('#marks .attended')]\
+    page.wait("document.querySelectorAll('#words .plain').length > 3");
+    page.focus("#words .plain");
+    let shaded = "[...document.querySelectorAll('#marks .region[data-at]')]\
                   .filter((region) => Number(region.style.getPropertyValue('--at')) === 1).length === 1";
     page.wait(shaded);
     page.press("ArrowRight");
-    page.wait("document.activeElement === document.querySelectorAll('#words .word')[1]");
+    page.wait("document.activeElement === document.querySelectorAll('#words .plain')[1]");
     page.wait(shaded);
     page.picture("caption", (1200, 900), false);
     page.picture("caption-dark", (1200, 900), true);
@@ -389,7 +389,7 @@ fn what_contains_markup_is_shown_as_text_and_a_token_is_asked_for() {
     page.wait("document.querySelector('#gallery span').textContent.includes('<img')");
     page.focus("#caption button");
     page.press("Enter");
-    page.wait("document.querySelectorAll('#words .word').length > 3");
+    page.wait("document.querySelectorAll('#words .plain').length > 3");
     assert_eq!(
         page.value("document.querySelectorAll('#tags b, #marks b, img[onerror]').length"),
         0
