@@ -20,7 +20,7 @@ fn of_library(
     weights: &Path,
     detector: Arc<dyn RegionExtractor>,
     files: &[Vec<u8>],
-    text: Option<&str>,
+    (text, top): (Option<&str>, usize),
 ) -> Vec<Vec<Answer>> {
     let mut model = oscar_bin::open_predictor::<Flex>(weights, &FlexDevice).expect("weights");
     model.set_extractor(detector);
@@ -29,7 +29,7 @@ fn of_library(
         Ask {
             text: text.map(String::from),
             images: vec![Seen::Picture(Arc::new(picture.expect("a picture")))],
-            top: 2,
+            top,
         }
     };
     let asks: Vec<Ask> = files.iter().map(ask).collect();
@@ -86,7 +86,7 @@ fn without_a_flag_scenes_are_described_and_matched_as_by_the_commands_and_the_li
         .collect();
     assert_eq!(keys.len(), 6, "{listed:#}");
     let images: Vec<Value> = keys.iter().map(|key| json!({"key": key})).collect();
-    let by_key = server.post("/v1/caption", &json!({"images": images, "top": 2}));
+    let by_key = server.post("/v1/caption", &json!({"images": images}));
     assert_alike(&best(&by_key.json()["images"], "captions"), &captions);
     let question = json!({"images": images, "text": statement});
     let by_key = server.post("/v1/match", &question).json();
@@ -108,9 +108,9 @@ fn without_a_flag_scenes_are_described_and_matched_as_by_the_commands_and_the_li
         .collect();
     let reader = Arc::new(scene_reader(&scenes).expect("the scenes"));
     let own = |task: &str| scenes.join("weights").join(task);
-    let of_captions = of_library(&own("captioning"), reader.clone(), &files, None);
+    let of_captions = of_library(&own("captioning"), reader.clone(), &files, (None, 1));
     assert_alike(&firsts(&of_captions), &captions);
-    let of_matches = of_library(&own("matching"), reader, &files, Some(statement));
+    let of_matches = of_library(&own("matching"), reader, &files, (Some(statement), 2));
     assert_near(&matches_of_library(&of_matches), &probabilities);
 }
 
@@ -214,7 +214,7 @@ fn questions_and_statements_get_the_answers_of_the_commands_and_the_library() {
     let files: Vec<Vec<u8>> = keys.iter().map(|key| file(&place, key)).collect();
     let library = |task: &str, text| {
         let weights = place.path(&format!("runs/{task}/best"));
-        of_library(&weights, Arc::new(DrawingReader), &files, Some(text))
+        of_library(&weights, Arc::new(DrawingReader), &files, (Some(text), 2))
     };
     assert_alike(&firsts(&library("vqa", question)), &answers);
     assert_near(
