@@ -110,7 +110,7 @@ pub(crate) fn report(
         });
         report.captions = captions.collect();
     }
-    named.extend(data.extended_scores(scores)?);
+    scores_by_name.extend(data.extended_scores(scores)?);
     Ok(Evaluation {
         scores: scores_by_name,
         examples: scores.len(),
