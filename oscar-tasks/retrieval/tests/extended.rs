@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 /// A small set of positives, rankings, and what the package computes of them; `make_extended.py` made
 /// all of it.
 fn recorded() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/extended")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recorded")
 }
 
 #[derive(Deserialize)]
