@@ -191,7 +191,7 @@ fn what_does_not_fit_fails_and_names_it() {
 #[test]
 fn rankings_are_scored_with_extended_ground_truth() {
     let recorded =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../oscar-tasks/retrieval/tests/extended");
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../oscar-tasks/retrieval/tests/recorded");
     let (folder, rankings) = (
         recorded.display().to_string(),
         recorded.join("rankings.json").display().to_string(),

@@ -3,5 +3,6 @@
 //! One executable, as every further one would compile models and backends again.
 
 mod common;
+mod extended;
 mod score;
 mod split;

@@ -1,15 +1,14 @@
 //! Extended ground truth: the figures of the Python package `eccv-caption`, and those of a split.
 
-mod common;
-
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use common::{Place, refusal};
 use oscar_retrieval::{Annotation, Split, figures};
 use oscar_task::Role;
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use crate::common::{self, Place, refusal};
 
 /// A small set of positives, rankings, and what the package computes of them; `make_extended.py` made
 /// all of it.
