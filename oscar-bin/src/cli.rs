@@ -23,6 +23,7 @@ use crate::commands::recipes::{self, RecipesArgs};
 use crate::commands::report::{self, ReportArgs};
 use crate::commands::runs::{self, RunsArgs};
 use crate::commands::score::{self, ScoreArgs};
+use crate::commands::search::{self, SearchArgs};
 use crate::commands::serve::{self, ServeArgs};
 use crate::commands::train::{self, TrainArgs};
 use crate::ending::Ending;
@@ -57,6 +58,8 @@ pub enum Command {
     Match(MatchArgs),
     /// Find the thing in a picture that an expression means
     Find(FindArgs),
+    /// Find pictures that a text describes
+    Search(SearchArgs),
     /// Answer over HTTP, with a page for the browser
     Serve(ServeArgs),
     /// Score prediction files, without a model
@@ -112,6 +115,7 @@ impl Cli {
             Command::Ask(args) => ask::run(global, args),
             Command::Match(args) => matching::run(global, args),
             Command::Find(args) => find::run(global, args),
+            Command::Search(args) => search::run(args),
             Command::Serve(args) => serve::run(args),
             Command::Score(args) => score::run(args),
             Command::Data(args) => data::run(global, args),

@@ -16,5 +16,6 @@ pub mod recipes;
 pub mod report;
 pub mod runs;
 pub mod score;
+pub mod search;
 pub mod serve;
 pub mod train;

@@ -1,6 +1,7 @@
 //! `oscar-bin data`: build, check and inspect data sets.
 
 mod build_answers;
+mod build_index;
 mod build_nlvr1;
 mod build_regions;
 mod check;
@@ -10,6 +11,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use self::build_answers::AnswersArgs;
+use self::build_index::IndexArgs;
 use self::build_nlvr1::Nlvr1Args;
 use self::build_regions::RegionsArgs;
 use self::check::CheckArgs;
@@ -26,7 +28,7 @@ pub struct DataArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
-    /// Build region stores, corpora and answer vocabularies
+    /// Build region stores, indexes, corpora and answer vocabularies
     #[command(subcommand)]
     Build(BuildCommand),
     /// Validate files and list their problems, line by line
@@ -47,6 +49,8 @@ pub enum BuildCommand {
     Nlvr1(Nlvr1Args),
     /// Import existing region features (official tables, VinVL, LXMERT, .npz, .npy, .pt)
     Regions(RegionsArgs),
+    /// Build an index of a region store, to search its pictures by text
+    Index(IndexArgs),
     /// Build an answer vocabulary from annotations
     Answers(AnswersArgs),
     /// See `oscar-bin dev tasks`
@@ -62,6 +66,7 @@ pub fn run(global: &Global, args: &DataArgs) -> Result<Ending> {
     match &args.command {
         DataCommand::Build(BuildCommand::Nlvr1(args)) => build_nlvr1::run(args)?,
         DataCommand::Build(BuildCommand::Answers(args)) => build_answers::run(args)?,
+        DataCommand::Build(BuildCommand::Index(args)) => build_index::run(global, args)?,
         DataCommand::Build(BuildCommand::Regions(args)) => build_regions::run(args)?,
         DataCommand::Build(BuildCommand::Tasks(args)) => dev::tasks::run(args)?,
         DataCommand::Check(args) => check::run(global, args)?,

@@ -84,6 +84,15 @@ impl VectorIndex {
         Ok(index)
     }
 
+    /// Whether the file at `path` is an index of this version, by its header.
+    pub fn is_one(path: &Path) -> bool {
+        MappedTensors::open(path, HINT).is_ok_and(|file| {
+            file.metadata(FORMAT_VERSION) == Some(VERSION)
+                && file.has(VECTORS)
+                && file.has(KEY_OFFSETS)
+        })
+    }
+
     /// CRC-32 of offsets, vectors and keys.
     fn checksum(&self) -> u32 {
         let mut hasher = crc32fast::Hasher::new();
