@@ -6,7 +6,7 @@ use std::io::{BufRead, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use oscar_core::input::{RegionHandle, SourceError, Tokenizer};
+use oscar_core::input::{RegionHandle, SequenceEncoder, SourceError};
 use rayon::prelude::*;
 
 use crate::captions::{self, CaptionedImage};
@@ -75,7 +75,7 @@ impl CaptionedFiles<'_> {
     ///
     /// A file that cannot be read; an image without regions or captions; a caption without words; a key
     /// that the captions do not know.
-    pub fn open(&self, tokenizer: &Tokenizer) -> Result<CaptionedImages, SourceError> {
+    pub fn open(&self, encoder: &SequenceEncoder) -> Result<CaptionedImages, SourceError> {
         let source = open_images(self.regions)?;
         let (rows, mut chosen) = described(captions::read(self.captions, None)?)?;
         if let Some(keys) = self.image_keys {
@@ -83,7 +83,7 @@ impl CaptionedFiles<'_> {
         }
         let tokenized = chosen
             .par_iter()
-            .map(|index| tokenize(&rows, *index, &source, tokenizer))
+            .map(|index| tokenize(&rows, *index, &source, encoder))
             .collect::<Result<Vec<_>, SourceError>>()?;
         let (mut images, mut captions) = (Vec::new(), Vec::new());
         for (number, (index, found)) in chosen.into_iter().zip(tokenized).enumerate() {
@@ -264,18 +264,18 @@ fn tokenize(
     rows: &RowSet<CaptionedImage>,
     index: usize,
     source: &SharedImages,
-    tokenizer: &Tokenizer,
+    encoder: &SequenceEncoder,
 ) -> Result<Tokenized, SourceError> {
     let image = &rows[index];
     let row = image
         .find(&**source)
         .map_err(|defect| rows.refuse(index, defect))?;
     let tags = match &image.tags {
-        Some(tags) => tokenizer.encode(tags),
-        None => tokenizer.encode(&source.tag_text(row)?),
+        Some(tags) => encoder.tokenizer().encode(tags),
+        None => encoder.tokenizer().encode(&source.tag_text(row)?),
     };
     let captions = image.captions.iter().enumerate().map(|(number, text)| {
-        let ids = tokenizer.encode(text);
+        let ids = encoder.encode_text(text);
         match ids.is_empty() {
             false => Ok(ids),
             true => {

@@ -98,6 +98,55 @@ fn a_recipe_has_the_published_settings(
     }
 }
 
+/// ROSITA's schedules (rate, epochs of warm-up, epochs of decay), batch, and length of texts.
+#[rstest]
+#[case("vqa-rosita", 5e-5, 3, &[6, 9], 128, 20)]
+#[case("retrieval-rosita", 4e-5, 1, &[2, 4], 256, 30)]
+#[case("retrieval-rosita-flickr", 4e-5, 1, &[2, 4], 256, 30)]
+#[case("refer-refcoco", 7e-5, 1, &[4, 6], 128, 20)]
+#[case("refer-refcocoplus", 5e-5, 1, &[6, 8], 128, 20)]
+#[case("refer-refcocog", 5e-5, 1, &[8, 10], 128, 20)]
+fn a_recipe_of_rosita_has_the_published_settings(
+    #[case] name: &str,
+    #[case] rate: f64,
+    #[case] warmup: i64,
+    #[case] decay: &[i64],
+    #[case] batch: i64,
+    #[case] text: i64,
+) {
+    let place = Workplace::new();
+    let task = name.split('-').next().expect("a task");
+    let keys = printed(&place, &["finetune", "--task", task, "--config", name], &[]);
+    let expected: Vec<(&str, Value)> = vec![
+        ("epochs", 15.into()),
+        ("warmup_epochs", warmup.into()),
+        ("decay_epochs", decay.to_vec().into()),
+        ("model.region_projection", "split".into()),
+        ("model.use_img_layernorm", true.into()),
+        ("model.padding_gets_gradient", true.into()),
+        ("model.hidden_dropout_prob", 0.1.into()),
+        ("encoder.max_seq_length", text.into()),
+        ("encoder.max_regions", 36.into()),
+        ("encoder.use_tags", false.into()),
+        ("encoder.drop_punctuation", true.into()),
+        ("optimizer.formula", "adam".into()),
+        ("optimizer.learning_rate", rate.into()),
+        ("optimizer.beta1", 0.9.into()),
+        ("optimizer.beta2", 0.98.into()),
+        ("optimizer.epsilon", 1e-9.into()),
+        ("optimizer.weight_decay", 0.0.into()),
+        ("optimizer.max_grad_norm", 1.0.into()),
+        ("optimizer.warmup", "thirds".into()),
+        ("optimizer.decay", "steps".into()),
+        ("optimizer.decay_factor", 0.1.into()),
+        ("optimizer.schedule_order", "schedule_first".into()),
+        ("train.batch_size", batch.into()),
+    ];
+    for (key, value) in expected {
+        assert_eq!(keys.get(key), Some(&value), "{key} of {name}");
+    }
+}
+
 #[test]
 fn a_new_file_and_nothing_else_changes_a_run() {
     let place = Workplace::new();
@@ -183,7 +232,10 @@ fn recipes_resolve_to_what_they_always_did() {
     {
         let name = file.file_stem().expect("a name").to_string_lossy();
         let task = match name.split('-').next() {
-            Some("quickstart" | "oscar" | "oscarplus" | "shapes" | "scenes" | "tags") => None,
+            Some(
+                "quickstart" | "oscar" | "oscarplus" | "rosita" | "shapes" | "scenes" | "structure"
+                | "tags",
+            ) => None,
             Some("nocaps") => Some("captioning"),
             Some("nlvr") => Some("nlvr2"),
             task => task,

@@ -32,6 +32,9 @@ pub struct SequenceConfig {
     pub truncation: Truncation,
     /// Which blocks attend to each other.
     pub attention: AttentionRestriction,
+    /// Whether punctuation is deleted from text A before it is tokenised, as ROSITA's loaders do:
+    /// "someone's" becomes "someones".
+    pub drop_punctuation: bool,
 }
 
 /// Which text is cut where both do not fit.
@@ -54,6 +57,7 @@ impl Default for SequenceConfig {
             use_tags: true,
             truncation: Truncation::default(),
             attention: AttentionRestriction::default(),
+            drop_punctuation: false,
         }
     }
 }
@@ -137,6 +141,12 @@ impl EncodedSequence {
     }
 }
 
+/// The letters, digits and blanks of a text.
+fn without_punctuation(text: &str) -> String {
+    let kept = |c: &char| c.is_alphanumeric() || c.is_whitespace();
+    text.chars().filter(kept).collect()
+}
+
 /// Encodes and batches sequences. Shared by all loader threads.
 #[derive(Clone, Debug)]
 pub struct SequenceEncoder {
@@ -193,12 +203,20 @@ impl SequenceEncoder {
         text_b: &str,
         images: &[RegionHandle],
     ) -> Result<EncodedSequence, InputError> {
-        let a = self.tokenizer.encode(text_a);
+        let a = self.encode_text(text_a);
         let b = match self.config.use_tags {
             true => self.tokenizer.encode(text_b),
             false => Vec::new(),
         };
         self.assemble(origin, (text_a, &a), &b, images)
+    }
+
+    /// The ids of a text A.
+    pub fn encode_text(&self, text: &str) -> Vec<u32> {
+        match self.config.drop_punctuation {
+            true => self.tokenizer.encode(&without_punctuation(text)),
+            false => self.tokenizer.encode(text),
+        }
     }
 
     /// As [`encode`](Self::encode), of texts whose ids are known already.

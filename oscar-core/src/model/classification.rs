@@ -53,6 +53,9 @@ pub enum ClassTargets<B: Backend> {
     Class(Tensor<B, 1, Int>),
     /// A score per class, `[batch, labels]`; need not sum to 1.
     Soft(Tensor<B, 2>),
+    /// A probability per class, `[batch, labels]`, learned by the `kl` loss whatever the configuration
+    /// says; need not sum to 1.
+    Shares(Tensor<B, 2>),
 }
 
 /// Sequences that cannot be divided into decisions.
@@ -148,7 +151,7 @@ impl<B: OscarBackend> OscarClassifier<B> {
         if labels == 1 {
             let targets = match targets {
                 ClassTargets::Class(classes) => classes.float().reshape([batch, 1]),
-                ClassTargets::Soft(scores) => scores,
+                ClassTargets::Soft(scores) | ClassTargets::Shares(scores) => scores,
             };
             return (logits - targets).powi_scalar(2).mean();
         }
@@ -164,7 +167,7 @@ impl<B: OscarBackend> OscarClassifier<B> {
                 let loss = softplus + activation::relu(logits.clone()) - logits * scores;
                 loss.sum() / divisor
             }
-            (ClassTargets::Soft(scores), "kl") => {
+            (ClassTargets::Soft(scores), "kl") | (ClassTargets::Shares(scores), _) => {
                 ops::kl_divergence(logits, scores).sum() / divisor
             }
             (ClassTargets::Soft(scores), _) => (logits - scores).powi_scalar(2).mean(),

@@ -45,6 +45,23 @@ fn words(sequence: &EncodedSequence) -> String {
 }
 
 #[test]
+fn punctuation_is_deleted_on_request() {
+    let plain = encoder(SequenceConfig {
+        drop_punctuation: true,
+        ..short(20)
+    });
+    let found = encode(&plain, "is a box , on the _wall_ ?!", "box , tower", &[1]);
+    assert_eq!(
+        words(&found),
+        "[CLS] is a box on the wall [SEP] box , tower [SEP]"
+    );
+    let kept = encode(&encoder(short(20)), "is a box ?", "", &[1]);
+    assert_eq!(words(&kept), "[CLS] is a box ? [SEP]");
+    let nothing = plain.encode("row 1".into(), "?!", "", &[]);
+    assert!(matches!(nothing, Err(InputError::EmptyText { .. })));
+}
+
+#[test]
 fn texts_are_laid_out_and_cut() {
     let question = "is a black box on the wall";
     let tags = "box tower wall block";

@@ -177,6 +177,12 @@ impl Task for Captioning {
     fn validate(&self, model: &ModelConfig, encoder: &SequenceConfig) -> Result<(), ConfigError> {
         let generation = self.generation.validate();
         generation.map_err(|error| error.in_section("task.generation"))?;
+        require(
+            !encoder.drop_punctuation,
+            "encoder.drop_punctuation",
+            true,
+            "must be false: captions are written with their punctuation",
+        )?;
         let share = |key, value: f64| {
             let allowed = "must be at least 0 and below 1";
             require((0.0..1.0).contains(&value), key, value, allowed)

@@ -13,7 +13,6 @@ pub struct ReferData {
     rows: RowSet<Expression>,
     source: SharedImages,
     encoder: SequenceEncoder,
-    drop_punctuation: bool,
 }
 
 /// An expression beside its image.
@@ -62,12 +61,6 @@ impl EncodedExpression {
     }
 }
 
-/// A text without punctuation, as ROSITA's loader deletes it: "someone's" is "someones".
-pub(crate) fn without_punctuation(text: &str) -> String {
-    let kept = |c: &char| c.is_alphanumeric() || c.is_whitespace();
-    text.chars().filter(kept).collect()
-}
-
 impl ReferData {
     /// Opens `split` and checks every row.
     ///
@@ -75,12 +68,7 @@ impl ReferData {
     ///
     /// A file that cannot be read; a row without words, without box where one is needed, whose image
     /// has no regions stored, or whose box is of another image.
-    pub fn open(
-        split: &Split,
-        role: Role,
-        encoder: SequenceEncoder,
-        drop_punctuation: bool,
-    ) -> Result<Self, SourceError> {
+    pub fn open(split: &Split, role: Role, encoder: SequenceEncoder) -> Result<Self, SourceError> {
         let source = open_images(required(&split.regions, "regions", "the region store")?)?;
         let files = ExpressionFiles {
             path: required(&split.expressions, "expressions", "the file of expressions")?,
@@ -95,7 +83,6 @@ impl ReferData {
             rows,
             source,
             encoder,
-            drop_punctuation,
         })
     }
 
@@ -129,13 +116,9 @@ impl ReferData {
             Some(tags) => tags.clone(),
             None => self.source.tag_text(image)?,
         };
-        let text = match self.drop_punctuation {
-            true => without_punctuation(&row.expression),
-            false => row.expression.clone(),
-        };
         let size = self.image_size(index);
         let regions = RegionHandle::new(self.source.clone(), image)?;
-        let texts = (self.rows.origin(index), text.as_str(), tags.as_str());
+        let texts = (self.rows.origin(index), &*row.expression, tags.as_str());
         let mut example = EncodedExpression::new(&self.encoder, texts, regions, size)?;
         example.truth = row.box_px.zip(size).map(|(b, (width, height))| {
             let sides = [width, height, width, height];
@@ -156,16 +139,5 @@ impl TaskData for ReferData {
 
     fn extractor(&self) -> Option<String> {
         self.source.extractor().map(String::from)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn punctuation_is_deleted_as_the_official_loader_does() {
-        let text = without_punctuation("someone's red-haired_dog, left!");
-        assert_eq!(text, "someones redhaireddog left");
     }
 }

@@ -36,16 +36,13 @@ const SPLIT: &str = "?split=";
 pub struct Refer {
     /// Weight of the loss of the boxes, beside 1 for the ranking.
     pub box_loss_weight: f64,
-    /// Whether punctuation is removed before an expression is tokenised, as ROSITA does.
-    pub drop_punctuation: bool,
 }
 
 impl Default for Refer {
-    /// As ROSITA was published, but for its punctuation.
+    /// As ROSITA was published.
     fn default() -> Self {
         Self {
             box_loss_weight: 0.5,
-            drop_punctuation: false,
         }
     }
 }
@@ -130,7 +127,7 @@ impl Task for Refer {
         role: Role,
         encoder: &SequenceEncoder,
     ) -> Result<ReferData, SourceError> {
-        ReferData::open(split, role, encoder.clone(), self.drop_punctuation)
+        ReferData::open(split, role, encoder.clone())
     }
 
     fn configure(&self, _: &mut ModelConfig) -> Result<(), SourceError> {

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::Refer;
 use crate::boxes::{RIGHT, Share, iou};
-use crate::data::{EncodedExpression, ReferData, without_punctuation};
+use crate::data::{EncodedExpression, ReferData};
 
 /// Questions per batch.
 const BATCH: usize = 32;
@@ -229,11 +229,7 @@ fn encode<B: OscarBackend>(
     if regions.is_empty() {
         return Err(wrong("the image has no region to choose from"));
     }
-    let text = match opened.checkpoint.task.drop_punctuation {
-        true => without_punctuation(text),
-        false => text.to_string(),
-    };
-    let texts = ("the expression".to_string(), text.as_str(), seen.tags());
+    let texts = ("the expression".to_string(), text, seen.tags());
     let (regions, size) = (regions.clone(), regions.image_size());
     EncodedExpression::new(opened.encoder(), texts, regions, size).map_err(TaskError::Data)
 }

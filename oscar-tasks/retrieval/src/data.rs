@@ -41,7 +41,7 @@ impl RetrievalData {
             image_keys: split.image_keys.as_deref(),
             captions_per_image: task.captions_per_image,
         };
-        let opened = files.open(encoder.tokenizer())?;
+        let opened = files.open(&encoder)?;
         if role != Role::Evaluate {
             opened.require_two()?;
         }

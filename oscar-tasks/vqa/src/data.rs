@@ -1,6 +1,6 @@
 //! An opened split.
 
-use oscar_core::input::{ExampleSeed, SequenceEncoder, SourceError};
+use oscar_core::input::{AnswerLabels, ExampleSeed, SequenceEncoder, SourceError};
 use oscar_datasets::answers::AnswerVocabulary;
 use oscar_datasets::questions::{Question, QuestionSet};
 use oscar_task::answers::{answer, breakdowns};
@@ -10,7 +10,7 @@ use oscar_task::{
 use serde_json::{Value, json};
 
 use crate::accuracy::vqa_accuracy;
-use crate::{Loss, Split};
+use crate::{Loss, Split, Vqa};
 
 /// Questions with the scores of their answers.
 pub struct VqaData {
@@ -18,6 +18,10 @@ pub struct VqaData {
     vocabulary: AnswerVocabulary,
     /// Scores by label of every question, the most agreed answer first.
     targets: Vec<Vec<(u32, f32)>>,
+    /// The shares of people who gave each answer, of every question, where they are learned.
+    shares: Vec<Vec<(u32, f32)>>,
+    /// The epochs in which they are.
+    kl_epochs: u64,
     /// The questions that are examples.
     examples: Vec<u32>,
     loss: Loss,
@@ -31,19 +35,33 @@ impl VqaData {
     ///
     /// # Errors
     ///
-    /// A file that cannot be read, a wrong row, a label outside the vocabulary; no example at all.
+    /// A file that cannot be read, a wrong row, a label outside the vocabulary; no example at all; in
+    /// training with the loss `kl_then_bce`, a question of which it is not known what people answered.
     pub fn open(
         split: &Split,
         role: Role,
         vocabulary: AnswerVocabulary,
-        loss: Loss,
+        task: &Vqa,
         encoder: SequenceEncoder,
     ) -> Result<Self, SourceError> {
         let questions = required(&split.questions, "questions", "the file of questions")?;
         let (annotations, regions) = (split.annotations.as_deref(), split.regions.as_deref());
         let set = QuestionSet::open(questions, annotations, regions)?;
-        let mut targets = Vec::with_capacity(set.len());
+        let (mut targets, mut shares) = (Vec::with_capacity(set.len()), Vec::new());
         for (index, question) in set.questions().iter().enumerate() {
+            let question = match task.loss {
+                Loss::KlThenBce => &question.with_normalised_answers(),
+                _ => question,
+            };
+            if role == Role::Train && task.loss == Loss::KlThenBce {
+                if question.is_answered() && question.people.is_empty() {
+                    let found = "scores or labels of answers, but not what people answered";
+                    let fix =
+                        "give the annotations with each person's answer, or another task.loss";
+                    return Err(set.wrong(index, found, fix).into());
+                }
+                shares.push(vocabulary.shares(&question.people));
+            }
             let target = question.targets(&vocabulary).map_err(|found| {
                 let fix = "give the answer vocabulary of these labels";
                 set.wrong(index, found, fix)
@@ -61,8 +79,10 @@ impl VqaData {
             set,
             vocabulary,
             targets,
+            shares,
+            kl_epochs: task.kl_epochs,
             examples,
-            loss,
+            loss: task.loss,
             encoder,
         };
         data.log_left_out(role);
@@ -117,13 +137,16 @@ impl TaskData for VqaData {
 }
 
 impl ClassData for VqaData {
-    fn example(&self, index: usize, _: ExampleSeed) -> Result<Vec<EncodedRow>, SourceError> {
+    fn example(&self, index: usize, seed: ExampleSeed) -> Result<Vec<EncodedRow>, SourceError> {
         let question = self.question(index)?;
         let sequence = self.set.encode(question, &self.encoder)?;
         let scores = &self.targets[question];
-        let target = scores.first().map(|(best, _)| match self.loss {
-            Loss::Ce => Target::Class(*best),
-            Loss::Bce | Loss::Kl => Target::Scores(scores.clone()),
+        let shares = self.shares.get(question);
+        let shares = shares.filter(|_| seed.epoch < self.kl_epochs);
+        let target = scores.first().map(|(best, _)| match (self.loss, shares) {
+            (Loss::Ce, _) => Target::Class(*best),
+            (_, Some(shares)) => Target::Shares(shares.clone()),
+            (Loss::Bce | Loss::Kl | Loss::KlThenBce, None) => Target::Scores(scores.clone()),
         });
         Ok(vec![EncodedRow {
             sequences: vec![sequence],

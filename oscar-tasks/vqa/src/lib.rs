@@ -9,10 +9,14 @@ mod data;
 
 use std::path::PathBuf;
 
+#[cfg(feature = "train")]
+use oscar_core::config::require;
 use oscar_core::config::{Classifier, ConfigError, ModelConfig};
 use oscar_core::input::{SequenceConfig, SequenceEncoder, SourceError};
 use oscar_task::answers::{AnswerHead, find_vocabulary};
 use oscar_task::{Classify, Oscar, PublishedModel, Role, Task, TaskError, optional_path};
+#[cfg(feature = "train")]
+use oscar_train::TrainConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +33,8 @@ pub struct Vqa {
     pub answers: Option<PathBuf>,
     /// How scores of answers become a loss.
     pub loss: Loss,
+    /// Epochs of the divergence before the cross entropy of the loss `kl_then_bce`.
+    pub kl_epochs: u64,
     /// Shape of the head.
     pub classifier: Classifier,
     /// Width of the hidden layer of an `mlp` head, in hidden sizes.
@@ -37,7 +43,7 @@ pub struct Vqa {
 
 /// How scores of answers become a loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Loss {
     /// Each answer by itself, yes or no: binary cross entropy.
     #[default]
@@ -46,6 +52,9 @@ pub enum Loss {
     Kl,
     /// The most agreed answer alone: cross entropy.
     Ce,
+    /// ROSITA's: first the divergence from the shares of people who gave each answer, then binary cross
+    /// entropy of the scores; what people answered is normalised as in the VQA evaluation.
+    KlThenBce,
 }
 
 impl Default for Vqa {
@@ -54,6 +63,7 @@ impl Default for Vqa {
         Self {
             answers: None,
             loss: Loss::default(),
+            kl_epochs: 3,
             classifier: Classifier::Linear,
             hidden_scale: 2,
         }
@@ -130,12 +140,12 @@ impl Task for Vqa {
         encoder: &SequenceEncoder,
     ) -> Result<VqaData, SourceError> {
         let vocabulary = self.head().vocabulary()?;
-        VqaData::open(split, role, vocabulary, self.loss, encoder.clone())
+        VqaData::open(split, role, vocabulary, self, encoder.clone())
     }
 
     fn configure(&self, model: &mut ModelConfig) -> Result<(), SourceError> {
         let loss = match self.loss {
-            Loss::Bce => "bce",
+            Loss::Bce | Loss::KlThenBce => "bce",
             Loss::Kl => "kl",
             Loss::Ce => "ce",
         };
@@ -166,6 +176,17 @@ impl Task for Vqa {
 }
 
 impl Classify for Vqa {
+    #[cfg(feature = "train")]
+    fn validate_training(&self, train: &TrainConfig) -> Result<(), ConfigError> {
+        let mixed = self.loss == Loss::KlThenBce && train.shuffle_window > 0;
+        require(
+            !mixed,
+            "train.shuffle_window",
+            train.shuffle_window,
+            "must be 0 with task.loss = \"kl_then_bce\": a batch must not span two epochs",
+        )
+    }
+
     fn class_names(&self) -> Result<Vec<String>, SourceError> {
         Ok(self.head().vocabulary()?.answers().to_vec())
     }

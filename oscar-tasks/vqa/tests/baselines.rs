@@ -13,7 +13,7 @@ use oscar_core::input::{PaddingConfig, SequenceConfig, SequenceEncoder, Tokenize
 use oscar_datasets::answers::AnswerVocabulary;
 use oscar_datasets::questions::{Annotation, read_annotations};
 use oscar_task::{ClassData, Logits, Role};
-use oscar_vqa::{Loss, Split, VqaData, leave_one_out};
+use oscar_vqa::{Split, Vqa, VqaData, leave_one_out};
 
 #[test]
 #[ignore = "needs 60,000 questions of VQA v2: OSCAR_VQA=DIR"]
@@ -100,7 +100,13 @@ impl Place {
             annotations: Some(self.file("annotations", "valid")),
             regions: None,
         };
-        let data = VqaData::open(&split, Role::Evaluate, vocabulary, Loss::Bce, encoder());
+        let data = VqaData::open(
+            &split,
+            Role::Evaluate,
+            vocabulary,
+            &Vqa::default(),
+            encoder(),
+        );
         let evaluation = data.expect("a split").evaluate(&logits).expect("scores");
         let (name, accuracy) = evaluation.scores.first().expect("a headline");
         assert_eq!(name, "vqa_accuracy");

@@ -248,3 +248,22 @@ fn an_epoch_has_as_many_steps_as_published() {
     config.train.batch_size = 128;
     assert_eq!(config.with_steps(113_287 * 5).train.steps, 132_780);
 }
+
+/// As ROSITA's schedules do.
+#[test]
+fn a_schedule_may_count_in_epochs() {
+    let mut config = FinetuneConfig::<Retrieval> {
+        epochs: 15,
+        warmup_epochs: 1,
+        decay_epochs: vec![2, 4],
+        ..FinetuneConfig::default()
+    };
+    config.train.batch_size = 256;
+    let settled = config.clone().with_steps(2_500);
+    assert_eq!(settled.train.steps, 150);
+    assert_eq!(settled.optimizer.warmup_steps, 10);
+    assert_eq!(settled.optimizer.decay_steps, [20, 40]);
+    config.decay_epochs = vec![4, 2];
+    let refused = config.validate().expect_err("epochs that fall").to_string();
+    assert!(refused.contains("decay_epochs"), "{refused}");
+}

@@ -16,6 +16,8 @@ mod train;
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+#[cfg(feature = "train")]
+use oscar_core::config::ConfigError;
 use oscar_core::input::{EncodedSequence, ExampleSeed, SourceError};
 use oscar_core::model::ClassTargets;
 use oscar_core::ops::OscarBackend;
@@ -55,6 +57,16 @@ pub trait Classify: Task<Family = Oscar, Data: ClassData> {
     /// Statistics of a batch beside its loss, under the names of [`metrics`](Self::metrics).
     fn statistics<B: Backend>(&self, decided: &Decided<B>) -> Vec<Statistic<B>> {
         vec![decided.accuracy()]
+    }
+
+    /// Checks the section's values that depend on `[train]`.
+    ///
+    /// # Errors
+    ///
+    /// The first key whose value is out of range.
+    #[cfg(feature = "train")]
+    fn validate_training(&self, _train: &oscar_train::TrainConfig) -> Result<(), ConfigError> {
+        Ok(())
     }
 
     /// Scores the opened weights on `data`. By default every example is one decision, and
@@ -100,7 +112,7 @@ impl<B: Backend> Decided<B> {
                 let decided = logits.reshape([rows]).greater_equal_elem(0.5).int();
                 decided.equal(classes).float().sum()
             }
-            (ClassTargets::Soft(scores), 1) => {
+            (ClassTargets::Soft(scores) | ClassTargets::Shares(scores), 1) => {
                 let decided = logits.greater_equal_elem(0.5).float();
                 let right = scores.greater_equal_elem(0.5).float();
                 decided.equal(right).float().sum()
@@ -109,7 +121,9 @@ impl<B: Backend> Decided<B> {
                 let best = logits.argmax(1).reshape([rows]);
                 best.equal(classes).float().sum()
             }
-            (ClassTargets::Soft(scores), _) => scores.gather(1, logits.argmax(1)).sum(),
+            (ClassTargets::Soft(scores) | ClassTargets::Shares(scores), _) => {
+                scores.gather(1, logits.argmax(1)).sum()
+            }
         };
         (ACCURACY, right, self.weight(rows))
     }
@@ -171,4 +185,7 @@ pub enum Target {
     Class(u32),
     /// Scores of some classes, the others having 0; dense only in the batch.
     Scores(Vec<(u32, f32)>),
+    /// Probabilities of some classes, as [`Scores`](Self::Scores), which are learned as a distribution
+    /// whatever the model's loss.
+    Shares(Vec<(u32, f32)>),
 }

@@ -177,7 +177,7 @@ fn right_classes(row: &EncodedRow, names: &[String]) -> Vec<String> {
     let scores = match &row.target {
         None => Vec::new(),
         Some(Target::Class(class)) => vec![(*class, 1.0)],
-        Some(Target::Scores(scores)) => scores.clone(),
+        Some(Target::Scores(scores) | Target::Shares(scores)) => scores.clone(),
     };
     let right = scores.into_iter().filter(|(_, score)| *score > 0.0);
     let right =

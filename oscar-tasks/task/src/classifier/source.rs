@@ -102,14 +102,14 @@ impl<B: Backend, D: ClassData> BatchSource<B> for FinetuneSource<D> {
     }
 }
 
-/// Classes if every row has one, else scores of all labels.
+/// Classes if every row has one, else scores or shares of all labels.
 fn targets<B: Backend>(
     rows: &[EncodedRow],
     labels: usize,
     device: &B::Device,
 ) -> Result<ClassTargets<B>, SourceError> {
     let mut classes = Vec::with_capacity(rows.len());
-    let mut scores = Vec::new();
+    let (mut scores, mut shares) = (Vec::new(), 0);
     for row in rows {
         let origin = || row.sequences.first().map_or("a row", |s| s.origin.as_str());
         let in_range = |class: u32| match (class as usize) < labels.max(2) {
@@ -126,7 +126,8 @@ fn targets<B: Backend>(
                 );
             }
             Some(Target::Class(class)) => classes.push(in_range(*class)? as i32),
-            Some(Target::Scores(own)) => {
+            Some(Target::Scores(own) | Target::Shares(own)) => {
+                shares += usize::from(matches!(row.target, Some(Target::Shares(_))));
                 let start = scores.len();
                 scores.resize(start + labels, 0.0);
                 for (class, score) in own {
@@ -135,8 +136,10 @@ fn targets<B: Backend>(
             }
         }
     }
-    if !scores.is_empty() && !classes.is_empty() {
-        return Err("some rows have one class, others scores; give all rows the same".into());
+    let mixed = !scores.is_empty() && !classes.is_empty();
+    if mixed || (shares > 0 && shares < rows.len()) {
+        let found = "some rows have one class, others scores or shares; give all rows the same";
+        return Err(found.into());
     }
     Ok(match scores.is_empty() {
         true => {
@@ -145,7 +148,11 @@ fn targets<B: Backend>(
         }
         false => {
             let shape = [rows.len(), labels];
-            ClassTargets::Soft(Tensor::from_data(TensorData::new(scores, shape), device))
+            let values = Tensor::from_data(TensorData::new(scores, shape), device);
+            match shares {
+                0 => ClassTargets::Soft(values),
+                _ => ClassTargets::Shares(values),
+            }
         }
     })
 }

@@ -7,11 +7,11 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use burn_train::{InferenceStep, TrainOutput, TrainStep};
 use oscar_core::checkpoint::Checkpointed;
-use oscar_core::config::ModelConfig;
+use oscar_core::config::{ConfigError, ModelConfig};
 use oscar_core::input::OscarInput;
 use oscar_core::model::{ClassTargets, OscarClassifier};
 use oscar_core::ops::{OscarBackend, TrainBackend};
-use oscar_train::{LOSS, StepOutput, Weighted, train_output};
+use oscar_train::{LOSS, StepOutput, TrainConfig, Weighted, train_output};
 
 use super::predict::new_network;
 use super::{ClassBatch, Classify, Decided, FinetuneSource};
@@ -73,6 +73,7 @@ impl<B: TrainBackend, T: Classify> TrainStep for FinetuneModel<B, T> {
             targets: match batch.targets {
                 ClassTargets::Class(classes) => ClassTargets::Class(classes.inner()),
                 ClassTargets::Soft(scores) => ClassTargets::Soft(scores.inner()),
+                ClassTargets::Shares(shares) => ClassTargets::Shares(shares.inner()),
             },
             examples: batch.num_examples,
         };
@@ -99,6 +100,10 @@ impl<B: OscarBackend, T: Classify> InferenceStep for FinetuneModel<B, T> {
 }
 
 impl<T: Classify> Learn for T {
+    fn validate_training(&self, train: &TrainConfig) -> Result<(), ConfigError> {
+        Classify::validate_training(self, train)
+    }
+
     fn train<B: TrainBackend>(job: Job<B, Self>) -> Result<Trained, FinetuneError> {
         let config = &job.config;
         let source = |data: &Arc<Self::Data>, redraw| {

@@ -1,5 +1,6 @@
 //! A fine-tuning recipe.
 
+use oscar_core::config::{ConfigError, require};
 use oscar_core::input::PaddingConfig;
 use oscar_train::{InitConfig, OptimizerConfig, TrainConfig};
 use schemars::JsonSchema;
@@ -30,6 +31,11 @@ pub struct FinetuneConfig<T: Task> {
     pub train: TrainConfig,
     /// Passes over the training data; `train.steps` counts if it is 0.
     pub epochs: usize,
+    /// Epochs of warm-up; `optimizer.warmup_steps` counts if it is 0.
+    pub warmup_epochs: usize,
+    /// Epochs, counted from 0, at whose start `optimizer.decay = "steps"` multiplies the learning rate;
+    /// `optimizer.decay_steps` counts if there are none.
+    pub decay_epochs: Vec<usize>,
     /// Where the weights start.
     pub init: InitConfig,
 }
@@ -69,7 +75,9 @@ impl<T: Learn> FinetuneConfig<T> {
             0 => self.train.steps,
             _ => usize::MAX,
         };
-        self.optimizer.validate(steps).map_err(TaskError::from)?;
+        self.validate_decay().map_err(TaskError::from)?;
+        let schedule = self.optimizer_of(1);
+        schedule.validate(steps).map_err(TaskError::from)?;
         let task = self.task.validate(&self.model, &self.encoder);
         task.map_err(TaskError::from)?;
         Ok(self
@@ -78,16 +86,52 @@ impl<T: Learn> FinetuneConfig<T> {
             .map_err(TaskError::from)?)
     }
 
-    /// The recipe with `train.steps` counted for `examples` training examples.
+    /// Checks the epochs at which the rate decays.
+    fn validate_decay(&self) -> Result<(), ConfigError> {
+        let rising = self.decay_epochs.is_sorted_by(|a, b| a < b);
+        require(
+            rising,
+            "decay_epochs",
+            format!("{:?}", self.decay_epochs),
+            "must rise, as in [4, 6]",
+        )?;
+        let both = !self.decay_epochs.is_empty() && !self.optimizer.decay_steps.is_empty();
+        require(
+            !both,
+            "decay_epochs",
+            format!("{:?}", self.decay_epochs),
+            "cannot be set beside optimizer.decay_steps",
+        )
+    }
+
+    /// The recipe with `train.steps` counted for `examples` training examples, and what its schedule counts
+    /// in epochs.
     ///
     /// As the official scripts count: batches per epoch, the last one of what is left, times epochs.
     pub fn with_steps(mut self, examples: usize) -> Self {
+        let per_epoch = examples.div_ceil(self.train.batch_size);
+        self.optimizer = self.optimizer_of(per_epoch);
         if self.epochs > 0 {
-            let per_epoch = examples.div_ceil(self.train.batch_size);
             self.train.steps = self.epochs.saturating_mul(per_epoch);
+        }
+        if self.epochs > 0 || self.warmup_epochs > 0 {
             self.shorten_warmup();
         }
         self
+    }
+
+    /// `[optimizer]` where an epoch has so many steps.
+    fn optimizer_of(&self, per_epoch: usize) -> OptimizerConfig {
+        let mut optimizer = self.optimizer.clone();
+        if self.warmup_epochs > 0 {
+            optimizer.warmup_steps = self.warmup_epochs.saturating_mul(per_epoch);
+        }
+        if !self.decay_epochs.is_empty() {
+            let epochs = self.decay_epochs.iter();
+            let steps = epochs.map(|epoch| epoch.saturating_mul(per_epoch));
+            optimizer.decay_steps = steps.collect();
+        }
+        optimizer
     }
 
     /// Shortens a warm-up that is longer than the run, whose length only the data tells.
