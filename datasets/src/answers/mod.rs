@@ -11,6 +11,8 @@ mod read;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use oscar_core::input::AnswerLabels;
+
 use crate::error::{DatasetError, Result, excerpt};
 
 pub use build::{AnswerCounts, build_vocabulary};
@@ -26,8 +28,8 @@ pub struct AnswerVocabulary {
 
 impl AnswerVocabulary {
     /// Reads a vocabulary: the list of answers or the answers by label (`label2ans`), or the labels by
-    /// answer (`ans2label`), each as JSON or as Python's pickle, which is not executed; LXMERT's list
-    /// of `{"ans"}`; or text with an answer a line.
+    /// answer (`ans2label`), each as JSON or as Python's pickle, which is not executed; both in one list, as
+    /// ROSITA's `answer_vocab.json` has them; LXMERT's list of `{"ans"}`; or text with an answer a line.
     ///
     /// # Errors
     /// A missing, damaged or other file; an answer that occurs twice; a label that is missing or
@@ -91,6 +93,20 @@ impl AnswerVocabulary {
         self.labels.get(answer).copied()
     }
 
+    /// How many of `people` gave each answer, by label, the most agreed one first; of equally agreed ones
+    /// the first.
+    pub fn counts<'a>(&self, people: impl IntoIterator<Item = &'a str>) -> Vec<(u32, usize)> {
+        let mut counts: Vec<(u32, usize)> = Vec::new();
+        for label in people.into_iter().filter_map(|said| self.label(said)) {
+            match counts.iter_mut().find(|(known, _)| *known == label) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((label, 1)),
+            }
+        }
+        counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        counts
+    }
+
     /// Writes the list of answers as JSON, one a line, whole or not at all.
     ///
     /// # Errors
@@ -100,6 +116,21 @@ impl AnswerVocabulary {
             .map_err(|error| DatasetError::io("write", path)(error.into()))?;
         json.push(b'\n');
         Ok(oscar_files::write_file(path, &json)?)
+    }
+}
+
+/// Answers are normalised as the VQA evaluation compares them, so that "The dog." is "dog" (ROSITA).
+impl AnswerLabels for AnswerVocabulary {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn shares(&self, people: &[String]) -> Vec<(u32, f32)> {
+        let normalised: Vec<String> = people.iter().map(|said| normalise(said)).collect();
+        let counts = self.counts(normalised.iter().map(String::as_str));
+        let share = |count: usize| count as f32 / people.len() as f32;
+        let counts = counts.into_iter();
+        counts.map(|(label, count)| (label, share(count))).collect()
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use oscar_files::parse_json;
 use oscar_files::pytorch::{TorchFile, Value};
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -159,12 +160,56 @@ fn by_label(path: &Path, labels: Vec<(String, i64)>) -> Result<Vec<String>> {
     Ok(answers.into_iter().flatten().collect())
 }
 
-/// An element of a list of answers: the answer, or LXMERT's object with it.
+/// An element of a list of answers: the answer, or LXMERT's object with it; or one of ROSITA's two tables,
+/// the labels by answer and the answers by label.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "an answer is a text")]
 enum Item {
     Text(String),
     Counted { ans: String },
+    Labels(Labels),
+}
+
+/// Answers with their labels, whichever is the key.
+#[derive(Clone)]
+struct Labels(Vec<(String, i64)>);
+
+impl<'de> Deserialize<'de> for Labels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Table;
+
+        impl<'de> Visitor<'de> for Table {
+            type Value = Labels;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("labels by answer, or answers by label")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Labels, A::Error> {
+                let mut labels = Vec::new();
+                while let Some((key, value)) = map.next_entry::<String, Entry>()? {
+                    labels.push(match value {
+                        Entry::Label(label) => (key, label),
+                        Entry::Answer(answer) => {
+                            let label = key.parse().map_err(|_| {
+                                A::Error::invalid_type(Unexpected::Str(&answer), &"a label")
+                            })?;
+                            (answer, label)
+                        }
+                    });
+                }
+                Ok(Labels(labels))
+            }
+        }
+
+        deserializer.deserialize_map(Table)
+    }
+}
+
+fn sorted(labels: &[(String, i64)]) -> Vec<&(String, i64)> {
+    let mut labels: Vec<_> = labels.iter().collect();
+    labels.sort();
+    labels
 }
 
 /// A value of an object: the label of the answer that is its key, or the answer to the label.
@@ -188,28 +233,29 @@ impl<'de> Deserialize<'de> for Form {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Form, A::Error> {
                 let mut answers = Vec::new();
+                let mut labels = None;
                 while let Some(item) = seq.next_element()? {
-                    answers.push(match item {
-                        Item::Text(answer) | Item::Counted { ans: answer } => answer,
-                    });
+                    match item {
+                        Item::Text(answer) | Item::Counted { ans: answer } => answers.push(answer),
+                        Item::Labels(Labels(found)) => {
+                            let first = labels.get_or_insert_with(|| found.clone());
+                            if sorted(first) != sorted(&found) {
+                                let wrong = "two tables of answers and labels that differ";
+                                return Err(A::Error::custom(wrong));
+                            }
+                        }
+                    }
                 }
-                Ok(Form::List(answers))
+                match labels {
+                    None => Ok(Form::List(answers)),
+                    Some(labels) if answers.is_empty() => Ok(Form::Labels(labels)),
+                    Some(_) => Err(A::Error::custom("answers beside a table of labels")),
+                }
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Form, A::Error> {
-                let mut labels = Vec::new();
-                while let Some((key, value)) = map.next_entry::<String, Entry>()? {
-                    labels.push(match value {
-                        Entry::Label(label) => (key, label),
-                        Entry::Answer(answer) => {
-                            let label = key.parse().map_err(|_| {
-                                A::Error::invalid_type(Unexpected::Str(&answer), &"a label")
-                            })?;
-                            (answer, label)
-                        }
-                    });
-                }
-                Ok(Form::Labels(labels))
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Form, A::Error> {
+                let labels = Labels::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Form::Labels(labels.0))
             }
         }
 

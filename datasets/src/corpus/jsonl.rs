@@ -84,14 +84,17 @@ impl Lines {
                 let regions = regions.map_err(|error| Defect::from(error.to_string()))?;
                 graph::check(graph, graph.lemmas.len(), Some(regions))?;
             }
-            let (a, b) = match &row.texts {
-                Texts::Caption { text, tags } => (text, tags.as_deref().unwrap_or_default()),
-                Texts::Question { question, answers } => (question, answers.as_str()),
+            let count = |text: &str| text.split_whitespace().count();
+            let words = match &row.texts {
+                Texts::Caption { text, tags } => count(text) + tags.as_deref().map_or(0, count),
+                Texts::Question { question, answers } => {
+                    count(question) + answers.iter().map(|said| count(said)).sum::<usize>()
+                }
             };
             Ok(Checked {
                 image: image as u32,
                 is_question: matches!(row.texts, Texts::Question { .. }),
-                words: (a.split_whitespace().count() + b.split_whitespace().count()) as u32,
+                words: words as u32,
             })
         };
         let (rows, _) = check_rows(path, offsets.len() - 1, problems, check)?;
@@ -199,6 +202,7 @@ impl JsonlCorpus {
             .read(self.offsets[index]..self.offsets[index + 1])?;
         let row = Row::parse(&line).map_err(wrong)?;
         let image = self.images[index] as usize;
+        let mut answers = Vec::new();
         let (text_a, text_b, text_b_is) = match row.texts {
             Texts::Caption {
                 text,
@@ -207,7 +211,13 @@ impl JsonlCorpus {
             Texts::Caption { text, tags: None } => {
                 (text, self.source.tag_text(image)?, TextB::Tags)
             }
-            Texts::Question { question, answers } => (question, answers, TextB::Answer),
+            Texts::Question {
+                question,
+                answers: people,
+            } => {
+                answers = people;
+                (question, answers.join(" "), TextB::Answer)
+            }
         };
         let regions = RegionHandle::new(self.source.clone(), image)
             .map_err(|error| wrong(error.to_string().into()))?;
@@ -219,6 +229,7 @@ impl JsonlCorpus {
             text_b_is,
             regions,
             graph: row.graph,
+            answers,
         })
     }
 }

@@ -31,8 +31,14 @@ pub(super) struct Row {
 /// The texts of a row.
 #[derive(Debug)]
 pub(super) enum Texts {
-    Caption { text: String, tags: Option<String> },
-    Question { question: String, answers: String },
+    Caption {
+        text: String,
+        tags: Option<String>,
+    },
+    Question {
+        question: String,
+        answers: Vec<String>,
+    },
 }
 
 impl Row {
@@ -94,10 +100,7 @@ impl Fields {
                         "`tags` beside an answer, which takes their place; drop them".into(),
                     );
                 }
-                Texts::Question {
-                    question,
-                    answers: answers.join(" "),
-                }
+                Texts::Question { question, answers }
             }
             (None, Some(_), None) => return Err("a `question` without `answer`; add it".into()),
             (None, None, Some(_)) => return Err("an `answer` without `question`; add it".into()),
@@ -316,7 +319,7 @@ mod tests {
         let row =
             Row::parse(r#"{"image": "a", "question": "Où?", "answer": ["là", "ici"]}"#.as_bytes());
         assert!(
-            matches!(&row, Ok(Row { texts: Texts::Question { answers, .. }, .. }) if answers == "là ici"),
+            matches!(&row, Ok(Row { texts: Texts::Question { answers, .. }, .. }) if answers[..] == ["là", "ici"]),
             "{row:?}"
         );
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | 4, 5 | `text` and its lemmas, each a JSON string, of as many words once punctuation is deleted |
 //! | 7, 8 | `img_id` and `img_file`, by which regions are found |
+//! | 10, 11 | of a question: the most agreed answer, and what each person answered, JSON |
 //! | 12 | the text's scene graph, JSON: `objs` `[[[word]], …]`, `attrs` `[[[object], [word, …]], …]`, `rels` `[[[subject], [word, …], [object]], …]` |
 //!
 //! Columns are counted from 0; the others are not read. The text of an example is without punctuation,
@@ -43,6 +44,7 @@ struct Row {
     image: String,
     text: String,
     graph: Option<SceneGraph>,
+    answers: Vec<String>,
 }
 
 /// A text scene graph; what `mixed` holds is not known, and ROSITA does not use it.
@@ -102,11 +104,12 @@ impl Row {
             .into_iter()
             .find(|key| !key.is_empty());
         let image = image.ok_or_else(|| Defect::new("neither `img_file` nor `img_id`", FIX))?;
-        let json = match columns[12].trim() {
-            "" => Value::Null,
-            json => records::parse(json).map_err(|defect| defect.within("`tsg`"))?,
+        let json = |column: usize, name: &str| match columns[column].trim() {
+            "" => Ok(Value::Null),
+            json => records::parse(json).map_err(|defect| defect.within(format_args!("`{name}`"))),
         };
-        let graph = match json {
+        let answers = answers(json(10, "label")?, json(11, "multi_label")?)?;
+        let graph = match json(12, "tsg")? {
             Value::Null => None,
             json => {
                 let graph = TextGraph::deserialize(json);
@@ -121,7 +124,29 @@ impl Row {
             image: image.into(),
             text: text.join(" "),
             graph,
+            answers,
         })
+    }
+}
+
+/// What people answered: each of them by `people`, or the most agreed answer alone; none to a caption.
+fn answers(most_agreed: Value, people: Value) -> Result<Vec<String>, Defect> {
+    let wrong = |name: &str, found: &Value| {
+        let found = format!("`{name}` is {found}, which is neither null nor what people answered");
+        Defect::new(found, FIX)
+    };
+    match (most_agreed, people) {
+        (_, Value::Array(people)) => {
+            let said = |said: &Value| said.as_str().map(String::from);
+            let said = people
+                .iter()
+                .map(|p| said(p).ok_or_else(|| wrong("multi_label", p)));
+            said.collect()
+        }
+        (Value::Null, Value::Null) => Ok(Vec::new()),
+        (Value::String(answer), Value::Null) => Ok(vec![answer]),
+        (other, Value::Null) => Err(wrong("label", &other)),
+        (_, other) => Err(wrong("multi_label", &other)),
     }
 }
 
@@ -221,6 +246,7 @@ impl RositaCorpus {
             text_b_is: TextB::Tags,
             regions,
             graph: row.graph,
+            answers: row.answers,
         })
     }
 }
@@ -294,6 +320,29 @@ mod tests {
             Err(other) => panic!("another error: {other}"),
             Ok(_) => panic!("it was read: {rows}"),
         }
+    }
+
+    #[test]
+    fn rows_are_read_with_their_answers() {
+        let question = |people: &str| {
+            row("is it a dog?", "be it a dog", &Value::Null).replace("null\tnull\tnull", people)
+        };
+        let rows = question("\"yes\"\t[\"yes\", \"no\"]\tnull")
+            + &question("\"yes\"\tnull\tnull")
+            + &row("a dog", "a dog", &Value::Null);
+        let (_place, path, regions) = place(&rows);
+        let images = crate::images::open_images(&regions).unwrap();
+        let corpus = RositaCorpus::open(&path, images).unwrap();
+        let answers = |row: usize| corpus.get(row).unwrap().answers;
+        assert_eq!(answers(0), ["yes", "no"]);
+        assert_eq!(answers(1), ["yes"]);
+        assert!(answers(2).is_empty());
+        let found = problems(&question("{\"yes\": 1}\tnull\tnull"));
+        assert_eq!(
+            (found[0].kind, found[0].line),
+            (Kind::Field, Some(1)),
+            "{found:?}"
+        );
     }
 
     #[test]

@@ -100,18 +100,21 @@ impl Question {
     }
 
     fn agreed(&self, vocabulary: &AnswerVocabulary) -> Vec<(u32, f32)> {
-        let mut counts: Vec<(u32, usize)> = Vec::new();
-        for label in self.people.iter().filter_map(|said| vocabulary.label(said)) {
-            match counts.iter_mut().find(|(known, _)| *known == label) {
-                Some((_, count)) => *count += 1,
-                None => counts.push((label, 1)),
-            }
-        }
-        counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         let asked = self.people.len();
         let of_ten = |count: usize| (count * PEOPLE + asked / 2) / asked.max(1);
         let scored = |(label, count)| (label, soft_score(of_ten(count)));
-        counts.into_iter().map(scored).collect()
+        let people = self.people.iter().map(String::as_str);
+        let counts = vocabulary.counts(people).into_iter();
+        counts.map(scored).collect()
+    }
+
+    /// The question with what people answered as the VQA evaluation compares it, so that "The dog." is the
+    /// vocabulary's "dog".
+    pub fn with_normalised_answers(&self) -> Self {
+        Self {
+            people: self.people.iter().map(|said| normalise(said)).collect(),
+            ..self.clone()
+        }
     }
 
     /// The most agreed answer, in the words of the file; of equally agreed ones the first.

@@ -93,10 +93,10 @@ impl Configuration for PretrainConfig {
     }
 
     fn data_paths(&mut self) -> Vec<&mut PathBuf> {
-        let corpora = self.data.corpora_mut();
-        corpora
-            .flat_map(|corpus| [&mut corpus.corpus, &mut corpus.regions])
-            .collect()
+        let masking = &mut self.encoder.masking;
+        let knowledge = masking.priors.iter_mut().chain(&mut masking.vectors);
+        let paths = self.data.paths_mut().into_iter().chain(knowledge);
+        paths.chain(&mut self.init.checkpoint).collect()
     }
 
     fn validate(&self) -> Result<()> {

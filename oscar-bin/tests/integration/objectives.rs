@@ -149,6 +149,45 @@ fn a_recipe_of_oscar_may_mask_regions() {
     }
 }
 
+/// Answers of a corpus of questions are predicted instead of read.
+#[test]
+fn answers_are_predicted() {
+    let list = "[[objective]]\nname = \"masked_tokens\"\n[[objective]]\nname = \"answers\"\n";
+    let (_, output) = train(list);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(said.contains("data.answers"), "{said}");
+
+    let place = toy::workplace(|_| false);
+    let recipe = fs::read_to_string(place.path("train.toml")).expect("the toy recipe");
+    fs::write(place.path("own.toml"), format!("{recipe}\n{list}\n")).expect("written");
+    fs::write(place.path("answers.txt"), "yes\nno\n").expect("written");
+    for name in ["train.jsonl", "dev.jsonl"] {
+        let path = place.path(name);
+        let text = fs::read_to_string(&path).expect("a corpus");
+        let question = |line: &str| {
+            let row: Value = serde_json::from_str(line).expect("JSON");
+            let (image, text) = (&row["image"], &row["text"]);
+            let row =
+                serde_json::json!({"image": image, "question": text, "answer": ["yes", "no"]});
+            format!("{row}\n")
+        };
+        let rows: String = text.lines().map(question).collect();
+        fs::write(path, rows).expect("written");
+    }
+    let answers = ["--set", "data.answers=answers.txt"];
+    let args = ["train", "--config", "own.toml", "--name", "own"];
+    let output = place.run(&[&args[..], &answers].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let names = metrics(&place);
+    for name in ["Answer loss", "Answer accuracy"] {
+        assert!(names.iter().any(|found| found == name), "{name}: {names:?}");
+    }
+    let config = fs::read_to_string(place.path("runs/own/last/config.json")).expect("a file");
+    let config: Value = serde_json::from_str(&config).expect("JSON");
+    assert_eq!(config["num_answers"], 2);
+}
+
 #[test]
 fn what_the_data_lacks_is_named() {
     let objects = "[[objective]]\nname = \"region_objects\"\n";

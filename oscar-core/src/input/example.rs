@@ -37,6 +37,23 @@ pub struct Example {
     pub regions: RegionHandle,
     /// The scene graph of `text_a`, where the corpus has one.
     pub graph: Option<SceneGraph>,
+    /// What people answered to the question in `text_a`, one entry each; empty for captions.
+    pub answers: Vec<String>,
+}
+
+/// The answers that a model chooses from.
+pub trait AnswerLabels: fmt::Debug + Send + Sync {
+    /// Number of answers.
+    fn len(&self) -> usize;
+
+    /// Whether there is no answer.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The share of `people` who gave each answer, by its label; other answers are left out, and the
+    /// shares of the rest stay what they are.
+    fn shares(&self, people: &[String]) -> Vec<(u32, f32)>;
 }
 
 /// A corpus with random access, as pollution needs it (any row's texts may replace another's).

@@ -92,8 +92,10 @@ impl PretrainEncoder {
         draws: &mut impl Draws,
     ) -> Result<EncodedPair, InputError> {
         let mut example = self.with_graph(read_row(corpus, index)?)?;
+        let answers = self.take_answers(&mut example);
         let relation = self.replace_image(&mut example, corpus, draws)?;
-        self.mask_pair(example, relation, corpus, draws)
+        let pair = self.mask_pair(example, relation, corpus, draws)?;
+        Ok(pair.with_answers(answers))
     }
 
     /// Gives `example` a scene graph if the masking needs one and the corpus has none: the one that
@@ -378,6 +380,7 @@ impl PretrainEncoder {
             masked: tokens,
             relation,
             regions: masked_regions,
+            answers: Vec::new(),
         })
     }
 }

@@ -32,7 +32,8 @@ pub use caption::{CaptionBatch, CaptionEncoder, CaptionMasking, EncodedCaption};
 pub(crate) use casing::{do_lower_case, is_cased};
 pub use error::InputError;
 pub use example::{
-    BOX_VALUES, Example, ExampleSource, RegionHandle, RegionSource, SourceError, TextB,
+    AnswerLabels, BOX_VALUES, Example, ExampleSource, RegionHandle, RegionSource, SourceError,
+    TextB,
 };
 pub use knowledge::{MaskedSides, MaskingConfig, MaskingStrategy};
 pub use masking::{MaskedTargets, MaskedToken};

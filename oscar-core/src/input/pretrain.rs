@@ -7,9 +7,9 @@ use burn::tensor::{Int, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::batch::{OscarInput, PaddingConfig, ints, region_features};
+use super::batch::{OscarInput, PaddingConfig, floats, ints, region_features};
 use super::error::InputError;
-use super::example::{Example, ExampleSource};
+use super::example::{AnswerLabels, Example, ExampleSource, TextB};
 use super::knowledge::MaskedSides;
 use super::masking::{MaskedTargets, MaskedToken};
 use super::pollution::{MATCHED, pollute, read_row};
@@ -57,6 +57,18 @@ pub struct EncodedPair {
     pub relation: u8,
     /// The masked regions, by number.
     pub regions: Vec<MaskedRegion>,
+    /// The share of people who gave each answer, by label; empty where no answer is to be predicted.
+    pub answers: Vec<(u32, f32)>,
+}
+
+impl EncodedPair {
+    /// The pair with these answers to predict, if it is matched: of another image or text they are not.
+    pub(super) fn with_answers(self, answers: Vec<(u32, f32)>) -> Self {
+        match self.relation {
+            MATCHED => Self { answers, ..self },
+            _ => self,
+        }
+    }
 }
 
 /// A batch of pre-training examples.
@@ -91,6 +103,8 @@ pub struct PretrainEncoder {
     purpose: Purpose,
     priors: Arc<Priors>,
     vectors: Option<Arc<WordVectors>>,
+    /// The answers to predict, if any are.
+    answers: Option<Arc<dyn AnswerLabels>>,
 }
 
 /// What examples are prepared for, beside masked tokens and the contrastive relation.
@@ -129,6 +143,7 @@ impl PretrainEncoder {
             purpose: Purpose::default(),
             priors: Arc::default(),
             vectors: None,
+            answers: None,
         })
     }
 
@@ -144,6 +159,11 @@ impl PretrainEncoder {
             vectors,
             ..self
         }
+    }
+
+    /// Prepares examples for the prediction of answers: an answer is a target, and no part of the input.
+    pub fn with_answers(self, answers: Option<Arc<dyn AnswerLabels>>) -> Self {
+        Self { answers, ..self }
     }
 
     /// The scene graph of row `index` of `corpus`, as the masking sees it: the corpus' own, or the one
@@ -193,6 +213,17 @@ impl PretrainEncoder {
                 }
     }
 
+    /// What is to be predicted of the answers of `example`, which are taken from its input.
+    pub(super) fn take_answers(&self, example: &mut Example) -> Vec<(u32, f32)> {
+        let Some(labels) = &self.answers else {
+            return Vec::new();
+        };
+        if example.text_b_is == TextB::Answer {
+            example.text_b.clear();
+        }
+        labels.shares(&std::mem::take(&mut example.answers))
+    }
+
     /// The configuration.
     pub fn config(&self) -> &PretrainEncoderConfig {
         &self.config
@@ -235,10 +266,13 @@ impl PretrainEncoder {
         }
         if !self.masks_plainly() {
             let mut example = self.with_graph(read_row(corpus, index)?)?;
+            let answers = self.take_answers(&mut example);
             let relation = pollute(&mut example, index, corpus, &self.config, &mut rng)?;
-            return self.mask_pair(example, relation, corpus, &mut rng);
+            let pair = self.mask_pair(example, relation, corpus, &mut rng)?;
+            return Ok(pair.with_answers(answers));
         }
         let mut example = read_row(corpus, index)?;
+        let answers = self.take_answers(&mut example);
         if !self.config.use_text_b {
             example.text_b.clear();
         }
@@ -258,11 +292,34 @@ impl PretrainEncoder {
         if relation == MATCHED || self.config.mask_loss_for_unmatched {
             masked.extend(of_b);
         }
-        Ok(EncodedPair {
+        let pair = EncodedPair {
             sequence,
             masked,
             relation,
             regions: Vec::new(),
+            answers: Vec::new(),
+        };
+        Ok(pair.with_answers(answers))
+    }
+
+    /// The answers of a batch, dense.
+    fn answer_targets<B: Backend>(
+        &self,
+        rows: &[EncodedPair],
+        device: &B::Device,
+    ) -> Option<AnswerTargets<B>> {
+        let width = self.answers.as_ref()?.len();
+        let mut scores = vec![0.0; rows.len() * width];
+        let mut weights = vec![0.0; rows.len()];
+        for (row, pair) in rows.iter().enumerate() {
+            for (label, share) in &pair.answers {
+                scores[row * width + *label as usize] = *share;
+                weights[row] = 1.0;
+            }
+        }
+        Some(AnswerTargets {
+            scores: floats(scores, [rows.len(), width], device),
+            weights: floats(weights, [rows.len()], device),
         })
     }
 
@@ -319,7 +376,7 @@ impl PretrainEncoder {
             masked,
             relation: ints(relation, [shape.rows], device),
             regions,
-            answers: None,
+            answers: self.answer_targets(rows, device),
             num_examples: shape.rows,
             num_tokens: sequences.iter().map(|row| row.len()).sum(),
         })

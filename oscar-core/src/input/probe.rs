@@ -92,6 +92,7 @@ impl PretrainEncoder {
             masked,
             relation,
             regions: Vec::new(),
+            answers: Vec::new(),
         })
     }
 }

@@ -5,6 +5,7 @@ use burn::tensor::{Int, Tensor};
 
 use super::batch::{floats, ints};
 use super::example::BOX_VALUES;
+use crate::ops;
 
 /// A masked region of an example.
 ///
@@ -62,6 +63,17 @@ pub struct AnswerTargets<B: Backend> {
     pub scores: Tensor<B, 2>,
     /// 1 for an example whose answers are to be predicted, else 0, `[batch]`.
     pub weights: Tensor<B, 1>,
+}
+
+impl<B: Backend> AnswerTargets<B> {
+    /// Kullback-Leibler divergence of `logits` `[batch, answers]`, averaged over the answers and over the
+    /// examples that have some, `[1]`; 0 if none has.
+    pub fn loss(&self, logits: Tensor<B, 2>) -> Tensor<B, 1> {
+        let [rows, _] = logits.dims();
+        let losses = ops::kl_divergence(logits, self.scores.clone());
+        let losses = losses.mean_dim(1).reshape([rows]);
+        ops::weighted_mean(losses, self.weights.clone())
+    }
 }
 
 /// The shape of what a batch's regions are in.

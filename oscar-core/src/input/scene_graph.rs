@@ -162,7 +162,9 @@ impl SceneGraph {
         let mut said = Vec::new();
         for word in (0..start).rev() {
             let has = |region: &usize| {
+                let known = labels.attribute_scores.get(*region);
                 let attribute = labels.attributes.get(*region);
+                let attribute = attribute.filter(|_| known.is_some_and(|score| *score > 0.0));
                 let name = attribute.and_then(|id| names.attributes.get(usize::from(*id)));
                 name.is_some_and(|name| first_synonym(name) == self.lemmas[word])
             };
@@ -321,7 +323,7 @@ pub struct RegionLabels {
     pub object_scores: Vec<f32>,
     /// Attribute classes; empty if the detector has none.
     pub attributes: Vec<u16>,
-    /// The detector's confidence in them.
+    /// The detector's confidence in them; 0 for a region whose attribute is not known.
     pub attribute_scores: Vec<f32>,
 }
 

@@ -126,18 +126,15 @@ impl<B: OscarBackend> OscarForPretraining<B> {
         Some(head.forward(encoded.pooled.clone()))
     }
 
-    /// Kullback-Leibler divergence of the answers, averaged over them and over the examples that have
-    /// some, `[1]`; `None` of a model without a head for them, or of a batch without targets.
+    /// The [loss](crate::input::AnswerTargets::loss) of the answers, `[1]`; `None` of a model without a head
+    /// for them, or of a batch without targets.
     pub fn answer_loss(
         &self,
         encoded: &BackboneOutput<B>,
         batch: &PretrainBatch<B>,
     ) -> Option<Tensor<B, 1>> {
-        let (logits, targets) = (self.predict_answers(encoded)?, batch.answers.as_ref()?);
-        let [rows, _] = logits.dims();
-        let losses = ops::kl_divergence(logits, targets.scores.clone());
-        let losses = losses.mean_dim(1).reshape([rows]);
-        Some(ops::weighted_mean(losses, targets.weights.clone()))
+        let logits = self.predict_answers(encoded)?;
+        Some(batch.answers.as_ref()?.loss(logits))
     }
 
     /// The transport between the final hidden states of words (with `[CLS]`, `[SEP]` and tags) and of

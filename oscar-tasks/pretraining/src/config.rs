@@ -55,19 +55,24 @@ pub struct DataConfig {
     pub out_of_domain: Option<CorpusConfig>,
     /// Training corpora that the batches are mixed of, in the place of `train`.
     pub mix: Vec<MixConfig>,
+    /// Answer vocabulary of the objective `answers`: the list of answers or the labels by answer, JSON,
+    /// pickle or text.
+    pub answers: Option<PathBuf>,
 }
 
 impl DataConfig {
-    /// Every corpus there is.
-    pub fn corpora_mut(&mut self) -> impl Iterator<Item = &mut CorpusConfig> {
+    /// The path of every file and folder.
+    pub fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
         let mix = self.mix.iter_mut().map(|part| &mut part.source);
         let extra = self.extra.iter_mut().map(|extra| &mut extra.source);
         let held_out = self.validation.iter_mut().chain(&mut self.out_of_domain);
-        self.train
-            .iter_mut()
-            .chain(held_out)
+        let corpora = self.train.iter_mut().chain(held_out);
+        corpora
             .chain(extra)
             .chain(mix)
+            .flat_map(|corpus| [&mut corpus.corpus, &mut corpus.regions])
+            .chain(&mut self.answers)
+            .collect()
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
@@ -283,6 +288,13 @@ impl PretrainConfig {
         if let Some(extra) = &self.data.extra {
             share("data.extra.weight", extra.weight)?;
         }
+        let predicted = self.objective.contain(Objective::Answers);
+        require(
+            !(predicted && self.encoder.needs_answers()),
+            "encoder.contrast.textb_sample_mode",
+            "answer",
+            "must be another one with the objective answers, which takes answers from the input",
+        )?;
         self.data.validate()?;
         share("grounding.rate", self.grounding.rate)
     }

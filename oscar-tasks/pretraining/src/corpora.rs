@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use oscar_core::input::{ExampleSource, Tokenizer};
+use oscar_core::input::{AnswerLabels, ExampleSource, Tokenizer};
+use oscar_datasets::answers::AnswerVocabulary;
 use oscar_datasets::{JoinedCorpus, OpenedCorpus, open_corpus};
 use oscar_train::Portion;
 
 use crate::config::{CorpusConfig, DataConfig, PretrainError};
+use crate::objective::{Objective, Objectives};
 
 /// Shares of a mix are multiples of 1 in this many.
 const WEIGHT_SCALE: f64 = (1u64 << 48) as f64;
@@ -21,6 +23,8 @@ pub(crate) struct Corpora {
     pub(crate) validation: Arc<dyn ExampleSource>,
     pub(crate) out_of_domain: Option<Arc<dyn ExampleSource>>,
     pub(crate) region_dim: usize,
+    /// The answers to predict, if an objective predicts some.
+    pub(crate) answers: Option<Arc<dyn AnswerLabels>>,
 }
 
 impl Corpora {
@@ -28,8 +32,13 @@ impl Corpora {
     ///
     /// # Errors
     ///
-    /// If one is not set or cannot be opened, or their regions differ in size.
-    pub(crate) fn open(data: &DataConfig) -> Result<Self, PretrainError> {
+    /// If one is not set or cannot be opened, or their regions differ in size; if answers are to be
+    /// predicted, and there is no vocabulary of them.
+    pub(crate) fn open(data: &DataConfig, objectives: &Objectives) -> Result<Self, PretrainError> {
+        let answers = match objectives.contain(Objective::Answers) {
+            true => Some(open_answers(data)?),
+            false => None,
+        };
         let parts = training_parts(data)?;
         let validation = validation_of(data)?;
         let mut region_dim = None;
@@ -54,8 +63,17 @@ impl Corpora {
             validation,
             out_of_domain,
             region_dim: region_dim.unwrap_or(0),
+            answers,
         })
     }
+}
+
+fn open_answers(data: &DataConfig) -> Result<Arc<dyn AnswerLabels>, PretrainError> {
+    let path = data.answers.as_ref().ok_or(PretrainError::Unset {
+        key: "data.answers",
+        what: "the answer vocabulary, which the objective answers predicts",
+    })?;
+    Ok(Arc::new(AnswerVocabulary::open(path)?))
 }
 
 fn validation_of(data: &DataConfig) -> Result<&CorpusConfig, PretrainError> {

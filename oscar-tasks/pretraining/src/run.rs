@@ -64,11 +64,12 @@ pub fn pretrain<B: TrainBackend>(
     divide_among_workers(world, &mut config.train, &mut config.optimizer)
         .map_err(TrainError::from)?;
     config.validate()?;
-    let data = Corpora::open(&config.data)?;
+    let data = Corpora::open(&config.data, &config.objective)?;
     config.model.vocab_size = data.tokenizer.vocab_size();
     config.model.img_feature_dim = data.region_dim;
     config.model.num_contrast_classes = config.num_contrast_classes();
     size_region_head(&mut config, &*data.train)?;
+    config.model.num_answers = data.answers.as_ref().map_or(0, |answers| answers.len());
 
     let sources = Sources::<B>::open(&config, &data)?;
     let probe = |corpus: &Arc<dyn ExampleSource>| {
@@ -196,7 +197,8 @@ impl<B: TrainBackend> Sources<B> {
         let unprepared = |contrast: ContrastConfig| {
             let (tokenizer, padding) = (data.tokenizer.clone(), config.padding);
             let encoder = PretrainEncoder::new(tokenizer, config.encoder_for(contrast), padding)?;
-            Ok::<_, InputError>(encoder.with_purpose(purpose))
+            let encoder = encoder.with_purpose(purpose);
+            Ok::<_, InputError>(encoder.with_answers(data.answers.clone()))
         };
         let plain = unprepared(config.encoder.contrast)?;
         let corpora: Vec<&dyn ExampleSource> = [&*data.train, &*data.validation]

@@ -242,6 +242,7 @@ fn rows(cases: &Value, images: &Arc<Images>) -> Result<Rows, String> {
                 text_b_is: TextB::Tags,
                 regions: regions.map_err(|error| error.to_string())?,
                 graph: Some(graph),
+                answers: Vec::new(),
             })
         });
     rows.collect::<Result<_, String>>().map(Rows)

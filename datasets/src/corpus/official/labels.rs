@@ -112,11 +112,11 @@ impl Labels {
         Ok(classes.join(" "))
     }
 
-    /// The answers `id`, in row `row`, joined by single spaces.
+    /// The answers `id`, in row `row`.
     ///
     /// # Errors
     /// If the row is damaged or another question's, or holds no answer.
-    pub(super) fn answers(&self, row: u32, id: &str) -> Result<String> {
+    pub(super) fn answers(&self, row: u32, id: &str) -> Result<Vec<String>> {
         match &self.answers {
             Some(file) => answers(file, row, id),
             None => Err(self.tags.wrong(
@@ -128,7 +128,7 @@ impl Labels {
     }
 }
 
-fn answers(file: &TsvFile, row: u32, id: &str) -> Result<String> {
+fn answers(file: &TsvFile, row: u32, id: &str) -> Result<Vec<String>> {
     let Answers { labels } = parse(file, row, content(file, row, id)?)?;
     if labels.is_empty() || labels.iter().any(|answer| answer.trim().is_empty()) {
         let found = format!("answer {id:?} is empty");
@@ -138,7 +138,7 @@ fn answers(file: &TsvFile, row: u32, id: &str) -> Result<String> {
             "write the answer, or drop the question",
         ));
     }
-    Ok(labels.join(" "))
+    Ok(labels.into_iter().map(Into::into).collect())
 }
 
 /// The JSON in `row`, which must be that of `id`.

@@ -215,8 +215,12 @@ impl OfficialCorpus {
         let wrong = |found: String| self.file.wrong(line, found, "copy the file again");
         let key = RowKey::parse(image_key, label_key).map_err(wrong)?;
         let labels = &self.labels[place.dataset as usize];
+        let answers = match key.answer {
+            Some(answer) => labels.answers(place.label, answer)?,
+            None => Vec::new(),
+        };
         let (text_b, text_b_is) = match key.answer {
-            Some(answer) => (labels.answers(place.label, answer)?, TextB::Answer),
+            Some(_) => (answers.join(" "), TextB::Answer),
             None => (labels.tags(place.label, key.image)?, TextB::Tags),
         };
         let source = self.sources[place.source as usize].clone();
@@ -230,6 +234,7 @@ impl OfficialCorpus {
             text_b_is,
             regions,
             graph: None,
+            answers,
         })
     }
 }

@@ -112,6 +112,7 @@ impl ExampleSource for Rows {
             text_b_is: TextB::Tags,
             regions: self.regions(index)?,
             graph: None,
+            answers: Vec::new(),
         })
     }
 

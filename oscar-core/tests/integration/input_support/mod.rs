@@ -114,6 +114,7 @@ pub fn example(row: usize, a: &str, b: &str, regions: RegionHandle) -> Example {
         text_b_is: TextB::Tags,
         regions,
         graph: None,
+        answers: Vec::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! their weighted sum. The default list is that of Oscar and Oscar+ (paper §3.1): masked tokens and
 //! the contrastive relation, with unit weights.
 
+mod answers;
 mod contrastive;
 mod masked_tokens;
 mod matching;
@@ -18,6 +19,7 @@ use oscar_core::ops::OscarBackend;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use answers::{ANSWER_ACCURACY, ANSWER_LOSS};
 pub use contrastive::{CONTRASTIVE_ACCURACY, CONTRASTIVE_LOSS};
 pub use masked_tokens::{MLM_ACCURACY, MLM_LOSS};
 pub use matching::{MATCHING_ACCURACY, MATCHING_LOSS, TRANSPORT_LOSS};
@@ -46,6 +48,9 @@ pub enum Objective {
     /// The optimal transport between words and regions; beside the contrastive relation or matching,
     /// which say what belongs together.
     Transport,
+    /// What people answered to a question, among those of `data.answers`; an answer is then no part of
+    /// the input.
+    Answers,
 }
 
 /// One entry of `[[objective]]`.
@@ -107,6 +112,7 @@ impl Objective {
             Self::RegionAttributes => (REGION_ATTRIBUTE_LOSS, Some(REGION_ATTRIBUTE_ACCURACY)),
             Self::Matching => (MATCHING_LOSS, Some(MATCHING_ACCURACY)),
             Self::Transport => (TRANSPORT_LOSS, None),
+            Self::Answers => (ANSWER_LOSS, Some(ANSWER_ACCURACY)),
         }
     }
 
@@ -131,6 +137,7 @@ impl Objective {
             Self::MaskedTokens => Some(masked_tokens::score(model, encoded, batch)),
             Self::Contrastive | Self::Matching => Some(contrastive::score(model, encoded, batch)),
             Self::Transport => Some(matching::transport(model, encoded, batch)),
+            Self::Answers => answers::score(model, encoded, batch),
             Self::RegionFeatures | Self::RegionObjects | Self::RegionAttributes => of_regions(),
         };
         // A batch that was made for other objectives has nothing to predict.
