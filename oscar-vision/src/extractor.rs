@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
+
+use oscar_core::input::LabelNames;
 
 use crate::{Picture, VisionError};
 
@@ -43,6 +46,11 @@ pub trait RegionExtractor: Send + Sync {
     /// only take more memory.
     fn is_exclusive(&self) -> bool {
         true
+    }
+
+    /// The names of all classes and attributes that it knows, by number; `None` if it has no list of them.
+    fn label_names(&self) -> Option<Arc<LabelNames>> {
+        None
     }
 
     /// The regions of each picture, in the order of `pictures`: one result for every one of them.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use oscar_core::input::{RegionHandle, RegionSource, SourceError};
+use oscar_core::input::{LabelNames, RegionHandle, RegionLabels, RegionSource, SourceError};
 use oscar_vision::{Picture, RegionExtractor, Regions};
 
 use super::clean::{BoxRules, CleanImage};
@@ -47,8 +47,15 @@ pub fn extract(
         .collect()
 }
 
-/// What an import takes of the regions of a picture: their classes are its object tags.
-pub(super) fn source_image(key: &str, size: (u32, u32), found: Regions) -> SourceImage {
+/// What an import takes of the regions of a picture: their classes are its object tags, and their labels
+/// where the extractor has `names` of all classes.
+pub(super) fn source_image(
+    key: &str,
+    size: (u32, u32),
+    found: Regions,
+    names: Option<&LabelNames>,
+) -> SourceImage {
+    let labels = names.and_then(|names| labels(&found, names));
     let boxes = found.regions.iter().map(|region| region.box_px).collect();
     let tags = found.regions.into_iter().map(|region| Tag {
         class: region.class,
@@ -62,8 +69,31 @@ pub(super) fn source_image(key: &str, size: (u32, u32), found: Regions) -> Sourc
         features: found.features,
         boxes: SourceBoxes::Pixels(boxes),
         tags: Some(tags.collect()),
-        labels: None,
+        labels,
     }
+}
+
+/// Classes and attributes of regions by number; `None` if a class has no number.
+fn labels(found: &Regions, names: &LabelNames) -> Option<RegionLabels> {
+    let number = |names: &[String], name: &str| {
+        let at = names.iter().position(|known| known == name)?;
+        u16::try_from(at).ok()
+    };
+    let mut labels = RegionLabels::default();
+    for region in &found.regions {
+        labels.objects.push(number(&names.objects, &region.class)?);
+        labels.object_scores.push(region.score.clamp(0.0, 1.0));
+        if names.attributes.is_empty() {
+            continue;
+        }
+        // A region without one has one that nothing is certain of.
+        let best = region.attributes.first();
+        let best = best.and_then(|best| Some((number(&names.attributes, &best.name)?, best.score)));
+        let (attribute, score) = best.unwrap_or_default();
+        labels.attributes.push(attribute);
+        labels.attribute_scores.push(score.clamp(0.0, 1.0));
+    }
+    Some(labels)
 }
 
 impl ExtractedImage {
@@ -90,7 +120,7 @@ impl ExtractedImage {
             clip: CLIP,
             strict: false,
         };
-        let clean = CleanImage::new(source_image(key, size, found), rules)?;
+        let clean = CleanImage::new(source_image(key, size, found, None), rules)?;
         let stored = clean.regions();
         let boxes = match stored.boxes {
             Boxes::Pixels(boxes) => boxes.to_vec(),

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use oscar_core::input::LabelNames;
 use oscar_vision::{Picture, RegionExtractor};
 
 use super::extracted::source_image;
@@ -16,10 +17,12 @@ use crate::pictures::Pictures;
 /// A folder, zip archive or table of pictures, and the extractor that reads them.
 ///
 /// An image's key is the name of its file without its ending, or the key of its row. Its regions'
-/// classes are its object tags.
+/// classes are its object tags, and stored by number where the extractor has a list of them.
 pub struct ExtractedRegions {
     pictures: Pictures,
     extractor: Arc<dyn RegionExtractor>,
+    /// The names of its classes, by number.
+    label_names: Option<Arc<LabelNames>>,
     /// Held while an exclusive extractor runs: other threads decode their pictures meanwhile.
     running: Mutex<()>,
 }
@@ -37,6 +40,7 @@ impl ExtractedRegions {
         }
         Ok(Self {
             pictures,
+            label_names: extractor.label_names(),
             extractor,
             running: Mutex::new(()),
         })
@@ -93,7 +97,10 @@ impl FeatureSource for ExtractedRegions {
         for ((&(place, row), picture), found) in places.iter().zip(&decoded).zip(found) {
             let size = picture.image.dimensions();
             images[place] = found
-                .map(|found| source_image(self.pictures.key(row), size, found))
+                .map(|found| {
+                    let names = self.label_names.as_deref();
+                    source_image(self.pictures.key(row), size, found, names)
+                })
                 .map_err(DatasetError::from);
         }
         images
@@ -110,5 +117,9 @@ impl FeatureSource for ExtractedRegions {
 
     fn files(&self) -> Vec<PathBuf> {
         self.pictures.files()
+    }
+
+    fn label_names(&self) -> Option<Arc<LabelNames>> {
+        self.label_names.clone()
     }
 }

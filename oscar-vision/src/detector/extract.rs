@@ -1,7 +1,9 @@
 //! The detector as a region extractor.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use oscar_core::input::LabelNames;
 use oscar_core::ops::Kernels;
 
 use super::attributes::ScoredAttribute;
@@ -75,6 +77,13 @@ impl<B: Kernels> RegionExtractor for Detector<B> {
 
     fn batch_size(&self) -> usize {
         self.batch_size
+    }
+
+    fn label_names(&self) -> Option<Arc<LabelNames>> {
+        Some(Arc::new(LabelNames {
+            objects: self.labels.classes.clone(),
+            attributes: self.labels.attributes.clone(),
+        }))
     }
 
     fn extract(&self, pictures: &[Picture]) -> Vec<Result<Regions, VisionError>> {

@@ -74,6 +74,11 @@ impl Detector {
         Some((&self.names[self.known[at].0 as usize], cosine))
     }
 
+    /// All names that it gives.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
     /// A number that changes with anything known.
     pub(super) fn digest(&self) -> u32 {
         let mut hasher = crc32fast::Hasher::new();

@@ -12,6 +12,7 @@ mod things;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use oscar_core::input::LabelNames;
 use rayon::prelude::*;
 
 pub use detector::{Detector, Known};
@@ -78,6 +79,13 @@ impl RegionExtractor for SceneReader {
 
     fn feature_dim(&self) -> usize {
         FEATURE_DIM
+    }
+
+    fn label_names(&self) -> Option<Arc<LabelNames>> {
+        Some(Arc::new(LabelNames {
+            objects: self.detector.names().to_vec(),
+            attributes: Vec::new(),
+        }))
     }
 
     fn extract(&self, pictures: &[Picture]) -> Vec<Result<Regions, VisionError>> {

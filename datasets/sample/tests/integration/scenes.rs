@@ -6,10 +6,11 @@ use crate::common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use common::{message, sample};
 use oscar_core::input::{ExampleSource, Tokenizer};
+use oscar_datasets::import::{ExtractedRegions, ImportOptions, import};
 use oscar_datasets::rows::read_rows;
 use oscar_datasets::{JsonlCorpus, RegionStore};
 use oscar_sample::scenes::{
@@ -441,4 +442,41 @@ fn a_reader_finds_and_names_the_things_of_a_picture() {
     }
     // The detector knows these drawings, in other poses.
     assert!(right * 100 > things * 90, "{right} of {things}");
+}
+
+/// So a scene graph follows for captions of one's own pictures.
+#[test]
+fn pictures_are_stored_with_the_classes_of_their_regions() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("pictures");
+    fs::create_dir(&folder).unwrap();
+    for graph in &graphs(&built("scenes.jsonl"))[..4] {
+        let name = format!("{}.png", graph["image"].as_str().unwrap());
+        fs::copy(built("pictures").join(&name), folder.join(&name)).unwrap();
+    }
+    let reader = Arc::new(scene_reader(&drawings()).unwrap());
+    let source = ExtractedRegions::open(&folder, reader).unwrap();
+    let out = place.path().join("regions");
+    let options = ImportOptions::default();
+    import(&source, &source.provenance(), &out, &options).unwrap();
+
+    let store = RegionStore::open(&out).unwrap();
+    let classes = store.label_names().unwrap();
+    let mut rows = String::new();
+    for row in 0..store.len() {
+        let labels = store.labels(row).unwrap();
+        let class = |number: &u16| &*classes.objects[usize::from(*number)];
+        let named: Vec<&str> = labels.objects.iter().map(class).collect();
+        assert_eq!(named.join(" "), store.tag_text(row).unwrap(), "{row}");
+        let caption = serde_json::json!({"image": store.key(row), "text": named[0]});
+        rows += &format!("{caption}\n");
+    }
+    let captions = place.path().join("captions.jsonl");
+    fs::write(&captions, rows).unwrap();
+    let corpus = JsonlCorpus::open(&captions, store).unwrap();
+    for row in 0..corpus.len() {
+        let example = ExampleSource::get(&corpus, row).unwrap();
+        let graph = example.scene_graph().unwrap().unwrap();
+        assert_eq!(graph.objects.len(), 1, "{row}: {graph:?}");
+    }
 }
