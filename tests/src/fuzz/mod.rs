@@ -6,6 +6,7 @@
 //! mutations of each target's seeds, on every run.
 
 mod files;
+mod rosita;
 mod runs;
 mod seeds;
 mod targets;

@@ -4,6 +4,7 @@ use std::io::{Cursor, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use oscar_core::input::{LabelNames, RegionLabels};
 use oscar_datasets::{Boxes, ImageRegions, RegionStore, StoreOptions, StoreWriter, Tag};
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::json;
@@ -255,8 +256,16 @@ pub(super) fn features() -> Vec<Vec<u8>> {
 
 /// A store of the images `a`, `b` and `7`.
 pub(super) fn write_store(directory: &Path) {
-    let mut writer =
-        StoreWriter::create(directory, StoreOptions::new(FEATURE_DIM)).expect("a store");
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+    let names = LabelNames {
+        objects: names(&["dog", "hat"]),
+        attributes: names(&["red"]),
+    };
+    let options = StoreOptions {
+        label_names: Some(Arc::new(names)),
+        ..StoreOptions::new(FEATURE_DIM)
+    };
+    let mut writer = StoreWriter::create(directory, options).expect("a store");
     for (key, regions) in [("a", 1), ("b", 2), ("7", 1)] {
         let tag = Tag {
             class: "dog".into(),
@@ -272,7 +281,13 @@ pub(super) fn write_store(directory: &Path) {
             boxes: Boxes::Pixels(&vec![[1.0, 2.0, 30.0, 40.0]; regions]),
             tags: &[tag],
         };
-        writer.push(image).expect("an image");
+        let labels = RegionLabels {
+            objects: vec![0; regions],
+            object_scores: vec![0.5; regions],
+            attributes: vec![0; regions],
+            attribute_scores: vec![0.25; regions],
+        };
+        writer.push_labelled(image, labels).expect("an image");
     }
     writer.finish().expect("a store");
 }
@@ -301,6 +316,9 @@ pub(super) fn jsonl() -> Vec<Vec<u8>> {
         json!({"image": "a", "text": "a dog, and one more"}),
         json!({"image": "b", "text": "no dog", "tags": ["dog", "red hat"], "label": true}),
         json!({"image": "b", "question": "where?", "answer": ["there", "here"]}),
+        json!({"image": "b", "text": "red dog left of a hat", "graph": {"objects": [1, 5],
+            "attributes": [[1, [0]]], "relations": [[1, [2, 3], 5]], "regions": [[1, [0]], [5, [1]]],
+            "lemmas": ["red", "dog", "left", "of", "a", "hat"]}}),
     ];
     vec![
         rows.iter()

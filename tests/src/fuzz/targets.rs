@@ -21,7 +21,7 @@ use oscar_datasets::{
 use oscar_files::pytorch::pickle::{self, Limits};
 use oscar_files::pytorch::{TorchFile, Value};
 
-use super::{files, runs, seeds, tasks};
+use super::{files, rosita, runs, seeds, tasks};
 
 /// Appearance values per region of the small inputs.
 pub(super) const FEATURE_DIM: usize = 4;
@@ -89,6 +89,21 @@ pub const TARGETS: &[Target] = &[
         "captioning_split",
         tasks::read_captioning_split,
         tasks::captioning_splits,
+    ),
+    Target::new(
+        "refer_split",
+        rosita::read_refer_split,
+        rosita::refer_splits,
+    ),
+    Target::new(
+        "rosita_corpus",
+        rosita::read_rosita_corpus,
+        rosita::rosita_corpora,
+    ),
+    Target::new(
+        "word_vectors",
+        rosita::read_word_vectors,
+        rosita::word_vectors,
     ),
     Target::new(
         "answer_counts",
@@ -243,6 +258,7 @@ fn read_images(images: &dyn ImageSource) {
         let mut out = vec![0.0; regions.min(100) * images.region_dim()];
         let _ = images.copy_regions(row, &mut out);
         let _ = images.tag_text(row);
+        let _ = images.labels(row);
     }
     let _ = images.find("b");
 }
