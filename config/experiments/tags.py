@@ -14,11 +14,9 @@ picture. `--human TRAIN DEV` adds the human statements of NLVR v1, from two data
 """
 
 import argparse
-import json
-import math
-import subprocess
-import sys
 from pathlib import Path
+
+from runner import Experiment, settings, wilson
 
 HERE = Path(__file__).resolve().parent
 ARMS = {"own": "own tags", "none": "no tags", "other": "another image's tags"}
@@ -41,42 +39,8 @@ def tags_view(arm):
     return "swap_tags=1" if arm == "other" else ""
 
 
-class Experiment:
-    def __init__(self, options):
-        self.oscar = options.oscar
-        self.out = options.out
-        self.runs = options.out / "runs"
-        self.runs.mkdir(parents=True, exist_ok=True)
-        self.results_file = options.out / "results.json"
-        self.results = {}
-        if self.results_file.exists():
-            self.results = json.loads(self.results_file.read_text())
-
-    def call(self, *arguments):
-        """Runs `oscar-bin` and reads the JSON it prints."""
-        command = [str(self.oscar), "--quiet", *map(str, arguments), "--json"]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-        if done.returncode != 0:
-            sys.exit(f"failed ({done.returncode}): {' '.join(command)}")
-        return json.loads(done.stdout)
-
-    def measure(self, key, work):
-        """`work()`, unless its result is known."""
-        if key not in self.results:
-            print(f"{key} ...", flush=True)
-            self.results[key] = work()
-            aside = self.results_file.with_suffix(".tmp")
-            aside.write_text(json.dumps(self.results, indent=1))
-            aside.replace(self.results_file)
-        return self.results[key]
-
-    def start(self, command, name, *arguments):
-        """Trains the run `name`, or resumes it."""
-        directory = self.runs / name
-        place = ["--name", name, "--runs-dir", self.runs]
-        if (directory / "checkpoint").exists():
-            return self.call(command, *place, "--resume", *arguments)
-        return self.call(command, *place, *arguments)
+class Tags(Experiment):
+    """The arms of the experiment."""
 
     def pretrain(self, arm, condition, seed):
         name = f"pretrain-{arm}-{condition}-{seed}"
@@ -98,7 +62,7 @@ class Experiment:
         name = f"{task}-{arm}-{condition}-{seed}"
         start = self.pretrain(arm, condition, seed)
         parts = [CONDITIONS[condition][1], tags_view(arm)]
-        settings = {
+        values = {
             "init.checkpoint": start,
             "encoder.use_tags": str(arm != "none").lower(),
             "data.train.regions": view(data["train"], *parts),
@@ -107,28 +71,14 @@ class Experiment:
         }
 
         def work():
-            arguments = []
-            for key, value in settings.items():
-                arguments += ["--set", f"{key}={value}"]
             scores = self.start(
                 "finetune", name, "--task", task if task != "human" else "nlvr2",
-                "--config", data["recipe"], "--seed", seed, *arguments,
+                "--config", data["recipe"], "--seed", seed, *settings(values),
             )  # fmt: skip
-            curve = []
-            for line in (self.runs / name / "metrics.jsonl").read_text().splitlines():
-                row = json.loads(line)
-                if row.get("split") == "valid":
-                    curve.append([row["step"], row["Accuracy"]])
-            return {"scores": scores, "curve": curve}
+            rows = self.validations(name)
+            return {"scores": scores, "curve": [[row["step"], row["Accuracy"]] for row in rows]}
 
         return self.measure(name, work)
-
-
-def wilson(share, of, z=1.959964):
-    """95 % confidence interval of a share."""
-    middle = (share + z * z / (2 * of)) / (1 + z * z / of)
-    half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of)) / (1 + z * z / of)
-    return middle - half, middle + half
 
 
 STEPS = {
@@ -149,7 +99,7 @@ def main():
     parser.add_argument("--tasks", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--human", type=Path, nargs=2, metavar=("TRAIN", "DEV"))
     options = parser.parse_args()
-    experiment = Experiment(options)
+    experiment = Tags(options.oscar, options.out)
     for seed in options.seeds:
         for condition in options.conditions:
             for arm in ARMS:

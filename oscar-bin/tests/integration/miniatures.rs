@@ -182,7 +182,7 @@ fn best_guess(place: &Workplace, text: bool) -> f64 {
 /// With the expression of another scene the same model finds no more than chance, and no guess by places
 /// does as well as the model.
 #[test]
-#[ignore = "its bounds have not been met yet; run by hand"]
+#[ignore = "draws all scenes and trains for a minute; run by hand"]
 fn expressions_are_understood() {
     let place = Workplace::new();
     let finetune = ["finetune", "--task", "refer", "--name", "own", "--json"];
@@ -217,12 +217,13 @@ fn expressions_are_understood() {
     let report = json(&place.run(&[&evaluate[..], &on].concat()));
     let other = report["accuracy"].as_f64().expect("a number");
     let guesses = [best_guess(&place, false), best_guess(&place, true)];
+    // 0.897 with its own expression, 0.323 with another one; guesses find 0.317 and 0.414.
     assert!(
-        own >= other + 0.25,
+        own >= 0.85 && own >= other + 0.45,
         "{own}, with another expression {other}"
     );
     for guess in guesses {
-        assert!(own > guess + 0.1, "{own}, by place {guess}");
+        assert!(own > guess + 0.35, "{own}, by place {guess}");
     }
 }
 

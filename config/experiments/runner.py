@@ -1,0 +1,76 @@
+"""What the scripts of the experiments share: runs of the program whose results are kept."""
+
+import json
+import math
+import subprocess
+import sys
+
+
+class Experiment:
+    """Runs in `out/runs`, and their results in `out/results.json`: started again, it resumes."""
+
+    def __init__(self, oscar, out):
+        self.oscar = oscar
+        self.runs = out / "runs"
+        self.runs.mkdir(parents=True, exist_ok=True)
+        self.results_file = out / "results.json"
+        self.results = {}
+        if self.results_file.exists():
+            self.results = json.loads(self.results_file.read_text())
+
+    def call(self, *arguments):
+        """Runs `oscar-bin` and reads the JSON it prints."""
+        command = [str(self.oscar), "--quiet", *map(str, arguments), "--json"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            sys.exit(f"failed ({done.returncode}): {' '.join(command)}")
+        return json.loads(done.stdout)
+
+    def measure(self, key, work):
+        """`work()`, unless its result is known."""
+        if key not in self.results:
+            print(f"{key} ...", flush=True)
+            self.results[key] = work()
+            aside = self.results_file.with_suffix(".tmp")
+            aside.write_text(json.dumps(self.results, indent=1))
+            aside.replace(self.results_file)
+        return self.results[key]
+
+    def start(self, command, name, *arguments):
+        """Trains the run `name`, or resumes it."""
+        directory = self.runs / name
+        place = ["--name", name, "--runs-dir", self.runs]
+        if (directory / "checkpoint").exists():
+            return self.call(command, *place, "--resume", *arguments)
+        return self.call(command, *place, *arguments)
+
+    def validations(self, name):
+        """The measurements of the run `name` on its validation data."""
+        lines = (self.runs / name / "metrics.jsonl").read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        return [row for row in rows if row.get("split") == "valid"]
+
+
+def settings(values):
+    """Arguments that set keys of a recipe."""
+    return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+
+
+def wilson(share, of, z=1.959964):
+    """95 % confidence interval of a share."""
+    middle = (share + z * z / (2 * of)) / (1 + z * z / of)
+    half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of)) / (1 + z * z / of)
+    return middle - half, middle + half
+
+
+# Two-sided 95 % quantiles of Student's distribution, by the number of values.
+STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571}
+
+
+def over_seeds(values):
+    """Mean of one value a seed, and half of its 95 % confidence interval; None of a single value."""
+    count, mean = len(values), sum(values) / len(values)
+    if count < 2:
+        return mean, None
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1))
+    return mean, STUDENT.get(count, 1.96) * deviation / math.sqrt(count)
