@@ -103,6 +103,7 @@ pub fn encoder(attention: AttentionRestriction, max_seq_length: usize) -> Sequen
         use_tags: true,
         truncation: Truncation::TextB,
         attention,
+        ..SequenceConfig::default()
     };
     let tokenizer = Arc::new(Tokenizer::from_vocab(vocab).unwrap());
     SequenceEncoder::new(tokenizer, config, PaddingConfig::default()).unwrap()
