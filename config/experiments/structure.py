@@ -107,14 +107,14 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--steps", type=int, help="steps of pre-training; those of the recipe by default")
-    parser.add_argument("--refer-steps", type=int, default=60)
+    parser.add_argument("--refer-steps", type=int, default=40)
     options = parser.parse_args()
     experiment = Experiment(options.oscar, options.out)
     found = {arm: [] for arm in [START, *options.arms]}
     for seed in options.seeds:
+        trained = {arm: pretrain(experiment, arm, seed, options.steps) for arm in options.arms}
         found[START].append(refer(experiment, START, None, seed, options.refer_steps))
-        for arm in options.arms:
-            measured, last = pretrain(experiment, arm, seed, options.steps)
+        for arm, (measured, last) in trained.items():
             tuned = refer(experiment, arm, last, seed, options.refer_steps)
             found[arm].append({**measured, **tuned})
     report(found, options.out)

@@ -12,6 +12,7 @@ mod checkpoint_support;
 mod config;
 mod decode;
 mod dropout;
+mod input_answers;
 mod input_batch;
 mod input_config;
 mod input_pollution;

@@ -6,6 +6,8 @@
 
 mod accuracy;
 mod data;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 

@@ -3,6 +3,7 @@
 //! One executable, as every further one would compile models and backends again.
 
 mod agreement;
+mod answers;
 mod choices;
 mod decoding;
 mod pytorch;

@@ -9,8 +9,7 @@ use oscar_core::input::{
     PretrainEncoder, PretrainEncoderConfig, Purpose, TextB,
 };
 
-mod input_support;
-use input_support::{Corpus, example, regions, tokenizer};
+use crate::input_support::{Corpus, example, regions, tokenizer};
 
 /// Two answers.
 #[derive(Debug)]

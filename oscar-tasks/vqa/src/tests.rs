@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::{Loss, Split, Vqa, VqaData};
 use oscar_core::input::{ExampleSeed, PaddingConfig, SequenceConfig, SequenceEncoder, Tokenizer};
 use oscar_task::{ClassData, Role, Target, Task};
-use oscar_vqa::{Loss, Split, Vqa, VqaData};
 use serde_json::{Value, json};
 
 fn encoder() -> SequenceEncoder {
