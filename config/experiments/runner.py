@@ -11,6 +11,7 @@ class Experiment:
 
     def __init__(self, oscar, out):
         self.oscar = oscar
+        self.out = out
         self.runs = out / "runs"
         self.runs.mkdir(parents=True, exist_ok=True)
         self.results_file = out / "results.json"
@@ -63,14 +64,22 @@ def wilson(share, of, z=1.959964):
     return middle - half, middle + half
 
 
-# Two-sided 95 % quantiles of Student's distribution, by the number of values.
-STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571}
+# 97.5 % quantiles of Student's t for one degree of freedom and more.
+STUDENT = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262]
 
 
 def over_seeds(values):
     """Mean of one value a seed, and half of its 95 % confidence interval; None of a single value."""
     count, mean = len(values), sum(values) / len(values)
-    if count < 2:
+    if count == 1:
         return mean, None
     deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1))
-    return mean, STUDENT.get(count, 1.96) * deviation / math.sqrt(count)
+    return mean, STUDENT[min(count - 1, len(STUDENT)) - 1] * deviation / math.sqrt(count)
+
+
+def written(values):
+    """The cell of a table with one value a seed; a dash where one is missing."""
+    if not values or None in values:
+        return "–"
+    mean, half = over_seeds(values)
+    return f"{mean:.3f}" if half is None else f"{mean:.3f} ± {half:.3f}"

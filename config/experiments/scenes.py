@@ -16,8 +16,9 @@ import argparse
 import math
 from pathlib import Path
 
-from tags import HERE, Experiment
+from runner import Experiment, over_seeds, written
 
+HERE = Path(__file__).resolve().parent
 ARMS = {
     "own": "own tags",
     "none": "no tags",
@@ -37,8 +38,6 @@ SPLITS = {
     "far": ["--count", 1000, "--style", "twemoji"],
 }
 SECTIONS = {"train": "train", "near": "validation", "far": "out_of_domain"}
-# 97.5 % quantiles of Student's t for one degree of freedom and more.
-STUDENT = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262]
 ANSWER_STEPS = 500
 
 
@@ -81,23 +80,6 @@ class Scenes(Experiment):
         return self.measure(
             name, lambda: self.start("finetune", name, *recipe, "--seed", seed, *arguments)
         )
-
-
-def interval(values):
-    """Mean and half the width of its 95 % interval over seeds; none of a single seed."""
-    mean = sum(values) / len(values)
-    if len(values) < 2:
-        return mean, None
-    freedom = len(values) - 1
-    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / freedom)
-    return mean, STUDENT[min(freedom, len(STUDENT)) - 1] * deviation / math.sqrt(len(values))
-
-
-def written(values):
-    if not values or None in values:
-        return "–"
-    mean, half = interval(values)
-    return f"{mean:.3f}" if half is None else f"{mean:.3f} ± {half:.3f}"
 
 
 def reading(found):
@@ -199,7 +181,7 @@ def main():
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--no-answers", action="store_true", help="do not fine-tune on questions")
     options = parser.parse_args()
-    experiment = Scenes(options)
+    experiment = Scenes(options.oscar, options.out)
     for seed in options.seeds:
         for arm in options.arms:
             experiment.pretrain(arm, seed)

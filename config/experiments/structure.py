@@ -16,7 +16,7 @@ import argparse
 import json
 from pathlib import Path
 
-from runner import Experiment, over_seeds, settings
+from runner import Experiment, over_seeds, settings, written
 
 HERE = Path(__file__).resolve().parent
 ARMS = {
@@ -121,14 +121,6 @@ def main():
     draw(found, options.out)
 
 
-def cell(rows, column):
-    values = [row[column] for row in rows if column in row]
-    if not values:
-        return "–"
-    mean, half = over_seeds(values)
-    return f"{mean:.3f}" if half is None else f"{mean:.3f} ± {half:.3f}"
-
-
 def title(arm):
     return "no further pre-training" if arm == START else ARMS[arm]
 
@@ -140,7 +132,7 @@ def report(found, out):
         "|---" * (len(COLUMNS) + 1) + "|",
     ]
     for arm, rows in found.items():
-        cells = [cell(rows, column) for column in COLUMNS]
+        cells = [written([row.get(column) for row in rows]) for column in COLUMNS]
         lines.append(f"| {title(arm)} | " + " | ".join(cells) + " |")
     text = "\n".join(lines) + "\n"
     (out / "report.md").write_text(text)
