@@ -16,7 +16,7 @@ import argparse
 import math
 from pathlib import Path
 
-from runner import Experiment, over_seeds, written
+from runner import Experiment, written
 
 HERE = Path(__file__).resolve().parent
 ARMS = {
