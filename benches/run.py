@@ -2,6 +2,7 @@
 """Oscar-rs beside PyTorch on this machine, in turns.
 
     python benches/run.py --rust flex:f32 --torch official:f32,best:f32,best:bf16
+    python benches/run.py --rust flex:f32 --torch transformers:f32 --work clip --batch-size 32
 
 Each contender is measured for a short while, then the next, round after round, so that whatever else
 the machine does slows all of them alike. A step is the same examples for everyone; for each step the
@@ -19,6 +20,8 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 WORKS = ("pretrain", "vqa", "retrieval", "caption")
+# Works of HuggingFace's classes (--torch transformers), by benches/pytorch/clipcap.py.
+CLIPCAP = ("clip", "clipcap", "clipcap-train")
 
 # What oscar-bin tells glibc (oscar-bin/src/allocator.rs): freed memory is kept for the next step.
 KEEP_FREED_MEMORY = {
@@ -71,7 +74,7 @@ def arguments():
     parser.add_argument("--torch", type=names, default=[], metavar="STYLE:DTYPE,...",
                         help="official:f32,best:f32,best:bf16")
     parser.add_argument("--work", type=names, default=list(WORKS), metavar="WORK,...",
-                        help=", ".join(WORKS))
+                        help=", ".join(WORKS + CLIPCAP))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=5, help="timed steps of a round")
     parser.add_argument("--warmup", type=int, default=1)
@@ -91,8 +94,12 @@ def arguments():
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also write the results")
     args = parser.parse_args()
     for work in args.work:
-        if work not in WORKS:
-            parser.error(f"--work {work}: must be of {', '.join(WORKS)}")
+        if work not in WORKS + CLIPCAP:
+            parser.error(f"--work {work}: must be of {', '.join(WORKS + CLIPCAP)}")
+        for style, _ in map(split, args.torch):
+            if (work in CLIPCAP) != (style == "transformers"):
+                parser.error(f"--torch {style} does not do --work {work}: {', '.join(CLIPCAP)} are for "
+                             "transformers, the others for official and best")
     if min(args.rounds, args.steps, args.batch_size, args.threads) < 1 or args.warmup < 0:
         parser.error("--rounds, --steps, --batch-size and --threads must be at least 1")
     return args
@@ -131,12 +138,13 @@ def measure(args, work, contender):
         if dtype != "f32":
             command += ["--precision", dtype]
     else:
-        command = [args.python, str(HERE / "pytorch" / "bench.py"), "--style", name,
+        script = "clipcap.py" if work in CLIPCAP else "bench.py"
+        command = [args.python, str(HERE / "pytorch" / script), "--style", name,
                    "--dtype", dtype, "--device", args.device, *common]
     threads = str(args.threads)
     environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads,
                                 "RAYON_NUM_THREADS": threads}
-    if name == "best":
+    if name in ("best", "transformers"):
         environment |= KEEP_FREED_MEMORY
     try:
         run = subprocess.run(command, env=environment, capture_output=True, text=True)

@@ -1,93 +1,181 @@
 #!/usr/bin/env python3
-"""ClipCap's three works with HuggingFace's classes: see oscar-tasks/clipcap/benches/speed.rs.
+"""CLIP and ClipCap with HuggingFace's classes, at their published sizes with random weights.
 
-    python benches/pytorch/clipcap.py [pictures] [captions] [step]
+    python benches/pytorch/clipcap.py --work clip,clipcap,clipcap-train --batch-size 8 --json
 
-Random weights of the published sizes, f32. Captions are written by the library's own beam search over its
-cache, all of the same length; the step is the official one: logits at every position, AdamW. Needs torch and
-transformers.
+The works and the document are those of `oscar-bin bench` (oscar-bin/src/commands/bench/clipcap.rs).
+Captions are written by the library's own beam search over its cache, all of the same length; a training step
+is the official one: logits at every position, AdamW. Needs torch and transformers (4.57 was used).
 """
 
+import argparse
 import json
+import resource
+import statistics
 import sys
 import time
 
 import torch
 import transformers
 
-PICTURES, CAPTIONS, BEAMS, WRITTEN = 32, 8, 5, 20
-BATCH, LEARNED, PREFIX, ROUNDS = 40, 14, 10, 3
+from bench import adamw_floor, device_name, peak_flops
+
+BEAMS, WRITTEN, LEARNED = 5, 20, 14
+EMBEDDING, PREFIX = 512, 10
 
 
-def rate(count, work):
-    work()
-    times = []
-    for _ in range(ROUNDS):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return count / min(times)
+class Pictures:
+    """ViT-B/32; a step embeds a batch of pixels."""
 
-
-def pictures():
-    config = transformers.CLIPVisionConfig(
-        hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
-        image_size=224, patch_size=32, projection_dim=512, hidden_act="quick_gelu",
-    )
-    model = transformers.CLIPVisionModelWithProjection(config).eval()
-    pixels = torch.randn(PICTURES, 3, 224, 224)
-    with torch.inference_mode():
-        return rate(PICTURES, lambda: model(pixels).image_embeds)
-
-
-def mapper():
-    inner = 768 * PREFIX
-    return torch.nn.Sequential(
-        torch.nn.Linear(512, inner // 2), torch.nn.Tanh(), torch.nn.Linear(inner // 2, inner)
-    )
-
-
-def captions():
-    gpt = transformers.GPT2LMHeadModel(transformers.GPT2Config()).eval()
-    project = mapper().eval()
-    embeddings = torch.randn(CAPTIONS, 512)
-
-    def work():
-        prefix = project(embeddings).view(CAPTIONS, PREFIX, 768)
-        found = gpt.generate(
-            inputs_embeds=prefix, attention_mask=torch.ones(CAPTIONS, PREFIX, dtype=torch.long),
-            num_beams=BEAMS, max_new_tokens=WRITTEN, min_new_tokens=WRITTEN, do_sample=False,
-            pad_token_id=50256,
+    def __init__(self, tiny, batch_size):
+        side, patch, width, layers = (32, 8, 64, 2) if tiny else (224, 32, 768, 12)
+        config = transformers.CLIPVisionConfig(
+            hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers,
+            num_attention_heads=width // 64, image_size=side, patch_size=patch, projection_dim=EMBEDDING,
+            hidden_act="quick_gelu",
         )
+        self.model = transformers.CLIPVisionModelWithProjection(config).eval()
+        self.pixels = torch.randn(batch_size, 3, side, side)
+        patches = (side // patch) ** 2
+        positions = patches + 1
+        layer = positions * 12 * width**2 + 2 * positions**2 * width
+        products = patches * 3 * patch**2 * width + layers * layer + width * EMBEDDING
+        self.tokens, self.flops = batch_size * positions, 2.0 * batch_size * products
+
+    def step(self):
+        with torch.inference_mode():
+            self.model(self.pixels).image_embeds
+
+
+class ClipCap:
+    """The MLP variant with GPT-2 small."""
+
+    def __init__(self, tiny, batch_size):
+        sizes = dict(vocab_size=2000, n_embd=64, n_layer=2, n_head=4) if tiny else {}
+        gpt = transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes))
+        self.width, self.batch_size = gpt.config.n_embd, batch_size
+        outputs = self.width * PREFIX
+        project = torch.nn.Sequential(
+            torch.nn.Linear(EMBEDDING, outputs // 2), torch.nn.Tanh(), torch.nn.Linear(outputs // 2, outputs)
+        )
+        self.model = torch.nn.ModuleDict({"clip_project": project, "gpt": gpt})
+        self.embeddings = torch.randn(batch_size, EMBEDDING)
+        self.mapper = EMBEDDING * outputs / 2 + outputs / 2 * outputs
+        self.word = gpt.config.vocab_size * self.width
+
+    def position(self, context):
+        """Products of a position that reads `context` positions, without the output matrix."""
+        return self.model["gpt"].config.n_layer * (12 * self.width**2 + 2 * context * self.width)
+
+    def prefix(self):
+        return self.model["clip_project"](self.embeddings).view(self.batch_size, PREFIX, self.width)
+
+
+class Captions(ClipCap):
+    def __init__(self, tiny, batch_size):
+        super().__init__(tiny, batch_size)
+        self.model.eval()
+        first = sum(self.position(context) for context in range(1, PREFIX + 1)) + self.word
+        words = sum(self.position(PREFIX + word) + self.word for word in range(1, WRITTEN))
+        self.tokens = batch_size * WRITTEN
+        self.flops = 2.0 * batch_size * (self.mapper + first + BEAMS * words)
+
+    def step(self):
+        with torch.inference_mode():
+            found = self.model["gpt"].generate(
+                inputs_embeds=self.prefix(), num_beams=BEAMS, do_sample=False, max_new_tokens=WRITTEN,
+                attention_mask=torch.ones(self.batch_size, PREFIX, dtype=torch.long),
+                min_new_tokens=WRITTEN, pad_token_id=self.model["gpt"].config.vocab_size - 1,
+            )
         assert found.shape[1] >= WRITTEN, found.shape
 
-    with torch.inference_mode():
-        return rate(CAPTIONS, work)
 
+class Training(ClipCap):
+    def __init__(self, tiny, batch_size):
+        super().__init__(tiny, batch_size)
+        self.model.train()
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=1e-6, eps=1e-6, weight_decay=0.0, fused=True
+        )
+        vocabulary = self.model["gpt"].config.vocab_size
+        tokens = torch.arange(1, LEARNED + 1) * 97 % vocabulary
+        self.words = tokens.expand(batch_size, LEARNED)
+        positions = sum(self.position(context) for context in range(1, PREFIX + LEARNED + 1))
+        self.tokens = batch_size * (PREFIX + LEARNED)
+        self.flops = 6.0 * batch_size * (self.mapper + positions + LEARNED * self.word)
 
-def step():
-    gpt = transformers.GPT2LMHeadModel(transformers.GPT2Config())
-    project = mapper()
-    gpt.train(), project.train()
-    optimizer = torch.optim.AdamW([*project.parameters(), *gpt.parameters()], lr=1e-6, eps=1e-6, weight_decay=0.0)
-    embeddings = torch.randn(BATCH, 512)
-    tokens = (torch.arange(1, LEARNED + 1) * 97).expand(BATCH, LEARNED)
-
-    def work():
-        optimizer.zero_grad()
-        words = gpt.transformer.wte(tokens)
-        prefix = project(embeddings).view(BATCH, PREFIX, 768)
-        logits = gpt(inputs_embeds=torch.cat((prefix, words), dim=1)).logits[:, PREFIX - 1 : -1]
+    def step(self):
+        gpt = self.model["gpt"]
+        self.optimizer.zero_grad()
+        vectors = torch.cat((self.prefix(), gpt.transformer.wte(self.words)), dim=1)
+        logits = gpt(inputs_embeds=vectors).logits[:, PREFIX - 1 : -1]
         loss = torch.nn.functional.cross_entropy(
-            logits.reshape(-1, logits.shape[-1]), tokens.flatten(), ignore_index=0
+            logits.reshape(-1, logits.shape[-1]), self.words.flatten(), ignore_index=0
         )
         loss.backward()
-        optimizer.step()
+        start = time.perf_counter()
+        self.optimizer.step()
+        return time.perf_counter() - start
 
-    return rate(1, work)
+
+WORKS = {"clip": Pictures, "clipcap": Captions, "clipcap-train": Training}
+
+
+def measure(args, work, batch_size, peak):
+    made = WORKS[work](args.preset == "tiny", batch_size)
+    seconds, optimizer = [], []
+    for number in range(args.warmup + args.steps):
+        start = time.perf_counter()
+        update = made.step()
+        if number >= args.warmup:
+            seconds.append(time.perf_counter() - start)
+            optimizer.append(update)
+    trains = optimizer[0] is not None
+    parameters = sum(values.numel() for values in made.model.parameters())
+    rate = lambda amount: statistics.median(amount / took for took in seconds)
+    return {
+        "work": work, "preset": args.preset, "parameters": parameters, "backend": "transformers",
+        "dtype": args.dtype, "batch_size": batch_size, "samples_per_s": rate(batch_size),
+        "tokens_per_s": rate(made.tokens), "flops_per_s": rate(made.flops),
+        "share_of_peak": rate(made.flops) / peak, "peak_flops_per_s": peak,
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "padding_share": 0.0, "step_samples": [batch_size] * args.steps,
+        "step_tokens": [made.tokens] * args.steps, "step_flops": [made.flops] * args.steps,
+        "step_seconds": seconds,
+        "optimizer_seconds": statistics.median(optimizer) if trains else None,
+        "optimizer_floor_seconds":
+            adamw_floor(parameters, torch.device("cpu"), time.perf_counter) if trains else None,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    comma = lambda kind: lambda text: [kind(part) for part in text.split(",")]
+    parser.add_argument("--work", type=comma(str), default=list(WORKS))
+    parser.add_argument("--style", choices=["transformers"], default="transformers")
+    parser.add_argument("--dtype", choices=["f32"], default="f32")
+    parser.add_argument("--device", choices=["cpu"], default="cpu")
+    parser.add_argument("--preset", default="base", help="tiny, or anything else for the published sizes")
+    parser.add_argument("--batch-size", type=comma(int), default=[8])
+    parser.add_argument("--lengths", help="all are fixed here; taken for benches/run.py")
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--warmup", type=int, default=1)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    unknown = [work for work in args.work if work not in WORKS]
+    if unknown:
+        parser.error(f"--work {unknown[0]}: must be of {', '.join(WORKS)}")
+    torch.manual_seed(42)
+    peak = peak_flops(torch.device("cpu"), torch.float32, time.perf_counter)
+    results = [measure(args, work, size, peak) for work in args.work for size in args.batch_size]
+    if args.json:
+        json.dump({"device": device_name(torch.device("cpu")), "results": results}, sys.stdout, indent=2)
+        print()
+        return
+    for result in results:
+        print(f"{result['work']:<14} batch {result['batch_size']:>3} {result['samples_per_s']:9.2f} samples/s "
+              f"{result['flops_per_s'] / 1e9:8.1f} GFLOP/s")
 
 
 if __name__ == "__main__":
-    works = {"pictures": pictures, "captions": captions, "step": step}
-    for name in sys.argv[1:] or works:
-        print(json.dumps({"work": name, "per_second": round(works[name](), 3)}), flush=True)
+    main()

@@ -106,14 +106,14 @@ fn of_checkpoint<T: AnyTask>(checkpoint: &TaskCheckpoint<T>) -> Result<String> {
     }
     let likely = T::Family::likely_extractor(&checkpoint.model);
     let known = T::Family::known_extractor(&checkpoint.model);
-    if let Some(known) = known.and_then(hub::Known::find) {
+    if let Some(known) = known.filter(|name| hub::is_known(name)) {
         tracing::info!(
             "{}: the weights do not name the detector of their features (probably {likely}); taking \
              {}, unless --detector names another",
             checkpoint.path.display(),
-            known.name
+            known
         );
-        return Ok(known.name.clone());
+        return Ok(known.into());
     }
     bail!(
         "the weights in {} do not name the detector of their features (probably {likely}); name its \

@@ -7,6 +7,7 @@ use clap::Args;
 use oscar_task::{
     Config, Family, FinetuneConfig, Recipe, TaskCheckpoint, is_described, open_published,
 };
+use oscar_vision::clip::is_clip;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Source};
@@ -82,6 +83,16 @@ pub fn locate(named: &Path) -> Result<PathBuf> {
         );
     }
     Ok(found)
+}
+
+/// The CLIP that `named` names, a file or a directory of weights; none if it names something else.
+///
+/// # Errors
+/// If weights of the hub cannot be downloaded.
+pub fn clip(named: &Path) -> Result<Option<PathBuf>> {
+    let found = find(Path::new(RUNS), named)?;
+    let is_it = found.exists() && !is_described(&found) && is_clip(&found);
+    Ok(is_it.then_some(found))
 }
 
 /// The task of the weights that `named` names: the one that is given, else the one they record.

@@ -3,7 +3,7 @@
 //! - [`picture`] decodes pictures within limits;
 //! - [`RegionExtractor`] turns pictures into regions: boxes, features, classes, attributes, scores;
 //! - [`detector`] is Faster R-CNN with an attribute head: bottom-up attention and VinVL;
-//! - [`clip`] is CLIP's image tower, an extractor whose one region is the whole picture;
+//! - [`clip`] is CLIP: an extractor whose one region is the whole picture, and the tower of texts;
 //! - [`drawings`] is the extractor of the shipped sample, exact and without a network;
 //! - [`scenes`] is the extractor of scenes of everyday things on a plain background.
 //!

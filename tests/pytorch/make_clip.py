@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 SEED = 43
 SIZES = dict(
     embed_dim=40, image_resolution=96, vision_layers=(1, 2, 1, 1), vision_width=4, vision_patch_size=None,
-    context_length=12, vocab_size=60, transformer_width=64, transformer_heads=1, transformer_layers=1,
+    context_length=12, vocab_size=544, transformer_width=64, transformer_heads=1, transformer_layers=1,
 )
 MERGES = 600
 TEXTS = [
@@ -85,8 +85,8 @@ def resnet(clip, out):
     pixels = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(SEED + 1))
     ids = torch.zeros(3, SIZES["context_length"], dtype=torch.long)
     for row, length in zip(ids, (3, 7, 12)):
-        row[:length] = torch.randint(1, 58, (length,), generator=torch.Generator().manual_seed(length))
-        row[0], row[length - 1] = 58, 59
+        row[:length] = torch.randint(1, 542, (length,), generator=torch.Generator().manual_seed(length))
+        row[0], row[length - 1] = 542, 543
     expected = outputs(model, pixels, ids)
     # The official LayerNorm computes in fp32 whatever it is given.
     code.LayerNorm.forward = torch.nn.LayerNorm.forward

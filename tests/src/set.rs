@@ -62,10 +62,12 @@ pub enum Kind {
     ClipCapData,
     /// Pixels that CLIP reads.
     ClipPreprocessing,
-    /// CLIP's image tower.
+    /// CLIP's image and text towers.
     ClipVision,
     /// Tokens and text of GPT-2.
     Gpt2Tokenizer,
+    /// Tokens of CLIP's texts.
+    ClipTokenizer,
     /// Losses, predictions and gradients of ROSITA's pre-training.
     RositaPretraining,
     /// Labels, losses, gradients and boxes of ROSITA's referring expressions.
@@ -107,8 +109,9 @@ impl Kind {
             Self::ClipCapDecoding => "ClipCap decoding",
             Self::ClipCapData => "ClipCap data",
             Self::ClipPreprocessing => "CLIP preprocessing",
-            Self::ClipVision => "CLIP image tower",
+            Self::ClipVision => "CLIP towers",
             Self::Gpt2Tokenizer => "GPT-2 tokenizer",
+            Self::ClipTokenizer => "CLIP tokenizer",
             Self::RositaPretraining => "ROSITA pre-training",
             Self::RositaReferring => "ROSITA referring expressions",
             Self::RositaRetrieval => "ROSITA retrieval",
@@ -300,6 +303,8 @@ fn kind_of_files(dir: &Path) -> Result<Result<Kind, String>, String> {
         Ok(Kind::Tokenizer)
     } else if expected.get("encode").is_some() && dir.join("merges.txt").is_file() {
         Ok(Kind::Gpt2Tokenizer)
+    } else if expected.get("clip_encode").is_some() && dir.join("merges.txt").is_file() {
+        Ok(Kind::ClipTokenizer)
     } else if expected.get("i2t_ranks").is_some() {
         Ok(Kind::RetrievalRanks)
     } else {

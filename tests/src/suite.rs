@@ -129,12 +129,13 @@ fn check<B: TrainBackend>(
         Kind::ClipCapDecoding => clipcap::check_decoding::<B>(set, fault, device),
         Kind::ClipCapData => clipcap::check_data(set),
         Kind::ClipPreprocessing => clipcap::check_preprocessing(set),
-        Kind::ClipVision => clipcap::check_tower::<B::Kernels>(set, device),
+        Kind::ClipVision => clipcap::check_towers::<B::Kernels>(set, device),
         Kind::RositaPretraining => rosita::check_pretraining::<B>(set, fault, device),
         Kind::RositaReferring => rosita::check_referring::<B>(set, fault, device),
         Kind::RositaRetrieval => rosita::check_retrieval::<B>(set, fault, device),
         Kind::RositaMasking => rosita::check_masking(set),
         Kind::Transport => rosita::check_transport::<B>(set, device),
+        Kind::ClipTokenizer => clipcap::check_clip_tokenizer(set),
         Kind::Gpt2Tokenizer => clipcap::check_tokenizer(set),
     }
 }

@@ -20,7 +20,7 @@ use oscar_datasets::{
 };
 use oscar_files::write_file;
 use oscar_vision::clip::preprocess::{Pipeline, normalised, picture};
-use oscar_vision::clip::{VisionConfig, VisionTransformer};
+use oscar_vision::clip::{VisionConfig, VisionTransformer, byte_characters};
 
 /// The folder in the expanded sample.
 pub const CLIP: &str = "clip";
@@ -121,22 +121,10 @@ fn embed(
     writer.finish()
 }
 
-/// Characters that stand for the 256 bytes, in the order of GPT-2's vocabulary.
-fn bytes() -> Vec<(u8, char)> {
-    let printable = |byte: &u8| matches!(*byte, 33..=126 | 161..=172 | 174..=255);
-    let others = (0..=255u8).filter(|byte| !printable(byte));
-    let own = (0..=255u8)
-        .filter(printable)
-        .map(|byte| (byte, char::from(byte)));
-    let others = others.zip(256u32..);
-    let others = others.filter_map(|(byte, code)| Some((byte, char::from_u32(code)?)));
-    own.chain(others).collect()
-}
-
 /// Writes a byte-pair vocabulary in which each of `words` is a token, with and without a space before
 /// it: each word is merged from its first letter on.
 fn write_tokens(out: &Path, words: &BTreeSet<String>) -> Result<()> {
-    let bytes = bytes();
+    let bytes: Vec<(u8, char)> = byte_characters().collect();
     let letter: BTreeMap<u8, char> = bytes.iter().copied().collect();
     let mut tokens: Vec<String> = bytes.iter().map(|(_, letter)| letter.to_string()).collect();
     let mut known: BTreeSet<String> = tokens.iter().cloned().collect();

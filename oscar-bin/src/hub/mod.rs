@@ -1,5 +1,6 @@
 //! Public weights: known by name, or any repository of the HuggingFace hub.
 
+mod by_hand;
 #[cfg(feature = "hub")]
 mod pull;
 mod selection;
@@ -12,6 +13,7 @@ use oscar_files::hub::{HubReference, HubSettings};
 
 #[cfg(feature = "hub")]
 pub use self::pull::pull;
+pub use self::by_hand::ByHand;
 pub use self::selection::wanted;
 pub use self::table::Known;
 
@@ -27,11 +29,12 @@ pub fn named(given: &str) -> Result<Option<HubReference>> {
     Ok(known.transpose()?)
 }
 
-/// The directory of what `given` names on the hub, which is downloaded if it is not in the cache;
-/// none if it is a file or directory, or names nothing there.
+/// The directory of what `given` names on the hub, which is downloaded if it is not in the cache, or the
+/// place of known weights that are downloaded by hand; none if it is a file or directory, or names
+/// nothing of that kind.
 ///
 /// # Errors
-/// If it cannot be downloaded.
+/// If it cannot be downloaded, or was not downloaded by hand.
 pub fn directory(given: &Path) -> Result<Option<PathBuf>> {
     let text = given.to_string_lossy();
     if given.exists() && !HubReference::is_one(&text) {
@@ -39,8 +42,16 @@ pub fn directory(given: &Path) -> Result<Option<PathBuf>> {
     }
     match named(&text)? {
         Some(reference) => Ok(Some(of_reference(&reference)?)),
-        None => Ok(None),
+        None => match ByHand::find(&text) {
+            Some(weights) => Ok(Some(weights.path()?.to_path_buf())),
+            None => Ok(None),
+        },
     }
+}
+
+/// Whether known weights are called `name`.
+pub fn is_known(name: &str) -> bool {
+    Known::find(name).is_some() || ByHand::find(name).is_some()
 }
 
 fn of_reference(reference: &HubReference) -> Result<PathBuf> {
@@ -110,11 +121,13 @@ fn explain(
 
 /// Known weights by name, for a message.
 pub fn known_names(purpose: &str) -> String {
-    let known = Known::all()
-        .iter()
-        .filter(|known| known.purpose.contains(purpose));
+    let known = Known::all().iter().map(|known| (&known.name, &known.purpose));
+    let others = ByHand::all().iter();
+    let others = others.map(|weights| (&weights.name, &weights.purpose));
     known
-        .map(|known| format!("`{}`", known.name))
+        .chain(others)
+        .filter(|(_, of)| of.contains(purpose))
+        .map(|(name, _)| format!("`{name}`"))
         .collect::<Vec<_>>()
         .join(", ")
 }

@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 use oscar_files::hub::{HubError, HubReference};
 use serde::Deserialize;
 
+use super::ByHand;
+
 /// Public weights.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,15 +37,31 @@ pub struct Known {
 #[serde(deny_unknown_fields)]
 struct Table {
     weights: Vec<Known>,
+    by_hand: Vec<ByHand>,
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     // A test reads the table, so that no program is made with a broken one.
     toml::from_str(include_str!("../../../config/weights.toml")).unwrap_or_else(|error| {
         tracing::error!("config/weights.toml: {error}");
-        Table { weights: vec![] }
+        Table {
+            weights: vec![],
+            by_hand: vec![],
+        }
     })
 });
+
+impl ByHand {
+    /// All of them.
+    pub fn all() -> &'static [Self] {
+        &TABLE.by_hand
+    }
+
+    /// Those called `name`.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        Self::all().iter().find(|weights| weights.name == name)
+    }
+}
 
 impl Known {
     /// All of them.
@@ -92,6 +110,12 @@ mod tests {
             files.extend(known.one_of.first().cloned());
             let found = wanted(&reference, &files).unwrap();
             assert_eq!(found.len(), files.len());
+        }
+        for weights in &table.by_hand {
+            assert!(Known::find(&weights.name).is_none(), "{}", weights.name);
+            assert!(weights.address.starts_with("https://"), "{}", weights.name);
+            let error = weights.path().unwrap_err().to_string();
+            assert!(error.contains(&weights.file), "{error}");
         }
     }
 }

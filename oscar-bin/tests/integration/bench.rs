@@ -98,6 +98,19 @@ fn both_detectors_are_measured() {
     }
 }
 
+#[rstest]
+#[case("clip", false)]
+#[case("clipcap", false)]
+#[case("clipcap-train", true)]
+fn clip_and_clipcap_are_measured(#[case] work: &str, #[case] trains: bool) {
+    let document = bench(&["--work", work, "--batch-size", "2", "--warmup", "0"]);
+    let result = &document["results"][0];
+    assert_eq!(result["work"], work);
+    assert_eq!(result["step_samples"], serde_json::json!([2, 2]));
+    assert!(number(result, "flops_per_s") > 0.0);
+    assert_eq!(result["optimizer_seconds"].is_number(), trains);
+}
+
 #[test]
 fn gradient_checkpointing_is_measured() {
     let [plain, recomputed] = [&[][..], &["--gradient-checkpointing"]].map(|more| {

@@ -252,3 +252,114 @@ fn help_has_examples() {
         assert!(said.contains("Example"), "{said}");
     }
 }
+
+/// A CLIP with a ResNet, and the merges of its tokens beside it.
+fn clip(place: &Workplace) {
+    std::fs::create_dir(place.path("clip")).unwrap();
+    for (from, to) in [
+        ("clip_resnet/openai_state_dict.pt", "RN.pt"),
+        ("clip_tokenizer/merges.txt", "merges.txt"),
+    ] {
+        std::fs::copy(fixture(from), place.path("clip").join(to)).unwrap();
+    }
+}
+
+/// A picture of the parity suite.
+fn picture() -> String {
+    let folder = fixture("clipcap_decode/images");
+    let mut files = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let png = files.find(|path| path.extension().is_some_and(|end| end == "png"));
+    png.expect("a picture").display().to_string()
+}
+
+#[test]
+fn a_clip_is_imported_and_matches_texts_without_training() {
+    let place = Workplace::new();
+    clip(&place);
+    let said = text(&place, &["model", "import", "clip/RN.pt", "--out", "models/rn"]);
+    assert!(said.contains("embeddings of 40 values"), "{said}");
+    assert!(
+        said.contains("models/rn: merges.txt, model.safetensors"),
+        "{said}"
+    );
+    let picture = picture();
+    let score = |checkpoint: &str, text: &str, against: &[&str]| {
+        let mut args = vec!["match", &picture, text, "--checkpoint", checkpoint, "--json"];
+        args.extend(against.iter().flat_map(|text| ["--against", text]));
+        let found = json(&place, &args);
+        assert_eq!(found["task"], "clip");
+        let found = &found["pictures"][0];
+        (found["match"].as_f64().unwrap(), found["cosine"].as_f64().unwrap())
+    };
+    let (cosine, same) = score("clip/RN.pt", "a photo of a cat", &[]);
+    assert_eq!(cosine, same);
+    assert!((-1.0..=1.0).contains(&cosine), "{cosine}");
+    assert_eq!(score("models/rn", "a photo of a cat", &[]).0, cosine);
+    // Among two texts the probabilities add up to 1, and the larger is that of the larger cosine.
+    let cat = score("models/rn", "a photo of a cat", &["two dogs"]);
+    let dogs = score("models/rn", "two dogs", &["a photo of a cat"]);
+    assert!((cat.0 + dogs.0 - 1.0).abs() < 1e-5, "{cat:?} {dogs:?}");
+    assert_eq!(cat.0 > dogs.0, cat.1 > dogs.1, "{cat:?} {dogs:?}");
+}
+
+#[test]
+fn what_a_clip_cannot_compare_is_an_error_that_says_why() {
+    let place = Workplace::new();
+    clip(&place);
+    let picture = picture();
+    let matched = |more: &[&str]| {
+        let args = ["match", &picture, "--checkpoint", "clip/RN.pt"];
+        place.run(&[&args[..], more].concat())
+    };
+    let long = "a photo of a cat ".repeat(10);
+    assert_fails(&matched(&[&long]), &["a photo of a cat", "tokens", "12"]);
+    assert_fails(&matched(&["a cat", "--detector", "scene"]), &["--detector"]);
+    std::fs::write(place.path("clip/vocab.json"), "{\"a\": 7}").unwrap();
+    assert_fails(&matched(&["a cat"]), &["merges"]);
+    std::fs::remove_file(place.path("clip/vocab.json")).unwrap();
+    std::fs::write(place.path("clip/merges.txt"), "#version: 0.2\ni n\n").unwrap();
+    assert_fails(&matched(&["a cat"]), &["merges.txt", "515", "544"]);
+    std::fs::remove_file(place.path("clip/merges.txt")).unwrap();
+    assert_fails(&matched(&["a cat"]), &["merges.txt", "bpe_simple_vocab"]);
+    let args = ["match", &picture, "a cat", "--against", "a dog"];
+    assert_fails(&place.run(&args), &["--against", "CLIP"]);
+}
+
+#[test]
+fn released_weights_of_clipcap_are_imported_and_write_captions() {
+    let place = Workplace::new();
+    let picture = picture();
+    let caption = |more: &[&str]| {
+        let clip = fixture("clipcap_vit/openai_jit.pt").display().to_string();
+        let args = ["caption", &picture, "--captioner", "clipcap", "--detector"];
+        place.run(&[&args[..], &[clip.as_str()], more].concat())
+    };
+    // Nothing was downloaded: what is missing is named, and where it is looked for.
+    assert_fails(
+        &caption(&[]),
+        &["coco_weights.pt", "models/clipcap", "model import"],
+    );
+    let weights = fixture("clipcap_decode/model.safetensors");
+    let tokenizer = fixture("clipcap_tokenizer").display().to_string();
+    let import = ["model", "import", &weights.display().to_string(), "--out"];
+    let import = [
+        &import[..],
+        &["models/clipcap", "--tokenizer", &tokenizer, "--clip-model", "tiny"],
+    ]
+    .concat();
+    // No released one has such sizes, and no file says whether embeddings are divided.
+    assert_fails(&place.run(&import), &["normalize_prefix"]);
+    let said = text(&place, &[&import[..], &["--normalize-prefix", "false"]].concat());
+    assert!(said.contains("mlp mapping network"), "{said}");
+    assert!(said.contains("48 values of tiny"), "{said}");
+    let found = caption(&["--json"]);
+    assert!(found.status.success(), "{}", stderr(&found));
+    let found: Value = serde_json::from_str(&stdout(&found)).unwrap();
+    assert_eq!(found["task"], "clipcap");
+    let caption_of = &found["pictures"][0]["captions"][0]["text"];
+    assert!(caption_of.is_string(), "{found}");
+    // Embeddings of another CLIP.
+    clip(&place);
+    let args = ["caption", &picture, "--captioner", "clipcap", "--detector", "clip/RN.pt"];
+    assert_fails(&place.run(&args), &["46", "54", "clip/RN.pt"]);
+}

@@ -2,7 +2,7 @@
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{Tensor, TensorData, activation};
 
 use super::backend::{Operation, OscarBackend, inner, primitive, tensor};
 use super::dropout::{self, DropoutMask};
@@ -34,6 +34,21 @@ pub(super) fn by_products<B: OscarBackend>(
 ) -> Tensor<B, 4> {
     let scores = query.matmul(key.swap_dims(2, 3));
     attention_probabilities(scores, mask, scale, dropout).matmul(value)
+}
+
+/// Added to the score of a position that must not be read. As in the official code it is finite, and
+/// vanishes in the softmax.
+const MASKED_SCORE: f32 = -10_000.0;
+
+/// The mask of text that is written from left to right, `[batch, 1, seq, seq]`: a position reads those up
+/// to itself.
+pub fn causal_mask<B: Backend>(batch: usize, seq: usize, device: &B::Device) -> Tensor<B, 4> {
+    let mut values = vec![0.0f32; seq * seq];
+    for (query, row) in values.chunks_exact_mut(seq.max(1)).enumerate() {
+        row[query + 1..].fill(MASKED_SCORE);
+    }
+    let mask = TensorData::new(values, [1, 1, seq, seq]);
+    Tensor::<B, 4>::from_data(mask, device).expand([batch, 1, seq, seq])
 }
 
 /// `dropout(softmax(scores * scale + mask))` over the last axis, in the type of `scores`.

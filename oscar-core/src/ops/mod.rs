@@ -34,7 +34,7 @@ mod top_k;
 use burn::tensor::{Tensor, backend::Backend};
 
 pub use activation::{activate, affine_activate, linear_activate};
-pub use attention::{attention, attention_probabilities, merge_heads, split_heads};
+pub use attention::{attention, attention_probabilities, causal_mask, merge_heads, split_heads};
 pub use backend::{Operation, OscarBackend, TrainBackend};
 pub use cached_attention::{
     AttentionParams, CaptionKeyValues, KeyValue, WordPositions, cached_attention,

@@ -77,6 +77,7 @@ impl Family for ClipCapFamily {
             "ViT-B/32" => Some("clip-vit-base-patch32"),
             "ViT-B/16" => Some("clip-vit-base-patch16"),
             "ViT-L/14" => Some("clip-vit-large-patch14"),
+            "RN50x4" => Some("clip-rn50x4"),
             _ => None,
         }
     }

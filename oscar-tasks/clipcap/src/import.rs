@@ -18,10 +18,14 @@ const WEIGHTS_FILE: &str = "model.safetensors";
 /// What a file of weights does not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportOptions {
-    /// The CLIP whose embeddings the model reads, to be kept with it.
+    /// The CLIP whose embeddings the model reads, to be kept with it; if it is not set, that of the
+    /// released weights of these sizes.
     pub clip_model: Option<String>,
-    /// Whether embeddings are divided by their length.
-    pub normalize_prefix: bool,
+    /// Whether embeddings are divided by their length; if it is not set, as for the released weights of
+    /// these sizes.
+    pub normalize_prefix: Option<bool>,
+    /// Replace what is there.
+    pub overwrite: bool,
     /// Heads of a layer of GPT-2, where its width is not that of a published one.
     pub heads: Option<usize>,
 }
@@ -32,7 +36,9 @@ pub struct ImportOptions {
 /// # Errors
 ///
 /// If a file cannot be read or written, the weights are not those of a ClipCap, or the tokenizer has
-/// other tokens; `out` that holds weights already.
+/// other tokens; weights of other sizes than the released ones without
+/// [`normalize_prefix`](ImportOptions::normalize_prefix), which no file says; `out` that holds weights
+/// already.
 pub fn import(
     weights: &Path,
     vocabulary: &Path,
@@ -40,7 +46,7 @@ pub fn import(
     out: &Path,
 ) -> Result<ClipCapConfig, TaskError> {
     let target = out.join(WEIGHTS_FILE);
-    if target.exists() {
+    if target.exists() && !options.overwrite {
         return Err(FileError::AlreadyExists { path: target }.into());
     }
     let file = WeightFile::open_official(weights)?;
@@ -125,6 +131,16 @@ fn sizes(file: &WeightFile, options: &ImportOptions) -> Result<ClipCapConfig, Ta
             (length * width, embedding, vectors / n_embd.max(1), layers)
         }
     };
+    let released = released(mapping_type, embedding_dim);
+    let normalize_prefix = options
+        .normalize_prefix
+        .or(released.map(|(_, normalize)| normalize));
+    let normalize_prefix = normalize_prefix.ok_or_else(|| {
+        wrong(format!(
+            "it has a mapping network of type {} from embeddings of {embedding_dim} values, as none of the              released ones, and no file says whether embeddings are divided by their length              (normalize_prefix); say it",
+            mapping_type.name()
+        ))
+    })?;
     let heads = options.heads.unwrap_or(match n_embd {
         768 => 12,
         1024 => 16,
@@ -147,11 +163,30 @@ fn sizes(file: &WeightFile, options: &ImportOptions) -> Result<ClipCapConfig, Ta
         clip_length,
         mapping_layers,
         embedding_dim,
-        clip_model: options.clip_model.clone(),
-        normalize_prefix: options.normalize_prefix,
+        clip_model: options
+            .clip_model
+            .clone()
+            .or(released.map(|(clip, _)| clip.into())),
+        normalize_prefix,
         only_prefix: mapping_type == MappingType::Transformer,
         preset: None,
     })
+}
+
+/// The CLIP of the released weights of these sizes, and whether they divide embeddings by their length:
+/// `coco_weights.pt` and `conceptual_weights.pt`, and `transformer_weights.pt`.
+fn released(mapping_type: MappingType, embedding_dim: usize) -> Option<(&'static str, bool)> {
+    match (mapping_type, embedding_dim) {
+        (MappingType::Mlp, 512) => Some(("ViT-B/32", false)),
+        (MappingType::Transformer, 640) => Some(("RN50x4", true)),
+        _ => None,
+    }
+}
+
+/// Whether `path` is a file of weights that [`import`] reads.
+#[must_use]
+pub fn is_clipcap(path: &Path) -> bool {
+    WeightFile::open_official(path).is_ok_and(|file| mapping_type(&file).is_some())
 }
 
 /// The type of the mapping network in a file; none if it has none.

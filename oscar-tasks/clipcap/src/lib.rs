@@ -33,7 +33,7 @@ pub use family::{ClipCapFamily, EncoderConfig};
 pub use gpt2::{
     ASSETS, Gpt2LmHead, Gpt2Steps, Gpt2Tokenizer, Inspection, TokenizerError, clean_up,
 };
-pub use import::{ImportOptions, import};
+pub use import::{ImportOptions, import, is_clipcap};
 pub use mapper::{Mapper, MlpMapper, TransformerMapper};
 pub use model::{CaptionTargets, ClipCap, PADDING};
 pub use scores::References;

@@ -5,9 +5,10 @@ use std::path::Path;
 use burn::module::{Param, ParamId};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
-use oscar_core::checkpoint::WeightFile;
+use oscar_core::checkpoint::{Weight, WeightFile};
 use oscar_core::config::Activation;
 use oscar_files::{SMALL_FILE, read_text};
+use safetensors::Dtype;
 use serde::Deserialize;
 
 use super::ClipError;
@@ -134,6 +135,18 @@ impl ClipFile {
     /// The file.
     pub fn path(&self) -> &Path {
         self.file.path()
+    }
+
+    /// The weights, under the names that they have.
+    pub fn weights(&self) -> &WeightFile {
+        &self.file
+    }
+
+    /// Those of a floating-point type: OpenAI's files count batches, HuggingFace's number positions.
+    pub fn floats(&self) -> impl Iterator<Item = &Weight> {
+        let floats = [Dtype::F32, Dtype::F16, Dtype::BF16, Dtype::F64];
+        let weights = self.file.weights().iter();
+        weights.filter(move |weight| floats.contains(&weight.tensor.dtype()))
     }
 
     /// Whether it has a tensor of this name.

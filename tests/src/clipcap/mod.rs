@@ -1,4 +1,4 @@
-//! Sets of ClipCap: its pictures, its image tower, its mapping networks, its GPT-2, its data.
+//! Sets of ClipCap: its pictures, the towers of CLIP, its mapping networks, its GPT-2, its data.
 
 mod data;
 mod decode;
@@ -9,5 +9,5 @@ mod tokenizer;
 pub use data::check as check_data;
 pub use decode::check as check_decoding;
 pub use model::{Learner, check as check_model};
-pub use pictures::{check_preprocessing, check_tower};
-pub use tokenizer::check as check_tokenizer;
+pub use pictures::{check_preprocessing, check_towers};
+pub use tokenizer::{check as check_tokenizer, check_clip as check_clip_tokenizer};

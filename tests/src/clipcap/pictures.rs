@@ -1,4 +1,4 @@
-//! Preprocessing of pictures, and CLIP's image tower.
+//! Preprocessing of pictures, and CLIP's towers.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,9 @@ use burn::tensor::{Tensor, TensorData};
 use oscar_core::ops::{Kernels, OscarBackend};
 use oscar_vision::PictureLimits;
 use oscar_vision::clip::preprocess::{Pipeline, Raster, STD, normalised, preprocess};
-use oscar_vision::clip::{ClipVision, ModifiedResNet, VisionTransformer};
+use oscar_vision::clip::{
+    ClipMatcher, ClipText, ClipVision, ModifiedResNet, VisionTransformer,
+};
 use oscar_vision::resample::{Filter, Pixels, resample};
 
 use crate::check::{Checks, Report};
@@ -96,12 +98,18 @@ pub fn check_preprocessing(set: &Set) -> Result<Report, String> {
     Ok(checks.finish())
 }
 
-/// The same tower from every file of a set, and what each of its parts computes.
-pub fn check_tower<B: Kernels>(set: &Set, device: &B::Device) -> Result<Report, String> {
+/// The same towers from every file of a set, what each part of that of the pictures computes, and the
+/// similarities of pictures and texts.
+pub fn check_towers<B: Kernels>(set: &Set, device: &B::Device) -> Result<Report, String> {
     const FILES: [&str; 3] = ["openai_jit.pt", "openai_state_dict.pt", "model.safetensors"];
     let mut checks = Checks::new(set.expected()?, &set.meta);
-    let pixels = set.inputs()?;
-    let pixels = pixels.get("pixels")?;
+    let inputs = set.inputs()?;
+    let texts = inputs.get("text_ids")?;
+    let texts = texts.data.chunks(texts.last());
+    let texts: Vec<Vec<u32>> = texts
+        .map(|text| text.iter().map(|id| *id as u32).collect())
+        .collect();
+    let pixels = inputs.get("pixels")?;
     let shape: [usize; 4] = pixels.shape[..]
         .try_into()
         .map_err(|_| "pixels have four axes")?;
@@ -121,8 +129,13 @@ pub fn check_tower<B: Kernels>(set: &Set, device: &B::Device) -> Result<Report, 
         let embedding = tower.forward(input);
         checks.tensor("embedding", &HostTensor::read(embedding.clone()));
         let squares = embedding.clone() * embedding.clone();
-        let normalized = embedding / squares.sum_dim(1).sqrt();
+        let normalized = embedding.clone() / squares.sum_dim(1).sqrt();
         checks.tensor("embedding_normalized", &HostTensor::read(normalized));
+        let text = ClipText::<B>::open(file, device).map_err(|error| error.to_string())?;
+        let texts = text.forward(&texts);
+        checks.tensor("text_embedding", &HostTensor::read(texts.clone()));
+        let logits = ClipMatcher::cosines(embedding, texts).mul_scalar(text.logit_scale());
+        checks.tensor("logits_per_image", &HostTensor::read(logits));
     }
     Ok(checks.finish())
 }

@@ -1,6 +1,7 @@
-//! GPT-2's tokens, and text decoded from them.
+//! GPT-2's tokens, and text decoded from them; the tokens of CLIP's texts.
 
 use oscar_clipcap::Gpt2Tokenizer;
+use oscar_vision::clip::ClipTokenizer;
 use serde_json::Value;
 
 use crate::check::{Checks, Report};
@@ -37,6 +38,22 @@ pub fn check(set: &Set) -> Result<Report, String> {
         checks.exact(&name, &tokenizer.decode(&ids), &text("text"));
         let exactly = tokenizer.decode_exactly(&ids);
         checks.exact(&name, &exactly, &text("text_without_clean_up"));
+    }
+    Ok(checks.finish())
+}
+
+/// Every encoding of a set of CLIP's tokenizer, between the tokens that begin and end a text.
+pub fn check_clip(set: &Set) -> Result<Report, String> {
+    let mut checks = Checks::default();
+    let expected = read_json(&set.dir.join("expected.json"))?;
+    let size = expected["size"].as_u64().unwrap_or_default() as usize;
+    let tokenizer = ClipTokenizer::open(&set.dir, size).map_err(|error| error.to_string())?;
+    let specials = ids(&expected["specials"]);
+    let (start, end) = specials.split_at(1);
+    for entry in expected["clip_encode"].as_array().into_iter().flatten() {
+        let text = entry["text"].as_str().unwrap_or_default();
+        let wanted = [start, &ids(&entry["ids"]), end].concat();
+        checks.exact(&format!("ids of {text:?}"), &tokenizer.encode(text), &wanted);
     }
     Ok(checks.finish())
 }

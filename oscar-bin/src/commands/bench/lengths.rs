@@ -61,7 +61,7 @@ impl Lengths {
                 Work::Pretrain => (35, 50),
                 Work::Vqa => (128, 50),
                 Work::Retrieval => (70, 50),
-                Work::Caption | Work::Detector => (30, 50),
+                _ => (30, 50),
             },
         }
     }
@@ -92,9 +92,7 @@ impl Lengths {
                 _ => (random.between(9, 15), random.between(10, 29)),
             },
             (Self::Real, Work::Vqa) => (random.between(6, 12), random.between(4, 12)),
-            (Self::Real, Work::Retrieval | Work::Caption | Work::Detector) => {
-                (0, random.between(10, 29))
-            }
+            (Self::Real, _) => (0, random.between(10, 29)),
         };
         let regions = match self {
             Self::Fixed { regions, .. } => regions,

@@ -2,6 +2,7 @@
 //! through the code that a run uses.
 
 mod caption;
+mod clipcap;
 mod detector;
 mod device;
 mod flops;
@@ -36,13 +37,14 @@ const TAGS: usize = 30;
 const REGIONS: usize = 50;
 
 /// Measures the speed of training steps (pre-training, VQA), of scoring image-text pairs, of captions by
-/// beam search and of the region detectors, on synthetic data.
+/// beam search, of the region detectors, of CLIP and of ClipCap, on synthetic data.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     oscar-bin bench\n  \
     oscar-bin bench --work pretrain,vqa,retrieval,caption --lengths real\n  \
     oscar-bin bench --batch-size 1,2,4,8 --text 20 --regions 37 --json\n  \
-    oscar-bin bench --work detector --batch-size 1 --steps 2 --warmup 0")]
+    oscar-bin bench --work detector --batch-size 1 --steps 2 --warmup 0\n  \
+    oscar-bin bench --work clip --batch-size 32")]
 pub struct BenchArgs {
     /// What to measure
     #[arg(
@@ -108,6 +110,12 @@ pub enum Work {
     /// Regions of photographs of 640 x 480 pixels by both detectors, whose size is the published one
     /// unless --preset is tiny
     Detector,
+    /// Embeddings of pictures by CLIP's ViT-B/32, whose size is the published one unless --preset is tiny
+    Clip,
+    /// Captions by ClipCap with GPT-2 small: 5 beams, 20 tokens; likewise
+    Clipcap,
+    /// Training steps of ClipCap's MLP variant with GPT-2 small: 14 tokens each; likewise
+    ClipcapTrain,
 }
 
 impl Work {
@@ -119,6 +127,9 @@ impl Work {
             Self::Retrieval => "retrieval",
             Self::Caption => "caption",
             Self::Detector => "detector",
+            Self::Clip => "clip",
+            Self::Clipcap => "clipcap",
+            Self::ClipcapTrain => "clipcap-train",
         }
     }
 }
@@ -133,6 +144,8 @@ struct Plan {
     steps: usize,
     seed: u64,
     gradient_checkpointing: bool,
+    /// Whether models of a published size are small ones instead.
+    tiny: bool,
     /// The detector to measure, with its name.
     detector: Option<(&'static str, DetectorConfig)>,
 }
@@ -193,6 +206,7 @@ impl Bench {
                 steps: args.steps,
                 seed: 42,
                 gradient_checkpointing: args.gradient_checkpointing,
+                tiny: args.preset == "tiny",
                 detector: None,
             };
             let sized = args.batch_size.iter().map(plan);
@@ -270,13 +284,20 @@ impl OnBackend for Bench {
                     let (_, config) = plan.detector.as_ref().context("a detector is measured")?;
                     detector::run::<Inner<B>>(plan, config, &device)?
                 }
+                Work::Clip => clipcap::pictures::<Inner<B>>(plan, &device)?,
+                Work::Clipcap => clipcap::captions::<Inner<B>>(plan, &device)?,
+                Work::ClipcapTrain => clipcap::training::<B>(plan, &device)?,
             };
             let peak_memory = peak_memory();
             let optimizer_floor = match work {
-                Work::Pretrain | Work::Vqa => {
+                Work::Pretrain | Work::Vqa | Work::ClipcapTrain => {
                     Some(device::adamw_floor::<Inner<B>>(run.parameters, &device)?)
                 }
-                Work::Retrieval | Work::Caption | Work::Detector => None,
+                Work::Retrieval
+                | Work::Caption
+                | Work::Detector
+                | Work::Clip
+                | Work::Clipcap => None,
             };
             results.push(Measured {
                 work: *work,

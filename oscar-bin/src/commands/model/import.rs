@@ -7,10 +7,14 @@ use anyhow::{Context, Result};
 use clap::Args;
 use oscar_core::checkpoint::{self, ImportOptions, Imported, TrainingArgs};
 
+use super::import_clip::{self, ClipCapArgs};
 use super::summary::print_summary;
 use crate::output::{self, print_json};
 
 /// Writes DIR/model.safetensors, DIR/config.json and, if it is next to the weights, vocab.txt.
+///
+/// Of a CLIP (OpenAI's .pt or HuggingFace's directory) it writes the weights and what is next to them, of a
+/// ClipCap as its train.py saved it a directory that caption, evaluate and predict open.
 ///
 /// PyTorch files are read without executing anything in them. Names are converted to the official ones
 /// from those of the captioning code of 2020, of HuggingFace, of DataParallel and of ROSITA. The configuration is
@@ -18,7 +22,8 @@ use crate::output::{self, print_json};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     oscar-bin model import checkpoints/base-vg-labels/ep_67_588997 --out models/oscar-base\n  \
-    oscar-bin model import pytorch_model.bin --model-config config.json --out models/bert")]
+    oscar-bin model import pytorch_model.bin --model-config config.json --out models/bert\n  \
+    oscar-bin model import coco_weights.pt --out models/clipcap")]
 pub struct ImportArgs {
     /// Weights: a PyTorch or safetensors file, or a directory with one
     #[arg(value_name = "SRC")]
@@ -32,6 +37,8 @@ pub struct ImportArgs {
     /// Replace an existing model in DIR
     #[arg(long)]
     pub overwrite: bool,
+    #[command(flatten)]
+    pub clipcap: ClipCapArgs,
     /// Print a summary as one JSON document on standard output
     #[arg(long)]
     pub json: bool,
@@ -42,6 +49,9 @@ pub struct ImportArgs {
 /// # Errors
 /// If the source cannot be read, or does not fit its configuration.
 pub fn run(args: &ImportArgs) -> Result<()> {
+    if import_clip::run(args)? {
+        return Ok(());
+    }
     let options = ImportOptions {
         model_config: args.model_config.clone(),
         overwrite: args.overwrite,

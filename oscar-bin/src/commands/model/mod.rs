@@ -2,6 +2,7 @@
 
 mod export;
 mod import;
+mod import_clip;
 mod inspect;
 mod pull;
 mod summary;

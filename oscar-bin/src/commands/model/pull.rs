@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::json;
 
-use crate::hub::{self, Known};
+use crate::hub::{self, ByHand, Known};
 use crate::output::{self, print_json, print_table};
 
 /// Downloads public weights from the HuggingFace hub, or lists those that are known by name.
@@ -41,6 +41,10 @@ pub fn run(args: &PullArgs) -> Result<()> {
     }
     let mut references = Vec::new();
     for name in &args.names {
+        if let Some(weights) = ByHand::find(name) {
+            let place = weights.path()?;
+            bail!("{name} is not downloaded: it is at {}", place.display());
+        }
         let known = || Known::all().iter().map(|known| known.name.as_str());
         match hub::named(name)? {
             Some(reference) => references.push(reference),
@@ -79,6 +83,13 @@ fn list(json: bool) -> Result<()> {
         .to_vec();
     let rows: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
     print_table(&mut out, &rows)?;
+    for weights in ByHand::all() {
+        writeln!(
+            out,
+            "by hand: {}, {}; {} from {}",
+            weights.name, weights.purpose, weights.file, weights.address
+        )?;
+    }
     writeln!(
         out,
         "any other repository: hub:OWNER/NAME, hub:OWNER/NAME@REVISION"

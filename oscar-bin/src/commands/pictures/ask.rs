@@ -39,6 +39,7 @@ pub fn run(global: &Global, args: &AskArgs) -> Result<Ending> {
         kind: Kind::Question,
         pictures: &args.pictures,
         text: Some(&args.question),
+        against: &[],
         task: args.task.as_deref(),
         args: &args.shared,
         global,

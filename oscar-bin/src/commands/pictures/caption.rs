@@ -14,11 +14,16 @@ use crate::ending::Ending;
 #[command(after_help = "Examples:\n  \
     oscar-bin caption datasets/sample/pictures\n  \
     oscar-bin caption photo.jpg --checkpoint captioner --detector detector --picture seen.png\n  \
-    oscar-bin caption photos/ --checkpoint runs/captioning/best --json")]
+    oscar-bin caption photos/ --checkpoint runs/captioning/best --json\n  \
+    oscar-bin caption photo.jpg --captioner clipcap")]
 pub struct CaptionArgs {
     /// Pictures, folders of pictures or zip archives
     #[arg(value_name = "PICTURE", required = true)]
     pub pictures: Vec<PathBuf>,
+    /// Model whose public weights are used: `oscar` (vinvl-captioning, with regions of VinVL) or `clipcap`
+    /// (ClipCap on COCO, imported into models/clipcap)
+    #[arg(long, value_name = "NAME", value_parser = ["oscar", "clipcap"], conflicts_with = "checkpoint")]
+    pub captioner: Option<String>,
     #[command(flatten)]
     pub shared: PictureArgs,
 }
@@ -28,12 +33,21 @@ pub struct CaptionArgs {
 /// # Errors
 /// If weights or detector cannot be opened.
 pub fn run(global: &Global, args: &CaptionArgs) -> Result<Ending> {
+    let mut shared = args.shared.clone();
+    if let Some(captioner) = &args.captioner {
+        let weights = match captioner.as_str() {
+            "oscar" => "vinvl-captioning",
+            family => family,
+        };
+        shared.checkpoint = Some(weights.into());
+    }
     super::run(&Request {
         kind: Kind::Caption,
         pictures: &args.pictures,
         text: None,
+        against: &[],
         task: None,
-        args: &args.shared,
+        args: &shared,
         global,
     })
 }

@@ -36,6 +36,7 @@ pub fn run(global: &Global, args: &FindArgs) -> Result<Ending> {
         kind: Kind::Find,
         pictures: &args.pictures,
         text: Some(&args.expression),
+        against: &[],
         task: None,
         args: &args.shared,
         global,

@@ -7,6 +7,7 @@ pub mod find;
 mod listing;
 pub mod matching;
 mod output;
+mod zero_shot;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -186,6 +187,8 @@ struct Request<'a> {
     kind: Kind,
     pictures: &'a [PathBuf],
     text: Option<&'a str>,
+    /// Other texts, among which the text has a probability.
+    against: &'a [String],
     /// Task of published weights.
     task: Option<&'a str>,
     args: &'a PictureArgs,
@@ -208,6 +211,12 @@ fn run(request: &Request<'_>) -> Result<Ending> {
             listing.pictures.len()
         );
     }
+    if let Some(clip) = clip(request)? {
+        return zero_shot::run(request, &clip, &listing);
+    }
+    if !request.against.is_empty() {
+        bail!("--against is for the weights of a CLIP; name one with --checkpoint");
+    }
     let directory = checkpoint(request, &listing.pictures)?;
     let task = task_of(request, &directory)?;
     let answering = Answering {
@@ -222,6 +231,14 @@ fn run(request: &Request<'_>) -> Result<Ending> {
 
 fn report(global: &Global, error: &str) {
     logging::print(global.log_format, &format!("error: {error}"));
+}
+
+/// The CLIP that is named for a match, if it is one: it compares pictures and texts by itself.
+fn clip(request: &Request<'_>) -> Result<Option<PathBuf>> {
+    match (&request.args.checkpoint, request.kind) {
+        (Some(named), Kind::Match) => weights::clip(named),
+        _ => Ok(None),
+    }
 }
 
 /// The directory of weights that is named, else that of the shipped ones if the first picture is one

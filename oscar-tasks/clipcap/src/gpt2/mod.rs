@@ -19,10 +19,6 @@ use block::Block;
 pub use steps::Gpt2Steps;
 pub use tokenizer::{ASSETS, Gpt2Tokenizer, TokenizerError, clean_up};
 
-/// Added to the score of a position that may not be attended to. HuggingFace replaces the score by
-/// it, which is the same after the softmax.
-const MASKED_SCORE: f32 = -10_000.0;
-
 /// GPT-2 with its tied output matrix.
 #[derive(Module, Debug)]
 pub struct Gpt2LmHead<B: Backend> {
@@ -104,7 +100,7 @@ impl<B: OscarBackend> Gpt2LmHead<B> {
     /// those before it.
     pub fn forward(&self, vectors: Tensor<B, 3>) -> Tensor<B, 3> {
         let [batch, seq, _] = vectors.dims();
-        let mask = causal_mask(batch, seq, &vectors.device());
+        let mask = ops::causal_mask(batch, seq, &vectors.device());
         let mut hidden = self.transformer.embed(vectors, 0);
         for block in &self.transformer.h {
             hidden = block.forward(hidden, mask.clone());
@@ -115,7 +111,7 @@ impl<B: OscarBackend> Gpt2LmHead<B> {
     /// As [`forward`](Self::forward), and keeps what each layer computes.
     pub fn inspect(&self, vectors: Tensor<B, 3>) -> Inspection<B> {
         let [batch, seq, _] = vectors.dims();
-        let mask = causal_mask(batch, seq, &vectors.device());
+        let mask = ops::causal_mask(batch, seq, &vectors.device());
         let mut hidden = self.transformer.embed(vectors, 0);
         let (mut blocks, mut attentions) = (Vec::new(), Vec::new());
         for block in &self.transformer.h {
@@ -155,15 +151,4 @@ impl<B: OscarBackend> Gpt2<B> {
     pub(super) fn last_norm(&self, rows: Tensor<B, 2>) -> Tensor<B, 2> {
         self.ln_f.forward(rows)
     }
-}
-
-/// Term to add to the scores, `[batch, 1, seq, seq]`: a position attends to itself and those before
-/// it.
-fn causal_mask<B: Backend>(batch: usize, seq: usize, device: &B::Device) -> Tensor<B, 4> {
-    let mut values = vec![0.0f32; seq * seq];
-    for (query, row) in values.chunks_exact_mut(seq).enumerate() {
-        row[query + 1..].fill(MASKED_SCORE);
-    }
-    let mask = burn::tensor::TensorData::new(values, [1, 1, seq, seq]);
-    Tensor::<B, 4>::from_data(mask, device).expand([batch, 1, seq, seq])
 }

@@ -5,7 +5,7 @@ use oscar_core::decode::Decoder;
 use oscar_core::model::CaptionCache;
 use oscar_core::ops::{self, CaptionKeyValues, KeyValue, OscarBackend};
 
-use super::{Gpt2LmHead, causal_mask};
+use super::Gpt2LmHead;
 
 /// [`Gpt2LmHead`] as a [`Decoder`]: keys and values of the prefixes are computed once per image and
 /// shared by its rows, those of the words are kept, so that a step computes one token a row.
@@ -30,7 +30,7 @@ impl<'a, B: OscarBackend> Gpt2Steps<'a, B> {
     pub fn new(model: &'a Gpt2LmHead<B>, prefix: Tensor<B, 3>) -> Self {
         let [images, length, width] = prefix.dims();
         let device = prefix.device();
-        let mask = causal_mask(images, length, &device);
+        let mask = ops::causal_mask(images, length, &device);
         let mut hidden = model.transformer.embed(prefix, 0);
         let mut kept = Vec::with_capacity(model.transformer.h.len());
         for block in &model.transformer.h {

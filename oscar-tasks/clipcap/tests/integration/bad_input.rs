@@ -173,5 +173,9 @@ fn what_is_no_clipcap_is_not_imported() {
     assert!(error.contains("gpt.transformer.wte.weight"), "{error}");
     let weights = place.weights(&config(8));
     assert!(import(&weights, &place.path(""), &options, &out).is_err());
+    // Not of the size of a released one, and whether embeddings are divided is not said.
+    let error = import(&weights, &fixture("clipcap_tokenizer"), &options, &out).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("normalize_prefix"), "{error}");
     assert!(!out.exists());
 }

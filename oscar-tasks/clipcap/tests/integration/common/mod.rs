@@ -100,6 +100,7 @@ impl Place {
         let out = self.path("imported");
         let options = ImportOptions {
             heads: Some(config.gpt2.n_head),
+            normalize_prefix: Some(config.normalize_prefix),
             ..ImportOptions::default()
         };
         let vocabulary = fixture("clipcap_tokenizer");
