@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use oscar_files::hub::{HubReference, HubSettings};
 
+pub use self::by_hand::ByHand;
 #[cfg(feature = "hub")]
 pub use self::pull::pull;
-pub use self::by_hand::ByHand;
 pub use self::selection::wanted;
 pub use self::table::Known;
 
@@ -121,7 +121,9 @@ fn explain(
 
 /// Known weights by name, for a message.
 pub fn known_names(purpose: &str) -> String {
-    let known = Known::all().iter().map(|known| (&known.name, &known.purpose));
+    let known = Known::all()
+        .iter()
+        .map(|known| (&known.name, &known.purpose));
     let others = ByHand::all().iter();
     let others = others.map(|weights| (&weights.name, &weights.purpose));
     known

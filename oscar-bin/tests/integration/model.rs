@@ -267,7 +267,10 @@ fn clip(place: &Workplace) {
 /// A picture of the parity suite.
 fn picture() -> String {
     let folder = fixture("clipcap_decode/images");
-    let mut files = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let mut files = folder
+        .read_dir()
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let png = files.find(|path| path.extension().is_some_and(|end| end == "png"));
     png.expect("a picture").display().to_string()
 }
@@ -276,7 +279,10 @@ fn picture() -> String {
 fn a_clip_is_imported_and_matches_texts_without_training() {
     let place = Workplace::new();
     clip(&place);
-    let said = text(&place, &["model", "import", "clip/RN.pt", "--out", "models/rn"]);
+    let said = text(
+        &place,
+        &["model", "import", "clip/RN.pt", "--out", "models/rn"],
+    );
     assert!(said.contains("embeddings of 40 values"), "{said}");
     assert!(
         said.contains("models/rn: merges.txt, model.safetensors"),
@@ -284,12 +290,22 @@ fn a_clip_is_imported_and_matches_texts_without_training() {
     );
     let picture = picture();
     let score = |checkpoint: &str, text: &str, against: &[&str]| {
-        let mut args = vec!["match", &picture, text, "--checkpoint", checkpoint, "--json"];
+        let mut args = vec![
+            "match",
+            &picture,
+            text,
+            "--checkpoint",
+            checkpoint,
+            "--json",
+        ];
         args.extend(against.iter().flat_map(|text| ["--against", text]));
         let found = json(&place, &args);
         assert_eq!(found["task"], "clip");
         let found = &found["pictures"][0];
-        (found["match"].as_f64().unwrap(), found["cosine"].as_f64().unwrap())
+        (
+            found["match"].as_f64().unwrap(),
+            found["cosine"].as_f64().unwrap(),
+        )
     };
     let (cosine, same) = score("clip/RN.pt", "a photo of a cat", &[]);
     assert_eq!(cosine, same);
@@ -344,12 +360,21 @@ fn released_weights_of_clipcap_are_imported_and_write_captions() {
     let import = ["model", "import", &weights.display().to_string(), "--out"];
     let import = [
         &import[..],
-        &["models/clipcap", "--tokenizer", &tokenizer, "--clip-model", "tiny"],
+        &[
+            "models/clipcap",
+            "--tokenizer",
+            &tokenizer,
+            "--clip-model",
+            "tiny",
+        ],
     ]
     .concat();
     // No released one has such sizes, and no file says whether embeddings are divided.
     assert_fails(&place.run(&import), &["normalize_prefix"]);
-    let said = text(&place, &[&import[..], &["--normalize-prefix", "false"]].concat());
+    let said = text(
+        &place,
+        &[&import[..], &["--normalize-prefix", "false"]].concat(),
+    );
     assert!(said.contains("mlp mapping network"), "{said}");
     assert!(said.contains("48 values of tiny"), "{said}");
     let found = caption(&["--json"]);
@@ -360,6 +385,13 @@ fn released_weights_of_clipcap_are_imported_and_write_captions() {
     assert!(caption_of.is_string(), "{found}");
     // Embeddings of another CLIP.
     clip(&place);
-    let args = ["caption", &picture, "--captioner", "clipcap", "--detector", "clip/RN.pt"];
+    let args = [
+        "caption",
+        &picture,
+        "--captioner",
+        "clipcap",
+        "--detector",
+        "clip/RN.pt",
+    ];
     assert_fails(&place.run(&args), &["46", "54", "clip/RN.pt"]);
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 use burn::tensor::Tensor;
 use oscar_core::ops::Kernels;
 
+use super::ClipError;
 use super::extractor::{ClipExtractor, ClipOptions};
 use super::file::ClipFile;
 use super::text::ClipText;
 use super::tokenizer::ClipTokenizer;
-use super::ClipError;
 
 /// CLIP, open to compare pictures and texts.
 pub struct ClipMatcher<B: Kernels> {

@@ -75,7 +75,10 @@ impl ClipTokenizer {
         );
         tokens.extend([START.into(), END.into()]);
         if tokens.len() != size {
-            let found = format!("its merges make {} tokens, but the CLIP has {size}", tokens.len());
+            let found = format!(
+                "its merges make {} tokens, but the CLIP has {size}",
+                tokens.len()
+            );
             return Err(wrong(found));
         }
         let vocabulary: BTreeMap<String, u32> = tokens.into_iter().zip(0..).collect();

@@ -6,9 +6,7 @@ use burn::tensor::{Tensor, TensorData};
 use oscar_core::ops::{Kernels, OscarBackend};
 use oscar_vision::PictureLimits;
 use oscar_vision::clip::preprocess::{Pipeline, Raster, STD, normalised, preprocess};
-use oscar_vision::clip::{
-    ClipMatcher, ClipText, ClipVision, ModifiedResNet, VisionTransformer,
-};
+use oscar_vision::clip::{ClipMatcher, ClipText, ClipVision, ModifiedResNet, VisionTransformer};
 use oscar_vision::resample::{Filter, Pixels, resample};
 
 use crate::check::{Checks, Report};

@@ -53,7 +53,11 @@ pub fn check_clip(set: &Set) -> Result<Report, String> {
     for entry in expected["clip_encode"].as_array().into_iter().flatten() {
         let text = entry["text"].as_str().unwrap_or_default();
         let wanted = [start, &ids(&entry["ids"]), end].concat();
-        checks.exact(&format!("ids of {text:?}"), &tokenizer.encode(text), &wanted);
+        checks.exact(
+            &format!("ids of {text:?}"),
+            &tokenizer.encode(text),
+            &wanted,
+        );
     }
     Ok(checks.finish())
 }

@@ -293,11 +293,9 @@ impl OnBackend for Bench {
                 Work::Pretrain | Work::Vqa | Work::ClipcapTrain => {
                     Some(device::adamw_floor::<Inner<B>>(run.parameters, &device)?)
                 }
-                Work::Retrieval
-                | Work::Caption
-                | Work::Detector
-                | Work::Clip
-                | Work::Clipcap => None,
+                Work::Retrieval | Work::Caption | Work::Detector | Work::Clip | Work::Clipcap => {
+                    None
+                }
             };
             results.push(Measured {
                 work: *work,
