@@ -79,11 +79,33 @@ pub fn open_for<T: AnyTask, B: OscarBackend>(
     checkpoint: &TaskCheckpoint<T>,
     device: &B::Device,
 ) -> Result<Arc<dyn RegionExtractor>> {
-    let name = match named {
-        Some(name) => name.to_string(),
-        None => of_checkpoint(checkpoint)?,
-    };
+    let name = name_for(named, checkpoint)?;
     let detector = open::<B>(&name, device)?;
+    check_fits(&*detector, &name, checkpoint)?;
+    Ok(detector)
+}
+
+/// The name of the detector called `named`, else of the one whose features the weights of `checkpoint`
+/// were trained on.
+///
+/// # Errors
+/// If it is not known.
+pub fn name_for<T: AnyTask>(named: Option<&str>, checkpoint: &TaskCheckpoint<T>) -> Result<String> {
+    match named {
+        Some(name) => Ok(name.to_string()),
+        None => of_checkpoint(checkpoint),
+    }
+}
+
+/// Checks that a model reads what the detector called `name` gives.
+///
+/// # Errors
+/// If it gives features of another size.
+pub fn check_fits<T: AnyTask>(
+    detector: &dyn RegionExtractor,
+    name: &str,
+    checkpoint: &TaskCheckpoint<T>,
+) -> Result<()> {
     let (found, expected) = (detector.feature_dim() + BOX_VALUES, region_dim(checkpoint));
     if found != expected {
         bail!(
@@ -92,7 +114,7 @@ pub fn open_for<T: AnyTask, B: OscarBackend>(
             checkpoint.path.display()
         );
     }
-    Ok(detector)
+    Ok(())
 }
 
 /// The detector whose features a checkpoint was trained on: by its name where the checkpoint has it,

@@ -24,7 +24,8 @@ use crate::weights::PublishedArgs;
     oscar-bin serve\n  \
     oscar-bin serve --checkpoint vqa-mini --checkpoint captioning-mini\n  \
     oscar-bin serve --checkpoint vqa=published/vqa --answers answers.json --detector detector \\\n    \
-        --regions regions --listen 0.0.0.0:8017 --token \"$TOKEN\"")]
+        --regions regions --listen 0.0.0.0:8017 --token \"$TOKEN\"\n  \
+    oscar-bin serve --checkpoint search-scenes --index photos.index --regions photos")]
 pub struct ServeArgs {
     /// Fine-tuned weights: a directory of weights or the name of a run; TASK=DIR for published
     /// weights, which do not name their task; may be repeated [default: the shipped ones for scenes]
@@ -40,6 +41,10 @@ pub struct ServeArgs {
     /// Region store whose images can be asked about by key
     #[arg(long, alias = "store", value_name = "STORE")]
     regions: Option<PathBuf>,
+    /// Index of the store that /v1/search finds images in; --checkpoint has to name the weights of
+    /// search that made it
+    #[arg(long, value_name = "FILE", requires = "regions")]
+    index: Option<PathBuf>,
     /// Pictures to show and to ask about by name: a directory, a zip archive or a table [default:
     /// those that the store records; without a store those of the sample]
     #[arg(long, value_name = "DIR_OR_ZIP")]
@@ -155,22 +160,22 @@ pub fn run(args: &ServeArgs) -> Result<Ending> {
         sets: &args.sets,
         device: &args.device,
         stored: shelf.region_dim().is_some(),
+        index: args.index.as_deref(),
     };
     let models = Models::open(&wanted)?;
     if args.images.is_none() && args.regions.is_none() {
         shelf = Shelf::open(None, of_sample(&models).as_deref())?;
     }
+    if let (Some(search), Some(images)) = (&models.search, shelf.stored_images()) {
+        search.check_store(images)?;
+    }
     if let Some(found) = shelf.region_dim() {
-        for model in models
-            .models
-            .iter()
-            .filter(|model| model.info.region_dim != found)
-        {
+        for model in models.infos().filter(|model| model.region_dim != found) {
             tracing::warn!(
                 "{} reads regions of {} values, but those of the store have {found}: it can be \
                  asked about pictures alone",
-                model.info.name,
-                model.info.region_dim
+                model.name,
+                model.region_dim
             );
         }
     }
@@ -180,7 +185,7 @@ pub fn run(args: &ServeArgs) -> Result<Ending> {
 
 /// The pictures of the sample that the detectors read.
 fn of_sample(models: &Models) -> Option<PathBuf> {
-    let mut detectors = models.detectors.iter();
+    let mut detectors = models.detectors.all().iter();
     let read = detectors.find_map(|detector| OfSample::read_by(&detector.identity().name));
     let pictures = sample::shipped(read.unwrap_or(OfSample::Scene).pictures());
     pictures.filter(|path| path.is_dir())

@@ -34,10 +34,7 @@ pub async fn read(request: Request, limits: &Limits) -> Result<Question, Refusal
     let mut form = Multipart::from_request(request, &())
         .await
         .map_err(|error| wrong(&error))?;
-    let mut question = Question {
-        top: 1,
-        ..Question::default()
-    };
+    let mut question = Question::default();
     let (mut top, mut explain) = (None, None);
     while let Some(field) = form.next_field().await.map_err(|error| wrong(&error))? {
         let name = field.name().unwrap_or_default().to_string();
@@ -63,7 +60,7 @@ pub async fn read(request: Request, limits: &Limits) -> Result<Question, Refusal
         }
     }
     if let Some(top) = top {
-        question.top = number(&top)?;
+        question.top = Some(number(&top)?);
     }
     if let Some(explain) = explain {
         question.explain = flag(&explain)?;

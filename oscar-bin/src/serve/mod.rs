@@ -8,7 +8,9 @@
 //! fit into a batch, and runs them together.
 
 mod connections;
+mod detectors;
 mod form;
+mod gallery;
 mod guard;
 mod metrics;
 mod models;
@@ -19,6 +21,7 @@ mod refusal;
 mod reply;
 mod request;
 mod routes;
+mod search;
 mod seeing;
 mod shelf;
 mod worker;
@@ -97,8 +100,13 @@ pub fn run(models: Models, shelf: Shelf, settings: &Settings) -> Result<()> {
         models: of_model
             .map(|model| (model.kind, model.info.clone()))
             .collect(),
+        search: models
+            .search
+            .as_ref()
+            .map(|model| (model.info.clone(), model.indexed)),
         detectors: models
             .detectors
+            .all()
             .iter()
             .map(|one| one.identity().to_string())
             .collect(),
@@ -121,8 +129,9 @@ pub fn run(models: Models, shelf: Shelf, settings: &Settings) -> Result<()> {
     });
     let worker = Worker {
         models: models.models,
+        search: models.search,
         seeing: Seeing {
-            detectors: models.detectors,
+            detectors: models.detectors.all().to_vec(),
             shelf,
             max_pixels: settings.max_pixels,
             metrics: metrics.clone(),

@@ -2,19 +2,20 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use oscar_core::checkpoint;
 use oscar_core::ops::TrainBackend;
-use oscar_task::{Family, Opened, Predictor, is_described, task_name};
-use oscar_vision::RegionExtractor;
+use oscar_search::Search;
+use oscar_task::{Family, Opened, Predictor, Task, is_described, task_name};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::detectors::Detectors;
+use super::search::{self, SearchModel};
 use crate::args::DeviceArgs;
+use crate::backend::dispatch;
 use crate::commands::pictures::Kind;
-use crate::detector;
 use crate::tasks::{AnyTask, OnTaskAndBackend, dispatch_task};
 use crate::weights::{self, PublishedArgs};
 
@@ -47,6 +48,8 @@ pub struct Wanted<'a> {
     pub device: &'a DeviceArgs,
     /// Whether there are stored regions, so that a model without a detector can be asked, too.
     pub stored: bool,
+    /// The index that weights of search made.
+    pub index: Option<&'a Path>,
 }
 
 /// What clients see of a model.
@@ -70,6 +73,35 @@ pub struct ModelInfo {
     pub num_hidden_layers: Option<usize>,
 }
 
+/// What a model is, beside the sizes that its files have.
+pub struct Description {
+    /// The task it was fine-tuned for.
+    pub task: &'static str,
+    /// The endpoint that asks it.
+    pub endpoint: &'static str,
+    /// The detector that finds the regions of pictures.
+    pub detector: Option<String>,
+    /// Values per region that it reads.
+    pub region_dim: usize,
+}
+
+impl ModelInfo {
+    /// Of the weights in `directory`, still without a name.
+    pub fn new(directory: &Path, description: Description) -> Self {
+        let sizes = checkpoint::inspect(directory).ok();
+        Self {
+            name: String::new(),
+            task: description.task,
+            endpoint: description.endpoint,
+            detector: description.detector,
+            region_dim: description.region_dim,
+            parameters: sizes.as_ref().map(|sizes| sizes.parameters),
+            hidden_size: sizes.as_ref().and_then(|all| all.sizes.hidden_size),
+            num_hidden_layers: sizes.as_ref().map(|all| all.sizes.num_hidden_layers),
+        }
+    }
+}
+
 /// A model with what asks it.
 pub struct Model {
     /// What clients see.
@@ -87,8 +119,10 @@ pub struct Model {
 pub struct Models {
     /// In the order in which they are named.
     pub models: Vec<Model>,
-    /// Each once, however many models read its features.
-    pub detectors: Vec<Arc<dyn RegionExtractor>>,
+    /// The one that searches.
+    pub search: Option<SearchModel>,
+    /// What finds the regions of pictures.
+    pub detectors: Detectors,
 }
 
 impl Models {
@@ -112,6 +146,21 @@ impl Models {
                     weights.path.display()
                 ),
             };
+            let context = || format!("cannot open the weights in {}", directory.display());
+            if task == Search::NAME {
+                let opening = search::Opening {
+                    directory: &directory,
+                    wanted,
+                    detectors: &mut opened.detectors,
+                };
+                let mut model = dispatch(wanted.device, opening).with_context(context)?;
+                model.info.name = unused(&name_of(&directory), &mut names);
+                tell(&model.info);
+                if opened.search.replace(model).is_some() {
+                    bail!("several checkpoints are of search; name one of them");
+                }
+                continue;
+            }
             let Some(kind) = Kind::of_task(&task) else {
                 bail!(
                     "{} has weights of the task {task}, which has no endpoint",
@@ -125,19 +174,34 @@ impl Models {
                 wanted,
                 detectors: &mut opened.detectors,
             };
-            let mut model = dispatch_task(&task, wanted.device, opening)
-                .with_context(|| format!("cannot open the weights in {}", directory.display()))?;
+            let mut model = dispatch_task(&task, wanted.device, opening).with_context(context)?;
             model.info.name = unused(&name_of(&directory), &mut names);
-            tracing::info!(
-                "{}: {} ({})",
-                model.info.name,
-                model.info.task,
-                model.info.detector.as_deref().unwrap_or("no detector")
-            );
+            tell(&model.info);
             opened.models.push(model);
+        }
+        if wanted.index.is_some() && opened.search.is_none() {
+            bail!(
+                "an index needs the weights that made it; name them with --checkpoint, beside those \
+                 of other tasks"
+            );
         }
         Ok(opened)
     }
+
+    /// What clients see of all of them.
+    pub fn infos(&self) -> impl Iterator<Item = &ModelInfo> {
+        let search = self.search.iter().map(|model| &model.info);
+        self.models.iter().map(|model| &model.info).chain(search)
+    }
+}
+
+fn tell(model: &ModelInfo) {
+    tracing::info!(
+        "{}: {} ({})",
+        model.name,
+        model.task,
+        model.detector.as_deref().unwrap_or("no detector")
+    );
 }
 
 /// The name of a run, or of a directory of weights.
@@ -165,7 +229,7 @@ struct Opening<'a> {
     described: bool,
     kind: Kind,
     wanted: &'a Wanted<'a>,
-    detectors: &'a mut Vec<Arc<dyn RegionExtractor>>,
+    detectors: &'a mut Detectors,
 }
 
 impl OnTaskAndBackend for Opening<'_> {
@@ -186,50 +250,21 @@ impl OnTaskAndBackend for Opening<'_> {
         };
         let checkpoint = weights::open::<T>(self.directory, &published, wanted.sets)?;
         let region_dim = T::Family::region_dim(&checkpoint.model);
-        let open = |name| detector::open_for::<T, B::InnerBackend>(name, &checkpoint, &device);
-        let found = match wanted.detectors {
-            [] => open(None),
-            [names @ .., last] => {
-                let fitting = names.iter().find_map(|name| open(Some(name)).ok());
-                fitting.map_or_else(|| open(Some(last)), Ok)
-            }
-        };
-        let detector = match found {
-            Ok(found) => Some(place(found, self.detectors)),
-            Err(error) if wanted.stored && wanted.detectors.is_empty() => {
-                tracing::warn!("only stored images can be asked about: {error:#}");
-                None
-            }
-            Err(error) => return Err(error),
-        };
-        let sizes = checkpoint::inspect(self.directory).ok();
+        let detector = self.detectors.find::<T, B>(wanted, &checkpoint, &device)?;
         let opened = Opened::<T, B::InnerBackend>::load(checkpoint, &device)?;
+        let description = Description {
+            task: T::NAME,
+            endpoint: self.kind.endpoint(),
+            detector: detector.map(|at| self.detectors.all()[at].identity().to_string()),
+            region_dim,
+        };
         Ok(Model {
-            info: ModelInfo {
-                name: String::new(),
-                task: T::NAME,
-                endpoint: self.kind.endpoint(),
-                detector: detector.map(|at| self.detectors[at].identity().to_string()),
-                region_dim,
-                parameters: sizes.as_ref().map(|sizes| sizes.parameters),
-                hidden_size: sizes.as_ref().and_then(|all| all.sizes.hidden_size),
-                num_hidden_layers: sizes.as_ref().map(|all| all.sizes.num_hidden_layers),
-            },
+            info: ModelInfo::new(self.directory, description),
             kind: self.kind,
             predictor: Box::new(opened),
             detector,
         })
     }
-}
-
-/// The index of a detector equal to `found`, which is kept if there is none yet.
-fn place(found: Arc<dyn RegionExtractor>, all: &mut Vec<Arc<dyn RegionExtractor>>) -> usize {
-    let identity = found.identity();
-    let known = all.iter().position(|known| known.identity() == identity);
-    known.unwrap_or_else(|| {
-        all.push(found);
-        all.len() - 1
-    })
 }
 
 #[cfg(test)]

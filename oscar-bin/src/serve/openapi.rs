@@ -8,13 +8,14 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::form::QuestionForm;
+use super::gallery;
 use super::refusal::ErrorDocument;
-use super::reply::Answers;
+use super::reply::{Answers, Embedded, SearchAnswer};
 use super::request::QuestionDocument;
 use super::routes;
 
 /// Addresses by which requests are counted; others share one name.
-const ENDPOINTS: [&str; 12] = [
+const ENDPOINTS: [&str; 13] = [
     "/",
     "/health",
     "/metrics",
@@ -27,6 +28,7 @@ const ENDPOINTS: [&str; 12] = [
     "/v1/match",
     "/v1/find",
     "/v1/embed",
+    "/v1/search",
 ];
 
 /// The name under which a request is counted.
@@ -40,7 +42,7 @@ pub fn endpoint(path: &str) -> &'static str {
 
 /// Declares an endpoint that takes a question.
 macro_rules! question {
-    ($name:ident, $path:literal, $summary:literal) => {
+    ($name:ident, $path:literal, $answer:ident, $summary:literal) => {
         #[utoipa::path(
             post, path = $path, summary = $summary,
             request_body(content(
@@ -48,7 +50,7 @@ macro_rules! question {
                 (QuestionForm = "multipart/form-data"),
             )),
             responses(
-                (status = 200, description = "The answers", body = Answers),
+                (status = 200, description = "The answers", body = $answer),
                 (status = 400, description = "The body is not a question", body = ErrorDocument),
                 (status = 401, description = "The token is missing or wrong", body = ErrorDocument),
                 (status = 403, description = "The name or origin is not allowed", body = ErrorDocument),
@@ -68,22 +70,45 @@ macro_rules! question {
     };
 }
 
-question!(caption, "/v1/caption", "Describe images");
-question!(ask, "/v1/ask", "Answer a question about images");
-question!(matching, "/v1/match", "Tell how well a text matches images");
+question!(caption, "/v1/caption", Answers, "Describe images");
+question!(ask, "/v1/ask", Answers, "Answer a question about images");
+question!(
+    matching,
+    "/v1/match",
+    Answers,
+    "Tell how well a text matches images"
+);
 question!(
     find,
     "/v1/find",
+    Answers,
     "Find the thing in images that a text means"
 );
-question!(regions, "/v1/regions", "Find regions and objects in images");
+question!(
+    regions,
+    "/v1/regions",
+    Answers,
+    "Find regions and objects in images"
+);
+question!(
+    embed,
+    "/v1/embed",
+    Embedded,
+    "Make vectors of a text or of images"
+);
+question!(
+    search,
+    "/v1/search",
+    SearchAnswer,
+    "Find images that a text describes or that are like an image"
+);
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "oscar-bin serve", description = "Vision-language models with object tags"),
     paths(
-        routes::health, routes::metrics_text, routes::models, routes::images, routes::picture,
-        caption, ask, matching, find, regions,
+        routes::health, routes::metrics_text, routes::models, gallery::images, gallery::picture,
+        caption, ask, matching, find, regions, embed, search,
     ),
     security(("token" = [])),
     modifiers(&Token),

@@ -1,6 +1,7 @@
 //! The documents that the endpoints answer with.
 
 use oscar_datasets::store::Tag;
+use oscar_search::Found;
 use oscar_task::Answer;
 use oscar_task::explain::{Explanation, Inspected, Region};
 use serde::Serialize;
@@ -97,6 +98,42 @@ pub struct ExplanationDocument {
     regions: Vec<Option<[f32; 4]>>,
     /// `attention[i][j]`: the share of its attention that position i gives to position j.
     attention: Vec<Vec<f32>>,
+}
+
+/// Vectors of a text or of images, of length 1: what belongs together has a large product.
+#[derive(Serialize, ToSchema)]
+pub struct Embedded {
+    /// Name of the model.
+    pub model: String,
+    /// That of the text, or those of the images in their order.
+    pub vectors: Vec<Vec<f32>>,
+}
+
+/// Images that a text describes, or that are like an image.
+#[derive(Serialize, ToSchema)]
+pub struct SearchAnswer {
+    /// Name of the model.
+    pub model: String,
+    /// The nearest first.
+    pub found: Vec<FoundImage>,
+}
+
+/// An image of the index.
+#[derive(Serialize, ToSchema)]
+pub struct FoundImage {
+    /// Its key.
+    key: String,
+    /// How near it is: a cosine, at most 1.
+    similarity: f32,
+}
+
+impl From<Found> for FoundImage {
+    fn from(found: Found) -> Self {
+        Self {
+            key: found.key,
+            similarity: found.similarity,
+        }
+    }
 }
 
 /// The models that are loaded.

@@ -49,7 +49,7 @@ pub struct QuestionDocument {
     /// The question, statement or phrase; a caption takes none.
     #[serde(default)]
     text: Option<String>,
-    /// Number of answers to each image, the best first; 1 by default.
+    /// Number of answers to each image, the best first; 1 by default, 20 for a search.
     #[serde(default)]
     top: Option<u16>,
     /// Name of the model; the first one that does this by default.
@@ -77,8 +77,8 @@ pub struct Question {
     pub sources: Vec<Source>,
     /// The text.
     pub text: Option<String>,
-    /// Number of answers.
-    pub top: usize,
+    /// Number of answers, if it is given.
+    pub top: Option<usize>,
     /// Name of the model.
     pub model: Option<String>,
     /// Whether the attention is wanted.
@@ -235,7 +235,7 @@ fn of_json(bytes: &[u8], limits: &Limits) -> Result<Question, Refusal> {
     Ok(Question {
         sources: sources.collect::<Result<_, _>>()?,
         text: document.text,
-        top: document.top.unwrap_or(1).into(),
+        top: document.top.map(usize::from),
         model: document.model,
         explain: document.explain,
     })
@@ -270,12 +270,9 @@ pub(super) fn too_many(found: usize, limits: &Limits) -> Refusal {
 
 /// What holds of a question in either form.
 fn check(question: &Question, limits: &Limits) -> Result<(), Refusal> {
-    if question.sources.is_empty() {
-        let message = "the request has no image; give `picture`, `key` or `images`";
-        return Err(Refusal::malformed(message));
-    }
-    if !(1..=MAX_TOP).contains(&question.top) {
-        let found = question.top;
+    if let Some(found) = question.top
+        && !(1..=MAX_TOP).contains(&found)
+    {
         return Err(Refusal::question(format!(
             "top is {found}; give 1 to {MAX_TOP}"
         )));

@@ -1,23 +1,19 @@
 //! The addresses of the server, and what each of them answers.
 
-use std::io::Cursor;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::Router;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use image::imageops::{self, FilterType};
-use image::{ImageFormat, RgbImage};
-use serde::Deserialize;
 use tokio::sync::{Semaphore, oneshot};
 
+use super::gallery;
 use super::guard::{self, Guard};
 use super::metrics::{self, Metrics};
 use super::models::ModelInfo;
@@ -25,25 +21,21 @@ use super::openapi;
 use super::page::Page;
 use super::queue::{NotQueued, Queue};
 use super::refusal::Refusal;
-use super::reply::{Answers, Health, ImageAnswers, ImageList, LimitList, ModelList};
+use super::reply::{
+    Answers, Embedded, FoundImage, Health, ImageAnswers, LimitList, ModelList, SearchAnswer,
+};
 use super::request::{self, Limits, Memory, Question};
+use super::search::no_index;
 use super::shelf::Shelf;
-use super::worker::{Job, Work};
+use super::worker::{Job, Outcome, Work};
 use crate::commands::pictures::Kind;
-
-/// Longest side of a picture that is shown, in pixels, unless less is asked for.
-const SHOWN_SIDE: u32 = 1024;
-
-/// Pixels up to which a shown picture is kept without loss: drawings and thumbnails.
-const LOSSLESS: u32 = 1 << 16;
-
-/// Most keys that are listed at once.
-const MAX_LISTED: usize = 200;
 
 /// What all requests share.
 pub struct Server {
     /// The models, in order.
     pub models: Vec<(Kind, ModelInfo)>,
+    /// The one that searches, and whether it has an index.
+    pub search: Option<(ModelInfo, bool)>,
     /// Identities of the detectors.
     pub detectors: Vec<String>,
     /// The images that the server has.
@@ -83,15 +75,15 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/metrics", get(metrics_text))
         .route("/openapi.json", get(openapi::document))
         .route("/v1/models", get(models))
-        .route("/v1/images", get(images))
-        .route("/v1/images/{key}/picture", get(picture))
+        .route("/v1/images", get(gallery::images))
+        .route("/v1/images/{key}/picture", get(gallery::picture))
         .route("/v1/regions", answer(None))
         .route("/v1/caption", answer(Some(Kind::Caption)))
         .route("/v1/ask", answer(Some(Kind::Question)))
         .route("/v1/match", answer(Some(Kind::Match)))
         .route("/v1/find", answer(Some(Kind::Find)))
         .route("/v1/embed", post(embed))
-        .route("/v1/search", post(embed))
+        .route("/v1/search", post(search))
         .fallback(async |request: Request| Refusal::no_address(request.uri().path()))
         .method_not_allowed_fallback(async |method: Method| Refusal::method(method.as_str()))
         // The bodies are limited where they are read.
@@ -155,7 +147,7 @@ pub(super) async fn metrics_text(State(server): Shared) -> Response {
 #[utoipa::path(get, path = "/v1/models", responses((status = 200, body = ModelList)))]
 pub(super) async fn models(State(server): Shared) -> Json<ModelList> {
     Json(ModelList {
-        models: server.models.iter().map(|(_, info)| info.clone()).collect(),
+        models: server.infos().cloned().collect(),
         detectors: server.detectors.clone(),
         images: server.shelf.len(),
         limits: LimitList {
@@ -167,108 +159,59 @@ pub(super) async fn models(State(server): Shared) -> Json<ModelList> {
     })
 }
 
-/// Which keys are listed.
-#[derive(Deserialize)]
-pub(super) struct Listing {
-    #[serde(default)]
-    offset: usize,
-    limit: Option<usize>,
+/// Vectors of a text or of images.
+async fn embed(State(server): Shared, request: Request) -> Result<Json<Embedded>, Refusal> {
+    let (model, outcome) = of_search(&server, Work::Embed, request).await?;
+    match outcome {
+        Outcome::Vectors(vectors) => Ok(Json(Embedded { model, vectors })),
+        Outcome::Images(_) | Outcome::Found(_) => Err(lost()),
+    }
 }
 
-/// The images that the server has.
-#[utoipa::path(
-    get, path = "/v1/images",
-    params(
-        ("offset" = Option<usize>, Query, description = "Images to leave out at the beginning"),
-        ("limit" = Option<usize>, Query, description = "Most keys; 24 by default, at most 200"),
-    ),
-    responses((status = 200, body = ImageList)),
-)]
-pub(super) async fn images(
-    State(server): Shared,
-    listing: Result<Query<Listing>, QueryRejection>,
-) -> Result<Json<ImageList>, Refusal> {
-    let Query(listing) = listing.map_err(|error| Refusal::malformed(error.body_text()))?;
-    let limit = listing.limit.unwrap_or(24).min(MAX_LISTED);
-    Ok(Json(ImageList {
-        total: server.shelf.len(),
-        pictures: server.shelf.has_pictures(),
-        keys: server.shelf.keys(listing.offset, limit),
-    }))
-}
-
-/// How large a picture is shown.
-#[derive(Deserialize)]
-pub(super) struct Shown {
-    side: Option<u32>,
-}
-
-/// The picture of an image that the server has, shrunk to `side` pixels.
-#[utoipa::path(
-    get, path = "/v1/images/{key}/picture",
-    params(
-        ("key" = String, Path, description = "Key of the image"),
-        ("side" = Option<u32>, Query, description = "Longest side in pixels, at most 1024"),
-    ),
-    responses(
-        (status = 200, body = Vec<u8>, content_type = "image/png"),
-        (status = 404, body = super::refusal::ErrorDocument),
-    ),
-)]
-pub(super) async fn picture(
-    State(server): Shared,
-    key: Result<Path<String>, PathRejection>,
-    shown: Result<Query<Shown>, QueryRejection>,
-) -> Result<Response, Refusal> {
-    let Path(key) = key.map_err(|error| Refusal::malformed(error.body_text()))?;
-    let Query(shown) = shown.map_err(|error| Refusal::malformed(error.body_text()))?;
-    let side = shown.side.unwrap_or(SHOWN_SIDE).clamp(1, SHOWN_SIDE);
-    let permit = tokio::time::timeout(server.timeout, server.showing.acquire()).await;
-    let _permit = permit.map_err(|_| Refusal::slow(server.timeout.as_secs()))?;
-    let shelf = server.shelf.clone();
-    let encoded = tokio::task::spawn_blocking(move || {
-        let picture = shelf.picture(&key)?;
-        encoded(&picture.image, side)
-    });
-    let failed = |_| Refusal::internal("the picture cannot be shown; the server's log says why");
-    let (format, bytes) = encoded.await.map_err(failed)??;
-    let kind = HeaderValue::from_static(format.to_mime_type());
-    let cached = HeaderValue::from_static("private, max-age=300");
-    let headers = [
-        (header::CONTENT_TYPE, kind),
-        (header::CACHE_CONTROL, cached),
-    ];
-    Ok((headers, bytes).into_response())
-}
-
-fn encoded(picture: &RgbImage, side: u32) -> Result<(ImageFormat, Vec<u8>), Refusal> {
-    let (width, height) = picture.dimensions();
-    let long = width.max(height);
-    let shrunk;
-    let picture = match long <= side {
-        true => picture,
-        false => {
-            let scaled =
-                |length: u32| (u64::from(length) * u64::from(side) / u64::from(long)).max(1);
-            let size = (scaled(width) as u32, scaled(height) as u32);
-            shrunk = imageops::resize(picture, size.0, size.1, FilterType::Triangle);
-            &shrunk
+/// Images that a text describes, or that are like an image.
+async fn search(State(server): Shared, request: Request) -> Result<Json<SearchAnswer>, Refusal> {
+    let (model, outcome) = of_search(&server, Work::Search, request).await?;
+    match outcome {
+        Outcome::Found(found) => {
+            let found = found.into_iter().map(FoundImage::from).collect();
+            Ok(Json(SearchAnswer { model, found }))
         }
-    };
-    let format = match picture.width() * picture.height() <= LOSSLESS {
-        true => ImageFormat::Png,
-        false => ImageFormat::Jpeg,
-    };
-    let mut bytes = Cursor::new(Vec::new());
-    let written = picture.write_to(&mut bytes, format);
-    written
-        .map_err(|error| Refusal::internal(format!("the picture cannot be encoded: {error}")))?;
-    Ok((format, bytes.into_inner()))
+        Outcome::Images(_) | Outcome::Vectors(_) => Err(lost()),
+    }
 }
 
-/// Embeds texts and images; there is no task of weights for it yet.
-async fn embed() -> Refusal {
-    Refusal::not_loaded("no weights are loaded that embed texts and images")
+/// What the model that searches makes of a request, and its name.
+async fn of_search(
+    server: &Arc<Server>,
+    work: Work,
+    request: Request,
+) -> Result<(String, Outcome), Refusal> {
+    let Some((info, indexed)) = &server.search else {
+        return Err(not_loaded("search", "search"));
+    };
+    if work == Work::Search && !indexed {
+        return Err(no_index());
+    }
+    let (question, _reserved) = request::read(request, server.limits, &server.memory).await?;
+    if let Some(name) = question.model.as_ref().filter(|name| **name != info.name) {
+        return Err(no_model(name));
+    }
+    let (images, most) = match work {
+        Work::Search => (question.sources.len(), 1),
+        _ => (question.sources.len(), usize::MAX),
+    };
+    if has_text(&question) == (images > 0) || images > most {
+        return Err(Refusal::malformed(match work {
+            Work::Search => "give a `text` or one image to search by",
+            _ => "give a `text` or images to embed",
+        }));
+    }
+    if question.explain {
+        let message = "a vector has no attention to `explain`";
+        return Err(Refusal::malformed(message));
+    }
+    let outcome = server.outcome(work, question).await?;
+    Ok((info.name.clone(), outcome))
 }
 
 /// Answers a question about images: waits for its turn, then for the answer.
@@ -286,41 +229,32 @@ async fn answer(
         Some(kind) => Some(server.model(kind, question.model.as_deref())?),
         None => None,
     };
+    if question.sources.is_empty() {
+        let message = "the request has no image; give `picture`, `key` or `images`";
+        return Err(Refusal::malformed(message));
+    }
     check_text(kind, &mut question)?;
     let work = match model {
         Some((at, _)) => Work::Ask(at),
         None => Work::Regions((!server.detectors.is_empty()).then_some(0)),
     };
-    let (reply, answered) = oneshot::channel();
-    let job = Job {
-        work,
-        question,
-        reply,
-        since: Instant::now(),
+    let Outcome::Images(images) = server.outcome(work, question).await? else {
+        return Err(lost());
     };
-    // The place is given up when the client leaves, which drops this future.
-    let _place = server.queue.push(job).map_err(|error| match error {
-        NotQueued::Full => Refusal::queue_full(server.queue.capacity()),
-        NotQueued::Closed => Refusal::stopping(),
-    })?;
-    let answered = tokio::time::timeout(server.timeout, answered).await;
-    let answered = answered.map_err(|_| Refusal::slow(server.timeout.as_secs()))?;
-    let gone = |_| Refusal::internal("the request was lost");
-    let images = answered.map_err(gone)??.into_iter();
     let document = Answers {
         model: model.map(|(_, info)| info.name.clone()),
         task: model.map(|(_, info)| info.task),
-        images: images.map(|image| ImageAnswers::new(kind, image)).collect(),
+        images: images
+            .into_iter()
+            .map(|image| ImageAnswers::new(kind, image))
+            .collect(),
     };
     Ok(Json(document))
 }
 
 /// Checks that there is a text where one is asked for; of a match every class is wanted.
 fn check_text(kind: Option<Kind>, question: &mut Question) -> Result<(), Refusal> {
-    let has_text = question
-        .text
-        .as_ref()
-        .is_some_and(|text| !text.trim().is_empty());
+    let has_text = has_text(question);
     match kind {
         Some(Kind::Question | Kind::Match | Kind::Find) if !has_text => Err(Refusal::malformed(
             "the request has no `text`: the question or statement",
@@ -329,7 +263,7 @@ fn check_text(kind: Option<Kind>, question: &mut Question) -> Result<(), Refusal
             Err(Refusal::malformed("this endpoint takes no `text`"))
         }
         Some(Kind::Match) => {
-            question.top = usize::from(u16::MAX);
+            question.top = Some(usize::from(u16::MAX));
             Ok(())
         }
         None if question.explain => Err(Refusal::malformed(
@@ -343,27 +277,68 @@ fn check_text(kind: Option<Kind>, question: &mut Question) -> Result<(), Refusal
     }
 }
 
+fn has_text(question: &Question) -> bool {
+    let text = question.text.as_ref();
+    text.is_some_and(|text| !text.trim().is_empty())
+}
+
+/// No weights of these tasks, of which `trained` is one that trains on the sample.
+fn not_loaded(tasks: &str, trained: &str) -> Refusal {
+    Refusal::not_loaded(format!(
+        "no weights of the task {tasks} are loaded; start the server with --checkpoint and their \
+         directory (`oscar-bin finetune --task {trained}` trains small ones on the sample)"
+    ))
+}
+
+fn no_model(name: &str) -> Refusal {
+    Refusal::unknown(format!(
+        "there is no model {name:?} that does this; /v1/models lists them"
+    ))
+}
+
+fn lost() -> Refusal {
+    Refusal::internal("the request was lost")
+}
+
 impl Server {
+    /// What clients see of the models.
+    fn infos(&self) -> impl Iterator<Item = &ModelInfo> {
+        let search = self.search.iter().map(|(info, _)| info);
+        self.models.iter().map(|(_, info)| info).chain(search)
+    }
+
+    /// What a question is answered with: waits for its turn, then for the answer.
+    async fn outcome(&self, work: Work, question: Question) -> Result<Outcome, Refusal> {
+        let (reply, answered) = oneshot::channel();
+        let job = Job {
+            work,
+            question,
+            reply,
+            since: Instant::now(),
+        };
+        // The place is given up when the client leaves, which drops this future.
+        let _place = self.queue.push(job).map_err(|error| match error {
+            NotQueued::Full => Refusal::queue_full(self.queue.capacity()),
+            NotQueued::Closed => Refusal::stopping(),
+        })?;
+        let answered = tokio::time::timeout(self.timeout, answered).await;
+        let answered = answered.map_err(|_| Refusal::slow(self.timeout.as_secs()))?;
+        answered.map_err(|_| lost())?
+    }
+
     /// The model called `name` that does this, or the first one that does.
     fn model(&self, kind: Kind, name: Option<&str>) -> Result<(usize, &ModelInfo), Refusal> {
         let models = self.models.iter().enumerate();
         let mut fitting = models.filter(|(_, (of, _))| *of == kind);
         let Some(name) = name else {
             let first = fitting.next();
-            return first.map(|(at, (_, info))| (at, info)).ok_or_else(|| {
-                Refusal::not_loaded(format!(
-                    "no weights of the task {} are loaded; start the server with --checkpoint and \
-                     their directory (`oscar-bin finetune --task {}` trains small ones on the sample)",
-                    kind.tasks().join(" or "),
-                    kind.trained()
-                ))
-            });
+            return first
+                .map(|(at, (_, info))| (at, info))
+                .ok_or_else(|| not_loaded(&kind.tasks().join(" or "), kind.trained()));
         };
         let named = fitting.find(|(_, (_, info))| info.name == name);
-        named.map(|(at, (_, info))| (at, info)).ok_or_else(|| {
-            Refusal::unknown(format!(
-                "there is no model {name:?} that does this; /v1/models lists them"
-            ))
-        })
+        named
+            .map(|(at, (_, info))| (at, info))
+            .ok_or_else(|| no_model(name))
     }
 }

@@ -97,6 +97,11 @@ impl Shelf {
         Ok(shelf)
     }
 
+    /// The stored images.
+    pub fn stored_images(&self) -> Option<&SharedImages> {
+        self.images.as_ref()
+    }
+
     /// Values per region of the stored images.
     pub fn region_dim(&self) -> Option<usize> {
         Some(self.images.as_ref()?.region_dim())

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use oscar_search::Found;
 use oscar_task::explain::Explanation;
 use oscar_task::{Answer, Ask, TaskError};
 use tokio::sync::oneshot;
@@ -13,6 +14,7 @@ use super::models::Model;
 use super::queue::Queue;
 use super::refusal::Refusal;
 use super::request::{Question, Source};
+use super::search::SearchModel;
 use super::seeing::Seeing;
 use super::shelf::Image;
 
@@ -23,7 +25,7 @@ pub struct Job {
     /// What is asked.
     pub question: Question,
     /// Where the answer goes.
-    pub reply: oneshot::Sender<Result<Vec<Answered>, Refusal>>,
+    pub reply: oneshot::Sender<Result<Outcome, Refusal>>,
     /// Since when it waits.
     pub since: Instant,
 }
@@ -35,6 +37,20 @@ pub enum Work {
     Ask(usize),
     /// Show what the detector of this index finds.
     Regions(Option<usize>),
+    /// Make vectors of a text or of images.
+    Embed,
+    /// Find images that are near a text or an image.
+    Search,
+}
+
+/// What a request is answered with.
+pub enum Outcome {
+    /// Answers about its images.
+    Images(Vec<Answered>),
+    /// Vectors of its text or images.
+    Vectors(Vec<Vec<f32>>),
+    /// Images of the index, the nearest first.
+    Found(Vec<Found>),
 }
 
 /// An image with the answers about it.
@@ -51,6 +67,8 @@ pub struct Answered {
 pub struct Worker {
     /// The models.
     pub models: Vec<Model>,
+    /// The one that searches.
+    pub search: Option<SearchModel>,
     /// What finds the regions of images.
     pub seeing: Seeing,
     /// Where requests wait.
@@ -64,7 +82,8 @@ pub struct Worker {
 impl Worker {
     /// Answers requests until the queue is closed and empty.
     pub fn run(mut self) {
-        let weight = |job: &Job| job.question.sources.len();
+        // A text counts as an image does.
+        let weight = |job: &Job| job.question.sources.len().max(1);
         let together = |a: &Job, b: &Job| a.work == b.work;
         while let Some(mut jobs) = self.queue.take(self.max_batch, weight, together) {
             // Nobody waits for these any more.
@@ -87,11 +106,44 @@ impl Worker {
 
     /// Answers jobs that are alike.
     fn answer(&mut self, jobs: Vec<Job>) {
-        let detector = match jobs.first().map(|job| job.work) {
-            Some(Work::Ask(model)) => self.models[model].detector,
-            Some(Work::Regions(detector)) => detector,
-            None => return,
+        let Some(work) = jobs.first().map(|job| job.work) else {
+            return;
         };
+        let detector = match work {
+            Work::Ask(model) => self.models[model].detector,
+            Work::Regions(detector) => detector,
+            Work::Embed | Work::Search => self.search.as_ref().and_then(|model| model.detector),
+        };
+        let ready = self.see(jobs, detector);
+        match (work, &self.search) {
+            (Work::Ask(model), _) => {
+                let (explained, plain): (Vec<_>, Vec<_>) =
+                    ready.into_iter().partition(|(job, _)| job.question.explain);
+                self.ask_together(model, plain);
+                for (job, images) in explained {
+                    let answered = isolated(|| self.explain(model, &job.question, images));
+                    send(job, answered.map(Outcome::Images));
+                }
+            }
+            (Work::Regions(_), _) => {
+                let shown = |image| Answered {
+                    image,
+                    answers: Vec::new(),
+                    explanation: None,
+                };
+                for (job, images) in ready {
+                    let shown = images.into_iter().map(shown).collect();
+                    send(job, Ok(Outcome::Images(shown)));
+                }
+            }
+            (Work::Embed | Work::Search, Some(search)) => search.answer(ready),
+            // The endpoints take no such question.
+            (Work::Embed | Work::Search, None) => {}
+        }
+    }
+
+    /// What is seen of the images of each job; those with an image that cannot be seen are answered.
+    fn see(&mut self, jobs: Vec<Job>, detector: Option<usize>) -> Vec<(Job, Vec<Image>)> {
         let sources: Vec<&Source> = jobs.iter().flat_map(|job| &job.question.sources).collect();
         let seen = isolated(|| Ok(self.seeing.see(&sources, detector)));
         let mut seen = match seen {
@@ -99,7 +151,7 @@ impl Worker {
             Err(refusal) => {
                 jobs.into_iter()
                     .for_each(|job| send(job, Err(refusal.clone())));
-                return;
+                return Vec::new();
             }
         };
         let mut ready = Vec::new();
@@ -112,28 +164,7 @@ impl Worker {
                 Err(refusal) => send(job, Err(refusal)),
             }
         }
-        let model = match ready.first().map(|(job, _)| job.work) {
-            Some(Work::Ask(model)) => model,
-            Some(Work::Regions(_)) => {
-                let shown = |image| Answered {
-                    image,
-                    answers: Vec::new(),
-                    explanation: None,
-                };
-                for (job, images) in ready {
-                    send(job, Ok(images.into_iter().map(shown).collect()));
-                }
-                return;
-            }
-            None => return,
-        };
-        let (explained, plain): (Vec<_>, Vec<_>) =
-            ready.into_iter().partition(|(job, _)| job.question.explain);
-        self.ask_together(model, plain);
-        for (job, images) in explained {
-            let answered = isolated(|| self.explain(model, &job.question, images));
-            send(job, answered);
-        }
+        ready
     }
 
     /// Asks about the images of all jobs at once; if that fails, of each job alone, so that a question
@@ -169,7 +200,7 @@ impl Worker {
                     answers,
                     explanation: None,
                 });
-                answered.collect()
+                Outcome::Images(answered.collect())
             });
             send(job, answered);
         }
@@ -212,17 +243,17 @@ fn ask(question: &Question, image: &Image) -> Ask {
     Ask {
         text: question.text.clone(),
         images: vec![image.seen.clone()],
-        top: question.top,
+        top: question.top.unwrap_or(1),
     }
 }
 
 /// Sends the answer, unless the client left.
-fn send(job: Job, answered: Result<Vec<Answered>, Refusal>) {
+pub fn send(job: Job, answered: Result<Outcome, Refusal>) {
     let _ = job.reply.send(answered);
 }
 
 /// The result of some work whose panic must not end the server.
-fn isolated<R>(work: impl FnOnce() -> Result<R, Refusal>) -> Result<R, Refusal> {
+pub fn isolated<R>(work: impl FnOnce() -> Result<R, Refusal>) -> Result<R, Refusal> {
     // What it leaves half done is the cache of regions, whose entries are put in whole.
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         tracing::error!("a request made the model panic; the message above says where");

@@ -59,7 +59,9 @@
       place(picture.naturalWidth, picture.naturalHeight);
     };
     picture.src = url;
-    for (const button of el("gallery").children) button.setAttribute("aria-pressed", String(button.dataset.key === image.key));
+    for (const button of document.querySelectorAll(".gallery button")) {
+      button.setAttribute("aria-pressed", String(button.dataset.key === image.key));
+    }
     look();
   }
 
@@ -167,6 +169,19 @@
     Sight.attend([el("marks"), words], (at) => attention[at]);
   }
 
+  /// Searches the images of the server; the pictures that are found can be taken.
+  async function search(form) {
+    running?.abort();
+    const own = (running = new AbortController());
+    const body = JSON.stringify({ text: form.text.value, top: Number(form.top.value) });
+    const headers = { "content-type": "application/json" };
+    const start = performance.now();
+    const { model, found } = await json("/v1/search", { method: "POST", headers, body, signal: own.signal });
+    el("found").replaceChildren();
+    for (const { key, similarity } of found) tile(el("found"), key, `${key}  ${similarity.toFixed(3)}`);
+    say(`${model}, ${((performance.now() - start) / 1000).toFixed(2)} s`);
+  }
+
   async function submitted(event) {
     event.preventDefault();
     const form = event.currentTarget;
@@ -175,6 +190,7 @@
     if (form.top) more.top = form.top.value;
     try {
       say("Asking …");
+      if (form.id === "search") return await search(form);
       answered(form, await question(form.dataset.endpoint, more));
     } catch (error) {
       if (error.name !== "AbortError") say(error.message, true);
@@ -201,15 +217,18 @@
     el("shelf").hidden = found.total === 0;
     el("shelf").dataset.pictures = String(found.pictures);
     el("more").hidden = state.shown >= found.total || !found.keys.length;
-    for (const key of found.keys) {
-      const button = make(el("gallery"), "button", { type: "button" });
-      button.dataset.key = key;
-      button.setAttribute("aria-pressed", "false");
-      button.addEventListener("click", () => take(key));
-      const picture = found.pictures ? make(button, "img", { alt: "" }) : null;
-      make(button, "span", {}, key);
-      if (picture) thumbnail(picture, key);
-    }
+    for (const key of found.keys) tile(el("gallery"), key);
+  }
+
+  /// A picture of the server that can be taken.
+  function tile(parent, key, note = key) {
+    const button = make(parent, "button", { type: "button", title: key });
+    button.dataset.key = key;
+    button.setAttribute("aria-pressed", String(state.image?.key === key));
+    button.addEventListener("click", () => take(key));
+    const picture = el("shelf").dataset.pictures === "true" ? make(button, "img", { alt: "" }) : null;
+    make(button, "span", {}, note);
+    if (picture) thumbnail(picture, key);
   }
 
   async function thumbnail(picture, key) {
@@ -252,7 +271,8 @@
   }
 
   for (const select of document.querySelectorAll("select[name=top]")) {
-    for (const top of [1, 3, 5]) make(select, "option", { value: top }, `best ${top}`);
+    const tops = (select.dataset.tops ?? "1 3 5").split(" ");
+    for (const top of tops) make(select, "option", { value: top }, `best ${top}`);
   }
   for (const form of document.querySelectorAll(".question")) form.addEventListener("submit", submitted);
   const open = (file) => file && show(URL.createObjectURL(file), { file, name: file.name });

@@ -17,7 +17,7 @@ use crate::pictures::weights;
 use crate::support::{HEADLESS, Workplace};
 
 /// A browser with one page open.
-struct Browser {
+pub struct Browser {
     child: Child,
     send: File,
     receive: BufReader<File>,
@@ -29,7 +29,7 @@ struct Browser {
 }
 
 impl Browser {
-    fn open(url: &str) -> Self {
+    pub fn open(url: &str) -> Self {
         let program = std::env::var("OSCAR_CHROMIUM").expect("OSCAR_CHROMIUM names a browser");
         let profile = tempfile::tempdir().expect("a temporary directory");
         let (commands, answers) = (
@@ -102,7 +102,7 @@ impl Browser {
     }
 
     /// The value of an expression in the page.
-    fn value(&mut self, expression: &str) -> Value {
+    pub fn value(&mut self, expression: &str) -> Value {
         let params = json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
         let result = self.call("Runtime.evaluate", params);
         assert!(
@@ -113,7 +113,7 @@ impl Browser {
     }
 
     /// Waits until an expression is true.
-    fn wait(&mut self, expression: &str) {
+    pub fn wait(&mut self, expression: &str) {
         let found = (0..1200).any(|_| {
             std::thread::sleep(std::time::Duration::from_millis(50));
             self.value(&format!("Boolean({expression})")) == true
@@ -123,7 +123,7 @@ impl Browser {
     }
 
     /// Presses a key.
-    fn press(&mut self, key: &str) {
+    pub fn press(&mut self, key: &str) {
         let code = match key {
             "Tab" => 9,
             "Enter" => 13,
@@ -144,12 +144,12 @@ impl Browser {
         }
     }
 
-    fn focus(&mut self, selector: &str) {
+    pub fn focus(&mut self, selector: &str) {
         self.value(&format!("document.querySelector({selector:?}).focus()"));
     }
 
     /// Types into an input and submits its form by the keyboard.
-    fn submit(&mut self, selector: &str, text: &str) {
+    pub fn submit(&mut self, selector: &str, text: &str) {
         self.focus(selector);
         self.value(&format!("document.querySelector({selector:?}).select()"));
         self.call("Input.insertText", json!({"text": text}));
@@ -157,7 +157,7 @@ impl Browser {
     }
 
     /// Shows the page in this size and writes what it looks like, if anybody wants to see it.
-    fn picture(&mut self, name: &str, (width, height): (u32, u32), dark: bool) {
+    pub fn picture(&mut self, name: &str, (width, height): (u32, u32), dark: bool) {
         let metrics =
             json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         self.call("Emulation.setDeviceMetricsOverride", metrics);
@@ -180,7 +180,7 @@ impl Browser {
     }
 
     /// Asserts that nothing was asked of another place, and that no script failed.
-    fn assert_clean(&self, origin: &str) {
+    pub fn assert_clean(&self, origin: &str) {
         for event in &self.events {
             let params = &event["params"];
             match event["method"].as_str().unwrap_or_default() {

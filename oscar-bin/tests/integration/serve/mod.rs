@@ -6,6 +6,7 @@ mod client;
 mod hostile;
 mod refused;
 mod same;
+mod search;
 mod stress;
 
 use base64_simd::STANDARD;

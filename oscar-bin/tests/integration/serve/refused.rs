@@ -102,7 +102,8 @@ fn questions_that_cannot_be_answered_are_refused_with_their_status() {
         ("/v1/ask", "vqa"),
         ("/v1/match", "matching"),
         ("/v1/find", "refer"),
-        ("/v1/search", ""),
+        ("/v1/search", "search"),
+        ("/v1/embed", "search"),
     ] {
         let reply = server.post(path, &json!({"key": key, "text": "a"}));
         assert_eq!((reply.status, &*reply.kind()), (501, "no_model"), "{path}");
