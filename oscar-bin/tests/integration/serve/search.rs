@@ -158,8 +158,8 @@ fn what_cannot_be_searched_or_embedded_is_refused() {
     assert_eq!(found["found"].as_array().map(Vec::len), Some(20));
 
     // Without an index texts are embedded alone.
-    let weights = ["--checkpoint", "search", "--images", "pictures"];
-    let without = Serving::start(&place, &weights);
+    let alone = ["--checkpoint", "search", "--images", "pictures"];
+    let without = Serving::start(&place, &alone);
     assert_eq!(without.post("/v1/embed", &json!({"text": "a"})).status, 200);
     let reply = without.post("/v1/search", &json!({"text": "a"}));
     assert_eq!(reply.status, 501);
