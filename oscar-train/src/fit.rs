@@ -83,6 +83,7 @@ where
 {
     let world = fit.options.workers.world();
     let config = StepConfig::new(fit.train, fit.optimizer, world, &fit.corpora)?;
+    let reads_late = fit.options.workers.reads_late();
     let (mut team, others) = teams::<B>(&mut fit.options, &fit.device, &config.train);
     let rank = team.rank();
     if world > 1 && rank == 0 {
@@ -112,6 +113,7 @@ where
         followers.push(worker(replicate(&state, &device)?, loader, device, team));
     }
     let mut trainer = worker(state, loader, fit.device.clone(), team);
+    trainer.reads_late |= reads_late && world == 1;
     if rank > 0 {
         let outcome = trainer.run()?;
         return Ok((trainer.model().valid(), outcome));

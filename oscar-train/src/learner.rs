@@ -262,11 +262,13 @@ impl<B: TrainBackend> Monitor<B> {
         }
     }
 
-    /// Reports the step that was just made, with its learning rate and speed.
-    pub fn step(&mut self, mut stats: StepStats, done: StepCount, lr: f64) {
-        let now = Instant::now();
-        let seconds = (now - self.since).as_secs_f64().max(1e-9);
-        self.since = now;
+    /// Reports a step that was made at `end`, with its learning rate and speed.
+    pub fn step(&mut self, mut stats: StepStats, done: StepCount, lr: f64, end: Instant) {
+        let seconds = end
+            .saturating_duration_since(self.since)
+            .as_secs_f64()
+            .max(1e-9);
+        self.since = end;
         let (examples, tokens) = (stats.examples as f64, stats.tokens as f64);
         stats.entries.extend([
             Statistic::new(LEARNING_RATE, lr, 1.0),

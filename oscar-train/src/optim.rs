@@ -9,16 +9,17 @@
 //! p = p - lr · λ · p               (not for biases and LayerNorms)
 //! ```
 
+use std::any::Any;
 use std::collections::HashMap;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
-use burn::module::{AutodiffModule, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::module::{AutodiffModule, ModuleMapper, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::ops::FloatTensor;
+use burn::tensor::{Tensor, TensorData, TensorPrimitive};
 use oscar_core::checkpoint::{NamedTensor, Parameter, parameters};
-use oscar_core::ops::{Kernels, TrainBackend};
+use oscar_core::ops::{AdamWUpdate, Guard, Kernels, TrainBackend};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
@@ -27,9 +28,6 @@ use crate::formula::Formula;
 /// Substrings of a name that exempt a parameter from weight decay; the last one is the temperature of a
 /// dual encoder.
 const NO_DECAY: [&str; 3] = ["bias", "LayerNorm.weight", "logit_scale"];
-
-/// Added to a gradient norm before dividing by it, as `clip_grad_norm_` does.
-const CLIP_EPSILON: f64 = 1e-6;
 
 /// Settings of [`AdamW`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,6 +65,8 @@ pub struct AdamW<B: AutodiffBackend> {
     correct_bias: bool,
     parameters: Arc<HashMap<ParamId, Parameter>>,
     moments: HashMap<ParamId, Moments<B::InnerBackend>>,
+    /// What the last step updated.
+    last: Vec<ParamId>,
 }
 
 /// Optimiser state of one parameter, flattened in the parameter's own layout.
@@ -89,6 +89,7 @@ impl<B: AutodiffBackend> AdamW<B> {
             correct_bias: true,
             parameters: Arc::new(parameters),
             moments: HashMap::new(),
+            last: Vec::new(),
         }
     }
 
@@ -198,39 +199,112 @@ fn mismatch(reason: String) -> TrainError {
     TrainError::OptimizerState { reason }
 }
 
-/// Updates every parameter that has a gradient; the others are neither updated nor decayed.
-struct Update<'a, B: AutodiffBackend> {
+/// Takes the parameters that have a gradient, and leaves stand-ins in their place, so that each is
+/// owned once and may be updated in place.
+struct Take<'a, B: TrainBackend> {
     optimizer: &'a mut AdamW<B>,
     lr: f64,
     grads: &'a mut GradientsParams,
+    /// Parameters, and the number of the update of each.
+    ids: Vec<(ParamId, usize)>,
+    updates: Vec<AdamWUpdate<B::InnerBackend>>,
+    stand_ins: HashMap<usize, Box<dyn Any>>,
 }
 
-impl<B: TrainBackend> ModuleMapper<B> for Update<'_, B> {
+impl<B: TrainBackend> ModuleMapper<B> for Take<'_, B> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         let Some(grad) = self.grads.remove::<B::InnerBackend, D>(param.id) else {
             return param;
         };
         let (id, tensor, mapper) = param.consume();
         let requires_grad = tensor.is_require_grad();
-        let stepped = self.optimizer.update(id, tensor.inner(), grad, self.lr);
-        let tensor = Tensor::from_inner(stepped).set_require_grad(requires_grad);
+        let device = tensor.device();
+        let (step, update) = self.optimizer.update(id, tensor.inner(), grad, self.lr);
+        self.ids.push((id, step));
+        self.updates.push(update);
+        let stand_in = self
+            .stand_ins
+            .entry(D)
+            .or_insert_with(|| Box::new(Tensor::<B::InnerBackend, D>::zeros([1; D], &device)))
+            .downcast_ref::<Tensor<B::InnerBackend, D>>()
+            .expect("one of each rank")
+            .clone();
+        let tensor = Tensor::from_inner(stand_in).set_require_grad(requires_grad);
+        Param::from_mapped_value(id, tensor, mapper)
+    }
+}
+
+/// Puts updated parameters in the place of their stand-ins.
+struct Put<B: TrainBackend> {
+    updated: HashMap<ParamId, FloatTensor<B::InnerBackend>>,
+}
+
+impl<B: TrainBackend> ModuleMapper<B> for Put<B> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let Some(updated) = self.updated.remove(&param.id) else {
+            return param;
+        };
+        let (id, stand_in, mapper) = param.consume();
+        let updated = Tensor::from_primitive(TensorPrimitive::Float(updated));
+        let tensor = Tensor::from_inner(updated).set_require_grad(stand_in.is_require_grad());
         Param::from_mapped_value(id, tensor, mapper)
     }
 }
 
 impl<B: TrainBackend> AdamW<B> {
-    /// Updates every parameter of `module` that has a gradient, with learning rate `lr`.
-    pub fn step<M: AutodiffModule<B>>(
+    /// Updates every parameter of `module` that has a gradient, with learning rate `lr`; the others
+    /// are neither updated nor decayed.
+    pub fn step<M: AutodiffModule<B>>(&mut self, lr: f64, module: M, grads: GradientsParams) -> M {
+        self.step_guarded(lr, module, grads, &Guard::default())
+    }
+
+    /// As [`step`](Self::step), where `guard` clips the gradients, and leaves everything as it is if
+    /// a value is not finite. Nothing is read back from the device. The step is counted all the same;
+    /// see [`uncount`](Self::uncount).
+    pub fn step_guarded<M: AutodiffModule<B>>(
         &mut self,
         lr: f64,
         module: M,
         mut grads: GradientsParams,
+        guard: &Guard<B::InnerBackend>,
     ) -> M {
-        module.map(&mut Update {
+        let mut take = Take {
             optimizer: self,
             lr,
             grads: &mut grads,
-        })
+            ids: Vec::new(),
+            updates: Vec::new(),
+            stand_ins: HashMap::new(),
+        };
+        let module = module.map(&mut take);
+        let Take { ids, updates, .. } = take;
+        let updated = B::InnerBackend::adamw_all(updates, guard);
+        self.last.clear();
+        let mut put = Put::<B> {
+            updated: HashMap::with_capacity(ids.len()),
+        };
+        for ((id, step), (parameter, [exp_avg, exp_avg_sq])) in ids.into_iter().zip(updated) {
+            let moments = Moments {
+                step,
+                exp_avg,
+                exp_avg_sq,
+            };
+            self.moments.insert(id, moments);
+            self.last.push(id);
+            put.updated.insert(id, parameter);
+        }
+        module.map(&mut put)
+    }
+
+    /// Does not count the last step, which was left out.
+    pub(crate) fn uncount(&mut self) {
+        for id in self.last.drain(..) {
+            if let Some(moments) = self.moments.get_mut(&id) {
+                moments.step -= 1;
+            }
+        }
+        // As if there had been none: their moments are zero.
+        self.moments.retain(|_, moments| moments.step > 0);
     }
 
     fn update<const D: usize>(
@@ -239,29 +313,23 @@ impl<B: TrainBackend> AdamW<B> {
         tensor: Tensor<B::InnerBackend, D>,
         grad: Tensor<B::InnerBackend, D>,
         lr: f64,
-    ) -> Tensor<B::InnerBackend, D> {
-        let shape = tensor.shape();
-        let (tensor, grad) = (flat(tensor), flat(grad));
-
-        // Taken out, so that each tensor is owned once and may be updated in place.
-        let (step, exp_avg, exp_avg_sq) = match self.moments.remove(&id) {
-            Some(moments) => (moments.step + 1, moments.exp_avg, moments.exp_avg_sq),
-            None => (1, grad.zeros_like(), grad.zeros_like()),
+    ) -> (usize, AdamWUpdate<B::InnerBackend>) {
+        // Taken out, so that each tensor is owned once.
+        let (step, moments) = match self.moments.remove(&id) {
+            Some(moments) => (moments.step + 1, [moments.exp_avg, moments.exp_avg_sq]),
+            None => {
+                let len = [grad.shape().num_elements()];
+                (1, [(); 2].map(|()| Tensor::zeros(len, &grad.device())))
+            }
         };
-        let numbers = self
-            .config
-            .numbers(step, lr, self.correct_bias, self.decays(id));
-        let [tensor, exp_avg, exp_avg_sq] =
-            B::InnerBackend::adamw(grad, [tensor, exp_avg, exp_avg_sq], numbers);
-        self.moments.insert(
-            id,
-            Moments {
-                step,
-                exp_avg,
-                exp_avg_sq,
-            },
-        );
-        tensor.reshape(shape)
+        let decays = self.decays(id);
+        let update = AdamWUpdate {
+            parameter: tensor.into_primitive().tensor(),
+            grad: grad.into_primitive().tensor(),
+            moments,
+            step: self.config.numbers(step, lr, self.correct_bias, decays),
+        };
+        (step, update)
     }
 
     fn decays(&self, id: ParamId) -> bool {
@@ -271,86 +339,4 @@ impl<B: TrainBackend> AdamW<B> {
                 .any(|exempt| parameter.name.contains(exempt))
         })
     }
-}
-
-/// Scales all gradients of `module` by one factor so that their joint L2 norm is at most
-/// `max_norm`, and returns the norm before, `[1]`. Nothing is read back from the device.
-pub fn clip_grad_norm<B: TrainBackend, M: AutodiffModule<B>>(
-    module: &M,
-    grads: &mut GradientsParams,
-    max_norm: f64,
-    device: &B::Device,
-) -> Tensor<B::InnerBackend, 1> {
-    let norm = grad_norm::<B, M>(module, grads, device);
-    let factor = norm
-        .clone()
-        .add_scalar(CLIP_EPSILON)
-        .recip()
-        .mul_scalar(max_norm)
-        .clamp_max(1.0);
-    map_gradients::<B, M>(module, grads, |_, grad| {
-        Some(B::InnerBackend::scale(grad, factor.clone()))
-    });
-    norm
-}
-
-/// The joint L2 norm of all gradients of `module`, `[1]`. Nothing is read back from the device.
-pub fn grad_norm<B: TrainBackend, M: AutodiffModule<B>>(
-    module: &M,
-    grads: &mut GradientsParams,
-    device: &B::Device,
-) -> Tensor<B::InnerBackend, 1> {
-    let mut sums = Vec::new();
-    map_gradients::<B, M>(module, grads, |_, grad| {
-        sums.push(B::InnerBackend::sum_of_squares(grad.clone()));
-        Some(grad)
-    });
-    match sums.is_empty() {
-        true => Tensor::zeros([1], device),
-        false => Tensor::cat(sums, 0).sum().sqrt(),
-    }
-}
-
-/// A gradient, flattened.
-type Flat<B> = Tensor<<B as AutodiffBackend>::InnerBackend, 1>;
-
-/// Replaces each gradient of `module`, flattened, by what `map` makes of it, or removes it.
-pub(crate) fn map_gradients<B: AutodiffBackend, M: AutodiffModule<B>>(
-    module: &M,
-    grads: &mut GradientsParams,
-    map: impl FnMut(ParamId, Flat<B>) -> Option<Flat<B>>,
-) {
-    let backend = PhantomData::<B>;
-    module.visit(&mut MapGradients {
-        grads,
-        map,
-        backend,
-    });
-}
-
-struct MapGradients<'a, B, F> {
-    grads: &'a mut GradientsParams,
-    map: F,
-    backend: PhantomData<B>,
-}
-
-impl<B, F> ModuleVisitor<B> for MapGradients<'_, B, F>
-where
-    B: AutodiffBackend,
-    F: FnMut(ParamId, Flat<B>) -> Option<Flat<B>>,
-{
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        if let Some(grad) = self.grads.remove::<B::InnerBackend, D>(param.id) {
-            let shape = grad.shape();
-            if let Some(mapped) = (self.map)(param.id, flat(grad)) {
-                let mapped: Tensor<B::InnerBackend, D> = mapped.reshape(shape);
-                self.grads.register(param.id, mapped);
-            }
-        }
-    }
-}
-
-fn flat<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, 1> {
-    let len = tensor.shape().num_elements();
-    tensor.reshape([len])
 }

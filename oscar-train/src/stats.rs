@@ -14,8 +14,8 @@ use burn_train::metric::{
     NumericEntry, SerializedEntry,
 };
 use burn_train::{ItemLazy, TrainOutput};
-
 use oscar_core::model::recompute;
+use oscar_core::ops::Kernels;
 
 use crate::error::TrainError;
 use crate::format::short;
@@ -41,8 +41,8 @@ pub struct StepOutput<B: Backend> {
 #[derive(Clone, Debug)]
 struct BatchStats<B: Backend> {
     names: Arc<[&'static str]>,
-    /// All sums, then all weights: `[2 * names]`.
-    values: Tensor<B, 1>,
+    /// All sums, then all weights, each `[1]`: `2 * names`.
+    values: Vec<Tensor<B, 1>>,
     examples: usize,
     tokens: usize,
 }
@@ -75,7 +75,7 @@ impl<B: Backend> StepOutput<B> {
         examples: usize,
         tokens: usize,
     ) -> Self {
-        let names = statistics.iter().map(|(name, ..)| *name).collect();
+        let names: Arc<[_]> = statistics.iter().map(|(name, ..)| *name).collect();
         let (sums, weights): (Vec<_>, Vec<_>) = statistics
             .into_iter()
             .map(|(_, sum, weight)| (sum, weight))
@@ -83,7 +83,7 @@ impl<B: Backend> StepOutput<B> {
         Self {
             on_device: vec![BatchStats {
                 names,
-                values: Tensor::cat(sums.into_iter().chain(weights).collect(), 0),
+                values: sums.into_iter().chain(weights).collect(),
                 examples,
                 tokens,
             }],
@@ -97,6 +97,16 @@ impl<B: Backend> StepOutput<B> {
         self.read.add(&other.read);
     }
 
+    /// The sums of the losses, each `[1]`, of what is on the device.
+    pub(crate) fn losses(&self) -> Vec<Tensor<B, 1>> {
+        let batches = self.on_device.iter();
+        let losses = batches.flat_map(|batch| {
+            let values = batch.names.iter().zip(&batch.values);
+            values.filter_map(|(name, sum)| (*name == LOSS).then(|| sum.clone()))
+        });
+        losses.collect()
+    }
+
     /// Reads the statistics, and `more` values `[1]` with them, while waiting for the device once.
     ///
     /// # Errors
@@ -106,21 +116,60 @@ impl<B: Backend> StepOutput<B> {
         self,
         more: Vec<Tensor<B, 1>>,
     ) -> Result<(StepStats, Vec<f64>), TrainError> {
-        let own = self.on_device.iter().map(|batch| batch.values.clone());
-        let tensors: Vec<_> = own.chain(more).collect();
-        let values: Vec<f64> = match tensors.is_empty() {
-            true => Vec::new(),
-            false => Tensor::cat(tensors, 0).try_into_data()?.iter().collect(),
-        };
-        let mut rest = values.as_slice();
-        let mut sum = self.read;
+        let mut read = read_joined(vec![(self, more)], |values| Tensor::cat(values, 0))?;
+        Ok(read.remove(0))
+    }
+
+    fn values(&self) -> impl Iterator<Item = &Tensor<B, 1>> {
+        self.on_device.iter().flat_map(|batch| &batch.values)
+    }
+
+    /// The statistics, whose values are the first of `rest`, which are taken out.
+    fn with_values(&self, rest: &mut &[f64]) -> StepStats {
+        let mut sum = self.read.clone();
         for batch in &self.on_device {
             let (own, others) = rest.split_at(2 * batch.names.len());
             sum.add(&batch.stats(own));
-            rest = others;
+            *rest = others;
         }
-        Ok((sum, rest.to_vec()))
+        sum
     }
+}
+
+/// Reads the statistics of several steps, and values `[1]` with each, while waiting for the device
+/// once.
+///
+/// # Errors
+///
+/// If the device failed.
+pub(crate) fn read_all<B: Kernels>(
+    steps: Vec<Unread<B>>,
+) -> Result<Vec<(StepStats, Vec<f64>)>, TrainError> {
+    read_joined(steps, B::collect)
+}
+
+/// Statistics of a step, and values `[1]` beside them.
+pub(crate) type Unread<B> = (StepOutput<B>, Vec<Tensor<B, 1>>);
+
+fn read_joined<B: Backend>(
+    steps: Vec<Unread<B>>,
+    join: impl FnOnce(Vec<Tensor<B, 1>>) -> Tensor<B, 1>,
+) -> Result<Vec<(StepStats, Vec<f64>)>, TrainError> {
+    let tensors = steps.iter();
+    let tensors = tensors.flat_map(|(output, more)| output.values().chain(more).cloned());
+    let tensors: Vec<_> = tensors.collect();
+    let values: Vec<f64> = match tensors.is_empty() {
+        true => Vec::new(),
+        false => join(tensors).try_into_data()?.iter().collect(),
+    };
+    let mut rest = values.as_slice();
+    let steps = steps.iter().map(|(output, more)| {
+        let stats = output.with_values(&mut rest);
+        let (own, others) = rest.split_at(more.len());
+        rest = others;
+        (stats, own.to_vec())
+    });
+    Ok(steps.collect())
 }
 
 impl<B: Backend> BatchStats<B> {

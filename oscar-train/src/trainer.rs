@@ -10,28 +10,30 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use burn::module::AutodiffModule;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn_train::{InferenceStep, TrainOutput, TrainStep};
 use oscar_core::checkpoint::Checkpointed;
 use oscar_core::model::recompute;
-use oscar_core::ops::{TrainBackend, mix};
+use oscar_core::ops::{Guard, Kernels, TrainBackend, mix};
 use oscar_files::write_directory;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
+use crate::gradients::{clip_grad_norm, grad_norm};
 use crate::learner::Monitor;
 use crate::loader::{StepIterator, StepLoader, Weighted};
 use crate::non_finite::{MAX_CONSECUTIVE_SKIPPED, NonFinite, NonFiniteStep, Skipped};
-use crate::optim::{AdamW, clip_grad_norm, grad_norm};
+use crate::optim::AdamW;
 use crate::parallel::{Buckets, Team};
 use crate::run::{Best, MODEL_FILE, RunDir, TrainState};
 use crate::save::SaveRequest;
 use crate::settings::{ClipAt, StepConfig};
-use crate::stats::{LOSS, StepOutput, StepStats};
+use crate::stats::{LOSS, StepOutput, StepStats, Unread, read_all};
 
 /// A model that this engine trains.
 ///
@@ -131,6 +133,11 @@ pub(crate) struct Trainer<B: TrainBackend, M: Trainable<B>> {
     device: B::Device,
     pub team: Team,
     buckets: Buckets,
+    /// Whether the host goes on while the device computes: then a step that is not finite is left out
+    /// on the device, and what several steps measured is read at once.
+    pub reads_late: bool,
+    /// Steps that were made but not reported.
+    unreported: Vec<Step<B>>,
     /// What the leading worker has beside.
     pub lead: Option<Lead<B, M>>,
 }
@@ -156,12 +163,23 @@ pub(crate) struct Lead<B: TrainBackend, M: Trainable<B>> {
     pub threads: Vec<JoinHandle<()>>,
 }
 
-/// A step that was made, or skipped.
-struct Step {
-    /// Statistics of the whole step.
-    stats: StepStats,
-    /// Why it was skipped.
-    non_finite: Option<NonFiniteStep>,
+/// Steps whose statistics are read at once, at most. So many are computed in vain at the end of a run
+/// that stops for a step that was not finite.
+const READ_AT_ONCE: usize = 20;
+
+/// Statistics of a step, and the norms of its gradients.
+enum Measured<B: Backend> {
+    OnDevice(Unread<B>),
+    Read(StepStats, Vec<f64>),
+}
+
+/// A step that was made, or skipped, but not reported.
+struct Step<B: TrainBackend> {
+    /// Its number, from 1.
+    number: usize,
+    measured: Measured<B::InnerBackend>,
+    /// When it ended, as far as the host knows.
+    end: Instant,
 }
 
 /// The norm of gradients, `[1]`, still on the device.
@@ -189,6 +207,9 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
             optimizer: state.optimizer,
             done: state.done,
             loader,
+            // The sum of several workers is read anyway.
+            reads_late: team.world() == 1 && B::InnerBackend::is_asynchronous(&device),
+            unreported: Vec::new(),
             device,
             team,
             lead: None,
@@ -226,46 +247,67 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
         let steps = self.config.train.steps;
         let mut batches = self.loader.iter();
         while self.done.step < steps && self.team.agrees_to_continue()? {
-            let step = self.train_step(&mut batches)?;
-            self.report(step.stats);
-            if let Some(found) = step.non_finite {
-                self.skip_or_stop(found)?;
-            }
+            self.train_step(&mut batches)?;
             let step = self.done.step;
             let due = |every: usize| step == steps || step.is_multiple_of(every);
-            if due(self.config.train.validate_every) {
+            let is_wanted = self.lead.as_ref().is_some_and(|lead| lead.save.take());
+            let validates = due(self.config.train.validate_every);
+            let saves = due(self.config.train.save_every) || is_wanted;
+            let at_once = self.config.train.log_every.min(READ_AT_ONCE);
+            if !self.reads_late || due(at_once) || validates || saves {
+                self.report()?;
+            }
+            if validates {
                 self.validate()?;
             }
-            let is_wanted = self.lead.as_ref().is_some_and(|lead| lead.save.take());
-            if due(self.config.train.save_every) || is_wanted {
+            if saves {
                 self.save()?;
             }
             if is_wanted {
                 tracing::info!("saved a checkpoint of step {step}, as requested");
             }
         }
-        Ok(())
+        self.report()
     }
 
     /// One optimiser step: forward and backward of this worker's batches, sum over the workers, clip,
     /// update. The update is skipped if the loss or the norm of the gradients is not finite.
-    fn train_step(&mut self, batches: &mut StepIterator<M::Batch>) -> Result<Step, TrainError> {
+    fn train_step(&mut self, batches: &mut StepIterator<M::Batch>) -> Result<(), TrainError> {
         let (mut grads, mut output, mut norms) = self.forward_backward(batches)?;
         if self.team.world() > 1 {
             (grads, output) = self.all_reduce(grads, output)?;
         }
-        norms.push(self.clip(&mut grads));
-        let (stats, norms) = output.read_with(norms)?;
-        let non_finite = NonFiniteStep::find(&stats, &norms);
-        if non_finite.is_none()
-            && let Some(model) = self.model.take()
-        {
+        let max_norm = self.config.optimizer.max_grad_norm;
+        norms.push(grad_norm::<B, M>(self.model(), &mut grads, &self.device));
+        let clip = norms.last().cloned().filter(|_| max_norm > 0.0);
+        let mut guard = Guard {
+            clip: clip.map(|norm| (norm, max_norm)),
+            finite: Vec::new(),
+        };
+        let (measured, updates);
+        if self.reads_late {
+            if self.config.train.non_finite == NonFinite::Skip {
+                // How the next step corrects the moments depends on whether the last one was made.
+                self.report()?;
+            }
+            guard.finite = norms.iter().cloned().chain(output.losses()).collect();
+            (measured, updates) = (Measured::OnDevice((output, norms)), true);
+        } else {
+            let (stats, norms) = output.read_with(norms)?;
+            updates = NonFiniteStep::find(&stats, &norms).is_none();
+            measured = Measured::Read(stats, norms);
+        }
+        if updates && let Some(model) = self.model.take() {
             let lr = self.config.schedule.at(self.done.step);
-            self.model = Some(self.optimizer.step(lr, model, grads));
+            self.model = Some(self.optimizer.step_guarded(lr, model, grads, &guard));
         }
         self.done.step += 1;
-        self.done.skipped.count(non_finite.is_some());
-        Ok(Step { stats, non_finite })
+        self.unreported.push(Step {
+            number: self.done.step,
+            measured,
+            end: Instant::now(),
+        });
+        Ok(())
     }
 
     /// Forward and backward of this worker's batches.
@@ -337,18 +379,40 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
         }
     }
 
-    /// Reports the step that was just made.
-    fn report(&mut self, stats: StepStats) {
-        if let Some(lead) = &mut self.lead {
-            let lr = self.config.schedule.at(self.done.step - 1);
-            lead.monitor.step(stats, self.done, lr);
+    /// Reads what was measured since the last report, and reports it. All workers see the same
+    /// numbers, and so agree whether the run ends at a step that was not finite.
+    fn report(&mut self) -> Result<(), TrainError> {
+        let steps = std::mem::take(&mut self.unreported);
+        let (mut ends, mut unread, mut read) = (Vec::new(), Vec::new(), Vec::new());
+        for step in steps {
+            ends.push((step.number, step.end));
+            match step.measured {
+                Measured::OnDevice(measured) => unread.push(measured),
+                Measured::Read(stats, norms) => read.push((stats, norms)),
+            }
         }
+        read.extend(read_all(unread)?);
+        for ((number, end), (stats, norms)) in ends.into_iter().zip(read) {
+            let found = NonFiniteStep::find(&stats, &norms);
+            self.done.skipped.count(found.is_some());
+            if let Some(lead) = &mut self.lead {
+                let (step, skipped) = (number, self.done.skipped);
+                let lr = self.config.schedule.at(number - 1);
+                lead.monitor
+                    .step(stats, StepCount { step, skipped }, lr, end);
+            }
+            if let Some(found) = found {
+                if self.reads_late {
+                    self.optimizer.uncount();
+                }
+                self.skip_or_stop(found, number)?;
+            }
+        }
+        Ok(())
     }
 
-    /// Names the examples of the step that was just skipped. All workers see the same numbers, and
-    /// so agree whether the run ends here.
-    fn skip_or_stop(&self, found: NonFiniteStep) -> Result<(), TrainError> {
-        let step = self.done.step;
+    /// Names the examples of `step`, which was skipped.
+    fn skip_or_stop(&self, found: NonFiniteStep, step: usize) -> Result<(), TrainError> {
         let Skipped { total, in_a_row } = self.done.skipped;
         let stop = match self.config.train.non_finite {
             NonFinite::Stop => true,
@@ -464,7 +528,7 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
         if damaged || saved {
             return;
         }
-        match caught(|| self.save()) {
+        match caught(|| self.report().and_then(|()| self.save())) {
             Ok(()) => {
                 tracing::warn!("a checkpoint of step {step} was saved; the run can be resumed")
             }

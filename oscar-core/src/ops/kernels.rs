@@ -3,10 +3,11 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::ops::FloatTensor;
 
 use super::{
-    AdamWStep, AttentionParams, CaptionKeyValues, ConvolutionParams, DropoutMask, KeyValue,
-    NormGrads, NormOutput, NormParams, RowIndex, SavedNorm, TopK,
+    AdamWStep, AdamWUpdate, AttentionParams, CaptionKeyValues, ConvolutionParams, DropoutMask,
+    Guard, KeyValue, NormGrads, NormOutput, NormParams, RowIndex, SavedNorm, TopK, Updated,
 };
 use super::{
     activation, attention, cached_attention, convolution, dropout, gather, linear, optimizer,
@@ -167,6 +168,39 @@ macro_rules! declare_trait {
                 rectify: bool,
             ) -> Tensor<Self, 4> {
                 convolution::by_planes(x, params, residual, rectify)
+            }
+
+            /// Whether the host runs ahead of this device, and waits for it when it reads a value.
+            fn is_asynchronous(_device: &Self::Device) -> bool {
+                false
+            }
+
+            /// At least one tensor, one after the other.
+            fn collect(values: Vec<Tensor<Self, 1>>) -> Tensor<Self, 1> {
+                Tensor::cat(values, 0)
+            }
+
+            /// The joint L2 norm of at least one gradient, f32 of any shape: `[1]`.
+            fn joint_norm(grads: Vec<FloatTensor<Self>>) -> Tensor<Self, 1> {
+                optimizer::joint_norm(grads)
+            }
+
+            /// The gradients, f32 of any shape, scaled by one factor to a joint norm of at most
+            /// `max_norm`; `norm` `[1]` is the one they have.
+            fn clip(
+                grads: Vec<FloatTensor<Self>>,
+                norm: Tensor<Self, 1>,
+                max_norm: f64,
+            ) -> Vec<FloatTensor<Self>> {
+                optimizer::clip(grads, norm, max_norm)
+            }
+
+            /// All parameters and moments after an AdamW step.
+            fn adamw_all(
+                updates: Vec<AdamWUpdate<Self>>,
+                guard: &Guard<Self>,
+            ) -> Vec<Updated<Self>> {
+                optimizer::adamw_all(updates, guard)
             }
 
             $(

@@ -46,7 +46,7 @@ pub use kernels::Kernels;
 pub(crate) use linear::linear_low_precision;
 pub use linear::{affine, linear, tied_linear};
 pub use loss::{cross_entropy, cross_entropy_rows, kl_divergence, smooth_l1_rows, weighted_mean};
-pub use optimizer::AdamWStep;
+pub use optimizer::{AdamWStep, AdamWUpdate, Guard, Updated};
 pub use precision::Precision;
 pub(crate) use precision::{operand, to_f32};
 pub use random::{mix, seed};

@@ -5,14 +5,14 @@
 
 use std::collections::HashMap;
 
-use burn::module::{AutodiffModule, ModuleVisitor, Param, ParamId};
+use burn::module::{AutodiffModule, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
 use oscar_core::checkpoint::parameters;
 
 use crate::error::TrainError;
-use crate::optim::map_gradients;
+use crate::gradients::{map_gradients, unflatten};
 
 /// Values of a bucket, 64 MiB; a larger parameter has one of its own.
 const BUCKET: usize = 16 << 20;
@@ -93,25 +93,6 @@ impl Buckets {
                 start += len;
             }
         }
-        let mut unflatten = Unflatten::<B> {
-            flat,
-            grads: GradientsParams::new(),
-        };
-        model.visit(&mut unflatten);
-        unflatten.grads
-    }
-}
-
-struct Unflatten<B: AutodiffBackend> {
-    flat: HashMap<ParamId, Tensor<B::InnerBackend, 1>>,
-    grads: GradientsParams,
-}
-
-impl<B: AutodiffBackend> ModuleVisitor<B> for Unflatten<B> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        if let Some(flat) = self.flat.remove(&param.id) {
-            let grad: Tensor<B::InnerBackend, D> = flat.reshape(param.lazy_shape());
-            self.grads.register(param.id, grad);
-        }
+        unflatten::<B, M>(model, flat)
     }
 }

@@ -112,6 +112,8 @@ pub struct Workers {
     devices: Vec<usize>,
     /// The group of processes that this one belongs to; without one the workers are the devices.
     processes: Option<Box<dyn Group>>,
+    /// Whether one worker alone reads what steps measured late, whatever its device.
+    reads_late: bool,
 }
 
 impl Workers {
@@ -120,6 +122,7 @@ impl Workers {
         Self {
             devices: numbers,
             processes: None,
+            reads_late: false,
         }
     }
 
@@ -128,7 +131,19 @@ impl Workers {
         Self {
             devices: vec![0],
             processes: Some(group),
+            reads_late: false,
         }
+    }
+
+    /// Reads what several steps measured at once, and leaves steps out on the device, as is done on
+    /// devices that compute while the host goes on. Results are the same.
+    pub fn reading_late(mut self) -> Self {
+        self.reads_late = true;
+        self
+    }
+
+    pub(crate) fn reads_late(&self) -> bool {
+        self.reads_late
     }
 
     /// How many workers train, over all processes.

@@ -25,6 +25,9 @@ use support::{output, train_step};
 
 type B = Autodiff<Flex>;
 
+/// In place of a number of workers: one that leaves steps out on the device, and reads them late.
+const LATE: usize = 0;
+
 /// `y = scale * x`.
 #[derive(Module, Debug)]
 struct Line<B: Backend> {
@@ -201,7 +204,10 @@ fn train(
             save: SaveRequest::new(),
             dashboard: false,
             progress: Box::new(std::io::sink()),
-            workers: Workers::devices((0..workers).collect()),
+            workers: match workers {
+                LATE => Workers::devices(vec![0]).reading_late(),
+                workers => Workers::devices((0..workers).collect()),
+            },
         },
         metrics: Vec::new(),
         validation_metrics: Vec::new(),
@@ -256,7 +262,7 @@ fn one_in_forty(index: u32) -> bool {
 #[rstest]
 fn steps_that_are_left_out_change_nothing(
     #[values(Fault::Loss, Fault::Gradient)] fault: Fault,
-    #[values((1, 1), (1, 2), (2, 2))] shape: (usize, usize),
+    #[values((1, 1), (1, 2), (2, 2), (LATE, 1), (LATE, 2))] shape: (usize, usize),
     #[values(0.0, 0.4)] max_norm: f64,
 ) {
     let place = tempfile::tempdir().expect("a directory");
@@ -308,7 +314,7 @@ fn steps_that_are_left_out_change_nothing(
 #[rstest]
 fn a_run_stops_before_the_update_and_names_the_examples(
     #[values(Fault::Loss, Fault::Gradient)] fault: Fault,
-    #[values((1, 1), (2, 2))] shape: (usize, usize),
+    #[values((1, 1), (2, 2), (LATE, 1))] shape: (usize, usize),
 ) {
     let place = tempfile::tempdir().expect("a directory");
     let points = Points::new(one_in_forty, fault);

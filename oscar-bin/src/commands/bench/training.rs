@@ -9,10 +9,8 @@ use burn::tensor::ElementConversion;
 use burn::tensor::backend::Backend;
 use oscar_core::input::OscarInput;
 use oscar_core::model::recompute;
-use oscar_core::ops::TrainBackend;
-use oscar_train::{
-    AdamW, AdamWConfig, BatchSource, StepLoader, Trainable, clip_grad_norm, grad_norm,
-};
+use oscar_core::ops::{Guard, Kernels, TrainBackend};
+use oscar_train::{AdamW, AdamWConfig, BatchSource, StepLoader, Trainable, grad_norm};
 
 use super::Plan;
 use super::device::sync;
@@ -70,16 +68,19 @@ where
         let batch = batches.next().context("the batches ended early")??;
         let ((samples, tokens), padded) = (batch.batch.real(), batch.batch.padded());
         let mut grads = recompute::scope(plan.gradient_checkpointing, || model.step(batch)).grads;
-        let norm = match clip > 0.0 {
-            true => clip_grad_norm::<B, M>(&model, &mut grads, clip, device),
-            false => grad_norm::<B, M>(&model, &mut grads, device),
-        };
-        // A run checks it before each update.
-        let norm: f32 = norm.into_scalar().elem();
-        anyhow::ensure!(norm.is_finite(), "step {number}: the gradient is {norm}");
+        let norm = grad_norm::<B, M>(&model, &mut grads, device);
+        let mut guard = Guard::default();
+        guard.clip = (clip > 0.0).then(|| (norm.clone(), clip));
+        // A run looks at it before each update, or leaves that to the device.
+        if B::InnerBackend::is_asynchronous(device) {
+            guard.finite = vec![norm];
+        } else {
+            let norm: f32 = norm.into_scalar().elem();
+            anyhow::ensure!(norm.is_finite(), "step {number}: the gradient is {norm}");
+        }
         sync::<B>(device)?;
         let middle = start.elapsed().as_secs_f64();
-        model = optimizer.step(LEARNING_RATE, model, grads);
+        model = optimizer.step_guarded(LEARNING_RATE, model, grads, &guard);
         sync::<B>(device)?;
         let seconds = start.elapsed().as_secs_f64();
         if number >= plan.warmup {

@@ -27,34 +27,35 @@ where
         tensor
     }
 
-    fn run<const N: usize, const O: usize>(
+    fn run_many(
         name: &'static str,
-        inputs: [FusionTensor<FusionCubeRuntime<R>>; N],
-        outputs: [(Shape, DType); O],
-        kernel: impl Fn([CubeTensor<R>; N]) -> [CubeTensor<R>; O] + Send + Sync + 'static,
-    ) -> [FusionTensor<FusionCubeRuntime<R>>; O] {
+        inputs: Vec<FusionTensor<FusionCubeRuntime<R>>>,
+        outputs: Vec<(Shape, DType)>,
+        kernel: impl Fn(Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> + Send + Sync + 'static,
+    ) -> Vec<FusionTensor<FusionCubeRuntime<R>>> {
         let streams = OperationStreams::with_inputs(&inputs);
         let client = inputs[0].client.clone();
-        let inputs = inputs.map(FusionTensor::into_ir);
-        let outputs = outputs
-            .map(|(shape, dtype)| TensorIr::uninit(client.create_empty_handle(), shape, dtype));
+        let inputs: Vec<_> = inputs.into_iter().map(FusionTensor::into_ir).collect();
+        let outputs: Vec<_> = outputs
+            .into_iter()
+            .map(|(shape, dtype)| TensorIr::uninit(client.create_empty_handle(), shape, dtype))
+            .collect();
         let ir = CustomOpIr::new(name, &inputs, &outputs);
         let step = Step {
             ir: ir.clone(),
             kernel,
         };
-        let outputs = client.register(streams, OperationIr::Custom(ir), step);
-        outputs.try_into().expect("as many tensors as described")
+        client.register(streams, OperationIr::Custom(ir), step)
     }
 }
 
 /// A kernel that waits for its turn.
-struct Step<K, const N: usize, const O: usize> {
+struct Step<K> {
     ir: CustomOpIr,
     kernel: K,
 }
 
-impl<K, const N: usize, const O: usize> fmt::Debug for Step<K, N, O> {
+impl<K> fmt::Debug for Step<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.ir.fmt(f)
     }
@@ -65,17 +66,16 @@ type Handle<R> = <FusionCubeRuntime<R> as FusionRuntime>::FusionHandle;
 /// Any backend of this runtime: handles are the same for all types of numbers.
 type Handles<R> = CubeBackend<R, f32, i32, u32>;
 
-impl<R, K, const N: usize, const O: usize> Operation<FusionCubeRuntime<R>> for Step<K, N, O>
+impl<R, K> Operation<FusionCubeRuntime<R>> for Step<K>
 where
     R: CubeRuntime,
-    K: Fn([CubeTensor<R>; N]) -> [CubeTensor<R>; O] + Send + Sync,
+    K: Fn(Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> + Send + Sync,
 {
     fn execute(&self, handles: &mut HandleContainer<Handle<R>>) {
-        let (inputs, outputs) = self.ir.as_fixed::<N, O>();
-        let inputs = inputs
-            .each_ref()
-            .map(|input| handles.get_float_tensor::<Handles<R>>(input));
-        for (output, tensor) in outputs.iter().zip((self.kernel)(inputs)) {
+        let inputs = self.ir.inputs.iter();
+        let inputs = inputs.map(|input| handles.get_float_tensor::<Handles<R>>(input));
+        let outputs = (self.kernel)(inputs.collect());
+        for (output, tensor) in self.ir.outputs.iter().zip(outputs) {
             handles.register_float_tensor::<Handles<R>>(&output.id, tensor);
         }
     }

@@ -42,7 +42,7 @@ fn drop_one(x: f32, index: usize, dropout: &DropKey) -> f32 {
 
 /// The sum of what the units of a cube hold; `units` is a power of two.
 #[cube]
-fn sum_units(value: f32, shared: &mut SharedMemory<f32>, #[comptime] units: u32) -> f32 {
+pub(super) fn sum_units(value: f32, shared: &mut SharedMemory<f32>, #[comptime] units: u32) -> f32 {
     let unit = UNIT_POS;
     shared[unit as usize] = value;
     sync_cube();
@@ -392,34 +392,6 @@ pub(super) fn norm_column_sums(
     sums[start + 2 * width] = beta;
 }
 
-/// The sum of the squares of each `share` of the values.
-#[cube(launch_unchecked, address_type = "dynamic")]
-pub(super) fn sum_of_squares(
-    x: &Array<f32>,
-    sums: &mut Array<f32>,
-    len: usize,
-    share: usize,
-    #[comptime] units: u32,
-) {
-    let part = CUBE_POS;
-    let start = part * share;
-    if start >= len {
-        terminate!();
-    }
-    let mut shared = SharedMemory::<f32>::new(units as usize);
-    let end = min(start + share, len);
-    let mut sum = 0.0f32.runtime();
-    let mut index = start + UNIT_POS as usize;
-    while index < end {
-        sum += x[index] * x[index];
-        index += units as usize;
-    }
-    let sum = sum_units(sum, &mut shared, units);
-    if UNIT_POS == 0u32 {
-        sums[part] = sum;
-    }
-}
-
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn gather_rows<N: Float, I: Int>(
     x: &Array<N>,
@@ -508,40 +480,4 @@ pub(super) fn top_k(
             out[start + k] = last_value;
         }
     }
-}
-
-/// Parameter and moments after a step, in place.
-#[cube(launch_unchecked, address_type = "dynamic")]
-pub(super) fn adamw(
-    parameter: &mut Array<f32>,
-    grad: &Array<f32>,
-    exp_avg: &mut Array<f32>,
-    exp_avg_sq: &mut Array<f32>,
-    len: usize,
-    step: AdamWConstants,
-) {
-    let index = ABSOLUTE_POS;
-    if index >= len {
-        terminate!();
-    }
-    let grad = grad[index];
-    let first = exp_avg[index] * step.beta1 + grad * step.rest1;
-    let second = exp_avg_sq[index] * step.beta2 + grad * grad * step.rest2;
-    exp_avg[index] = first;
-    exp_avg_sq[index] = second;
-    let change = first / (second.sqrt() + step.epsilon) * step.step_size;
-    parameter[index] = (parameter[index] - change) * step.decay;
-}
-
-/// [`AdamWStep`](crate::ops::AdamWStep) on the device.
-#[derive(CubeLaunch, CubeType, Clone, Copy)]
-pub(super) struct AdamWConstants {
-    pub(super) beta1: f32,
-    /// 1 - beta1, rounded once.
-    pub(super) rest1: f32,
-    pub(super) beta2: f32,
-    pub(super) rest2: f32,
-    pub(super) epsilon: f32,
-    pub(super) step_size: f32,
-    pub(super) decay: f32,
 }

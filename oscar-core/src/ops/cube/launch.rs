@@ -18,9 +18,6 @@ const UNITS: u32 = 256;
 /// hold wait for each other, the more often the more they are.
 const EACH: u32 = 4;
 
-/// Values that a cube sums, where there are no rows.
-pub(super) const VALUES: usize = 1 << 16;
-
 /// How the units of a kernel divide its work.
 #[derive(Clone, Copy)]
 pub(super) enum Grid {

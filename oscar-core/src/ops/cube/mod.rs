@@ -7,6 +7,8 @@
 mod fusion;
 mod kernels;
 mod launch;
+mod optimizer;
+mod optimizer_kernels;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
@@ -16,14 +18,15 @@ use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 
-use self::kernels::AdamWConstantsLaunch;
 use super::backend::{primitive, tensor};
 use super::kernels::Kernels;
 use super::precision::to_f32;
 use super::shapes::{block_rows, check_shape};
-use super::{AdamWStep, DropoutMask, NormGrads, NormOutput, NormParams, RowIndex, SavedNorm, TopK};
-use super::{activation, linear, optimizer};
-use launch::{Grid, VALUES, addresses, drop_key, is_empty, launch};
+use super::{
+    AdamWUpdate, DropoutMask, Guard, NormGrads, NormOutput, NormParams, RowIndex, SavedNorm,
+};
+use super::{TopK, Updated, activation, linear};
+use launch::{Grid, addresses, drop_key, is_empty, launch};
 
 /// A backend that can run kernels of this crate.
 pub trait CubeOps: Backend {
@@ -47,7 +50,27 @@ pub trait CubeOps: Backend {
         + Send
         + Sync
         + 'static,
-    ) -> [FloatTensor<Self>; O];
+    ) -> [FloatTensor<Self>; O] {
+        let outputs = Self::run_many(name, inputs.into(), outputs.into(), move |inputs| {
+            let inputs = inputs.try_into().ok().expect("as many tensors as given");
+            kernel(inputs).into()
+        });
+        outputs
+            .try_into()
+            .ok()
+            .expect("as many tensors as described")
+    }
+
+    /// As [`run`](Self::run), for numbers of tensors that the program decides.
+    fn run_many(
+        name: &'static str,
+        inputs: Vec<FloatTensor<Self>>,
+        outputs: Vec<(Shape, DType)>,
+        kernel: impl Fn(Vec<CubeTensor<Self::Runtime>>) -> Vec<CubeTensor<Self::Runtime>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Vec<FloatTensor<Self>>;
 }
 
 impl<R, F, I, T> CubeOps for CubeBackend<R, F, I, T>
@@ -65,12 +88,12 @@ where
         tensor
     }
 
-    fn run<const N: usize, const O: usize>(
+    fn run_many(
         _: &'static str,
-        inputs: [CubeTensor<R>; N],
-        _: [(Shape, DType); O],
-        kernel: impl Fn([CubeTensor<R>; N]) -> [CubeTensor<R>; O] + Send + Sync + 'static,
-    ) -> [CubeTensor<R>; O] {
+        inputs: Vec<CubeTensor<R>>,
+        _: Vec<(Shape, DType)>,
+        kernel: impl Fn(Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> + Send + Sync + 'static,
+    ) -> Vec<CubeTensor<R>> {
         kernel(inputs)
     }
 }
@@ -251,72 +274,23 @@ impl<B: CubeOps> Kernels for B {
         }
     }
 
-    /// A sum of a few sums, since one number after the other loses digits.
-    fn sum_of_squares(x: Tensor<B, 1>) -> Tensor<B, 1> {
-        let [len] = x.dims();
-        let [sums] = launch!(
-            sum_of_squares(x: [len]) -> (sums: [len.div_ceil(VALUES)] as DType::F32),
-            Grid::Rows(len.div_ceil(VALUES), VALUES), |units| (len, VALUES, units)
-        );
-        tensor::<B, 1>(sums).sum()
+    fn is_asynchronous(_: &B::Device) -> bool {
+        true
     }
 
-    /// In place where nobody else holds the tensors.
-    fn adamw(grad: Tensor<B, 1>, state: [Tensor<B, 1>; 3], step: AdamWStep) -> [Tensor<B, 1>; 3] {
-        if B::FUSES {
-            return optimizer::adamw(grad, state, step);
-        }
-        let len = grad.dims();
-        for (operand, tensor) in ["parameter", "exp_avg", "exp_avg_sq"].iter().zip(&state) {
-            check_shape("adamw", operand, &tensor.dims(), &len);
-        }
-        let [parameter, exp_avg, exp_avg_sq] = state;
-        let inputs = [parameter, exp_avg, exp_avg_sq, grad].map(primitive);
-        let outputs = [(); 3].map(|()| (Shape::from(len), DType::F32));
-        let grid = Grid::Elements(len[0]);
-        let updated = B::run("oscar_adamw", inputs, outputs, move |inputs| {
-            let [parameter, exp_avg, exp_avg_sq, grad] = inputs.map(into_contiguous);
-            let updated = [parameter, exp_avg, exp_avg_sq].map(|tensor| match tensor.can_mut() {
-                true => tensor,
-                false => tensor.copy(),
-            });
-            if is_empty(&grad) {
-                return updated;
-            }
-            let client = grad.client.clone();
-            let (count, dim, _) = grid.cubes(&client);
-            let [parameter, exp_avg, exp_avg_sq] = updated.clone();
-            let addresses = addresses(&[&parameter, &exp_avg, &exp_avg_sq, &grad]);
-            // SAFETY: no unit goes past the length that all arrays were checked for; those written
-            // are nobody else's.
-            unsafe {
-                kernels::adamw::launch_unchecked(
-                    &client,
-                    count,
-                    dim,
-                    addresses,
-                    parameter.into_array_arg(),
-                    grad.into_array_arg(),
-                    exp_avg.into_array_arg(),
-                    exp_avg_sq.into_array_arg(),
-                    len[0],
-                    adamw_constants(step),
-                );
-            }
-            updated
-        });
-        updated.map(tensor)
+    fn collect(values: Vec<Tensor<B, 1>>) -> Tensor<B, 1> {
+        optimizer::collect::<B>(values)
     }
-}
 
-fn adamw_constants<R: CubeRuntime>(step: AdamWStep) -> AdamWConstantsLaunch<R> {
-    AdamWConstantsLaunch::new(
-        step.beta1 as f32,
-        (1.0 - step.beta1) as f32,
-        step.beta2 as f32,
-        (1.0 - step.beta2) as f32,
-        step.epsilon as f32,
-        step.step_size as f32,
-        step.decay as f32,
-    )
+    fn joint_norm(grads: Vec<FloatTensor<B>>) -> Tensor<B, 1> {
+        optimizer::joint_norm::<B>(grads)
+    }
+
+    fn clip(grads: Vec<FloatTensor<B>>, norm: Tensor<B, 1>, max_norm: f64) -> Vec<FloatTensor<B>> {
+        optimizer::clip::<B>(grads, norm, max_norm)
+    }
+
+    fn adamw_all(updates: Vec<AdamWUpdate<B>>, guard: &Guard<B>) -> Vec<Updated<B>> {
+        optimizer::adamw_all::<B>(updates, guard)
+    }
 }

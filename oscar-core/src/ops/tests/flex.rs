@@ -4,5 +4,7 @@ use burn_flex::{Flex as Inner, FlexDevice};
 
 const DEVICE: FlexDevice = FlexDevice;
 
+#[path = "optimizer.rs"]
+mod optimizer;
 #[path = "suite.rs"]
 mod suite;

@@ -9,9 +9,9 @@ use crate::ops::activation::{activate, affine_activate, gelu_oracle, linear_gelu
 use crate::ops::linear::WeightOrder;
 use crate::ops::residual_norm::{self, residual_norm_of};
 use crate::ops::{
-    self, AdamWStep, AttentionParams, CaptionKeyValues, ConvolutionParams, Kernels, KeyValue,
-    RowIndex, WordPositions, attention, attention_probabilities, cached_attention, convolution,
-    gather, linear, merge_heads, optimizer, split_heads, top_k,
+    self, AttentionParams, CaptionKeyValues, ConvolutionParams, Kernels, KeyValue, RowIndex,
+    WordPositions, attention, attention_probabilities, cached_attention, convolution, gather,
+    linear, merge_heads, split_heads, top_k,
 };
 
 type B = Autodiff<Inner>;
@@ -20,7 +20,11 @@ fn random<const D: usize>(shape: [usize; D]) -> Tensor<B, D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), &DEVICE)
 }
 
-fn assert_close<T: Backend, const D: usize>(name: &str, got: Tensor<T, D>, expected: Tensor<T, D>) {
+pub(super) fn assert_close<T: Backend, const D: usize>(
+    name: &str,
+    got: Tensor<T, D>,
+    expected: Tensor<T, D>,
+) {
     assert_eq!(got.dims(), expected.dims(), "{name}");
     let (got, expected) = (got.into_data(), expected.into_data());
     let largest = expected.iter::<f32>().fold(1.0_f32, |a, b| a.max(b.abs()));
@@ -420,53 +424,6 @@ fn inputs_that_are_views_are_read_rightly() {
             ))
         },
     );
-}
-
-#[test]
-fn gradients_are_summed_and_scaled() {
-    for len in [1, 17, 200_000] {
-        let x: Tensor<Inner, 1> = Tensor::random([len], Distribution::Normal(0.0, 1.0), &DEVICE);
-        let factor = Tensor::from_floats([0.3], &DEVICE);
-        let values = x.to_data();
-        let squares = values.iter::<f64>().map(|value| value * value);
-        let mean = (squares.sum::<f64>() / len as f64) as f32;
-        let got = Inner::sum_of_squares(x.clone()) / len as f64;
-        let mean = Tensor::<Inner, 1>::from_floats([mean], &DEVICE);
-        assert_close("sum of squares", got, mean);
-        let kept = x.clone();
-        let scaled = Inner::scale(x.clone(), factor);
-        assert_close("scaled", scaled, x.clone() * 0.3);
-        assert_close("the original", x, kept);
-    }
-    let broken = Tensor::<Inner, 1>::from_floats([1.0, f32::NAN, 2.0], &DEVICE);
-    let squares = Inner::sum_of_squares(broken).into_scalar();
-    assert!(squares.is_nan(), "{squares}");
-}
-
-#[test]
-fn adamw_is_adamw() {
-    let random = |len: usize| -> Tensor<Inner, 1> {
-        Tensor::random([len], Distribution::Normal(0.0, 1.0), &DEVICE)
-    };
-    let step = AdamWStep {
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-8,
-        step_size: 3e-3,
-        decay: 0.999,
-    };
-    for len in [1, 17, 70_000] {
-        let [p, g, m] = [random(len), random(len), random(len)];
-        let v = random(len).powi_scalar(2);
-        // Kept, so that an update in place would be seen.
-        let kept = p.clone();
-        let got = Inner::adamw(g.clone(), [p.clone(), m.clone(), v.clone()], step);
-        let expected = optimizer::adamw(g, [p.clone(), m, v], step);
-        for (got, expected) in got.into_iter().zip(expected) {
-            assert_close("adamw", got, expected);
-        }
-        assert_close("the original", p, kept);
-    }
 }
 
 /// Share of zeros, and the mean of the values that are not.

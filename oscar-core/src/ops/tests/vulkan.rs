@@ -4,11 +4,14 @@ use burn::tensor::{Distribution, Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice};
 use burn_wgpu::{Wgpu as Inner, WgpuDevice};
 
+use crate::ops::backend::primitive;
 use crate::ops::random::{keys, restore};
-use crate::ops::{AdamWStep, DropoutMask, Kernels};
+use crate::ops::{AdamWStep, AdamWUpdate, DropoutMask, Guard, Kernels};
 
 const DEVICE: WgpuDevice = WgpuDevice::DefaultDevice;
 
+#[path = "optimizer.rs"]
+mod optimizer;
 #[path = "suite.rs"]
 mod suite;
 
@@ -38,15 +41,20 @@ fn an_operand_of_another_shape_is_refused() {
 #[test]
 #[should_panic(expected = "adamw: exp_avg_sq has shape [7], but must have [8]")]
 fn moments_of_another_length_are_refused() {
-    let [grad, parameter, first] = [(); 3].map(|()| Tensor::<Inner, 1>::zeros([8], &DEVICE));
-    let step = AdamWStep {
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-8,
-        step_size: 1e-3,
-        decay: 1.0,
+    let zeros = |len: usize| Tensor::<Inner, 1>::zeros([len], &DEVICE);
+    let update = AdamWUpdate {
+        parameter: primitive(zeros(8)),
+        grad: primitive(zeros(8)),
+        moments: [zeros(8), zeros(7)],
+        step: AdamWStep {
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            step_size: 1e-3,
+            decay: 1.0,
+        },
     };
-    Inner::adamw(grad, [parameter, first, Tensor::zeros([7], &DEVICE)], step);
+    Inner::adamw_all(vec![update], &Guard::default());
 }
 
 #[test]
