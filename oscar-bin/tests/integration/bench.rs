@@ -195,6 +195,8 @@ fn the_table_has_a_line_for_each() {
 #[case(&["--regions", "0"], &["--regions"])]
 #[case(&["--lengths", "real", "--text", "20"], &["--text", "--lengths real"])]
 #[case(&["--lengths", "real", "--regions", "20"], &["--regions", "--lengths real"])]
+#[case(&["--model-of", "h200", "--work", "vqa"], &["--model-of", "--work vqa"])]
+#[case(&["--model-of", "a100", "--gradient-checkpointing"], &["--gradient-checkpointing"])]
 fn wrong_values_are_refused_by_name(#[case] flags: &[&str], #[case] parts: &[&str]) {
     let place = Workplace::new();
     assert_fails(&place.run(&[&["bench"], flags].concat()), parts);
@@ -206,4 +208,25 @@ fn unknown_works_are_wrong_usage() {
     let output = place.run(&["bench", "--work", "pretrain,sleep"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(support::stderr(&output).contains("sleep"));
+}
+
+#[rstest]
+#[case("h200")]
+#[case("a100")]
+#[case("4090")]
+fn a_step_on_a_gpu_is_predicted_from_the_model_that_is_measured(#[case] gpu: &str) {
+    let measured = bench(&["--batch-size", "2"]);
+    let predicted = bench(&["--batch-size", "2", "--model-of", gpu]);
+    let [measured, predicted] = [&measured, &predicted].map(|document| &document["results"][0]);
+    assert_eq!(
+        predicted["parameters"].as_f64(),
+        measured["parameters"].as_f64()
+    );
+    assert_eq!(predicted["gpu"], gpu);
+    let parts = predicted["parts"].as_array().expect("a list");
+    let seconds: f64 = parts.iter().map(|part| number(part, "seconds")).sum();
+    let device = number(predicted, "device_seconds");
+    assert!((seconds / device - 1.0).abs() < 1e-9);
+    let step = device.max(number(predicted, "host_seconds"));
+    assert!((2.0 / step / number(predicted, "samples_per_s") - 1.0).abs() < 1e-9);
 }

@@ -8,6 +8,7 @@ mod device;
 mod flops;
 mod lengths;
 mod memory;
+mod model_of;
 mod pretrain;
 mod report;
 mod retrieval;
@@ -22,6 +23,7 @@ use oscar_core::config::ModelConfig;
 use oscar_core::ops::{Precision, TrainBackend};
 use oscar_train::peak_memory;
 use oscar_vision::detector::DetectorConfig;
+use serde_json::json;
 
 use crate::args::DeviceArgs;
 use crate::backend::{OnBackend, dispatch};
@@ -29,6 +31,7 @@ use crate::ending::Ending;
 use crate::output::{self, print_json};
 
 use lengths::{Lengths, Row};
+use model_of::{Gpu, Prediction};
 use report::{Measured, Report, Run};
 
 /// Text positions, tags and regions of fixed-length examples: the limits of pre-training.
@@ -44,7 +47,8 @@ const REGIONS: usize = 50;
     oscar-bin bench --work pretrain,vqa,retrieval,caption --lengths real\n  \
     oscar-bin bench --batch-size 1,2,4,8 --text 20 --regions 37 --json\n  \
     oscar-bin bench --work detector --batch-size 1 --steps 2 --warmup 0\n  \
-    oscar-bin bench --work clip --batch-size 32")]
+    oscar-bin bench --work clip --batch-size 32\n  \
+    oscar-bin bench --model-of h200 --batch-size 32,128 --lengths real --precision bf16")]
 pub struct BenchArgs {
     /// What to measure
     #[arg(
@@ -79,6 +83,9 @@ pub struct BenchArgs {
     /// Train with gradient checkpointing
     #[arg(long)]
     pub gradient_checkpointing: bool,
+    /// Predict pre-training steps on this GPU instead of measuring anything
+    #[arg(long, value_enum, value_name = "GPU")]
+    pub model_of: Option<Gpu>,
     #[command(flatten)]
     pub device: DeviceArgs,
     /// Print the results as one JSON document on standard output
@@ -170,10 +177,30 @@ impl Plan {
 /// If a flag's value is out of range or the device fails.
 pub fn run(args: &BenchArgs) -> Result<Ending> {
     let bench = Bench::new(args)?;
+    if let Some(gpu) = args.model_of {
+        return predict(gpu, args, &bench);
+    }
     let report = dispatch(&args.device, bench)?;
     match args.json {
         true => print_json(&report.json())?,
         false => report.print(&mut output::stdout())?,
+    }
+    Ok(Ending::Done)
+}
+
+/// Predicts and prints.
+fn predict(gpu: Gpu, args: &BenchArgs, bench: &Bench) -> Result<Ending> {
+    let precision = args.device.precision.unwrap_or_default();
+    let plans = bench.plans.iter();
+    let predictions = plans.map(|(work, plan)| Prediction::new(gpu, *work, plan, precision));
+    let predictions = predictions.collect::<Result<Vec<_>>>()?;
+    if args.json {
+        let results: Vec<_> = predictions.iter().map(Prediction::json).collect();
+        print_json(&json!({ "preset": args.preset, "results": results }))?;
+        return Ok(Ending::Done);
+    }
+    for prediction in &predictions {
+        prediction.print(&mut output::stdout())?;
     }
     Ok(Ending::Done)
 }
