@@ -12,6 +12,7 @@ mod terms;
 use std::io::Write;
 
 use anyhow::{Result, ensure};
+use oscar_core::config::RegionProjection;
 use oscar_core::ops::Precision;
 use serde_json::{Value, json};
 
@@ -63,7 +64,7 @@ impl Prediction {
     ///
     /// # Errors
     ///
-    /// If the plan is not pre-training, or has gradient checkpointing.
+    /// If the plan is not pre-training of Oscar, or has gradient checkpointing.
     pub fn new(gpu: Gpu, work: Work, plan: &Plan, precision: Precision) -> Result<Self> {
         ensure!(
             work == Work::Pretrain,
@@ -73,6 +74,10 @@ impl Prediction {
         ensure!(
             !plan.gradient_checkpointing,
             "--model-of does not know --gradient-checkpointing; remove one of them"
+        );
+        ensure!(
+            plan.model.region_projection == RegionProjection::Joined,
+            "--model-of knows the presets tiny, base and large"
         );
         let (longest, _) = plan.lengths.limits(work);
         let rows = plan.lengths.rows(work, plan.steps * plan.batch_size);
