@@ -47,6 +47,7 @@ pub fn run() -> Ending {
     let mut cli = Cli::try_parse().unwrap_or_else(|error| refuse(&error));
     openmp::sleep_between_operations();
     oscar_files::report_shrunk_maps();
+    oscar_files::report_file_size_limit();
     if cli.command.runs_batches() {
         allocator::keep_freed_memory();
     }

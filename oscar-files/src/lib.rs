@@ -10,7 +10,8 @@
 //! - [`write_checksums`] and [`verify_checksums`]: damage to the files of a directory is noticed.
 //! - [`Budget`]: the one rule of how much memory reading a file may take.
 //! - [`parse_json`]: JSON as Python writes it; [`python`]: fields of tables.
-//! - [`report_shrunk_maps`]: what happens when a mapped file is cut off.
+//! - [`report_shrunk_maps`]: what happens when a mapped file is cut off; [`report_file_size_limit`]: when one
+//!   becomes too large.
 //! - [`named_by`]: paths that come out of files stay in their directory; [`is_system_file`]: what is
 //!   no data in a directory.
 //! - [`hub`]: the cache of the HuggingFace hub, and with the feature `hub` its client.
@@ -27,6 +28,7 @@ pub mod python;
 pub mod pytorch;
 mod regular;
 mod shrunk;
+mod size_limit;
 mod text;
 mod whole;
 
@@ -38,6 +40,7 @@ pub use map::{OpenFile, map_file};
 pub use paths::{is_system_file, named_by, stays_inside};
 pub use regular::{SMALL_FILE, inside, open_regular, read_file, read_text};
 pub use shrunk::report_shrunk_maps;
+pub use size_limit::report_file_size_limit;
 pub use text::{TextFile, first_byte, without_bom};
 pub use whole::{
     StagedDir, check_target, recover, recover_all, remove_directory, sync_directory, sync_file,

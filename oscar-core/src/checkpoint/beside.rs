@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use oscar_files::{SMALL_FILE, inside, read_text};
+use oscar_files::{SMALL_FILE, inside, parse_json, read_text};
 use serde_json::{Map, Value as Json};
 
 use super::CheckpointError;
@@ -32,7 +32,7 @@ impl Beside {
     /// Reads the configuration `path`.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let text = read_text(path, SMALL_FILE)?;
-        let keys = serde_json::from_str(&text).map_err(|error| CheckpointError::Config {
+        let keys = parse_json(&text).map_err(|error| CheckpointError::Config {
             path: path.into(),
             reason: format!("it is not a model configuration: {error}"),
         })?;

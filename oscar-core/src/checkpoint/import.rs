@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use oscar_files::{FileError, SMALL_FILE, inside, read_file, write_file};
+use oscar_files::{FileError, SMALL_FILE, inside, read_text, write_file};
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
 use super::beside::CONFIG_FILE;
+use super::content::format;
 use super::export::{collect, write_safetensors};
 use super::inspect::Inspection;
+use super::locate::index_of;
 use super::published::{Published, TrainingArgs};
 use super::{CheckpointError, WeightFile};
 use crate::input::{Tokenizer, do_lower_case, is_cased};
@@ -69,6 +71,11 @@ pub fn import(
         return Err(FileError::AlreadyExists { path: model_file }.into());
     }
     let file = WeightFile::open_official(source)?;
+    let name = file.path().file_name().unwrap_or_default();
+    if let Some(index) = index_of(&name.to_string_lossy()) {
+        let reason = format!("it is one part of the weights; give the index {index:?} of all parts");
+        return Err(format(file.path(), reason));
+    }
     let Published {
         source,
         directory: beside,
@@ -137,20 +144,17 @@ impl Vocabulary {
     ) -> Result<Option<Self>, CheckpointError> {
         let lower_case = do_lower_case(directory)?.or(trained);
         let (lines, lower_case) = match inside(directory, VOCAB_FILE)? {
-            Some(path) => (read_file(&path, SMALL_FILE)?, lower_case),
+            Some(path) => (read_text(&path, SMALL_FILE)?, lower_case),
             None => match Tokenizer::in_directory(directory)? {
                 None => return Ok(None),
                 Some(tokenizer) => {
                     let lines = tokenizer.vocab().join("\n") + "\n";
                     let lower_case = lower_case.or(Some(tokenizer.lower_case()));
-                    (lines.into_bytes(), lower_case)
+                    (lines, lower_case)
                 }
             },
         };
-        let words: Vec<String> = String::from_utf8_lossy(&lines)
-            .lines()
-            .map(String::from)
-            .collect();
+        let words: Vec<String> = lines.lines().map(String::from).collect();
         let cased = is_cased(&words);
         if !lower_case.unwrap_or(!cased) {
             notes.push(format!(
@@ -158,7 +162,7 @@ impl Vocabulary {
             ));
         }
         Ok(Some(Self {
-            lines,
+            lines: lines.into_bytes(),
             lower_case: lower_case.filter(|lower_case| !lower_case || cased),
         }))
     }

@@ -243,6 +243,38 @@ impl ModelKind {
     }
 }
 
+/// The place of the parts of no model.
+const OTHER: usize = 11;
+
+/// The place among the parts of a model of the tensor `name`, whose backbone has the prefix `bert`.
+fn part_of(name: &str, bert: &str) -> usize {
+    let body = name.strip_prefix(bert).unwrap_or(name);
+    let begins = |starts: &[&str]| starts.iter().any(|start| body.starts_with(start));
+    match name {
+        _ if begins(&["embeddings.", "encoder.", "pooler."]) => 0,
+        _ if begins(&["img_embedding."]) => 1,
+        _ if begins(&["LayerNorm."]) => 2,
+        DECODER => 4,
+        _ if name.starts_with("cls.predictions.") => 3,
+        _ if name.starts_with("cls.seq_relationship.") => 5,
+        _ if name.starts_with("classifier.") => 6,
+        _ if name.starts_with("cls.regions.") => 7,
+        _ if name.starts_with("cls.answers.") => 8,
+        _ if name.starts_with("referring.") => 9,
+        _ if name.starts_with("dual.") => 10,
+        _ => OTHER,
+    }
+}
+
+/// The tensors that are of no part of a model, such as averaged copies of all weights.
+pub(super) fn others<'a>(shapes: &Shapes<'a>) -> Vec<&'a str> {
+    let bert = prefix(shapes);
+    let names = shapes.keys().copied();
+    names
+        .filter(|name| part_of(name, bert) == OTHER && !name.starts_with("cls."))
+        .collect()
+}
+
 /// Parameters by part, in the order of the model; parts that are not there are left out.
 pub(super) fn parts(shapes: &Shapes<'_>) -> Vec<Part> {
     const NAMES: [&str; 12] = [
@@ -260,27 +292,9 @@ pub(super) fn parts(shapes: &Shapes<'_>) -> Vec<Part> {
         "other",
     ];
     let bert = prefix(shapes);
-    let part = |name: &str| {
-        let body = name.strip_prefix(bert).unwrap_or(name);
-        let begins = |starts: &[&str]| starts.iter().any(|start| body.starts_with(start));
-        match name {
-            _ if begins(&["embeddings.", "encoder.", "pooler."]) => 0,
-            _ if begins(&["img_embedding."]) => 1,
-            _ if begins(&["LayerNorm."]) => 2,
-            DECODER => 4,
-            _ if name.starts_with("cls.predictions.") => 3,
-            _ if name.starts_with("cls.seq_relationship.") => 5,
-            _ if name.starts_with("classifier.") => 6,
-            _ if name.starts_with("cls.regions.") => 7,
-            _ if name.starts_with("cls.answers.") => 8,
-            _ if name.starts_with("referring.") => 9,
-            _ if name.starts_with("dual.") => 10,
-            _ => 11,
-        }
-    };
     let mut counts = [0usize; NAMES.len()];
     for (name, shape) in shapes {
-        if let Some(count) = counts.get_mut(part(name)) {
+        if let Some(count) = counts.get_mut(part_of(name, bert)) {
             *count = count.saturating_add(shape.iter().product());
         }
     }

@@ -101,7 +101,7 @@ fn has_extension(name: &str, extension: &str) -> bool {
 }
 
 /// The name of the index to which a part such as `model-00001-of-00002.safetensors` belongs.
-fn index_of(part: &str) -> Option<String> {
+pub(super) fn index_of(part: &str) -> Option<String> {
     let (stem, extension) = part.rsplit_once('.')?;
     let (before, total) = stem.rsplit_once("-of-")?;
     let (model, number) = before.rsplit_once('-')?;

@@ -17,6 +17,7 @@ use serde_json::{Map, Value as Json};
 use super::beside::{Beside, CONFIG_FILE};
 use super::fit::fit;
 use super::inspect::{Inspection, describe};
+use super::kind::others;
 use super::official::DECODER;
 use super::rosita;
 use super::{Change, CheckpointError, WeightFile};
@@ -103,6 +104,15 @@ impl Published {
             notes.push(format!(
                 "tie_weights is set, so {DECODER}, which differs from the word embedding, is not \
                  used"
+            ));
+        }
+        let shapes = source.shapes();
+        let others = others(&shapes);
+        if let [first, ..] = others[..] {
+            notes.push(format!(
+                "{} tensors are of no part of the model and not used: {first}{}",
+                others.len(),
+                if others.len() > 1 { ", …" } else { "" }
             ));
         }
         let filled = filled.into_iter();

@@ -1,6 +1,6 @@
 //! Weights in several files, with an index of which tensor is in which.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use oscar_files::{SMALL_FILE, inside, named_by, read_text};
@@ -22,9 +22,13 @@ pub(super) fn read(path: &Path) -> Result<Content, CheckpointError> {
     let text = read_text(path, SMALL_FILE)?;
     let index: Index = serde_json::from_str(&text)
         .map_err(|error| format(path, format_args!("it is not an index of weights: {error}")))?;
-    let parts: BTreeSet<&str> = index.weight_map.values().map(String::as_str).collect();
+    // `./part` is the same file as `part`.
+    let mut parts = BTreeMap::new();
+    for part in index.weight_map.values() {
+        parts.insert(named_by(path, part)?, part.as_str());
+    }
     let mut whole: Option<Content> = None;
-    for part in &parts {
+    for part in parts.values() {
         let content = read_part(path, part)?;
         match &mut whole {
             None => whole = Some(content),
@@ -53,7 +57,7 @@ pub(super) fn read(path: &Path) -> Result<Content, CheckpointError> {
     }
     let lost = index.weight_map.iter().find(|(name, part)| {
         let file = files.get(name.as_str());
-        file.is_none_or(|file| !file.ends_with(part.as_str()))
+        file.is_none_or(|file| named_by(path, part).ok().as_deref() != Some(&***file))
     });
     if let Some((name, part)) = lost {
         let reason = format!("it names {name:?} as a tensor of {part:?}, which does not hold it");

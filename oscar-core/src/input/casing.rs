@@ -30,7 +30,15 @@ pub fn do_lower_case(directory: &Path) -> Result<Option<bool>, InputError> {
             let fix = "correct the file, or remove it";
             FileError::malformed(&path, format!("it is not JSON: {error}"), fix)
         })?;
-        Ok(settings.get("do_lower_case").and_then(Value::as_bool))
+        match settings.get("do_lower_case") {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(lower_case)) => Ok(Some(*lower_case)),
+            Some(other) => {
+                let found = format!("do_lower_case is {other}");
+                let fix = "write true or false";
+                Err(FileError::malformed(&path, found, fix))
+            }
+        }
     };
     let path = inside(directory, SETTINGS_FILE).map_err(InputError::Assets)?;
     path.map_or(Ok(None), |path| read(path).map_err(InputError::Assets))

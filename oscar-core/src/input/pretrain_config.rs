@@ -17,11 +17,11 @@ pub struct PretrainEncoderConfig {
     pub max_regions: usize,
     /// Probability of a token of either text to be a masked-token target.
     pub mask_probability: f64,
-    /// The shares of matched and polluted triples.
+    /// The shares of matched and mismatched triples.
     pub contrast: ContrastConfig,
     /// Whether tags and answers are part of the input.
     pub use_text_b: bool,
-    /// Whether the masked tokens in the tags or answers of polluted triples are predicted too. They
+    /// Whether the masked tokens in the tags or answers of mismatched triples are predicted too. They
     /// are masked in any case (the official option leaves them unmasked, so that the position of a
     /// `[MASK]` reveals the contrastive class).
     pub mask_loss_for_unmatched: bool,
@@ -53,7 +53,7 @@ impl Default for PretrainEncoderConfig {
 impl PretrainEncoderConfig {
     /// Classes of the contrastive head.
     ///
-    /// Three (matched, polluted tags or answer, polluted caption or question) if both texts can be
+    /// Three (matched, mismatched tags or answer, mismatched caption or question) if both texts can be
     /// replaced, else two. Without text B the official code has three too unless
     /// `texta_false_prob` is at least 0.5, though the middle one never occurs then.
     pub fn num_contrast_classes(&self) -> usize {
@@ -96,14 +96,14 @@ impl PretrainEncoderConfig {
     }
 }
 
-/// The shares of matched and polluted triples; regions are never swapped.
+/// The shares of matched and mismatched triples; regions are never swapped.
 ///
 /// With `texta_false_prob` p < 0.5, p of all triples get another caption and 0.5 - p other tags:
 /// the default 0 is Oscar's two-way contrast, Oscar+ has 0.25.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ContrastConfig {
-    /// Share of triples that are polluted: one half, as published. At 0 there is no contrast, and
+    /// Share of triples that are mismatched: one half, as published. At 0 there is no contrast, and
     /// every caption is paired with its image.
     pub polluted: f64,
     /// Optimiser step of the first polluted triples; in earlier steps of training all are matched. Not

@@ -156,6 +156,28 @@ fn weights_in_parts_are_one_model() {
 }
 
 #[test]
+fn an_index_may_write_its_parts_as_paths() {
+    let folder = TempDir::new().unwrap();
+    let [first, second] = in_parts(folder.path(), &tensors(&weights("pretrain_ln")));
+    let index = folder.path().join("model.safetensors.index.json");
+    let text = fs::read_to_string(&index).unwrap();
+    fs::write(&index, text.replace(&second, &format!("./{second}"))).unwrap();
+    let (_, report) = load(folder.path(), &RandomInit::Refuse).unwrap();
+    assert_eq!(report.changes, [Change::Joined(2)]);
+    // One part is no model.
+    fs::write(folder.path().join("config.json"), "{}").unwrap();
+    let part = folder.path().join(first);
+    let out = folder.path().join("out");
+    let error = checkpoint::import(&part, &out, &ImportOptions::default()).unwrap_err();
+    assert!(
+        matches!(&error, CheckpointError::Format { reason, .. }
+            if reason.contains("model.safetensors.index.json")),
+        "{error}"
+    );
+    assert!(!out.exists());
+}
+
+#[test]
 fn an_index_cannot_reach_other_files() {
     let saved = tensors(&weights("pretrain_ln"));
     let place = TempDir::new().unwrap();
@@ -408,4 +430,52 @@ fn an_import_keeps_how_texts_are_cased() {
     let error = checkpoint::import(folder.path(), &out, &ImportOptions::default()).unwrap_err();
     assert!(matches!(error, CheckpointError::Tokenizer(_)), "{error}");
     assert!(error.to_string().contains("tokenizer.json"), "{error}");
+}
+
+#[test]
+fn what_is_beside_weights_is_read_as_tools_write_it() {
+    let folder = TempDir::new().unwrap();
+    let source = folder.path().join("source");
+    fs::create_dir(&source).unwrap();
+    fs::copy(weights("pretrain_ln"), source.join("model.safetensors")).unwrap();
+    let mut keys = serde_json::to_value(config("pretrain_ln")).unwrap();
+    keys["note"] = json!(0.5);
+    let python = keys.to_string().replace("0.5", "NaN");
+    fs::write(source.join("config.json"), format!("\u{feff}{python}")).unwrap();
+    fs::write(source.join("vocab.txt"), "\u{feff}[PAD]\nthe\n").unwrap();
+    let import = |out: &str| {
+        checkpoint::import(&source, folder.path().join(out), &ImportOptions::default())
+    };
+    let imported = import("out").unwrap();
+    let cased = |note: &String| note.contains("cased");
+    assert!(!imported.notes.iter().any(cased), "{:?}", imported.notes);
+    let vocab = fs::read_to_string(folder.path().join("out/vocab.txt")).unwrap();
+    assert_eq!(vocab, "[PAD]\nthe\n");
+
+    fs::write(
+        source.join("tokenizer_config.json"),
+        r#"{"do_lower_case": "no"}"#,
+    )
+    .unwrap();
+    let error = import("wrong").unwrap_err().to_string();
+    assert!(error.contains("tokenizer_config.json"), "{error}");
+    fs::remove_file(source.join("tokenizer_config.json")).unwrap();
+    fs::write(source.join("vocab.txt"), b"caf\xe9\n").unwrap();
+    let error = import("latin").unwrap_err().to_string();
+    assert!(error.contains("vocab.txt"), "{error}");
+}
+
+#[test]
+fn tensors_of_no_part_of_the_model_are_named() {
+    let saved = tensors(&weights("pretrain_ln"));
+    let folder = TempDir::new().unwrap();
+    let mut both = saved.clone();
+    both.extend(named(&saved, |name| format!("ema_model.{name}")));
+    let path = write(&folder, &both);
+    let keys = serde_json::to_string(&config("pretrain_ln")).unwrap();
+    fs::write(folder.path().join("config.json"), keys).unwrap();
+    let out = folder.path().join("out");
+    let imported = checkpoint::import(&path, &out, &ImportOptions::default()).unwrap();
+    let said = |note: &String| note.contains("not used: ema_model.");
+    assert!(imported.notes.iter().any(said), "{:?}", imported.notes);
 }
