@@ -2,7 +2,7 @@
 //!
 //! | form | what it is |
 //! |---|---|
-//! | rows | `{"image", "captions": [..]}`, one per image, or `{"image", "caption"}`, one per caption, as JSON lines or an array; optionally `tags` and `id` |
+//! | rows | `{"image", "captions": [..]}`, one per image, or `{"image", "caption"}`, one per caption, as JSON lines or an array; optionally `tags` and `id`. LAVIS' too, whose `caption` may be a list and which have an `image_id` beside `image` |
 //! | the official code's | `[{"image_id", "id", "caption"}, ..]`, one per caption |
 //! | COCO's | `{"images": [{"id"}], "annotations": [{"image_id", "caption"}]}`; NoCaps' too, whose images also have an `open_images_id` |
 //! | Karpathy's split | `dataset_coco.json`: `{"images": [{"cocoid", "filename", "split", "sentences": [{"raw"}]}]}`; `dataset_coco.json?split=test` is one split of it, and `restval` a part of `train` |
@@ -105,7 +105,7 @@ pub(crate) enum Splits {
 
 impl Splits {
     /// The file and the split that a path names: `dataset_coco.json?split=test`.
-    fn named(path: &Path) -> (PathBuf, Self) {
+    pub(crate) fn named(path: &Path) -> (PathBuf, Self) {
         let query = path.to_str().and_then(|text| text.rsplit_once("?split="));
         match query.filter(|_| !path.exists()) {
             Some((file, split)) => (file.into(), Self::One(split.to_owned())),
@@ -222,35 +222,51 @@ fn plain(
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Plain {
-        #[serde(alias = "image_id")]
-        image: Key,
-        caption: Option<String>,
+        image: Option<Key>,
+        image_id: Option<Key>,
+        caption: Option<OneOrSeveral>,
         captions: Option<Vec<String>>,
         tags: Option<String>,
         #[serde(default, rename = "id")]
         _id: Option<IgnoredAny>,
     }
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "`caption` is neither a text nor a list of texts")]
+    enum OneOrSeveral {
+        One(String),
+        Several(Vec<String>),
+    }
     let mut collected = ImagesByKey::default();
     for (number, row) in rows::parse::<Plain>(path, records, problems)? {
-        let image = match (row.caption, row.captions) {
-            (Some(caption), None) => {
-                let image = collected.image(number, row.image);
-                image.captions.push(caption);
-                image
-            }
-            // One row has them all: another one of the same image is a mistake.
-            (None, captions) => {
-                let image = CaptionedImage {
-                    captions: captions.unwrap_or_default(),
-                    ..CaptionedImage::new(row.image.0)
-                };
-                collected.images.push((number, image));
-                &mut collected.images.last_mut().expect("one was added").1
-            }
+        let Some(key) = row.image.or(row.image_id) else {
+            let defect = Defect::new("missing field `image`", "name the image's key in the region store");
+            problems.at_line(path, number, defect);
+            continue;
+        };
+        let (caption, captions) = match (row.caption, row.captions) {
+            (Some(OneOrSeveral::Several(list)), None) => (None, Some(list)),
+            (Some(OneOrSeveral::One(caption)), None) => (Some(caption), None),
+            (None, captions) => (None, captions),
             (Some(_), Some(_)) => {
                 let found = "both `caption` and `captions`";
                 problems.at_line(path, number, Defect::new(found, "give one of the two"));
                 continue;
+            }
+        };
+        let image = match caption {
+            Some(caption) => {
+                let image = collected.image(number, key);
+                image.captions.push(caption);
+                image
+            }
+            // One row has them all: another one of the same image is a mistake.
+            None => {
+                let image = CaptionedImage {
+                    captions: captions.unwrap_or_default(),
+                    ..CaptionedImage::new(key.0)
+                };
+                collected.images.push((number, image));
+                &mut collected.images.last_mut().expect("one was added").1
             }
         };
         image.tags = row.tags.or(image.tags.take());

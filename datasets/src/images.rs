@@ -78,12 +78,22 @@ pub trait ImageSource: RegionSource {
 
 /// The defect of a row about an image that is not at `path`, whose keys are such as `examples`.
 pub(crate) fn unknown_image(path: &Path, key: &str, examples: &[String]) -> Defect {
-    let mut found = format!("image `{key}` is not in {}", path.display());
+    let mut found = format!("image `{}` is not in {}", short(key), path.display());
     if !examples.is_empty() {
-        let examples: Vec<String> = examples.iter().map(|key| format!("`{key}`")).collect();
+        let quoted = |key: &String| format!("`{}`", short(key));
+        let examples: Vec<String> = examples.iter().map(quoted).collect();
         found += &format!(", whose keys are such as {}", examples.join(", "));
     }
     Defect::of(Kind::UnknownImage, found).fix("name images alike in both, or add its regions")
+}
+
+/// The beginning of a key, which a file may make as long as it likes.
+fn short(key: &str) -> String {
+    const SHOWN: usize = 200;
+    match key.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &key[..end]),
+        None => key.into(),
+    }
 }
 
 /// Images shared between the rows of a corpus and the threads that read them.

@@ -76,11 +76,20 @@ pub(crate) fn tell(images: &Path, key: &str, spelling: &str) {
     }
 }
 
-/// The name of an image's file, without its folder and its ending.
+/// Endings of files with the features of one image.
+const FEATURES: [&str; 4] = ["npz", "npy", "pt", "safetensors"];
+
+/// The name of an image's file, or of the file of its features, without its folder and its ending.
+/// Folders may be written as on Windows.
 pub fn without_ending(name: &str) -> &str {
-    let name = name.rsplit('/').next().unwrap_or(name);
+    let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    let is_feature = |ending: &str| FEATURES.iter().any(|known| ending.eq_ignore_ascii_case(known));
     match name.rsplit_once('.') {
-        Some((stem, _)) if !stem.is_empty() && crate::pictures::is_picture(name) => stem,
+        Some((stem, ending))
+            if !stem.is_empty() && (crate::pictures::is_picture(name) || is_feature(ending)) =>
+        {
+            stem
+        }
         _ => name,
     }
 }
@@ -153,6 +162,8 @@ mod tests {
             ("dev-0-0-img0", "nlvr2_dev-0-0-img0"),
             ("nlvr2_dev-0-0-img0", "dev-0-0-img0"),
             ("img_0001.jpg", "img_0001"),
+            ("features/img_0001.npz", "img_0001"),
+            (r"coco\val2014\img_0001.JPG", "img_0001"),
             ("1000092795", "1000092795.jpg"),
         ] {
             assert_eq!(find(key, &[stored]), Other::One(0, stored.into()));

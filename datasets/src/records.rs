@@ -78,6 +78,18 @@ fn json_defect(error: &serde_json::Error, record: &str) -> Defect {
             "a comma after the object, where lines have none",
             "remove it",
         ),
+        "trailing characters" if record.contains("}\r") => (
+            "a line end of a carriage return alone, where a newline ends a line",
+            "convert the line ends",
+        ),
+        "trailing characters" if record.trim_end().ends_with('}') => (
+            "more than one object in the line",
+            "write each object on a line of its own",
+        ),
+        text if text.starts_with("EOF while parsing") => (
+            text,
+            "write the whole object in one line, or copy a file again that was cut off",
+        ),
         text => (text, "correct the row"),
     };
     let place = match error.line() {
@@ -394,14 +406,25 @@ impl Records {
 
 /// Follows JSON text byte by byte.
 #[derive(Default)]
-struct Nesting {
+pub(crate) struct Nesting {
     depth: usize,
     in_string: bool,
     escaped: bool,
 }
 
 impl Nesting {
-    fn follow(&mut self, byte: u8) {
+    /// How many objects and lists are open.
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Whether the next byte is one of a text.
+    pub(crate) fn is_in_string(&self) -> bool {
+        self.in_string
+    }
+
+    /// Goes past `byte`.
+    pub(crate) fn follow(&mut self, byte: u8) {
         if self.in_string {
             self.in_string = self.escaped || byte != b'"';
             self.escaped = byte == b'\\' && !self.escaped;

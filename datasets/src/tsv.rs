@@ -47,7 +47,7 @@ impl TsvFile {
                 let offsets = offsets.map_err(|defect| defect.in_file(&index))?;
                 (offsets, Some(index))
             }
-            false => (line_starts(&map), None),
+            false => (row_starts(&map), None),
         };
         Self::new(file, map, offsets, index)
     }
@@ -59,7 +59,7 @@ impl TsvFile {
     pub(crate) fn open_unindexed(path: &Path) -> Result<Self> {
         let file = OpenFile::open(path).map_err(DatasetError::missing(HINT))?;
         let map = file.map()?;
-        let offsets = line_starts(&map);
+        let offsets = row_starts(&map);
         Self::new(file, map, offsets, None)
     }
 
@@ -338,6 +338,18 @@ pub(crate) fn line_starts(bytes: &[u8]) -> Vec<u64> {
     starts
 }
 
+/// Where each row of a table starts, then where the last one ends: blank lines may end the file.
+fn row_starts(bytes: &[u8]) -> Vec<u64> {
+    let mut starts = line_starts(bytes);
+    while let [.., start, end] = starts[..]
+        && starts.len() > 2
+        && matches!(&bytes[start as usize..end as usize], b"\n" | b"\r\n")
+    {
+        starts.pop();
+    }
+    starts
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -427,5 +439,14 @@ mod tests {
             found.contains(":2: field 2: byte 1 is not UTF-8"),
             "{found}"
         );
+    }
+
+    #[test]
+    fn blank_lines_may_end_a_table() {
+        assert_eq!(row_starts(b"a\t1\nb\t\n"), [0, 4, 7]);
+        assert_eq!(row_starts(b"a\t1\nb\t\n\r\n\n"), [0, 4, 7]);
+        assert_eq!(row_starts(b"\n\na\n"), [0, 1, 2, 4]);
+        assert_eq!(row_starts(b"\n\n"), [0, 1]);
+        assert_eq!(row_starts(b""), [0]);
     }
 }

@@ -116,7 +116,7 @@ fn memory_is_in_proportion_to_the_file() {
     };
     let taken = peak(|| QuestionSet::open(&rows, None, None).map(drop).unwrap_err());
     assert!(
-        taken < 64 * MIB + 4 * 256 * size,
+        taken < 64 * MIB + 2 * 512 * size,
         "rows of {size} bytes: {taken}"
     );
 

@@ -8,7 +8,7 @@ use oscar_files::is_system_file;
 use serde_json::{Map, Value};
 
 use super::{Context, Report, tasks};
-use crate::error::{DatasetError, Result};
+use crate::error::{DatasetError, Result, excerpt};
 use crate::records::Records;
 use crate::text::open_text;
 use crate::yaml::Tables;
@@ -18,6 +18,9 @@ const HEAD: u64 = 1 << 16;
 
 /// How many rows of a file are read to know its format.
 const ROWS: usize = 100;
+
+/// Lists of rows that a file of one object may have.
+const LISTS: &[&str] = &["questions", "annotations", "images", "data"];
 
 /// A format that can be checked. A new one is a constant of this type and a line in `FORMATS`.
 pub struct Format {
@@ -130,6 +133,44 @@ impl Sniff {
         matches!(self.head.trim_ascii_start().first(), Some(b'{' | b'['))
     }
 
+    /// What a file that is not JSON looks like; none of a directory.
+    ///
+    /// # Errors
+    /// If there is nothing in it.
+    fn looks_like(&self, path: &Path) -> Result<Option<String>> {
+        const FORMATS: [(&[u8], &str); 5] = [
+            (b"PK", "a zip archive"),
+            (b"PAR1", "a Parquet file"),
+            (b"\x93NUMPY", "an array of NumPy"),
+            (b"\x89HDF", "an HDF5 file"),
+            (b"SQLite format", "an SQLite database"),
+        ];
+        if self.dir.is_some() {
+            return Ok(None);
+        }
+        let start = self.head.trim_ascii_start();
+        if start.is_empty() {
+            let found = match self.head.is_empty() {
+                true => "the file is empty",
+                false => "the file has nothing but white space",
+            };
+            return Err(DatasetError::malformed(
+                path,
+                found,
+                "copy or make it again",
+            ));
+        }
+        let known = FORMATS.iter().find(|(magic, _)| start.starts_with(magic));
+        if let Some((_, name)) = known {
+            return Ok(Some(format!("it is {name}")));
+        }
+        let line = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        Ok(match std::str::from_utf8(line.trim_ascii_end()) {
+            Ok(line) => Some(format!("its first line is {}, no JSON", excerpt(line))),
+            Err(_) => Some("it is no text in UTF-8".into()),
+        })
+    }
+
     /// Whether its rows are captions line by line, which may be meant as texts of a corpus.
     fn is_unclear(&self) -> bool {
         let rows = self.rows.iter().filter(|rows| rows.lines);
@@ -151,7 +192,7 @@ impl Sniff {
 impl JsonRows {
     /// The first rows of `path`, if it is JSON.
     pub(super) fn open(path: &Path) -> Option<Self> {
-        let mut records = Records::open(path, &["questions", "annotations", "images"]).ok()?;
+        let mut records = Records::open(path, LISTS).ok()?;
         let (mut objects, mut bytes) = (Vec::new(), 0);
         // Values take many times the memory of their text.
         while objects.len() < ROWS && bytes < HEAD as usize * 4 {
@@ -171,7 +212,7 @@ impl JsonRows {
 /// # Errors
 /// What is wrong with the first row.
 fn first_row(path: &Path) -> Result<String> {
-    let mut records = Records::open(path, &["questions", "annotations", "images"])?;
+    let mut records = Records::open(path, LISTS)?;
     let Some(first) = records.next()? else {
         return Err(DatasetError::malformed(path, "no row", "give at least one"));
     };
@@ -253,7 +294,10 @@ pub(super) fn detect(path: &Path, seen: &Sniff) -> Result<&'static Format> {
             }
         },
         [] => match seen.is_json().then(|| first_row(path)).transpose()? {
-            None => format!("not of a known format: {}", list(&FORMATS)),
+            None => match seen.looks_like(path)? {
+                Some(what) => format!("{what}, not of a known format: {}", list(&FORMATS)),
+                None => format!("not of a known format: {}", list(&FORMATS)),
+            },
             Some(keys) => format!(
                 "its first row has {keys}, as no known rows: {}",
                 list(&FORMATS)

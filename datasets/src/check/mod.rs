@@ -23,6 +23,7 @@ use format::{Sniff, detect};
 use progress::Progress;
 pub use report::{Checked, Report};
 
+use crate::captions::Splits;
 use crate::error::{DatasetError, Result};
 pub use crate::findings::{Counts, Kind, Problem};
 use crate::images::{SharedImages, open_images};
@@ -85,9 +86,10 @@ pub fn check(paths: &[impl AsRef<Path>], options: &CheckOptions) -> Result<Repor
     let mut groups: Vec<(&'static Format, Vec<PathBuf>)> = Vec::new();
     for path in paths {
         let path = path.as_ref();
-        let format = match (options.format, Sniff::open(path)) {
+        let (file, _) = Splits::named(path);
+        let format = match (options.format, Sniff::open(&file)) {
             (Some(format), _) => format,
-            (None, Ok(seen)) => detect(path, &seen)?,
+            (None, Ok(seen)) => detect(&file, &seen)?,
             (None, Err(error)) => {
                 report.error(path, &error);
                 continue;

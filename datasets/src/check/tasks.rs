@@ -20,7 +20,7 @@ use crate::rows::{Row, RowSet};
 
 pub(super) const CORPUS: Format = Format {
     name: "corpus",
-    about: "JSON lines with `image` and `text` or `question`",
+    about: "JSON rows with `image` and `text` or `question`",
     names_images: true,
     recognizes: None,
     check: |paths, context, report| each(paths, context, report, check_corpus),
@@ -140,7 +140,7 @@ fn task_of_row(list: Option<&str>, row: &Map<String, Value>, lines: bool) -> Opt
         Some(VQA.name)
     } else if has("caption") || has("captions") {
         Some(CAPTIONING.name)
-    } else if has("image") && has("text") && (has("id") || !lines) {
+    } else if has("image") && has("text") && (has("id") || (has("label") && !lines)) {
         Some(MATCHING.name)
     } else {
         (has("image") && (has("text") || has("question"))).then_some(CORPUS.name)
@@ -215,10 +215,14 @@ fn check_pairs(path: &Path, context: &Context, report: &mut Report) -> Result<()
 }
 
 fn check_expressions(path: &Path, context: &Context, report: &mut Report) -> Result<()> {
+    let (file, splits) = Splits::named(path);
     let files = ExpressionFiles {
-        path,
+        path: &file,
         instances: None,
-        split: None,
+        split: match &splits {
+            Splits::One(split) => Some(split),
+            _ => None,
+        },
     };
     let (rows, splits) = files.read(context.images.clone(), report)?;
     rows.check_labels(false, report);
@@ -260,8 +264,12 @@ fn check_captions(
     context: &Context,
     report: &mut Report,
 ) -> Result<()> {
+    let (file, splits) = match Splits::named(path) {
+        (file, Splits::Only) => (file, Splits::All),
+        of_one => of_one,
+    };
     let rows: RowSet<CaptionedImage> =
-        captions::read_with(path, &Splits::All, context.images.clone(), report)?;
+        captions::read_with(&file, &splits, context.images.clone(), report)?;
     let retrieval = name == RETRIEVAL.name;
     // Published files have images without captions, which retrieval leaves out.
     rows.check_labels(retrieval && !rows.is_published(), report);

@@ -16,8 +16,10 @@ use crate::mapped::read_file;
 use crate::official::parse_key_map;
 use crate::tsv::TsvFile;
 
-/// Bytes of rows between two steps of the bar.
+/// Bytes of rows between two steps of the bar, and rows, since what is wrong with a row may take more
+/// memory than the row.
 const CHUNK: usize = 1 << 26;
+const CHUNK_ROWS: usize = 1 << 15;
 
 /// The file beside `features.tsv` that maps images to rows.
 const ROW_MAP: &str = "imageid2idx.json";
@@ -128,7 +130,7 @@ fn check_rows(
     while start < table.len() {
         let mut end = start;
         let mut bytes = 0;
-        while end < table.len() && bytes < CHUNK {
+        while end < table.len() && bytes < CHUNK && end - start < CHUNK_ROWS {
             bytes += table.bytes(end).len();
             end += 1;
         }

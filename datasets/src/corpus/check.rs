@@ -10,6 +10,9 @@ use crate::findings::{Defect, Kind, Problems};
 /// Rows checked by one thread at a time.
 const CHUNK: usize = 4096;
 
+/// Chunks whose results are in memory at a time: what is wrong with a row may take more than the row.
+const AT_A_TIME: usize = 64;
+
 /// Longer lines are not texts but damage.
 pub(super) const MAX_LINE: usize = 1 << 20;
 
@@ -31,25 +34,27 @@ pub(super) fn check_rows<T: Send, S: Send + Default>(
         return Err(DatasetError::malformed(path, found, fix));
     }
     let starts: Vec<usize> = (0..rows).step_by(CHUNK).collect();
-    let empty = &*problems;
-    let chunks: Vec<(Vec<T>, S, Problems)> = starts
-        .into_par_iter()
-        .map(|start| {
-            let (mut found, mut state, mut problems) = (Vec::new(), S::default(), empty.like());
-            for index in start..(start + CHUNK).min(rows) {
-                match check(&mut state, index) {
-                    Ok(row) => found.push(row),
-                    Err(defect) => problems.at_line(path, index + 1, defect),
+    let (mut found, mut states) = (Vec::new(), Vec::new());
+    for starts in starts.chunks(AT_A_TIME) {
+        let empty = &*problems;
+        let chunks: Vec<(Vec<T>, S, Problems)> = starts
+            .par_iter()
+            .map(|start| {
+                let (mut found, mut state, mut problems) = (Vec::new(), S::default(), empty.like());
+                for index in *start..(start + CHUNK).min(rows) {
+                    match check(&mut state, index) {
+                        Ok(row) => found.push(row),
+                        Err(defect) => problems.at_line(path, index + 1, defect),
+                    }
                 }
-            }
-            (found, state, problems)
-        })
-        .collect();
-    let (mut found, mut states) = (Vec::with_capacity(rows), Vec::new());
-    for (its_found, state, its_problems) in chunks {
-        found.extend(its_found);
-        states.push(state);
-        problems.extend(its_problems);
+                (found, state, problems)
+            })
+            .collect();
+        for (its_found, state, its_problems) in chunks {
+            found.extend(its_found);
+            states.push(state);
+            problems.extend(its_problems);
+        }
     }
     Ok((found, states))
 }

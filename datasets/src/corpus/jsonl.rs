@@ -1,4 +1,4 @@
-//! Corpora as JSON lines: texts that name images of a region store.
+//! Corpora as JSON lines, or as an array of the same objects: texts that name images of a region store.
 //!
 //! A row is one of
 //!
@@ -19,16 +19,13 @@
 use std::path::Path;
 
 use oscar_core::input::{Example, ExampleSource, RegionHandle, SourceError, TextB};
-use oscar_files::OpenFile;
-
 use super::check::{check_length, check_rows};
 use super::graph;
 use super::jsonl_row::{Row, Texts};
+use super::row_file::RowFile;
 use crate::error::{DatasetError, Result};
 use crate::findings::{Counts, Defect, Kind, Problem, Problems};
 use crate::images::{ImageSource, SharedImages};
-
-const HINT: &str = "it is a corpus, one JSON object a line; check the path, or build the data set";
 
 /// A corpus opened for reading, with the images it names.
 ///
@@ -36,26 +33,23 @@ const HINT: &str = "it is a corpus, one JSON object a line; check the path, or b
 /// [`ExampleSource`], which reports errors; Burn's `Dataset` is implemented too, for use with
 /// Burn's own tools.
 pub struct JsonlCorpus {
-    file: OpenFile,
+    file: RowFile,
     source: SharedImages,
-    /// Start of each line, and the end of the last.
-    offsets: Vec<u64>,
     images: Vec<u32>,
     answer_rows: Vec<u32>,
     images_without_rows: usize,
 }
 
-/// The lines of a corpus, checked.
-struct Lines {
-    file: OpenFile,
-    offsets: Vec<u64>,
+/// The rows of a corpus, checked.
+struct Rows {
+    file: RowFile,
     /// Those of them that are right.
     rows: Vec<Checked>,
     /// Whether a row is about each of the images.
     named: Vec<bool>,
 }
 
-/// What is known of a line that is right.
+/// What is known of a row that is right.
 struct Checked {
     /// Row of its image, where images are looked up.
     image: u32,
@@ -63,19 +57,18 @@ struct Checked {
     words: u32,
 }
 
-impl Lines {
+impl Rows {
     /// Reads the corpus at `path`, whose images must be in `images`.
     fn read(
         path: &Path,
         images: Option<&dyn ImageSource>,
         problems: &mut Problems,
     ) -> Result<Self> {
-        let file = OpenFile::open(path).map_err(DatasetError::missing(HINT))?;
-        let offsets = file.line_starts()?;
+        let file = RowFile::open(path)?;
         let check = |_: &mut (), index: usize| {
             // Before it is read: it may be the whole file.
-            check_length(offsets[index + 1] - offsets[index])?;
-            let line = file.read(offsets[index]..offsets[index + 1]);
+            check_length(file.length(index))?;
+            let line = file.read(index);
             let line = line.map_err(|error| Defect::of(Kind::Unreadable, error.to_string()))?;
             let row = Row::parse(&line)?;
             let image = images.map_or(Ok(0), |images| images.require(&row.image))?;
@@ -97,14 +90,13 @@ impl Lines {
                 words: words as u32,
             })
         };
-        let (rows, _) = check_rows(path, offsets.len() - 1, problems, check)?;
+        let (rows, _) = check_rows(path, file.len(), problems, check)?;
         let mut named = vec![false; images.map_or(0, |images| images.len())];
         for row in rows.iter().filter(|_| images.is_some()) {
             named[row.image as usize] = true;
         }
         Ok(Self {
             file,
-            offsets,
             rows,
             named,
         })
@@ -124,16 +116,16 @@ pub(crate) fn check_jsonl(
     images: Option<&dyn ImageSource>,
     problems: &mut Problems,
 ) -> Result<Counts> {
-    let lines = Lines::read(path, images, problems)?;
+    let found = Rows::read(path, images, problems)?;
     let mut counts = Counts::default();
-    counts.add("rows", lines.offsets.len() - 1);
+    counts.add("rows", found.file.len());
     counts.add(
         "words",
-        lines.rows.iter().map(|row| row.words as usize).sum(),
+        found.rows.iter().map(|row| row.words as usize).sum(),
     );
     if images.is_some() {
-        let unnamed = lines.unnamed_images();
-        counts.add("images named", lines.named.len() - unnamed);
+        let unnamed = found.unnamed_images();
+        counts.add("images named", found.named.len() - unnamed);
         counts.add("images that no row names", unnamed);
     }
     Ok(counts)
@@ -145,16 +137,15 @@ impl JsonlCorpus {
     /// # Errors
     /// A missing or empty file; or [`DatasetError::Problems`] with the first twenty wrong rows: bad
     /// JSON, unknown or missing keys, a text without any letter or digit, an image that is not in
-    /// `source`, text that is not UTF-8, a line over 1 MiB, a blank line.
+    /// `source`, text that is not UTF-8, a row over 1 MiB, a blank line before the last row.
     pub fn open(path: &Path, source: SharedImages) -> Result<Self> {
-        let lines = Problems::refuse(|problems| Lines::read(path, Some(&*source), problems))?;
-        let questions = (0..).zip(&lines.rows).filter(|(_, row)| row.is_question);
+        let found = Problems::refuse(|problems| Rows::read(path, Some(&*source), problems))?;
+        let questions = (0..).zip(&found.rows).filter(|(_, row)| row.is_question);
         Ok(Self {
             answer_rows: questions.map(|(row, _)| row).collect(),
-            images: lines.rows.iter().map(|row| row.image).collect(),
-            images_without_rows: lines.unnamed_images(),
-            file: lines.file,
-            offsets: lines.offsets,
+            images: found.rows.iter().map(|row| row.image).collect(),
+            images_without_rows: found.unnamed_images(),
+            file: found.file,
             source,
         })
     }
@@ -197,9 +188,7 @@ impl JsonlCorpus {
         if index >= self.len() {
             return Err(wrong(format!("there are only {} rows", self.len()).into()));
         }
-        let line = self
-            .file
-            .read(self.offsets[index]..self.offsets[index + 1])?;
+        let line = self.file.read(index)?;
         let row = Row::parse(&line).map_err(wrong)?;
         let image = self.images[index] as usize;
         let mut answers = Vec::new();

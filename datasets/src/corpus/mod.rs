@@ -2,7 +2,7 @@
 //!
 //! | layout | read by |
 //! |---|---|
-//! | JSON lines, over one region store | [`JsonlCorpus`] |
+//! | JSON lines, or an array of the same objects, over one region store | [`JsonlCorpus`] |
 //! | the official pre-training corpus: YAML, TSV, label folders, feature folders | [`OfficialCorpus`] |
 //! | ROSITA's annotations, with scene graphs: TSV, over one region store | [`RositaCorpus`] |
 //! | several of these, one after the other | [`JoinedCorpus`] |
@@ -17,6 +17,7 @@ mod jsonl;
 mod jsonl_row;
 mod official;
 mod rosita;
+mod row_file;
 
 use std::io::Read;
 use std::path::Path;
@@ -46,9 +47,9 @@ pub struct OpenedCorpus {
 /// Opens the corpus at `path`.
 ///
 /// A `.yaml` or `.yml` is an official corpus, and `regions` the data directory that its feature
-/// folders are relative to; a `.jsonl` or `.json` is a corpus of JSON lines, and `regions` its
-/// images, and so it is of a `.tsv` of ROSITA's annotations. Another file is JSON lines if its first
-/// character is a brace.
+/// folders are relative to; a `.jsonl` or `.json` is a corpus of JSON lines or an array, and
+/// `regions` its images, and so it is of a `.tsv` of ROSITA's annotations. Another file is JSON if its
+/// first character is a brace or a bracket.
 ///
 /// # Errors
 /// As [`OfficialCorpus::open`] and [`JsonlCorpus::open`]; options of the official layout for a
@@ -108,5 +109,8 @@ fn is_official(path: &Path) -> Result<bool> {
             .read_to_end(&mut start)
             .map_err(DatasetError::io("read", path))?,
     };
-    Ok(!start.trim_ascii_start().starts_with(b"{"))
+    Ok(!matches!(
+        start.trim_ascii_start().first(),
+        Some(b'{' | b'[')
+    ))
 }

@@ -21,6 +21,18 @@ const UNKNOWN: &str = "give official, VinVL or LXMERT tables, a .pt dictionary, 
 const PICTURES: &str = "name the detector that finds their regions: a directory with its weights, or \
                         `drawing` for drawings of NLVR v1";
 
+const REWRITE: &str = "write one .npz file for each image, as numpy.savez does";
+
+/// Files that features are published in and that are not read, by their endings.
+const OTHERS: [(&str, &str); 6] = [
+    ("h5", "an HDF5 file"),
+    ("hdf5", "an HDF5 file"),
+    ("mdb", "an LMDB database"),
+    ("pkl", "a pickle"),
+    ("pickle", "a pickle"),
+    ("parquet", "a Parquet file"),
+];
+
 /// Something that can be imported.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
@@ -78,6 +90,10 @@ pub(super) fn detect(path: &Path, format: Option<Format>, feature_dim: usize) ->
                 found += &format!("; its folder {} has some: give its path", name(&inner));
             }
             let pictures = Pictures::open(path).map_or(0, |pictures| pictures.len());
+            if let Some((file, what)) = other_features(path) {
+                found += &format!(", but {file}, {what}, which is not read");
+                return Err(DatasetError::malformed(path, found, REWRITE));
+            }
             match pictures {
                 0 => Err(DatasetError::malformed(path, found, UNKNOWN)),
                 pictures => {
@@ -154,6 +170,20 @@ fn in_folder(dir: &Path, feature_dim: usize) -> Result<Vec<Candidate>> {
     Ok(found)
 }
 
+/// A file at `path`, or in that folder, that may have features in another format, and its format.
+fn other_features(path: &Path) -> Option<(String, &'static str)> {
+    let files = match std::fs::read_dir(path) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+        Err(_) => vec![path.to_path_buf()],
+    };
+    let format = |file: &PathBuf| {
+        let ending = file.extension()?.to_str()?.to_ascii_lowercase();
+        let (_, what) = OTHERS.iter().find(|(other, _)| *other == ending)?;
+        Some((name(file), *what))
+    };
+    files.iter().filter_map(format).min()
+}
+
 /// The first folder in `dir` that has features.
 fn inner_folder(dir: &Path, feature_dim: usize) -> Option<PathBuf> {
     let entries = std::fs::read_dir(dir).ok()?.flatten();
@@ -183,11 +213,12 @@ fn of_file(path: &Path, feature_dim: usize) -> Result<Format> {
         "npy" => Ok(Format::Npy),
         "safetensors" => Ok(Format::Safetensors),
         "pt" | "pth" => Ok(Format::Pt),
-        _ => Err(DatasetError::malformed(
-            path,
-            "it has no known extension",
-            UNKNOWN,
-        )),
+        _ => Err(match other_features(path) {
+            Some((_, what)) => {
+                DatasetError::malformed(path, format!("it is {what}, which is not read"), REWRITE)
+            }
+            None => DatasetError::malformed(path, "it has no known extension", UNKNOWN),
+        }),
     }
 }
 

@@ -17,12 +17,12 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// An array of at most two axes.
+    /// An array of at most two axes, or of a batch of one.
     pub(super) fn new(shape: &[usize], values: Vec<f32>) -> Result<Self, Defect> {
         let (rows, cols) = match *shape {
             [] => (1, 1),
             [rows] => (rows, 1),
-            [rows, cols] => (rows, cols),
+            [rows, cols] | [1, rows, cols] => (rows, cols),
             _ => {
                 let found = format!("{} axes, {shape:?}", shape.len());
                 return Err(Defect::new(found, "give arrays of regions by values"));

@@ -6,7 +6,7 @@
 //! | boxes `[regions, 4]` in pixels | `bbox`, `boxes`, `bboxes` |
 //! | boxes `[regions, 6]` as shares of the image | `norm_bb`, of UNITER |
 //! | regions, where arrays are padded | `num_bbox`, `num_boxes` |
-//! | size in pixels | `image_h` and `image_w`, `img_h` and `img_w`, `height` and `width` |
+//! | size in pixels | `image_h` and `image_w`, `image_height` and `image_width`, `img_h` and `img_w`, `height` and `width` |
 //! | classes by number, and their scores | `objects_id`, `objects`; `objects_conf`, `cls_prob`, `conf` |
 //! | scores of all classes `[regions, classes]` | `soft_labels`, of UNITER |
 //! | attributes by number, and their scores | `attrs_id`; `attrs_conf` |
@@ -30,8 +30,8 @@ const FEATURES: &[&str] = &["x", "features", "feature", "feat", "image_feat"];
 const BOXES: &[&str] = &["bbox", "boxes", "bboxes"];
 const RELATIVE_BOXES: &[&str] = &["norm_bb"];
 const COUNT: &[&str] = &["num_bbox", "num_boxes"];
-const WIDTH: &[&str] = &["image_w", "img_w", "width"];
-const HEIGHT: &[&str] = &["image_h", "img_h", "height"];
+const WIDTH: &[&str] = &["image_w", "image_width", "img_w", "width"];
+const HEIGHT: &[&str] = &["image_h", "image_height", "img_h", "height"];
 const ALL_SCORES: &[&str] = &["soft_labels"];
 const NAMES: &[&str] = &["objects", "classes", "class_names"];
 const INFO: &str = "info";

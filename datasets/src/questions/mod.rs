@@ -177,7 +177,14 @@ fn read(path: &Path, problems: &mut Problems) -> Result<(Vec<(usize, Question)>,
     if records.is_object() {
         return Ok((published::read_questions(path, problems)?, true));
     }
-    let by_id = records.is_by_key();
+    let data = Records::open(path, &[published::DATA])?;
+    let (records, by_id) = match data.is_object() {
+        true => (data, true),
+        false => {
+            let by_id = records.is_by_key();
+            (records, by_id)
+        }
+    };
     let name = |key: &str, question: &mut Question| {
         question.id.get_or_insert_with(|| key.to_owned());
     };

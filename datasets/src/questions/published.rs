@@ -24,6 +24,9 @@ pub(super) const QUESTIONS: &str = "questions";
 /// The list of a file of annotations.
 pub(crate) const ANNOTATIONS: &str = "annotations";
 
+/// The list of TextVQA's files, of questions with their answers.
+pub(super) const DATA: &str = "data";
+
 /// The lists of both.
 pub(super) const LISTS: &[&str] = &[QUESTIONS, ANNOTATIONS];
 

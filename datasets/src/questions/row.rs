@@ -11,7 +11,7 @@ use crate::rows::Key;
 
 /// A row of any form: that of the official code (`q`, `o`, `an`, `s`, `img_id`, `q_id`), LXMERT's
 /// (`sent`, `img_id`, `label`, `question_id`), those of published data sets (`question` beside
-/// `imageId`, `question_id` or `answerable`), or the plain one (`question`, `image`, `answers` or
+/// `imageId`, `question_id` or `answerable`; A-OKVQA's with `direct_answers`), or the plain one (`question`, `image`, `answers` or
 /// `answer`, …).
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -37,6 +37,7 @@ pub(super) struct Fields {
     image: Option<Key>,
     question: Option<String>,
     tags: Option<String>,
+    #[serde(alias = "direct_answers")]
     answers: Option<Answers>,
     answer: Option<String>,
     question_type: Option<String>,
@@ -60,6 +61,7 @@ struct GqaTypes {
 enum Answers {
     Given(Vec<Said>),
     Scored(BTreeMap<String, f32>),
+    One(Key),
 }
 
 /// An answer: its text, or VizWiz's and VQA's object with the text and what is known of it.
@@ -168,6 +170,7 @@ impl Fields {
             (Some(Answers::Given(people)), None) => {
                 (people.into_iter().map(Said::text).collect(), Vec::new())
             }
+            (Some(Answers::One(Key(answer))), None) => (vec![answer], Vec::new()),
             (Some(Answers::Scored(scored)), None) => (Vec::new(), scored.into_iter().collect()),
             (Some(_), Some(_)) => {
                 return Err("both `answers` and `answer`; give one of the two".into());

@@ -118,15 +118,22 @@ impl Expression {
         self.size.or_else(|| images.image_size(row))
     }
 
-    /// Checks the box against the size of its image.
-    fn check_box(&self, (width, height): (u32, u32)) -> Result<(), Defect> {
+    /// Checks the box against the size of its image, or, where that is not known, against any.
+    fn check_box(&self, size: Option<(u32, u32)>) -> Result<(), Defect> {
         let Some(b) = self.box_px else {
             return Ok(());
         };
         let wrong = |found| Defect::of(Kind::Box, found).fix(OTHER_PICTURE);
-        match fit(b, width, height, CLIP).map_err(wrong)? {
-            Fit::Inside | Fit::Clipped(_) => Ok(()),
-            empty @ Fit::Empty => Err(wrong(empty.describe(b, width, height))),
+        let (width, height) = size.unwrap_or(LARGEST);
+        let most = width as f32 + CLIP;
+        if size.is_none() && b.iter().any(|v| !(-CLIP..=most).contains(v)) {
+            let found = format!("box {b:?} is in no picture");
+            return Err(wrong(found));
+        }
+        match (fit(b, width, height, CLIP).map_err(wrong)?, size) {
+            (Fit::Inside | Fit::Clipped(_), _) => Ok(()),
+            (empty @ Fit::Empty, Some(_)) => Err(wrong(empty.describe(b, width, height))),
+            (Fit::Empty, None) => Err(wrong(format!("box {b:?} has no area"))),
         }
     }
 }
@@ -144,7 +151,7 @@ impl Row for Expression {
 
     fn check(&self, _: &Self) -> Result<(), Defect> {
         has_words("expression", &self.expression)?;
-        self.check_box(self.size.unwrap_or(LARGEST))
+        self.check_box(self.size)
     }
 
     fn find_images(&self, images: &dyn ImageSource, found: &mut Vec<usize>) -> Result<(), Defect> {
@@ -158,8 +165,8 @@ impl Row for Expression {
                 return Err(Defect::of(Kind::Mismatch, found).fix(OTHER_PICTURE));
             }
             // A box that is wrong in any image has been reported.
-            _ if self.check_box(LARGEST).is_err() => {}
-            (None, Some(stored)) => self.check_box(stored)?,
+            _ if self.check_box(None).is_err() => {}
+            (None, stored @ Some(_)) => self.check_box(stored)?,
             (None, None) if self.box_px.is_some() => {
                 let found = "a box in pixels, but the size of the image is not known";
                 let fix = "give `width` and `height`";

@@ -326,6 +326,8 @@ fn captions_of_every_form() {
         r#"{"info": {}, "images": [{"id": 7, "file_name": "x.jpg"}, {"id": 12}],
             "annotations": [{"image_id": 12, "id": 1, "caption": "a cat"},
             {"image_id": 7, "id": 2, "caption": "a dog"}, {"image_id": 7, "caption": "one dog"}]}"#,
+        r#"[{"image": "7", "image_id": "coco_7", "caption": ["a dog", "one dog"]},
+            {"image": "12", "image_id": "coco_12", "caption": "a cat"}]"#,
         // {"7": ["a dog", "one dog"], 12: '["a cat"]'} as Python's protocol 0.
         "(dp0\nV7\n(lVa dog\naVone dog\nasI12\nV[\"a cat\"]\ns.",
     ] {

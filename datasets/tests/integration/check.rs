@@ -696,6 +696,15 @@ fn rows_are_detected_by_content() {
             r#"{"image": "a", "text": "c", "label": true, "id": 3}"#,
             "matching",
         ),
+        (
+            r#"[{"image": "a", "text": "c", "label": true}]"#,
+            "matching",
+        ),
+        (r#"[{"image": "a", "text": "c"}]"#, "corpus"),
+        (
+            r#"{"data": [{"image_id": "a", "question": "b", "question_id": 1, "answers": ["c"]}]}"#,
+            "vqa",
+        ),
         (r#"{"image": "a", "captions": ["c"]}"#, "captioning"),
         (
             r#"[{"image_id": "a", "id": 1, "caption": "c"}]"#,
@@ -767,10 +776,20 @@ fn formats_are_told_by_content() {
     let text = files.write("a.txt", "once upon a time\n");
     let found = fails(&text);
     assert!(
-        found.contains("a.txt: not of a known format: `region-store`"),
+        found.contains("once upon a time") && found.contains("not of a known format: `region-store`"),
         "{found}"
     );
     assert!(found.contains("give its format"), "{found}");
+    for (name, content, wanted) in [
+        ("empty", &b""[..], "the file is empty"),
+        ("blank", b"\n \n", "nothing but white space"),
+        ("rows.zip", b"PK\x03\x04\0\0", "a zip archive"),
+        ("rows.parquet", b"PAR1\x15\x04", "a Parquet file"),
+        ("latin", b"caf\xe9\n", "no text in UTF-8"),
+    ] {
+        let found = fails(&files.write(name, content));
+        assert!(found.contains(wanted), "{found}");
+    }
     let both = r#"{"image": "a", "text": "b", "label": true}"#;
     let both = files.write("both.jsonl", both);
     for (task, name) in [

@@ -81,7 +81,7 @@ fn a_very_long_caption_is_fine() {
 )]
 #[case::json(
     r#"{"image": "a", "text": "x""#,
-    "EOF while parsing an object; correct the row"
+    "EOF while parsing an object; write the whole object in one line, or copy a file again that was cut off"
 )]
 #[case::unknown_key(
     r#"{"image": "a", "text": "x", "tag": "y"}"#,
@@ -169,4 +169,59 @@ fn scene_graphs_are_read_and_must_fit_their_image() {
     };
     assert_eq!(problems[0].line, Some(1));
     assert!(problems[0].found.contains("region 2"), "{}", problems[0]);
+}
+
+#[test]
+fn an_array_is_read_as_lines_are() {
+    let rows = [
+        r#"{"image": "a", "text": "A [dog], \"}]\" it says."}"#,
+        r#"{"image": "b", "question": "Which?", "answer": ["this", "that"]}"#,
+        r#"{"image": "a", "text": "A cat.", "tags": ["cat"]}"#,
+    ];
+    let lines = open(rows.join("\n")).unwrap();
+    for text in [
+        format!("[{}]", rows.join(",")),
+        format!("\u{feff} [\n  {}\n]\n", rows.join(" ,\n  ").replace(": ", " :\n ")),
+    ] {
+        let array = open(text).unwrap();
+        assert_eq!(array.len(), 3);
+        assert_eq!(array.answer_rows(), [1]);
+        for row in 0..3 {
+            let [array, lines] = [&array, &lines].map(|corpus| corpus.get(row).unwrap());
+            assert_eq!((&array.image, &array.text_a), (&lines.image, &lines.text_a));
+            assert_eq!(array.text_b, lines.text_b);
+        }
+    }
+}
+
+#[rstest]
+#[case("[]", "a corpus of 0 rows")]
+#[case(r#"[{"image": "a", "text": "x"}"#, "does not end")]
+#[case(r#"[{"image": "a", "text": "x"},]"#, "a comma before the end")]
+#[case(r#"[{"image": "a", "text": "x"}] 1"#, "text after the end")]
+#[case(r#"[{"image": "a", "text": "x"}, 7]"#, "corpus.jsonl:2: ")]
+fn arrays_that_are_wrong_are_told(#[case] text: &str, #[case] wanted: &str) {
+    let found = message(open(text));
+    assert!(found.contains(wanted), "{found}");
+}
+
+#[test]
+fn blank_lines_may_end_the_file() {
+    let row = r#"{"image": "a", "text": "x"}"#;
+    assert_eq!(open(format!("{row}\n{row}\n\n \n")).unwrap().len(), 2);
+}
+
+#[test]
+fn other_encodings_are_named() {
+    let row = "{\"image\": \"a\", \"text\": \"x\"}\n";
+    let wide: Vec<u8> = row.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (bytes, wanted) in [
+        (wide, "UTF-16"),
+        (b"\x1f\x8b\x08\0\0\0".to_vec(), "compressed by gzip"),
+        (row.replace('\n', "\r").repeat(2).into(), "carriage return"),
+        (row.replace('\n', " ").repeat(2).into(), "more than one object"),
+    ] {
+        let found = message(open(bytes));
+        assert!(found.contains(wanted), "{found}");
+    }
 }

@@ -457,6 +457,7 @@ fn what_is_there_decides_or_the_user_does() {
     place.write("x.csv", "1,2");
     place.write("x.tsv", "1\t2\n");
     place.write("none.tsv", "");
+    place.write("hdf/trainval_36.hdf5", "\u{89}HDF");
     for (options, source, wanted) in [
         (options(), "nowhere", "nowhere is missing"),
         (options(), "empty", "no region features of a known format"),
@@ -464,6 +465,8 @@ fn what_is_there_decides_or_the_user_does() {
         (options(), "x.csv", "it has no known extension"),
         (options(), "x.tsv", "x.tsv:1: a row of no known table"),
         (options(), "none.tsv", "it has no row"),
+        (options(), "hdf", "trainval_36.hdf5, an HDF5 file"),
+        (options(), "hdf/trainval_36.hdf5", "it is an HDF5 file"),
         (
             chosen(Format::Lxmert),
             "in",

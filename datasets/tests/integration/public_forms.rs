@@ -355,3 +355,66 @@ fn images_are_found_under_the_names_of_other_files() {
         "{unknown}"
     );
 }
+
+#[test]
+fn answers_of_textvqa_and_a_okvqa_and_a_single_one() {
+    let place = Place::new();
+    for (name, text, people) in [
+        (
+            "TextVQA_0.5.1_val.json",
+            r#"{"dataset_name": "textvqa", "data": [{"question": "what?", "image_id": "a",
+                "image_classes": ["b"], "question_id": 3, "answers": ["x", "y"]}]}"#,
+            vec!["x", "y"],
+        ),
+        (
+            "aokvqa_v1p0_val.json",
+            r#"[{"split": "val", "image_id": 7, "question_id": "22Mex", "question": "what?",
+                "choices": ["x", "y"], "correct_choice_idx": 0, "direct_answers": ["x", "x"]}]"#,
+            vec!["x", "x"],
+        ),
+        (
+            "own.jsonl",
+            r#"{"image": "a", "question": "what?", "answers": "x"}"#,
+            vec!["x"],
+        ),
+    ] {
+        place.write(name, text);
+        let questions = QuestionSet::open(&place.path(name), None, None).unwrap();
+        assert_eq!(questions.len(), 1, "{name}");
+        assert_eq!(questions.questions()[0].people, people, "{name}");
+    }
+}
+
+#[test]
+fn one_split_of_a_file_is_checked_alone() {
+    let place = Place::new();
+    let image = |split: &str, id: usize| {
+        format!(r#"{{"cocoid": {id}, "split": "{split}", "sentences": [{{"raw": "a dog"}}]}}"#)
+    };
+    let images = [image("test", 1), image("restval", 2), image("train", 3)].join(", ");
+    place.write("dataset_coco.json", format!(r#"{{"images": [{images}]}}"#));
+    for (query, rows) in [("", 3), ("?split=train", 2), ("?split=test", 1)] {
+        let path = place.path(&format!("dataset_coco.json{query}"));
+        let report = check(&[path], &CheckOptions::default()).unwrap();
+        assert!(report.ok, "{:?}", report.problems);
+        assert_eq!(report.checked[0].counts.get("rows"), Some(rows), "{query}");
+    }
+}
+
+#[test]
+fn a_batch_of_one_image_and_the_sizes_of_mmf() {
+    let place = Place::new();
+    let array = |shape: &[usize], values: &[f32]| {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        npy("<f4", false, shape, &bytes)
+    };
+    let arrays = [
+        ("features", array(&[1, 1, 4], &[1.0, 2.0, 3.0, 4.0])),
+        ("boxes", array(&[1, 1, 4], &[0.0, 0.0, 10.0, 5.0])),
+        ("image_width", array(&[], &[100.0])),
+        ("image_height", array(&[], &[50.0])),
+    ];
+    place.write("in/1.npz", import_support::npz(&arrays));
+    let summary = place.import("in", options(&place)).unwrap();
+    assert_eq!(summary.counts.regions, 1);
+}
