@@ -97,7 +97,7 @@ where
         // Workers are processes, of which the first alone has read a checkpoint.
         state = broadcast_start(&mut team, &config.settings, state, &fit.device)?;
     }
-    let (done, best) = (state.done, state.best);
+    let (done, best, unwritten_best) = (state.done, state.best, state.unwritten_best);
 
     let sources = fit.corpora.iter().map(|corpus| &*corpus.source);
     let rows_per_example = sources.map(|source| source.rows_per_example()).max();
@@ -130,6 +130,7 @@ where
         describe: fit.describe,
         monitor: Monitor::new(&config.train, written),
         best,
+        unwritten_best,
         last: None,
         saved: (done.step > 0).then_some(done.step),
         save: fit.options.save,
@@ -196,15 +197,20 @@ fn load_or_initialise<B: TrainBackend, M: Trainable<B>>(
             return Err(TrainError::HasCheckpoints { path });
         }
     }
-    let (done, best) = state.map_or_else(Default::default, |state| {
+    let (done, best, unwritten_best) = state.map_or_else(Default::default, |state| {
         let (step, skipped) = (state.step, state.skipped);
-        (StepCount { step, skipped }, state.best)
+        (
+            StepCount { step, skipped },
+            state.best,
+            state.unwritten_best,
+        )
     });
     Ok(TrainingState {
         model,
         optimizer,
         done,
         best,
+        unwritten_best,
     })
 }
 

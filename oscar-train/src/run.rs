@@ -60,6 +60,9 @@ pub struct TrainState {
     pub settings: FixedSettings,
     /// Best validation so far.
     pub best: Option<Best>,
+    /// The validation of this very step, if it is the best one and its weights could not be written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwritten_best: Option<Best>,
     /// Skipped steps.
     #[serde(default)]
     pub skipped: Skipped,
@@ -113,6 +116,7 @@ impl TrainState {
             step,
             settings,
             best,
+            unwritten_best: None,
             skipped: Skipped::default(),
         }
     }

@@ -130,7 +130,7 @@ pub struct TrainConfig {
     /// larger than memory, to the number of examples whose regions fit into memory: files are then
     /// read in long ranges, each once per epoch.
     pub shuffle_window: usize,
-    /// Seed of everything random.
+    /// Random seed.
     pub seed: u64,
 }
 

@@ -119,6 +119,8 @@ pub(crate) struct TrainingState<B: TrainBackend, M> {
     pub done: StepCount,
     /// The best validation so far.
     pub best: Option<Best>,
+    /// The best validation of this step, whose weights could not be written.
+    pub unwritten_best: Option<Best>,
 }
 
 /// One worker of a run; the only one, unless the run has several.
@@ -151,8 +153,10 @@ pub(crate) struct Lead<B: TrainBackend, M: Trainable<B>> {
     pub describe: Describe,
     /// Where statistics are shown and logged.
     pub monitor: Monitor<B>,
-    /// The best validation so far.
+    /// The best validation so far, whose weights are in `best/`.
     pub best: Option<Best>,
+    /// A better one of the current step, whose weights are not written yet.
+    pub unwritten_best: Option<Best>,
     /// The last validation.
     pub last: Option<StepStats>,
     /// The step of the newest checkpoint, if there is one.
@@ -246,6 +250,8 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
     fn train(&mut self) -> Result<(), TrainError> {
         let steps = self.config.train.steps;
         let mut batches = self.loader.iter();
+        // The run that is resumed may have ended since they could not be written.
+        self.write_best()?;
         while self.done.step < steps && self.team.agrees_to_continue()? {
             self.train_step(&mut batches)?;
             let step = self.done.step;
@@ -456,15 +462,20 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
                 .validation_batch(batch, total - batches.len(), total, self.done.step);
         }
         lead.monitor.validation_end(self.done.step);
-        if let Some(best) = lead.improves(&stats, self.done.step) {
-            self.export("best")?;
-            // Only now: a checkpoint must not claim weights that could not be written.
-            if let Some(lead) = &mut self.lead {
-                lead.best = Some(best);
-            }
-        }
+        lead.unwritten_best = lead.improves(&stats, self.done.step);
+        lead.last = Some(stats);
+        self.write_best()
+    }
+
+    /// Writes `best/` if the weights of the current step are the best and not written yet.
+    fn write_best(&mut self) -> Result<(), TrainError> {
+        let Some(best) = self.lead.as_ref().and_then(|lead| lead.unwritten_best) else {
+            return Ok(());
+        };
+        self.export("best")?;
+        // Only now: a checkpoint must not claim weights that could not be written.
         if let Some(lead) = &mut self.lead {
-            lead.last = Some(stats);
+            (lead.best, lead.unwritten_best) = (Some(best), None);
         }
         Ok(())
     }
@@ -479,6 +490,7 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
         }
         let mut state = TrainState::new(self.done.step, self.config.settings.clone(), lead.best);
         state.skipped = self.done.skipped;
+        state.unwritten_best = lead.unwritten_best;
         // A run that resumes here does not write the lines before it again.
         lead.monitor.wait_until_written()?;
         let keep = self.config.train.keep_checkpoints;

@@ -86,6 +86,7 @@ pub(crate) fn broadcast_start<B: TrainBackend, M: AutodiffModule<B>>(
         optimizer,
         done: lead.done,
         best: state.best,
+        unwritten_best: state.unwritten_best,
     })
 }
 

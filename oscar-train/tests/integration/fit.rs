@@ -2,6 +2,8 @@
 
 use crate::support;
 
+use std::fs;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use burn::backend::Autodiff;
@@ -12,9 +14,9 @@ use burn_flex::{Flex, FlexDevice};
 use burn_train::{InferenceStep, TrainOutput, TrainStep};
 use oscar_core::checkpoint::Checkpointed;
 use oscar_train::{
-    BatchSource, ClipAt, Corpus, ExampleRef, Fit, Interrupter, LOSS, LinearSchedule,
+    BatchSource, ClipAt, Corpus, Describe, ExampleRef, Fit, Interrupter, LOSS, LinearSchedule,
     OptimizerConfig, Outcome, RunDir, RunOptions, SaveRequest, ScheduleOrder, StepOutput,
-    TrainConfig, Weighted, Workers, fit,
+    TrainConfig, TrainError, Weighted, Workers, fit,
 };
 use support::{output, train_step};
 
@@ -152,6 +154,18 @@ fn setting(accumulation: usize, weights: &[f64]) -> Setting {
 /// Trains, and returns the parameters and how the run ended.
 fn train(setting: &Setting, sources: &[Arc<Points>]) -> ([f64; 2], Outcome) {
     let directory = tempfile::tempdir().expect("a temporary directory");
+    let run = RunDir::lock(directory.path().join("run")).expect("a run");
+    train_in(run, false, Arc::new(|_| Ok(())), setting, sources).expect("it trains")
+}
+
+/// The same in the directory of a run.
+fn train_in(
+    run: RunDir,
+    resume: bool,
+    describe: Describe,
+    setting: &Setting,
+    sources: &[Arc<Points>],
+) -> Result<([f64; 2], Outcome), TrainError> {
     let corpora = sources
         .iter()
         .zip(&setting.weights)
@@ -168,8 +182,8 @@ fn train(setting: &Setting, sources: &[Arc<Points>]) -> ([f64; 2], Outcome) {
         train: setting.train.clone(),
         optimizer: setting.optimizer.clone(),
         options: RunOptions {
-            run: RunDir::lock(directory.path().join("run")).expect("a run"),
-            resume: false,
+            run,
+            resume,
             interrupter: Interrupter::new(),
             save: SaveRequest::new(),
             dashboard: false,
@@ -179,9 +193,8 @@ fn train(setting: &Setting, sources: &[Arc<Points>]) -> ([f64; 2], Outcome) {
         metrics: Vec::new(),
         validation_metrics: Vec::new(),
         selection_metric: oscar_train::SelectionMetric::Loss,
-        describe: Arc::new(|_| Ok(())),
-    })
-    .expect("it trains");
+        describe,
+    })?;
     let value = |param: &Param<Tensor<Flex, 1>>| {
         param
             .val()
@@ -190,7 +203,7 @@ fn train(setting: &Setting, sources: &[Arc<Points>]) -> ([f64; 2], Outcome) {
             .next()
             .expect("one value")
     };
-    ([value(&model.scale), value(&model.bias)], outcome)
+    Ok(([value(&model.scale), value(&model.bias)], outcome))
 }
 
 /// The same by hand, in f64.
@@ -316,4 +329,26 @@ fn the_validation_is_a_weighted_mean_over_all_rows() {
         "{got}, expected {expected}"
     );
     assert!(outcome.best.expect("a best").loss <= got * 1.000_001);
+}
+
+#[test]
+fn best_weights_that_could_not_be_written_are_written_on_resume() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let run = || RunDir::lock(directory.path().join("run")).expect("a run");
+    let mut setting = setting(1, &[1.0]);
+    // The validation after the last step is the only one.
+    setting.train.validate_every = 5;
+    let full: Describe = Arc::new(|place: &Path| match place.to_string_lossy().contains("best") {
+        true => Err(oscar_files::FileError::io("write", place)(std::io::Error::other("full")).into()),
+        false => Ok(()),
+    });
+    let points = || [Points::new(0.0, 40)];
+    train_in(run(), false, full, &setting, &points()).expect_err("the disk is full");
+    let weights = |name: &str| fs::read(directory.path().join("run").join(name).join("model.safetensors"));
+    assert!(weights("best").is_err());
+    let free: Describe = Arc::new(|_| Ok(()));
+    let resumed = train_in(run(), true, free, &setting, &points());
+    let (_, outcome) = resumed.expect("there is room");
+    assert_eq!(outcome.best.map(|best| best.step), Some(5));
+    assert_eq!(weights("best").expect("weights"), weights("last").expect("weights"));
 }
