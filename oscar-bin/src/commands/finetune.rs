@@ -16,7 +16,7 @@ use crate::ending::Ending;
 use crate::output;
 use crate::run_dir;
 use crate::tasks::{AnyTask, NAMES, OnTask, on_task};
-use crate::training::{Results, RunArgs, Training, launch};
+use crate::training::{Results, RunArgs, Training, launch, sweep};
 
 /// Fine-tunes pre-trained weights for a task, evaluates the best ones and writes the task's
 /// prediction file. Without --config it runs a small example of the task on the shipped sample, which
@@ -114,11 +114,11 @@ impl OnTask for Finetune<'_> {
 
     fn run<T: AnyTask>(self) -> Result<Ending> {
         let Self { global, args } = self;
-        let training = Finetuning::<T> {
+        let training = || Finetuning::<T> {
             scored: output::bar(global),
             task: PhantomData,
         };
-        launch(global, &args.run, training)
+        sweep::over(&args.run, |run| launch(global, run, training()))
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::Global;
 use crate::ending::Ending;
-use crate::training::{Results, RunArgs, Training, launch};
+use crate::training::{Results, RunArgs, Training, launch, sweep};
 
 /// Pre-trains with masked tokens (MLM) and the contrastive image-text loss. Without --config it runs
 /// the quickstart: a small model on scenes of everyday things, which takes minutes on a CPU.
@@ -22,6 +22,7 @@ use crate::training::{Results, RunArgs, Training, launch};
     oscar-bin train\n  \
     oscar-bin train --steps 5000 --name longer\n  \
     oscar-bin train --name longer --resume\n  \
+    oscar-bin train --sweep optimizer.learning_rate=2e-4,5e-4,1e-3 --steps 500\n  \
     oscar-bin train --config oscar-base --set data.train.corpus=corpus.jsonl \\\n    \
         --set data.train.regions=regions --init bert/model.safetensors \\\n    \
         --init-random bert.img_embedding --init-random cls.seq_relationship")]
@@ -35,7 +36,7 @@ pub struct TrainArgs {
 /// # Errors
 /// Whatever ends the training.
 pub fn run(global: &Global, args: &TrainArgs) -> Result<Ending> {
-    launch(global, &args.run, Pretraining)
+    sweep::over(&args.run, |run| launch(global, run, Pretraining))
 }
 
 struct Pretraining;

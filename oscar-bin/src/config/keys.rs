@@ -59,6 +59,7 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("gradclip", "optimizer.max_grad_norm"),
     ("clip", "optimizer.max_grad_norm"),
     ("gradientclipval", "optimizer.max_grad_norm"),
+    ("epochs", "train.steps"),
     ("dropout", "model.hidden_dropout_prob"),
     ("dropoutprob", "model.hidden_dropout_prob"),
     ("attentiondropout", "model.attention_probs_dropout_prob"),

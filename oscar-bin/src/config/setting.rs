@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use figment::error::Kind;
 use figment::providers::Serialized;
-use figment::value::{Dict, Map, Value};
+use figment::value::{Dict, Map, Num, Value};
 use figment::{Metadata, Profile, Provider};
 use serde_json::Value as Json;
 
@@ -48,7 +48,7 @@ impl Setting {
         Ok(Self {
             text: set.into(),
             key: key.into(),
-            value: parsed.unwrap_or_else(|| Value::from(value)),
+            value: parsed.map_or_else(|| Value::from(value), whole),
         })
     }
 
@@ -83,6 +83,17 @@ impl Provider for Setting {
 
     fn data(&self) -> figment::Result<Map<Profile, Dict>> {
         Serialized::default(&self.key, &self.value).data()
+    }
+}
+
+/// `1e5` is a float in TOML, and a whole number where one is needed.
+fn whole(value: Value) -> Value {
+    const EXACT: f64 = 9e15;
+    match value.to_num() {
+        Some(Num::F64(number)) if number.fract() == 0.0 && number.abs() < EXACT => {
+            Value::from(number as i64)
+        }
+        _ => value,
     }
 }
 

@@ -104,8 +104,10 @@ impl Inputs {
             ));
         }
         for (before, now) in before.data.iter().zip(&self.data) {
-            if before.hash != now.hash {
-                found.push(format!("another content of {}", now.path.display()));
+            let other = format!("another content of {}", now.path.display());
+            // One file may be of training and of validation.
+            if before.hash != now.hash && !found.contains(&other) {
+                found.push(other);
             }
         }
         Ok(found)

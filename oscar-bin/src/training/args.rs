@@ -8,7 +8,7 @@ use clap::builder::ArgPredicate;
 use crate::args::{DeviceArgs, Suggested};
 use crate::config::RECIPES;
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct RunArgs {
     /// Recipe: a built-in name (`oscar-bin recipes` lists them) or a TOML file [default: a small
     /// one on the shipped sample]
@@ -23,8 +23,16 @@ pub struct RunArgs {
     /// Override a key of the recipe; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
+    /// Train once for each of these values of a key, one run after the other, and compare the runs; may
+    /// be repeated, for all combinations. A sweep that is started again resumes
+    #[arg(
+        long,
+        value_name = "KEY=VALUE,VALUE",
+        conflicts_with_all = ["resume", "print_config", "json"]
+    )]
+    pub sweep: Vec<String>,
     /// Optimiser steps of the run, whatever length the recipe has
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub steps: Option<usize>,
     /// Name of the run, whose directory is RUNS_DIR/NAME [default: the recipe's name, numbered]
     #[arg(short, long)]
@@ -57,7 +65,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "MODULE")]
     pub init_random: Vec<String>,
     /// Random seed [default: the recipe's]
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub seed: Option<u64>,
     #[command(flatten)]
     pub device: DeviceArgs,

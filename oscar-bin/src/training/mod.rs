@@ -7,6 +7,7 @@ pub mod processes;
 mod results;
 mod signals;
 mod start;
+pub mod sweep;
 
 pub use self::args::RunArgs;
 pub use self::launch::{Training, launch};

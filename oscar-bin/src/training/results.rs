@@ -8,7 +8,7 @@ use anyhow::Result;
 use oscar_train::{NON_FINITE_FILE, Outcome, bytes, duration};
 use serde_json::{Value, json};
 
-use crate::output::{self, print_json, quoted, thousands};
+use crate::output::{self, escape_line, print_json, quoted, thousands};
 
 /// What a training reports.
 pub struct Results {
@@ -36,7 +36,8 @@ impl Results {
         }
         let mut out = output::stdout();
         out.write_all(&self.text)?;
-        let run = self.directory.display();
+        let run = self.directory.display().to_string();
+        let run = escape_line(&run);
         if self.examples == 0 {
             // A finished run was resumed.
             writeln!(

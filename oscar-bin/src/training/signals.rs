@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::path::Path;
+use std::sync::Mutex;
 
 use anyhow::{Context, Result};
 use oscar_train::{Interrupter, SaveRequest, release_terminal};
@@ -21,7 +22,16 @@ pub fn has_dashboard() -> bool {
 /// # Errors
 /// If the system allows no handler.
 pub fn stop_on_signal(interrupter: Interrupter) -> Result<()> {
+    // One handler for all runs of a sweep: it stops the one that is trained.
+    static TRAINED: Mutex<Option<Interrupter>> = Mutex::new(None);
+    let lock = || TRAINED.lock().unwrap_or_else(|lock| lock.into_inner());
+    if lock().replace(interrupter).is_some() {
+        return Ok(());
+    }
     ctrlc::set_handler(move || {
+        let Some(interrupter) = lock().clone() else {
+            return;
+        };
         if interrupter.should_stop() {
             release_terminal();
             logging::to_screen();

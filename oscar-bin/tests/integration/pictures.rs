@@ -332,7 +332,7 @@ fn pictures_that_cannot_be_read_are_left_out_of_a_store() {
         "--out",
         "store",
     ];
-    let stopped = place.run(&[&build[..], &["--on-bad", "stop"]].concat());
+    let stopped = place.run(&[&build[..], &["--on-error", "stop"]].concat());
     assert_fails(&stopped, &["a-text.jpg"]);
     let listed = ["--list-skipped", "skipped.txt", "--json", "--restart"];
     let built = json(&place.run(&[&build[..], &listed].concat()));

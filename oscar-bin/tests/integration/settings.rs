@@ -204,3 +204,69 @@ fn a_configuration_is_printed_as_json_on_request() {
     let config = json(&place.run(&["train", "--print-config", "--json"]));
     assert_eq!(config["train"]["steps"], 2500);
 }
+
+#[rstest]
+#[case("train.steps=1e2", 100)]
+#[case("train.steps=200.0", 200)]
+fn whole_numbers_may_be_written_as_floats(#[case] set: &str, #[case] steps: i64) {
+    let place = Workplace::new();
+    let (config, _) = printed(&place, &["train", "--set", set]);
+    assert_eq!(whole(&config, "train.steps"), steps);
+}
+
+#[test]
+fn the_length_of_a_pre_training_is_named_to_who_asks_for_epochs() {
+    let place = Workplace::new();
+    let output = place.run(&["train", "--set", "epochs=2", "--print-config"]);
+    assert_fails(&output, &["train.steps"]);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_limit_of_the_size_of_files_is_an_error_and_no_signal() {
+    let place = Workplace::new();
+    let limited = "ulimit -f 1 && exec \"$0\" manual pages";
+    let output = std::process::Command::new("sh")
+        .args(["-c", limited])
+        .arg(place.program().get_program())
+        .current_dir(place.path("."))
+        .output()
+        .expect("a shell");
+    assert_fails(&output, &["pages"]);
+}
+
+#[test]
+fn a_sweep_trains_with_every_value_and_compares() {
+    let place = toy::workplace(|_| false);
+    let sweep = [
+        "train",
+        "--config",
+        "train.toml",
+        "--name",
+        "s",
+        "--steps",
+        "4",
+        "--sweep",
+        "optimizer.learning_rate=1e-3,2e-3",
+    ];
+    let output = place.run(&sweep);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = stdout(&output);
+    for run in ["s-learning_rate-1e-3", "s-learning_rate-2e-3"] {
+        assert!(said.contains(run), "{said}");
+        assert!(place.path(&format!("runs/{run}/last")).is_dir());
+    }
+    let compared = said.lines().any(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words == ["optimizer.learning_rate", "0.001", "0.002"]
+    });
+    assert!(compared, "{said}");
+    // What is trained stays so.
+    let again = place.run(&sweep);
+    assert!(again.status.success(), "{}", stderr(&again));
+    assert_eq!(stdout(&again).matches("Nothing was trained").count(), 2);
+    let unknown = ["train", "--config", "train.toml", "--sweep", "train.stepz=1,2"];
+    assert_fails(&place.run(&unknown), &["train.steps"]);
+    let document = place.run(&[&sweep[..], &["--json"]].concat());
+    assert_eq!(document.status.code(), Some(2));
+}

@@ -15,15 +15,15 @@ use crate::output::{self, print_json};
 /// first.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  \
-    oscar-bin data build answers --data train.json --data val.json --minimum 9 --out answers.json")]
+    oscar-bin data build answers --data train.json --data val.json --min-count 9 --out answers.json")]
 pub struct AnswersArgs {
     /// Annotations of VQA v2, whose answers are normalised as in its evaluation, or questions with
     /// `answers` or `answer`, which are used unchanged; may be repeated
     #[arg(long, alias = "annotations", required = true, value_name = "FILE")]
     pub data: Vec<PathBuf>,
     /// Leave out answers of fewer questions than this
-    #[arg(long, default_value_t = 9, value_name = "N")]
-    pub minimum: usize,
+    #[arg(long, alias = "minimum", default_value_t = 9, value_name = "N")]
+    pub min_count: usize,
     /// File to write
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
@@ -41,7 +41,7 @@ pub fn run(args: &AnswersArgs) -> Result<()> {
     for file in &args.data {
         count_answers(file, &mut counts)?;
     }
-    let (vocabulary, answered) = build_vocabulary(&counts, args.minimum, &args.out)
+    let (vocabulary, answered) = build_vocabulary(&counts, args.min_count, &args.out)
         .context("cannot build an answer vocabulary")?;
     vocabulary.write(&args.out)?;
     if args.json {

@@ -86,7 +86,7 @@ pub struct RegionsArgs {
     #[arg(long)]
     pub tags_only: bool,
     /// What to do with a damaged or inconsistent image [default: stop; skip for pictures]
-    #[arg(long, value_parser = choices(ON_BAD))]
+    #[arg(long = "on-error", alias = "on-bad", value_parser = choices(ON_BAD))]
     pub on_bad: Option<OnBad>,
     /// Write what was wrong with each skipped image to this file, one per line
     #[arg(long, value_name = "FILE")]
