@@ -336,11 +336,15 @@ fn stem(name: &str) -> &str {
     }
 }
 
+/// Endings of pictures that are not read: they are listed, so that they are named instead of passed over.
+const NOT_READ: [&str; 2] = ["heic", "heif"];
+
 /// Whether a file of this name is a picture, by its ending.
 pub(crate) fn is_picture(name: &str) -> bool {
     name.rsplit_once('.').is_some_and(|(_, ending)| {
         picture::ENDINGS
             .iter()
+            .chain(&NOT_READ)
             .any(|e| ending.eq_ignore_ascii_case(e))
     })
 }

@@ -11,6 +11,7 @@ use serde::de::{Error, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::error::{DatasetError, Result, excerpt};
+use crate::rows::Key;
 use crate::text::open_text;
 
 /// A larger file is not an answer vocabulary: that of VQA has 64 kB.
@@ -42,8 +43,13 @@ pub(super) fn answers(path: &Path) -> Result<Vec<String>> {
                 Ok(text) if matches!(first, b'[' | b'{') => parse_json(text)
                     .map_err(|error| DatasetError::malformed(path, error.to_string(), FIX))?,
                 // Protocol 0 is text, too.
-                Ok(text) if !is_old_pickle(text) => read_lines(path, text)?,
-                _ => read_pickle(path)?,
+                _ if is_old_pickle(&bytes) => read_pickle(path)?,
+                Ok(text) => read_lines(path, text)?,
+                Err(error) => {
+                    let line = 1 + bytes[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count();
+                    let found = format!("line {line} is not UTF-8 text");
+                    return Err(DatasetError::malformed(path, found, "convert the file to UTF-8"));
+                }
             }
         }
     };
@@ -53,16 +59,18 @@ pub(super) fn answers(path: &Path) -> Result<Vec<String>> {
     }
 }
 
-/// Whether a text is a pickle of protocol 0: a list or dictionary that Python 2 wrote.
-fn is_old_pickle(text: &str) -> bool {
+/// Whether this is a pickle of protocol 0 or 1: a list or dictionary that Python 2 wrote.
+fn is_old_pickle(bytes: &[u8]) -> bool {
     ["(lp", "(dp", "(l", "(d", "]", "}"]
         .iter()
-        .any(|start| text.starts_with(start))
-        && text.trim_end().ends_with('.')
+        .any(|start| bytes.starts_with(start.as_bytes()))
+        && bytes.trim_ascii_end().ends_with(b".")
 }
 
 /// An answer a line: line 1 is label 0.
 fn read_lines(path: &Path, text: &str) -> Result<Form> {
+    let is_quoted = |line: &str| line.len() > 1 && line.starts_with('"') && line.ends_with('"');
+    let in_quotes = text.trim_end().lines().all(|line| is_quoted(line.trim()));
     let answers = text.trim_end().lines().enumerate().map(|(at, line)| {
         let answer = line.trim();
         let wrong = |found: &str, fix| {
@@ -80,6 +88,8 @@ fn read_lines(path: &Path, text: &str) -> Result<Form> {
             _ if answer.chars().any(|c| c.is_control() && c != '\t') => {
                 wrong("a control character in a text file of answers", FIX)
             }
+            // Texts as JSON, one a line.
+            _ if in_quotes => Ok(parse_json(answer).unwrap_or_else(|_| answer.to_owned())),
             _ => Ok(answer.to_owned()),
         }
     });
@@ -165,8 +175,8 @@ fn by_label(path: &Path, labels: Vec<(String, i64)>) -> Result<Vec<String>> {
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "an answer is a text")]
 enum Item {
-    Text(String),
-    Counted { ans: String },
+    Text(Key),
+    Counted { ans: Key },
     Labels(Labels),
 }
 
@@ -236,7 +246,9 @@ impl<'de> Deserialize<'de> for Form {
                 let mut labels = None;
                 while let Some(item) = seq.next_element()? {
                     match item {
-                        Item::Text(answer) | Item::Counted { ans: answer } => answers.push(answer),
+                        Item::Text(Key(answer)) | Item::Counted { ans: Key(answer) } => {
+                            answers.push(answer);
+                        }
                         Item::Labels(Labels(found)) => {
                             let first = labels.get_or_insert_with(|| found.clone());
                             if sorted(first) != sorted(&found) {

@@ -23,7 +23,9 @@ const LABELS: &[u8] =
 #[case("labels.json", br#"{"2": 1, "yes": 0}"#)]
 #[case("by_label.json", br#"{"1": "2", "0": "yes"}"#)]
 #[case("all_ans.json", br#"[{"ans": "yes", "dsets": ["vqa"]}, {"ans": "2"}]"#)]
+#[case("numbers.json", br#"["yes", 2]"#)]
 #[case("answers.txt", b"\xef\xbb\xbfyes\r\n2\r\n\n")]
+#[case("answers.jsonl", b"\"yes\"\n\"2\"\n")]
 #[case("python2.pkl", b"(lp0\nVyes\np1\naV2\np2\na.")]
 #[case(
     "label2ans_dict.pkl",
@@ -62,7 +64,8 @@ fn every_form_is_the_same_vocabulary(#[case] name: &str, #[case] bytes: &[u8]) {
     br#"{"yes": 0, "yes": 1}"#,
     "\"yes\" has the labels 0 and 1"
 )]
-#[case("no text", br#"["yes", 7]"#, "an answer is a text")]
+#[case("no text", br#"["yes", null]"#, "an answer is a text")]
+#[case("latin.txt", b"yes\ncaf\xe9\n", "line 2 is not UTF-8")]
 #[case("no label", br#"{"yes": 0, "no": "1"}"#, "a label")]
 #[case("a blank line.txt", b"yes\n\nno\n", "a blank line.txt:2: a blank line")]
 #[case("binary.txt", b"yes\nn\x01o\n", "binary.txt:2: a control character")]

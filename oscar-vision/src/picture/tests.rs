@@ -129,6 +129,8 @@ fn what_is_no_picture_is_named_as_such() {
     assert!(refused(b"", limits).contains("empty"));
     assert!(refused(b"hello, this is text", limits).contains("\"hello, this "));
     assert!(refused(&[0x80, 2, 0xFF, 7], limits).contains("80"));
+    let phone = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic";
+    assert!(refused(phone, limits).contains("HEIC"));
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub struct PredictArgs {
     #[arg(long, requires = "regions", group = "asked", value_name = "KEY")]
     pub image: Vec<String>,
     /// Question, statement or caption; not for captioning
-    #[arg(long)]
+    #[arg(long, aliases = ["question", "statement", "caption"])]
     pub text: Option<String>,
     /// Rows to ask about instead, JSON lines or a JSON array: {"image": KEY, or two of them, "text":
     /// ..., "tags": ...}, each with other fields as you like; each is written to standard output as a
