@@ -231,7 +231,10 @@ fn plain(
         _id: Option<IgnoredAny>,
     }
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "`caption` is neither a text nor a list of texts")]
+    #[serde(
+        untagged,
+        expecting = "`caption` is neither a text nor a list of texts"
+    )]
     enum OneOrSeveral {
         One(String),
         Several(Vec<String>),
@@ -239,7 +242,10 @@ fn plain(
     let mut collected = ImagesByKey::default();
     for (number, row) in rows::parse::<Plain>(path, records, problems)? {
         let Some(key) = row.image.or(row.image_id) else {
-            let defect = Defect::new("missing field `image`", "name the image's key in the region store");
+            let defect = Defect::new(
+                "missing field `image`",
+                "name the image's key in the region store",
+            );
             problems.at_line(path, number, defect);
             continue;
         };

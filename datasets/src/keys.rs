@@ -83,7 +83,11 @@ const FEATURES: [&str; 4] = ["npz", "npy", "pt", "safetensors"];
 /// Folders may be written as on Windows.
 pub fn without_ending(name: &str) -> &str {
     let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
-    let is_feature = |ending: &str| FEATURES.iter().any(|known| ending.eq_ignore_ascii_case(known));
+    let is_feature = |ending: &str| {
+        FEATURES
+            .iter()
+            .any(|known| ending.eq_ignore_ascii_case(known))
+    };
     match name.rsplit_once('.') {
         Some((stem, ending))
             if !stem.is_empty() && (crate::pictures::is_picture(name) || is_feature(ending)) =>

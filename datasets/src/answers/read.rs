@@ -46,9 +46,16 @@ pub(super) fn answers(path: &Path) -> Result<Vec<String>> {
                 _ if is_old_pickle(&bytes) => read_pickle(path)?,
                 Ok(text) => read_lines(path, text)?,
                 Err(error) => {
-                    let line = 1 + bytes[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count();
+                    let line = 1 + bytes[..error.valid_up_to()]
+                        .iter()
+                        .filter(|b| **b == b'\n')
+                        .count();
                     let found = format!("line {line} is not UTF-8 text");
-                    return Err(DatasetError::malformed(path, found, "convert the file to UTF-8"));
+                    return Err(DatasetError::malformed(
+                        path,
+                        found,
+                        "convert the file to UTF-8",
+                    ));
                 }
             }
         }

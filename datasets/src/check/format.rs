@@ -164,7 +164,10 @@ impl Sniff {
         if let Some((_, name)) = known {
             return Ok(Some(format!("it is {name}")));
         }
-        let line = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let line = start
+            .split(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default();
         Ok(match std::str::from_utf8(line.trim_ascii_end()) {
             Ok(line) => Some(format!("its first line is {}, no JSON", excerpt(line))),
             Err(_) => Some("it is no text in UTF-8".into()),

@@ -18,7 +18,6 @@
 
 use std::path::Path;
 
-use oscar_core::input::{Example, ExampleSource, RegionHandle, SourceError, TextB};
 use super::check::{check_length, check_rows};
 use super::graph;
 use super::jsonl_row::{Row, Texts};
@@ -26,6 +25,7 @@ use super::row_file::RowFile;
 use crate::error::{DatasetError, Result};
 use crate::findings::{Counts, Defect, Kind, Problem, Problems};
 use crate::images::{ImageSource, SharedImages};
+use oscar_core::input::{Example, ExampleSource, RegionHandle, SourceError, TextB};
 
 /// A corpus opened for reading, with the images it names.
 ///
@@ -95,11 +95,7 @@ impl Rows {
         for row in rows.iter().filter(|_| images.is_some()) {
             named[row.image as usize] = true;
         }
-        Ok(Self {
-            file,
-            rows,
-            named,
-        })
+        Ok(Self { file, rows, named })
     }
 
     fn unnamed_images(&self) -> usize {

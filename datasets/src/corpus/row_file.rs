@@ -73,9 +73,7 @@ impl RowFile {
     /// # Errors
     /// If it cannot be read, or the file has become shorter.
     pub(super) fn read(&self, index: usize) -> Result<Vec<u8>> {
-        let mut row = self
-            .file
-            .read(self.starts[index]..self.starts[index + 1])?;
+        let mut row = self.file.read(self.starts[index]..self.starts[index + 1])?;
         if self.is_array {
             let element = row.trim_ascii_end();
             // The comma after it, or the end of the array.

@@ -776,7 +776,8 @@ fn formats_are_told_by_content() {
     let text = files.write("a.txt", "once upon a time\n");
     let found = fails(&text);
     assert!(
-        found.contains("once upon a time") && found.contains("not of a known format: `region-store`"),
+        found.contains("once upon a time")
+            && found.contains("not of a known format: `region-store`"),
         "{found}"
     );
     assert!(found.contains("give its format"), "{found}");

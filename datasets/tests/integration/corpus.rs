@@ -181,7 +181,10 @@ fn an_array_is_read_as_lines_are() {
     let lines = open(rows.join("\n")).unwrap();
     for text in [
         format!("[{}]", rows.join(",")),
-        format!("\u{feff} [\n  {}\n]\n", rows.join(" ,\n  ").replace(": ", " :\n ")),
+        format!(
+            "\u{feff} [\n  {}\n]\n",
+            rows.join(" ,\n  ").replace(": ", " :\n ")
+        ),
     ] {
         let array = open(text).unwrap();
         assert_eq!(array.len(), 3);
@@ -219,7 +222,10 @@ fn other_encodings_are_named() {
         (wide, "UTF-16"),
         (b"\x1f\x8b\x08\0\0\0".to_vec(), "compressed by gzip"),
         (row.replace('\n', "\r").repeat(2).into(), "carriage return"),
-        (row.replace('\n', " ").repeat(2).into(), "more than one object"),
+        (
+            row.replace('\n', " ").repeat(2).into(),
+            "more than one object",
+        ),
     ] {
         let found = message(open(bytes));
         assert!(found.contains(wanted), "{found}");

@@ -265,7 +265,13 @@ fn a_sweep_trains_with_every_value_and_compares() {
     let again = place.run(&sweep);
     assert!(again.status.success(), "{}", stderr(&again));
     assert_eq!(stdout(&again).matches("Nothing was trained").count(), 2);
-    let unknown = ["train", "--config", "train.toml", "--sweep", "train.stepz=1,2"];
+    let unknown = [
+        "train",
+        "--config",
+        "train.toml",
+        "--sweep",
+        "train.stepz=1,2",
+    ];
     assert_fails(&place.run(&unknown), &["train.steps"]);
     let document = place.run(&[&sweep[..], &["--json"]].concat());
     assert_eq!(document.status.code(), Some(2));

@@ -73,7 +73,8 @@ pub fn import(
     let file = WeightFile::open_official(source)?;
     let name = file.path().file_name().unwrap_or_default();
     if let Some(index) = index_of(&name.to_string_lossy()) {
-        let reason = format!("it is one part of the weights; give the index {index:?} of all parts");
+        let reason =
+            format!("it is one part of the weights; give the index {index:?} of all parts");
         return Err(format(file.path(), reason));
     }
     let Published {

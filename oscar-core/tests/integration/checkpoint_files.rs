@@ -443,9 +443,8 @@ fn what_is_beside_weights_is_read_as_tools_write_it() {
     let python = keys.to_string().replace("0.5", "NaN");
     fs::write(source.join("config.json"), format!("\u{feff}{python}")).unwrap();
     fs::write(source.join("vocab.txt"), "\u{feff}[PAD]\nthe\n").unwrap();
-    let import = |out: &str| {
-        checkpoint::import(&source, folder.path().join(out), &ImportOptions::default())
-    };
+    let import =
+        |out: &str| checkpoint::import(&source, folder.path().join(out), &ImportOptions::default());
     let imported = import("out").unwrap();
     let cased = |note: &String| note.contains("cased");
     assert!(!imported.notes.iter().any(cased), "{:?}", imported.notes);

@@ -338,17 +338,32 @@ fn best_weights_that_could_not_be_written_are_written_on_resume() {
     let mut setting = setting(1, &[1.0]);
     // The validation after the last step is the only one.
     setting.train.validate_every = 5;
-    let full: Describe = Arc::new(|place: &Path| match place.to_string_lossy().contains("best") {
-        true => Err(oscar_files::FileError::io("write", place)(std::io::Error::other("full")).into()),
-        false => Ok(()),
-    });
+    let full: Describe = Arc::new(
+        |place: &Path| match place.to_string_lossy().contains("best") {
+            true => Err(
+                oscar_files::FileError::io("write", place)(std::io::Error::other("full")).into(),
+            ),
+            false => Ok(()),
+        },
+    );
     let points = || [Points::new(0.0, 40)];
     train_in(run(), false, full, &setting, &points()).expect_err("the disk is full");
-    let weights = |name: &str| fs::read(directory.path().join("run").join(name).join("model.safetensors"));
+    let weights = |name: &str| {
+        fs::read(
+            directory
+                .path()
+                .join("run")
+                .join(name)
+                .join("model.safetensors"),
+        )
+    };
     assert!(weights("best").is_err());
     let free: Describe = Arc::new(|_| Ok(()));
     let resumed = train_in(run(), true, free, &setting, &points());
     let (_, outcome) = resumed.expect("there is room");
     assert_eq!(outcome.best.map(|best| best.step), Some(5));
-    assert_eq!(weights("best").expect("weights"), weights("last").expect("weights"));
+    assert_eq!(
+        weights("best").expect("weights"),
+        weights("last").expect("weights")
+    );
 }

@@ -132,7 +132,8 @@ fn problem(error: &ImageError, format: Option<ImageFormat>) -> Problem {
 fn not_a_picture(bytes: &[u8]) -> String {
     /// What the type of a file of ISO's base format says of the pictures of phones.
     const HEIC: [&[u8]; 5] = [b"heic", b"heix", b"hevc", b"mif1", b"msf1"];
-    if bytes.get(4..8) == Some(b"ftyp") && bytes.get(8..12).is_some_and(|kind| HEIC.contains(&kind)) {
+    if bytes.get(4..8) == Some(b"ftyp") && bytes.get(8..12).is_some_and(|kind| HEIC.contains(&kind))
+    {
         return "it is a HEIC picture, as phones take them, which is not read".into();
     }
     let start = &bytes[..bytes.len().min(12)];
