@@ -56,6 +56,17 @@ fn a_run_is_found_by_name_and_by_path() {
             stderr(&output)
         );
     }
+    for given in ["one", "runs/one/last"] {
+        for args in [
+            ["model", "export", given, "--out", "weights.safetensors"],
+            ["model", "import", given, "--out", "imported"],
+        ] {
+            let output = place.run(&args);
+            assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        }
+        fs::remove_file(place.path("weights.safetensors")).expect("weights");
+        fs::remove_dir_all(place.path("imported")).expect("a directory");
+    }
     assert_fails(&place.run(&["report", "nowhere"]), &["nowhere"]);
     assert_fails(
         &place.run(&[MATCHING, &["--name", "a/b"]].concat()),

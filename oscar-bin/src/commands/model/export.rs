@@ -1,7 +1,7 @@
 //! `oscar-bin model export`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -9,6 +9,7 @@ use oscar_core::checkpoint::{self, Layout};
 use serde_json::json;
 
 use crate::output::{self, print_json};
+use crate::weights;
 
 /// Writes weights with the official names and in their own type.
 ///
@@ -20,7 +21,8 @@ use crate::output::{self, print_json};
     oscar-bin model export pytorch_model.bin --out model.safetensors\n  \
     oscar-bin model export models/rosita --layout rosita --out rosita-base.pkl")]
 pub struct ExportArgs {
-    /// Weights: a file, or a directory with model.safetensors or pytorch_model.bin
+    /// Weights: a file, a directory with model.safetensors or pytorch_model.bin, a run, or public weights
+    /// by name or as hub:OWNER/NAME
     #[arg(value_name = "CKPT")]
     pub checkpoint: PathBuf,
     /// File to write: NAME.bin, NAME.pkl (PyTorch) or NAME.safetensors
@@ -50,7 +52,8 @@ pub fn run(args: &ExportArgs) -> Result<()> {
         NameLayout::Oscar => Layout::Oscar,
         NameLayout::Rosita => Layout::Rosita,
     };
-    let exported = checkpoint::export_as(layout, &args.checkpoint, &args.out)
+    let checkpoint = weights::find(Path::new("runs"), &args.checkpoint)?;
+    let exported = checkpoint::export_as(layout, &checkpoint, &args.out)
         .with_context(|| format!("cannot export {}", args.checkpoint.display()))?;
     let changes: Vec<_> = exported.changes.iter().map(ToString::to_string).collect();
     if args.json {

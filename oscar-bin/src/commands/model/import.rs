@@ -1,7 +1,7 @@
 //! `oscar-bin model import`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -10,6 +10,7 @@ use oscar_core::checkpoint::{self, ImportOptions, Imported, TrainingArgs};
 use super::import_clip::{self, ClipCapArgs};
 use super::summary::print_summary;
 use crate::output::{self, print_json};
+use crate::weights;
 
 /// Writes DIR/model.safetensors, DIR/config.json and, if it is next to the weights, vocab.txt.
 ///
@@ -25,7 +26,8 @@ use crate::output::{self, print_json};
     oscar-bin model import pytorch_model.bin --model-config config.json --out models/bert\n  \
     oscar-bin model import coco_weights.pt --out models/clipcap")]
 pub struct ImportArgs {
-    /// Weights: a PyTorch or safetensors file, or a directory with one
+    /// Weights: a PyTorch or safetensors file, a directory with one, a run, or public weights by name or
+    /// as hub:OWNER/NAME
     #[arg(value_name = "SRC")]
     pub source: PathBuf,
     /// Directory to write
@@ -56,7 +58,8 @@ pub fn run(args: &ImportArgs) -> Result<()> {
         model_config: args.model_config.clone(),
         overwrite: args.overwrite,
     };
-    let imported = checkpoint::import(&args.source, &args.out, &options)
+    let source = weights::find(Path::new("runs"), &args.source)?;
+    let imported = checkpoint::import(&source, &args.out, &options)
         .with_context(|| format!("cannot import {}", args.source.display()))?;
     match args.json {
         true => print_json(&serde_json::to_value(&imported)?),
