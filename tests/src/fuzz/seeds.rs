@@ -413,6 +413,14 @@ pub(super) fn vocabularies() -> Vec<Vec<u8>> {
     vec![b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nbox\n##aff\n".to_vec()]
 }
 
+/// As HuggingFace has them, and with more than are used.
+pub(super) fn clip_merges() -> Vec<Vec<u8>> {
+    vec![
+        b"#version: 0.2\na b\nab c</w>\n".to_vec(),
+        "\"bpe_simple_vocab_16e6.txt#version: 0.2\nb o\nbo x</w>\nu n\n".into(),
+    ]
+}
+
 /// Candidates and references in every form.
 pub(super) fn captions() -> Vec<Vec<u8>> {
     let results = json!([{"image_id": 7, "caption": "a dog"}, {"image_id": "x", "caption": ""}]);

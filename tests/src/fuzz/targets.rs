@@ -20,6 +20,7 @@ use oscar_datasets::{
 };
 use oscar_files::pytorch::pickle::{self, Limits};
 use oscar_files::pytorch::{TorchFile, Value};
+use oscar_vision::clip::ClipTokenizer;
 
 use super::{files, rosita, runs, seeds, tasks};
 
@@ -72,6 +73,7 @@ pub const TARGETS: &[Target] = &[
     Target::new("rows", read_rows, seeds::rows),
     Target::new("model_config", read_model_config, seeds::model_configs),
     Target::new("vocabulary", read_vocabulary, seeds::vocabularies),
+    Target::new("clip_merges", read_clip_merges, seeds::clip_merges),
     Target::new("vqa_split", tasks::read_vqa_split, tasks::question_splits),
     Target::new("gqa_split", tasks::read_gqa_split, tasks::question_splits),
     Target::new("nlvr2_split", tasks::read_nlvr2_split, tasks::nlvr2_splits),
@@ -353,6 +355,14 @@ fn read_rows(input: &[u8]) {
 
 fn read_model_config(input: &[u8]) {
     let _ = ModelConfig::from_file(files::file("config.json", input));
+}
+
+/// Merges of a CLIP of 516 tokens: two of them.
+fn read_clip_merges(input: &[u8]) {
+    let directory = files::directory("clip", &[("merges.txt", input)]);
+    if let Ok(tokenizer) = ClipTokenizer::open(&directory, 516) {
+        tokenizer.encode("a box, unaffable: Ünï \u{200b}");
+    }
 }
 
 fn read_vocabulary(input: &[u8]) {

@@ -15,6 +15,7 @@ mod retrieval;
 mod synthetic;
 mod training;
 mod vqa;
+mod work;
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::backend::AutodiffBackend;
@@ -33,6 +34,7 @@ use crate::output::{self, print_json};
 use lengths::{Lengths, Row};
 use model_of::{Gpu, Prediction};
 use report::{Measured, Report, Run};
+pub use work::Work;
 
 /// Text positions, tags and regions of fixed-length examples: the limits of pre-training.
 const TEXT: usize = 35;
@@ -101,44 +103,6 @@ pub enum LengthsChoice {
     Fixed,
     /// Distributed as in COCO, VQA and Visual Genome
     Real,
-}
-
-/// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Work {
-    /// Pre-training steps: MLM and contrastive loss
-    Pretrain,
-    /// VQA training steps: 3,129 answers, binary cross entropy
-    Vqa,
-    /// Scoring of image-caption pairs
-    Retrieval,
-    /// Captions by beam search: 5 beams, 20 tokens
-    Caption,
-    /// Regions of photographs of 640 x 480 pixels by both detectors, whose size is the published one
-    /// unless --preset is tiny
-    Detector,
-    /// Embeddings of pictures by CLIP's ViT-B/32, whose size is the published one unless --preset is tiny
-    Clip,
-    /// Captions by ClipCap with GPT-2 small: 5 beams, 20 tokens; likewise
-    Clipcap,
-    /// Training steps of ClipCap's MLP variant with GPT-2 small: 14 tokens each; likewise
-    ClipcapTrain,
-}
-
-impl Work {
-    /// Its name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pretrain => "pretrain",
-            Self::Vqa => "vqa",
-            Self::Retrieval => "retrieval",
-            Self::Caption => "caption",
-            Self::Detector => "detector",
-            Self::Clip => "clip",
-            Self::Clipcap => "clipcap",
-            Self::ClipcapTrain => "clipcap-train",
-        }
-    }
 }
 
 /// One measurement.
