@@ -45,6 +45,7 @@ mod report;
 mod resume;
 mod retrieval;
 mod runs;
+mod scene_tasks;
 mod score;
 mod serve;
 mod settings;
