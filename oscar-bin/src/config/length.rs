@@ -57,7 +57,7 @@ pub fn settle<C: Configuration>(config: &mut C, layers: &[Layer]) -> Result<Vec<
         }
     }
     let warmup = &mut sections.optimizer.warmup_steps;
-    if !by_epochs && *warmup > steps && steps_at > warmup_at {
+    if !by_epochs && steps > 0 && *warmup > steps && steps_at > warmup_at {
         let shorter = steps / 10;
         notes.push(format!(
             "{WARMUP} = {warmup} of the recipe is longer than the run of {steps} steps: it is shortened \

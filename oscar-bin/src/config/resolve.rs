@@ -239,6 +239,12 @@ fn given(found: &Actual) -> String {
         Actual::Str(value) => format!("{value:?}"),
         Actual::Map => "a table".into(),
         Actual::Seq => "a list".into(),
+        // Larger than any integer of TOML: "integer `1…` as i128".
+        Actual::Other(text) if text.ends_with("128") => {
+            let number = text.chars().skip_while(|c| *c != '`').skip(1);
+            let number: String = number.take_while(|c| *c != '`').collect();
+            format!("{number}, which is too large")
+        }
         other => other.to_string(),
     }
 }

@@ -215,6 +215,15 @@ fn whole_numbers_may_be_written_as_floats(#[case] set: &str, #[case] steps: i64)
 }
 
 #[test]
+fn numbers_that_are_too_large_are_told_without_the_names_of_types() {
+    let place = Workplace::new();
+    let set = "train.seed=99999999999999999999";
+    let output = place.run(&["train", "--set", set, "--print-config"]);
+    assert_fails(&output, &["99999999999999999999", "too large"]);
+    assert!(!stderr(&output).contains("i128"), "{}", stderr(&output));
+}
+
+#[test]
 fn the_length_of_a_pre_training_is_named_to_who_asks_for_epochs() {
     let place = Workplace::new();
     let output = place.run(&["train", "--set", "epochs=2", "--print-config"]);
