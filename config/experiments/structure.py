@@ -62,7 +62,7 @@ def pretrain(experiment, arm, seed, steps):
         length = {} if steps is None else {"train.steps": steps}
         recipe = ["--config", HERE / f"{arm}.toml", "--seed", seed]
         experiment.start("train", name, *recipe, *settings(length))
-        probed = experiment.call("probe", experiment.runs / name)
+        probed = experiment.call("probe", experiment.runs / name)["checkpoints"][-1]
         measured = f"measured-{name}"
         masks = settings({**MEASURED, "init.checkpoint": last})
         recipe = ["--config", HERE / "structure-random.toml", "--seed", 1]
