@@ -131,6 +131,9 @@ fn element_starts(file: &OpenFile) -> Result<Vec<u64>> {
                     }
                     ended = true;
                 }
+                1 if byte == b',' && before => {
+                    return Err(wrong("a comma without a row before it", "remove it"));
+                }
                 1 if byte == b',' => before = true,
                 1 if before => {
                     starts.push(place);

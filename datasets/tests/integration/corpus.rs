@@ -201,6 +201,7 @@ fn an_array_is_read_as_lines_are() {
 #[case("[]", "a corpus of 0 rows")]
 #[case(r#"[{"image": "a", "text": "x"}"#, "does not end")]
 #[case(r#"[{"image": "a", "text": "x"},]"#, "a comma before the end")]
+#[case(r#"[,{"image": "a", "text": "x"}]"#, "a comma without a row")]
 #[case(r#"[{"image": "a", "text": "x"}] 1"#, "text after the end")]
 #[case(r#"[{"image": "a", "text": "x"}, 7]"#, "corpus.jsonl:2: ")]
 fn arrays_that_are_wrong_are_told(#[case] text: &str, #[case] wanted: &str) {
