@@ -121,8 +121,8 @@ fn wide(start: &[u8]) -> Option<&'static str> {
     }
     let ascii = |byte: u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
     let is_wide = |zero: usize| {
-        let pairs = start.chunks_exact(2);
-        pairs.len() >= 2 && { pairs }.all(|pair| pair[zero] == 0 && ascii(pair[1 - zero]))
+        let mut pairs = start.chunks_exact(2);
+        pairs.len() >= 2 && pairs.all(|pair| pair[zero] == 0 && ascii(pair[1 - zero]))
     };
     (is_wide(0) || is_wide(1)).then_some("UTF-16")
 }
