@@ -104,7 +104,8 @@ impl<B: Kernels> ModifiedResNet<B> {
 
     /// Pixels `[batch, 3, side, side]` to embeddings `[batch, embedding_dim]`. They are not normalised.
     pub fn forward(&self, pixels: Tensor<B, 4>) -> Tensor<B, 2> {
-        let map = self.stages.iter().fold(self.stem(pixels), stage);
+        let stages = self.stages.iter();
+        let map = stages.fold(self.stem(pixels), |map, blocks| stage(map, blocks));
         self.pool.forward(map)
     }
 
@@ -131,7 +132,7 @@ impl<B: Kernels> ModifiedResNet<B> {
     }
 }
 
-fn stage<B: Kernels>(map: Tensor<B, 4>, blocks: &Vec<Bottleneck<B>>) -> Tensor<B, 4> {
+fn stage<B: Kernels>(map: Tensor<B, 4>, blocks: &[Bottleneck<B>]) -> Tensor<B, 4> {
     blocks.iter().fold(map, |map, block| block.forward(map))
 }
 

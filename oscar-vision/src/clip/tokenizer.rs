@@ -1,7 +1,7 @@
 //! The tokens of CLIP's texts: byte-pair encoding of lower-cased words, by the `tokenizers` crate.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use oscar_files::{SMALL_FILE, TextFile, read_file};
 use tokenizers::models::bpe::{BPE, Vocab};
@@ -147,7 +147,7 @@ fn read_merges(text: &str, wanted: usize) -> Result<Vec<(String, String)>, Strin
 }
 
 /// Numbers that a `vocab.json` gives must be those that follow from the merges.
-fn check_vocabulary(path: &PathBuf, vocabulary: &BTreeMap<String, u32>) -> Result<(), ClipError> {
+fn check_vocabulary(path: &Path, vocabulary: &BTreeMap<String, u32>) -> Result<(), ClipError> {
     if !path.is_file() {
         return Ok(());
     }
