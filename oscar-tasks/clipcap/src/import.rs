@@ -136,10 +136,14 @@ fn sizes(file: &WeightFile, options: &ImportOptions) -> Result<ClipCapConfig, Ta
         .normalize_prefix
         .or(released.map(|(_, normalize)| normalize));
     let normalize_prefix = normalize_prefix.ok_or_else(|| {
-        wrong(format!(
-            "it has a mapping network of type {} from embeddings of {embedding_dim} values, as none of the              released ones, and no file says whether embeddings are divided by their length              (normalize_prefix); say it",
+        let found = format!(
+            "{}: its mapping network ({}, of embeddings of {embedding_dim} values) is not that of released \
+             weights, and no file says whether embeddings are divided by their length; set \
+             normalize_prefix to true or false",
+            file.path().display(),
             mapping_type.name()
-        ))
+        );
+        TaskError::Data(found.into())
     })?;
     let heads = options.heads.unwrap_or(match n_embd {
         768 => 12,
