@@ -131,20 +131,6 @@ fn sizes(file: &WeightFile, options: &ImportOptions) -> Result<ClipCapConfig, Ta
             (length * width, embedding, vectors / n_embd.max(1), layers)
         }
     };
-    let released = released(mapping_type, embedding_dim);
-    let normalize_prefix = options
-        .normalize_prefix
-        .or(released.map(|(_, normalize)| normalize));
-    let normalize_prefix = normalize_prefix.ok_or_else(|| {
-        let found = format!(
-            "{}: its mapping network ({}, of embeddings of {embedding_dim} values) is not that of released \
-             weights, and no file says whether embeddings are divided by their length; set \
-             normalize_prefix to true or false",
-            file.path().display(),
-            mapping_type.name()
-        );
-        TaskError::Data(found.into())
-    })?;
     let heads = options.heads.unwrap_or(match n_embd {
         768 => 12,
         1024 => 16,
@@ -152,6 +138,7 @@ fn sizes(file: &WeightFile, options: &ImportOptions) -> Result<ClipCapConfig, Ta
         1600 => 25,
         width => (width / 64).max(1),
     });
+    let (clip_model, normalize_prefix) = unsaid(file, options, (mapping_type, embedding_dim))?;
     Ok(ClipCapConfig {
         gpt2: Gpt2Config {
             vocab_size,
@@ -167,14 +154,36 @@ fn sizes(file: &WeightFile, options: &ImportOptions) -> Result<ClipCapConfig, Ta
         clip_length,
         mapping_layers,
         embedding_dim,
-        clip_model: options
-            .clip_model
-            .clone()
-            .or(released.map(|(clip, _)| clip.into())),
+        clip_model,
         normalize_prefix,
         only_prefix: mapping_type == MappingType::Transformer,
         preset: None,
     })
+}
+
+/// What no file says: the CLIP, if it is known, and whether embeddings are divided by their length.
+fn unsaid(
+    file: &WeightFile,
+    options: &ImportOptions,
+    (mapping_type, embedding_dim): (MappingType, usize),
+) -> Result<(Option<String>, bool), TaskError> {
+    let released = released(mapping_type, embedding_dim);
+    let clip = options.clip_model.clone();
+    let clip = clip.or(released.map(|(clip, _)| clip.into()));
+    let normalize = released.map(|(_, normalize)| normalize);
+    match options.normalize_prefix.or(normalize) {
+        Some(normalize) => Ok((clip, normalize)),
+        None => Err(TaskError::Data(
+            format!(
+                "{}: its mapping network ({}, of embeddings of {embedding_dim} values) is not that of \
+                 released weights, and no file says whether embeddings are divided by their length; set \
+                 normalize_prefix to true or false",
+                file.path().display(),
+                mapping_type.name()
+            )
+            .into(),
+        )),
+    }
 }
 
 /// The CLIP of the released weights of these sizes, and whether they divide embeddings by their length:
