@@ -21,6 +21,27 @@ fn number(value: &Value, key: &str) -> f64 {
         .unwrap_or_else(|| panic!("{key} is no number in {value}"))
 }
 
+#[test]
+fn search_is_measured_by_itself() {
+    let document = bench(&["--work", "search", "--pictures", "30,5000"]);
+    let results = document["results"].as_array().expect("a list");
+    let pictures: Vec<_> = results.iter().map(|one| one["pictures"].as_u64()).collect();
+    assert_eq!(pictures, [Some(30), Some(5000)]);
+    for result in results {
+        let bytes = number(result, "bytes");
+        assert!(bytes > 512.0 * number(result, "pictures"), "{result}");
+        assert!(number(result, "query_p95_seconds") >= number(result, "query_p50_seconds"));
+        for key in ["written_per_s", "open_seconds", "together_seconds"] {
+            assert!(number(result, key) > 0.0, "{key}: {result}");
+        }
+    }
+    let place = Workplace::new();
+    let both = place.run(&["bench", "--work", "search,vqa"]);
+    assert_fails(&both, &["--work search"]);
+    let none = place.run(&["bench", "--work", "search", "--pictures", "0"]);
+    assert_fails(&none, &["--pictures"]);
+}
+
 #[rstest]
 #[case("pretrain", 3, true)]
 #[case("vqa", 3, true)]

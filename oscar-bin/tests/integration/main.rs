@@ -47,6 +47,7 @@ mod retrieval;
 mod runs;
 mod scene_tasks;
 mod score;
+mod search;
 mod serve;
 mod settings;
 mod shell;

@@ -11,7 +11,7 @@
 //! | embed | [`Embedder`], which opened weights are |
 //! | make an index | [`build_index`] |
 //! | search | [`Searcher`]; [`search`] over any vectors |
-//! | re-rank what was found | [`rerank`] by an [`oscar_task::CrossEncoder`] |
+//! | re-rank what was found | [`rerank`] by an [`oscar_task::CrossEncoder`]; [`evaluate_stages`] says what it gains |
 //!
 //! Search is exact: every vector is compared. On two cores a million vectors of 256 values take a tenth
 //! of a second, which leaves an approximate index nothing to gain.
@@ -23,6 +23,7 @@ mod exact;
 mod index;
 mod predict;
 mod searcher;
+mod stages;
 #[cfg(feature = "train")]
 mod train;
 
@@ -39,6 +40,7 @@ pub use embed::{Embedder, Vectors, open_embedder};
 pub use exact::{Hit, search};
 pub use index::{IndexError, NewIndex, VectorIndex, build_index, store_identity};
 pub use searcher::{Found, Searcher, rerank};
+pub use stages::{Stage, StageOptions, evaluate_stages};
 #[cfg(feature = "train")]
 pub use train::{CONTRASTIVE_LOSS, DISTILLATION_LOSS, SearchBatch, SearchModel, SearchSource};
 

@@ -113,6 +113,7 @@ pub const TARGETS: &[Target] = &[
         tasks::answer_counts,
     ),
     Target::new("score_cache", tasks::read_score_cache, tasks::score_caches),
+    Target::new("index", tasks::read_index, tasks::indexes),
     Target::new("constraints", tasks::read_constraints, tasks::constraints),
     Target::new("checkpoint", runs::read_checkpoint, runs::checkpoints),
     Target::new("metrics_log", runs::read_metrics_log, runs::metrics_logs),

@@ -14,6 +14,7 @@ use oscar_gqa::Gqa;
 use oscar_matching::Matching;
 use oscar_nlvr2::{Arrangement, Nlvr2};
 use oscar_retrieval::{Fingerprint, Retrieval, ScoreCache};
+use oscar_search::{NewIndex, VectorIndex, Vectors};
 use oscar_task::{ClassData, Classify, Logits, Role, Split, TaskData};
 use oscar_vqa::Vqa;
 use serde_json::json;
@@ -453,6 +454,36 @@ pub(super) fn score_caches() -> Vec<Vec<u8>> {
         cache.append(scores).expect("it is written");
     }
     vec![std::fs::read(cache.path()).expect("a file")]
+}
+
+/// Values of a vector of the index.
+const WIDTH: usize = 3;
+
+pub(super) fn read_index(input: &[u8]) {
+    let path = files::file("pictures.index", input);
+    if let Ok(index) = VectorIndex::open(&path) {
+        let key = |row| index.key(row).len();
+        assert!((0..index.len()).map(key).sum::<usize>() <= input.len());
+        let query = Vectors::new(index.width(), vec![0.5; index.width()]).expect("a vector");
+        let found = index.search(&query, 2).expect("a query of this width");
+        assert!(found[0].len() <= index.len());
+    }
+}
+
+pub(super) fn indexes() -> Vec<Vec<u8>> {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let path = place.path().join("pictures.index");
+    let keys = ["a", "", "übung"].map(String::from);
+    let new = NewIndex {
+        keys: &keys,
+        width: WIDTH,
+        checkpoint: "weights",
+        store: "store",
+    };
+    let values = (0..keys.len() * WIDTH).map(|at| at as f32 / 9.0).collect();
+    let vectors = Vectors::new(WIDTH, values).expect("vectors");
+    new.write(&path, |write| write(&vectors)).expect("an index");
+    vec![std::fs::read(&path).expect("a file")]
 }
 
 #[cfg(test)]

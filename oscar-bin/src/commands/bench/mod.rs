@@ -12,12 +12,13 @@ mod model_of;
 mod pretrain;
 mod report;
 mod retrieval;
+mod search;
 mod synthetic;
 mod training;
 mod vqa;
 mod work;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::backend::AutodiffBackend;
 use clap::{Args, ValueEnum};
 use oscar_core::config::ModelConfig;
@@ -42,7 +43,8 @@ const TAGS: usize = 30;
 const REGIONS: usize = 50;
 
 /// Measures the speed of training steps (pre-training, VQA), of scoring image-text pairs, of captions by
-/// beam search, of the region detectors, of CLIP and of ClipCap, on synthetic data.
+/// beam search, of the region detectors, of CLIP and of ClipCap, and of search in large indexes, on
+/// synthetic data.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     oscar-bin bench\n  \
@@ -50,6 +52,7 @@ const REGIONS: usize = 50;
     oscar-bin bench --batch-size 1,2,4,8 --text 20 --regions 37 --json\n  \
     oscar-bin bench --work detector --batch-size 1 --steps 2 --warmup 0\n  \
     oscar-bin bench --work clip --batch-size 32\n  \
+    oscar-bin bench --work search --pictures 10000,1000000\n  \
     oscar-bin bench --model-of h200 --batch-size 32,128 --lengths real --precision bf16")]
 pub struct BenchArgs {
     /// What to measure
@@ -76,6 +79,14 @@ pub struct BenchArgs {
     /// Regions of fixed-length examples [default: 50]
     #[arg(long, value_name = "N")]
     pub regions: Option<usize>,
+    /// Pictures of each index that is searched
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "10000,100000,1000000",
+        value_name = "N,..."
+    )]
+    pub pictures: Vec<usize>,
     /// Number of timed steps
     #[arg(long, default_value_t = 5, value_name = "N")]
     pub steps: usize,
@@ -140,6 +151,14 @@ impl Plan {
 ///
 /// If a flag's value is out of range or the device fails.
 pub fn run(args: &BenchArgs) -> Result<Ending> {
+    if args.work.contains(&Work::Search) {
+        ensure!(
+            args.work == [Work::Search],
+            "--work search has results of its own; measure it by itself"
+        );
+        search::run(args)?;
+        return Ok(Ending::Done);
+    }
     let bench = Bench::new(args)?;
     if let Some(gpu) = args.model_of {
         return predict(gpu, args, &bench);
@@ -278,15 +297,14 @@ impl OnBackend for Bench {
                 Work::Clip => clipcap::pictures::<Inner<B>>(plan, &device)?,
                 Work::Clipcap => clipcap::captions::<Inner<B>>(plan, &device)?,
                 Work::ClipcapTrain => clipcap::training::<B>(plan, &device)?,
+                Work::Search => bail!("search is measured by itself"),
             };
             let peak_memory = peak_memory();
             let optimizer_floor = match work {
                 Work::Pretrain | Work::Vqa | Work::ClipcapTrain => {
                     Some(device::adamw_floor::<Inner<B>>(run.parameters, &device)?)
                 }
-                Work::Retrieval | Work::Caption | Work::Detector | Work::Clip | Work::Clipcap => {
-                    None
-                }
+                _ => None,
             };
             results.push(Measured {
                 work: *work,

@@ -22,6 +22,8 @@ pub enum Work {
     Clipcap,
     /// Training steps of ClipCap's MLP variant with GPT-2 small: 14 tokens each; likewise
     ClipcapTrain,
+    /// Exact search in indexes of generated vectors; by itself
+    Search,
 }
 
 impl Work {
@@ -36,6 +38,7 @@ impl Work {
             Self::Clip => "clip",
             Self::Clipcap => "clipcap",
             Self::ClipcapTrain => "clipcap-train",
+            Self::Search => "search",
         }
     }
 }

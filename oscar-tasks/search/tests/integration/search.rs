@@ -1,6 +1,6 @@
 //! From a store to what is found in it, with weights that were never trained.
 
-mod common;
+use crate::common;
 
 use std::path::Path;
 

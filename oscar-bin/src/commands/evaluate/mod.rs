@@ -1,5 +1,7 @@
 //! `oscar-bin evaluate`.
 
+mod stages;
+
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -24,7 +26,9 @@ use crate::weights::{self, PublishedArgs};
     oscar-bin evaluate --task nlvr2 --checkpoint runs/nlvr2-mini/best \\\n    \
         --data test.json --regions regions --out predictions\n  \
     oscar-bin evaluate --task vqa --checkpoint published/vqa --answers trainval_label2ans.pkl \\\n    \
-        --data questions.json --regions regions")]
+        --data questions.json --regions regions\n  \
+    oscar-bin evaluate --checkpoint retrieval --first-stage search --rerank 100 \\\n    \
+        --data captions.json --regions regions")]
 pub struct EvaluateArgs {
     /// Task of the weights [default: the one that they were fine-tuned for]
     #[arg(short, long, value_parser = Suggested(|| NAMES.to_vec()))]
@@ -60,6 +64,28 @@ pub struct EvaluateArgs {
     /// OUT/cache]
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
+    /// Weights of search that find; those of --checkpoint, of retrieval or matching, re-rank what they
+    /// find. Prints the recall of one stage and of both
+    #[arg(
+        long,
+        value_name = "DIR|NAME",
+        requires = "rerank",
+        conflicts_with_all = ["out", "cache", "swap_images", "annotations", "config", "answers"],
+        help_heading = "Two stages"
+    )]
+    pub first_stage: Option<PathBuf>,
+    /// Images of each text, and texts of each image, that are re-ranked
+    #[arg(
+        long,
+        value_name = "K",
+        requires = "first_stage",
+        value_parser = clap::value_parser!(u32).range(1..),
+        help_heading = "Two stages"
+    )]
+    pub rerank: Option<u32>,
+    /// Also have the weights of --checkpoint read every pair
+    #[arg(long, requires = "first_stage", help_heading = "Two stages")]
+    pub every_pair: bool,
     /// Batch size
     #[arg(long, default_value_t = 64)]
     pub batch_size: usize,
@@ -75,6 +101,9 @@ pub struct EvaluateArgs {
 /// # Errors
 /// If the weights or the data cannot be read, or do not fit each other.
 pub fn run(global: &Global, args: &EvaluateArgs) -> Result<Ending> {
+    if let Some(first) = &args.first_stage {
+        return stages::run(global, args, first);
+    }
     let task = weights::task(args.task.as_deref(), &args.checkpoint)?;
     let scoring = Scoring {
         args,
