@@ -18,8 +18,9 @@ use crate::index::IndexError;
 /// Vectors that a thread takes at a time.
 const BLOCK: usize = 4096;
 
-/// Vectors that are converted at a time: 64 KB of 256 values.
+/// Vectors that are converted at a time at most, and values: 64 KB.
 const TILE: usize = 64;
+const TILE_VALUES: usize = 1 << 14;
 
 /// Queries that are compared in one pass over the vectors.
 const GROUP: usize = 64;
@@ -99,13 +100,14 @@ fn search_group(vectors: &[f16], width: usize, queries: &[f32], top: usize) -> V
 
 /// Compares a block, whose first vector is row `first`, with all queries.
 fn scan(first: usize, block: &[f16], width: usize, queries: &[f32], best: &mut [Best]) {
-    let mut tile = vec![0.0; TILE * width];
+    let most = (TILE_VALUES / width).clamp(1, TILE);
+    let mut tile = vec![0.0; most * width];
     let mut scores = [0.0; TILE];
-    for (number, values) in block.chunks(TILE * width).enumerate() {
+    for (number, values) in block.chunks(most * width).enumerate() {
         let tile = &mut tile[..values.len()];
         values.convert_to_f32_slice(tile);
         let rows = values.len() / width;
-        let start = first + number * TILE;
+        let start = first + number * most;
         for (query, best) in queries.chunks_exact(width).zip(best.iter_mut()) {
             products(tile, query, &mut scores[..rows]);
             for (row, score) in (start..).zip(&scores[..rows]) {
@@ -235,6 +237,7 @@ mod tests {
             (2 * BLOCK + 77, 32, 3, 10),
             (BLOCK, 48, GROUP + 2, 1),
             (TILE + 1, 5, 2, 100),
+            (7, 9000, 2, 3),
             (3, 33, 1, 2),
         ] {
             let vectors: Vec<f16> = made(rows, width, 1)
