@@ -247,12 +247,13 @@ pub fn named(name: &str) -> Result<&'static Format, String> {
 /// # Errors
 /// If there is no such task; the message lists all.
 pub fn of_task(task: &str) -> Result<&'static Format, String> {
-    const TASKS: [(&str, &Format); 8] = [
+    const TASKS: [(&str, &Format); 9] = [
         ("pretraining", &tasks::CORPUS),
         ("vqa", &tasks::VQA),
         ("gqa", &tasks::GQA),
         ("nlvr2", &tasks::NLVR2),
         ("retrieval", &tasks::RETRIEVAL),
+        ("search", &tasks::RETRIEVAL),
         ("captioning", &tasks::CAPTIONING),
         ("matching", &tasks::MATCHING),
         ("refer", &tasks::REFER),
