@@ -114,12 +114,25 @@ fn from_recipe_to_found_pictures() {
     let place = workplace();
     finetune(&place, "retrieval", "retrieval.toml", &["--name", "cross"]);
     // Taught by the model that re-ranks.
-    let teacher = ["--set", "task.teacher=runs/cross/best", "--set", "task.teacher_candidates=3"];
-    let trained = finetune(&place, "search", "recipe.toml", &[&teacher[..], &["--name", "dual"]].concat());
+    let teacher = [
+        "--set",
+        "task.teacher=runs/cross/best",
+        "--set",
+        "task.teacher_candidates=3",
+    ];
+    let trained = finetune(
+        &place,
+        "search",
+        "recipe.toml",
+        &[&teacher[..], &["--name", "dual"]].concat(),
+    );
     assert_eq!(trained["evaluation"]["examples"], 16 + 32);
     assert!(trained["evaluation"]["t2i_R@1"].is_number(), "{trained}");
     let inspected = json(&place.run(&["model", "inspect", "runs/dual/best", "--json"]));
-    assert!(inspected.to_string().contains("dual_encoder"), "{inspected}");
+    assert!(
+        inspected.to_string().contains("dual_encoder"),
+        "{inspected}"
+    );
 
     let built = json(&place.run(BUILD));
     assert_eq!(built["pictures"], IMAGES);
@@ -140,7 +153,9 @@ fn found(place: &Workplace) {
     let one = json(&place.run(SEARCH));
     assert_eq!(one["pictures"], IMAGES);
     let pictures = |document: &Value, query: usize| -> Vec<String> {
-        let found = document["queries"][query]["found"].as_array().expect("a list");
+        let found = document["queries"][query]["found"]
+            .as_array()
+            .expect("a list");
         found
             .iter()
             .map(|found| found["picture"].as_str().expect("a key").to_string())
@@ -150,23 +165,41 @@ fn found(place: &Workplace) {
     let similarity = |at: usize| one["queries"][0]["found"][at]["similarity"].as_f64();
     assert!(similarity(0) >= similarity(4) && similarity(0) <= Some(1.0 + 1e-3));
 
-    let rerank = ["--regions", "regions", "--rerank", "3", "--reranker", "cross"];
+    let rerank = [
+        "--regions",
+        "regions",
+        "--rerank",
+        "3",
+        "--reranker",
+        "cross",
+    ];
     let two = json(&place.run(&[SEARCH, &rerank].concat()));
     let (mut before, mut after) = (pictures(&one, 0), pictures(&two, 0));
-    assert_eq!(before[3..], after[3..], "what is not re-ranked stays behind");
+    assert_eq!(
+        before[3..],
+        after[3..],
+        "what is not re-ranked stays behind"
+    );
     before[..3].sort();
     after[..3].sort();
     assert_eq!(before, after, "the same pictures in another order");
     let score = |at: usize| two["queries"][0]["found"][at]["match_score"].as_f64();
     assert!(score(0) >= score(1) && score(1) >= score(2) && score(3).is_none());
 
-    write(&place.path("queries.txt"), "a red circle\n\nthe square is blue\n");
+    write(
+        &place.path("queries.txt"),
+        "a red circle\n\nthe square is blue\n",
+    );
     let file = [&["search", "--file", "queries.txt"], &SEARCH[2..]].concat();
     let several = json(&place.run(&file));
     assert_eq!(pictures(&several, 0), pictures(&one, 0));
     assert_eq!(several["queries"][1]["text"], "the square is blue");
 
-    let table: Vec<&str> = SEARCH.iter().copied().filter(|arg| *arg != "--json").collect();
+    let table: Vec<&str> = SEARCH
+        .iter()
+        .copied()
+        .filter(|arg| *arg != "--json")
+        .collect();
     let table = stdout(&place.run(&table));
     assert_eq!(table.lines().count(), 6, "{table}");
     assert!(table.contains(&pictures(&one, 0)[0]), "{table}");
@@ -178,21 +211,38 @@ fn stages(place: &Workplace) {
     assert_eq!(document["images"], 16);
     assert_eq!(document["captions"], 32);
     let stages = document["stages"].as_array().expect("a list");
-    let names: Vec<&str> = stages.iter().filter_map(|stage| stage["name"].as_str()).collect();
+    let names: Vec<&str> = stages
+        .iter()
+        .filter_map(|stage| stage["name"].as_str())
+        .collect();
     assert_eq!(names, ["one stage", "two stages", "every pair"]);
-    let pairs: Vec<u64> = stages.iter().filter_map(|stage| stage["pairs"].as_u64()).collect();
+    let pairs: Vec<u64> = stages
+        .iter()
+        .filter_map(|stage| stage["pairs"].as_u64())
+        .collect();
     assert_eq!((pairs[0], pairs[2]), (0, 16 * 32));
     assert!(pairs[1] >= 4 * 32 && pairs[1] <= 4 * (16 + 32), "{pairs:?}");
     // All pairs are what the cross-encoder is evaluated on by itself.
     let alone = json(&place.run(&[
-        "evaluate", "--checkpoint", "cross", "--data", "captions.jsonl", "--regions", "regions",
-        "--set", "data.image_keys=few.tsv", "--json",
+        "evaluate",
+        "--checkpoint",
+        "cross",
+        "--data",
+        "captions.jsonl",
+        "--regions",
+        "regions",
+        "--set",
+        "data.image_keys=few.tsv",
+        "--json",
     ]));
     for name in ["i2t_R@1", "i2t_R@10", "t2i_R@1", "t2i_R@5"] {
         assert_eq!(stages[2]["scores"][name], alone[name], "{name}");
     }
     // Re-ranking all there is, is the same as well.
-    let all: Vec<&str> = STAGES.iter().map(|arg| if *arg == "4" { "99" } else { arg }).collect();
+    let all: Vec<&str> = STAGES
+        .iter()
+        .map(|arg| if *arg == "4" { "99" } else { arg })
+        .collect();
     let all = json(&place.run(&all));
     assert_eq!(all["stages"][1]["scores"]["t2i_R@1"], alone["t2i_R@1"]);
     assert_eq!(all["stages"][1]["pairs"], 16 * 32);
@@ -200,15 +250,36 @@ fn stages(place: &Workplace) {
 
 /// What does not belong together is refused by name.
 fn refused(place: &Workplace) {
-    finetune(place, "search", "recipe.toml", &["--name", "other", "--set", "train.seed=7"]);
+    finetune(
+        place,
+        "search",
+        "recipe.toml",
+        &["--name", "other", "--set", "train.seed=7"],
+    );
     let with = |from: &str, to: &'static str| -> Vec<&'static str> {
-        SEARCH.iter().map(|arg| if *arg == from { to } else { *arg }).collect()
+        SEARCH
+            .iter()
+            .map(|arg| if *arg == from { to } else { *arg })
+            .collect()
     };
-    assert_fails(&place.run(&with("dual", "other")), &["shapes.index", "other weights"]);
+    assert_fails(
+        &place.run(&with("dual", "other")),
+        &["shapes.index", "other weights"],
+    );
     assert_fails(&place.run(&with("dual", "cross")), &["retrieval"]);
     assert_fails(&place.run(&with("a red circle", " ")), &["text"]);
-    let reranker = ["--regions", "regions", "--rerank", "3", "--reranker", "other"];
-    assert_fails(&place.run(&[SEARCH, &reranker].concat()), &["task search", "retrieval"]);
+    let reranker = [
+        "--regions",
+        "regions",
+        "--rerank",
+        "3",
+        "--reranker",
+        "other",
+    ];
+    assert_fails(
+        &place.run(&[SEARCH, &reranker].concat()),
+        &["task search", "retrieval"],
+    );
 
     let whole = fs::read(place.path("shapes.index")).expect("an index");
     fs::write(place.path("shapes.index"), &whole[..whole.len() - 9]).expect("a cut index");

@@ -155,7 +155,12 @@ fn candidates_of(
     vectors: &Vectors,
     candidates: usize,
 ) -> Result<Vec<Vec<usize>>, SourceError> {
-    let stored: Vec<f16> = vectors.values().iter().copied().map(f16::from_f32).collect();
+    let stored: Vec<f16> = vectors
+        .values()
+        .iter()
+        .copied()
+        .map(f16::from_f32)
+        .collect();
     let found = search(&stored, vectors.width(), queries, candidates)?;
     let rows = found.into_iter();
     Ok(rows
@@ -188,12 +193,15 @@ impl<'a, B: OscarBackend> Pairs<'a, B> {
             match tokenizer.encode(text) {
                 ids if ids.is_empty() => {
                     let path = split.path.display();
-                    Err(format!("{path}: the model that re-ranks has no token for {text:?}"))
+                    Err(format!(
+                        "{path}: the model that re-ranks has no token for {text:?}"
+                    ))
                 }
                 ids => Ok(ids),
             }
         });
-        let tags = (0..split.images.len()).map(|image| Ok(tokenizer.encode(&split.tag_text(image)?)));
+        let tags =
+            (0..split.images.len()).map(|image| Ok(tokenizer.encode(&split.tag_text(image)?)));
         Ok(Self {
             texts: texts.collect::<Result<_, String>>()?,
             tags: tags.collect::<Result<_, SourceError>>()?,

@@ -60,7 +60,10 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         return print_json(&json!({"threads": threads, "width": WIDTH, "results": results}));
     }
     let mut out = output::stdout();
-    writeln!(out, "vectors of {WIDTH} values, the best {TOP}, {threads} threads")?;
+    writeln!(
+        out,
+        "vectors of {WIDTH} values, the best {TOP}, {threads} threads"
+    )?;
     let titles = "pictures,size,written/s,open s,query p50 ms,query p95 ms,together ms";
     let mut rows = vec![titles.split(',').map(String::from).collect()];
     rows.extend(results.iter().map(Measured::row));

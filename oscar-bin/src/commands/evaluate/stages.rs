@@ -54,14 +54,24 @@ pub fn run(global: &Global, args: &EvaluateArgs, first: &Path) -> Result<Ending>
     let mut rows = vec![titles.map(String::from).collect()];
     rows.extend(stages.iter().map(row));
     let mut out = output::stdout();
-    writeln!(out, "{} images, {} captions", thousands(images), thousands(captions))?;
+    writeln!(
+        out,
+        "{} images, {} captions",
+        thousands(images),
+        thousands(captions)
+    )?;
     print_table(&mut out, &rows)?;
     Ok(Ending::Done)
 }
 
 fn document(stage: &Stage) -> Value {
     let mut scores = serde_json::Map::new();
-    scores.extend(stage.scores.iter().map(|(name, value)| (name.clone(), json!(value))));
+    scores.extend(
+        stage
+            .scores
+            .iter()
+            .map(|(name, value)| (name.clone(), json!(value))),
+    );
     json!({
         "name": stage.name,
         "pairs": stage.pairs,
@@ -80,7 +90,10 @@ fn row(stage: &Stage) -> Vec<String> {
         thousands(stage.pairs),
         format!("{:.2}", stage.seconds),
     ];
-    taken.into_iter().chain(SHOWN.into_iter().map(recall)).collect()
+    taken
+        .into_iter()
+        .chain(SHOWN.into_iter().map(recall))
+        .collect()
 }
 
 struct Staged<'a> {
