@@ -21,7 +21,8 @@ use crate::run::{METRICS_FILE, RunDir};
 use crate::save::SaveRequest;
 use crate::settings::{OptimizerConfig, StepConfig, TrainConfig};
 use crate::trainer::{
-    Describe, Lead, Outcome, SelectionMetric, StepCount, Trainable, Trainer, TrainingState,
+    BeforeEpoch, Describe, Lead, Outcome, SelectionMetric, StepCount, Trainable, Trainer,
+    TrainingState,
 };
 
 /// What a run needs beside its recipe.
@@ -66,6 +67,8 @@ pub struct Fit<B: TrainBackend, M: Trainable<B>> {
     pub selection_metric: SelectionMetric,
     /// Writes what describes the model beside its weights.
     pub describe: Describe,
+    /// What is done with the weights before each epoch, if anything is.
+    pub before_epoch: Option<BeforeEpoch<M::InnerModule>>,
 }
 
 /// Trains to the last step, or until interrupted. Returns the model for evaluation.
@@ -105,7 +108,9 @@ where
     let loader = StepLoader::new(fit.corpora, order, fit.device.clone())?;
     let worker = |state, loader, device, team| {
         let config = config.clone();
-        Trainer::<B, M>::new(config, state, loader, device, team)
+        let mut worker = Trainer::<B, M>::new(config, state, loader, device, team);
+        worker.before_epoch = fit.before_epoch.clone();
+        worker
     };
     let mut followers = Vec::with_capacity(others.len());
     for (team, device) in others {

@@ -63,4 +63,5 @@ pub use shuffle::Shuffle;
 pub use start::{InitConfig, start_weights};
 pub use stats::{LOSS, StepOutput, StepStats, train_output};
 pub use terminal::release_terminal;
+pub use trainer::{BeforeEpoch, Epoch};
 pub use trainer::{Describe, Outcome, SelectionMetric, Trainable};

@@ -269,6 +269,14 @@ impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
         batches.flat_map(names).collect()
     }
 
+    /// The epoch of optimiser step `step`, counted from 0: that of the latest of its examples, of the first
+    /// corpus.
+    pub fn epoch(&self, step: usize) -> u64 {
+        let batches = step * self.order.accumulation..(step + 1) * self.order.accumulation;
+        let examples = batches.flat_map(|n| self.examples(0, n));
+        examples.map(|example| example.epoch).max().unwrap_or(0)
+    }
+
     /// Numbers of the batches that are made.
     fn batch_numbers(&self) -> impl ExactSizeIterator<Item = usize> + Clone + Send + use<B, T> {
         let per_step = self.order.accumulation * self.corpora.len();

@@ -82,6 +82,19 @@ pub enum SelectionMetric {
     Highest(&'static str),
 }
 
+/// An epoch that begins, or that a resumed run goes on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    /// Its number, from 0.
+    pub number: u64,
+    /// Whether none of its steps has been made.
+    pub begins: bool,
+}
+
+/// What is done with the weights before the first step of each epoch, and of a resumed run; by every worker.
+pub type BeforeEpoch<M> =
+    Arc<dyn Fn(Epoch, &M) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send + Sync>;
+
 /// Writes what describes a saved model (configuration, vocabulary) beside its weights.
 pub type Describe = Arc<dyn Fn(&Path) -> Result<(), TrainError> + Send + Sync>;
 
@@ -142,6 +155,9 @@ pub(crate) struct Trainer<B: TrainBackend, M: Trainable<B>> {
     unreported: Vec<Step<B>>,
     /// What the leading worker has beside.
     pub lead: Option<Lead<B, M>>,
+    pub before_epoch: Option<BeforeEpoch<M::InnerModule>>,
+    /// The epoch of the last step.
+    epoch: Option<u64>,
 }
 
 /// What the leading worker reports to, validates on, and saves to.
@@ -217,6 +233,8 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
             device,
             team,
             lead: None,
+            before_epoch: None,
+            epoch: None,
         }
     }
 
@@ -253,6 +271,7 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
         // The run that is resumed may have ended since they could not be written.
         self.write_best()?;
         while self.done.step < steps && self.team.agrees_to_continue()? {
+            self.begin_epoch()?;
             self.train_step(&mut batches)?;
             let step = self.done.step;
             let due = |every: usize| step == steps || step.is_multiple_of(every);
@@ -274,6 +293,21 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
             }
         }
         self.report()
+    }
+
+    /// Does what is to be done before an epoch, if the next step is the first one that this worker makes of it.
+    fn begin_epoch(&mut self) -> Result<(), TrainError> {
+        let (Some(before), step) = (&self.before_epoch, self.done.step) else {
+            return Ok(());
+        };
+        let number = self.loader.epoch(step);
+        if self.epoch != Some(number) {
+            let begins = step == 0 || self.loader.epoch(step - 1) < number;
+            let model = self.model().valid();
+            before(Epoch { number, begins }, &model).map_err(TrainError::Data)?;
+            self.epoch = Some(number);
+        }
+        Ok(())
     }
 
     /// One optimiser step: forward and backward of this worker's batches, sum over the workers, clip,

@@ -188,6 +188,25 @@ fn answers_are_predicted() {
     assert_eq!(config["num_answers"], 2);
 }
 
+/// The number of a class means another one in a store of another detector.
+#[test]
+fn classes_of_two_stores_must_agree() {
+    let place = toy::workplace(|_| false);
+    toy::write_labelled(&place);
+    let recipe = fs::read_to_string(place.path("train.toml")).expect("the toy recipe");
+    let train = "corpus = \"train.jsonl\", regions = \"regions\"";
+    let recipe = recipe.replace(train, &train.replace("\"regions\"", "\"labelled\""));
+    let objective = "[[objective]]\nname = \"region_objects\"\n";
+    fs::write(place.path("own.toml"), format!("{recipe}\n{objective}")).expect("written");
+    let output = place.run(&["train", "--config", "own.toml", "--name", "own"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(
+        said.contains("data.validation") && said.contains("classes"),
+        "{said}"
+    );
+}
+
 #[test]
 fn what_the_data_lacks_is_named() {
     let objects = "[[objective]]\nname = \"region_objects\"\n";

@@ -251,6 +251,41 @@ fn wrong_input(place: &Workplace) {
     );
 }
 
+/// A run that resumes within an epoch goes on with the negatives that the epoch began with.
+#[test]
+fn hard_negatives_are_found_again_after_a_kill() {
+    let place = workplace(40);
+    let hard = [
+        "task.negatives=hard",
+        "task.hard_candidates=8",
+        "task.hard_kept=2",
+    ];
+    let hard = hard.iter().flat_map(|setting| ["--set", *setting]);
+    let args: Vec<&str> = FINETUNE.iter().copied().chain(hard).collect();
+    // Two epochs of five steps, and a checkpoint in the middle of the second one.
+    let every = ["--set", "train.save_every=4"];
+    json(&place.run(&[&args[..], &every].concat()));
+    let weights = || std::fs::read(place.path("runs/run/last/model.safetensors")).expect("weights");
+    let whole = weights();
+    let negatives = place.path("runs/run/cache/hard-negatives.bin");
+    // Two captions of each image, and two images of each caption.
+    let length = std::fs::metadata(&negatives).expect("the negatives").len();
+    assert_eq!(length, 24 + 4 * (2 * 40 + 2 * 80));
+
+    let checkpoints = place
+        .path("runs/run/checkpoint")
+        .read_dir()
+        .expect("checkpoints");
+    let newest = checkpoints
+        .map(|entry| entry.expect("an entry").path())
+        .max();
+    std::fs::remove_dir_all(newest.expect("a checkpoint")).expect("removed");
+    let output = place.run(&[&args[..], &every, &["--resume"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("step 8"), "{}", stderr(&output));
+    assert!(weights() == whole, "the resumed run has other weights");
+}
+
 #[test]
 fn a_regression_has_one_label() {
     let place = workplace(20);

@@ -221,6 +221,15 @@ pub enum PretrainError {
         /// The objective.
         objective: &'static str,
     },
+    /// The classes of regions have other numbers in two stores.
+    #[error(
+        "{key}: its regions have other classes than those of the training data; build both region stores \
+         with the same detector"
+    )]
+    OtherClasses {
+        /// The corpus.
+        key: String,
+    },
     /// Two answers to what to learn from.
     #[error("both data.train and data.mix are set: remove one, or make data.train one of the mix")]
     TrainAndMix,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use oscar_core::input::{AnswerLabels, ExampleSource, Tokenizer};
+use oscar_core::input::{AnswerLabels, ExampleSource, InputError, Tokenizer};
 use oscar_datasets::answers::AnswerVocabulary;
 use oscar_datasets::{JoinedCorpus, OpenedCorpus, open_corpus};
 use oscar_train::Portion;
@@ -65,6 +65,45 @@ impl Corpora {
             region_dim: region_dim.unwrap_or(0),
             answers,
         })
+    }
+}
+
+impl Corpora {
+    /// Checks that the classes of regions have the same numbers everywhere, if an objective predicts them.
+    ///
+    /// # Errors
+    ///
+    /// The first corpus with others, or a row that cannot be read.
+    pub(crate) fn check_classes(&self, objectives: &Objectives) -> Result<(), PretrainError> {
+        let predicted = [Objective::RegionObjects, Objective::RegionAttributes];
+        if !predicted.into_iter().any(|one| objectives.contain(one)) {
+            return Ok(());
+        }
+        let names = |corpus: &dyn ExampleSource, row: usize| {
+            let example = corpus.get(row);
+            let example = example.map_err(|source| InputError::Row { row, source })?;
+            Ok::<_, PretrainError>(example.regions.label_names())
+        };
+        let own = names(&*self.train, 0)?;
+        // The first row of each corpus that the training data is made of.
+        let mut first = 0;
+        let mut others = Vec::new();
+        for (at, portion) in self.portions.iter().enumerate() {
+            others.push((format!("data.mix[{at}]"), &*self.train, first));
+            first += portion.examples;
+        }
+        others.push(("data.validation".into(), &*self.validation, 0));
+        others.extend(
+            self.extra
+                .iter()
+                .map(|extra| ("data.extra".into(), &**extra, 0)),
+        );
+        for (key, corpus, row) in others {
+            if names(corpus, row)? != own {
+                return Err(PretrainError::OtherClasses { key });
+            }
+        }
+        Ok(())
     }
 }
 

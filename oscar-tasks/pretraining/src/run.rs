@@ -68,6 +68,7 @@ pub fn pretrain<B: TrainBackend>(
     config.model.vocab_size = data.tokenizer.vocab_size();
     config.model.img_feature_dim = data.region_dim;
     config.model.num_contrast_classes = config.num_contrast_classes();
+    data.check_classes(&config.objective)?;
     size_region_head(&mut config, &*data.train)?;
     config.model.num_answers = data.answers.as_ref().map_or(0, |answers| answers.len());
 
@@ -105,6 +106,7 @@ pub fn pretrain<B: TrainBackend>(
     let started = Instant::now();
     let num_corpora = sources.train.len();
     let (model, outcome) = fit(Fit {
+        before_epoch: None,
         model,
         device: device.clone(),
         corpora: sources.train,

@@ -130,7 +130,7 @@ impl Candidates {
 }
 
 /// `count` different numbers below `below`, in the order of a partial shuffle.
-fn distinct(rng: &mut impl Rng, below: usize, count: usize) -> Vec<usize> {
+pub(crate) fn distinct(rng: &mut impl Rng, below: usize, count: usize) -> Vec<usize> {
     let mut moved: HashMap<usize, usize> = HashMap::new();
     (0..count.min(below))
         .map(|at| {

@@ -1,6 +1,8 @@
 //! An opened split: every text as ids, every image found.
 
+use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use oscar_core::input::{EncodedSequence, ExampleSeed, RegionHandle, SequenceEncoder, SourceError};
 use oscar_datasets::captioned::{CaptionedFiles, CaptionedImages};
@@ -9,7 +11,12 @@ use rand::Rng;
 
 use crate::candidates::Candidates;
 use crate::extended::Extended;
-use crate::{Retrieval, Split};
+use crate::hard::HardNegatives;
+use crate::{Negatives, Retrieval, Split};
+
+/// Weights in the loss of a pair, of its image with a hard caption, and of its caption with a hard image: the
+/// pair is compared with each (ROSITA).
+const HARD_WEIGHTS: [f32; 3] = [2.0, 1.0, 1.0];
 
 /// A split, opened: texts are ids, images were found.
 pub struct RetrievalData {
@@ -19,6 +26,8 @@ pub struct RetrievalData {
     candidates: Candidates,
     extended: Option<Extended>,
     training: bool,
+    /// Where the negatives of training come from, unless they are drawn at random.
+    hard: Option<Arc<HardNegatives>>,
     pub(crate) encoder: SequenceEncoder,
 }
 
@@ -51,6 +60,7 @@ impl RetrievalData {
             candidates: Candidates::All(Vec::new()),
             extended: None,
             training: role == Role::Train,
+            hard: (role == Role::Train && task.negatives == Negatives::Hard).then(Arc::default),
             encoder,
         };
         data.candidates = data.candidates(split.candidates.as_deref(), role, task)?;
@@ -121,6 +131,28 @@ impl RetrievalData {
     /// Number of images.
     pub fn num_images(&self) -> usize {
         self.split.images.len()
+    }
+
+    /// The captions that are examples of training, by number.
+    pub(crate) fn used(&self) -> &[u32] {
+        &self.used
+    }
+
+    /// The examples of training that are captions of image `image`.
+    pub(crate) fn examples_of(&self, image: usize) -> Range<usize> {
+        let used = &self.split.images[image].used;
+        let start = self.used.partition_point(|caption| *caption < used.start);
+        start..start + used.len()
+    }
+
+    /// The image of caption `caption`.
+    pub(crate) fn image_of(&self, caption: usize) -> usize {
+        self.split.captions[caption].image as usize
+    }
+
+    /// The hard negatives of training, if they are used.
+    pub(crate) fn hard(&self) -> Option<&Arc<HardNegatives>> {
+        self.hard.as_ref()
     }
 
     /// Captions that compete for each image.
@@ -213,10 +245,15 @@ impl TaskData for RetrievalData {
 
 impl ClassData for RetrievalData {
     fn rows_per_example(&self) -> usize {
-        match self.training {
-            true => 2,
-            false => self.width(),
+        match (self.training, &self.hard) {
+            (true, None) => 2,
+            (true, Some(_)) => HARD_WEIGHTS.len(),
+            (false, _) => self.width(),
         }
+    }
+
+    fn row_weights(&self) -> Option<&[f32]> {
+        self.hard.as_ref().map(|_| &HARD_WEIGHTS[..])
     }
 
     fn example(&self, index: usize, seed: ExampleSeed) -> Result<Vec<EncodedRow>, SourceError> {
@@ -228,6 +265,15 @@ impl ClassData for RetrievalData {
         }
         let caption = self.used[index] as usize;
         let image = self.split.captions[caption].image as usize;
+        if let Some(hard) = &self.hard {
+            let (lists, rng) = (hard.of(seed.epoch)?, &mut seed.rng(index));
+            let (text, other) = (lists.caption(image, rng), lists.image(index, rng));
+            return Ok(vec![
+                self.row(image, caption)?,
+                self.row(image, text)?,
+                self.row(other, caption)?,
+            ]);
+        }
         let (other_image, other_caption) = self.negative(image, caption, &mut seed.rng(index));
         Ok(vec![
             self.row(image, caption)?,

@@ -2,7 +2,7 @@
 //!
 //! A pair is scored by a classifier of match and no match. Training takes each caption with its
 //! image, and one pair that does not match: half the time another image's caption, else another
-//! image with its own tags.
+//! image with its own tags; or two that the model takes most for a match (`negatives = "hard"`).
 //!
 //! | a split opened for | has the examples |
 //! |---|---|
@@ -18,22 +18,31 @@ mod cache;
 mod candidates;
 mod data;
 mod extended;
+mod hard;
 mod official;
 mod positives;
 mod recall;
 mod report;
 mod score;
+#[cfg(feature = "train")]
+mod train;
 
 use std::path::PathBuf;
 
 use burn::tensor::backend::Backend;
 use oscar_core::config::{ConfigError, ModelConfig, require};
 use oscar_core::input::{SequenceConfig, SequenceEncoder, SourceError};
+#[cfg(feature = "train")]
+use oscar_core::model::OscarClassifier;
 use oscar_core::ops::OscarBackend;
+#[cfg(feature = "train")]
+use oscar_task::Training;
 use oscar_task::{
     ACCURACY, Classify, Decided, EvaluateOptions, Evaluation, Opened, Oscar, PublishedModel, Role,
     Statistic, Task, TaskError, optional_path,
 };
+#[cfg(feature = "train")]
+use oscar_train::BeforeEpoch;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +62,24 @@ pub struct Retrieval {
     /// Captions that compete for an image in a validation whose split names no file of candidates:
     /// one of its own, and others sampled at random.
     pub validation_candidates: usize,
+    /// Where the pairs of training that do not match come from.
+    pub negatives: Negatives,
+    /// `hard`: random captions that are scored for each image, and images for each caption, before each
+    /// epoch.
+    pub hard_candidates: usize,
+    /// `hard`: how many of them are kept, those that score highest.
+    pub hard_kept: usize,
+}
+
+/// Where pairs that do not match come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Negatives {
+    /// One for each caption, drawn at random: Oscar.
+    #[default]
+    Random,
+    /// Two for each caption, among those that the model takes most for a match: ROSITA.
+    Hard,
 }
 
 impl Default for Retrieval {
@@ -62,6 +89,9 @@ impl Default for Retrieval {
             num_labels: 2,
             captions_per_image: 5,
             validation_candidates: 20,
+            negatives: Negatives::default(),
+            hard_candidates: 128,
+            hard_kept: 5,
         }
     }
 }
@@ -134,6 +164,21 @@ impl Task for Retrieval {
             "must be 2 (match or not) or 1 (regression)",
         )?;
         require(
+            self.num_labels == 2 || self.negatives == Negatives::Random,
+            "task.negatives",
+            "hard",
+            "needs task.num_labels = 2",
+        )?;
+        require(
+            (1..=self.hard_candidates).contains(&self.hard_kept),
+            "task.hard_kept",
+            self.hard_kept,
+            &format!(
+                "must be from 1 to task.hard_candidates = {}",
+                self.hard_candidates
+            ),
+        )?;
+        require(
             self.validation_candidates >= 2,
             "task.validation_candidates",
             self.validation_candidates,
@@ -183,6 +228,14 @@ impl Classify for Retrieval {
     fn statistics<B: Backend>(&self, decided: &Decided<B>) -> Vec<Statistic<B>> {
         let recall = recall::recall_at_1(decided);
         std::iter::once(decided.accuracy()).chain(recall).collect()
+    }
+
+    #[cfg(feature = "train")]
+    fn before_epoch<B: OscarBackend>(
+        &self,
+        training: &Training<'_, RetrievalData>,
+    ) -> Option<BeforeEpoch<OscarClassifier<B>>> {
+        train::before_epoch(self, training)
     }
 
     fn evaluate<B: OscarBackend>(

@@ -47,7 +47,7 @@ pub use classifier::{
     predict_logits,
 };
 #[cfg(feature = "train")]
-pub use classifier::{ClassBatch, FinetuneModel, FinetuneSource};
+pub use classifier::{ClassBatch, FinetuneModel, FinetuneSource, Training};
 pub use cross_encoder::CrossEncoder;
 pub use error::TaskError;
 pub use explain::Explain;

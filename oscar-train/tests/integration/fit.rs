@@ -175,6 +175,7 @@ fn train_in(
         })
         .collect();
     let (model, outcome) = fit(Fit {
+        before_epoch: None,
         model: Line::<B>::new(),
         device: FlexDevice,
         corpora,

@@ -173,6 +173,7 @@ fn train(
     };
     let points = Arc::new(points);
     let trained = fit(Fit {
+        before_epoch: None,
         model: Line::<B>::new(),
         device: FlexDevice,
         corpora: vec![Corpus {

@@ -243,6 +243,7 @@ fn train(
         })
         .collect();
     let trained = fit(Fit {
+        before_epoch: None,
         model: Net::<B>::new(),
         device: FlexDevice,
         corpora,

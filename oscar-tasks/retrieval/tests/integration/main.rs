@@ -4,5 +4,6 @@
 
 mod common;
 mod extended;
+mod hard;
 mod score;
 mod split;

@@ -14,13 +14,22 @@ mod source;
 #[cfg(feature = "train")]
 mod train;
 
+#[cfg(feature = "train")]
+use std::path::Path;
+#[cfg(feature = "train")]
+use std::sync::Arc;
+
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 #[cfg(feature = "train")]
 use oscar_core::config::ConfigError;
 use oscar_core::input::{EncodedSequence, ExampleSeed, SourceError};
 use oscar_core::model::ClassTargets;
+#[cfg(feature = "train")]
+use oscar_core::model::OscarClassifier;
 use oscar_core::ops::OscarBackend;
+#[cfg(feature = "train")]
+use oscar_train::BeforeEpoch;
 
 pub use logits::{Logits, predict_logits};
 pub use predict::Classifier;
@@ -69,6 +78,15 @@ pub trait Classify: Task<Family = Oscar, Data: ClassData> {
         Ok(())
     }
 
+    /// What is done with the weights before each epoch of training; nothing by default.
+    #[cfg(feature = "train")]
+    fn before_epoch<B: OscarBackend>(
+        &self,
+        _training: &Training<'_, Self::Data>,
+    ) -> Option<BeforeEpoch<OscarClassifier<B>>> {
+        None
+    }
+
     /// Scores the opened weights on `data`. By default every example is one decision, and
     /// [`ClassData::evaluate`] scores all logits.
     ///
@@ -86,6 +104,19 @@ pub trait Classify: Task<Family = Oscar, Data: ClassData> {
             ..data.evaluate(&logits)?
         })
     }
+}
+
+/// A training that is about to start, as its task sees it.
+#[cfg(feature = "train")]
+pub struct Training<'a, D> {
+    /// The data.
+    pub data: &'a Arc<D>,
+    /// The directory of the run for what takes long to compute.
+    pub cache: &'a Path,
+    /// Decisions that a device computes at a time.
+    pub batch_size: usize,
+    /// The run's seed.
+    pub seed: u64,
 }
 
 /// A name, a sum over a batch, and the weight to divide it by, `[1]` each.
@@ -139,6 +170,12 @@ pub trait ClassData: TaskData {
     /// Decisions of an example, the same for all: more than one where candidates compete.
     fn rows_per_example(&self) -> usize {
         1
+    }
+
+    /// Weights of the decisions of an example in the loss, which is then their weighted sum, averaged over the
+    /// examples; the mean over all decisions without.
+    fn row_weights(&self) -> Option<&[f32]> {
+        None
     }
 
     /// Example `index`; what is random (negatives) follows `seed`.

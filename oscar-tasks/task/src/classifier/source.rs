@@ -18,6 +18,8 @@ pub struct ClassBatch<B: Backend> {
     pub input: OscarInput<B>,
     /// The right classes.
     pub targets: ClassTargets<B>,
+    /// Weight of each decision in the loss, `[decisions]`, if they differ.
+    pub weights: Option<Tensor<B, 1>>,
     /// Examples, of which each may hold several decisions.
     pub num_examples: usize,
     /// Text tokens and regions, padding aside.
@@ -96,6 +98,11 @@ impl<B: Backend, D: ClassData> BatchSource<B> for FinetuneSource<D> {
         Ok(ClassBatch {
             input: self.encoder.batch(&sequences, device)?,
             targets,
+            weights: self.data.row_weights().map(|weights| {
+                let weights = weights.repeat(picks.len());
+                let shape = [weights.len()];
+                Tensor::from_data(TensorData::new(weights, shape), device)
+            }),
             num_examples: picks.len(),
             num_tokens: sequences.iter().map(|sequence| sequence.len()).sum(),
         })

@@ -10,12 +10,12 @@ use oscar_core::checkpoint::Checkpointed;
 use oscar_core::config::{ConfigError, ModelConfig};
 use oscar_core::input::OscarInput;
 use oscar_core::model::{ClassTargets, OscarClassifier};
-use oscar_core::ops::{OscarBackend, TrainBackend};
-use oscar_train::{LOSS, StepOutput, TrainConfig, Weighted, train_output};
+use oscar_core::ops::{self, OscarBackend, TrainBackend};
+use oscar_train::{BeforeEpoch, Epoch, LOSS, StepOutput, TrainConfig, Weighted, train_output};
 
 use super::predict::new_network;
-use super::{ClassBatch, Classify, Decided, FinetuneSource};
-use crate::train::{FinetuneError, Job, Learn, Parts, Trained};
+use super::{ClassBatch, ClassData, Classify, Decided, FinetuneSource, Training};
+use crate::train::{CACHE, FinetuneError, Job, Learn, Parts, Trained};
 
 /// Module of every classifier that start weights may lack, and that is then initialised randomly.
 const HEAD: &str = "classifier";
@@ -42,6 +42,18 @@ impl<B: OscarBackend, T: Classify> FinetuneModel<B, T> {
         let logits = self.model.forward(input);
         logits.unwrap_or_else(|incomplete| panic!("{incomplete}"))
     }
+
+    /// The loss of a batch with these logits, `[1]`: the model's own, or a weighted sum of cross entropies,
+    /// averaged over the examples.
+    fn loss(&self, logits: Tensor<B, 2>, batch: &ClassBatch<B>) -> Tensor<B, 1> {
+        match (&batch.weights, &batch.targets) {
+            (Some(weights), ClassTargets::Class(classes)) => {
+                let losses = ops::cross_entropy_rows(logits, classes.clone());
+                (losses * weights.clone()).sum() / batch.num_examples as f64
+            }
+            (_, targets) => self.model.loss(logits, targets.clone()),
+        }
+    }
 }
 
 impl<B: Backend, T: Classify> Checkpointed<B> for FinetuneModel<B, T> {}
@@ -66,8 +78,8 @@ impl<B: TrainBackend, T: Classify> TrainStep for FinetuneModel<B, T> {
 
     fn step(&self, input: Self::Input) -> TrainOutput<Self::Output> {
         let Weighted { batch, loss_weight } = input;
-        let logits = self.logits(batch.input);
-        let loss = self.model.loss(logits.clone(), batch.targets.clone());
+        let logits = self.logits(batch.input.clone());
+        let loss = self.loss(logits.clone(), &batch);
         let decided = Decided {
             logits: logits.inner(),
             targets: match batch.targets {
@@ -88,8 +100,8 @@ impl<B: OscarBackend, T: Classify> InferenceStep for FinetuneModel<B, T> {
 
     fn step(&self, input: Self::Input) -> Self::Output {
         let batch = input.batch;
-        let logits = self.logits(batch.input);
-        let loss = self.model.loss(logits.clone(), batch.targets.clone());
+        let logits = self.logits(batch.input.clone());
+        let loss = self.loss(logits.clone(), &batch);
         let decided = Decided {
             logits,
             targets: batch.targets,
@@ -125,6 +137,21 @@ impl<T: Classify> Learn for T {
             validation_metrics: Vec::new(),
             selection_metric: metrics.last().copied().unwrap_or(LOSS),
         };
-        job.fit(parts)
+        let micro_batch = config.train.batch_size / config.train.accumulation;
+        let training = Training {
+            data: &job.train,
+            cache: &job.options.run.path().join(CACHE),
+            batch_size: micro_batch * job.train.rows_per_example(),
+            seed: config.train.seed,
+        };
+        let before_epoch = config.task.before_epoch::<B::InnerBackend>(&training);
+        let before_epoch = before_epoch.map(|before| -> BeforeEpoch<_> {
+            Arc::new(
+                move |epoch: Epoch, model: &FinetuneModel<B::InnerBackend, T>| {
+                    before(epoch, &model.model)
+                },
+            )
+        });
+        job.fit_with(parts, before_epoch)
     }
 }

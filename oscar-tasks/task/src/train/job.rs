@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use oscar_core::checkpoint::{self, Parameter};
 use oscar_core::ops::TrainBackend;
 use oscar_train::{
-    BatchSource, Corpus, Fit, Outcome, RunOptions, SelectionMetric, TrainError, Trainable, fit,
-    start_weights,
+    BatchSource, BeforeEpoch, Corpus, Fit, Outcome, RunOptions, SelectionMetric, TrainError,
+    Trainable, fit, start_weights,
 };
 
 use super::{FinetuneConfig, FinetuneError};
@@ -78,6 +78,24 @@ impl<B: TrainBackend, T: Task> Job<B, T> {
         V: Send + 'static,
         M: Trainable<B, Batch = X, ValidationBatch = V>,
     {
+        self.fit_with(parts, None)
+    }
+
+    /// As [`fit`](Self::fit), with what is done with the weights before each epoch.
+    ///
+    /// # Errors
+    ///
+    /// As [`fit`](Self::fit), or that of `before_epoch`.
+    pub fn fit_with<M, X, V>(
+        self,
+        parts: Parts<B, M, X, V>,
+        before_epoch: Option<BeforeEpoch<M::InnerModule>>,
+    ) -> Result<Trained, FinetuneError>
+    where
+        X: Send + 'static,
+        V: Send + 'static,
+        M: Trainable<B, Batch = X, ValidationBatch = V>,
+    {
         let (config, checkpoint) = (self.config, self.checkpoint);
         // A resumed run has weights of its own; those it started from may be gone by then.
         let model = match self.done_before {
@@ -101,6 +119,7 @@ impl<B: TrainBackend, T: Task> Job<B, T> {
         );
         let started = Instant::now();
         let (_, outcome) = fit(Fit {
+            before_epoch,
             model,
             device: self.device,
             corpora: vec![Corpus {

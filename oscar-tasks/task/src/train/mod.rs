@@ -10,6 +10,7 @@ use oscar_train::TrainConfig;
 
 pub use config::{DataConfig, FinetuneConfig};
 pub use job::{Job, Parts, Trained};
+pub(crate) use run::CACHE;
 pub use run::{FinetuneError, FinetuneReport, finetune};
 
 use crate::Task;

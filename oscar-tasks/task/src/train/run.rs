@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Directory in a run where scores that take hours are kept.
-const CACHE: &str = "cache";
+pub(crate) const CACHE: &str = "cache";
 
 /// The result of a run.
 #[derive(Debug)]
