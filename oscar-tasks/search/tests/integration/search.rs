@@ -10,8 +10,7 @@ use oscar_core::input::RegionHandle;
 use oscar_core::model::dual_encoder::Side;
 use oscar_datasets::{SharedImages, look_up};
 use oscar_search::{
-    Embedder, IndexError, Search, SearchData, Searcher, VectorIndex, Vectors, build_index,
-    open_embedder,
+    Embedder, IndexError, Search, SearchData, Searcher, Vectors, build_index, open_embedder,
 };
 use oscar_task::ranks::{caption_ranks, image_ranks, recall};
 use oscar_task::{
