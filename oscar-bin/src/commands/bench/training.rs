@@ -69,15 +69,16 @@ where
         let ((samples, tokens), padded) = (batch.batch.real(), batch.batch.padded());
         let mut grads = recompute::scope(plan.gradient_checkpointing, || model.step(batch)).grads;
         let norm = grad_norm::<B, M>(&model, &mut grads, device);
-        let mut guard = Guard::default();
-        guard.clip = (clip > 0.0).then(|| (norm.clone(), clip));
+        let clip = (clip > 0.0).then(|| (norm.clone(), clip));
+        let mut finite = Vec::new();
         // A run looks at it before each update, or leaves that to the device.
         if B::InnerBackend::is_asynchronous(device) {
-            guard.finite = vec![norm];
+            finite.push(norm);
         } else {
             let norm: f32 = norm.into_scalar().elem();
             anyhow::ensure!(norm.is_finite(), "step {number}: the gradient is {norm}");
         }
+        let guard = Guard { clip, finite };
         sync::<B>(device)?;
         let middle = start.elapsed().as_secs_f64();
         model = optimizer.step_guarded(LEARNING_RATE, model, grads, &guard);
