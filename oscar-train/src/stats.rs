@@ -102,7 +102,8 @@ impl<B: Backend> StepOutput<B> {
         let batches = self.on_device.iter();
         let losses = batches.flat_map(|batch| {
             let values = batch.names.iter().zip(&batch.values);
-            values.filter_map(|(name, sum)| (*name == LOSS).then(|| sum.clone()))
+            let losses = values.filter(|(name, _)| **name == LOSS);
+            losses.map(|(_, sum)| sum.clone())
         });
         losses.collect()
     }

@@ -32,7 +32,7 @@ pub struct SearchModel {
 
 enum Dual {
     Weights(Box<dyn Embedder>),
-    Indexed(Searcher),
+    Indexed(Box<Searcher>),
 }
 
 /// A request whose images were seen; one about a text has none.
@@ -63,7 +63,10 @@ impl OnBackend for Opening<'_> {
         let embedder: Box<dyn Embedder> = Box::new(opened);
         let opened = match wanted.index {
             None => Dual::Weights(embedder),
-            Some(index) => Dual::Indexed(Searcher::new(VectorIndex::open(index)?, embedder)?),
+            Some(index) => Dual::Indexed(Box::new(Searcher::new(
+                VectorIndex::open(index)?,
+                embedder,
+            )?)),
         };
         let indexed = wanted.index.is_some();
         let description = Description {

@@ -94,7 +94,7 @@ impl<B: Backend> BatchSource<B> for SearchSource {
 
         let texts = captions.iter().map(|caption| data.text(*caption));
         let texts: Vec<EncodedSequence> = texts.collect::<Result<_, _>>()?;
-        let held = Held::new(data, &images)?;
+        let held = Held::handles(data, &images)?;
         let rows = images.iter().zip(&held);
         let rows = rows.map(|(image, regions)| data.image(*image, regions.clone()));
         let rows: Vec<EncodedSequence> = rows.collect();
@@ -130,7 +130,7 @@ struct Held {
 }
 
 impl Held {
-    fn new(data: &SearchData, images: &[usize]) -> Result<Vec<RegionHandle>, SourceError> {
+    fn handles(data: &SearchData, images: &[usize]) -> Result<Vec<RegionHandle>, SourceError> {
         let read = |image: &usize| {
             let regions = data.split().regions(*image)?;
             let mut values = vec![0.0; regions.len() * regions.dim()];

@@ -109,7 +109,7 @@ impl Place {
         task.configure(&mut config).unwrap();
         let model = OscarDualEncoder::<Flex>::new(&config, &FlexDevice);
         initialize(&model, &FlexDevice, seed);
-        save(&model, &directory.join("model.safetensors")).unwrap();
+        save(&model, directory.join("model.safetensors")).unwrap();
         checkpoint(config, task, &directory)
             .describe(&directory)
             .unwrap();
