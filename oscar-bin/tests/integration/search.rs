@@ -241,7 +241,7 @@ fn stages(place: &Workplace) {
     // Re-ranking all there is, is the same as well.
     let all: Vec<&str> = STAGES
         .iter()
-        .map(|arg| if *arg == "4" { "99" } else { arg })
+        .map(|arg| if *arg == "4" { "99" } else { *arg })
         .collect();
     let all = json(&place.run(&all));
     assert_eq!(all["stages"][1]["scores"]["t2i_R@1"], alone["t2i_R@1"]);

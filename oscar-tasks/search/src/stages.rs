@@ -216,14 +216,16 @@ impl<'a, B: OscarBackend> Pairs<'a, B> {
     fn score(&self, pairs: &[(usize, usize)]) -> Result<Vec<f32>, SourceError> {
         let mut scores = Vec::with_capacity(pairs.len());
         let batch_size = self.options.batch_size.max(1);
+        // The model itself need not be shared between the threads that encode.
+        let (encoder, split) = (self.reader.encoder(), self.data.split());
+        let (texts, tags) = (&self.texts, &self.tags);
+        let encode = |(image, text): &(usize, usize)| -> Result<EncodedSequence, SourceError> {
+            let regions = split.regions(*image)?;
+            let (text, tags) = (&texts[*text], &tags[*image]);
+            Ok(encoder.encode_ids(String::new(), text, tags, &[regions])?)
+        };
         for chunk in pairs.chunks(batch_size * BATCHES_SORTED) {
-            let encode = |(image, text): &(usize, usize)| {
-                let regions = self.data.split().regions(*image)?;
-                let (text, tags) = (&self.texts[*text], &self.tags[*image]);
-                let encoder = self.reader.encoder();
-                Ok(encoder.encode_ids(String::new(), text, tags, &[regions])?)
-            };
-            let rows = chunk.par_iter().map(encode);
+            let rows = chunk.par_iter().map(&encode);
             let rows = rows.collect::<Result<Vec<EncodedSequence>, SourceError>>()?;
             scores.extend(self.reader.score(rows, batch_size)?);
             (self.options.progress)(scores.len(), pairs.len());
