@@ -92,6 +92,18 @@ fn a_checkpoint_is_scored_on_an_old_store() {
     assert!(output.status.success(), "{}", stderr(&output));
 }
 
+/// Every key of an old table has its value in the new one, which may have more.
+fn assert_kept(name: &str, old: Option<&toml::Value>, new: Option<&toml::Value>) {
+    match (old, new) {
+        (Some(toml::Value::Table(old)), Some(toml::Value::Table(new))) => {
+            for (key, value) in old {
+                assert_kept(&format!("{name}.{key}"), Some(value), new.get(key));
+            }
+        }
+        (old, new) => assert_eq!(new, old, "{name}"),
+    }
+}
+
 #[rstest]
 #[case("pretrain", &["train"])]
 #[case("vqa", &["finetune", "--task", "vqa"])]
@@ -104,13 +116,6 @@ fn a_resolved_recipe_is_read(#[case] name: &str, #[case] command: &[&str]) {
     let old = read(&fs::read_to_string(place.path(&path)).expect("a recipe"));
     let new = read(&stdout(&output));
     for section in ["train", "optimizer", "encoder"] {
-        let (Some(toml::Value::Table(old)), Some(toml::Value::Table(new))) =
-            (old.get(section), new.get(section))
-        else {
-            panic!("[{section}] is missing");
-        };
-        for (key, value) in old {
-            assert_eq!(new.get(key), Some(value), "{section}.{key}");
-        }
+        assert_kept(section, old.get(section), new.get(section));
     }
 }

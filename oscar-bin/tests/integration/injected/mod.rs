@@ -98,7 +98,7 @@ const STORE: Operation = Operation {
 /// The library that is preloaded, compiled once.
 fn shim(place: &Workplace) -> PathBuf {
     let library = place.path("shim.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/injected/shim.rs");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/integration/injected/shim.rs");
     let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let mut compiler = std::process::Command::new(compiler);
     compiler.args([
