@@ -157,10 +157,13 @@ fn check_vocabulary(path: &Path, vocabulary: &BTreeMap<String, u32>) -> Result<(
     let other = |(token, id): &(&String, &u32)| named.get(*token) != Some(id);
     match vocabulary.iter().find(other) {
         None => Ok(()),
-        Some((token, id)) => Err(wrong(format!(
-            "token {token:?} has number {:?}, but {id} by the merges beside it",
-            named.get(token)
-        ))),
+        Some((token, id)) => {
+            let found = named
+                .get(token)
+                .map_or("no number".into(), |id| format!("number {id}"));
+            let found = format!("token {token:?} has {found}, but {id} by the merges beside it");
+            Err(wrong(found))
+        }
     }
 }
 
