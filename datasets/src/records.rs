@@ -83,8 +83,8 @@ fn json_defect(error: &serde_json::Error, record: &str) -> Defect {
             "convert the line ends",
         ),
         "trailing characters" if record.trim_end().ends_with('}') => (
-            "more than one object in the line",
-            "write each object on a line of its own",
+            "two objects with neither a comma nor a line end between them",
+            "write each object on a line of its own, or commas between those of an array",
         ),
         text if text.starts_with("EOF while parsing") => (
             text,

@@ -84,12 +84,12 @@ impl NpyHeader {
         sides.fold(4, u64::saturating_mul)
     }
 
-    /// Rows and columns, of at most two axes.
+    /// Rows and columns, of at most two axes, or of three whose first is a batch of one.
     pub(super) fn sides(&self) -> (usize, usize) {
         match self.shape[..] {
             [] => (1, 1),
             [rows] => (rows, 1),
-            [rows, cols, ..] => (rows, cols),
+            [1, rows, cols] | [rows, cols, ..] => (rows, cols),
         }
     }
 
@@ -127,7 +127,7 @@ impl NpyHeader {
         let (rows, cols) = self.sides();
         let mut matrix = Matrix::new(&self.shape, Vec::new())?;
         // A Fortran array is stored column by column.
-        let by_column = self.fortran_order && self.shape.len() == 2;
+        let by_column = self.fortran_order && self.shape.len() > 1;
         let mut piece = vec![0; PIECE * size];
         let mut read = 0;
         loop {
@@ -433,7 +433,7 @@ pub(super) mod tests {
                 npy("[('a', '<f4')]", "False", "(1,)", &[0; 4]),
                 "its header",
             ),
-            (npy("'<f4'", "False", "(1, 2, 3)", &[0; 24]), "3 axes"),
+            (npy("'<f4'", "False", "(2, 2, 3)", &[0; 48]), "3 axes"),
             (
                 npy("'<f4'", "False", "(99999999999999, 99999999999999)", &[]),
                 "over 67108864 bytes",

@@ -225,7 +225,7 @@ fn other_encodings_are_named() {
         (row.replace('\n', "\r").repeat(2).into(), "carriage return"),
         (
             row.replace('\n', " ").repeat(2).into(),
-            "more than one object",
+            "two objects with neither",
         ),
     ] {
         let found = message(open(bytes));

@@ -174,7 +174,7 @@ const GOOD: &str = r#"{"question": "is it?", "answer": "yes", "id": 1}"#;
 )]
 #[case(
     "answers of no form",
-    r#"{"question": "why?", "answers": 7}"#,
+    r#"{"question": "why?", "answers": true}"#,
     "`answers` is neither"
 )]
 #[case(

@@ -324,8 +324,12 @@ fn what_a_clip_cannot_compare_is_an_error_that_says_why() {
     clip(&place);
     let picture = picture();
     let matched = |more: &[&str]| {
-        let args = ["match", &picture, "--checkpoint", "clip/RN.pt"];
-        place.run(&[&args[..], more].concat())
+        let args = [
+            &["match", &picture][..],
+            more,
+            &["--checkpoint", "clip/RN.pt"],
+        ];
+        place.run(&args.concat())
     };
     let long = "a photo of a cat ".repeat(10);
     assert_fails(&matched(&[&long]), &["a photo of a cat", "tokens", "12"]);
