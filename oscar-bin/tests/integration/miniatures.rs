@@ -273,7 +273,7 @@ fn a_miniature_is_learned(
 // A hundred images: ten times what chance finds.
 #[case::retrieval("retrieval", 150, "t2i_R@1", 0.10, 0.10)]
 #[case::captioning("captioning", 250, "CIDEr", 1.4, 0.5)]
-#[ignore = "half a minute to a minute each; .ci/run runs them"]
+#[ignore = "half a minute to a minute each; .ci/run runs two"]
 fn a_longer_miniature_is_learned(
     #[case] task: &str,
     #[case] steps: usize,
