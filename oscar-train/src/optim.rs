@@ -260,7 +260,7 @@ impl<B: TrainBackend> AdamW<B> {
 
     /// As [`step`](Self::step), where `guard` clips the gradients, and leaves everything as it is if
     /// a value is not finite. Nothing is read back from the device. The step is counted all the same;
-    /// see [`uncount`](Self::uncount).
+    /// see `uncount`.
     pub fn step_guarded<M: AutodiffModule<B>>(
         &mut self,
         lr: f64,
