@@ -75,7 +75,7 @@ fn many_tensors_are_one_norm_and_are_clipped_together() {
 
     let squares = values.iter().map(|value| f64::from(value * value));
     let expected = squares.sum::<f64>().sqrt();
-    let norm = Inner::joint_norm(primitives());
+    let norm: Tensor<Inner, 1> = Inner::joint_norm(primitives());
     let got = f64::from(norm.to_data().iter::<f32>().next().expect("one value"));
     assert!((got / expected - 1.0).abs() < 1e-5, "{got} for {expected}");
 
