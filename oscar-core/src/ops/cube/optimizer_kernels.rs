@@ -149,7 +149,8 @@ pub(super) fn adamw(
     #[comptime] share: usize,
     #[comptime] units: u32,
 ) {
-    // A tensor at most.
+    // A tensor at most. SPIR-V knows no way out of a kernel from inside a loop.
+    let mut broken = 0u32.runtime();
     #[unroll]
     for number in 0..checked.len() {
         let values = checked.index(number);
@@ -157,10 +158,13 @@ pub(super) fn adamw(
         while index < values.len() {
             // Not so for NaN either.
             if !(values[index].abs() <= LARGEST) {
-                terminate!();
+                broken += 1u32;
             }
             index += 1usize;
         }
+    }
+    if broken > 0u32 {
+        terminate!();
     }
     let mut factor = 1.0f32.runtime();
     if comptime!(clips) {
