@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use oscar_core::ops::OscarBackend;
 use oscar_task::{
-    Config, Family, FinetuneConfig, Recipe, TaskCheckpoint, is_described, open_published,
+    Config, Family, FinetuneConfig, Opened, Recipe, TaskCheckpoint, is_described, open_published,
 };
 use oscar_vision::clip::is_clip;
 use serde::{Deserialize, Serialize};
@@ -166,6 +167,15 @@ pub fn open<T: AnyTask>(
             directory.display()
         )
     })
+}
+
+/// Opens the weights of the task in `named`, as they describe themselves, and reads them.
+///
+/// # Errors
+/// As [`open`]; if the weights cannot be read.
+pub fn load<T: AnyTask, B: OscarBackend>(named: &Path, device: &B::Device) -> Result<Opened<T, B>> {
+    let checkpoint = open::<T>(named, &PublishedArgs::default(), &[])?;
+    Ok(Opened::load(checkpoint, device)?)
 }
 
 /// `sets`, with the answer vocabulary among them.

@@ -5,12 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{FileError, SMALL_FILE, inside, open_regular, read_file, write_json};
+use crate::{FileError, SMALL_FILE, for_each_piece, inside, open_regular, read_file, write_json};
 
 /// Name of the list.
 pub const CHECKSUMS_FILE: &str = "checksums.json";
@@ -82,22 +81,13 @@ pub fn verify_checksums(directory: &Path) -> Result<bool, FileError> {
 }
 
 fn checksum(path: &Path) -> Result<Checksum, FileError> {
-    let (mut file, _) = open_regular(path)?;
+    let (file, _) = open_regular(path)?;
     let mut hasher = crc32fast::Hasher::new();
-    let mut buffer = vec![0; 1 << 20];
     let mut bytes = 0;
-    loop {
-        match file
-            .read(&mut buffer)
-            .map_err(FileError::io("read", path))?
-        {
-            0 => break,
-            read => {
-                bytes += read as u64;
-                hasher.update(&buffer[..read]);
-            }
-        }
-    }
+    for_each_piece(file, path, |piece| {
+        bytes += piece.len() as u64;
+        hasher.update(piece);
+    })?;
     let crc32 = hasher.finalize();
     Ok(Checksum { bytes, crc32 })
 }

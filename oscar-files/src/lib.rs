@@ -20,6 +20,7 @@
 mod budget;
 mod checksums;
 mod error;
+mod hashing;
 pub mod hub;
 mod json;
 mod map;
@@ -35,6 +36,7 @@ mod whole;
 pub use budget::{Budget, OverBudget};
 pub use checksums::{CHECKSUMS_FILE, verify_checksums, write_checksums};
 pub use error::FileError;
+pub use hashing::{for_each_piece, hex};
 pub use json::parse_json;
 pub use map::{OpenFile, map_file};
 pub use paths::{is_system_file, named_by, stays_inside};

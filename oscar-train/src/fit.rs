@@ -20,9 +20,9 @@ use crate::parallel::{Team, Workers, broadcast_start, replicate};
 use crate::run::{METRICS_FILE, RunDir};
 use crate::save::SaveRequest;
 use crate::settings::{OptimizerConfig, StepConfig, TrainConfig};
+use crate::trainable::Trainable;
 use crate::trainer::{
-    BeforeEpoch, Describe, Lead, Outcome, SelectionMetric, StepCount, Trainable, Trainer,
-    TrainingState,
+    BeforeEpoch, Describe, Lead, Outcome, SelectionMetric, StepCount, Trainer, TrainingState,
 };
 
 /// What a run needs beside its recipe.

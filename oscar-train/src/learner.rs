@@ -31,7 +31,8 @@ use crate::stats::{
     StepStats, TOKENS_PER_SECOND,
 };
 use crate::sync::lock;
-use crate::trainer::{Outcome, StepCount, Trainable, Trainer};
+use crate::trainable::Trainable;
+use crate::trainer::{Outcome, StepCount, Trainer};
 
 /// Burn's types of a learner. Learning rate and optimiser are placeholders: the trainer has its own,
 /// whose state checkpoints need.

@@ -38,6 +38,7 @@ mod start;
 mod stats;
 mod sync;
 mod terminal;
+mod trainable;
 mod trainer;
 
 pub use burn_train::Interrupter;
@@ -63,5 +64,6 @@ pub use shuffle::Shuffle;
 pub use start::{InitConfig, start_weights};
 pub use stats::{LOSS, StepOutput, StepStats, train_output};
 pub use terminal::release_terminal;
+pub use trainable::Trainable;
 pub use trainer::{BeforeEpoch, Epoch};
-pub use trainer::{Describe, Outcome, SelectionMetric, Trainable};
+pub use trainer::{Describe, Outcome, SelectionMetric};

@@ -17,7 +17,6 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn_train::{InferenceStep, TrainOutput, TrainStep};
-use oscar_core::checkpoint::Checkpointed;
 use oscar_core::model::recompute;
 use oscar_core::ops::{Guard, Kernels, TrainBackend, mix};
 use oscar_files::write_directory;
@@ -26,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::TrainError;
 use crate::gradients::{clip_grad_norm, grad_norm};
 use crate::learner::Monitor;
-use crate::loader::{StepIterator, StepLoader, Weighted};
+use crate::loader::{StepIterator, StepLoader};
 use crate::non_finite::{MAX_CONSECUTIVE_SKIPPED, NonFinite, NonFiniteStep, Skipped};
 use crate::optim::AdamW;
 use crate::parallel::{Buckets, Team};
@@ -34,43 +33,7 @@ use crate::run::{Best, MODEL_FILE, RunDir, TrainState};
 use crate::save::SaveRequest;
 use crate::settings::{ClipAt, StepConfig};
 use crate::stats::{LOSS, StepOutput, StepStats, Unread, read_all};
-
-/// A model that this engine trains.
-///
-/// Every model whose Burn steps take [`Weighted`] batches and yield [`StepOutput`] is one.
-pub trait Trainable<B: TrainBackend>:
-    TrainStep<Input = Weighted<Self::Batch>, Output = StepOutput<B::InnerBackend>>
-    + AutodiffModule<
-        B,
-        InnerModule: InferenceStep<
-            Input = Weighted<Self::ValidationBatch>,
-            Output = StepOutput<B::InnerBackend>,
-        >,
-    > + Checkpointed<B>
-    + std::fmt::Display
-    + 'static
-{
-    /// What it is trained on.
-    type Batch: Send + 'static;
-    /// What it is validated on.
-    type ValidationBatch: Send + 'static;
-}
-
-impl<B, M, T, V> Trainable<B> for M
-where
-    B: TrainBackend,
-    T: Send + 'static,
-    V: Send + 'static,
-    M: TrainStep<Input = Weighted<T>, Output = StepOutput<B::InnerBackend>>
-        + AutodiffModule<B>
-        + Checkpointed<B>
-        + std::fmt::Display
-        + 'static,
-    M::InnerModule: InferenceStep<Input = Weighted<V>, Output = StepOutput<B::InnerBackend>>,
-{
-    type Batch = T;
-    type ValidationBatch = V;
-}
+use crate::trainable::Trainable;
 
 /// The statistic by which the best weights of a run are selected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

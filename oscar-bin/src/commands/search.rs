@@ -10,14 +10,14 @@ use oscar_core::ops::TrainBackend;
 use oscar_datasets::open_images;
 use oscar_files::{SMALL_FILE, read_text};
 use oscar_search::{Found, Search, Searcher, VectorIndex, rerank};
-use oscar_task::{CrossEncoder, Opened};
+use oscar_task::CrossEncoder;
 use serde_json::{Value, json};
 
 use crate::args::DeviceArgs;
 use crate::backend::{OnBackend, dispatch};
 use crate::ending::Ending;
 use crate::output::{self, print_json, print_table};
-use crate::weights::{self, PublishedArgs};
+use crate::weights;
 
 /// Finds the pictures of an index that a text describes.
 ///
@@ -212,9 +212,7 @@ impl OnBackend for Searching<'_> {
 /// The index, and the weights that made it.
 fn open<B: TrainBackend>(args: &SearchArgs, device: &B::Device) -> Result<Searcher> {
     let index = VectorIndex::open(&args.index)?;
-    let published = PublishedArgs::default();
-    let checkpoint = weights::open::<Search>(&args.checkpoint, &published, &[])?;
-    let embedder = Opened::<Search, B::InnerBackend>::load(checkpoint, device)?;
+    let embedder = weights::load::<Search, B::InnerBackend>(&args.checkpoint, device)?;
     Ok(Searcher::new(index, Box::new(embedder))?)
 }
 

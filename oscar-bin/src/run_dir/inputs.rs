@@ -155,12 +155,7 @@ fn hash_of(path: &Path) -> Result<String> {
             }
         }
     }
-    let bytes = hash.finalize();
-    Ok(bytes
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(oscar_files::hex(&hash.finalize()[..16]))
 }
 
 /// The regular files in a folder and below. What is hidden belongs to the system, or is still being

@@ -12,7 +12,7 @@ use super::detectors::Detectors;
 use super::models::{Description, ModelInfo, Wanted};
 use super::refusal::Refusal;
 use super::shelf::Image;
-use super::worker::{Job, Outcome, Work, failed, isolated, of_task, send};
+use super::worker::{Job, Outcome, Work, failed, isolated, of_task, send, together_or_alone};
 use crate::backend::OnBackend;
 use crate::weights::{self, PublishedArgs};
 
@@ -122,14 +122,7 @@ impl SearchModel {
     /// The vectors of each job: together; if that fails, of each job alone, so that one that cannot be
     /// read fails alone.
     fn embed_each(&self, jobs: Vec<Ready>) -> Vec<(Job, Vectors)> {
-        let all: Vec<Result<Vectors, Refusal>> = match isolated(|| self.embed(&jobs)) {
-            Ok(all) => all.into_iter().map(Ok).collect(),
-            Err(refusal) if jobs.len() == 1 => vec![Err(refusal)],
-            Err(_) => jobs
-                .iter()
-                .map(|one| isolated(|| Ok(self.embed(std::slice::from_ref(one))?.swap_remove(0))))
-                .collect(),
-        };
+        let all = together_or_alone(&jobs, |jobs| self.embed(jobs));
         let mut embedded = Vec::with_capacity(jobs.len());
         for ((job, _), vectors) in jobs.into_iter().zip(all) {
             match vectors {

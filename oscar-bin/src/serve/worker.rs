@@ -177,21 +177,13 @@ impl Worker {
             .iter()
             .map(|(job, images)| (&job.question, &images[..]));
         let questions: Vec<(&Question, &[Image])> = questions.collect();
-        let together = isolated(|| self.ask(model, &questions));
-        let all: Vec<Result<Vec<Vec<Answer>>, Refusal>> = match together {
-            Ok(answers) => {
-                let mut answers = answers.into_iter();
-                let of_job = questions.iter().map(|(_, images)| images.len());
-                of_job
-                    .map(|count| Ok(answers.by_ref().take(count).collect()))
-                    .collect()
-            }
-            Err(refusal) if questions.len() == 1 => vec![Err(refusal)],
-            Err(_) => questions
-                .iter()
-                .map(|one| isolated(|| self.ask(model, std::slice::from_ref(one))))
-                .collect(),
-        };
+        let all = together_or_alone(&questions, |questions| {
+            let mut answers = self.ask(model, questions)?.into_iter();
+            let of_job = questions.iter().map(|(_, images)| images.len());
+            Ok(of_job
+                .map(|count| answers.by_ref().take(count).collect::<Vec<_>>())
+                .collect())
+        });
         for ((job, images), answers) in jobs.into_iter().zip(all) {
             let answered = answers.map(|answers| {
                 let images = images.into_iter().zip(answers);
@@ -261,6 +253,22 @@ pub fn isolated<R>(work: impl FnOnce() -> Result<R, Refusal>) -> Result<R, Refus
             "the model failed; the server's log says why",
         ))
     })
+}
+
+/// What `work` makes of `items`, one result each: of all at once; if that fails, of each alone, so that
+/// one that cannot be done fails alone.
+pub fn together_or_alone<I, O>(
+    items: &[I],
+    work: impl Fn(&[I]) -> Result<Vec<O>, Refusal>,
+) -> Vec<Result<O, Refusal>> {
+    match isolated(|| work(items)) {
+        Ok(all) => all.into_iter().map(Ok).collect(),
+        Err(refusal) if items.len() == 1 => vec![Err(refusal)],
+        Err(_) => items
+            .iter()
+            .map(|one| isolated(|| Ok(work(std::slice::from_ref(one))?.swap_remove(0))))
+            .collect(),
+    }
 }
 
 /// What a question is refused for; files of this machine are named in its log alone.

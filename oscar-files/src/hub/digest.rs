@@ -1,6 +1,5 @@
 //! The two checksums of the hub: SHA-256 of large files, git's SHA-1 of small ones.
 
-use std::fmt::Write;
 use std::io::Read;
 use std::path::Path;
 
@@ -8,7 +7,7 @@ use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
 use super::reference::is_hex;
-use crate::FileError;
+use crate::{FileError, for_each_piece, hex};
 
 /// A checksum that grows with what arrives.
 pub(super) enum Digest {
@@ -35,31 +34,14 @@ impl Digest {
     }
 
     /// Takes in a whole file.
-    pub(super) fn update_from(
-        &mut self,
-        mut file: impl Read,
-        path: &Path,
-    ) -> Result<(), FileError> {
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            match file
-                .read(&mut buffer)
-                .map_err(FileError::io("read", path))?
-            {
-                0 => return Ok(()),
-                read => self.update(&buffer[..read]),
-            }
-        }
+    pub(super) fn update_from(&mut self, file: impl Read, path: &Path) -> Result<(), FileError> {
+        for_each_piece(file, path, |piece| self.update(piece))
     }
 
     pub(super) fn finish(self) -> String {
-        let bytes = match self {
-            Self::Sha256(hash) => hash.finalize().to_vec(),
-            Self::Git(hash) => hash.finalize().to_vec(),
-        };
-        bytes.iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        match self {
+            Self::Sha256(hash) => hex(&hash.finalize()),
+            Self::Git(hash) => hex(&hash.finalize()),
+        }
     }
 }

@@ -63,10 +63,7 @@ impl ScoreCache {
     ) -> Result<(Self, Vec<f32>), FileError> {
         std::fs::create_dir_all(directory).map_err(FileError::io("create", directory))?;
         let digest = fingerprint.digest();
-        let name: String = digest[..8]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let name = oscar_files::hex(&digest[..8]);
         let path = directory.join(format!("retrieval-{name}.scores"));
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false);

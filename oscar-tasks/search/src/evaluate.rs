@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::Search;
 use crate::data::SearchData;
 use crate::embed::{Embedder, Vectors, embed_rows};
+use crate::exact::products;
 
 impl Score for Search {
     fn score<B: OscarBackend>(
@@ -106,17 +107,20 @@ impl Embedded {
     pub(crate) fn ranks(&self, data: &SearchData) -> Ranks {
         const IMAGES: usize = 64;
         let owners = Self::owners(data);
-        let own = owners.iter().enumerate();
-        let own = own
-            .map(|(caption, image)| product(self.captions.row(caption), self.images.row(*image)));
+        let own = owners.iter().enumerate().map(|(caption, image)| {
+            let mut score = [0.0];
+            let caption = self.captions.row(caption);
+            products(caption, self.images.row(*image), &mut score);
+            score[0]
+        });
         let mut of_captions = CaptionRanks::new(&owners, own.collect());
         let mut of_images = Vec::with_capacity(self.images.len());
         let numbers: Vec<usize> = (0..self.images.len()).collect();
         for block in numbers.chunks(IMAGES) {
             let rows = block.par_iter().map(|image| {
-                let image = self.images.row(*image);
-                let captions = self.captions.rows();
-                captions.map(|caption| product(caption, image)).collect()
+                let mut scores = vec![0.0; self.captions.len()];
+                products(self.captions.values(), self.images.row(*image), &mut scores);
+                scores
             });
             let rows: Vec<Vec<f32>> = rows.collect();
             for (image, scores) in block.iter().zip(rows) {
@@ -130,18 +134,6 @@ impl Embedded {
             captions: of_captions.finish(),
         }
     }
-}
-
-/// The product of two vectors, summed in eight parts.
-fn product(a: &[f32], b: &[f32]) -> f32 {
-    let (a, b) = (a.chunks(8), b.chunks(8));
-    let mut sums = [0.0f32; 8];
-    for (a, b) in a.zip(b) {
-        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-            *sum += a * b;
-        }
-    }
-    sums.iter().sum()
 }
 
 /// Recalls and ranks; the prediction file has each image and each used caption with its rank.

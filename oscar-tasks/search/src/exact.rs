@@ -122,7 +122,7 @@ fn scan(first: usize, block: &[f16], width: usize, queries: &[f32], best: &mut [
     "x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma",
     "x86_64+avx2+fma"
 ))]
-fn products(tile: &[f32], query: &[f32], scores: &mut [f32]) {
+pub(crate) fn products(tile: &[f32], query: &[f32], scores: &mut [f32]) {
     for (row, score) in tile.chunks_exact(query.len()).zip(scores) {
         let (a, b) = (row.chunks_exact(LANES), query.chunks_exact(LANES));
         let rest = a.remainder().iter().zip(b.remainder());

@@ -52,6 +52,32 @@ where
     }
 }
 
+/// Configuration of the network and encoder, from the directory `path` that fine-tuning left.
+///
+/// # Errors
+///
+/// If a file is missing, wrong, or leads out of the directory, or the two do not fit each other.
+pub(crate) fn open_family<F: Family>(
+    path: &Path,
+    encoder: F::EncoderConfig,
+    padding: PaddingConfig,
+) -> Result<(F::Config, F::Encoder), TaskError> {
+    for name in [CONFIG_FILE, WEIGHTS_FILE].iter().chain(F::ASSETS) {
+        inside(path, name)?;
+    }
+    let lacks = |asset: &&&str| !path.join(asset).exists();
+    if let Some(asset) = F::ASSETS.iter().find(lacks) {
+        return Err(TaskError::Checkpoint {
+            path: path.to_path_buf(),
+            found: format!("there is no {asset}"),
+        });
+    }
+    let config = F::read_config(&path.join(CONFIG_FILE)).map_err(TaskError::Model)?;
+    let encoder = F::open_encoder(path, encoder, padding)?;
+    F::check(&config, &encoder).map_err(TaskError::Model)?;
+    Ok((config, encoder))
+}
+
 /// A directory of fine-tuned weights: `model.safetensors`, `config.json`, `task.json`, the
 /// [assets](Family::ASSETS) of the family, and the files that the task's section names.
 pub struct TaskCheckpoint<T: Task> {
@@ -97,16 +123,6 @@ impl<T: Task> TaskCheckpoint<T> {
             inside(path, &*file)?;
             *file = named;
         }
-        for name in [CONFIG_FILE, WEIGHTS_FILE].iter().chain(T::Family::ASSETS) {
-            inside(path, name)?;
-        }
-        let lacks = |asset: &&&str| !path.join(asset).exists();
-        if let Some(asset) = T::Family::ASSETS.iter().find(lacks) {
-            return Err(TaskError::Checkpoint {
-                path: path.to_path_buf(),
-                found: format!("there is no {asset}"),
-            });
-        }
         let Description {
             section,
             encoder,
@@ -114,9 +130,7 @@ impl<T: Task> TaskCheckpoint<T> {
             extractor,
             ..
         } = description;
-        let model = T::Family::read_config(&path.join(CONFIG_FILE)).map_err(TaskError::Model)?;
-        let opened = T::Family::open_encoder(path, encoder.clone(), padding)?;
-        T::Family::check(&model, &opened).map_err(TaskError::Model)?;
+        let (model, opened) = open_family::<T::Family>(path, encoder.clone(), padding)?;
         Ok(Self {
             model,
             encoder: Arc::new(opened),

@@ -10,11 +10,10 @@ use oscar_core::checkpoint::{self, RandomInit};
 use oscar_core::input::{EncodedSequence, RegionHandle, SequenceConfig, SequenceEncoder};
 use oscar_core::model::OscarClassifier;
 use oscar_core::ops::OscarBackend;
-use oscar_files::inside;
 use serde_json::Value;
 
 use crate::batches::run_sorted;
-use crate::checkpoint::{CONFIG_FILE, Description, TASK_FILE, WEIGHTS_FILE};
+use crate::checkpoint::{Description, TASK_FILE, open_family};
 use crate::{Family, Oscar, TaskError, task_name};
 
 /// The tasks whose weights are such a model.
@@ -68,16 +67,12 @@ impl<B: OscarBackend> CrossEncoder<B> {
             )));
         }
         let description = Description::<Value, SequenceConfig>::read(path)?;
-        for file in [CONFIG_FILE, WEIGHTS_FILE].iter().chain(Oscar::ASSETS) {
-            inside(path, file)?;
-        }
-        let config = Oscar::read_config(&path.join(CONFIG_FILE)).map_err(TaskError::Model)?;
+        let (config, encoder) =
+            open_family::<Oscar>(path, description.encoder, description.padding)?;
         if !matches!(config.num_labels, 1 | 2) {
             let labels = config.num_labels;
             return Err(wrong(format!("a classifier of {labels} labels, not of 2")));
         }
-        let encoder = Oscar::open_encoder(path, description.encoder, description.padding)?;
-        Oscar::check(&config, &encoder).map_err(TaskError::Model)?;
         let network = OscarClassifier::<B>::new(&config, device);
         let (network, _) = checkpoint::load(network, path, &RandomInit::Refuse)?;
         Ok(Self {

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{Tensor, TensorData};
-use oscar_core::checkpoint::{CheckpointError, locate};
+use oscar_core::checkpoint::CheckpointError;
 use oscar_core::ops::Kernels;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use super::file::ClipFile;
 use super::preprocess::{Pipeline, normalised, picture};
 use super::{ClipError, ClipVision};
 use crate::{ExtractorIdentity, Picture, Region, RegionExtractor, Regions, VisionError};
@@ -57,16 +58,20 @@ impl<B: Kernels> ClipExtractor<B> {
         options: ClipOptions,
         device: &B::Device,
     ) -> Result<Self, ClipError> {
-        let path = path.as_ref();
-        let tower = ClipVision::open(path, device)?;
-        let file = locate(path)?;
-        let bytes = oscar_files::map_file(&file).map_err(CheckpointError::from)?;
-        let digest = Sha256::digest(&bytes);
+        Self::read(&ClipFile::open(path.as_ref())?, options, device)
+    }
+
+    pub(super) fn read(
+        file: &ClipFile,
+        options: ClipOptions,
+        device: &B::Device,
+    ) -> Result<Self, ClipError> {
+        let bytes = oscar_files::map_file(file.path()).map_err(CheckpointError::from)?;
         Ok(Self {
-            tower,
+            tower: ClipVision::read(file, device)?,
             options,
             device: device.clone(),
-            digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            digest: oscar_files::hex(&Sha256::digest(&bytes)),
         })
     }
 

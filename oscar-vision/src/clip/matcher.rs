@@ -30,12 +30,11 @@ impl<B: Kernels> ClipMatcher<B> {
         options: ClipOptions,
         device: &B::Device,
     ) -> Result<Self, ClipError> {
-        let path = path.as_ref();
-        let file = ClipFile::open(path)?;
+        let file = ClipFile::open(path.as_ref())?;
         let text = ClipText::read(&file, device)?;
         let directory = file.path().parent().unwrap_or(Path::new("."));
         let tokenizer = ClipTokenizer::open(directory, text.config().vocab_size)?;
-        let image = ClipExtractor::open(path, options, device)?;
+        let image = ClipExtractor::read(&file, options, device)?;
         let (of_pictures, of_texts) = (image.tower().embedding_dim(), text.config().embedding_dim);
         if of_pictures != of_texts {
             return Err(file.malformed(format!(

@@ -215,10 +215,7 @@ impl Weights {
             );
         }
         let digest = self.digest.borrow().clone().finalize();
-        Ok(digest[..8]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect())
+        Ok(oscar_files::hex(&digest[..8]))
     }
 
     fn anchors_name(&self) -> &'static str {

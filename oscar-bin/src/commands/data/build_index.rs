@@ -9,13 +9,12 @@ use clap::Args;
 use oscar_core::ops::TrainBackend;
 use oscar_datasets::open_images;
 use oscar_search::{Search, VectorIndex, build_index};
-use oscar_task::Opened;
 use serde_json::json;
 
 use crate::args::{DeviceArgs, Global};
 use crate::backend::{OnBackend, dispatch};
 use crate::output::{self, print_json, thousands};
-use crate::weights::{self, PublishedArgs};
+use crate::weights;
 
 /// Builds an index of a region store: a vector of each picture, by which `oscar-bin search` finds it.
 #[derive(Debug, Args)]
@@ -105,9 +104,7 @@ impl OnBackend for Building<'_> {
 
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<Self::Output> {
         let args = self.args;
-        let published = PublishedArgs::default();
-        let checkpoint = weights::open::<Search>(&args.checkpoint, &published, &[])?;
-        let embedder = Opened::<Search, B::InnerBackend>::load(checkpoint, &device)?;
+        let embedder = weights::load::<Search, B::InnerBackend>(&args.checkpoint, &device)?;
         let store = open_images(&args.regions)?;
         let started = Instant::now();
         build_index(

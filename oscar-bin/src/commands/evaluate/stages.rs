@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use oscar_core::ops::TrainBackend;
 use oscar_search::{Search, Split, Stage, StageOptions, evaluate_stages};
-use oscar_task::{CrossEncoder, Opened, Role, Split as _, TaskError};
+use oscar_task::{CrossEncoder, Role, Split as _, TaskError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ use crate::backend::{OnBackend, dispatch};
 use crate::config;
 use crate::ending::Ending;
 use crate::output::{self, print_json, print_table, thousands};
-use crate::weights::{self, PublishedArgs};
+use crate::weights;
 
 /// The recalls that are printed.
 const SHOWN: [&str; 6] = [
@@ -113,8 +113,7 @@ impl OnBackend for Staged<'_> {
         };
         let reader: PathBuf = weights::locate(&args.checkpoint)?;
         let reader = CrossEncoder::<B::InnerBackend>::open(&reader, &device)?;
-        let first = weights::open::<Search>(self.first, &PublishedArgs::default(), &[])?;
-        let first = Opened::<Search, B::InnerBackend>::load(first, &device)?;
+        let first = weights::load::<Search, B::InnerBackend>(self.first, &device)?;
         let split = Split::new(args.data.clone(), args.regions.clone());
         let Scored { data } = config::overridden(Scored { data: split }, &args.sets)?;
         let data = first.open_split(&data, Role::Evaluate)?;

@@ -1,10 +1,7 @@
 //! What an index was made of, as hashes.
 
-use std::fmt::Write;
-use std::io::Read;
-
 use oscar_datasets::{ImageSource, SharedImages};
-use oscar_files::{FileError, open_regular};
+use oscar_files::{FileError, for_each_piece, hex, open_regular};
 use oscar_task::{Family, Oscar, TaskCheckpoint};
 use sha2::{Digest, Sha256};
 
@@ -27,17 +24,10 @@ pub(crate) fn checkpoint_identity(
     hash.add(&encoder);
     for name in FILES.iter().chain(Oscar::ASSETS) {
         let path = checkpoint.path.join(name);
-        let (mut file, metadata) = open_regular(&path)?;
+        let (file, metadata) = open_regular(&path)?;
         hash.0.update(name.as_bytes());
         hash.0.update(metadata.len().to_le_bytes());
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            let read = file.read(&mut buffer);
-            match read.map_err(FileError::io("read", &path))? {
-                0 => break,
-                read => hash.0.update(&buffer[..read]),
-            }
-        }
+        for_each_piece(file, &path, |piece| hash.0.update(piece))?;
     }
     Ok(hash.finish())
 }
@@ -71,12 +61,6 @@ impl Parts {
     }
 
     fn finish(self) -> String {
-        self.0
-            .finalize()
-            .iter()
-            .fold(String::new(), |mut text, byte| {
-                let _ = write!(text, "{byte:02x}");
-                text
-            })
+        hex(&self.0.finalize())
     }
 }
