@@ -9,7 +9,7 @@ use clap::Args;
 use oscar_core::ops::TrainBackend;
 use oscar_datasets::open_images;
 use oscar_files::{SMALL_FILE, read_text};
-use oscar_search::{Found, Search, Searcher, VectorIndex, rerank};
+use oscar_search::{Found, RerankOptions, Reranker, Search, Searcher, VectorIndex};
 use oscar_task::CrossEncoder;
 use serde_json::{Value, json};
 
@@ -188,15 +188,13 @@ impl OnBackend for Searching<'_> {
             let store = open_images(regions)?;
             searcher.check_store(&store)?;
             let started = Instant::now();
-            let rest: Vec<Vec<Found>> = found
-                .iter_mut()
-                .map(|found| found.split_off(candidates.min(found.len())))
-                .collect();
-            rerank(&reader, &store, texts, &mut found, args.batch_size)?;
-            found
-                .iter_mut()
-                .zip(rest)
-                .for_each(|(found, rest)| found.extend(rest));
+            let options = RerankOptions {
+                candidates,
+                batch_size: args.batch_size,
+            };
+            for (text, found) in texts.iter().zip(&mut found) {
+                reader.rerank(&store, text, found, options)?;
+            }
             rerank_seconds = Some(started.elapsed().as_secs_f64());
         }
         found.iter_mut().for_each(|found| found.truncate(top));

@@ -20,6 +20,8 @@ pub struct QuestionForm {
     text: Option<String>,
     /// Number of answers.
     top: Option<u16>,
+    /// Number of the images found by a text that are re-ranked.
+    rerank: Option<u16>,
     /// Name of the model.
     model: Option<String>,
     /// `true` for the attention of the model.
@@ -35,7 +37,7 @@ pub async fn read(request: Request, limits: &Limits) -> Result<Question, Refusal
         .await
         .map_err(|error| wrong(&error))?;
     let mut question = Question::default();
-    let (mut top, mut explain) = (None, None);
+    let (mut top, mut rerank, mut explain) = (None, None, None);
     while let Some(field) = form.next_field().await.map_err(|error| wrong(&error))? {
         let name = field.name().unwrap_or_default().to_string();
         match &*name {
@@ -47,11 +49,12 @@ pub async fn read(request: Request, limits: &Limits) -> Result<Question, Refusal
             "text" => once(&name, &mut question.text, text(field).await?)?,
             "model" => once(&name, &mut question.model, text(field).await?)?,
             "top" => once(&name, &mut top, text(field).await?)?,
+            "rerank" => once(&name, &mut rerank, text(field).await?)?,
             "explain" => once(&name, &mut explain, text(field).await?)?,
             _ => {
                 return Err(Refusal::malformed(format!(
-                    "unknown field {name:?}; the fields are picture, key, text, top, model and \
-                     explain"
+                    "unknown field {name:?}; the fields are picture, key, text, top, rerank, \
+                     model and explain"
                 )));
             }
         }
@@ -60,7 +63,10 @@ pub async fn read(request: Request, limits: &Limits) -> Result<Question, Refusal
         }
     }
     if let Some(top) = top {
-        question.top = Some(number(&top)?);
+        question.top = Some(number("top", &top)?);
+    }
+    if let Some(rerank) = rerank {
+        question.rerank = Some(number("rerank", &rerank)?);
     }
     if let Some(explain) = explain {
         question.explain = flag(&explain)?;
@@ -90,8 +96,8 @@ fn once(name: &str, value: &mut Option<String>, found: String) -> Result<(), Ref
     }
 }
 
-fn number(text: &str) -> Result<usize, Refusal> {
-    let wrong = |_| Refusal::malformed(format!("top is {text:?}; give a number"));
+fn number(name: &str, text: &str) -> Result<usize, Refusal> {
+    let wrong = |_| Refusal::malformed(format!("{name} is {text:?}; give a number"));
     text.parse::<u16>().map(usize::from).map_err(wrong)
 }
 

@@ -24,6 +24,7 @@ mod routes;
 mod search;
 mod seeing;
 mod shelf;
+mod vectors;
 mod worker;
 
 use std::io::Write;

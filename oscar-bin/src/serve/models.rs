@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use oscar_core::checkpoint;
 use oscar_core::ops::TrainBackend;
-use oscar_search::Search;
+use oscar_search::{Reranker, Search};
 use oscar_task::{Family, Opened, Predictor, Task, is_described, task_name};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -71,6 +71,8 @@ pub struct ModelInfo {
     pub hidden_size: Option<usize>,
     /// Number of its layers.
     pub num_hidden_layers: Option<usize>,
+    /// Of a model that searches: the one that can re-rank what it finds.
+    pub reranker: Option<String>,
 }
 
 /// What a model is, beside the sizes that its files have.
@@ -98,6 +100,7 @@ impl ModelInfo {
             parameters: sizes.as_ref().map(|sizes| sizes.parameters),
             hidden_size: sizes.as_ref().and_then(|all| all.sizes.hidden_size),
             num_hidden_layers: sizes.as_ref().map(|all| all.sizes.num_hidden_layers),
+            reranker: None,
         }
     }
 }
@@ -110,6 +113,8 @@ pub struct Model {
     pub kind: Kind,
     /// What asks it.
     pub predictor: Box<dyn Predictor>,
+    /// The same weights as what re-ranks, if they can.
+    pub reranker: Option<Box<dyn Reranker>>,
     /// Index of its detector.
     pub detector: Option<usize>,
 }
@@ -185,6 +190,9 @@ impl Models {
                  of other tasks"
             );
         }
+        if let Some(search) = &mut opened.search {
+            search.find_reranker(&mut opened.models);
+        }
         Ok(opened)
     }
 
@@ -252,6 +260,7 @@ impl OnTaskAndBackend for Opening<'_> {
         let region_dim = T::Family::region_dim(&checkpoint.model);
         let detector = self.detectors.find::<T, B>(wanted, &checkpoint, &device)?;
         let opened = Opened::<T, B::InnerBackend>::load(checkpoint, &device)?;
+        let reranker = T::cross_encoder(&opened).map(|reader| Box::new(reader) as _);
         let description = Description {
             task: T::NAME,
             endpoint: self.kind.endpoint(),
@@ -262,6 +271,7 @@ impl OnTaskAndBackend for Opening<'_> {
             info: ModelInfo::new(self.directory, description),
             kind: self.kind,
             predictor: Box::new(opened),
+            reranker,
             detector,
         })
     }

@@ -114,7 +114,10 @@ pub struct Embedded {
 pub struct SearchAnswer {
     /// Name of the model.
     pub model: String,
-    /// The nearest first.
+    /// Name of the model that re-ranked, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reranker: Option<String>,
+    /// The nearest first; of those that were re-ranked, which come before the others, the best match.
     pub found: Vec<FoundImage>,
 }
 
@@ -125,6 +128,10 @@ pub struct FoundImage {
     key: String,
     /// How near it is: a cosine, at most 1.
     similarity: f32,
+    /// How well text and image match when they are read together, where it was re-ranked: log-odds, or the
+    /// value of a regression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    match_score: Option<f32>,
 }
 
 impl From<Found> for FoundImage {
@@ -132,6 +139,7 @@ impl From<Found> for FoundImage {
         Self {
             key: found.key,
             similarity: found.similarity,
+            match_score: found.match_score,
         }
     }
 }

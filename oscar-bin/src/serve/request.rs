@@ -17,6 +17,9 @@ use super::refusal::Refusal;
 /// Most answers to one image.
 const MAX_TOP: usize = 100;
 
+/// Most findings that are re-ranked, a forward pass each.
+const MAX_RERANKED: usize = 100;
+
 /// Longest name of a model or key of an image, in bytes.
 const MAX_NAME: usize = 512;
 
@@ -52,6 +55,10 @@ pub struct QuestionDocument {
     /// Number of answers to each image, the best first; 1 by default, 20 for a search.
     #[serde(default)]
     top: Option<u16>,
+    /// Number of the images found by a text that a model of matching or retrieval reads together with it
+    /// and orders anew; none by default.
+    #[serde(default)]
+    rerank: Option<u16>,
     /// Name of the model; the first one that does this by default.
     #[serde(default)]
     model: Option<String>,
@@ -79,10 +86,20 @@ pub struct Question {
     pub text: Option<String>,
     /// Number of answers, if it is given.
     pub top: Option<usize>,
+    /// Number of findings to re-rank, if any are to be.
+    pub rerank: Option<usize>,
     /// Name of the model.
     pub model: Option<String>,
     /// Whether the attention is wanted.
     pub explain: bool,
+}
+
+impl Question {
+    /// What it counts as in a batch: its images, or the pairs that are re-ranked; a text counts as an image
+    /// does.
+    pub fn weight(&self) -> usize {
+        self.sources.len().max(self.rerank.unwrap_or(1))
+    }
 }
 
 /// Where an image comes from.
@@ -236,6 +253,7 @@ fn of_json(bytes: &[u8], limits: &Limits) -> Result<Question, Refusal> {
         sources: sources.collect::<Result<_, _>>()?,
         text: document.text,
         top: document.top.map(usize::from),
+        rerank: document.rerank.map(usize::from),
         model: document.model,
         explain: document.explain,
     })
@@ -270,12 +288,15 @@ pub(super) fn too_many(found: usize, limits: &Limits) -> Refusal {
 
 /// What holds of a question in either form.
 fn check(question: &Question, limits: &Limits) -> Result<(), Refusal> {
-    if let Some(found) = question.top
-        && !(1..=MAX_TOP).contains(&found)
-    {
-        return Err(Refusal::question(format!(
-            "top is {found}; give 1 to {MAX_TOP}"
-        )));
+    let numbers = [
+        ("top", question.top, MAX_TOP),
+        ("rerank", question.rerank, MAX_RERANKED),
+    ];
+    for (name, found, most) in numbers {
+        if let Some(found) = found.filter(|found| !(1..=most).contains(found)) {
+            let message = format!("{name} is {found}; give 1 to {most}");
+            return Err(Refusal::question(message));
+        }
     }
     let keys = question.sources.iter().filter_map(|source| match source {
         Source::Key(key) => Some(key),

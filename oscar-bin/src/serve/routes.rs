@@ -21,12 +21,10 @@ use super::openapi;
 use super::page::Page;
 use super::queue::{NotQueued, Queue};
 use super::refusal::Refusal;
-use super::reply::{
-    Answers, Embedded, FoundImage, Health, ImageAnswers, LimitList, ModelList, SearchAnswer,
-};
+use super::reply::{Answers, Health, ImageAnswers, LimitList, ModelList};
 use super::request::{self, Limits, Memory, Question};
-use super::search::no_index;
 use super::shelf::Shelf;
+use super::vectors;
 use super::worker::{Job, Outcome, Work};
 use crate::commands::pictures::Kind;
 
@@ -62,7 +60,7 @@ pub struct Server {
     pub stopping: AtomicBool,
 }
 
-type Shared = State<Arc<Server>>;
+pub(super) type Shared = State<Arc<Server>>;
 
 /// The addresses.
 pub fn router(server: Arc<Server>) -> Router {
@@ -82,8 +80,8 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/v1/ask", answer(Some(Kind::Question)))
         .route("/v1/match", answer(Some(Kind::Match)))
         .route("/v1/find", answer(Some(Kind::Find)))
-        .route("/v1/embed", post(embed))
-        .route("/v1/search", post(search))
+        .route("/v1/embed", post(vectors::embed))
+        .route("/v1/search", post(vectors::search))
         .fallback(async |request: Request| Refusal::no_address(request.uri().path()))
         .method_not_allowed_fallback(async |method: Method| Refusal::method(method.as_str()))
         // The bodies are limited where they are read.
@@ -159,61 +157,6 @@ pub(super) async fn models(State(server): Shared) -> Json<ModelList> {
     })
 }
 
-/// Vectors of a text or of images.
-async fn embed(State(server): Shared, request: Request) -> Result<Json<Embedded>, Refusal> {
-    let (model, outcome) = of_search(&server, Work::Embed, request).await?;
-    match outcome {
-        Outcome::Vectors(vectors) => Ok(Json(Embedded { model, vectors })),
-        Outcome::Images(_) | Outcome::Found(_) => Err(lost()),
-    }
-}
-
-/// Images that a text describes, or that are like an image.
-async fn search(State(server): Shared, request: Request) -> Result<Json<SearchAnswer>, Refusal> {
-    let (model, outcome) = of_search(&server, Work::Search, request).await?;
-    match outcome {
-        Outcome::Found(found) => {
-            let found = found.into_iter().map(FoundImage::from).collect();
-            Ok(Json(SearchAnswer { model, found }))
-        }
-        Outcome::Images(_) | Outcome::Vectors(_) => Err(lost()),
-    }
-}
-
-/// What the model that searches makes of a request, and its name.
-async fn of_search(
-    server: &Arc<Server>,
-    work: Work,
-    request: Request,
-) -> Result<(String, Outcome), Refusal> {
-    let Some((info, indexed)) = &server.search else {
-        return Err(not_loaded("search", "search"));
-    };
-    if work == Work::Search && !indexed {
-        return Err(no_index());
-    }
-    let (question, _reserved) = request::read(request, server.limits, &server.memory).await?;
-    if let Some(name) = question.model.as_ref().filter(|name| **name != info.name) {
-        return Err(no_model(name));
-    }
-    let (images, most) = match work {
-        Work::Search => (question.sources.len(), 1),
-        _ => (question.sources.len(), usize::MAX),
-    };
-    if has_text(&question) == (images > 0) || images > most {
-        return Err(Refusal::malformed(match work {
-            Work::Search => "give a `text` or one image to search by",
-            _ => "give a `text` or images to embed",
-        }));
-    }
-    if question.explain {
-        let message = "a vector has no attention to `explain`";
-        return Err(Refusal::malformed(message));
-    }
-    let outcome = server.outcome(work, question).await?;
-    Ok((info.name.clone(), outcome))
-}
-
 /// Answers a question about images: waits for its turn, then for the answer.
 async fn answer(
     server: Arc<Server>,
@@ -232,6 +175,9 @@ async fn answer(
     if question.sources.is_empty() {
         let message = "the request has no image; give `picture`, `key` or `images`";
         return Err(Refusal::malformed(message));
+    }
+    if question.rerank.is_some() {
+        return Err(Refusal::malformed("this endpoint takes no `rerank`"));
     }
     check_text(kind, &mut question)?;
     let work = match model {
@@ -277,26 +223,26 @@ fn check_text(kind: Option<Kind>, question: &mut Question) -> Result<(), Refusal
     }
 }
 
-fn has_text(question: &Question) -> bool {
+pub(super) fn has_text(question: &Question) -> bool {
     let text = question.text.as_ref();
     text.is_some_and(|text| !text.trim().is_empty())
 }
 
 /// No weights of these tasks, of which `trained` is one that trains on the sample.
-fn not_loaded(tasks: &str, trained: &str) -> Refusal {
+pub(super) fn not_loaded(tasks: &str, trained: &str) -> Refusal {
     Refusal::not_loaded(format!(
         "no weights of the task {tasks} are loaded; start the server with --checkpoint and their \
          directory (`oscar-bin finetune --task {trained}` trains small ones on the sample)"
     ))
 }
 
-fn no_model(name: &str) -> Refusal {
+pub(super) fn no_model(name: &str) -> Refusal {
     Refusal::unknown(format!(
         "there is no model {name:?} that does this; /v1/models lists them"
     ))
 }
 
-fn lost() -> Refusal {
+pub(super) fn lost() -> Refusal {
     Refusal::internal("the request was lost")
 }
 
@@ -308,7 +254,7 @@ impl Server {
     }
 
     /// What a question is answered with: waits for its turn, then for the answer.
-    async fn outcome(&self, work: Work, question: Question) -> Result<Outcome, Refusal> {
+    pub(super) async fn outcome(&self, work: Work, question: Question) -> Result<Outcome, Refusal> {
         let (reply, answered) = oneshot::channel();
         let job = Job {
             work,

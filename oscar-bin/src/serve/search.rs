@@ -5,11 +5,13 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use oscar_core::ops::TrainBackend;
 use oscar_datasets::SharedImages;
-use oscar_search::{Embedder, Found, IndexError, Search, Searcher, VectorIndex, Vectors};
+use oscar_search::{
+    Embedder, Found, IndexError, RerankOptions, Reranker, Search, Searcher, VectorIndex, Vectors,
+};
 use oscar_task::{Opened, Seen, Task};
 
 use super::detectors::Detectors;
-use super::models::{Description, ModelInfo, Wanted};
+use super::models::{Description, Model, ModelInfo, Wanted};
 use super::refusal::Refusal;
 use super::shelf::Image;
 use super::worker::{Job, Outcome, Work, failed, isolated, of_task, send, together_or_alone};
@@ -28,6 +30,8 @@ pub struct SearchModel {
     /// Whether there is an index.
     pub indexed: bool,
     opened: Dual,
+    /// What re-ranks the findings.
+    reranker: Option<Box<dyn Reranker>>,
 }
 
 enum Dual {
@@ -80,6 +84,7 @@ impl OnBackend for Opening<'_> {
             detector,
             indexed,
             opened,
+            reranker: None,
         })
     }
 }
@@ -98,6 +103,22 @@ impl SearchModel {
         }
     }
 
+    /// Takes the first of `models` that can re-rank what this one finds: it reads the same regions.
+    pub fn find_reranker(&mut self, models: &mut [Model]) {
+        if !self.indexed {
+            return;
+        }
+        let fitting = models
+            .iter_mut()
+            .filter(|model| model.info.region_dim == self.info.region_dim);
+        let mut found = fitting.filter_map(|model| Some((model.reranker.take()?, &model.info)));
+        if let Some((reranker, info)) = found.next() {
+            tracing::info!("{} re-ranks what {} finds", info.name, self.info.name);
+            self.info.reranker = Some(info.name.clone());
+            self.reranker = Some(reranker);
+        }
+    }
+
     fn embedder(&self) -> &dyn Embedder {
         match &self.opened {
             Dual::Weights(embedder) => &**embedder,
@@ -105,11 +126,17 @@ impl SearchModel {
         }
     }
 
-    /// Answers requests that are alike.
-    pub fn answer(&self, jobs: Vec<Ready>) {
+    /// Answers requests that are alike; `store` has the images of the index, of which up to `max_batch` are
+    /// read at a time.
+    pub fn answer(&self, jobs: Vec<Ready>, store: Option<&SharedImages>, max_batch: usize) {
         let embedded = self.embed_each(jobs);
         match embedded.first().map(|(job, _)| job.work) {
-            Some(Work::Search) => self.find(embedded),
+            Some(Work::Search) => {
+                for (job, found) in self.find(embedded) {
+                    let found = isolated(|| self.ranked(&job, found, store, max_batch));
+                    send(job, found.map(Outcome::Found));
+                }
+            }
             _ => {
                 for (job, vectors) in embedded {
                     let vectors = vectors.rows().map(<[f32]>::to_vec).collect();
@@ -164,9 +191,10 @@ impl SearchModel {
         vectors.collect()
     }
 
-    /// What is near the one vector of each job: one pass over the index for all of them.
-    fn find(&self, jobs: Vec<(Job, Vectors)>) {
-        let wanted = |job: &Job| job.question.top.unwrap_or(FOUND);
+    /// What is near the one vector of each job, as much as the most demanding of them needs: one pass over
+    /// the index for all of them.
+    fn find(&self, jobs: Vec<(Job, Vectors)>) -> Vec<(Job, Vec<Found>)> {
+        let wanted = |job: &Job| wanted(job).max(job.question.rerank.unwrap_or(0));
         let top = jobs.iter().map(|(job, _)| wanted(job)).max().unwrap_or(0);
         let found = isolated(|| {
             let values: Vec<&[f32]> = jobs.iter().map(|(_, vectors)| vectors.values()).collect();
@@ -176,15 +204,38 @@ impl SearchModel {
         });
         match found {
             Ok(found) => {
-                for ((job, _), mut found) in jobs.into_iter().zip(found) {
-                    found.truncate(wanted(&job));
-                    send(job, Ok(Outcome::Found(found)));
-                }
+                let jobs = jobs.into_iter().map(|(job, _)| job);
+                jobs.zip(found).collect()
             }
-            Err(refusal) => jobs
-                .into_iter()
-                .for_each(|(job, _)| send(job, Err(refusal.clone()))),
+            Err(refusal) => {
+                jobs.into_iter()
+                    .for_each(|(job, _)| send(job, Err(refusal.clone())));
+                Vec::new()
+            }
         }
+    }
+
+    /// What a job asked for of what was found: re-ranked if it wants that, and as many as it wants.
+    fn ranked(
+        &self,
+        job: &Job,
+        mut found: Vec<Found>,
+        store: Option<&SharedImages>,
+        max_batch: usize,
+    ) -> Result<Vec<Found>, Refusal> {
+        if let Some(candidates) = job.question.rerank {
+            let parts = self.reranker.as_ref().zip(store);
+            let (reranker, store) = parts.ok_or_else(no_reranker)?;
+            let text = job.question.text.as_deref().unwrap_or_default();
+            let options = RerankOptions {
+                candidates,
+                batch_size: max_batch,
+            };
+            let reranked = reranker.rerank(store, text, &mut found, options);
+            reranked.map_err(|error| of_task(&error))?;
+        }
+        found.truncate(wanted(job));
+        Ok(found)
     }
 
     fn nearest(&self, queries: &Vectors, top: usize) -> Result<Vec<Vec<Found>>, Refusal> {
@@ -196,6 +247,19 @@ impl SearchModel {
             }),
         }
     }
+}
+
+/// Images that are wanted of a search.
+fn wanted(job: &Job) -> usize {
+    job.question.top.unwrap_or(FOUND)
+}
+
+/// Nothing is re-ranked without a model that reads text and image together.
+pub fn no_reranker() -> Refusal {
+    Refusal::not_loaded(
+        "no weights are loaded that re-rank what this model finds; start the server with those of \
+         matching or retrieval as another --checkpoint",
+    )
 }
 
 /// Nothing can be found without an index.

@@ -82,8 +82,7 @@ pub struct Worker {
 impl Worker {
     /// Answers requests until the queue is closed and empty.
     pub fn run(mut self) {
-        // A text counts as an image does.
-        let weight = |job: &Job| job.question.sources.len().max(1);
+        let weight = |job: &Job| job.question.weight();
         let together = |a: &Job, b: &Job| a.work == b.work;
         while let Some(mut jobs) = self.queue.take(self.max_batch, weight, together) {
             // Nobody waits for these any more.
@@ -136,7 +135,10 @@ impl Worker {
                     send(job, Ok(Outcome::Images(shown)));
                 }
             }
-            (Work::Embed | Work::Search, Some(search)) => search.answer(ready),
+            (Work::Embed | Work::Search, Some(search)) => {
+                let store = self.seeing.shelf.stored_images();
+                search.answer(ready, store, self.max_batch);
+            }
             // The endpoints take no such question.
             (Work::Embed | Work::Search, None) => {}
         }

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use oscar_core::input::{EncodedSequence, ExampleSeed, RegionHandle, SequenceEncoder, SourceError};
-use oscar_datasets::captioned::{CaptionedFiles, CaptionedImages};
-use oscar_task::{ClassData, EncodedRow, Evaluation, Logits, Role, Target, TaskData, required};
+use oscar_datasets::captioned::CaptionedImages;
+use oscar_task::{
+    CaptionedSplit, ClassData, EncodedRow, Evaluation, Logits, Role, Target, TaskData, required,
+};
 use rand::Rng;
 
 use crate::candidates::Candidates;
@@ -44,16 +46,13 @@ impl RetrievalData {
         task: &Retrieval,
         encoder: SequenceEncoder,
     ) -> Result<Self, SourceError> {
-        let files = CaptionedFiles {
-            captions: required(&split.captions, "captions", "the file of captions")?,
-            regions: required(&split.regions, "regions", "the region store")?,
-            image_keys: split.image_keys.as_deref(),
+        let files = CaptionedSplit {
+            captions: &split.captions,
+            regions: &split.regions,
+            image_keys: &split.image_keys,
             captions_per_image: task.captions_per_image,
         };
-        let opened = files.open(&encoder)?;
-        if role != Role::Evaluate {
-            opened.require_two()?;
-        }
+        let opened = files.open(role, &encoder)?;
         let mut data = Self {
             used: opened.used(),
             split: opened,

@@ -1,8 +1,8 @@
 //! An opened split: every text as ids, every image found.
 
 use oscar_core::input::{EncodedSequence, RegionHandle, SequenceEncoder, SourceError};
-use oscar_datasets::captioned::{CaptionedFiles, CaptionedImages};
-use oscar_task::{Role, TaskData, required};
+use oscar_datasets::captioned::CaptionedImages;
+use oscar_task::{CaptionedSplit, Role, TaskData};
 
 use crate::{Search, Split};
 
@@ -28,16 +28,13 @@ impl SearchData {
         task: &Search,
         encoder: SequenceEncoder,
     ) -> Result<Self, SourceError> {
-        let files = CaptionedFiles {
-            captions: required(&split.captions, "captions", "the file of captions")?,
-            regions: required(&split.regions, "regions", "the region store")?,
-            image_keys: split.image_keys.as_deref(),
+        let files = CaptionedSplit {
+            captions: &split.captions,
+            regions: &split.regions,
+            image_keys: &split.image_keys,
             captions_per_image: task.captions_per_image,
         };
-        let opened = files.open(&encoder)?;
-        if role != Role::Evaluate {
-            opened.require_two()?;
-        }
+        let opened = files.open(role, &encoder)?;
         Ok(Self {
             used: opened.used(),
             split: opened,

@@ -11,7 +11,7 @@
 //! | embed | [`Embedder`], which opened weights are |
 //! | make an index | [`build_index`] |
 //! | search | [`Searcher`]; [`search`] over any vectors |
-//! | re-rank what was found | [`rerank`] by an [`oscar_task::CrossEncoder`]; [`evaluate_stages`] says what it gains |
+//! | re-rank what was found | [`Reranker`], which an [`oscar_task::CrossEncoder`] is; [`evaluate_stages`] says what it gains |
 //!
 //! Search is exact: every vector is compared. On two cores a million vectors of 256 values take a tenth
 //! of a second, which leaves an approximate index nothing to gain.
@@ -22,6 +22,7 @@ mod evaluate;
 mod exact;
 mod index;
 mod predict;
+mod rerank;
 mod searcher;
 mod stages;
 #[cfg(feature = "train")]
@@ -39,7 +40,8 @@ pub use data::SearchData;
 pub use embed::{Embedder, Vectors, open_embedder};
 pub use exact::{Hit, search};
 pub use index::{IndexError, NewIndex, VectorIndex, build_index, store_identity};
-pub use searcher::{Found, Searcher, rerank};
+pub use rerank::{RerankOptions, Reranker};
+pub use searcher::{Found, Searcher};
 pub use stages::{Stage, StageOptions, evaluate_stages};
 #[cfg(feature = "train")]
 pub use train::{CONTRASTIVE_LOSS, DISTILLATION_LOSS, SearchBatch, SearchModel, SearchSource};

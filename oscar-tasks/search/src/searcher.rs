@@ -1,11 +1,10 @@
-//! Queries to an index: in words, by picture, and re-ranked.
+//! Queries to an index, in words and by picture.
 
 use std::path::Path;
 
-use oscar_core::input::RegionHandle;
 use oscar_core::ops::OscarBackend;
 use oscar_datasets::SharedImages;
-use oscar_task::{CrossEncoder, TaskError};
+use oscar_task::TaskError;
 
 use crate::embed::{Embedder, Vectors, open_embedder};
 use crate::index::{IndexError, VectorIndex, store_identity};
@@ -20,7 +19,7 @@ pub struct Found {
     /// How close its vector is to that of the query: a cosine, at most 1.
     pub similarity: f32,
     /// How well picture and text match when they are read together, where they were
-    /// [re-ranked](rerank): log-odds, or the value of a regression.
+    /// [re-ranked](crate::Reranker): log-odds, or the value of a regression.
     pub match_score: Option<f32>,
 }
 
@@ -137,37 +136,4 @@ impl Searcher {
         });
         Ok(found.collect())
     }
-}
-
-/// Sorts what was found for each of `texts` anew, by how well `reader` says that text and picture match;
-/// of equal ones the one found first comes first. It computes a forward pass for each picture of each
-/// text. `store` is the one that the index is [of](Searcher::check_store).
-///
-/// # Errors
-///
-/// If a picture cannot be read, or has regions of another size than the model reads.
-pub fn rerank<B: OscarBackend>(
-    reader: &CrossEncoder<B>,
-    store: &SharedImages,
-    texts: &[String],
-    found: &mut [Vec<Found>],
-    batch_size: usize,
-) -> Result<(), TaskError> {
-    reader.check_regions(store.region_dim())?;
-    for (text, found) in texts.iter().zip(found) {
-        let pairs = found.iter().map(|found| {
-            let tags = store.tag_text(found.row);
-            let tags = tags.map_err(|error| TaskError::Data(error.into()))?;
-            let regions = RegionHandle::new(store.clone(), found.row).map_err(TaskError::Data)?;
-            reader.pair(text, &tags, &[regions])
-        });
-        let pairs = pairs.collect::<Result<Vec<_>, TaskError>>()?;
-        let scores = reader.score(pairs, batch_size)?;
-        for (found, score) in found.iter_mut().zip(scores) {
-            found.match_score = Some(score);
-        }
-        let score = |found: &Found| found.match_score.unwrap_or(f32::NEG_INFINITY);
-        found.sort_by(|a, b| score(b).total_cmp(&score(a)));
-    }
-    Ok(())
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use oscar_core::checkpoint::{self, RandomInit};
+use oscar_core::config::ModelConfig;
 use oscar_core::input::{EncodedSequence, RegionHandle, SequenceConfig, SequenceEncoder};
 use oscar_core::model::OscarClassifier;
 use oscar_core::ops::OscarBackend;
@@ -14,7 +15,7 @@ use serde_json::Value;
 
 use crate::batches::run_sorted;
 use crate::checkpoint::{Description, TASK_FILE, open_family};
-use crate::{Family, Oscar, TaskError, task_name};
+use crate::{Classify, Family, Opened, Oscar, TaskError, task_name};
 
 /// The tasks whose weights are such a model.
 pub const TASKS: [&str; 2] = ["matching", "retrieval"];
@@ -39,6 +40,16 @@ pub fn match_scores<B: Backend>(logits: Tensor<B, 2>) -> Vec<f32> {
     scores
 }
 
+/// Whether weights of the task called `name` score pairs.
+fn is_scorer(name: &str) -> bool {
+    TASKS.contains(&name)
+}
+
+/// Whether the labels say how well a pair matches: a value, or no and yes.
+fn has_score(config: &ModelConfig) -> bool {
+    matches!(config.num_labels, 1 | 2)
+}
+
 /// Weights of matching or retrieval, opened to score pairs.
 pub struct CrossEncoder<B: OscarBackend> {
     network: OscarClassifier<B>,
@@ -60,7 +71,7 @@ impl<B: OscarBackend> CrossEncoder<B> {
             found,
         };
         let name = task_name(path)?;
-        if !TASKS.contains(&name.as_str()) {
+        if !is_scorer(&name) {
             return Err(wrong(format!(
                 "weights of the task {name}, where those of {} are expected",
                 TASKS.join(" or ")
@@ -69,7 +80,7 @@ impl<B: OscarBackend> CrossEncoder<B> {
         let description = Description::<Value, SequenceConfig>::read(path)?;
         let (config, encoder) =
             open_family::<Oscar>(path, description.encoder, description.padding)?;
-        if !matches!(config.num_labels, 1 | 2) {
+        if !has_score(&config) {
             let labels = config.num_labels;
             return Err(wrong(format!("a classifier of {labels} labels, not of 2")));
         }
@@ -81,6 +92,19 @@ impl<B: OscarBackend> CrossEncoder<B> {
             region_dim: Oscar::region_dim(&config),
             device: device.clone(),
             path: path.to_path_buf(),
+        })
+    }
+
+    /// Opened weights that are such a model; the network is shared, not copied.
+    pub(crate) fn of<T: Classify>(opened: &Opened<T, B>) -> Option<Self> {
+        let checkpoint = &opened.checkpoint;
+        let scores_pairs = is_scorer(T::NAME) && has_score(&checkpoint.model);
+        scores_pairs.then(|| Self {
+            network: opened.model.network.clone(),
+            encoder: opened.encoder().clone(),
+            region_dim: Oscar::region_dim(&checkpoint.model),
+            device: opened.device.clone(),
+            path: checkpoint.path.clone(),
         })
     }
 

@@ -27,6 +27,7 @@
 
 pub mod answers;
 pub mod batches;
+mod captioned;
 mod checkpoint;
 mod classifier;
 pub mod cross_encoder;
@@ -41,6 +42,7 @@ mod task;
 #[cfg(feature = "train")]
 mod train;
 
+pub use captioned::CaptionedSplit;
 pub use checkpoint::{TaskCheckpoint, is_described, task_name};
 pub use classifier::{
     ACCURACY, ClassData, Classifier, Classify, Decided, EncodedRow, Logits, Statistic, Target,

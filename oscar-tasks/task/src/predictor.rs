@@ -11,7 +11,7 @@ use oscar_vision::{Picture, RegionExtractor};
 
 use crate::checkpoint::task_name;
 use crate::explain::{Explain, Explanation, Region};
-use crate::{Encoder, Family, Role, Task, TaskCheckpoint, TaskData, TaskError};
+use crate::{CrossEncoder, Encoder, Family, Role, Task, TaskCheckpoint, TaskData, TaskError};
 
 /// Questions per batch of a [`Predictor`].
 pub(crate) const BATCH: usize = 32;
@@ -156,6 +156,12 @@ pub trait Predict: Task {
         opened: &Opened<Self, B>,
         asks: &[Ask],
     ) -> Result<Vec<Vec<Answer>>, TaskError>;
+
+    /// The same network as what says how well a text and an image match, if these weights are such a
+    /// model; tensors are shared.
+    fn cross_encoder<B: OscarBackend>(_opened: &Opened<Self, B>) -> Option<CrossEncoder<B>> {
+        None
+    }
 }
 
 /// The weights of a task, opened.

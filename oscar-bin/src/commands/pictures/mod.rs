@@ -8,6 +8,7 @@ mod kind;
 mod listing;
 pub mod matching;
 mod output;
+mod subject;
 mod zero_shot;
 
 use std::path::{Path, PathBuf};

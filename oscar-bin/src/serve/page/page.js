@@ -173,13 +173,18 @@
   async function search(form) {
     running?.abort();
     const own = (running = new AbortController());
-    const body = JSON.stringify({ text: form.text.value, top: Number(form.top.value) });
+    const asked = { text: form.text.value, top: Number(form.top.value) };
+    if (form.rerank.value) asked.rerank = Number(form.rerank.value);
+    const body = JSON.stringify(asked);
     const headers = { "content-type": "application/json" };
     const start = performance.now();
-    const { model, found } = await json("/v1/search", { method: "POST", headers, body, signal: own.signal });
+    const { model, reranker, found } = await json("/v1/search", { method: "POST", headers, body, signal: own.signal });
     el("found").replaceChildren();
-    for (const { key, similarity } of found) tile(el("found"), key, `${key}  ${similarity.toFixed(3)}`);
-    say(`${model}, ${((performance.now() - start) / 1000).toFixed(2)} s`);
+    for (const { key, similarity, match_score } of found) {
+      const scores = [similarity, match_score].filter((score) => score !== undefined);
+      tile(el("found"), key, `${key}  ${scores.map((score) => score.toFixed(3)).join("  ")}`);
+    }
+    say(`${[model, reranker].filter(Boolean).join(", ")}, ${((performance.now() - start) / 1000).toFixed(2)} s`);
   }
 
   async function submitted(event) {
@@ -258,6 +263,7 @@
     for (const form of document.querySelectorAll(".question")) {
       form.hidden = !list.models.some((model) => model.endpoint === form.dataset.endpoint);
     }
+    el("search").rerank.hidden = !list.models.some((model) => model.reranker);
   }
 
   async function start() {

@@ -176,7 +176,7 @@ fn the_description_names_what_is_there_and_requests_are_counted() {
     assert_eq!(
         fields,
         [
-            "explain", "images", "key", "model", "picture", "text", "top"
+            "explain", "images", "key", "model", "picture", "rerank", "text", "top"
         ]
     );
     for (path, operations) in paths {

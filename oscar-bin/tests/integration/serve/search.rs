@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::browser::Browser;
 use super::client::Serving;
 use super::encoded;
-use crate::pictures::{place, weights};
+use crate::pictures::{finetuned, place, weights};
 use crate::support::{Workplace, assert_fails, json as document, stderr};
 
 const REGIONS: &str = "runs/.sample/dev/regions";
@@ -127,6 +127,85 @@ fn images_are_found_by_text_as_by_the_command_and_by_their_vectors() {
     }
 }
 
+/// As `start`, beside weights of matching, which re-rank.
+fn start_with_reranker(place: &Workplace) -> Serving {
+    finetuned(place, "matching");
+    let weights = ["--checkpoint", "matching", "--checkpoint", "search"];
+    let store = ["--index", "drawings.index", "--regions", REGIONS];
+    Serving::start(place, &[&weights[..], &store].concat())
+}
+
+#[test]
+fn what_is_found_is_re_ranked_as_by_the_command() {
+    let (place, keys) = indexed();
+    let server = start_with_reranker(&place);
+    let listed = server.get("/v1/models").json();
+    assert_eq!(listed["models"][0]["reranker"], Value::Null);
+    assert_eq!(listed["models"][1]["reranker"], "matching");
+
+    let text = "two black circles";
+    let found_by = ["search", text, "--checkpoint", "search", "--json"];
+    let stores = ["--index", "drawings.index", "--regions", REGIONS];
+    let reranker = ["--reranker", "matching", "--rerank", "8", "--top", "10"];
+    let expected = document(&place.run(&[&found_by[..], &stores, &reranker].concat()));
+    let expected = expected["queries"][0]["found"].as_array();
+    let expected = expected.expect("pictures");
+    let asked = json!({"text": text, "top": 10, "rerank": 8});
+    let answer = server.post("/v1/search", &asked).json();
+    assert_eq!(answer["reranker"], "matching");
+    let found = answer["found"].as_array().expect("images");
+    assert_eq!(found.len(), 10);
+    for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
+        assert_eq!(found["key"], expected["picture"], "{answer:#}");
+        let score = |row: &Value| row["match_score"].as_f64();
+        match (score(found), score(expected)) {
+            (Some(found), Some(expected)) => assert!((found - expected).abs() < 1e-3),
+            (found, expected) => assert!(at >= 8 && found.is_none() && expected.is_none()),
+        }
+    }
+    let scores: Vec<f64> = found
+        .iter()
+        .filter_map(|found| found["match_score"].as_f64())
+        .collect();
+    assert_eq!(scores.len(), 8);
+    assert!(scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+
+    // The best of more than are wanted, and the same from a form.
+    let best = json!({"text": text, "top": 3, "rerank": 8});
+    let best = server.post("/v1/search", &best).json();
+    assert_eq!(best["found"].as_array().map(Vec::len), Some(3));
+    assert_eq!(best["found"][0]["key"], found[0]["key"]);
+    let fields: [(&str, &[u8]); 3] = [("text", text.as_bytes()), ("top", b"3"), ("rerank", b"8")];
+    let of_form = server.form("/v1/search", &fields).json();
+    assert_eq!(of_form["found"][0]["key"], best["found"][0]["key"]);
+    let plain = server.post("/v1/search", &json!({"text": text})).json();
+    assert!(plain.get("reranker").is_none(), "{plain:#}");
+    assert!(
+        plain["found"][0].get("match_score").is_none(),
+        "{plain:#}"
+    );
+
+    for (path, status, question) in [
+        ("/v1/search", 400, json!({"key": keys[0], "rerank": 8})),
+        ("/v1/search", 400, json!({"text": "a", "rerank": "8"})),
+        ("/v1/search", 400, json!({"text": "a", "rerank": -1})),
+        ("/v1/search", 422, json!({"text": "a", "rerank": 0})),
+        ("/v1/search", 422, json!({"text": "a", "rerank": 101})),
+        ("/v1/embed", 400, json!({"text": "a", "rerank": 8})),
+        (
+            "/v1/match",
+            400,
+            json!({"key": keys[0], "text": "a", "rerank": 8}),
+        ),
+    ] {
+        let reply = server.post(path, &question);
+        assert_eq!(reply.status, status, "{path} {question} {}", reply.text());
+    }
+    let wrong = server.form("/v1/search", &[("text", b"a"), ("rerank", b"many")]);
+    assert_eq!(wrong.status, 400);
+    assert!(wrong.text().contains("rerank is"), "{}", wrong.text());
+}
+
 #[test]
 fn what_cannot_be_searched_or_embedded_is_refused() {
     let (place, keys) = indexed();
@@ -144,6 +223,7 @@ fn what_cannot_be_searched_or_embedded_is_refused() {
         ("/v1/search", 404, json!({"text": "a", "model": "other"})),
         ("/v1/search", 404, json!({"key": "nobody"})),
         ("/v1/search", 422, json!({"text": "a", "top": 1000})),
+        ("/v1/search", 501, json!({"text": "a", "rerank": 8})),
         ("/v1/search", 422, json!({"picture": "aGVsbG8="})),
         ("/v1/embed", 400, json!({})),
         ("/v1/embed", 400, json!({"text": "a", "key": keys[0]})),
@@ -209,5 +289,26 @@ fn what_is_found_is_shown_in_a_browser_and_taken() {
     page.press("Enter");
     page.wait("document.querySelector('#found button:nth-child(2)').getAttribute('aria-pressed') === 'true'");
     page.wait("document.querySelectorAll('#marks .box').length > 0");
+    page.assert_clean(&origin);
+    // Nothing here re-ranks.
+    assert_eq!(page.value("document.querySelector('#search').rerank.hidden"), json!(true));
+}
+
+#[cfg(unix)]
+#[test]
+#[ignore = "needs Chromium, named by OSCAR_CHROMIUM"]
+fn what_is_found_is_re_ranked_in_a_browser() {
+    let (place, _) = indexed();
+    let server = start_with_reranker(&place);
+    let origin = format!("http://{}/", server.address);
+    let mut page = Browser::open(&origin);
+    page.wait("document.querySelectorAll('#gallery button').length > 10");
+    page.wait("!document.querySelector('#search').rerank.hidden");
+    page.value("document.querySelector('#search').rerank.value = '20'");
+    page.submit("#query", "two black circles");
+    page.wait("document.querySelectorAll('#found button').length === 12");
+    page.wait("document.querySelector('#status').textContent.includes('matching')");
+    page.picture("search-rerank", (1200, 900), false);
+    page.picture("search-rerank-phone", (390, 844), true);
     page.assert_clean(&origin);
 }

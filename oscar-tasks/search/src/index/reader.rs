@@ -14,8 +14,8 @@ use super::{
 use crate::embed::Vectors;
 use crate::exact::{Hit, search};
 
-const HINT: &str = "it is an index of pictures, made by `oscar-bin data build index`; give the path of \
-                    a finished one";
+const HINT: &str = "an index of pictures is made by `oscar-bin data build index`; give the path of a \
+                    finished one";
 
 /// Vectors of pictures, opened for reading.
 ///

@@ -11,7 +11,7 @@ use crate::batches::run_sorted;
 use crate::explain::{Exhibit, Explanation, Shown, inspect, probabilities};
 use crate::predictor::BATCH;
 use crate::{
-    Answer, Ask, ClassData, EvaluateOptions, Evaluation, Explain, Opened, Predict, Score, Seen,
+    Answer, Ask, ClassData, CrossEncoder, EvaluateOptions, Evaluation, Explain, Opened, Predict, Score, Seen,
     TaskCheckpoint, TaskError,
 };
 
@@ -65,6 +65,10 @@ impl<T: Classify> Predict for T {
         Ok(answers
             .map(|(classes, ask)| named(&opened.model.names, classes, ask.top))
             .collect())
+    }
+
+    fn cross_encoder<B: OscarBackend>(opened: &Opened<Self, B>) -> Option<CrossEncoder<B>> {
+        CrossEncoder::of(opened)
     }
 }
 
