@@ -14,7 +14,10 @@ use super::search::{no_index, no_reranker};
 use super::worker::{Outcome, Work};
 
 /// Vectors of a text or of images.
-pub(super) async fn embed(State(server): Shared, request: Request) -> Result<Json<Embedded>, Refusal> {
+pub(super) async fn embed(
+    State(server): Shared,
+    request: Request,
+) -> Result<Json<Embedded>, Refusal> {
     let (model, outcome) = of_search(&server, Work::Embed, request).await?;
     match outcome {
         Outcome::Vectors(vectors) => Ok(Json(Embedded { model, vectors })),
@@ -23,7 +26,10 @@ pub(super) async fn embed(State(server): Shared, request: Request) -> Result<Jso
 }
 
 /// Images that a text describes, or that are like an image.
-pub(super) async fn search(State(server): Shared, request: Request) -> Result<Json<SearchAnswer>, Refusal> {
+pub(super) async fn search(
+    State(server): Shared,
+    request: Request,
+) -> Result<Json<SearchAnswer>, Refusal> {
     let (model, outcome) = of_search(&server, Work::Search, request).await?;
     match outcome {
         Outcome::Found(found) => {

@@ -110,7 +110,9 @@ mod tests {
     #[case::after_dashes(&["a.png", "--top", "3", "--", "b.png", "who?"])]
     fn options_may_stand_anywhere(#[case] words: &[&str]) {
         let words = [&["program"], words].concat();
-        let subject = Program::try_parse_from(words).expect("it is understood").subject;
+        let subject = Program::try_parse_from(words)
+            .expect("it is understood")
+            .subject;
         assert_eq!(subject.pictures, ["a.png", "b.png"].map(PathBuf::from));
         assert_eq!(subject.text, "who?");
     }

@@ -180,10 +180,7 @@ fn what_is_found_is_re_ranked_as_by_the_command() {
     assert_eq!(of_form["found"][0]["key"], best["found"][0]["key"]);
     let plain = server.post("/v1/search", &json!({"text": text})).json();
     assert!(plain.get("reranker").is_none(), "{plain:#}");
-    assert!(
-        plain["found"][0].get("match_score").is_none(),
-        "{plain:#}"
-    );
+    assert!(plain["found"][0].get("match_score").is_none(), "{plain:#}");
 
     for (path, status, question) in [
         ("/v1/search", 400, json!({"key": keys[0], "rerank": 8})),
@@ -291,7 +288,10 @@ fn what_is_found_is_shown_in_a_browser_and_taken() {
     page.wait("document.querySelectorAll('#marks .box').length > 0");
     page.assert_clean(&origin);
     // Nothing here re-ranks.
-    assert_eq!(page.value("document.querySelector('#search').rerank.hidden"), json!(true));
+    assert_eq!(
+        page.value("document.querySelector('#search').rerank.hidden"),
+        json!(true)
+    );
 }
 
 #[cfg(unix)]

@@ -11,8 +11,8 @@ use crate::batches::run_sorted;
 use crate::explain::{Exhibit, Explanation, Shown, inspect, probabilities};
 use crate::predictor::BATCH;
 use crate::{
-    Answer, Ask, ClassData, CrossEncoder, EvaluateOptions, Evaluation, Explain, Opened, Predict, Score, Seen,
-    TaskCheckpoint, TaskError,
+    Answer, Ask, ClassData, CrossEncoder, EvaluateOptions, Evaluation, Explain, Opened, Predict,
+    Score, Seen, TaskCheckpoint, TaskError,
 };
 
 /// An opened classifier.
