@@ -106,15 +106,7 @@ fn words(model: &ModelConfig, config: &Json) -> f64 {
 /// Parameters of the backbone beside the word embeddings, and of the regions if their size does not follow the
 /// data.
 fn parameters(model: &ModelConfig, config: &Json) -> f64 {
-    let [
-        hidden,
-        layers,
-        inner,
-        positions,
-        types,
-        regions,
-        scale,
-    ] = [
+    let [hidden, layers, inner, positions, types, regions, scale] = [
         model.hidden_size,
         model.num_hidden_layers,
         model.intermediate_size,
@@ -130,10 +122,7 @@ fn parameters(model: &ModelConfig, config: &Json) -> f64 {
         true => scale * hidden * hidden,
         false => 0.0,
     };
-    layers * layer
-        + (positions + types + regions) * hidden
-        + 2.0 * hidden * hidden
-        + classifier
+    layers * layer + (positions + types + regions) * hidden + 2.0 * hidden * hidden + classifier
 }
 
 /// Logs what the run takes, and warns if this machine has less.
