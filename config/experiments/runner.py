@@ -4,6 +4,10 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
+
+# Fine-tuning on questions about scenes: steps of 64 questions.
+ANSWER_STEPS = 500
 
 
 class Experiment:
@@ -44,6 +48,17 @@ class Experiment:
         if (directory / "checkpoint").exists():
             return self.call(command, *place, "--resume", *arguments)
         return self.call(command, *place, *arguments)
+
+    def answers(self, arm, seed, checkpoint):
+        """The report of a fine-tuning on questions about regions alone, without tags; None for the weights
+        of the quickstart."""
+        name = f"answers-{arm}-{seed}"
+        values = {"encoder.use_tags": "false", "train.steps": ANSWER_STEPS}
+        if checkpoint is not None:
+            values["init.checkpoint"] = checkpoint
+        recipe = Path(__file__).resolve().parent.parent / "finetune/vqa-scenes.toml"
+        arguments = ["--task", "vqa", "--config", recipe, "--seed", seed, *settings(values)]
+        return self.measure(name, lambda: self.start("finetune", name, *arguments))
 
     def validations(self, name):
         """The measurements of the run `name` on its validation data."""

@@ -38,7 +38,6 @@ SPLITS = {
     "far": ["--count", 1000, "--style", "twemoji"],
 }
 SECTIONS = {"train": "train", "near": "validation", "far": "out_of_domain"}
-ANSWER_STEPS = 500
 
 
 class Scenes(Experiment):
@@ -66,20 +65,6 @@ class Scenes(Experiment):
         probe = ["probe", self.runs / name, "--every"]
         self.measure(f"{name}-curve", lambda: self.call(*probe)["checkpoints"])
         return report
-
-    def answer(self, arm, seed):
-        """Questions on regions alone: the tags are taken away from every arm."""
-        name = f"answers-{arm}-{seed}"
-        settings = {
-            "init.checkpoint": self.runs / f"{arm}-{seed}" / "last",
-            "encoder.use_tags": "false",
-            "train.steps": ANSWER_STEPS,
-        }
-        arguments = [part for pair in settings.items() for part in ("--set", "=".join(map(str, pair)))]
-        recipe = ["--task", "vqa", "--config", HERE.parent / "finetune/vqa-scenes.toml"]
-        return self.measure(
-            name, lambda: self.start("finetune", name, *recipe, "--seed", seed, *arguments)
-        )
 
 
 def reading(found):
@@ -188,7 +173,7 @@ def main():
     if not options.no_answers:
         for seed in options.seeds:
             for arm in options.arms:
-                experiment.answer(arm, seed)
+                experiment.answers(arm, seed, experiment.runs / f"{arm}-{seed}" / "last")
     report(experiment, options)
 
 

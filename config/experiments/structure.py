@@ -4,8 +4,8 @@
 Five arms, pre-trained for the same steps from the same weights on scenes of everyday things: masked by
 chance as in BERT; by the scene graph of the caption (ROSITA's structural knowledge masking); by chance as
 often as that; by the scene graph on both sides of a pair (the reverse direction); by chance as often as
-that. All are measured on held-out scenes with the same masks, and after a short fine-tuning on referring
-expressions.
+that. All are measured on held-out scenes with the same masks, and after short fine-tunings on referring
+expressions and on questions.
 
     python3 config/experiments/structure.py --oscar target/release/oscar-bin --out runs/structure
 
@@ -49,6 +49,7 @@ COLUMNS = {
     "matching": "matching",
     "referring": "expressions",
     "sides": "of these with a side",
+    "answers": "answers",
 }
 SIDES = ("left", "right", "above", "below")
 
@@ -87,7 +88,7 @@ def refer(experiment, arm, start, seed, steps):
         if start is not None:
             values["init.checkpoint"] = start
         report = experiment.start(
-            "finetune", name, "--task", "refer", "--config", "refer-mini", "--seed", seed,
+            "finetune", name, "--task", "refer", "--config", "refer-scenes", "--seed", seed,
             *settings(values),
         )  # fmt: skip
         lines = (experiment.runs / name / "predictions/validation.jsonl").read_text().splitlines()
@@ -96,6 +97,11 @@ def refer(experiment, arm, start, seed, steps):
         return {"referring": report["evaluation"]["accuracy"], "sides": sum(sided) / len(sided)}
 
     return experiment.measure(name, work)
+
+
+def answers(experiment, arm, start, seed):
+    """Accuracy on questions about scenes after a short fine-tuning."""
+    return {"answers": experiment.answers(arm, seed, start)["evaluation"]["accuracy"]}
 
 
 def main():
@@ -113,10 +119,10 @@ def main():
     found = {arm: [] for arm in [START, *options.arms]}
     for seed in options.seeds:
         trained = {arm: pretrain(experiment, arm, seed, options.steps) for arm in options.arms}
-        found[START].append(refer(experiment, START, None, seed, options.refer_steps))
-        for arm, (measured, last) in trained.items():
-            tuned = refer(experiment, arm, last, seed, options.refer_steps)
-            found[arm].append({**measured, **tuned})
+        for arm, (measured, last) in {START: ({}, None), **trained}.items():
+            expressions = refer(experiment, arm, last, seed, options.refer_steps)
+            questions = answers(experiment, arm, last, seed)
+            found[arm].append({**measured, **expressions, **questions})
     report(found, options.out)
     draw(found, options.out)
 
@@ -149,7 +155,7 @@ def draw(found, out):
     except ImportError:
         print("matplotlib is not installed: no picture")
         return
-    shown = ["words", "regions", "matching", "referring", "sides"]
+    shown = ["words", "regions", "matching", "referring", "answers"]
     figure, axes = pyplot.subplots(1, len(shown), figsize=(3 * len(shown), 2.8), sharey=True)
     arms = list(found)
     for panel, column in zip(axes, shown):

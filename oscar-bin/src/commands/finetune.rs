@@ -11,7 +11,7 @@ use oscar_train::RunOptions;
 use serde_json::json;
 
 use crate::args::{Global, Suggested};
-use crate::config::{self, Source};
+use crate::config::{self, Recipe, Source};
 use crate::ending::Ending;
 use crate::output;
 use crate::run_dir;
@@ -134,8 +134,13 @@ impl<T: AnyTask> Training for Finetuning<T> {
         format!("finetune --task {}", T::NAME)
     }
 
+    /// The one on scenes; of tasks that have none there, the one on shapes.
     fn default_recipe(&self) -> String {
-        format!("{}-mini", T::NAME)
+        let scenes = format!("{}-scenes", T::NAME);
+        match Recipe::find(&scenes) {
+            Some(_) => scenes,
+            None => format!("{}-mini", T::NAME),
+        }
     }
 
     const STARTS_FROM_WEIGHTS: bool = true;

@@ -22,7 +22,7 @@ use crate::weights::PublishedArgs;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     oscar-bin serve\n  \
-    oscar-bin serve --checkpoint vqa-mini --checkpoint captioning-mini\n  \
+    oscar-bin serve --checkpoint vqa-scenes --checkpoint captioning-scenes\n  \
     oscar-bin serve --checkpoint vqa=published/vqa --answers answers.json --detector detector \\\n    \
         --regions regions --listen 0.0.0.0:8017 --token \"$TOKEN\"\n  \
     oscar-bin serve --checkpoint search-scenes --index photos.index --regions photos")]

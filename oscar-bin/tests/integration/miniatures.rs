@@ -227,7 +227,8 @@ fn is_learned_from_its_images(task: &str, steps: usize, score: &str, floor: f64,
         value.unwrap_or_else(|| panic!("{task}: {score} is missing from {document:#}"))
     };
     let steps = format!("train.steps={steps}");
-    let finetune = ["finetune", "--task", task, "--name", task, "--json"];
+    let recipe = format!("{task}-mini");
+    let finetune = ["finetune", "--config", &recipe, "--name", task, "--json"];
     let length = ["--set", "epochs=0", "--set", &steps];
     let report = json(place.run(&[&finetune[..], &length].concat()));
     let own = number(&report["evaluation"]);

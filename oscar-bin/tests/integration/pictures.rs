@@ -142,7 +142,8 @@ fn one_picture_gives_one_caption_and_a_drawing_of_it() {
 /// Fine-tunes weights of a task on the sample in two steps; gives their description.
 pub fn finetuned(place: &Workplace, task: &str) -> Value {
     let short = ["epochs=0", "train.steps=2", "train.validate_every=2"];
-    let mut args = vec!["finetune", "--task", task, "--name", task, "--json"];
+    let recipe = format!("{task}-mini");
+    let mut args = vec!["finetune", "--config", &recipe, "--name", task, "--json"];
     args.extend(short.iter().flat_map(|set| ["--set", *set]));
     let trained = place.run(&args);
     assert!(trained.status.success(), "{}", stderr(&trained));

@@ -3,7 +3,7 @@
 //! ```text
 //! oscar-bin finetune --task captioning
 //! cargo run --release --example caption -- \
-//!     runs/captioning-mini/best runs/.sample/dev/regions dev-1572-0.b0 dev-1572-0.b1
+//!     runs/captioning-scenes/best runs/.scenes/near/regions near-000518 near-000551
 //! ```
 
 use std::error::Error;

@@ -3,8 +3,8 @@
 //! ```text
 //! oscar-bin finetune --task matching
 //! cargo run --release --example match_pair -- \
-//!     runs/matching-mini/best runs/.sample/dev/regions dev-1572-0.b0 \
-//!     "two blue triangles and one yellow circle" "three black squares"
+//!     runs/matching-scenes/best runs/.scenes/near/regions near-000551 \
+//!     "a boot and a snake" "a truck above a fox"
 //! ```
 
 use std::error::Error;

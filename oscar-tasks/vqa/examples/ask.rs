@@ -3,8 +3,8 @@
 //! ```text
 //! oscar-bin finetune --task vqa
 //! cargo run --release --example ask -- \
-//!     runs/vqa-mini/best runs/.sample/dev/regions dev-1572-0.b0 \
-//!     "is there a yellow circle?" "how many squares are there?"
+//!     runs/vqa-scenes/best runs/.scenes/near/regions near-000518 \
+//!     "is there a fox?" "what is above the fox?"
 //! ```
 
 use std::error::Error;

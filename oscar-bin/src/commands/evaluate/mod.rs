@@ -23,7 +23,7 @@ use crate::weights::{self, PublishedArgs};
 /// Evaluates fine-tuned weights on a data set, as the official evaluators do.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    oscar-bin evaluate --task nlvr2 --checkpoint runs/nlvr2-mini/best \\\n    \
+    oscar-bin evaluate --task nlvr2 --checkpoint runs/nlvr2-scenes/best \\\n    \
         --data test.json --regions regions --out predictions\n  \
     oscar-bin evaluate --task vqa --checkpoint published/vqa --answers trainval_label2ans.pkl \\\n    \
         --data questions.json --regions regions\n  \

@@ -22,7 +22,7 @@ impl TextName for Expression {
 #[derive(Debug, Args)]
 #[command(override_usage = "oscar-bin find [OPTIONS] <PICTURE>... <EXPRESSION>")]
 #[command(after_help = "Examples:\n  \
-    oscar-bin find scene.png \"the dog to the left of the tree\" --checkpoint runs/refer-mini/best\n  \
+    oscar-bin find scene.png \"the dog to the left of the tree\" --checkpoint runs/refer-scenes/best\n  \
     oscar-bin find photo.jpg \"the man with the red hat\" --checkpoint refer --detector detector \\\n    \
         --picture found.png")]
 pub struct FindArgs {

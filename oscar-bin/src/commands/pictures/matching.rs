@@ -25,7 +25,7 @@ impl TextName for Statement {
 #[derive(Debug, Args)]
 #[command(override_usage = "oscar-bin match [OPTIONS] <PICTURE>... <TEXT>")]
 #[command(after_help = "Examples:\n  \
-    oscar-bin match datasets/sample/pictures \"two black squares\" --checkpoint matching-mini\n  \
+    oscar-bin match datasets/sample/scenes/pictures \"a panda and a tree\" --checkpoint matching-scenes\n  \
     oscar-bin match photos/ \"a dog on a beach\" --checkpoint retrieval --detector detector --json\n  \
     oscar-bin match photo.jpg \"a photo of a dog\" --against \"a photo of a cat\" \\\n    \
         --checkpoint clip-vit-base-patch32")]

@@ -22,11 +22,11 @@ use crate::weights::{self, PublishedArgs};
 /// Asks fine-tuned weights about a text and its image or images, or about each row of a file.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    oscar-bin predict --task vqa --checkpoint runs/vqa-mini/best --regions regions \\\n    \
+    oscar-bin predict --task vqa --checkpoint runs/vqa-scenes/best --regions regions \\\n    \
         --image dev-17 --text \"what colour is the square?\"\n  \
-    oscar-bin predict --task nlvr2 --checkpoint runs/nlvr2-mini/best --regions regions \\\n    \
+    oscar-bin predict --task nlvr2 --checkpoint runs/nlvr2-scenes/best --regions regions \\\n    \
         --image dev-17 --image dev-18 --text \"both show a black square\"\n  \
-    oscar-bin predict --checkpoint vqa-mini --regions regions --file questions.jsonl > answers.jsonl")]
+    oscar-bin predict --checkpoint vqa-scenes --regions regions --file questions.jsonl > answers.jsonl")]
 pub struct PredictArgs {
     /// Task of the weights [default: the one that they were fine-tuned for]
     #[arg(short, long, value_parser = Suggested(|| NAMES.to_vec()))]

@@ -48,7 +48,7 @@ const TOP: usize = 5;
 #[command(after_help = "Examples:\n  \
     oscar-bin report quickstart\n  \
     oscar-bin report quickstart longer --out both.html\n  \
-    oscar-bin report runs/vqa-mini --examples 24 --out vqa.html\n  \
+    oscar-bin report runs/vqa-scenes --examples 24 --out vqa.html\n  \
     oscar-bin report runs/mine --images coco/val2014\n  \
     oscar-bin report runs/mine --examples 0      # without running the model")]
 pub struct ReportArgs {
