@@ -13,7 +13,7 @@
 //! # use oscar_core::ops::OscarBackend;
 //! # use oscar_task::{Ask, Explain, Opened, Predictor};
 //! # fn ask<T: Explain, B: OscarBackend>(device: B::Device) -> Result<(), oscar_task::TaskError> {
-//! let model = Opened::<T, B>::open(Path::new("runs/vqa-mini/best"), &device)?;
+//! let model = Opened::<T, B>::open(Path::new("runs/vqa-scenes/best"), &device)?;
 //! for question in ["is it red?", "how many are there?"] {
 //!     let ask = Ask {
 //!         text: Some(question.into()),
