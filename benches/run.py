@@ -3,6 +3,7 @@
 
     python benches/run.py --rust flex:f32 --torch official:f32,best:f32,best:bf16
     python benches/run.py --rust flex:f32 --torch transformers:f32 --work clip --batch-size 32
+    python benches/run.py --rust flex:f32 --torch torchvision:f32 --work detector --batch-size 1
 
 Each contender is measured for a short while, then the next, round after round, so that whatever else
 the machine does slows all of them alike. A step is the same examples for everyone; for each step the
@@ -20,8 +21,15 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 WORKS = ("pretrain", "vqa", "retrieval", "caption")
-# Works of HuggingFace's classes (--torch transformers), by benches/pytorch/clipcap.py.
 CLIPCAP = ("clip", "clipcap", "clipcap-train")
+# Scripts of benches/pytorch by the style of their contender, with the works that they do.
+SCRIPTS = {
+    "official": ("bench.py", WORKS),
+    "best": ("bench.py", WORKS),
+    "transformers": ("clipcap.py", CLIPCAP),
+    "torchvision": ("detector.py", ("detector",)),
+}
+ALL_WORKS = WORKS + CLIPCAP + ("detector",)
 
 # What oscar-bin tells glibc (oscar-bin/src/allocator.rs): freed memory is kept for the next step.
 KEEP_FREED_MEMORY = {
@@ -49,8 +57,11 @@ def main():
                 document = measure(args, work, contender)
                 rounds.setdefault((work, contender), []).append(document)
     rows = []
-    for work in args.work:
-        group = [summary(rounds[work, contender], contender) for contender in contenders]
+    # The models of a work are compared each for itself.
+    for work, model in [(work, model) for work in args.work
+                        for model in range(len(rounds[work, contenders[0]][0]))]:
+        of_model = lambda contender: [results[model] for results in rounds[work, contender]]
+        group = [summary(of_model(contender), contender) for contender in contenders]
         same_work(work, group)
         for row in group:
             row["ratio"] = row["samples_per_s"] / group[0]["samples_per_s"]
@@ -74,7 +85,7 @@ def arguments():
     parser.add_argument("--torch", type=names, default=[], metavar="STYLE:DTYPE,...",
                         help="official:f32,best:f32,best:bf16")
     parser.add_argument("--work", type=names, default=list(WORKS), metavar="WORK,...",
-                        help=", ".join(WORKS + CLIPCAP))
+                        help=", ".join(ALL_WORKS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=5, help="timed steps of a round")
     parser.add_argument("--warmup", type=int, default=1)
@@ -94,12 +105,14 @@ def arguments():
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also write the results")
     args = parser.parse_args()
     for work in args.work:
-        if work not in WORKS + CLIPCAP:
-            parser.error(f"--work {work}: must be of {', '.join(WORKS + CLIPCAP)}")
+        if work not in ALL_WORKS:
+            parser.error(f"--work {work}: must be of {', '.join(ALL_WORKS)}")
         for style, _ in map(split, args.torch):
-            if (work in CLIPCAP) != (style == "transformers"):
-                parser.error(f"--torch {style} does not do --work {work}: {', '.join(CLIPCAP)} are for "
-                             "transformers, the others for official and best")
+            if style not in SCRIPTS:
+                parser.error(f"--torch {style}: must be of {', '.join(SCRIPTS)}")
+            if work not in SCRIPTS[style][1]:
+                able = [style for style, (_, works) in SCRIPTS.items() if work in works]
+                parser.error(f"--torch {style} does not do --work {work}, but {', '.join(able)}")
     if min(args.rounds, args.steps, args.batch_size, args.threads) < 1 or args.warmup < 0:
         parser.error("--rounds, --steps, --batch-size and --threads must be at least 1")
     return args
@@ -124,7 +137,7 @@ def label(contender):
 
 
 def measure(args, work, contender):
-    """The one result of one run."""
+    """The results of one run: one for each model that the work has."""
     kind, name, dtype = contender
     common = ["--work", work, "--preset", args.preset, "--batch-size", str(args.batch_size),
               "--steps", str(args.steps), "--warmup", str(args.warmup),
@@ -138,13 +151,12 @@ def measure(args, work, contender):
         if dtype != "f32":
             command += ["--precision", dtype]
     else:
-        script = "clipcap.py" if work in CLIPCAP else "bench.py"
-        command = [args.python, str(HERE / "pytorch" / script), "--style", name,
+        command = [args.python, str(HERE / "pytorch" / SCRIPTS[name][0]), "--style", name,
                    "--dtype", dtype, "--device", args.device, *common]
     threads = str(args.threads)
     environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads,
                                 "RAYON_NUM_THREADS": threads}
-    if name in ("best", "transformers"):
+    if kind == "torch" and name != "official":
         environment |= KEEP_FREED_MEMORY
     try:
         run = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -153,10 +165,11 @@ def measure(args, work, contender):
     if run.returncode != 0:
         sys.exit(f"{label(contender)} failed on {work}:\n{' '.join(command)}\n{run.stderr.strip()}")
     document = json.loads(run.stdout)
-    result = document["results"][0] | {"device": document["device"]}
-    if result["dtype"] != dtype:
-        sys.exit(f"{label(contender)} computed in {result['dtype']}")
-    return result
+    results = [result | {"device": document["device"]} for result in document["results"]]
+    for result in results:
+        if result["dtype"] != dtype:
+            sys.exit(f"{label(contender)} computed in {result['dtype']}")
+    return results
 
 
 def summary(results, contender):
@@ -170,7 +183,7 @@ def summary(results, contender):
     flops = sum(first["step_flops"]) / took
     rates = [sum(r["step_samples"]) / sum(r["step_seconds"]) for r in results]
     return {
-        "work": first["work"], "contender": f"{kind} {name}", "dtype": dtype,
+        "work": " ".join(filter(None, (first["work"], first.get("model")))), "contender": f"{kind} {name}", "dtype": dtype,
         "device": first["device"], "preset": first["preset"], "batch_size": first["batch_size"],
         "samples_per_s": sum(first["step_samples"]) / took,
         "slowest_round": min(rates), "fastest_round": max(rates),
