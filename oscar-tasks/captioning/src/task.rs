@@ -8,7 +8,7 @@ use oscar_core::decode::GenerationConfig;
 use oscar_core::input::{
     CaptionEncoder, CaptionMasking, InputError, SequenceConfig, SequenceEncoder, SourceError,
 };
-use oscar_task::{Oscar, PublishedModel, Role, Task, TaskError, optional_path};
+use oscar_task::{Oscar, PublishedModel, Role, Task, TaskError, split};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -104,66 +104,26 @@ impl Captioning {
     }
 }
 
-/// A split: captions, and the images they describe.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Split {
-    /// Captions: the official YAML file or captions' JSON, COCO's or NoCaps' JSON, or rows of
-    /// `{"image", "caption"}` or `{"image", "captions": [..]}`.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub captions: Option<PathBuf>,
-    /// Region store or official features; those of the YAML file if it is not set.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub regions: Option<PathBuf>,
-    /// Captions of other images: see `task.compare`.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub neighbours: Option<PathBuf>,
-    /// The regions of these.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub neighbour_regions: Option<PathBuf>,
-    /// Detected boxes, for constraints; the YAML file's `cbs_box`.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub constraint_boxes: Option<PathBuf>,
-    /// Class hierarchy; the YAML file's `cbs_hierarchy`.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub constraint_hierarchy: Option<PathBuf>,
-    /// Words of class names as word pieces; the YAML file's `cbs_constraint`.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub constraint_tokens: Option<PathBuf>,
-    /// Forms of word pieces; the YAML file's `cbs_tokenforms`.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub constraint_forms: Option<PathBuf>,
-}
-
-impl oscar_task::Split for Split {
-    fn new(data: PathBuf, regions: Option<PathBuf>) -> Self {
-        Self {
-            captions: Some(data),
-            regions,
-            ..Self::default()
-        }
-    }
-
-    fn paths(&mut self) -> Vec<&mut PathBuf> {
-        let paths = [
-            &mut self.captions,
-            &mut self.regions,
-            &mut self.neighbours,
-            &mut self.neighbour_regions,
-            &mut self.constraint_boxes,
-            &mut self.constraint_hierarchy,
-            &mut self.constraint_tokens,
-            &mut self.constraint_forms,
-        ];
-        paths.into_iter().flatten().collect()
+split! {
+    /// A split: captions, and the images they describe.
+    pub struct Split {
+        /// Captions: the official YAML file or captions' JSON, COCO's or NoCaps' JSON, or rows of
+        /// `{"image", "caption"}` or `{"image", "captions": [..]}`.
+        pub captions,
+        /// Region store or official features; those of the YAML file if it is not set.
+        pub regions,
+        /// Captions of other images: see `task.compare`.
+        pub neighbours,
+        /// The regions of these.
+        pub neighbour_regions,
+        /// Detected boxes, for constraints; the YAML file's `cbs_box`.
+        pub constraint_boxes,
+        /// Class hierarchy; the YAML file's `cbs_hierarchy`.
+        pub constraint_hierarchy,
+        /// Words of class names as word pieces; the YAML file's `cbs_constraint`.
+        pub constraint_tokens,
+        /// Forms of word pieces; the YAML file's `cbs_tokenforms`.
+        pub constraint_forms,
     }
 }
 

@@ -1,11 +1,9 @@
 //! `[task]` and the splits of a recipe.
 
-use std::path::PathBuf;
-
 use oscar_core::config::{ConfigError, require};
 use oscar_core::decode::{GenerationConfig, SampleConfig};
 use oscar_core::input::SourceError;
-use oscar_task::{Role, Task, optional_path};
+use oscar_task::{Role, Task, split};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -154,47 +152,19 @@ impl Generation {
     }
 }
 
-/// A split: captions, and the embeddings of the pictures they describe.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Split {
-    /// Captions: COCO's JSON, the official `train_caption.json`, rows of `{"image", "caption"}` or
-    /// `{"image", "captions": [..]}`; or the pickle of `parse_coco.py` or `parse_conceptual.py`, which
-    /// has the embeddings too.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub captions: Option<PathBuf>,
-    /// Region store with one region for each picture, whose feature is the embedding.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub regions: Option<PathBuf>,
-    /// Captions of other pictures: see `task.compare`.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub neighbours: Option<PathBuf>,
-    /// The embeddings of these.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub neighbour_regions: Option<PathBuf>,
-}
-
-impl oscar_task::Split for Split {
-    fn new(data: PathBuf, regions: Option<PathBuf>) -> Self {
-        Self {
-            captions: Some(data),
-            regions,
-            ..Self::default()
-        }
-    }
-
-    fn paths(&mut self) -> Vec<&mut PathBuf> {
-        let paths = [
-            &mut self.captions,
-            &mut self.regions,
-            &mut self.neighbours,
-            &mut self.neighbour_regions,
-        ];
-        paths.into_iter().flatten().collect()
+split! {
+    /// A split: captions, and the embeddings of the pictures they describe.
+    pub struct Split {
+        /// Captions: COCO's JSON, the official `train_caption.json`, rows of `{"image", "caption"}` or
+        /// `{"image", "captions": [..]}`; or the pickle of `parse_coco.py` or `parse_conceptual.py`, which
+        /// has the embeddings too.
+        pub captions,
+        /// Region store with one region for each picture, whose feature is the embedding.
+        pub regions,
+        /// Captions of other pictures: see `task.compare`.
+        pub neighbours,
+        /// The embeddings of these.
+        pub neighbour_regions,
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use oscar_core::config::{Classifier, ConfigError, ModelConfig};
 use oscar_core::input::{SequenceConfig, SequenceEncoder, SourceError};
 use oscar_task::answers::{AnswerHead, find_vocabulary};
-use oscar_task::{Classify, Oscar, PublishedModel, Role, Task, TaskError, optional_path};
+use oscar_task::{Classify, Oscar, PublishedModel, Role, Task, TaskError, optional_path, split};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -41,31 +41,13 @@ impl Default for Gqa {
     }
 }
 
-/// A split: questions with their answers, and the images.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Split {
-    /// Questions in any form; see [`oscar_datasets::questions`].
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub questions: Option<PathBuf>,
-    /// Region store; not set to ask the questions without their images.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub regions: Option<PathBuf>,
-}
-
-impl oscar_task::Split for Split {
-    fn new(data: PathBuf, regions: Option<PathBuf>) -> Self {
-        Self {
-            questions: Some(data),
-            regions,
-        }
-    }
-
-    fn paths(&mut self) -> Vec<&mut PathBuf> {
-        let paths = [&mut self.questions, &mut self.regions];
-        paths.into_iter().flatten().collect()
+split! {
+    /// A split: questions with their answers, and the images.
+    pub struct Split {
+        /// Questions in any form; see [`oscar_datasets::questions`].
+        pub questions,
+        /// Region store; not set to ask the questions without their images.
+        pub regions,
     }
 }
 

@@ -13,11 +13,9 @@
 mod data;
 mod metrics;
 
-use std::path::PathBuf;
-
 use oscar_core::config::ModelConfig;
 use oscar_core::input::{SequenceConfig, SequenceEncoder, SourceError};
-use oscar_task::{Classify, Oscar, PublishedModel, Role, Task, TaskError, optional_path};
+use oscar_task::{Classify, Oscar, PublishedModel, Role, Task, TaskError, split};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,32 +27,14 @@ pub use metrics::{average_precision, roc_auc};
 #[serde(default, deny_unknown_fields)]
 pub struct Matching {}
 
-impl oscar_task::Split for Split {
-    fn new(data: PathBuf, regions: Option<PathBuf>) -> Self {
-        Self {
-            pairs: Some(data),
-            regions,
-        }
+split! {
+    /// A split: pairs, and the images they name.
+    pub struct Split {
+        /// JSON lines of `{"image", "text", "label"}`.
+        pub pairs,
+        /// Region store.
+        pub regions,
     }
-
-    fn paths(&mut self) -> Vec<&mut PathBuf> {
-        let paths = [&mut self.pairs, &mut self.regions];
-        paths.into_iter().flatten().collect()
-    }
-}
-
-/// A split: pairs, and the images they name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Split {
-    /// JSON lines of `{"image", "text", "label"}`.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub pairs: Option<PathBuf>,
-    /// Region store.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub regions: Option<PathBuf>,
 }
 
 impl Task for Matching {

@@ -11,12 +11,10 @@
 mod data;
 mod scores;
 
-use std::path::PathBuf;
-
 use oscar_core::checkpoint::ModelKind;
 use oscar_core::config::{ConfigError, ModelConfig, require};
 use oscar_core::input::{SequenceConfig, SequenceEncoder, SourceError};
-use oscar_task::{Classify, Oscar, PublishedModel, Role, Task, TaskError, optional_path};
+use oscar_task::{Classify, Oscar, PublishedModel, Role, Task, TaskError, split};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -44,31 +42,13 @@ pub enum Arrangement {
     Joined,
 }
 
-/// A split: statements, and the images they name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Split {
-    /// Statements, in any of the forms above.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub statements: Option<PathBuf>,
-    /// Region store.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub regions: Option<PathBuf>,
-}
-
-impl oscar_task::Split for Split {
-    fn new(data: PathBuf, regions: Option<PathBuf>) -> Self {
-        Self {
-            statements: Some(data),
-            regions,
-        }
-    }
-
-    fn paths(&mut self) -> Vec<&mut PathBuf> {
-        let paths = [&mut self.statements, &mut self.regions];
-        paths.into_iter().flatten().collect()
+split! {
+    /// A split: statements, and the images they name.
+    pub struct Split {
+        /// Statements, in any of the forms above.
+        pub statements,
+        /// Region store.
+        pub regions,
     }
 }
 

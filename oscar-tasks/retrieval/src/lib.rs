@@ -27,8 +27,6 @@ mod score;
 #[cfg(feature = "train")]
 mod train;
 
-use std::path::PathBuf;
-
 use burn::tensor::backend::Backend;
 use oscar_core::config::{ConfigError, ModelConfig, require};
 use oscar_core::input::{SequenceConfig, SequenceEncoder, SourceError};
@@ -39,7 +37,7 @@ use oscar_core::ops::OscarBackend;
 use oscar_task::Training;
 use oscar_task::{
     ACCURACY, Classify, Decided, EvaluateOptions, Evaluation, Opened, Oscar, PublishedModel, Role,
-    Statistic, Task, TaskError, optional_path,
+    Statistic, Task, TaskError, split,
 };
 #[cfg(feature = "train")]
 use oscar_train::BeforeEpoch;
@@ -96,57 +94,23 @@ impl Default for Retrieval {
     }
 }
 
-/// A split: captions, and the images they describe.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Split {
-    /// Captions: the official `.pt`, COCO's JSON, or rows of `{"image", "captions": [..]}`.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub captions: Option<PathBuf>,
-    /// Region store.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub regions: Option<PathBuf>,
-    /// Images to take, one key a line (`test_img_keys_1k.tsv`); all if it is not set.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub image_keys: Option<PathBuf>,
-    /// Captions that compete for each image (`minival_caption_indexs_top20.pt`); by default all when
-    /// scoring, and some sampled at random when validating.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub candidates: Option<PathBuf>,
-    /// Extended ground truth, which COCO's test split is also scored with: the data folder of the
-    /// Python package `eccv-caption`, or CxC's table of images and captions.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub positives: Option<PathBuf>,
-    /// COCO's annotations, which number the captions (`captions_val2014.json`); `positives` needs them.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub annotations: Option<PathBuf>,
-}
-
-impl oscar_task::Split for Split {
-    fn new(data: PathBuf, regions: Option<PathBuf>) -> Self {
-        Self {
-            captions: Some(data),
-            regions,
-            ..Self::default()
-        }
-    }
-
-    fn paths(&mut self) -> Vec<&mut PathBuf> {
-        let paths = [
-            &mut self.captions,
-            &mut self.regions,
-            &mut self.image_keys,
-            &mut self.candidates,
-            &mut self.positives,
-            &mut self.annotations,
-        ];
-        paths.into_iter().flatten().collect()
+split! {
+    /// A split: captions, and the images they describe.
+    pub struct Split {
+        /// Captions: the official `.pt`, COCO's JSON, or rows of `{"image", "captions": [..]}`.
+        pub captions,
+        /// Region store.
+        pub regions,
+        /// Images to take, one key a line (`test_img_keys_1k.tsv`); all if it is not set.
+        pub image_keys,
+        /// Captions that compete for each image (`minival_caption_indexs_top20.pt`); by default all when
+        /// scoring, and some sampled at random when validating.
+        pub candidates,
+        /// Extended ground truth, which COCO's test split is also scored with: the data folder of the
+        /// Python package `eccv-caption`, or CxC's table of images and captions.
+        pub positives,
+        /// COCO's annotations, which number the captions (`captions_val2014.json`); `positives` needs them.
+        pub annotations,
     }
 }
 

@@ -32,7 +32,7 @@ use std::path::PathBuf;
 
 use oscar_core::config::{ConfigError, ModelConfig, require};
 use oscar_core::input::{AttentionRestriction, SequenceConfig, SequenceEncoder, SourceError};
-use oscar_task::{Oscar, Role, Task, optional_path};
+use oscar_task::{Oscar, Role, Task, optional_path, split};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -83,36 +83,15 @@ impl Default for Search {
     }
 }
 
-/// A split: captions, and the images they describe.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Split {
-    /// Captions: COCO's JSON, the official `.pt`, or rows of `{"image", "captions": [..]}`.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub captions: Option<PathBuf>,
-    /// Region store.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub regions: Option<PathBuf>,
-    /// Images to take, one key a line (`test_img_keys_1k.tsv`); all if it is not set.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub image_keys: Option<PathBuf>,
-}
-
-impl oscar_task::Split for Split {
-    fn new(data: PathBuf, regions: Option<PathBuf>) -> Self {
-        Self {
-            captions: Some(data),
-            regions,
-            image_keys: None,
-        }
-    }
-
-    fn paths(&mut self) -> Vec<&mut PathBuf> {
-        let paths = [&mut self.captions, &mut self.regions, &mut self.image_keys];
-        paths.into_iter().flatten().collect()
+split! {
+    /// A split: captions, and the images they describe.
+    pub struct Split {
+        /// Captions: COCO's JSON, the official `.pt`, or rows of `{"image", "captions": [..]}`.
+        pub captions,
+        /// Region store.
+        pub regions,
+        /// Images to take, one key a line (`test_img_keys_1k.tsv`); all if it is not set.
+        pub image_keys,
     }
 }
 

@@ -38,6 +38,7 @@ mod predictor;
 mod published;
 pub mod ranks;
 mod score;
+mod split;
 mod task;
 #[cfg(feature = "train")]
 mod train;
@@ -59,9 +60,8 @@ pub use published::{PublishedModel, Recipe, open_published};
 pub use score::{
     EvaluateOptions, Evaluation, Predictions, Score, ScoreTable, Throughput, write_predictions,
 };
-pub use task::{
-    Config, Encoder, EncoderConfig, Role, Split, Task, TaskData, optional_path, required,
-};
+pub use split::{Split, optional_path, required};
+pub use task::{Config, Encoder, EncoderConfig, Role, Task, TaskData};
 #[cfg(feature = "train")]
 pub use train::{
     DataConfig, FinetuneConfig, FinetuneError, FinetuneReport, Job, Learn, Parts, Trained, finetune,

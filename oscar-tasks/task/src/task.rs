@@ -1,11 +1,11 @@
 //! What a task is: its section of the recipe, its splits, its data.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use oscar_core::config::ConfigError;
 use oscar_core::input::SourceError;
 
-use crate::{Family, PublishedModel, Section, TaskError};
+use crate::{Family, PublishedModel, Section, Split, TaskError};
 
 /// The configuration of a task's network.
 pub type Config<T> = <<T as Task>::Family as Family>::Config;
@@ -104,22 +104,6 @@ pub trait Task: Section {
     }
 }
 
-/// Where a split is located.
-pub trait Split: Section + PartialEq {
-    /// The split whose annotations are in `data` and whose images are in `regions`; `None` if it has
-    /// texts alone.
-    fn new(data: PathBuf, regions: Option<PathBuf>) -> Self;
-
-    /// Adds a file of annotations to one of texts, for data that is published in two files; false if
-    /// the task's data is one file.
-    fn add_annotations(&mut self, _file: PathBuf) -> bool {
-        false
-    }
-
-    /// Its files and directories that are set.
-    fn paths(&mut self) -> Vec<&mut PathBuf>;
-}
-
 /// What a split is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -147,53 +131,5 @@ pub trait TaskData: Send + Sync + 'static {
     /// Name of the extractor that made the regions, where their store names it.
     fn extractor(&self) -> Option<String> {
         None
-    }
-}
-
-/// The path of a file that a split cannot do without.
-///
-/// # Errors
-///
-/// If it is not set: the error names the key, and `what` the file is.
-pub fn required<'a>(
-    path: &'a Option<PathBuf>,
-    key: &str,
-    what: &str,
-) -> Result<&'a Path, SourceError> {
-    let path = path.as_deref();
-    path.ok_or_else(|| format!("`{key}` is not set: it names {what}").into())
-}
-
-/// Paths that may be unset, which files write as an empty text: `#[serde(with = "optional_path")]`.
-pub mod optional_path {
-    use std::path::PathBuf;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    /// Writes a path; one that is not set as an empty text.
-    ///
-    /// # Errors
-    ///
-    /// If the path is not Unicode.
-    pub fn serialize<S: Serializer>(
-        path: &Option<PathBuf>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match path {
-            Some(path) => path.serialize(serializer),
-            None => serializer.serialize_str(""),
-        }
-    }
-
-    /// Reads a path; an empty text as none.
-    ///
-    /// # Errors
-    ///
-    /// If it is not a text.
-    pub fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<PathBuf>, D::Error> {
-        let path = PathBuf::deserialize(deserializer)?;
-        Ok((!path.as_os_str().is_empty()).then_some(path))
     }
 }

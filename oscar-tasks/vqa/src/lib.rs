@@ -16,7 +16,7 @@ use oscar_core::config::require;
 use oscar_core::config::{Classifier, ConfigError, ModelConfig};
 use oscar_core::input::{SequenceConfig, SequenceEncoder, SourceError};
 use oscar_task::answers::{AnswerHead, find_vocabulary};
-use oscar_task::{Classify, Oscar, PublishedModel, Role, Task, TaskError, optional_path};
+use oscar_task::{Classify, Oscar, PublishedModel, Role, Task, TaskError, optional_path, split};
 #[cfg(feature = "train")]
 use oscar_train::TrainConfig;
 use schemars::JsonSchema;
@@ -72,47 +72,18 @@ impl Default for Vqa {
     }
 }
 
-/// A split: questions, the answers of people, and the images.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Split {
-    /// Questions in any form; see [`oscar_datasets::questions`].
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub questions: Option<PathBuf>,
-    /// Annotations of VQA v2, as published; not set if the questions bring their answers, or have
-    /// none.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub annotations: Option<PathBuf>,
-    /// Region store; not set to ask the questions without their images.
-    #[serde(with = "optional_path")]
-    #[schemars(with = "Option<PathBuf>")]
-    pub regions: Option<PathBuf>,
-}
-
-impl oscar_task::Split for Split {
-    fn new(data: PathBuf, regions: Option<PathBuf>) -> Self {
-        Self {
-            questions: Some(data),
-            annotations: None,
-            regions,
-        }
+split! {
+    /// A split: questions, the answers of people, and the images.
+    pub struct Split {
+        /// Questions in any form; see [`oscar_datasets::questions`].
+        pub questions,
+        /// Annotations of VQA v2, as published; not set if the questions bring their answers, or have
+        /// none.
+        pub annotations,
+        /// Region store; not set to ask the questions without their images.
+        pub regions,
     }
-
-    fn add_annotations(&mut self, file: PathBuf) -> bool {
-        self.annotations = Some(file);
-        true
-    }
-
-    fn paths(&mut self) -> Vec<&mut PathBuf> {
-        let paths = [
-            &mut self.questions,
-            &mut self.annotations,
-            &mut self.regions,
-        ];
-        paths.into_iter().flatten().collect()
-    }
+    with annotations
 }
 
 impl Vqa {
