@@ -6,7 +6,7 @@
 use std::io::{self, BufRead, Cursor, Read};
 use std::path::{Path, PathBuf};
 
-use oscar_files::{first_byte, parse_json, without_bom};
+use oscar_files::{first_byte, parse_json, printed_by_python, without_bom};
 use serde::de::DeserializeOwned;
 
 use crate::error::{DatasetError, Result, excerpt};
@@ -64,16 +64,7 @@ fn json_defect(error: &serde_json::Error, record: &str) -> Defect {
         false => Kind::Json,
     };
     let text = text.split(" at line ").next().unwrap_or_default();
-    let start: String = record
-        .chars()
-        .filter(|c| !c.is_whitespace())
-        .take(2)
-        .collect();
-    let (text, fix) = match text {
-        "key must be a string" if start == "{'" => (
-            "single quotes around a key: this is what Python prints, not JSON",
-            "write it with json.dumps",
-        ),
+    let otherwise = match text {
         "trailing characters" if record.trim_end().ends_with("},") => (
             "a comma after the object, where lines have none",
             "remove it",
@@ -92,6 +83,7 @@ fn json_defect(error: &serde_json::Error, record: &str) -> Defect {
         ),
         text => (text, "correct the row"),
     };
+    let (text, fix) = printed_by_python(error, record).unwrap_or(otherwise);
     let place = match error.line() {
         // Conversions after parsing know no place.
         0 => String::new(),

@@ -29,6 +29,30 @@ pub fn parse_json<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Erro
     })
 }
 
+/// What Python's `print` of a value has in the place of JSON, where that is why `text` is not JSON, as `error`
+/// says: what was found, and what to do.
+pub fn printed_by_python(
+    error: &serde_json::Error,
+    text: &str,
+) -> Option<(&'static str, &'static str)> {
+    if !error.is_syntax() {
+        return None;
+    }
+    let line = text.split('\n').nth(error.line().checked_sub(1)?)?;
+    // Columns count bytes, from 1.
+    let rest = line.as_bytes().get(error.column().checked_sub(1)?..)?;
+    let found = match rest {
+        [b'\'', ..] => "single quotes around a text: this is what Python prints, not JSON",
+        [b'T', b'r', b'u', b'e', ..]
+        | [b'F', b'a', b'l', b's', b'e', ..]
+        | [b'N', b'o', b'n', b'e', ..] => {
+            "True, False or None, as Python prints them, where JSON has true, false and null"
+        }
+        _ => return None,
+    };
+    Some((found, "write it with json.dumps"))
+}
+
 /// The document with `null` for every number that is not one, and the first of these; none if there
 /// is none outside of texts.
 fn without_not_numbers(text: &str) -> Option<(String, &'static str)> {
@@ -98,6 +122,28 @@ mod tests {
                 error.is_syntax() || error.is_eof() || error.is_data(),
                 "{error}"
             );
+        }
+    }
+
+    #[test]
+    fn what_python_printed_is_told() {
+        for (text, part) in [
+            ("{'a': 1}", Some("single quotes")),
+            ("[{'a': 1}]", Some("single quotes")),
+            ("['a']", Some("single quotes")),
+            ("{\"a\":\n True}", Some("True")),
+            ("[1, None]", Some("None")),
+            ("{\"a\": tru}", None),
+            ("{\"a\": }", None),
+            ("{\"a\"", None),
+            ("", None),
+        ] {
+            let error = parse_json::<serde_json::Value>(text).unwrap_err();
+            let found = printed_by_python(&error, text).map(|(found, _)| found);
+            match part {
+                Some(part) => assert!(found.is_some_and(|found| found.contains(part)), "{text}"),
+                None => assert_eq!(found, None, "{text}"),
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{Error, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use crate::text::refuse_other;
 use crate::{FileError, stays_inside};
 
 /// Most bytes of a file that is read as a whole and describes something: a configuration, a
@@ -62,12 +63,14 @@ pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
 ///
 /// # Errors
 ///
-/// As [`read_file`], and [`FileError::Malformed`] with the line that is not UTF-8.
+/// As [`read_file`], and [`FileError::Malformed`] with the line that is not UTF-8, or with what the file is if
+/// it is [another one](crate::other_file) altogether.
 pub fn read_text(path: &Path, limit: u64) -> Result<String, FileError> {
     let mut bytes = read_file(path, limit)?;
     if bytes.starts_with(b"\xef\xbb\xbf") {
         bytes.drain(..3);
     }
+    refuse_other(path, &bytes)?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let before = error.as_bytes().get(..valid).unwrap_or_default();

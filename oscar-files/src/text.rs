@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 
-use crate::{Budget, FileError, open_regular};
+use crate::{Budget, FileError, START_BYTES, open_regular, other_file};
 
 /// The mark that Windows tools put before text in UTF-8; it is no part of the text.
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -34,7 +34,7 @@ impl TextFile {
     ///
     /// # Errors
     ///
-    /// If the file cannot be opened, or is text in UTF-16.
+    /// If the file cannot be opened, is text in UTF-16, or is [another file](other_file) altogether.
     pub fn open(path: &Path) -> Result<Self, FileError> {
         let (file, metadata) = open_regular(path)?;
         let allowed = Budget::of_file(metadata.len(), FACTOR).left() / PARSED;
@@ -97,8 +97,11 @@ fn without_mark(
 ) -> Result<Box<dyn BufRead + Send>, FileError> {
     let mut start = Vec::new();
     // What is wrong with the file shows when it is read.
-    let read = (&mut reader).take(8).read_to_end(&mut start);
-    if let Some(encoding) = wide(&start) {
+    let read = (&mut reader)
+        .take(START_BYTES as u64)
+        .read_to_end(&mut start);
+    refuse_other(path, &start)?;
+    if let Some(encoding) = wide(&start[..start.len().min(8)]) {
         let fix = "convert the file to UTF-8";
         return Err(FileError::malformed(
             path,
@@ -109,6 +112,22 @@ fn without_mark(
     let kept = without_bom(&start).to_vec();
     let failed = Failed(read.err());
     Ok(Box::new(Cursor::new(kept).chain(failed).chain(reader)))
+}
+
+/// Refuses what is no text at all, by how it starts.
+///
+/// # Errors
+///
+/// [`FileError::Malformed`] with what it is.
+pub(crate) fn refuse_other(path: &Path, start: &[u8]) -> Result<(), FileError> {
+    match other_file(start) {
+        None => Ok(()),
+        Some(other) => Err(FileError::malformed(
+            path,
+            format!("it is {}", other.found),
+            other.fix,
+        )),
+    }
 }
 
 /// The encoding of text whose characters have two bytes or four, by how it starts: with a mark, or with
@@ -265,6 +284,16 @@ mod tests {
                 matches!(&error, FileError::Malformed { found, .. } if found.contains(encoding)),
                 "{error}"
             );
+        }
+        let page = b"<!DOCTYPE html>\n<html></html>\n".as_slice();
+        for content in [page.to_vec(), compressed(page)] {
+            std::fs::write(&path, content).unwrap();
+            for error in [
+                TextFile::open(&path).err(),
+                crate::read_text(&path, 1 << 20).err(),
+            ] {
+                assert!(matches!(error, Some(FileError::Malformed { .. })), "{error:?}");
+            }
         }
         // The length of a header of safetensors.
         std::fs::write(&path, b"{\0\0\0\0\0\0\0{\"").unwrap();

@@ -273,6 +273,10 @@ mod tests {
             ),
             (r#"{'image': 'a', 'text': 'b'}"#, "single quotes"),
             (
+                r#"{"image": "a", "text": None}"#,
+                "column 24: True, False or None, as Python prints them",
+            ),
+            (
                 r#"{"image": "a", "text": NaN}"#,
                 "`text`: invalid type: NaN",
             ),

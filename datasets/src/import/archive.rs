@@ -2,7 +2,7 @@
 
 use std::io::{Cursor, Read};
 
-use oscar_files::Budget;
+use oscar_files::{Budget, other_file};
 use zip::ZipArchive;
 
 use super::info::Info;
@@ -27,6 +27,9 @@ pub(super) struct Archive<'a> {
 
 impl<'a> Archive<'a> {
     pub(super) fn open(bytes: &'a [u8]) -> Result<Self, Defect> {
+        if let Some(other) = other_file(bytes) {
+            return Err(Defect::new(format!("it is {}", other.found), other.fix));
+        }
         let zip = ZipArchive::new(Cursor::new(bytes))
             .map_err(|error| Defect::new(format!("not a whole .npz archive ({error})"), DAMAGED))?;
         // The base is for all images that are read at a time.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use oscar_files::is_system_file;
+use oscar_files::{is_system_file, other_file};
 use oscar_files::python::{base64_text, json_text};
 
 use super::folder::with_extension;
@@ -228,7 +228,12 @@ fn of_table(path: &Path, feature_dim: usize) -> Result<Format> {
     if file.is_empty() {
         return Err(DatasetError::malformed(path, "it has no row", UNKNOWN));
     }
-    let formats = of_row(file.line(0)?, feature_dim);
+    let first = file.line(0)?;
+    if let Some(other) = other_file(first) {
+        let found = format!("it is {}", other.found);
+        return Err(DatasetError::malformed(path, found, other.fix));
+    }
+    let formats = of_row(first, feature_dim);
     match formats[..] {
         [format] => Ok(format),
         [] => Err(file.wrong(0, "a row of no known table", UNKNOWN)),

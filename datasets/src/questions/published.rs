@@ -2,7 +2,7 @@
 //! test splits have questions alone. OK-VQA's files are the same but for `multiple_choice_answer`;
 //! those of VQA-CP are lists without the object around them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -267,9 +267,14 @@ impl Annotations {
         published: bool,
         problems: &mut Problems,
     ) {
+        let mut joined = HashSet::new();
         for (number, question) in questions {
             let id = question.id.as_deref().unwrap_or("without id");
             let Some((file, own)) = self.by_id.remove(id) else {
+                // That two rows have one id is told of the second one already.
+                if joined.contains(id) {
+                    continue;
+                }
                 let found = format!("question {id} has no annotation");
                 let defect = Defect::of(Kind::MissingAnnotation, found)
                     .fix("give the annotations of this split");
@@ -288,6 +293,7 @@ impl Annotations {
                 let defect = Defect::of(Kind::Mismatch, found).fix("give both files of one split");
                 problems.push(Problem::of_key(&self.paths[file], id, defect));
             }
+            joined.insert(id.to_string());
             question.people = own.answers;
             question.question_type = own.question_type;
             question.answer_type = own.answer_type;

@@ -457,6 +457,9 @@ fn what_is_there_decides_or_the_user_does() {
     place.write("x.csv", "1,2");
     place.write("x.tsv", "1\t2\n");
     place.write("none.tsv", "");
+    place.write("page.tsv", "<!DOCTYPE html>\n<html></html>\n");
+    fs::create_dir(place.path("pointer")).unwrap();
+    place.write("pointer/a.npz", "version https://git-lfs.github.com/spec/v1\n");
     place.write("hdf/trainval_36.hdf5", "\u{89}HDF");
     for (options, source, wanted) in [
         (options(), "nowhere", "nowhere is missing"),
@@ -465,6 +468,7 @@ fn what_is_there_decides_or_the_user_does() {
         (options(), "x.csv", "it has no known extension"),
         (options(), "x.tsv", "x.tsv:1: a row of no known table"),
         (options(), "none.tsv", "it has no row"),
+        (options(), "page.tsv", "it is an HTML or XML page"),
         (options(), "hdf", "trainval_36.hdf5, an HDF5 file"),
         (options(), "hdf/trainval_36.hdf5", "it is an HDF5 file"),
         (
@@ -500,4 +504,6 @@ fn what_is_there_decides_or_the_user_does() {
         let found = cases(options, source);
         assert!(found.contains(wanted), "{found}");
     }
+    let found = message(place.import("pointer", options()));
+    assert!(found.contains("a.npz: it is a Git LFS pointer"), "{found}");
 }

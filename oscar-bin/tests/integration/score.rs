@@ -53,6 +53,26 @@ fn place() -> Workplace {
     place
 }
 
+/// What a model is trained on are references, too: rows of an image with its captions, in the place of COCO's
+/// annotations.
+#[test]
+fn references_may_be_rows_to_train_on() {
+    let place = place();
+    let scored = |references: &str| -> Value {
+        let args = [&FILES[..5], &[references, "--json"]].concat();
+        serde_json::from_str(&stdout(&place.run(&args))).expect("scores")
+    };
+    let images = read(&fixture("captions.json"));
+    let images = images["images"].as_array().expect("a list");
+    let row = |image: &Value| {
+        let row = json!({"image": image["id"].to_string(), "captions": image["refs"]});
+        format!("{row}\n")
+    };
+    let rows: String = images.iter().map(row).collect();
+    std::fs::write(place.path("rows.jsonl"), rows).expect("a file");
+    assert_eq!(scored("rows.jsonl"), scored("annotations.json"));
+}
+
 #[test]
 fn captions_score_what_the_evaluation_says() {
     let place = place();

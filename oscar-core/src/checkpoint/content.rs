@@ -33,7 +33,10 @@ impl Content {
         let mut content = match sniff(&bytes) {
             Some(Sniffed::Safetensors) => Self::of_safetensors(path, &bytes),
             Some(Sniffed::Torch) => Self::of_torch(path, bytes),
-            Some(Sniffed::Other(what)) => Err(format(path, what)),
+            Some(Sniffed::Other(other)) => Err(format(
+                path,
+                format_args!("it is {}; {}", other.found, other.fix),
+            )),
             None => Err(format(
                 path,
                 format_args!(

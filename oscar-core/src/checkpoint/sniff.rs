@@ -1,39 +1,37 @@
 //! The format of a weight file, by its structure.
 
+use oscar_files::{OtherFile, START_BYTES, other_file};
+
 /// The format of a file.
 pub(super) enum Sniffed {
     Safetensors,
     Torch,
-    /// Neither, and why people have such a file.
-    Other(&'static str),
+    /// Neither: what it is, and what to do.
+    Other(OtherFile),
 }
 
 /// Longest header of a safetensors file that its readers accept.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// What other files begin with, and why people have them.
-const OTHERS: [(&[u8], &str); 7] = [
-    (
-        b"version https://git-lfs",
-        "it is a Git LFS pointer instead of the file; fetch the file with git lfs pull",
-    ),
+const OTHER_FORM: &str = "get model.safetensors or pytorch_model.bin of the same model";
+
+/// What files begin with that have weights in other forms, what they are, what to do.
+const OTHERS: [(&[u8], &str, &str); 3] = [
     (
         b"\x89HDF\r\n\x1a\n",
-        "it is an HDF5 file, as TensorFlow and Keras write; get model.safetensors or \
-         pytorch_model.bin of the same model",
+        "an HDF5 file, as TensorFlow and Keras write",
+        OTHER_FORM,
     ),
     (
         b"GGUF",
-        "it is a GGUF file, whose weights are quantised; get model.safetensors or \
-         pytorch_model.bin of the same model",
+        "a GGUF file, whose weights are quantised",
+        OTHER_FORM,
     ),
-    (b"\x1f\x8b", "it is compressed by gzip; decompress it first"),
-    (b"\xfd7zXZ\0", "it is compressed by xz; decompress it first"),
     (
-        b"\x28\xb5\x2f\xfd",
-        "it is compressed by Zstandard; decompress it first",
+        b"\x1f\x8b",
+        "a file that is compressed by gzip",
+        "unpack it first",
     ),
-    (b"BZh", "it is compressed by bzip2; decompress it first"),
 ];
 
 /// The format of a file that consists of `bytes`; none if it is unknown.
@@ -43,7 +41,7 @@ const OTHERS: [(&[u8], &str); 7] = [
 /// number this small.
 pub(super) fn sniff(bytes: &[u8]) -> Option<Sniffed> {
     if bytes.is_empty() {
-        return Some(Sniffed::Other("it is empty"));
+        return Some(other("an empty file", "copy or download it again"));
     }
     let header = bytes
         .first_chunk()
@@ -57,20 +55,28 @@ pub(super) fn sniff(bytes: &[u8]) -> Option<Sniffed> {
     {
         return Some(Sniffed::Torch);
     }
-    if let Some((_, what)) = OTHERS.iter().find(|(start, _)| bytes.starts_with(start)) {
-        return Some(Sniffed::Other(what));
+    if let Some(found) = other_file(&bytes[..bytes.len().min(START_BYTES)]) {
+        return Some(Sniffed::Other(found));
+    }
+    let known = OTHERS.iter().find(|(start, ..)| bytes.starts_with(start));
+    if let Some((_, found, fix)) = known {
+        return Some(other(found, fix));
     }
     if bytes.get(257..262) == Some(b"ustar") {
-        return Some(Sniffed::Other("it is a tar archive; extract it first"));
+        return Some(other("a tar archive", "unpack it first"));
     }
     if bytes.trim_ascii_start().starts_with(b"<") {
-        return Some(Sniffed::Other(
-            "it is an HTML or XML page, which servers send instead of a file that they refuse; \
-             download it again",
+        return Some(other(
+            "an HTML or XML page, which servers send instead of a file that they refuse",
+            "download it again",
         ));
     }
     // What is left with a brace there is a safetensors file whose length is damaged.
     (bytes.get(8) == Some(&b'{')).then_some(Sniffed::Safetensors)
+}
+
+fn other(found: &'static str, fix: &'static str) -> Sniffed {
+    Sniffed::Other(OtherFile { found, fix })
 }
 
 #[cfg(test)]
@@ -98,7 +104,7 @@ mod tests {
     fn other_files_are_not_taken_for_safetensors() {
         // A brace at byte 8 alone is not the structure.
         let page = b"<script>{ }</script>";
-        assert!(matches!(sniff(page), Some(Sniffed::Other(what)) if what.contains("HTML")));
+        assert!(matches!(sniff(page), Some(Sniffed::Other(other)) if other.found.contains("HTML")));
         assert!(matches!(
             sniff(b"\x80\x02}q\0(X\x04{"),
             Some(Sniffed::Torch)
@@ -110,7 +116,7 @@ mod tests {
         let mut tar = vec![0; 512];
         tar[..4].copy_from_slice(b"name");
         tar[257..262].copy_from_slice(b"ustar");
-        assert!(matches!(sniff(&tar), Some(Sniffed::Other(what)) if what.contains("tar")));
+        assert!(matches!(sniff(&tar), Some(Sniffed::Other(other)) if other.found.contains("tar")));
         assert!(sniff(&[0xff; 64]).is_none());
     }
 }

@@ -62,6 +62,7 @@ fn ids_are_numbers_or_texts_and_files_plain_or_packed() {
         "{\"image_id\": 7, \"caption\": \"a dog\"}\n{\"image_id\": \"8\", \"caption\": \"\"}\n",
         "\u{feff}[{\"image_id\": 7.0, \"caption\": \"a dog\", \"score\": NaN}, {\"image\": 8, \"caption\": \"\"}]",
         "{\"7\": \"a dog\", \"8\": [\"\"]}",
+        "{\"predictions\": [{\"image_id\": 7, \"caption\": \"a dog\"}, {\"image_id\": 8, \"caption\": \"\"}]}",
         "{\"7\": [{\"caption\": \"a dog\"}],\n \"8\": \"\"}",
         "7\t[{'caption': 'a dog', 'conf': 0.5}]\n8\t[]\n",
         "\"7\"\t\"[{\"\"caption\"\": \"\"a dog\"\"}]\"\n8\t[]\n",
@@ -193,6 +194,11 @@ fn broken_candidates_say_where() {
             "[{\"image_id\": 1, \"caption\": \"a\"},\n{\"image_id\": \"1\", \"caption\": \"b\"}]",
             "image \"1\" has a caption in row 1 and in row 2",
         ),
+        ("[{'image_id': 1, 'caption': 'a'}]", "what Python prints"),
+        (
+            r#"[{"image_id": 1, "caption": "a", "ok": True}]"#,
+            "True, False or None, as Python prints them, where JSON has true, false and null, at line 1 column 40",
+        ),
         ("a dog\n", "line 1: \"a dog\" without a tab"),
         (
             "7\t[{\"caption\": \"a\"}]\n8\tdog\n",
@@ -219,6 +225,22 @@ fn broken_candidates_say_where() {
         error.contains("row 1: a caption of 20000 bytes for image \"1\""),
         "{error}"
     );
+}
+
+#[test]
+fn references_by_image_id_are_those_of_annotations() {
+    let place = Place::new();
+    let annotations = r#"{"annotations": [{"image_id": 1, "caption": "a dog"},
+        {"image_id": 1, "caption": "dog"}, {"image_id": 2, "caption": "a cat"}]}"#;
+    let by_id = r#"{"1": ["a dog", "dog"], "2": "a cat"}"#;
+    for content in [annotations, by_id] {
+        let found = References::read(&place.file("r.json", content)).unwrap();
+        assert_eq!(found.len(), 2);
+        let images = format!("{found:?}");
+        for image in [r#"("1", ["a dog", "dog"])"#, r#"("2", ["a cat"])"#] {
+            assert!(images.contains(image), "{images}");
+        }
+    }
 }
 
 #[test]

@@ -54,7 +54,6 @@ fn questions_and_annotations_are_joined() {
                 Kind::Mismatch,
                 "annotated about image 7, but asked about image 5",
             ),
-            ("q.json", "3", Kind::MissingAnnotation, "has no annotation"),
             ("q.json", "6", Kind::MissingAnnotation, "has no annotation"),
             ("q.json", "2", Kind::BlankText, "`question` is \"?!\""),
             ("q.json", "3", Kind::DuplicateKey, "occurs in row 3 too"),
@@ -210,6 +209,12 @@ fn formats_are_told_by_content() {
         ("rows.zip", b"PK\x03\x04\0\0", "a zip archive"),
         ("rows.parquet", b"PAR1\x15\x04", "a Parquet file"),
         ("latin", b"caf\xe9\n", "no text in UTF-8"),
+        (
+            "pointer.jsonl",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+            "a Git LFS pointer",
+        ),
+        ("page.jsonl", b"\n<!DOCTYPE html>\n<html></html>\n", "an HTML or XML page"),
     ] {
         let found = fails(&files.write(name, content));
         assert!(found.contains(wanted), "{found}");

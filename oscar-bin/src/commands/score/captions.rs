@@ -29,7 +29,8 @@ pub struct CaptionsArgs {
     /// TSV; plain or gzip
     #[arg(long, value_name = "FILE")]
     pub candidates: PathBuf,
-    /// COCO's annotations with the reference captions, or Karpathy's dataset_coco.json; plain or gzip
+    /// Reference captions: COCO's annotations, captions by image id, Karpathy's dataset_coco.json, or rows to
+    /// train on; plain or gzip
     #[arg(long, value_name = "FILE")]
     pub references: PathBuf,
     /// Split of Karpathy's file: train (with restval), val or test
@@ -137,12 +138,25 @@ fn references(args: &CaptionsArgs) -> Result<References> {
     let path = PathBuf::from(path);
     // A pickle or a table is no object of images; the other reader has the message.
     if args.split.is_none() && !has_splits(&path).unwrap_or(false) {
-        return Ok(References::read(&path)?);
+        return of_metric(&path);
     }
-    let images = oscar_datasets::captions::read(&path, None)?;
+    of_data(&path)
+}
+
+/// References as the metrics' own programs have them; where the file has another form, as rows to train on.
+fn of_metric(path: &Path) -> Result<References> {
+    match References::read(path) {
+        Ok(references) => Ok(references),
+        Err(error) => of_data(path).map_err(|_| error.into()),
+    }
+}
+
+/// References in any form that captions to train on have.
+fn of_data(path: &Path) -> Result<References> {
+    let images = oscar_datasets::captions::read(path, None)?;
     let images = images.into_rows().into_iter();
     References::of_images(images.map(|image| (image.key, image.captions)))
-        .map_err(|found| anyhow!("{}: {found}", args.references.display()))
+        .map_err(|found| anyhow!("{}: {found}", path.display()))
 }
 
 fn print(scores: &Scores, failed: &[(&str, MetricsError)], out: &mut impl Write) -> Result<()> {

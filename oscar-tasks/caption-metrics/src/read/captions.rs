@@ -124,7 +124,8 @@ impl References {
     }
 
     /// Reads COCO's annotations (`{"images": [{"id": …}], "annotations": [{"image_id": …,
-    /// "caption": …}]}`), or the list of annotations alone; plain or gzip.
+    /// "caption": …}]}`), the list of annotations alone, or captions by image id (`{"7": ["a dog"]}`);
+    /// plain or gzip.
     ///
     /// # Errors
     ///
@@ -148,7 +149,7 @@ impl References {
                 let json::Annotations {
                     images,
                     annotations,
-                } = json::parse(reader)?;
+                } = json::annotations(reader)?;
                 for image in images {
                     found.push(image.id, None);
                 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use oscar_files::parse_json;
+use oscar_files::{parse_json, printed_by_python};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
@@ -45,8 +45,13 @@ impl From<&str> for Problem {
     }
 }
 
-impl From<serde_json::Error> for Problem {
-    fn from(error: serde_json::Error) -> Self {
+impl Problem {
+    /// Of `text`, which is not the JSON that is expected.
+    pub fn of_json(error: &serde_json::Error, text: &str) -> Self {
+        if let Some((found, fix)) = printed_by_python(error, text) {
+            let place = format!("line {} column {}", error.line(), error.column());
+            return Self::new(format!("{found}, at {place}"), fix);
+        }
         let fix = match error.classify() {
             Category::Data => None,
             Category::Eof => Some("the file is cut off: copy it again"),
@@ -73,7 +78,45 @@ pub(super) fn text(mut reader: impl Read) -> Result<String, String> {
 
 /// Parses the whole content of `reader`; the error says what was found.
 pub(super) fn parse<T: DeserializeOwned>(reader: impl Read) -> Result<T, Problem> {
-    Ok(parse_json(&text(reader)?)?)
+    let text = text(reader)?;
+    parse_json(&text).map_err(|error| Problem::of_json(&error, &text))
+}
+
+/// An annotation file, or references by image id: `{"7": ["a dog", "a dog runs"]}`.
+pub(super) fn annotations(reader: impl Read) -> Result<Annotations, Problem> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Said {
+        One(String),
+        Several(Vec<String>),
+    }
+    let text = text(reader)?;
+    let error = match parse_json(&text) {
+        Ok(annotations) => return Ok(annotations),
+        Err(error) => error,
+    };
+    let Ok(by_id) = parse_json::<BTreeMap<String, Said>>(&text) else {
+        return Err(Problem::of_json(&error, &text));
+    };
+    let rows = by_id.into_iter().flat_map(|(image_id, said)| {
+        let captions = match said {
+            Said::One(caption) => vec![caption],
+            Said::Several(captions) => captions,
+        };
+        let row = move |caption| Row {
+            image_id: image_id.clone(),
+            caption,
+        };
+        captions.into_iter().map(row)
+    });
+    let annotations: Vec<Row> = rows.collect();
+    match annotations.is_empty() {
+        true => Err(Problem::of_json(&error, &text)),
+        false => Ok(Annotations {
+            images: Vec::new(),
+            annotations,
+        }),
+    }
 }
 
 /// Captions as an object, also one that has them under `annotations`, or as objects one a line; with the numbers of their lines, or places.
@@ -116,7 +159,7 @@ pub(super) fn objects(text: &str) -> Result<Vec<(usize, Row)>, Problem> {
     }
     let row = |(number, line)| match parse_json(line) {
         Ok(row) => Ok((number, row)),
-        Err(error) => Err(Problem::from(error).in_line(number)),
+        Err(error) => Err(Problem::of_json(&error, line).in_line(number)),
     };
     lines.by_ref().map(row).collect()
 }
@@ -134,6 +177,7 @@ pub(super) struct Row {
 pub(super) struct Annotations {
     #[serde(default)]
     pub images: Vec<Image>,
+    #[serde(alias = "predictions", alias = "results")]
     pub annotations: Vec<Row>,
 }
 
