@@ -28,7 +28,11 @@ const KINDS: [(&[u8], &str, &str); 6] = [
         "fetch the file with git lfs pull",
     ),
     (b"\xfd7zXZ\0", "a file that is compressed by xz", PACKED),
-    (b"\x28\xb5\x2f\xfd", "a file that is compressed by Zstandard", PACKED),
+    (
+        b"\x28\xb5\x2f\xfd",
+        "a file that is compressed by Zstandard",
+        PACKED,
+    ),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", PACKED),
     (b"Rar!\x1a\x07", "a RAR archive", PACKED),
     (b"%PDF-", "a PDF document", "give the file of the data"),
@@ -50,7 +54,22 @@ pub fn other_file(start: &[u8]) -> Option<OtherFile> {
 
 /// A digit for the size of a block, then the first block. The letters alone may begin a text.
 fn is_bzip2(start: &[u8]) -> bool {
-    matches!(start, [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59, ..])
+    matches!(
+        start,
+        [
+            b'B',
+            b'Z',
+            b'h',
+            b'1'..=b'9',
+            0x31,
+            0x41,
+            0x59,
+            0x26,
+            0x53,
+            0x59,
+            ..
+        ]
+    )
 }
 
 /// A vocabulary may begin with `<unk>`, but not with the tag of a page.
@@ -60,7 +79,9 @@ fn is_page(start: &[u8]) -> bool {
         let own = start.get(..tag.len());
         own.is_some_and(|own| own.eq_ignore_ascii_case(tag))
     };
-    [&b"<!doctype html"[..], b"<html", b"<?xml"].into_iter().any(begins)
+    [&b"<!doctype html"[..], b"<html", b"<?xml"]
+        .into_iter()
+        .any(begins)
 }
 
 #[cfg(test)]
@@ -70,7 +91,10 @@ mod tests {
     #[test]
     fn other_files_are_known_by_their_start() {
         for (start, part) in [
-            (&b"version https://git-lfs.github.com/spec/v1\noid"[..], "LFS"),
+            (
+                &b"version https://git-lfs.github.com/spec/v1\noid"[..],
+                "LFS",
+            ),
             (b"\n<!DOCTYPE html>\n<html>", "HTML"),
             (b"<HTML><body>404</body>", "HTML"),
             (b"<?xml version=\"1.0\"?><Error>", "XML"),

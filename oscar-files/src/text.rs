@@ -292,7 +292,10 @@ mod tests {
                 TextFile::open(&path).err(),
                 crate::read_text(&path, 1 << 20).err(),
             ] {
-                assert!(matches!(error, Some(FileError::Malformed { .. })), "{error:?}");
+                assert!(
+                    matches!(error, Some(FileError::Malformed { .. })),
+                    "{error:?}"
+                );
             }
         }
         // The length of a header of safetensors.

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use oscar_files::{is_system_file, other_file};
 use oscar_files::python::{base64_text, json_text};
+use oscar_files::{is_system_file, other_file};
 
 use super::folder::with_extension;
 use super::lxmert::{BUTD_COLUMNS, LXMERT_COLUMNS, is_number};

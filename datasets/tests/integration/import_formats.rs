@@ -459,7 +459,10 @@ fn what_is_there_decides_or_the_user_does() {
     place.write("none.tsv", "");
     place.write("page.tsv", "<!DOCTYPE html>\n<html></html>\n");
     fs::create_dir(place.path("pointer")).unwrap();
-    place.write("pointer/a.npz", "version https://git-lfs.github.com/spec/v1\n");
+    place.write(
+        "pointer/a.npz",
+        "version https://git-lfs.github.com/spec/v1\n",
+    );
     place.write("hdf/trainval_36.hdf5", "\u{89}HDF");
     for (options, source, wanted) in [
         (options(), "nowhere", "nowhere is missing"),

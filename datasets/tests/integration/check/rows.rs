@@ -214,7 +214,11 @@ fn formats_are_told_by_content() {
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
             "a Git LFS pointer",
         ),
-        ("page.jsonl", b"\n<!DOCTYPE html>\n<html></html>\n", "an HTML or XML page"),
+        (
+            "page.jsonl",
+            b"\n<!DOCTYPE html>\n<html></html>\n",
+            "an HTML or XML page",
+        ),
     ] {
         let found = fails(&files.write(name, content));
         assert!(found.contains(wanted), "{found}");

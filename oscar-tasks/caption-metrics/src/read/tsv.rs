@@ -50,7 +50,7 @@ fn parse(line: &str) -> Result<Row, Problem> {
         .ok_or_else(|| format!("{} without a tab", excerpt(line)))?;
     let (key, predictions) = (unquoted(key), json_text(predictions));
     let key: &str = &key;
-    let predictions: Vec<Prediction> = 
+    let predictions: Vec<Prediction> =
         parse_json(&predictions).map_err(|error| Problem::of_json(&error, &predictions))?;
     // An image for which nothing was generated has an empty caption to the official code too.
     let caption = match predictions.len() {
