@@ -6,6 +6,7 @@ use oscar_files::{FileError, SMALL_FILE, inside, read_text, write_file};
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
+use super::backbone::lacking;
 use super::beside::CONFIG_FILE;
 use super::content::format;
 use super::export::{collect, write_safetensors};
@@ -102,6 +103,10 @@ pub fn import(
         Some(_) => {}
     }
 
+    let names = file.weights().iter().map(|weight| weight.name.as_str());
+    if let Some(note) = incomplete(&lacking(names, model.num_hidden_layers)) {
+        notes.push(note);
+    }
     let tensors = collect(&file)?;
     std::fs::create_dir_all(out).map_err(FileError::io("create", out))?;
     if let Some(vocab) = &vocab {
@@ -124,6 +129,25 @@ pub fn import(
         training_args,
         notes,
         source,
+    })
+}
+
+/// What a user is told of parameters that the weights lack.
+fn incomplete(lacking: &[String]) -> Option<String> {
+    const SHOWN: usize = 3;
+    let first = lacking.iter().take(SHOWN).map(String::as_str);
+    let first: Vec<&str> = first.collect();
+    let more = match lacking.len() > SHOWN {
+        true => ", …",
+        false => "",
+    };
+    (!lacking.is_empty()).then(|| {
+        format!(
+            "the weights lack {} parameters of the backbone, which are not filled in: {}{more}; get the \
+             whole file, or name them as random where a run starts from it",
+            lacking.len(),
+            first.join(", ")
+        )
     })
 }
 

@@ -4,6 +4,7 @@
 //! maps and the layout of linear weights: PyTorch stores `[out, in]`, Burn `[in, out]`. Files have
 //! the official layout; only this module transposes.
 
+mod backbone;
 mod beside;
 mod content;
 mod error;
