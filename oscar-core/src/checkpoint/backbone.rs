@@ -27,7 +27,10 @@ const LAYER: [&str; 8] = [
 /// no such backbone. The pooler is none of them: models for masked tokens are published without it.
 pub(super) fn lacking<'a>(names: impl Iterator<Item = &'a str>, layers: usize) -> Vec<String> {
     let names: HashSet<&str> = names.collect();
-    if !names.iter().any(|name| name.starts_with("bert.encoder.layer.")) {
+    if !names
+        .iter()
+        .any(|name| name.starts_with("bert.encoder.layer."))
+    {
         return Vec::new();
     }
     let embeddings = EMBEDDINGS.map(|name| format!("bert.embeddings.{name}"));
@@ -35,8 +38,8 @@ pub(super) fn lacking<'a>(names: impl Iterator<Item = &'a str>, layers: usize) -
         let module = move |module| format!("bert.encoder.layer.{layer}.{module}");
         LAYER.into_iter().map(module)
     });
-    let of_layers = of_layers
-        .flat_map(|module| [format!("{module}.weight"), format!("{module}.bias")]);
+    let of_layers =
+        of_layers.flat_map(|module| [format!("{module}.weight"), format!("{module}.bias")]);
     embeddings
         .into_iter()
         .chain(of_layers)
@@ -53,7 +56,8 @@ mod tests {
         let layer = |number: usize| {
             let modules = LAYER.iter();
             modules.flat_map(move |module| {
-                ["weight", "bias"].map(|part| format!("bert.encoder.layer.{number}.{module}.{part}"))
+                ["weight", "bias"]
+                    .map(|part| format!("bert.encoder.layer.{number}.{module}.{part}"))
             })
         };
         let embeddings = EMBEDDINGS.iter();
