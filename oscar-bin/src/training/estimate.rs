@@ -154,7 +154,8 @@ fn judge(estimate: &Estimate, train: &TrainConfig, available: f64) -> Result<Tol
         bail!(
             "a model of these sizes has about {} parameters, which take {} with their gradients and the \
              optimiser's state, and {} for each example of a batch; this machine has {}. Lower \
-             model.hidden_size, model.intermediate_size, model.num_hidden_layers or encoder.max_seq_length",
+             model.hidden_size, model.intermediate_size, model.num_hidden_layers, encoder.max_seq_length or \
+             encoder.max_regions",
             thousands(estimate.parameters.min(1e18) as u64),
             shown(estimate.state),
             shown(one),
@@ -193,7 +194,7 @@ fn judge(estimate: &Estimate, train: &TrainConfig, available: f64) -> Result<Tol
 }
 
 /// The memory that this process may have: the machine's, or what its control group allows.
-fn total_memory() -> Option<u64> {
+pub fn total_memory() -> Option<u64> {
     let number = |text: &str| text.trim().parse::<u64>().ok();
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let of_group = [

@@ -10,5 +10,6 @@ mod start;
 pub mod sweep;
 
 pub use self::args::RunArgs;
+pub use self::estimate::total_memory;
 pub use self::launch::{Training, launch};
 pub use self::results::Results;

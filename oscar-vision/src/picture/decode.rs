@@ -123,10 +123,17 @@ fn problem(error: &ImageError, format: Option<ImageFormat>) -> Problem {
             FORMATS,
         ),
         error => (
-            format!("the {name} picture is damaged ({error})"),
+            // One decoder ends its message with a new line.
+            format!("the {name} picture is damaged ({})", one_line(&error.to_string())),
             "copy it again, or convert it to PNG",
         ),
     }
+}
+
+/// Words with single spaces between them.
+fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ")
 }
 
 fn not_a_picture(bytes: &[u8]) -> String {
@@ -195,4 +202,17 @@ fn high_bytes<P: Pixel<Subpixel = u16>>(
     });
     let (width, height) = image.dimensions();
     RgbImage::from_raw(width, height, pixels.collect()).expect("three values for each pixel")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Picture, PictureLimits};
+
+    #[test]
+    fn damage_is_told_in_one_line() {
+        let cut = b"\xff\xd8\xff\xe0\0\x10JFIF\0";
+        let error = Picture::decode("a.jpg", cut, PictureLimits::default()).err();
+        let error = error.expect("it is cut off").to_string();
+        assert!(error.contains("damaged") && !error.contains('\n'), "{error:?}");
+    }
 }

@@ -23,7 +23,7 @@ use burn::tensor::backend::AutodiffBackend;
 use clap::{Args, ValueEnum};
 use oscar_core::config::ModelConfig;
 use oscar_core::ops::{Precision, TrainBackend};
-use oscar_train::peak_memory;
+use oscar_train::{bytes, peak_memory};
 use oscar_vision::detector::DetectorConfig;
 use serde_json::json;
 
@@ -31,6 +31,7 @@ use crate::args::DeviceArgs;
 use crate::backend::{OnBackend, dispatch};
 use crate::ending::Ending;
 use crate::output::{self, print_json};
+use crate::training::total_memory;
 
 use lengths::{Lengths, Row};
 use model_of::{Gpu, Prediction};
@@ -138,6 +139,29 @@ impl Plan {
         (self.warmup + self.steps) * self.batch_size
     }
 
+    /// Refuses what cannot fit: all rows are made before the first step, with 4 bytes at least for each
+    /// position, and the positions of a batch have the values of one layer.
+    fn check_memory(&self, work: Work) -> Result<()> {
+        let positions = match self.lengths {
+            Lengths::Fixed { text, regions } => text as f64 + regions as f64,
+            Lengths::Real => (TEXT + REGIONS) as f64,
+        };
+        let rows = (self.warmup as f64 + self.steps as f64) * self.batch_size as f64;
+        let values = rows + self.batch_size as f64 * self.model.hidden_size as f64;
+        let needed = 4.0 * positions * values;
+        match total_memory() {
+            Some(available) if needed > available as f64 => bail!(
+                "{} in batches of {} takes {} at least, and this machine has {}; lower --batch-size, \
+                 --steps or --regions",
+                work.name(),
+                self.batch_size,
+                bytes(needed.min(1e18) as u64),
+                bytes(available),
+            ),
+            _ => Ok(()),
+        }
+    }
+
     /// The sum of a number over the rows of each step.
     fn per_step(&self, rows: &[Row], of: impl Fn(&Row) -> f64) -> Vec<f64> {
         let batches = rows.chunks(self.batch_size);
@@ -162,6 +186,9 @@ pub fn run(args: &BenchArgs) -> Result<Ending> {
     let bench = Bench::new(args)?;
     if let Some(gpu) = args.model_of {
         return predict(gpu, args, &bench);
+    }
+    for (work, plan) in &bench.plans {
+        plan.check_memory(*work)?;
     }
     let report = dispatch(&args.device, bench)?;
     match args.json {
