@@ -124,7 +124,10 @@ fn problem(error: &ImageError, format: Option<ImageFormat>) -> Problem {
         ),
         error => (
             // One decoder ends its message with a new line.
-            format!("the {name} picture is damaged ({})", one_line(&error.to_string())),
+            format!(
+                "the {name} picture is damaged ({})",
+                one_line(&error.to_string())
+            ),
             "copy it again, or convert it to PNG",
         ),
     }
@@ -213,6 +216,9 @@ mod tests {
         let cut = b"\xff\xd8\xff\xe0\0\x10JFIF\0";
         let error = Picture::decode("a.jpg", cut, PictureLimits::default()).err();
         let error = error.expect("it is cut off").to_string();
-        assert!(error.contains("damaged") && !error.contains('\n'), "{error:?}");
+        assert!(
+            error.contains("damaged") && !error.contains('\n'),
+            "{error:?}"
+        );
     }
 }
