@@ -8,6 +8,9 @@ from pathlib import Path
 
 # Fine-tuning on questions about scenes: steps of 64 questions.
 ANSWER_STEPS = 500
+# Fine-tuning on referring expressions is short.
+REFERRING = {"train.validate_every": 1000, "train.save_every": 1000, "optimizer.warmup_steps": 10}
+SIDES = ("left", "right", "above", "below")
 
 
 class Experiment:
@@ -59,6 +62,24 @@ class Experiment:
         recipe = Path(__file__).resolve().parent.parent / "finetune/vqa-scenes.toml"
         arguments = ["--task", "vqa", "--config", recipe, "--seed", seed, *settings(values)]
         return self.measure(name, lambda: self.start("finetune", name, *arguments))
+
+    def expressions(self, arm, seed, checkpoint, steps):
+        """Accuracy on referring expressions, found among regions without tags, after a fine-tuning of so many
+        steps: of all, and of those that name a side; `checkpoint` as for answers."""
+        name = f"refer-{arm}-{seed}"
+
+        def work():
+            values = {**REFERRING, "train.steps": steps}
+            if checkpoint is not None:
+                values["init.checkpoint"] = checkpoint
+            recipe = ["--task", "refer", "--config", "refer-scenes", "--seed", seed]
+            report = self.start("finetune", name, *recipe, *settings(values))
+            lines = (self.runs / name / "predictions/validation.jsonl").read_text().splitlines()
+            rows = [json.loads(line) for line in lines]
+            sided = [row["iou"] >= 0.5 for row in rows if any(side in row["expression"] for side in SIDES)]
+            return {"referring": report["evaluation"]["accuracy"], "sides": sum(sided) / len(sided)}
+
+        return self.measure(name, work)
 
     def validations(self, name):
         """The measurements of the run `name` on its validation data."""

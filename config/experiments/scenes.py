@@ -4,9 +4,11 @@
 Six arms, each pre-trained for 500 steps from several seeds, that differ in their object tags. What a
 model reads from regions is measured on names masked in captions of new scenes, by the artists of training
 and by one that no model has seen: with its tags, with the tags taken away, and with another scene's regions
-and tags. Then each is fine-tuned on questions, with the tags taken away.
+and tags. Then each is fine-tuned for a moment on referring expressions, which have to be found among regions
+without tags.
 
     python3 config/experiments/scenes.py --oscar target/release/oscar-bin --out runs/scenes
+    python3 config/experiments/scenes.py --long-tail --steps 750 --arms own none matched --out runs/tail
 
 Finished parts are kept: started again, it resumes. At the end it writes `report.md` and `curves.svg`.
 It needs Python 3.9.
@@ -16,7 +18,7 @@ import argparse
 import math
 from pathlib import Path
 
-from runner import Experiment, written
+from runner import Experiment, settings, written
 
 HERE = Path(__file__).resolve().parent
 ARMS = {
@@ -41,22 +43,31 @@ SECTIONS = {"train": "train", "near": "validation", "far": "out_of_domain"}
 
 
 class Scenes(Experiment):
-    def detected(self, split):
-        """The regions of `split` with the tags of a detector, drawn once."""
-        directory = self.out / "detected" / split
+    def __init__(self, options):
+        super().__init__(options.oscar, options.out)
+        self.drawing = ["--long-tail"] if options.long_tail else []
+        self.steps = options.steps
+
+    def drawn(self, kind, split, *options):
+        """Scenes of `split`, drawn once into the folder `kind`."""
+        directory = self.out / kind / split
         if not (directory / "dataset.json").exists():
-            self.call(
-                "dev", "scenes", "--out", directory, "--split", split, "--tags", "detected",
-                "--no-pictures", *SPLITS[split],
-            )  # fmt: skip
-        return directory / "regions"
+            place = ["--out", directory, "--split", split, "--no-pictures"]
+            self.call("dev", "scenes", *place, *SPLITS[split], *self.drawing, *options)
+        return directory
 
     def sets(self, arm):
         """What the arm's recipe leaves to be set."""
-        if arm != "detected":
-            return []
-        pairs = ((SECTIONS[split], self.detected(split)) for split in SPLITS)
-        return [part for name, path in pairs for part in ("--set", f"data.{name}.regions={path}")]
+        values = {} if self.steps is None else {"train.steps": self.steps}
+        for split, section in SECTIONS.items():
+            if self.drawing:
+                scenes = self.drawn("long-tail", split)
+                values[f"data.{section}.corpus"] = scenes / "captions.jsonl"
+                values[f"data.{section}.regions"] = scenes / "regions"
+            if arm == "detected":
+                regions = self.drawn("detected", split, "--tags", "detected") / "regions"
+                values[f"data.{section}.regions"] = regions
+        return settings(values)
 
     def pretrain(self, arm, seed):
         name = f"{arm}-{seed}"
@@ -81,14 +92,14 @@ def report(experiment, options):
     results, seeds = experiment.results, options.seeds
     lines = [
         f"| arm ({len(seeds)} seeds) | own regions and tags | **own regions, no tags** | held-out artist "
-        "| **held-out artist, no tags** | another scene's | mismatched tags told apart | answers |",
+        "| **held-out artist, no tags** | another scene's | mismatched tags told apart | expressions |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for arm in options.arms:
         reports = [results[f"{arm}-{seed}"] for seed in seeds]
         near = [report["grounding"] for report in reports]
         far = [report["out_of_domain"]["grounding"] for report in reports]
-        answers = [results.get(f"answers-{arm}-{seed}") for seed in seeds]
+        referring = [results.get(f"refer-{arm}-{seed}") for seed in seeds]
         last = [results[f"{arm}-{seed}-curve"][-1] for seed in seeds]
         tags = arm != "none"
         cells = [
@@ -99,7 +110,7 @@ def report(experiment, options):
             written([share(reading(found)) for found in far]),
             written([share(found["other_image"]) for found in near]),
             written([share(found["relation"]) for found in last]) if arm not in ("none", "matched") else "–",
-            written([found and found["evaluation"]["accuracy"] for found in answers]),
+            written([found and found["referring"] for found in referring]),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     text = "\n".join(lines) + "\n"
@@ -109,7 +120,7 @@ def report(experiment, options):
     print(f"picture: {options.out / 'curves.svg'}")
 
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 340, 56, 190, 28, 44
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 680, 340, 56, 230, 28, 44
 
 
 def draw(results, options):
@@ -164,16 +175,18 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("runs/scenes"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--no-answers", action="store_true", help="do not fine-tune on questions")
+    parser.add_argument("--steps", type=int, help="steps of pre-training; those of the recipes by default")
+    parser.add_argument("--long-tail", action="store_true", help="the n-th kind is 1/n as frequent as the first")
+    parser.add_argument("--refer-steps", type=int, default=100, help="0: no fine-tuning on expressions")
     options = parser.parse_args()
-    experiment = Scenes(options.oscar, options.out)
+    experiment = Scenes(options)
     for seed in options.seeds:
         for arm in options.arms:
             experiment.pretrain(arm, seed)
-    if not options.no_answers:
-        for seed in options.seeds:
-            for arm in options.arms:
-                experiment.answers(arm, seed, experiment.runs / f"{arm}-{seed}" / "last")
+    for seed in options.seeds if options.refer_steps else []:
+        for arm in options.arms:
+            last = experiment.runs / f"{arm}-{seed}" / "last"
+            experiment.expressions(arm, seed, last, options.refer_steps)
     report(experiment, options)
 
 

@@ -13,7 +13,6 @@ Finished parts are kept: started again, it resumes. It needs Python 3.9, and mat
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from runner import Experiment, over_seeds, settings, written
@@ -41,7 +40,6 @@ MEASURED = {
     "grounding.examples": 1,
     "init.random": "[]",
 }
-REFERRING = {"train.validate_every": 1000, "train.save_every": 1000, "optimizer.warmup_steps": 10}
 COLUMNS = {
     "words": "names, own image",
     "words_other": "names, another image",
@@ -51,7 +49,6 @@ COLUMNS = {
     "sides": "of these with a side",
     "answers": "answers",
 }
-SIDES = ("left", "right", "above", "below")
 
 
 def pretrain(experiment, arm, seed, steps):
@@ -79,26 +76,6 @@ def pretrain(experiment, arm, seed, steps):
     return experiment.measure(name, work), last
 
 
-def refer(experiment, arm, start, seed, steps):
-    """Accuracy on referring expressions after `steps` steps: of all, and of those that name a side."""
-    name = f"refer-{arm}-{seed}"
-
-    def work():
-        values = {**REFERRING, "train.steps": steps}
-        if start is not None:
-            values["init.checkpoint"] = start
-        report = experiment.start(
-            "finetune", name, "--task", "refer", "--config", "refer-scenes", "--seed", seed,
-            *settings(values),
-        )  # fmt: skip
-        lines = (experiment.runs / name / "predictions/validation.jsonl").read_text().splitlines()
-        rows = [json.loads(line) for line in lines]
-        sided = [row["iou"] >= 0.5 for row in rows if any(side in row["expression"] for side in SIDES)]
-        return {"referring": report["evaluation"]["accuracy"], "sides": sum(sided) / len(sided)}
-
-    return experiment.measure(name, work)
-
-
 def answers(experiment, arm, start, seed):
     """Accuracy on questions about scenes after a short fine-tuning."""
     return {"answers": experiment.answers(arm, seed, start)["evaluation"]["accuracy"]}
@@ -120,7 +97,7 @@ def main():
     for seed in options.seeds:
         trained = {arm: pretrain(experiment, arm, seed, options.steps) for arm in options.arms}
         for arm, (measured, last) in {START: ({}, None), **trained}.items():
-            expressions = refer(experiment, arm, last, seed, options.refer_steps)
+            expressions = experiment.expressions(arm, seed, last, options.refer_steps)
             questions = answers(experiment, arm, last, seed)
             found[arm].append({**measured, **expressions, **questions})
     report(found, options.out)
