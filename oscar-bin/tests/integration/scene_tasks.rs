@@ -4,17 +4,13 @@ use rstest::rstest;
 
 use crate::miniatures::is_learned_from_scenes;
 
-#[test]
-#[ignore = "minutes; run by hand"]
-fn questions_about_scenes_are_learned() {
-    is_learned_from_scenes("vqa", "accuracy", 0.58, 0.30);
-}
-
+/// Measured (own, other scene): VQA 0.842, 0.267; GQA 0.791, 0.326; NLVR2 0.936, 0.497.
 #[rstest]
-#[case::gqa("gqa", 0.50, 0.15)]
-#[case::nlvr2("nlvr2", 0.65, 0.12)]
-#[ignore = "their bounds have not been met yet; run by hand"]
-fn categories_and_statements_about_scenes_are_learned(
+#[case::vqa("vqa", 0.75, 0.40)]
+#[case::gqa("gqa", 0.70, 0.30)]
+#[case::nlvr2("nlvr2", 0.88, 0.35)]
+#[ignore = "minutes each; run by hand"]
+fn questions_and_statements_about_scenes_are_learned(
     #[case] task: &str,
     #[case] floor: f64,
     #[case] margin: f64,
