@@ -78,6 +78,8 @@ macro_rules! split {
         }
 
         impl $crate::Split for $name {
+            // A split may have nothing else.
+            #[allow(clippy::needless_update)]
             fn new(data: ::std::path::PathBuf, regions: Option<::std::path::PathBuf>) -> Self {
                 Self { $data: Some(data), regions, ..Self::default() }
             }
