@@ -16,7 +16,7 @@ use super::{init, recompute};
 use crate::checkpoint::Checkpointed;
 use crate::config::{Activation, ModelConfig};
 use crate::input::{AttentionMask, OscarInput, Packing};
-use crate::ops::{self, OscarBackend};
+use crate::ops::{self, HeadLayout, Kernels, OscarBackend};
 
 /// Id whose embedding gets no gradient from look-ups (the official `padding_idx`), unless the
 /// configuration says otherwise.
@@ -313,11 +313,12 @@ impl<B: OscarBackend> Layer<B> {
         queries: Option<&Layout<B>>,
         mask: Tensor<B, 4>,
     ) -> Tensor<B, 2> {
-        let queries = match queries {
-            Some(layout) => Packed::new(hidden.clone().unpack(), layout.clone()),
-            None => hidden.clone(),
-        };
         let attention = &self.attention.self_attention;
+        let Some(layout) = queries else {
+            let context = attention.among(&hidden, mask);
+            return self.feed_forward(context, hidden.rows);
+        };
+        let queries = Packed::new(hidden.clone().unpack(), layout.clone());
         let context = attention.forward(&queries, &hidden, mask);
         self.feed_forward(context, queries.rows)
     }
@@ -486,6 +487,24 @@ impl<B: OscarBackend> SelfAttention<B> {
             self.project(&self.value, keys),
         ];
         queries.layout.pack(self.attend(heads, mask))
+    }
+
+    /// The rows of `hidden` after attention to each other.
+    fn among(&self, hidden: &Packed<B>, mask: Tensor<B, 4>) -> Tensor<B, 2> {
+        let joins = <B::Kernels as Kernels>::joins_projections(&hidden.rows.device());
+        let Some(Packing { places, rows }) = hidden.layout.packing.clone().filter(|_| joins) else {
+            return self.forward(hidden, hidden, mask);
+        };
+        let layout = HeadLayout {
+            batch: hidden.layout.batch,
+            seq: hidden.layout.seq,
+            heads: self.num_heads,
+            places,
+            rows,
+        };
+        let projections = [&self.query, &self.key, &self.value];
+        let constants = (self.scale(), self.dropout);
+        ops::self_attention(projections, hidden.rows.clone(), &layout, mask, constants)
     }
 
     /// The rows of `hidden` after attention to each other, and the attention probabilities.

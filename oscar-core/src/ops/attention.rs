@@ -83,8 +83,9 @@ impl<B: Kernels> Operation<B, 1> for Probabilities<B> {
     type Saved = (Tensor<B, 4>, f64, DropoutMask<B, 4>);
 
     fn forward(self, [scores]: [FloatTensor<B>; 1]) -> (FloatTensor<B>, Self::Saved) {
-        let probabilities = B::masked_softmax(tensor(scores), self.mask, self.scale);
-        let output = B::apply_dropout(probabilities.clone(), &self.dropout);
+        let scores = tensor(scores);
+        let [probabilities, output] =
+            B::dropped_softmax(scores, self.mask, self.scale, &self.dropout);
         (primitive(output), (probabilities, self.scale, self.dropout))
     }
 

@@ -18,10 +18,7 @@ pub fn gather_rows<B: OscarBackend>(
     index: &RowIndex<B>,
     back: &RowIndex<B>,
 ) -> Tensor<B, 2> {
-    let [index, back] = [index, back].map(|index| RowIndex {
-        host: index.host.clone(),
-        device: Tensor::from_primitive(B::inner_int(index.device.clone().into_primitive())),
-    });
+    let [index, back] = [index, back].map(kernel_index);
     tensor(B::apply(GatherRows { index, back }, [primitive(x)]))
 }
 
@@ -53,6 +50,14 @@ impl<B: AutodiffBackend> RowIndex<B> {
             host: self.host.clone(),
             device: self.device.clone().inner(),
         }
+    }
+}
+
+/// The same on the backend that computes.
+pub(super) fn kernel_index<B: OscarBackend>(index: &RowIndex<B>) -> RowIndex<B::Kernels> {
+    RowIndex {
+        host: index.host.clone(),
+        device: Tensor::from_primitive(B::inner_int(index.device.clone().into_primitive())),
     }
 }
 

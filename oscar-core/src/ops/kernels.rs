@@ -7,11 +7,12 @@ use burn::tensor::ops::FloatTensor;
 
 use super::{
     AdamWStep, AdamWUpdate, AttentionParams, CaptionKeyValues, ConvolutionParams, DropoutMask,
-    Guard, KeyValue, NormGrads, NormOutput, NormParams, RowIndex, SavedNorm, TopK, Updated,
+    Guard, HeadLayout, KeyValue, NormGrads, NormOutput, NormParams, RowIndex, SavedNorm, TopK,
+    Updated,
 };
 use super::{
     activation, attention, cached_attention, convolution, dropout, gather, linear, optimizer,
-    residual_norm, top_k,
+    residual_norm, self_attention, top_k,
 };
 
 /// Passes the list of all kernels to a macro, which makes of it the trait or a backend's
@@ -157,6 +158,62 @@ macro_rules! declare_trait {
             ) -> Tensor<Self, 4> {
                 let scores = query.matmul(key.swap_dims(2, 3));
                 Self::masked_softmax(scores, mask, scale).matmul(value)
+            }
+
+            /// [`masked_softmax`](Self::masked_softmax), and the same after dropout.
+            fn dropped_softmax(
+                scores: Tensor<Self, 4>,
+                mask: Tensor<Self, 4>,
+                scale: f64,
+                dropout: &DropoutMask<Self, 4>,
+            ) -> [Tensor<Self, 4>; 2] {
+                let probabilities = Self::masked_softmax(scores, mask, scale);
+                let dropped = Self::apply_dropout(probabilities.clone(), dropout);
+                [probabilities, dropped]
+            }
+
+            /// Whether [`self_attention`](super::self_attention()) is faster on this device than the
+            /// operations that it consists of: where a launch costs more than joining the weights.
+            fn joins_projections(_device: &Self::Device) -> bool {
+                false
+            }
+
+            /// Three matrices `[rows, width]` side by side, in either precision: `[rows, 3 width]`.
+            fn join_columns(parts: [Tensor<Self, 2>; 3]) -> Tensor<Self, 2> {
+                self_attention::join_columns(parts)
+            }
+
+            /// The inverse of [`join_columns`](Self::join_columns).
+            fn split_columns(x: Tensor<Self, 2>) -> [Tensor<Self, 2>; 3] {
+                self_attention::split_columns(x)
+            }
+
+            /// Rows `[rows, width]`, in either precision, as heads `[batch, heads, seq, size]`.
+            fn rows_to_heads(x: Tensor<Self, 2>, layout: &HeadLayout<Self>) -> Tensor<Self, 4> {
+                self_attention::rows_to_heads(x, layout)
+            }
+
+            /// As [`rows_to_heads`](Self::rows_to_heads), of three matrices side by side and a bias
+            /// `[width]` of each: those of query, key and value.
+            fn rows_to_three_heads(
+                x: Tensor<Self, 2>,
+                biases: [Tensor<Self, 1>; 3],
+                layout: &HeadLayout<Self>,
+            ) -> [Tensor<Self, 4>; 3] {
+                self_attention::rows_to_three_heads(x, biases, layout)
+            }
+
+            /// The inverse of [`rows_to_heads`](Self::rows_to_heads).
+            fn heads_to_rows(x: Tensor<Self, 4>, layout: &HeadLayout<Self>) -> Tensor<Self, 2> {
+                self_attention::heads_to_rows(x, layout)
+            }
+
+            /// The inverse of [`rows_to_three_heads`](Self::rows_to_three_heads), without biases.
+            fn three_heads_to_rows(
+                heads: [Tensor<Self, 4>; 3],
+                layout: &HeadLayout<Self>,
+            ) -> Tensor<Self, 2> {
+                self_attention::three_heads_to_rows(heads, layout)
             }
 
             /// See [`convolution`](super::convolution()), whose kernels of one cell are products

@@ -27,6 +27,7 @@ mod optimizer;
 mod precision;
 pub(crate) mod random;
 mod residual_norm;
+mod self_attention;
 #[cfg(any(test, feature = "kernels"))]
 mod shapes;
 mod top_k;
@@ -51,6 +52,7 @@ pub use precision::Precision;
 pub(crate) use precision::{operand, to_f32};
 pub use random::{mix, seed};
 pub use residual_norm::{NormGrads, NormOutput, NormParams, SavedNorm, linear_residual_norm};
+pub use self_attention::{HeadLayout, self_attention};
 pub use top_k::{TopK, log_softmax, top_k};
 
 /// The two leading axes as one: a product of two matrices has a matrix for its weight gradient,

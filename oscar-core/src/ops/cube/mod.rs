@@ -5,10 +5,16 @@
 
 #[cfg(feature = "tuned")]
 mod fusion;
+mod head_kernels;
+mod heads;
 mod kernels;
 mod launch;
+mod norm;
+mod norm_kernels;
 mod optimizer;
 mod optimizer_kernels;
+mod softmax;
+mod softmax_kernels;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
@@ -23,7 +29,8 @@ use super::kernels::Kernels;
 use super::precision::to_f32;
 use super::shapes::{block_rows, check_shape};
 use super::{
-    AdamWUpdate, DropoutMask, Guard, NormGrads, NormOutput, NormParams, RowIndex, SavedNorm,
+    AdamWUpdate, DropoutMask, Guard, HeadLayout, NormGrads, NormOutput, NormParams, RowIndex,
+    SavedNorm,
 };
 use super::{TopK, Updated, activation, linear};
 use launch::{Grid, addresses, drop_key, is_empty, launch};
@@ -147,22 +154,16 @@ impl<B: CubeOps> Kernels for B {
     }
 
     fn masked_softmax(scores: Tensor<B, 4>, mask: Tensor<B, 4>, scale: f64) -> Tensor<B, 4> {
-        let ([batch, heads, queries, keys], dtype) = (scores.dims(), scores.dtype());
-        let (shape, rows) = (scores.dims(), batch * heads * queries);
-        let mask_queries = if mask.dims()[2] == 1 { 1 } else { queries };
-        let [out] = launch!(
-            masked_softmax(scores: shape, mask: [batch, 1, mask_queries, keys])
-                -> (out: shape as dtype),
-            Grid::Rows(rows, keys), |units| (
-                rows,
-                keys,
-                kernels::MaskRowsLaunch::new(heads * queries, queries, mask_queries),
-                scale as f32,
-                units,
-                dtype.into()
-            )
-        );
-        tensor(out)
+        softmax::masked_softmax(scores, mask, scale)
+    }
+
+    fn dropped_softmax(
+        scores: Tensor<B, 4>,
+        mask: Tensor<B, 4>,
+        scale: f64,
+        dropout: &DropoutMask<B, 4>,
+    ) -> [Tensor<B, 4>; 2] {
+        softmax::dropped_softmax(scores, mask, scale, dropout)
     }
 
     fn masked_softmax_backward(
@@ -171,14 +172,39 @@ impl<B: CubeOps> Kernels for B {
         scale: f64,
         mask: &DropoutMask<B, 4>,
     ) -> Tensor<B, 4> {
-        let ([batch, heads, queries, keys], dtype) = (grad.dims(), grad.dtype());
-        let (shape, rows, dropout) = (grad.dims(), batch * heads * queries, mask.key());
-        let [out] = launch!(
-            masked_softmax_backward(grad: shape, probabilities: shape) -> (out: shape as dtype),
-            Grid::Rows(rows, keys),
-            |units| (rows, keys, scale as f32, drop_key(dropout), units, dtype.into())
-        );
-        tensor(out)
+        softmax::masked_softmax_backward(grad, probabilities, scale, mask)
+    }
+
+    fn joins_projections(_: &B::Device) -> bool {
+        true
+    }
+
+    fn join_columns(parts: [Tensor<B, 2>; 3]) -> Tensor<B, 2> {
+        heads::join_columns(parts)
+    }
+
+    fn split_columns(x: Tensor<B, 2>) -> [Tensor<B, 2>; 3] {
+        heads::split_columns(x)
+    }
+
+    fn rows_to_heads(x: Tensor<B, 2>, layout: &HeadLayout<B>) -> Tensor<B, 4> {
+        heads::rows_to_heads(x, layout)
+    }
+
+    fn rows_to_three_heads(
+        x: Tensor<B, 2>,
+        biases: [Tensor<B, 1>; 3],
+        layout: &HeadLayout<B>,
+    ) -> [Tensor<B, 4>; 3] {
+        heads::rows_to_three_heads(x, biases, layout)
+    }
+
+    fn heads_to_rows(x: Tensor<B, 4>, layout: &HeadLayout<B>) -> Tensor<B, 2> {
+        heads::heads_to_rows(x, layout)
+    }
+
+    fn three_heads_to_rows(heads: [Tensor<B, 4>; 3], layout: &HeadLayout<B>) -> Tensor<B, 2> {
+        heads::three_heads_to_rows(heads, layout)
     }
 
     fn residual_norm(
@@ -186,60 +212,11 @@ impl<B: CubeOps> Kernels for B {
         residual: Tensor<B, 2>,
         params: &NormParams<B>,
     ) -> NormOutput<B> {
-        let ([rows, width], dtype) = (product.dims(), product.dtype());
-        let (epsilon, dropout) = (params.epsilon as f32, params.dropout.key());
-        let vectors = [&params.bias, &params.gamma, &params.beta];
-        let [bias, gamma, beta] = vectors.map(Tensor::clone);
-        let [output, normalized, inverse_std] = launch!(
-            residual_norm(
-                product: [rows, width], residual: [rows, width],
-                bias: [width], gamma: [width], beta: [width]
-            ) -> (
-                output: [rows, width] as DType::F32,
-                normalized: [rows, width] as DType::F32,
-                inverse_std: [rows] as DType::F32
-            ),
-            Grid::Rows(rows, width),
-            |units| (rows, width, epsilon, drop_key(dropout), units, dtype.into())
-        );
-        NormOutput {
-            output: tensor(output),
-            normalized: tensor(normalized),
-            inverse_std: tensor(inverse_std),
-        }
+        norm::residual_norm(product, residual, params)
     }
 
     fn residual_norm_backward(grad: Tensor<B, 2>, saved: &SavedNorm<B>) -> NormGrads<B> {
-        let ([rows, width], dtype) = (grad.dims(), saved.product_dtype);
-        let (dropout, block) = (saved.dropout.key(), block_rows(rows));
-        let (normalized, again) = (
-            saved.normalized.clone(),
-            [&grad, &saved.normalized].map(Tensor::clone),
-        );
-        let (inverse_std, gamma) = (saved.inverse_std.clone(), saved.gamma.clone());
-        let [residual, branch] = launch!(
-            residual_norm_backward(
-                grad: [rows, width], normalized: [rows, width], inverse_std: [rows], gamma: [width]
-            ) -> (residual: [rows, width] as DType::F32, branch: [rows, width] as dtype),
-            Grid::Rows(rows, width), |units| (rows, width, drop_key(dropout), units, dtype.into())
-        );
-        let residual: Tensor<B, 2> = tensor(residual);
-        let ([grad, normalized], by_residual) = (again, residual.clone());
-        let [sums] = launch!(
-            norm_column_sums(
-                grad: [rows, width], normalized: [rows, width], by_residual: [rows, width]
-            ) -> (sums: [rows.div_ceil(block), 3 * width] as DType::F32),
-            Grid::Columns(rows, width), |_| (rows, width, block, drop_key(dropout))
-        );
-        let sums: Tensor<B, 1> = linear::column_sums(tensor(sums));
-        let [bias, gamma, beta] = [0, 1, 2].map(|part| sums.clone().narrow(0, part * width, width));
-        NormGrads {
-            branch: tensor(branch),
-            residual,
-            bias,
-            gamma,
-            beta,
-        }
+        norm::residual_norm_backward(grad, saved)
     }
 
     fn gather_rows(x: Tensor<B, 2>, index: &RowIndex<B>) -> Tensor<B, 2> {

@@ -113,7 +113,8 @@ impl Sizes {
         (6.0 * rows * from * to, 3.0 * self.operand * matrices)
     }
 
-    /// Six products of each layer, forward and backward.
+    /// Six products of each layer, forward and backward; query, key and value are one of them but in the
+    /// last layer.
     fn products(&self) -> Term {
         let (hidden, inner) = (self.hidden, self.inner);
         let last = self.rows + self.masked;
@@ -132,7 +133,7 @@ impl Sizes {
         let (each, last) = (layer(self.positions()), layer(last));
         Term {
             name: "products of the layers",
-            launches: 18.0 * self.layers,
+            launches: 12.0 * self.layers + 6.0,
             flops: (self.layers - 1.0) * each.0 + last.0,
             bytes: (self.layers - 1.0) * each.1 + last.1,
         }
@@ -149,30 +150,29 @@ impl Sizes {
         }
     }
 
-    /// Masked softmax (reads and writes the scores), dropout (the same), and the gradient of both (reads
-    /// two, writes one).
+    /// Masked softmax with dropout (reads the scores, writes two), and its gradient (reads two, writes
+    /// one).
     fn attention_rest(&self) -> Term {
         Term {
             name: "softmax and dropout",
-            launches: 3.0 * self.layers,
+            launches: 2.0 * self.layers,
             flops: 0.0,
-            bytes: self.layers * 7.0 * self.operand * self.heads * self.pairs,
+            bytes: self.layers * 6.0 * self.operand * self.heads * self.pairs,
         }
     }
 
-    /// Biases of query, key and value, rows to sequences and heads and back.
+    /// Weights of query, key and value side by side, their gradients apart; biases, rows to heads and back.
     fn heads_and_rows(&self) -> Term {
-        // Forward and backward, for query, key and value: the bias or its gradient, rows to sequences;
-        // then heads apart, and for the context heads together and sequences to rows.
+        // Forward and backward: three matrices of rows and one to heads or back; the gradient of the bias
+        // reads the rows again.
         let rows = self.positions() * self.hidden;
-        let sequences = self.padded * self.hidden;
-        let three = 3.0 * (2.0 * rows + rows + sequences + 2.0 * sequences);
-        let context = 2.0 * sequences + sequences + rows;
+        let moved = 2.0 * 4.0 * (rows + self.padded * self.hidden) + 3.0 * rows;
+        let weights = 2.0 * 2.0 * 3.0 * self.hidden * self.hidden;
         Term {
             name: "heads, biases and packing",
-            launches: HEADS_AND_ROWS * self.layers,
+            launches: HEADS_AND_ROWS * (self.layers - 1.0) + LAST_HEADS_AND_ROWS,
             flops: 0.0,
-            bytes: self.layers * 2.0 * self.operand * (three + context),
+            bytes: self.layers * (self.operand * moved + 4.0 * weights),
         }
     }
 
@@ -249,15 +249,17 @@ impl Sizes {
     }
 }
 
-/// Launches by a layer, forward and backward. With those of the products and of attention they are what
-/// `tools/dry-cuda` counted for a step of Oscar base in f32, 2,023, less five for each of 208 parameters
-/// in the optimiser of that time.
-const HEADS_AND_ROWS: f64 = 28.0;
-const NORMS: f64 = 17.0;
+/// Launches by a layer, forward and backward, as the code makes them. `tools/dry-cuda` counted the last
+/// layer and what is outside of the layers; not yet the layers whose query, key and value are one product.
+const HEADS_AND_ROWS: f64 = 8.0;
+const NORMS: f64 = 10.0;
 const GELU: f64 = 3.0;
 
 /// Casts of a layer: input, weight, their gradients and that of the output, of most of the products.
 const CASTS: f64 = 20.0;
+
+/// Of the last layer, whose queries are other rows than its keys and values.
+const LAST_HEADS_AND_ROWS: f64 = 28.0;
 
 /// Launches by a step.
 const VOCABULARY: f64 = 40.0;
@@ -341,11 +343,12 @@ mod tests {
     }
 
     #[test]
-    fn launches_are_as_many_as_were_counted() {
+    fn joined_layers_launch_fewer_kernels_than_were_counted() {
         let sizes = Sizes::new(&ModelConfig::base(), &[row()], 35, Precision::F32);
         let found: f64 = sizes.terms().iter().map(|term| term.launches).sum();
         let beside = found - sizes.optimizer().launches;
-        assert!((960.0..1000.0).contains(&beside), "{beside}");
+        // 980 were counted when every layer was as the last one, with dropout and sums of its own.
+        assert!((580.0..620.0).contains(&beside), "{beside}");
     }
 
     #[test]
