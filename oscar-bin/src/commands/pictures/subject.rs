@@ -118,12 +118,12 @@ mod tests {
     }
 
     #[rstest]
-    #[case(&["program"])]
-    #[case(&["program", "a.png"])]
-    #[case(&["program", "a.png", "--top", "3"])]
-    fn a_picture_and_a_text_are_needed(#[case] words: &[&str]) {
+    #[case(&["program"], "PICTURE")]
+    #[case(&["program", "a.png"], "QUESTION")]
+    #[case(&["program", "a.png", "--top", "3"], "QUESTION")]
+    fn a_picture_and_a_text_are_needed(#[case] words: &[&str], #[case] missing: &str) {
         let error = Program::try_parse_from(words).expect_err("something is missing");
         assert_eq!(error.kind(), ErrorKind::MissingRequiredArgument);
-        assert!(error.to_string().contains("QUESTION"), "{error}");
+        assert!(error.to_string().contains(missing), "{error}");
     }
 }
