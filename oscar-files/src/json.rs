@@ -35,7 +35,8 @@ pub fn printed_by_python(
     error: &serde_json::Error,
     text: &str,
 ) -> Option<(&'static str, &'static str)> {
-    if !error.is_syntax() {
+    // The reader of a field makes an error of data of it.
+    if error.is_io() || error.is_eof() {
         return None;
     }
     let line = text.split('\n').nth(error.line().checked_sub(1)?)?;

@@ -212,7 +212,7 @@ fn wrong_vqa_records_are_named() {
         (
             vqa_problems(|q, _| q["questions"][1]["question_id"] = json!(25000)),
             "q.json:25000",
-            "has no annotation",
+            "occurs in row 1 too",
         ),
         (
             vqa_problems(|q, _| q["questions"][1]["question"] = json!(" ?")),

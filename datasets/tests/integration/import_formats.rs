@@ -507,6 +507,7 @@ fn what_is_there_decides_or_the_user_does() {
         let found = cases(options, source);
         assert!(found.contains(wanted), "{found}");
     }
+    fs::remove_dir_all(place.path("store")).unwrap();
     let found = message(place.import("pointer", options()));
     assert!(found.contains("a.npz: it is a Git LFS pointer"), "{found}");
 }

@@ -209,19 +209,19 @@ fn formats_are_told_by_content() {
         ("rows.zip", b"PK\x03\x04\0\0", "a zip archive"),
         ("rows.parquet", b"PAR1\x15\x04", "a Parquet file"),
         ("latin", b"caf\xe9\n", "no text in UTF-8"),
-        (
-            "pointer.jsonl",
-            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
-            "a Git LFS pointer",
-        ),
-        (
-            "page.jsonl",
-            b"\n<!DOCTYPE html>\n<html></html>\n",
-            "an HTML or XML page",
-        ),
     ] {
         let found = fails(&files.write(name, content));
         assert!(found.contains(wanted), "{found}");
+    }
+    for (content, wanted) in [
+        (
+            &b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"[..],
+            "a Git LFS pointer",
+        ),
+        (b"\n<!DOCTYPE html>\n<html></html>\n", "an HTML or XML page"),
+    ] {
+        let report = checked(&[files.write("rows.jsonl", content)]);
+        assert_problems(&report, &[("rows.jsonl", "", Kind::Unreadable, wanted)]);
     }
     let both = r#"{"image": "a", "text": "b", "label": true}"#;
     let both = files.write("both.jsonl", both);

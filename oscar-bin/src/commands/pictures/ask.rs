@@ -22,7 +22,7 @@ impl TextName for Question {
 #[derive(Debug, Args)]
 #[command(override_usage = "oscar-bin ask [OPTIONS] <PICTURE>... <QUESTION>")]
 #[command(after_help = "Examples:\n  \
-    oscar-bin ask datasets/sample/scenes/pictures \"is there a panda?\" --checkpoint runs/vqa-scenes/best\n  \
+    oscar-bin ask datasets/sample/scenes/pictures \"is there a panda?\" --checkpoint vqa-scenes\n  \
     oscar-bin ask photo.jpg \"what is the man holding?\" --checkpoint vqa --detector detector \\\n    \
         --answers trainval_label2ans.pkl --top 3")]
 pub struct AskArgs {
