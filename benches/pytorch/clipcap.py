@@ -8,17 +8,12 @@ Captions are written by the library's own beam search over its cache, all of the
 is the official one: logits at every position, AdamW. Needs torch and transformers (4.57 was used).
 """
 
-import argparse
-import json
-import resource
-import statistics
-import sys
 import time
 
 import torch
 import transformers
 
-from bench import adamw_floor, device_name, peak_flops
+from timed import run
 
 BEAMS, WRITTEN, LEARNED = 5, 20, 14
 EMBEDDING, PREFIX = 512, 10
@@ -120,62 +115,6 @@ class Training(ClipCap):
 
 WORKS = {"clip": Pictures, "clipcap": Captions, "clipcap-train": Training}
 
-
-def measure(args, work, batch_size, peak):
-    made = WORKS[work](args.preset == "tiny", batch_size)
-    seconds, optimizer = [], []
-    for number in range(args.warmup + args.steps):
-        start = time.perf_counter()
-        update = made.step()
-        if number >= args.warmup:
-            seconds.append(time.perf_counter() - start)
-            optimizer.append(update)
-    trains = optimizer[0] is not None
-    parameters = sum(values.numel() for values in made.model.parameters())
-    rate = lambda amount: statistics.median(amount / took for took in seconds)
-    return {
-        "work": work, "preset": args.preset, "parameters": parameters, "backend": "transformers",
-        "dtype": args.dtype, "batch_size": batch_size, "samples_per_s": rate(batch_size),
-        "tokens_per_s": rate(made.tokens), "flops_per_s": rate(made.flops),
-        "share_of_peak": rate(made.flops) / peak, "peak_flops_per_s": peak,
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "padding_share": 0.0, "step_samples": [batch_size] * args.steps,
-        "step_tokens": [made.tokens] * args.steps, "step_flops": [made.flops] * args.steps,
-        "step_seconds": seconds,
-        "optimizer_seconds": statistics.median(optimizer) if trains else None,
-        "optimizer_floor_seconds":
-            adamw_floor(parameters, torch.device("cpu"), time.perf_counter) if trains else None,
-    }
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    comma = lambda kind: lambda text: [kind(part) for part in text.split(",")]
-    parser.add_argument("--work", type=comma(str), default=list(WORKS))
-    parser.add_argument("--style", choices=["transformers"], default="transformers")
-    parser.add_argument("--dtype", choices=["f32"], default="f32")
-    parser.add_argument("--device", choices=["cpu"], default="cpu")
-    parser.add_argument("--preset", default="base", help="tiny, or anything else for the published sizes")
-    parser.add_argument("--batch-size", type=comma(int), default=[8])
-    parser.add_argument("--lengths", help="all are fixed here; taken for benches/run.py")
-    parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--warmup", type=int, default=1)
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
-    unknown = [work for work in args.work if work not in WORKS]
-    if unknown:
-        parser.error(f"--work {unknown[0]}: must be of {', '.join(WORKS)}")
-    torch.manual_seed(42)
-    peak = peak_flops(torch.device("cpu"), torch.float32, time.perf_counter)
-    results = [measure(args, work, size, peak) for work in args.work for size in args.batch_size]
-    if args.json:
-        json.dump({"device": device_name(torch.device("cpu")), "results": results}, sys.stdout, indent=2)
-        print()
-        return
-    for result in results:
-        print(f"{result['work']:<14} batch {result['batch_size']:>3} {result['samples_per_s']:9.2f} samples/s "
-              f"{result['flops_per_s'] / 1e9:8.1f} GFLOP/s")
-
-
 if __name__ == "__main__":
-    main()
+    works = {work: {None: make} for work, make in WORKS.items()}
+    run(__doc__, "transformers", works, batch_size=8, steps=5)

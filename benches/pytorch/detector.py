@@ -8,19 +8,12 @@ proposals and its pooling of regions. What its steps leave out is in PyTorch's f
 the picture, and the choice of regions by class. Needs torch and torchvision.
 """
 
-import argparse
-import json
-import resource
-import statistics
-import sys
-import time
-
 import torch
 import torchvision
 from torch import nn
 from torch.nn import functional as F
 
-from bench import device_name, peak_flops
+from timed import run
 
 # Regions of a picture, in chunks of res5 as here; candidates before suppression; the side of a pooled region.
 REGIONS, CHUNK, CANDIDATES, POOLED = 300, 32, 6000, 14
@@ -110,73 +103,37 @@ SIZES = {
 }
 
 
-def products(detector, pixels):
-    """How many products the convolutions and matrices of one picture add up."""
-    counted = []
+class Pictures:
+    """Pictures of the size that photographs of 640 x 480 are scaled to; a step finds their regions."""
 
-    def count(module, inputs, output):
-        per_value = module.weight[0].numel()
-        counted.append(per_value * output.numel())
+    def __init__(self, name, batch_size):
+        options, side = SIZES[name]
+        self.model = Detector(**options).eval().to(memory_format=torch.channels_last)
+        self.pixels = torch.randn(batch_size, 3, *side).to(memory_format=torch.channels_last)
+        self.tokens, self.flops = batch_size * REGIONS, 2.0 * batch_size * self.products()
 
-    layers = [m for m in detector.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
-    detector(pixels[:1])
-    for hook in hooks:
-        hook.remove()
-    return sum(counted)
+    def products(self):
+        """How many products the convolutions and matrices of one picture add up."""
+        counted = []
 
+        def count(module, inputs, output):
+            counted.append(module.weight[0].numel() * output.numel())
 
-def measure(args, name, batch_size, peak):
-    options, side = SIZES[name]
-    detector = Detector(**options).eval().to(memory_format=torch.channels_last)
-    pixels = torch.randn(batch_size, 3, *side).to(memory_format=torch.channels_last)
-    flops = 2.0 * batch_size * products(detector, pixels)
-    seconds = []
-    for number in range(args.warmup + args.steps):
-        start = time.perf_counter()
-        detector(pixels)
-        if number >= args.warmup:
-            seconds.append(time.perf_counter() - start)
-    rate = lambda amount: statistics.median(amount / took for took in seconds)
-    regions = batch_size * REGIONS
-    return {
-        "work": "detector", "model": name, "preset": args.preset, "backend": "torchvision",
-        "parameters": sum(values.numel() for values in detector.parameters()),
-        "dtype": args.dtype, "batch_size": batch_size, "samples_per_s": rate(batch_size),
-        "tokens_per_s": rate(regions), "flops_per_s": rate(flops), "share_of_peak": rate(flops) / peak,
-        "peak_flops_per_s": peak,
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "padding_share": 0.0, "step_samples": [batch_size] * args.steps,
-        "step_tokens": [regions] * args.steps, "step_flops": [flops] * args.steps,
-        "step_seconds": seconds, "optimizer_seconds": None, "optimizer_floor_seconds": None,
-    }
+        layers = [m for m in self.model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+        hooks = [layer.register_forward_hook(count) for layer in layers]
+        with torch.inference_mode():
+            self.model(self.pixels[:1])
+        for hook in hooks:
+            hook.remove()
+        return sum(counted)
 
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", choices=["detector"], default="detector")
-    parser.add_argument("--style", choices=["torchvision"], default="torchvision")
-    parser.add_argument("--dtype", choices=["f32"], default="f32")
-    parser.add_argument("--device", choices=["cpu"], default="cpu")
-    parser.add_argument("--preset", choices=["base"], default="base", help="the published size is the only one")
-    parser.add_argument("--batch-size", type=lambda text: [int(part) for part in text.split(",")], default=[1])
-    parser.add_argument("--lengths", help="taken for benches/run.py")
-    parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--warmup", type=int, default=1)
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
-    torch.manual_seed(42)
-    peak = peak_flops(torch.device("cpu"), torch.float32, time.perf_counter)
-    with torch.inference_mode():
-        results = [measure(args, name, size, peak) for size in args.batch_size for name in SIZES]
-    if args.json:
-        json.dump({"device": device_name(torch.device("cpu")), "results": results}, sys.stdout, indent=2)
-        print()
-        return
-    for result in results:
-        print(f"{result['model']:<6} batch {result['batch_size']:>3} "
-              f"{1 / result['samples_per_s']:6.2f} s a picture {result['flops_per_s'] / 1e9:8.1f} GFLOP/s")
+    def step(self):
+        with torch.inference_mode():
+            self.model(self.pixels)
 
 
 if __name__ == "__main__":
-    main()
+    of_size = lambda name: lambda tiny, batch_size: Pictures(name, batch_size)
+    works = {"detector": {name: of_size(name) for name in SIZES}}
+    # The published size is the only one.
+    run(__doc__, "torchvision", works, batch_size=1, steps=3, presets=["base"])

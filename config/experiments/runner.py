@@ -4,10 +4,7 @@ import json
 import math
 import subprocess
 import sys
-from pathlib import Path
 
-# Fine-tuning on questions about scenes: steps of 64 questions.
-ANSWER_STEPS = 500
 # Fine-tuning on referring expressions is short.
 REFERRING = {"train.validate_every": 1000, "train.save_every": 1000, "optimizer.warmup_steps": 10}
 SIDES = ("left", "right", "above", "below")
@@ -52,20 +49,10 @@ class Experiment:
             return self.call(command, *place, "--resume", *arguments)
         return self.call(command, *place, *arguments)
 
-    def answers(self, arm, seed, checkpoint):
-        """The report of a fine-tuning on questions about regions alone, without tags; None for the weights
-        of the quickstart."""
-        name = f"answers-{arm}-{seed}"
-        values = {"encoder.use_tags": "false", "train.steps": ANSWER_STEPS}
-        if checkpoint is not None:
-            values["init.checkpoint"] = checkpoint
-        recipe = Path(__file__).resolve().parent.parent / "finetune/vqa-scenes.toml"
-        arguments = ["--task", "vqa", "--config", recipe, "--seed", seed, *settings(values)]
-        return self.measure(name, lambda: self.start("finetune", name, *arguments))
-
     def expressions(self, arm, seed, checkpoint, steps):
         """Accuracy on referring expressions, found among regions without tags, after a fine-tuning of so many
-        steps: of all, and of those that name a side; `checkpoint` as for answers."""
+        steps from `checkpoint`: of all, and of those that name a side. Without one it is from the weights of the
+        quickstart."""
         name = f"refer-{arm}-{seed}"
 
         def work():

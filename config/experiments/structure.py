@@ -27,6 +27,8 @@ ARMS = {
 }
 # The weights that all arms start from, without further pre-training.
 START = "none"
+# Fine-tuning on questions: steps of 64.
+ANSWER_STEPS = 500
 # Masks under which every arm is measured: half of the regions of an image, other images half of the time.
 MEASURED = {
     "encoder.masking.region_probability": 0.5,
@@ -77,8 +79,14 @@ def pretrain(experiment, arm, seed, steps):
 
 
 def answers(experiment, arm, start, seed):
-    """Accuracy on questions about scenes after a short fine-tuning."""
-    return {"answers": experiment.answers(arm, seed, start)["evaluation"]["accuracy"]}
+    """Accuracy on questions about scenes, without tags, after a short fine-tuning."""
+    name = f"answers-{arm}-{seed}"
+    values = {"encoder.use_tags": "false", "train.steps": ANSWER_STEPS}
+    if start is not None:
+        values["init.checkpoint"] = start
+    recipe = ["--task", "vqa", "--config", "vqa-scenes", "--seed", seed]
+    report = experiment.measure(name, lambda: experiment.start("finetune", name, *recipe, *settings(values)))
+    return {"answers": report["evaluation"]["accuracy"]}
 
 
 def main():

@@ -13,10 +13,13 @@ pub struct OtherFile {
 /// Bytes at the start of a file by which [`other_file`] knows it.
 pub const START_BYTES: usize = 64;
 
-const PAGE: OtherFile = OtherFile {
-    found: "an HTML or XML page, which servers send instead of a file that they refuse",
-    fix: "download it again",
-};
+impl OtherFile {
+    /// What servers send instead of a file that they refuse.
+    pub const PAGE: Self = Self {
+        found: "an HTML or XML page, which servers send instead of a file that they refuse",
+        fix: "download it again",
+    };
+}
 
 const PACKED: &str = "unpack it first";
 
@@ -49,27 +52,15 @@ pub fn other_file(start: &[u8]) -> Option<OtherFile> {
         let found = "a file that is compressed by bzip2";
         return Some(OtherFile { found, fix: PACKED });
     }
-    is_page(start).then_some(PAGE)
+    is_page(start).then_some(OtherFile::PAGE)
 }
 
 /// A digit for the size of a block, then the first block. The letters alone may begin a text.
 fn is_bzip2(start: &[u8]) -> bool {
-    matches!(
-        start,
-        [
-            b'B',
-            b'Z',
-            b'h',
-            b'1'..=b'9',
-            0x31,
-            0x41,
-            0x59,
-            0x26,
-            0x53,
-            0x59,
-            ..
-        ]
-    )
+    let [b'B', b'Z', b'h', b'1'..=b'9', block @ ..] = start else {
+        return false;
+    };
+    block.starts_with(b"1AY&SY")
 }
 
 /// A vocabulary may begin with `<unk>`, but not with the tag of a page.

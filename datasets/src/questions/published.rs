@@ -2,7 +2,7 @@
 //! test splits have questions alone. OK-VQA's files are the same but for `multiple_choice_answer`;
 //! those of VQA-CP are lists without the object around them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -220,8 +220,8 @@ pub(super) fn read_questions(
 #[derive(Default)]
 pub(crate) struct Annotations {
     paths: Vec<PathBuf>,
-    /// With the number of the file that each is in.
-    by_id: HashMap<String, (usize, Annotation)>,
+    /// With the number of the file that each is in; none where a question has been joined with it.
+    by_id: HashMap<String, (usize, Option<Annotation>)>,
     pub(crate) count: usize,
 }
 
@@ -251,7 +251,7 @@ impl Annotations {
                     let found = format!("it is annotated in {first} already");
                     wrong(Defect::of(Kind::DuplicateKey, found));
                 } else {
-                    self.by_id.insert(id, (file, row));
+                    self.by_id.insert(id, (file, Some(row)));
                 }
             },
         )?;
@@ -267,14 +267,9 @@ impl Annotations {
         published: bool,
         problems: &mut Problems,
     ) {
-        let mut joined = HashSet::new();
         for (number, question) in questions {
             let id = question.id.as_deref().unwrap_or("without id");
-            let Some((file, own)) = self.by_id.remove(id) else {
-                // That two rows have one id is told of the second one already.
-                if joined.contains(id) {
-                    continue;
-                }
+            let Some((file, own)) = self.by_id.get_mut(id) else {
                 let found = format!("question {id} has no annotation");
                 let defect = Defect::of(Kind::MissingAnnotation, found)
                     .fix("give the annotations of this split");
@@ -284,6 +279,10 @@ impl Annotations {
                 });
                 continue;
             };
+            // Of two rows with one id the second one is told already.
+            let Some(own) = own.take() else {
+                continue;
+            };
             if let (true, Some(annotated)) = (published, &own.image_id)
                 && question.image.as_ref() != Some(annotated)
             {
@@ -291,9 +290,8 @@ impl Annotations {
                 let found =
                     format!("annotated about image {annotated}, but asked about image {image}");
                 let defect = Defect::of(Kind::Mismatch, found).fix("give both files of one split");
-                problems.push(Problem::of_key(&self.paths[file], id, defect));
+                problems.push(Problem::of_key(&self.paths[*file], id, defect));
             }
-            joined.insert(id.to_string());
             question.people = own.answers;
             question.question_type = own.question_type;
             question.answer_type = own.answer_type;
@@ -302,10 +300,12 @@ impl Annotations {
 
     /// Reports the annotations that no question was joined with.
     pub(crate) fn orphans(&self, problems: &mut Problems) {
-        let mut orphans: Vec<_> = self.by_id.values().collect();
+        let left = self.by_id.values();
+        let left = left.filter_map(|(file, annotation)| Some((file, annotation.as_ref()?)));
+        let mut orphans: Vec<_> = left.collect();
         orphans.sort_by_cached_key(|(file, annotation)| {
             let id = &annotation.question_id;
-            (*file, id.parse::<u64>().ok(), id.clone())
+            (**file, id.parse::<u64>().ok(), id.clone())
         });
         for (file, annotation) in orphans {
             let id = annotation.question_id.clone();

@@ -61,11 +61,9 @@ async fn of_search(
     if let Some(name) = question.model.as_ref().filter(|name| **name != info.name) {
         return Err(no_model(name));
     }
-    let (images, most) = match work {
-        Work::Search => (question.sources.len(), 1),
-        _ => (question.sources.len(), usize::MAX),
-    };
-    if has_text(&question) == (images > 0) || images > most {
+    let images = question.sources.len();
+    let too_many = work == Work::Search && images > 1;
+    if has_text(&question) == (images > 0) || too_many {
         return Err(Refusal::malformed(match work {
             Work::Search => "give a `text` or one image to search by",
             _ => "give a `text` or images to embed",

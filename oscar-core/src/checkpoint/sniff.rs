@@ -66,10 +66,7 @@ pub(super) fn sniff(bytes: &[u8]) -> Option<Sniffed> {
         return Some(other("a tar archive", "unpack it first"));
     }
     if bytes.trim_ascii_start().starts_with(b"<") {
-        return Some(other(
-            "an HTML or XML page, which servers send instead of a file that they refuse",
-            "download it again",
-        ));
+        return Some(Sniffed::Other(OtherFile::PAGE));
     }
     // What is left with a brace there is a safetensors file whose length is damaged.
     (bytes.get(8) == Some(&b'{')).then_some(Sniffed::Safetensors)

@@ -4,6 +4,8 @@ use burn_flex::{Flex as Inner, FlexDevice};
 
 const DEVICE: FlexDevice = FlexDevice;
 
+#[path = "attention.rs"]
+mod attention;
 #[path = "optimizer.rs"]
 mod optimizer;
 #[path = "suite.rs"]

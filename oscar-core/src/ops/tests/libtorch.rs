@@ -4,6 +4,8 @@ use burn_tch::{LibTorch as Inner, LibTorchDevice};
 
 const DEVICE: LibTorchDevice = LibTorchDevice::Cpu;
 
+#[path = "attention.rs"]
+mod attention;
 mod low_precision;
 #[path = "optimizer.rs"]
 mod optimizer;

@@ -10,6 +10,8 @@ use crate::ops::{AdamWStep, AdamWUpdate, DropoutMask, Guard, Kernels};
 
 const DEVICE: WgpuDevice = WgpuDevice::DefaultDevice;
 
+#[path = "attention.rs"]
+mod attention;
 #[path = "optimizer.rs"]
 mod optimizer;
 #[path = "suite.rs"]
