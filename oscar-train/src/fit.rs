@@ -16,7 +16,7 @@ use crate::loader::{BatchSource, Corpus, StepLoader};
 use crate::metrics_log::{MetricsLog, Written, keep_until};
 use crate::non_finite::NON_FINITE_FILE;
 use crate::optim::AdamW;
-use crate::parallel::{Team, Workers, broadcast_start, replicate};
+use crate::parallel::{Sums, Team, Workers, broadcast_start, replicate};
 use crate::run::{METRICS_FILE, RunDir};
 use crate::save::SaveRequest;
 use crate::settings::{OptimizerConfig, StepConfig, TrainConfig};
@@ -89,10 +89,20 @@ where
     let reads_late = fit.options.workers.reads_late();
     let (mut team, others) = teams::<B>(&mut fit.options, &fit.device, &config.train);
     let rank = team.rank();
+    let devices = others.iter().map(|(_, device)| device);
+    let devices = std::iter::once(&fit.device).chain(devices).cloned();
+    let sums = Sums::new(config.train.all_reduce, devices.collect());
     if world > 1 && rank == 0 {
         let count = config.settings.micro_batches();
         let own = count / world;
-        tracing::info!("{world} workers: each computes {own} of the {count} batches of a step");
+        let place = match sums.on_devices() {
+            true => "among the devices",
+            false => "in main memory",
+        };
+        tracing::info!(
+            "{world} workers: each computes {own} of the {count} batches of a step; their gradients \
+             are summed {place}"
+        );
     }
 
     let mut state = load_or_initialise(&fit.options, &config, fit.model, &fit.device, rank)?;
@@ -108,7 +118,8 @@ where
     let loader = StepLoader::new(fit.corpora, order, fit.device.clone())?;
     let worker = |state, loader, device, team| {
         let config = config.clone();
-        let mut worker = Trainer::<B, M>::new(config, state, loader, device, team);
+        let mut worker = Trainer::<B, M>::new(config, state, loader, device, team, sums.clone());
+        worker.reads_late |= reads_late;
         worker.before_epoch = fit.before_epoch.clone();
         worker
     };
@@ -118,7 +129,6 @@ where
         followers.push(worker(replicate(&state, &device)?, loader, device, team));
     }
     let mut trainer = worker(state, loader, fit.device.clone(), team);
-    trainer.reads_late |= reads_late && world == 1;
     if rank > 0 {
         let outcome = trainer.run()?;
         return Ok((trainer.model().valid(), outcome));

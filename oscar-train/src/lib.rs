@@ -55,7 +55,7 @@ pub use optim::{AdamW, AdamWConfig};
 pub use order::{ExampleRef, Portion, Sequence};
 #[cfg(feature = "mpi")]
 pub use parallel::Processes;
-pub use parallel::{Group, Workers, divide_among_workers};
+pub use parallel::{AllReduce, Group, Workers, divide_among_workers};
 pub use run::{Best, FixedSettings, METRICS_FILE, MODEL_FILE, RunDir, TrainState, checkpoints};
 pub use save::SaveRequest;
 pub use schedule::{Decay, LinearSchedule, ScheduleOrder, Warmup};

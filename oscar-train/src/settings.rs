@@ -10,7 +10,7 @@ use crate::formula::Formula;
 use crate::loader::{BatchOrder, Corpus, Shard};
 use crate::non_finite::NonFinite;
 use crate::optim::AdamWConfig;
-use crate::parallel::divide_among_workers;
+use crate::parallel::{AllReduce, divide_among_workers};
 use crate::run::FixedSettings;
 use crate::schedule::{Decay, LinearSchedule, ScheduleOrder, Warmup};
 use crate::shuffle::Shuffle;
@@ -117,6 +117,9 @@ pub struct TrainConfig {
     /// Seconds that one of several devices or processes may keep the others waiting within a step
     /// before the run ends.
     pub peer_timeout_seconds: usize,
+    /// Where several devices sum their gradients: `auto` among themselves where they can (NVIDIA GPUs
+    /// of one process, with NCCL), else in main memory; `host` always there.
+    pub all_reduce: AllReduce,
     /// Precision of matrix products, `f32` or `bf16`; weights, optimiser state, LayerNorms, softmaxes
     /// and losses are f32 in either.
     pub precision: Precision,
@@ -149,6 +152,7 @@ impl Default for TrainConfig {
             non_finite: NonFinite::default(),
             gradient_checkpointing: false,
             peer_timeout_seconds: 600,
+            all_reduce: AllReduce::default(),
             shuffle_window: 0,
             seed: 42,
         }

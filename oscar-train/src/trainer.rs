@@ -28,7 +28,7 @@ use crate::learner::Monitor;
 use crate::loader::{StepIterator, StepLoader};
 use crate::non_finite::{MAX_CONSECUTIVE_SKIPPED, NonFinite, NonFiniteStep, Skipped};
 use crate::optim::AdamW;
-use crate::parallel::{Buckets, Team};
+use crate::parallel::{Buckets, Sums, Team};
 use crate::run::{Best, MODEL_FILE, RunDir, TrainState};
 use crate::save::SaveRequest;
 use crate::settings::{ClipAt, StepConfig};
@@ -111,6 +111,7 @@ pub(crate) struct Trainer<B: TrainBackend, M: Trainable<B>> {
     device: B::Device,
     pub team: Team,
     buckets: Buckets,
+    sums: Sums<B::InnerBackend>,
     /// Whether the host goes on while the device computes: then a step that is not finite is left out
     /// on the device, and what several steps measured is read at once.
     pub reads_late: bool,
@@ -174,6 +175,9 @@ type Output<B> = StepOutput<<B as AutodiffBackend>::InnerBackend>;
 /// Gradients and statistics of a worker's batches, and the norms by which it has clipped so far.
 type Computed<B> = (GradientsParams, Output<B>, Vec<Norm<B>>);
 
+/// Gradients of all workers, statistics, and the sum of the losses if these are not in the statistics.
+type Summed<B> = (GradientsParams, Output<B>, Vec<Norm<B>>);
+
 impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
     /// A worker that continues from `state`, which is on `device`.
     pub fn new(
@@ -182,7 +186,9 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
         loader: StepLoader<B, M::Batch>,
         device: B::Device,
         team: Team,
+        sums: Sums<B::InnerBackend>,
     ) -> Self {
+        let alone = team.world() == 1;
         Self {
             config,
             buckets: Buckets::of(&state.model),
@@ -190,8 +196,9 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
             optimizer: state.optimizer,
             done: state.done,
             loader,
-            // The sum of several workers is read anyway.
-            reads_late: team.world() == 1 && B::InnerBackend::is_asynchronous(&device),
+            // A sum in main memory is read anyway.
+            reads_late: (alone || sums.on_devices()) && B::InnerBackend::is_asynchronous(&device),
+            sums,
             unreported: Vec::new(),
             device,
             team,
@@ -238,17 +245,23 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
             self.train_step(&mut batches)?;
             let step = self.done.step;
             let due = |every: usize| step == steps || step.is_multiple_of(every);
-            let is_wanted = self.lead.as_ref().is_some_and(|lead| lead.save.take());
             let validates = due(self.config.train.validate_every);
-            let saves = due(self.config.train.save_every) || is_wanted;
+            let saves = due(self.config.train.save_every);
             let at_once = self.config.train.log_every.min(READ_AT_ONCE);
-            if !self.reads_late || due(at_once) || validates || saves {
+            let reports = !self.reads_late || due(at_once) || validates || saves;
+            // All workers report at once, and only the lead knows what is wanted of it.
+            let lead = self
+                .lead
+                .as_ref()
+                .filter(|_| reports || self.team.world() == 1);
+            let is_wanted = lead.is_some_and(|lead| lead.save.take());
+            if reports || is_wanted {
                 self.report()?;
             }
             if validates {
                 self.validate()?;
             }
-            if saves {
+            if saves || is_wanted {
                 self.save()?;
             }
             if is_wanted {
@@ -277,8 +290,9 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
     /// update. The update is skipped if the loss or the norm of the gradients is not finite.
     fn train_step(&mut self, batches: &mut StepIterator<M::Batch>) -> Result<(), TrainError> {
         let (mut grads, mut output, mut norms) = self.forward_backward(batches)?;
+        let mut losses = output.losses();
         if self.team.world() > 1 {
-            (grads, output) = self.all_reduce(grads, output)?;
+            (grads, output, losses) = self.all_reduce(grads, output)?;
         }
         let max_norm = self.config.optimizer.max_grad_norm;
         norms.push(grad_norm::<B, M>(self.model(), &mut grads, &self.device));
@@ -293,7 +307,7 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
                 // How the next step corrects the moments depends on whether the last one was made.
                 self.report()?;
             }
-            guard.finite = norms.iter().cloned().chain(output.losses()).collect();
+            guard.finite = norms.iter().cloned().chain(losses).collect();
             (measured, updates) = (Measured::OnDevice((output, norms)), true);
         } else {
             let (stats, norms) = output.read_with(norms)?;
@@ -344,25 +358,38 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
         Ok((sum.grads(), output, norms))
     }
 
-    /// Gradients and statistics of all workers together. Whatever may fail on the device comes
-    /// before the vote in which the others hear of it, or after the last sum.
+    /// Gradients and statistics of all workers together, or, where these are read late, the worker's
+    /// own statistics and the sum of all losses.
     fn all_reduce(
         &mut self,
         grads: GradientsParams,
         output: Output<B>,
-    ) -> Result<(GradientsParams, Output<B>), TrainError> {
-        let (stats, _) = output.read_with(Vec::new())?;
-        let (flat, present) = self
+    ) -> Result<Summed<B>, TrainError> {
+        let (mut values, present) = self
             .buckets
-            .flatten::<B, M>(self.model(), grads, &self.device)?;
-        let (stats, present) = self.team.add(stats, present)?;
-        let sums = flat.into_iter().map(|bucket| self.team.sum(bucket));
-        let sums = sums.collect::<Result<Vec<_>, _>>()?;
-        let model = self.model();
+            .flatten::<B, M>(self.model(), grads, &self.device);
+        let mut own = StepStats::default();
+        let unread = match self.reads_late {
+            true => {
+                // What is not finite in one worker is so in all, and all leave the step out.
+                values.extend(output.losses().into_iter().reduce(|sum, loss| sum + loss));
+                Some(output)
+            }
+            false => {
+                own = output.read_with(Vec::new())?.0;
+                None
+            }
+        };
+        let (mut values, (stats, present)) =
+            self.sums
+                .sum(values, &self.device, &mut self.team, |team| {
+                    team.add(own, present)
+                })?;
+        let losses = values.split_off(self.buckets.len());
         let grads = self
             .buckets
-            .unflatten::<B, M>(model, sums, &present, &self.device);
-        Ok((grads, stats.into()))
+            .unflatten::<B, M>(self.model(), values, &present);
+        Ok((grads, unread.unwrap_or_else(|| stats.into()), losses))
     }
 
     /// Dropout of a step depends on the seed and the step alone, so that a resumed run repeats it.
@@ -382,9 +409,17 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
         }
     }
 
-    /// Reads what was measured since the last report, and reports it. All workers see the same
+    /// Reads what all workers measured since the last report, and reports it. All see the same
     /// numbers, and so agree whether the run ends at a step that was not finite.
     fn report(&mut self) -> Result<(), TrainError> {
+        self.report_with(|team, stats| Ok(team.add(stats, Vec::new())?.0))
+    }
+
+    /// As [`report`](Self::report), where `join` makes of what this worker measured late what all did.
+    fn report_with(
+        &mut self,
+        join: impl Fn(&mut Team, StepStats) -> Result<StepStats, TrainError>,
+    ) -> Result<(), TrainError> {
         let steps = std::mem::take(&mut self.unreported);
         let (mut ends, mut unread, mut read) = (Vec::new(), Vec::new(), Vec::new());
         for step in steps {
@@ -394,7 +429,13 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
                 Measured::Read(stats, norms) => read.push((stats, norms)),
             }
         }
-        read.extend(read_all(unread)?);
+        for (stats, norms) in read_all(unread)? {
+            let all = match self.team.world() {
+                1 => stats,
+                _ => join(&mut self.team, stats)?,
+            };
+            read.push((all, norms));
+        }
         for ((number, end), (stats, norms)) in ends.into_iter().zip(read) {
             let found = NonFiniteStep::find(&stats, &norms);
             self.done.skipped.count(found.is_some());
@@ -537,7 +578,11 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
         if damaged || saved {
             return;
         }
-        match caught(|| self.report().and_then(|()| self.save())) {
+        // Of the last steps only what this worker measured can be known.
+        match caught(|| {
+            self.report_with(|_, own| Ok(own))
+                .and_then(|()| self.save())
+        }) {
             Ok(()) => {
                 tracing::warn!("a checkpoint of step {step} was saved; the run can be resumed")
             }

@@ -33,6 +33,7 @@ const FREE: &[&str] = &[
     "train.save_every",
     "train.keep_checkpoints",
     "train.peer_timeout_seconds",
+    "train.all_reduce",
     "train.gradient_checkpointing",
 ];
 

@@ -55,6 +55,12 @@ pub fn devices() -> Result<Vec<Found<CudaDevice>>, NoDevice> {
     Ok(gpus.into_iter().map(Found::from).collect())
 }
 
+/// Whether NCCL can be loaded, by which several GPUs sum their gradients.
+pub fn has_nccl() -> bool {
+    // SAFETY: only checks whether the library can be loaded; calls nothing in it.
+    unsafe { cudarc::nccl::sys::is_culib_present() }
+}
+
 /// A GPU as the driver describes it.
 struct Gpu {
     index: usize,

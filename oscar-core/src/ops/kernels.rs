@@ -2,7 +2,7 @@
 //! over memory.
 
 use burn::tensor::Tensor;
-use burn::tensor::backend::Backend;
+use burn::tensor::backend::{Backend, BackendTypes};
 use burn::tensor::ops::FloatTensor;
 
 use super::{
@@ -14,6 +14,11 @@ use super::{
     activation, attention, cached_attention, convolution, dropout, gather, linear, optimizer,
     residual_norm, self_attention, top_k,
 };
+
+/// Sums over devices: takes at least one tensor `[n]`, f32, of the caller's device, and gives their
+/// sums over all devices. For each device a thread makes this call, with as many tensors of the same
+/// sizes and the same devices; where one does not, the others wait without end.
+pub type AllReduce<B> = fn(Vec<Tensor<B, 1>>, &[<B as BackendTypes>::Device]) -> Vec<Tensor<B, 1>>;
 
 /// Passes the list of all kernels to a macro, which makes of it the trait or a backend's
 /// implementation. After `=` is what a kernel is by default, in Burn's operations.
@@ -230,6 +235,11 @@ macro_rules! declare_trait {
             /// Whether the host runs ahead of this device, and waits for it when it reads a value.
             fn is_asynchronous(_device: &Self::Device) -> bool {
                 false
+            }
+
+            /// How devices of this process sum among themselves, if they can without the host.
+            fn all_reduce() -> Option<AllReduce<Self>> {
+                None
             }
 
             /// At least one tensor, one after the other.

@@ -43,7 +43,7 @@ pub use cached_attention::{
 pub use convolution::{ConvolutionParams, convolution};
 pub use dropout::{DropoutMask, KeyedDropout, dropout};
 pub use gather::{RowIndex, gather_rows};
-pub use kernels::Kernels;
+pub use kernels::{AllReduce, Kernels};
 pub(crate) use linear::linear_low_precision;
 pub use linear::{affine, linear, tied_linear};
 pub use loss::{cross_entropy, cross_entropy_rows, kl_divergence, smooth_l1_rows, weighted_mean};

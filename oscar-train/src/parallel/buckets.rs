@@ -1,4 +1,4 @@
-//! Gradients as a few flat buffers on the host, in order of the parameters' names.
+//! Gradients as a few flat buffers, in order of the parameters' names.
 //!
 //! Names, since ids are different in every process. A few, since each sum costs a round trip, and
 //! summing needs several copies of a buffer.
@@ -7,12 +7,11 @@ use std::collections::HashMap;
 
 use burn::module::{AutodiffModule, ParamId};
 use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
-use burn::tensor::{Tensor, TensorData};
 use oscar_core::checkpoint::parameters;
 
-use crate::error::TrainError;
-use crate::gradients::{map_gradients, unflatten};
+use crate::gradients::{Flat, map_gradients, unflatten};
 
 /// Values of a bucket, 64 MiB; a larger parameter has one of its own.
 const BUCKET: usize = 16 << 20;
@@ -40,18 +39,19 @@ impl Buckets {
         Self(buckets)
     }
 
-    /// Reads the gradients from the device: the values of each bucket, zeros where a parameter has no
-    /// gradient, and which parameters have one, in order of the names.
-    ///
-    /// # Errors
-    ///
-    /// If the device failed.
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The values of each bucket, on the device: zeros where a parameter has no gradient. Also which
+    /// parameters have one, in order of the names.
     pub fn flatten<B: AutodiffBackend, M: AutodiffModule<B>>(
         &self,
         model: &M,
         mut grads: GradientsParams,
         device: &B::Device,
-    ) -> Result<(Vec<Vec<f32>>, Vec<bool>), TrainError> {
+    ) -> (Vec<Flat<B>>, Vec<bool>) {
         let mut flat = HashMap::new();
         map_gradients::<B, M>(model, &mut grads, |id, grad| {
             flat.insert(id, grad);
@@ -64,11 +64,9 @@ impl Buckets {
                 let own = flat.remove(id);
                 own.unwrap_or_else(|| Tensor::zeros([*len], device))
             });
-            let data = Tensor::cat(own.collect(), 0).try_into_data()?;
-            let values = data.convert::<f32>().into_vec();
-            values.map_err(|error| TrainError::Device(format!("{error:?}")))
+            Tensor::cat(own.collect(), 0)
         });
-        Ok((buckets.collect::<Result<_, _>>()?, present))
+        (buckets.collect(), present)
     }
 
     /// The gradients that the values of the buckets are. A parameter that is not `present` has none,
@@ -76,15 +74,12 @@ impl Buckets {
     pub fn unflatten<B: AutodiffBackend, M: AutodiffModule<B>>(
         &self,
         model: &M,
-        values: Vec<Vec<f32>>,
+        values: Vec<Flat<B>>,
         present: &[bool],
-        device: &B::Device,
     ) -> GradientsParams {
         let mut flat = HashMap::new();
         let mut present = present.iter();
         for (bucket, values) in self.0.iter().zip(values) {
-            let len = values.len();
-            let values = Tensor::from_data(TensorData::new(values, [len]), device);
             let mut start = 0;
             for (id, len) in bucket {
                 if present.next() == Some(&true) {

@@ -18,6 +18,7 @@
 //! | `local` | groups of threads of this process |
 //! | `mpi` | groups of processes, on one machine or many |
 //! | `buckets` | gradients as a few flat buffers |
+//! | `sum` | where these are summed |
 //! | `replica` | a model's values, copied to another device or process |
 //! | `divide` | a recipe's steps, divided among workers |
 
@@ -27,6 +28,7 @@ mod local;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod replica;
+mod sum;
 mod team;
 
 use std::sync::Arc;
@@ -42,6 +44,8 @@ use local::local_groups;
 #[cfg(feature = "mpi")]
 pub use mpi::Processes;
 pub(crate) use replica::{broadcast_start, replicate};
+pub use sum::AllReduce;
+pub(crate) use sum::Sums;
 pub(crate) use team::Team;
 
 /// The workers of a run, as one of them sees them.
@@ -112,7 +116,7 @@ pub struct Workers {
     devices: Vec<usize>,
     /// The group of processes that this one belongs to; without one the workers are the devices.
     processes: Option<Box<dyn Group>>,
-    /// Whether one worker alone reads what steps measured late, whatever its device.
+    /// Whether what steps measured is read late, whatever the devices.
     reads_late: bool,
 }
 

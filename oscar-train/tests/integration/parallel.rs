@@ -35,6 +35,9 @@ struct Net<B: Backend> {
 
 const WIDTH: usize = 5;
 
+/// So many workers more read what several steps measured at once.
+const LATE: usize = 10;
+
 impl<B: OscarBackend> Net<B> {
     fn new() -> Self {
         // Not drawn: the generator of the backend is that of all tests.
@@ -257,7 +260,10 @@ fn train(
             save: SaveRequest::new(),
             dashboard: false,
             progress: Box::new(std::io::sink()),
-            workers: Workers::devices((0..workers).collect()),
+            workers: match workers {
+                0..LATE => Workers::devices((0..workers).collect()),
+                late => Workers::devices((0..late - LATE).collect()).reading_late(),
+            },
         },
         metrics: Vec::new(),
         validation_metrics: Vec::new(),
@@ -347,6 +353,7 @@ fn two_workers_are_one_device_with_accumulation() {
     assert_same(&two, &one);
     // Raised to the number of workers.
     assert_same(&run(2, 1, &one_corpus()), &one);
+    assert_same(&run(LATE + 2, 2, &one_corpus()), &two);
     // Validations after 5, 10 and 12 steps.
     assert!(one.losses[14] < one.losses[12], "{:?}", one.losses);
 }
@@ -363,6 +370,7 @@ fn two_corpora_are_shared() {
     let one = run(1, 2, &two_corpora());
     let two = run(2, 2, &two_corpora());
     assert_same(&two, &one);
+    assert_same(&run(LATE + 2, 2, &two_corpora()), &one);
     // A parameter that only one worker has a gradient of is updated by both, and one that nobody
     // has a gradient of is not even decayed.
     assert!(two.values()["second"] != [0.5]);
@@ -427,7 +435,7 @@ fn first_of_worker_1(step: usize) -> ExampleRef {
 }
 
 /// Two workers of whom the second meets `fault` in the seventh step; then a resumed run.
-fn faulty(fault: Fault, limit: usize) -> (Run, Vec<usize>, Run) {
+fn faulty(workers: usize, fault: Fault, limit: usize) -> (Run, Vec<usize>, Run) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let directory = directory.path().join("run");
     let source = Points {
@@ -437,9 +445,10 @@ fn faulty(fault: Fault, limit: usize) -> (Run, Vec<usize>, Run) {
     let (mut train_config, optimizer) = config();
     train_config.peer_timeout_seconds = limit;
     let config = (train_config, optimizer);
-    let failed = train(&directory, 2, config.clone(), &[Arc::new(source)], false);
+    let source = [Arc::new(source)];
+    let failed = train(&directory, workers, config.clone(), &source, false);
     let steps = checkpoints(&directory).expect("a directory");
-    let resumed = train(&directory, 2, config, &one_corpus(), true);
+    let resumed = train(&directory, workers, config, &one_corpus(), true);
     (
         failed,
         steps.into_iter().map(|(step, _)| step).collect(),
@@ -455,7 +464,7 @@ fn a_worker_that_fails_ends_the_run_with_its_reason() {
         (Fault::Panic, "data-loading thread"),
         (Fault::Model, "a point that is none"),
     ] {
-        let (failed, steps, resumed) = faulty(fault, 60);
+        let (failed, steps, resumed) = faulty(2, fault, 60);
         let error = failed.error();
         assert!(error.starts_with("worker 1 failed: "), "{error}");
         assert!(error.contains(reason), "{error}");
@@ -466,7 +475,7 @@ fn a_worker_that_fails_ends_the_run_with_its_reason() {
 
 #[test]
 fn a_worker_that_is_silent_is_given_up() {
-    let (failed, steps, resumed) = faulty(Fault::Slow(Duration::from_secs(8)), 1);
+    let (failed, steps, resumed) = faulty(2, Fault::Slow(Duration::from_secs(8)), 1);
     let error = failed.error();
     assert!(error.contains("worker 1 did not respond"), "{error}");
     assert!(error.contains("train.peer_timeout_seconds"), "{error}");
@@ -476,7 +485,7 @@ fn a_worker_that_is_silent_is_given_up() {
 
 #[test]
 fn a_loss_that_is_not_finite_is_not_kept() {
-    let (failed, steps, _) = faulty(Fault::Infinite, 60);
+    let (failed, steps, _) = faulty(2, Fault::Infinite, 60);
     let error = failed.error();
     assert!(error.contains("not a finite number at step 7"), "{error}");
     assert_eq!(steps, [4]);
@@ -484,7 +493,31 @@ fn a_loss_that_is_not_finite_is_not_kept() {
 
 #[test]
 fn an_interruption_stops_all_after_the_same_step() {
-    let (interrupted, steps, _) = faulty(Fault::Interrupt, 60);
+    let (interrupted, steps, _) = faulty(2, Fault::Interrupt, 60);
+    let (_, outcome) = interrupted.result.as_ref().expect("it stops");
+    assert!(outcome.interrupted);
+    assert_eq!(steps.last(), Some(&outcome.step));
+}
+
+#[test]
+fn workers_that_read_late_end_as_others_do() {
+    let whole = run(2, 1, &one_corpus());
+    for (fault, reason) in [
+        (Fault::Unreadable, "points.jsonl: line 7"),
+        (Fault::Model, "a point that is none"),
+    ] {
+        let (failed, steps, resumed) = faulty(LATE + 2, fault, 60);
+        let error = failed.error();
+        assert!(error.starts_with("worker 1 failed: "), "{error}");
+        assert!(error.contains(reason), "{error}");
+        assert_eq!(steps, [4, 6], "{fault:?}");
+        assert_close(flat(resumed.values()), flat(whole.values()));
+    }
+    let (failed, steps, _) = faulty(LATE + 2, Fault::Infinite, 60);
+    let error = failed.error();
+    assert!(error.contains("not a finite number at step 7"), "{error}");
+    assert_eq!(steps, [4]);
+    let (interrupted, steps, _) = faulty(LATE + 2, Fault::Interrupt, 60);
     let (_, outcome) = interrupted.result.as_ref().expect("it stops");
     assert!(outcome.interrupted);
     assert_eq!(steps.last(), Some(&outcome.step));

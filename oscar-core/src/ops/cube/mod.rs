@@ -3,6 +3,7 @@
 //! Dropout is a function of a key and the element's index, as on the CPU, so the same seed drops the
 //! same elements on every backend, and nothing is kept for the gradient.
 
+mod all_reduce;
 #[cfg(feature = "tuned")]
 mod fusion;
 mod head_kernels;
@@ -29,8 +30,8 @@ use super::kernels::Kernels;
 use super::precision::to_f32;
 use super::shapes::{block_rows, check_shape};
 use super::{
-    AdamWUpdate, DropoutMask, Guard, HeadLayout, NormGrads, NormOutput, NormParams, RowIndex,
-    SavedNorm,
+    AdamWUpdate, AllReduce, DropoutMask, Guard, HeadLayout, NormGrads, NormOutput, NormParams,
+    RowIndex, SavedNorm,
 };
 use super::{TopK, Updated, activation, linear};
 use launch::{Grid, addresses, drop_key, is_empty, launch};
@@ -253,6 +254,10 @@ impl<B: CubeOps> Kernels for B {
 
     fn is_asynchronous(_: &B::Device) -> bool {
         true
+    }
+
+    fn all_reduce() -> Option<AllReduce<B>> {
+        all_reduce::of_runtime::<B>()
     }
 
     fn collect(values: Vec<Tensor<B, 1>>) -> Tensor<B, 1> {

@@ -9,7 +9,7 @@ use super::element::Element;
 use super::{HostBackend, dense, primitive, simd, wrap};
 
 /// Most rows for which this is the faster way.
-const FEW: usize = 24;
+const FEW: usize = 64;
 
 /// Columns that one thread takes at most, so that its sums stay in the first cache.
 const COLUMNS: usize = 512;
