@@ -63,6 +63,7 @@ macro_rules! backends {
                         if $shared {
                             warn_of_workers(args);
                         }
+                        warn_of_sums($name, args);
                         Ok(())
                     }
                 )*
@@ -175,6 +176,19 @@ fn warn_of_workers(args: &DeviceArgs) {
     {
         tracing::warn!("--devices {number} has no effect: the CPU is one device, number 0");
     }
+}
+
+/// Warns where several GPUs cannot sum their gradients among themselves.
+fn warn_of_sums(backend: &str, args: &DeviceArgs) {
+    #[cfg(feature = "cuda")]
+    if backend == "cuda" && args.devices.len() > 1 && !oscar_core::devices::cuda::has_nccl() {
+        tracing::warn!(
+            "the GPUs sum their gradients in main memory, which is slow, because NCCL (libnccl.so) \
+             cannot be loaded; docs/multi-gpu.md says how to install it"
+        );
+    }
+    #[cfg(not(feature = "cuda"))]
+    let _ = (backend, args);
 }
 
 /// The name of the backend of `args`.

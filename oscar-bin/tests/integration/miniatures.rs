@@ -192,7 +192,7 @@ fn best_guess(place: &Workplace, text: bool) -> f64 {
 /// With the expression of another scene the same model finds no more than chance, and no guess by places
 /// does as well as the model.
 #[test]
-#[ignore = "draws all scenes and trains for a minute; run by hand"]
+#[ignore = "draws all scenes and trains for a minute"]
 fn expressions_are_understood() {
     let place = Workplace::new();
     let finetune = ["finetune", "--task", "refer", "--name", "own", "--json"];

@@ -118,7 +118,7 @@ impl<B: Backend> Checkpointed<B> for OscarDualEncoder<B> {}
 ///
 /// - logits: `[pairs, pairs]`
 /// - left_out: `[pairs, pairs]`, true for pairs that do not count; never on the diagonal
-pub fn contrastive_loss<B: Backend>(
+pub fn contrastive_loss<B: OscarBackend>(
     logits: Tensor<B, 2>,
     left_out: Tensor<B, 2, Bool>,
 ) -> Tensor<B, 1> {

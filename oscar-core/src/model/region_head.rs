@@ -48,7 +48,7 @@ pub struct RegionLosses<B: Backend> {
     pub attributes: Option<Tensor<B, 1>>,
 }
 
-impl<B: Backend> RegionPredictions<B> {
+impl<B: OscarBackend> RegionPredictions<B> {
     /// The losses of these predictions of `targets`, in their order (ROSITA's `LOSS_REDUCTION`
     /// `mean`).
     pub fn losses(&self, targets: &RegionTargets<B>) -> RegionLosses<B> {

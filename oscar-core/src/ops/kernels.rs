@@ -11,7 +11,7 @@ use super::{
     Updated,
 };
 use super::{
-    activation, attention, cached_attention, convolution, dropout, gather, linear, optimizer,
+    activation, attention, cached_attention, convolution, dropout, gather, linear, loss, optimizer,
     residual_norm, self_attention, top_k,
 };
 
@@ -116,6 +116,15 @@ macro_rules! for_each_kernel {
 
         /// Logarithms of the softmax of each row, where no gradient is computed.
         fn log_softmax(x: Tensor<Self, 2>) -> Tensor<Self, 2> = top_k::burn_log_softmax;
+
+        /// The gradient of the cross entropy by the logits, `[rows, classes]`, from the one of each row
+        /// `[rows]`; `logarithms` are what [`log_softmax`](Self::log_softmax) makes of them, and each
+        /// of `labels` is below `classes`.
+        fn cross_entropy_backward(
+            logarithms: Tensor<Self, 2>,
+            labels: Tensor<Self, 1, burn::tensor::Int>,
+            grad: Tensor<Self, 1>
+        ) -> Tensor<Self, 2> = loss::cross_entropy_backward;
 
         /// The `k` largest values of each row, read to the host; of equal ones the first.
         fn top_k(x: Tensor<Self, 2>, k: usize) -> TopK = top_k::repeated_maximum;

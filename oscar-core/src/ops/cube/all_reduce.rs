@@ -4,7 +4,7 @@
 //! wrote their inputs, and the kernels that read them follow the sums.
 
 use burn::tensor::backend::DeviceOps;
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::{DType, Shape, Tensor, TensorMetadata};
 use burn_cubecl::cubecl;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;

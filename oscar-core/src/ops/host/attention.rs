@@ -1,6 +1,6 @@
 //! Softmaxes, and merged heads.
 
-use burn::tensor::{Shape, Tensor};
+use burn::tensor::{Int, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::element::Element;
@@ -57,6 +57,24 @@ pub(super) fn log_softmax<T: Element, H: HostBackend>(x: Tensor<H, 2>) -> Tensor
         .par_chunks_mut(width)
         .for_each(log_softmax_row);
     wrap(x)
+}
+
+/// In the place of `logarithms`, where nobody else holds them.
+pub(super) fn cross_entropy_backward<T: Element, H: HostBackend>(
+    logarithms: Tensor<H, 2>,
+    labels: Tensor<H, 1, Int>,
+    grad: Tensor<H, 1>,
+) -> Tensor<H, 2> {
+    let (mut out, grad) = (dense(to_f32(logarithms)), dense(to_f32(grad)));
+    let classes = width::<H>(&out).max(1);
+    let labels: Vec<i64> = labels.into_data().iter().collect();
+    let rows = H::values_mut::<f32>(&mut out).par_chunks_mut(classes);
+    let factors = H::values::<f32>(&grad).par_iter().zip(&labels);
+    rows.zip(factors).for_each(|(row, (grad, label))| {
+        exponentials(row, *grad);
+        row[*label as usize] -= grad;
+    });
+    wrap(out)
 }
 
 pub(super) fn merge_heads<T: Element, H: HostBackend>(x: Tensor<H, 4>) -> Tensor<H, 3> {
@@ -140,6 +158,13 @@ simd! {
             for ((grad, wide), probability) in grad.iter_mut().zip(&by_dropped).zip(&shares) {
                 *grad = T::from_f32((wide - mean) * probability * scale);
             }
+        }
+    }
+
+    /// The exponentials of a row, times `factor`, in its place.
+    fn exponentials(row: &mut [f32], factor: f32) {
+        for value in row {
+            *value = exp(*value) * factor;
         }
     }
 

@@ -26,7 +26,9 @@ use burn::tensor::{DType, Shape, Tensor, TensorMetadata};
 use rayon::prelude::*;
 
 use super::backend::{primitive, tensor as wrap};
-use attention::{log_softmax, masked_softmax, masked_softmax_backward, merge_heads};
+use attention::{
+    cross_entropy_backward, log_softmax, masked_softmax, masked_softmax_backward, merge_heads,
+};
 use cached_attention::cached_attention;
 use convolution::finish_rows;
 use element::Element;

@@ -1,7 +1,7 @@
 //! The operations of a backend against their oracles, gradients included.
 
 use burn::backend::Autodiff;
-use burn::tensor::{Distribution, Tensor, backend::Backend};
+use burn::tensor::{Distribution, Int, Tensor, TensorData, backend::Backend};
 
 use super::{DEVICE, Inner};
 use crate::config::Activation;
@@ -10,7 +10,8 @@ use crate::ops::linear::WeightOrder;
 use crate::ops::residual_norm::{self, residual_norm_of};
 use crate::ops::{
     self, AttentionParams, CaptionKeyValues, ConvolutionParams, Kernels, KeyValue, RowIndex,
-    WordPositions, attention_probabilities, cached_attention, convolution, gather, linear, top_k,
+    WordPositions, attention_probabilities, cached_attention, convolution, gather, linear, loss,
+    top_k,
 };
 
 pub(super) type B = Autodiff<Inner>;
@@ -223,6 +224,21 @@ fn convolutions_are_those_over_planes() {
                 joined,
             );
         }
+    }
+}
+
+#[test]
+fn cross_entropy_is_that_of_burn() {
+    for (rows, classes) in [(1, 1), (3, 17), (70, 600)] {
+        let labels: Vec<i32> = (0..rows).map(|row| (row * 7 % classes) as i32).collect();
+        let labels = TensorData::new(labels, [rows]);
+        let labels = Tensor::<B, 1, Int>::from_data(labels, &DEVICE);
+        compare(
+            [random([rows, classes]) * 9.0],
+            Vec::new(),
+            |[logits], _| loss::cross_entropy_rows(logits, labels.clone()),
+            |[logits], _| loss::cross_entropy_oracle(logits, labels.clone()),
+        );
     }
 }
 

@@ -2,9 +2,9 @@
 //! classes and their attributes (ROSITA; UNITER has the same).
 
 use burn::tensor::Tensor;
-use burn::tensor::backend::Backend;
 use oscar_core::input::RegionTargets;
 use oscar_core::model::RegionPredictions;
+use oscar_core::ops::OscarBackend;
 
 use super::{Objective, ObjectiveOutput, hits};
 
@@ -20,7 +20,7 @@ pub const REGION_ATTRIBUTE_LOSS: &str = "Region attribute loss";
 pub const REGION_ATTRIBUTE_ACCURACY: &str = "Region attribute accuracy";
 
 /// Loss and hits of one of the three objectives; `None` if the model has no output for it.
-pub(super) fn score<B: Backend>(
+pub(super) fn score<B: OscarBackend>(
     objective: Objective,
     predicted: &RegionPredictions<B>,
     targets: &RegionTargets<B>,
