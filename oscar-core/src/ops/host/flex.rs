@@ -9,6 +9,8 @@ use crate::ops::kernels::*;
 use crate::ops::*;
 
 impl HostBackend for Flex {
+    const FEW_ROWS: usize = 64;
+
     fn is_host(_: &FlexDevice) -> bool {
         true
     }

@@ -15,6 +15,8 @@ use crate::ops::precision::to;
 use crate::ops::*;
 
 impl HostBackend for LibTorch {
+    const FEW_ROWS: usize = 24;
+
     fn is_host(device: &LibTorchDevice) -> bool {
         *device == LibTorchDevice::Cpu
     }

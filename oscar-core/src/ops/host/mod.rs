@@ -44,6 +44,10 @@ const BLOCK: usize = 64;
 /// A backend whose tensors may be in this process's memory. The caller names the type of a tensor's
 /// elements.
 trait HostBackend: Backend {
+    /// Most rows for which a product that reads the matrix once, in its order, is faster than the
+    /// backend's own.
+    const FEW_ROWS: usize;
+
     /// Whether this device's tensors are in this process's memory.
     fn is_host(device: &Self::Device) -> bool;
 

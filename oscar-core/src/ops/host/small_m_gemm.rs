@@ -8,9 +8,6 @@ use rayon::prelude::*;
 use super::element::Element;
 use super::{HostBackend, dense, primitive, simd, wrap};
 
-/// Most rows for which this is the faster way.
-const FEW: usize = 64;
-
 /// Columns that one thread takes at most, so that its sums stay in the first cache.
 const COLUMNS: usize = 512;
 /// Rows of the matrix that are added at once.
@@ -25,7 +22,7 @@ pub(super) fn product<T: Element, H: HostBackend>(
 ) -> Tensor<H, 2> {
     let ([rows, inner], [_, width]) = (x.dims(), weight.dims());
     let in_order = H::is_dense(&primitive(weight.clone()));
-    if !(1..=FEW).contains(&rows) || !in_order {
+    if !(1..=H::FEW_ROWS).contains(&rows) || !in_order {
         return x.matmul(weight);
     }
     let weight = dense(weight);
