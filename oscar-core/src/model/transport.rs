@@ -52,18 +52,24 @@ pub fn transport<B: Backend>(
     let both = text_mask.clone().unsqueeze_dim::<3>(2) * region_mask.clone().unsqueeze_dim::<3>(1);
     let cost = cosine.neg().add_scalar(1.0) * both.clone();
     let plan = plan(
-        cost.clone().detach().swap_dims(1, 2),
-        both.swap_dims(1, 2),
+        swapped(&cost.clone().detach()),
+        swapped(&both),
         [text_mask, region_mask],
     );
     let [batch, ..] = cost.dims();
-    let moved = cost.clone() * plan.clone().swap_dims(1, 2);
+    let moved = cost.clone() * swapped(&plan);
     let distance = moved.sum_dim(2).sum_dim(1).reshape([batch]);
     Transport {
         cost,
         plan,
         distance,
     }
+}
+
+/// `x` with its last two axes swapped, in memory of its own: `burn-tch` 0.21 takes a swapped tensor for
+/// the only one of its values, and so the next operation would overwrite those of `x`.
+fn swapped<B: Backend>(x: &Tensor<B, 3>) -> Tensor<B, 3> {
+    x.clone().add_scalar(0.0).swap_dims(1, 2)
 }
 
 /// Vectors of length 1, `[batch, rows, hidden]`. Padding, which is 0, stays 0 and has a gradient of 0.
