@@ -116,30 +116,38 @@ where
     let rows_per_example = sources.map(|source| source.rows_per_example()).max();
     let order = config.batch_order(done.step, rank, world);
     let loader = StepLoader::new(fit.corpora, order, fit.device.clone())?;
-    let worker = |state, loader, device, team| {
+    let rows = order.micro_batch * rows_per_example.unwrap_or(1);
+    let batch_size = (rows / fit.validation.rows_per_example().max(1)).max(1);
+    let validation = StepLoader::once(
+        fit.validation,
+        batch_size,
+        config.train.workers,
+        order.shard,
+        fit.device.clone(),
+    )?;
+    let worker = |state, data, device, team| {
         let config = config.clone();
-        let mut worker = Trainer::<B, M>::new(config, state, loader, device, team, sums.clone());
+        let mut worker = Trainer::<B, M>::new(config, state, data, device, team, sums.clone());
         worker.reads_late |= reads_late;
         worker.before_epoch = fit.before_epoch.clone();
         worker
     };
     let mut followers = Vec::with_capacity(others.len());
     for (team, device) in others {
-        let loader = loader.for_worker(team.rank(), device.clone());
-        followers.push(worker(replicate(&state, &device)?, loader, device, team));
+        let data = (
+            loader.for_worker(team.rank(), device.clone()),
+            validation.for_worker(team.rank(), device.clone()),
+        );
+        followers.push(worker(replicate(&state, &device)?, data, device, team));
     }
-    let mut trainer = worker(state, loader, fit.device.clone(), team);
+    let mut trainer = worker(state, (loader, validation), fit.device, team);
     if rank > 0 {
         let outcome = trainer.run()?;
         return Ok((trainer.model().valid(), outcome));
     }
 
-    let rows = order.micro_batch * rows_per_example.unwrap_or(1);
-    let batch_size = (rows / fit.validation.rows_per_example().max(1)).max(1);
-    let loaders = config.train.workers;
     let (log, written) = open_log(fit.options.run.path(), done.step)?;
     trainer.lead = Some(Lead {
-        validation: StepLoader::once(fit.validation, batch_size, loaders, fit.device)?,
         run: fit.options.run,
         selection_metric: fit.selection_metric,
         describe: fit.describe,

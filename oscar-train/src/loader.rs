@@ -118,7 +118,7 @@ pub struct BatchOrder {
 pub struct Shard {
     /// The worker, from 0.
     pub index: usize,
-    /// Number of workers; it divides the batches of a step.
+    /// Number of workers; it divides the batches of a step in training.
     pub count: usize,
 }
 
@@ -188,7 +188,7 @@ impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
         })
     }
 
-    /// Batches of a whole pass over `source` in order, the last one partial.
+    /// Batches of a whole pass over `source` in order, the last one partial; of them those of `shard`.
     ///
     /// # Errors
     ///
@@ -197,6 +197,7 @@ impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
         source: Arc<dyn BatchSource<B, Batch = T>>,
         batch_size: usize,
         workers: usize,
+        shard: Shard,
         device: B::Device,
     ) -> Result<Self, TrainError> {
         let order = BatchOrder {
@@ -206,7 +207,7 @@ impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
             end_step: source.len().div_ceil(batch_size),
             shuffle: None,
             workers,
-            shard: Shard::ALL,
+            shard,
         };
         let weight = 1.0;
         Self::new(vec![Corpus { source, weight }], order, device)
@@ -218,6 +219,13 @@ impl<B: Backend, T: Send + 'static> StepLoader<B, T> {
         loader.order.shard.index = index;
         loader.device = device;
         loader
+    }
+
+    /// How many batches the first of all workers makes: no other one makes more.
+    pub(crate) fn rounds(&self) -> usize {
+        self.for_worker(0, self.device.clone())
+            .batch_numbers()
+            .len()
     }
 
     /// Starts the loading threads. The first error ends the batches.

@@ -114,8 +114,8 @@ pub struct TrainConfig {
     pub log_every: usize,
     /// Threads that prepare batches, for each device.
     pub workers: usize,
-    /// Seconds that one of several devices or processes may keep the others waiting within a step
-    /// before the run ends.
+    /// Seconds that one of several devices or processes may keep the others waiting within a step or a
+    /// batch of validation before the run ends.
     pub peer_timeout_seconds: usize,
     /// Where several devices sum their gradients: `auto` among themselves where they can (NVIDIA GPUs
     /// of one process, with NCCL), else in main memory; `host` always there.

@@ -14,7 +14,7 @@ use crate::stats::StepStats;
 /// A worker's view of its group.
 pub(crate) struct Team {
     group: Box<dyn Group>,
-    /// How long a worker may keep the others waiting, validation and checkpoints aside.
+    /// How long a worker may keep the others waiting, checkpoints aside.
     limit: Duration,
     interrupter: Interrupter,
     /// A worker is gone: no exchange can complete any more.
@@ -77,7 +77,7 @@ impl Team {
             return Ok(!stop);
         }
         let own = if stop { Vote::Stop } else { Vote::Continue };
-        // Between two steps the lead validates and saves, however long that takes.
+        // Between two steps the lead saves, however long that takes.
         let votes = self.vote(&own, self.limit_of_lead())?;
         match votes
             .iter()
@@ -88,7 +88,8 @@ impl Team {
         }
     }
 
-    /// Adds up what the workers measured; also returns which parameters any worker has gradients for.
+    /// Adds up what the workers measured, which some may have nothing of; also returns which parameters any
+    /// worker has gradients for.
     pub fn add(
         &mut self,
         own: StepStats,
@@ -112,7 +113,9 @@ impl Team {
             let Vote::Computed(measured) = vote else {
                 return Err(out_of_step());
             };
-            if (measured.gradients.len(), measured.statistics.len()) != (parameters, statistics) {
+            let others = measured.statistics.len();
+            let differ = others != statistics && others > 0 && statistics > 0;
+            if differ || measured.gradients.len() != parameters {
                 return Err(out_of_step());
             }
             for (entry, (sum, weight)) in sum.entries.iter_mut().zip(measured.statistics) {

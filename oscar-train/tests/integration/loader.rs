@@ -313,7 +313,7 @@ fn two_corpora_take_turns_and_share_the_loss() {
 #[test]
 fn a_pass_in_order_ends_with_a_partial_batch() {
     let source = Arc::new(Numbers::new(10));
-    let loader = StepLoader::<Flex, _>::once(source, 4, 2, FlexDevice).expect("enough");
+    let loader = StepLoader::<Flex, _>::once(source, 4, 2, Shard::ALL, FlexDevice).expect("enough");
     assert_eq!(loader.iter().len(), 3);
     let batches: Result<Vec<_>, _> = loader.iter().collect();
     let expected = [vec![0, 1, 2, 3], vec![4, 5, 6, 7], vec![8, 9]];
@@ -329,7 +329,7 @@ fn a_bad_row_ends_the_loader_with_its_error() {
         broken: Some(5),
         ..Numbers::new(10)
     });
-    let loader = StepLoader::<Flex, _>::once(source, 4, 2, FlexDevice).expect("enough");
+    let loader = StepLoader::<Flex, _>::once(source, 4, 2, Shard::ALL, FlexDevice).expect("enough");
     let batches: Vec<_> = loader.iter().collect();
     let [Ok(_), Err(TrainError::Data(error))] = &batches[..] else {
         panic!("one batch, then the error");

@@ -20,6 +20,7 @@ use oscar_train::{
     RunDir, RunOptions, SaveRequest, SelectionMetric, StepOutput, TrainConfig, TrainError,
     Weighted, Workers, checkpoints, fit,
 };
+use rstest::rstest;
 use support::{output, train_step};
 
 type B = Autodiff<Flex>;
@@ -238,6 +239,26 @@ fn train(
     sources: &[Arc<Points>],
     resume: bool,
 ) -> Run {
+    let validation = Points::new(0.0, 21);
+    train_validated(
+        directory,
+        workers,
+        (train, optimizer),
+        sources,
+        validation,
+        resume,
+    )
+}
+
+/// The same with this validation data.
+fn train_validated(
+    directory: &Path,
+    workers: usize,
+    (train, optimizer): (TrainConfig, OptimizerConfig),
+    sources: &[Arc<Points>],
+    validation: Points,
+    resume: bool,
+) -> Run {
     let corpora = sources
         .iter()
         .map(|source| Corpus::<B, _> {
@@ -250,7 +271,7 @@ fn train(
         model: Net::<B>::new(),
         device: FlexDevice,
         corpora,
-        validation: Arc::new(Points::new(0.0, 21)),
+        validation: Arc::new(validation),
         train,
         optimizer,
         options: RunOptions {
@@ -456,21 +477,63 @@ fn faulty(workers: usize, fault: Fault, limit: usize) -> (Run, Vec<usize>, Run) 
     )
 }
 
-#[test]
-fn a_worker_that_fails_ends_the_run_with_its_reason() {
+#[rstest]
+#[case(Fault::Unreadable, "points.jsonl: line 7")]
+#[case(Fault::Panic, "data-loading thread")]
+#[case(Fault::Model, "a point that is none")]
+fn a_worker_that_fails_ends_the_run_with_its_reason(
+    #[case] fault: Fault,
+    #[case] reason: &str,
+    #[values(2, LATE + 2)] workers: usize,
+) {
+    let (failed, steps, resumed) = faulty(workers, fault, 60);
+    let error = failed.error();
+    assert!(error.starts_with("worker 1 failed: "), "{error}");
+    assert!(error.contains(reason), "{error}");
+    assert_eq!(steps, [4, 6], "{fault:?}");
     let whole = run(2, 1, &one_corpus());
-    for (fault, reason) in [
-        (Fault::Unreadable, "points.jsonl: line 7"),
-        (Fault::Panic, "data-loading thread"),
-        (Fault::Model, "a point that is none"),
-    ] {
-        let (failed, steps, resumed) = faulty(2, fault, 60);
-        let error = failed.error();
-        assert!(error.starts_with("worker 1 failed: "), "{error}");
-        assert!(error.contains(reason), "{error}");
-        assert_eq!(steps, [4, 6], "{fault:?}");
-        assert_same(&resumed, &whole);
-    }
+    assert_close(flat(resumed.values()), flat(whole.values()));
+}
+
+/// Worker 1 of 2 has the second, fourth and sixth batch of four examples.
+#[rstest]
+fn a_worker_that_fails_in_validation_ends_the_run_too(#[values(2, LATE + 2)] workers: usize) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let directory = directory.path().join("run");
+    let index = 13;
+    let validation = Points {
+        fault: Some((ExampleRef { epoch: 0, index }, Fault::Unreadable)),
+        ..Points::new(0.0, 21)
+    };
+    let sources = one_corpus();
+    let failed = train_validated(&directory, workers, config(), &sources, validation, false);
+    let error = failed.error();
+    assert!(error.starts_with("worker 1 failed: "), "{error}");
+    assert!(error.contains("points.jsonl: line 7"), "{error}");
+    let saved = checkpoints(&directory).expect("a directory");
+    assert_eq!(saved.last().map(|(step, _)| *step), Some(5));
+}
+
+#[test]
+fn workers_without_a_batch_of_validation_wait_for_the_others() {
+    let train = |workers| {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let directory = directory.path().join("run");
+        let (mut config, optimizer) = config();
+        config.accumulation = 4;
+        // Two batches of two examples.
+        let validation = Points::new(0.0, 4);
+        let config = (config, optimizer);
+        train_validated(
+            &directory,
+            workers,
+            config,
+            &one_corpus(),
+            validation,
+            false,
+        )
+    };
+    assert_same(&train(4), &train(1));
 }
 
 #[test]
@@ -483,41 +546,17 @@ fn a_worker_that_is_silent_is_given_up() {
     assert_same(&resumed, &run(2, 1, &one_corpus()));
 }
 
-#[test]
-fn a_loss_that_is_not_finite_is_not_kept() {
-    let (failed, steps, _) = faulty(2, Fault::Infinite, 60);
+#[rstest]
+fn a_loss_that_is_not_finite_is_not_kept(#[values(2, LATE + 2)] workers: usize) {
+    let (failed, steps, _) = faulty(workers, Fault::Infinite, 60);
     let error = failed.error();
     assert!(error.contains("not a finite number at step 7"), "{error}");
     assert_eq!(steps, [4]);
 }
 
-#[test]
-fn an_interruption_stops_all_after_the_same_step() {
-    let (interrupted, steps, _) = faulty(2, Fault::Interrupt, 60);
-    let (_, outcome) = interrupted.result.as_ref().expect("it stops");
-    assert!(outcome.interrupted);
-    assert_eq!(steps.last(), Some(&outcome.step));
-}
-
-#[test]
-fn workers_that_read_late_end_as_others_do() {
-    let whole = run(2, 1, &one_corpus());
-    for (fault, reason) in [
-        (Fault::Unreadable, "points.jsonl: line 7"),
-        (Fault::Model, "a point that is none"),
-    ] {
-        let (failed, steps, resumed) = faulty(LATE + 2, fault, 60);
-        let error = failed.error();
-        assert!(error.starts_with("worker 1 failed: "), "{error}");
-        assert!(error.contains(reason), "{error}");
-        assert_eq!(steps, [4, 6], "{fault:?}");
-        assert_close(flat(resumed.values()), flat(whole.values()));
-    }
-    let (failed, steps, _) = faulty(LATE + 2, Fault::Infinite, 60);
-    let error = failed.error();
-    assert!(error.contains("not a finite number at step 7"), "{error}");
-    assert_eq!(steps, [4]);
-    let (interrupted, steps, _) = faulty(LATE + 2, Fault::Interrupt, 60);
+#[rstest]
+fn an_interruption_stops_all_after_the_same_step(#[values(2, LATE + 2)] workers: usize) {
+    let (interrupted, steps, _) = faulty(workers, Fault::Interrupt, 60);
     let (_, outcome) = interrupted.result.as_ref().expect("it stops");
     assert!(outcome.interrupted);
     assert_eq!(steps.last(), Some(&outcome.step));

@@ -10,7 +10,7 @@ use burn::tensor::backend::Backend;
 use oscar_core::input::OscarInput;
 use oscar_core::model::recompute;
 use oscar_core::ops::{Guard, Kernels, TrainBackend};
-use oscar_train::{AdamW, AdamWConfig, BatchSource, StepLoader, Trainable, grad_norm};
+use oscar_train::{AdamW, AdamWConfig, BatchSource, Shard, StepLoader, Trainable, grad_norm};
 
 use super::Plan;
 use super::device::sync;
@@ -57,7 +57,7 @@ where
     T: Size + Send + 'static,
     M: Trainable<B, Batch = T>,
 {
-    let loader = StepLoader::once(source, plan.batch_size, WORKERS, device.clone())?;
+    let loader = StepLoader::once(source, plan.batch_size, WORKERS, Shard::ALL, device.clone())?;
     let mut batches = loader.iter();
     let mut optimizer = AdamW::<B>::new(AdamWConfig::default(), &model);
     let mut steps = Vec::with_capacity(plan.steps);
