@@ -19,6 +19,7 @@
 //! | `mpi` | groups of processes, on one machine or many |
 //! | `buckets` | gradients as a few flat buffers |
 //! | `sum` | where these are summed |
+//! | `watch` | the limit of sums among devices |
 //! | `replica` | a model's values, copied to another device or process |
 //! | `divide` | a recipe's steps, divided among workers |
 
@@ -30,6 +31,7 @@ mod mpi;
 mod replica;
 mod sum;
 mod team;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +49,7 @@ pub(crate) use replica::{broadcast_start, replicate};
 pub use sum::AllReduce;
 pub(crate) use sum::Sums;
 pub(crate) use team::Team;
+pub(crate) use watch::{Watch, give_up_devices};
 
 /// The workers of a run, as one of them sees them.
 ///

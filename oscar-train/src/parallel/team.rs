@@ -65,6 +65,11 @@ impl Team {
         self.group.world()
     }
 
+    /// How long a worker may keep the others waiting within a step.
+    pub fn limit(&self) -> Duration {
+        self.limit
+    }
+
     /// Whether a worker is gone.
     pub fn is_lost(&self) -> bool {
         self.lost

@@ -9,7 +9,7 @@ use oscar_core::ops::TrainBackend;
 use super::{StepCount, Trainer};
 use crate::error::TrainError;
 use crate::non_finite::{MAX_CONSECUTIVE_SKIPPED, NonFinite, NonFiniteStep, Skipped};
-use crate::parallel::Team;
+use crate::parallel::{Team, Watch, give_up_devices};
 use crate::stats::{StepStats, Unread, read_all};
 use crate::trainable::Trainable;
 
@@ -49,7 +49,11 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
                 Measured::Read(stats, norms) => read.push((stats, norms)),
             }
         }
-        for (stats, norms) in read_all(unread)? {
+        let measured = {
+            let _watch = self.watch(unread.len());
+            read_all(unread)?
+        };
+        for (stats, norms) in measured {
             let all = match self.team.world() {
                 1 => stats,
                 _ => join(&mut self.team, stats)?,
@@ -73,6 +77,13 @@ impl<B: TrainBackend, M: Trainable<B>> Trainer<B, M> {
             }
         }
         Ok(())
+    }
+
+    /// Watches the wait for this many steps, which does not end by itself if a device fails in a sum.
+    fn watch(&self, steps: usize) -> Option<Watch> {
+        let may_hang = steps > 0 && self.lead.is_some() && self.sums.on_devices();
+        let limit = self.team.limit() * steps as u32;
+        may_hang.then(|| Watch::start(limit, move || give_up_devices(limit)))
     }
 
     /// Names the examples of `step`, which was skipped.
