@@ -1,7 +1,7 @@
 //! The command line: all commands, and the flags that each of them has.
 
 use anyhow::Result;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::args::Global;
 use crate::commands::bench::{self, BenchArgs};
@@ -98,7 +98,37 @@ impl Command {
     }
 }
 
+/// An empty variable is one that is not set, as in `OSCAR_RUNS_DIR= oscar-bin runs`; but for a secret:
+/// nothing may be open because its variable came out empty.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &Arg| {
+        let value = arg.get_env().and_then(std::env::var_os);
+        value.is_some_and(|value| value.is_empty()) && !arg.is_hide_env_values_set()
+    };
+    command
+        .mut_args(|arg| match is_empty(&arg) {
+            true => arg.env(None::<&'static str>),
+            false => arg,
+        })
+        .mut_subcommands(without_empty_variables)
+}
+
 impl Cli {
+    /// Reads the arguments of the process, and the variables that stand for some.
+    ///
+    /// # Errors
+    /// If they are wrong, or ask for help.
+    pub fn read() -> Result<Self, clap::Error> {
+        let matches = without_empty_variables(Self::command()).try_get_matches()?;
+        Self::from_arg_matches(&matches).map_err(|error| {
+            // The usage is that of the command which is meant.
+            let all = Self::command();
+            let meant = matches.subcommand_name();
+            let meant = meant.and_then(|name| all.find_subcommand(name).cloned());
+            error.format(&mut meant.unwrap_or(all))
+        })
+    }
+
     /// Runs the command.
     ///
     /// # Errors

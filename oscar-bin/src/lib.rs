@@ -29,7 +29,6 @@ mod weights;
 
 use std::io::Write;
 
-use clap::Parser;
 use oscar_pretraining::PretrainError;
 use oscar_task::FinetuneError;
 use oscar_train::TrainError;
@@ -44,7 +43,7 @@ use self::training::processes;
 /// Wrong usage ends the process with exit code 2.
 #[cfg(not(test))]
 pub fn run() -> Ending {
-    let mut cli = Cli::try_parse().unwrap_or_else(|error| refuse(&error));
+    let mut cli = Cli::read().unwrap_or_else(|error| refuse(&error));
     openmp::sleep_between_operations();
     oscar_files::report_shrunk_maps();
     oscar_files::report_file_size_limit();

@@ -9,7 +9,7 @@ use oscar_task::{Explain, Learn, Opener, Predictor, Score, Task, TaskError};
 
 use crate::args::DeviceArgs;
 use crate::backend::{OnBackend, dispatch};
-use crate::config::nearest;
+use crate::config::similar;
 
 /// A task that can be trained, scored and asked.
 pub trait AnyTask: Learn + Score + Explain {}
@@ -105,8 +105,9 @@ macro_rules! tasks {
             $(if name == <$task as Task>::NAME {
                 return action.run::<$task>();
             })*
-            let hint = nearest(name, NAMES.iter().copied()).unwrap_or_default();
-            bail!("unknown task {name:?}; did you mean {hint}? Known tasks: {}", NAMES.join(", "))
+            let hint = similar(name, NAMES.iter().copied())
+                .map_or(".".into(), |task| format!("; did you mean {task}?"));
+            bail!("unknown task {name:?}{hint} Known tasks: {}", NAMES.join(", "))
         }
 
         /// Opens fine-tuned weights, of whichever task they are: the `best` or `last` directory of a

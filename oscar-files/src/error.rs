@@ -55,7 +55,7 @@ pub enum FileError {
         /// The path.
         name: PathBuf,
     },
-    /// A directory, device, named pipe or socket in the place of a file.
+    /// A directory, device, named pipe or socket in the place of a file, or a link where one is written.
     #[error("{} is {kind}, not a regular file; give the file itself", path.display())]
     NotAFile {
         /// The path.

@@ -47,6 +47,6 @@ pub use shrunk::report_shrunk_maps;
 pub use size_limit::report_file_size_limit;
 pub use text::{TextFile, first_byte, without_bom};
 pub use whole::{
-    StagedDir, check_target, recover, recover_all, remove_directory, sync_directory, sync_file,
-    write_directory, write_file, write_file_with, write_json,
+    StagedDir, behind_link, check_target, recover, recover_all, remove_directory, sync_directory,
+    sync_file, write_directory, write_file, write_file_with, write_json,
 };

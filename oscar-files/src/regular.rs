@@ -133,6 +133,16 @@ fn dangling(path: &Path, error: Error) -> FileError {
     }
 }
 
+/// Refuses a path that a new file must not take the place of: a link of the user's, `/dev/null`, a
+/// directory.
+pub(crate) fn require_replaceable(path: &Path) -> Result<(), FileError> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => require_file(path, &metadata),
+        // There is nothing, or the system says what is wrong when the file is written.
+        Err(_) => Ok(()),
+    }
+}
+
 /// Refuses what is not a regular file.
 fn require_file(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
     match metadata.is_file() {
@@ -149,6 +159,7 @@ fn kind(metadata: &Metadata) -> &'static str {
     use std::os::unix::fs::FileTypeExt;
     match metadata.file_type() {
         kind if kind.is_dir() => "a directory",
+        kind if kind.is_symlink() => "a symbolic link",
         kind if kind.is_fifo() => "a named pipe",
         kind if kind.is_socket() => "a socket",
         _ => "a device",

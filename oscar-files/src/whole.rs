@@ -19,6 +19,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::FileError;
+use crate::regular::require_replaceable;
 
 const TEMPORARY: &str = ".oscar-tmp-";
 const REPLACED: &str = ".oscar-old";
@@ -57,11 +58,13 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), FileError> 
 ///
 /// # Errors
 ///
-/// Those of `fill`, and if the file cannot be synced or renamed.
+/// Those of `fill`, and if the file cannot be synced or renamed; [`FileError::NotAFile`] for a link,
+/// device, named pipe or directory, which the new file would take the place of.
 pub fn write_file_with<E: From<FileError>>(
     path: &Path,
     fill: impl FnOnce(&Path) -> Result<(), E>,
 ) -> Result<(), E> {
+    require_replaceable(path)?;
     let temporary = Temporary::file(path)?;
     fill(&temporary.path)?;
     sync_file(&temporary.path)?;
@@ -75,11 +78,17 @@ pub fn write_file_with<E: From<FileError>>(
 ///
 /// # Errors
 ///
-/// Those of `fill`, and if the directory cannot be moved there; `target` is untouched then.
+/// Those of `fill`, and if the directory cannot be moved there, or `target` is a link; it is untouched
+/// then.
 pub fn write_directory<E: From<FileError>>(
     target: &Path,
     fill: impl FnOnce(&Path) -> Result<(), E>,
 ) -> Result<(), E> {
+    // In a run of others it may lead to anything: nothing tells whether that is of this program's making.
+    if target.is_symlink() {
+        let fix = "remove the link, or put the directory in its place";
+        return Err(FileError::malformed(target, "it is a link, not a directory", fix).into());
+    }
     recover(target)?;
     fs::create_dir_all(parent(target)).map_err(FileError::io("create", parent(target)))?;
     let temporary = Temporary::directory(target)?;
@@ -112,6 +121,7 @@ impl StagedDir {
     /// If `target` exists (an empty directory does not count) and may not be overwritten, or the
     /// directory cannot be made.
     pub fn create(target: &Path, marker: &'static str, overwrite: bool) -> Result<Self, FileError> {
+        let target = &behind_link(target)?;
         recover(target)?;
         check_target(target, marker, overwrite)?;
         fs::create_dir_all(parent(target)).map_err(FileError::io("create", parent(target)))?;
@@ -137,6 +147,7 @@ impl StagedDir {
         marker: &'static str,
         overwrite: bool,
     ) -> Result<Self, FileError> {
+        let target = &behind_link(target)?;
         recover(target)?;
         check_target(target, marker, overwrite)?;
         fs::create_dir_all(path).map_err(FileError::io("create", path))?;
@@ -170,6 +181,19 @@ impl StagedDir {
         replace(&self.path, &self.target)?;
         self.temporary.into_iter().for_each(Temporary::keep);
         Ok(())
+    }
+}
+
+/// The directory that is written when the user names `target`: what a link leads to, which stays; else
+/// `target`.
+///
+/// # Errors
+///
+/// If a link leads nowhere.
+pub fn behind_link(target: &Path) -> Result<PathBuf, FileError> {
+    match target.is_symlink() {
+        true => fs::canonicalize(target).map_err(FileError::io("follow the link", target)),
+        false => Ok(target.to_path_buf()),
     }
 }
 

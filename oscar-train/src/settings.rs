@@ -241,7 +241,7 @@ impl OptimizerConfig {
                 value >= 0.0 && value.is_finite(),
                 key,
                 value,
-                "must be at least 0",
+                "must be finite and at least 0",
             )?;
         }
         for (key, value) in [
@@ -260,7 +260,7 @@ impl OptimizerConfig {
             factor >= 0.0 && factor.is_finite(),
             "optimizer.decay_factor",
             factor,
-            "must be at least 0",
+            "must be finite and at least 0",
         )?;
         require(
             (self.decay == Decay::Steps) != self.decay_steps.is_empty(),

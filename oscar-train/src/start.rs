@@ -51,6 +51,19 @@ pub fn start_weights<B: Backend, M: Checkpointed<B>>(
         parts if parts.iter().any(|part| part == "all") => RandomInit::All,
         parts => RandomInit::Parts(parts.to_vec()),
     };
+    if let RandomInit::Parts(parts) = &random {
+        let parameters = checkpoint::parameters(&model);
+        let is_unknown = |part: &&String| {
+            let mut names = parameters.iter().map(|parameter| &parameter.name);
+            !names.any(|name| name.starts_with(part.as_str()))
+        };
+        for part in parts.iter().filter(is_unknown) {
+            tracing::warn!(
+                "init.random has {part:?}, which has no effect: no parameter of the model has a name that \
+                 begins so"
+            );
+        }
+    }
     let (model, report) = checkpoint::load(model, &path, &random)?;
     announce(&path, &report);
     Ok(model)

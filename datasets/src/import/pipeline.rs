@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Instant, UNIX_EPOCH};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use oscar_files::{FileError, StagedDir};
+use oscar_files::{FileError, StagedDir, behind_link};
 use oscar_vision::VisionError;
 use serde::{Deserialize, Serialize};
 
@@ -138,6 +138,8 @@ pub fn import(
     options: &ImportOptions,
 ) -> Result<Summary> {
     let (identity, source_bytes) = identity(source, provenance, options)?;
+    // What is unfinished is on the disk of the store, also if a link leads there.
+    let out = &behind_link(out)?;
     match Journal::begin(out, &identity, options.overwrite, options.restart)? {
         Start::Finished(summary) => Ok(summary),
         Start::At(mut journal, records) => {

@@ -16,7 +16,7 @@ use crate::ending::Ending;
 use crate::output;
 use crate::run_dir;
 use crate::tasks::{AnyTask, NAMES, OnTask, on_task};
-use crate::training::{Results, RunArgs, Training, launch, sweep};
+use crate::training::{Results, RunArgs, Training, check, launch, sweep};
 
 /// Fine-tunes pre-trained weights for a task, evaluates the best ones and writes the task's
 /// prediction file. Without --config it runs a small example of the task on the shipped sample, which
@@ -118,7 +118,11 @@ impl OnTask for Finetune<'_> {
             scored: output::bar(global),
             task: PhantomData,
         };
-        sweep::over(&args.run, |run| launch(global, run, training()))
+        sweep::over(
+            &args.run,
+            |run| check(run, &training()),
+            |run| launch(global, run, training()),
+        )
     }
 }
 

@@ -66,8 +66,7 @@ pub fn run(global: &Global, args: &ProbeArgs) -> Result<Ending> {
     let mut recipe: PretrainConfig = config::resolve(&Source::file(&config)?, &args.sets)?;
     recipe.validate().context("invalid configuration")?;
     run_dir::anchor(&mut recipe, &run);
-    let runs = run.parent().unwrap_or(Path::new("."));
-    sample::provide(&mut recipe, runs)?;
+    sample::provide(&mut recipe, &run_dir::runs_of(&run))?;
     let probed = dispatch(
         &args.device,
         Probe {

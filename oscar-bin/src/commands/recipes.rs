@@ -9,7 +9,7 @@ use oscar_pretraining::PretrainConfig;
 use oscar_task::FinetuneConfig;
 use serde_json::{Value as Json, json};
 
-use crate::config::{Key, RECIPES, Recipe, keys, nearest, schema};
+use crate::config::{Key, RECIPES, Recipe, keys, schema};
 use crate::ending::Ending;
 use crate::output::{self, print_json, print_table};
 use crate::tasks::{AnyTask, NAMES, OnTask, on_task};
@@ -108,13 +108,11 @@ fn find(name: &str) -> Result<&'static Recipe> {
     if let Some(recipe) = Recipe::find(name) {
         return Ok(recipe);
     }
-    let names = || RECIPES.iter().map(|recipe| recipe.name);
-    let mut alike: Vec<&str> = names().filter(|known| known.contains(name)).collect();
-    if alike.is_empty() {
-        alike.extend(nearest(name, names()));
+    let alike = Recipe::alike(name).join(", ");
+    match alike.is_empty() {
+        true => bail!("unknown recipe {name:?}; `oscar-bin recipes` lists all"),
+        false => {
+            bail!("unknown recipe {name:?}; did you mean {alike}? `oscar-bin recipes` lists all")
+        }
     }
-    bail!(
-        "unknown recipe {name:?}; did you mean {}? `oscar-bin recipes` lists all",
-        alike.join(", ")
-    )
 }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::Global;
 use crate::ending::Ending;
-use crate::training::{Results, RunArgs, Training, launch, sweep};
+use crate::training::{Results, RunArgs, Training, check, launch, sweep};
 
 /// Pre-trains with masked tokens (MLM) and the contrastive image-text loss. Without --config it runs
 /// the quickstart: a small model on scenes of everyday things, which takes minutes on a CPU.
@@ -36,7 +36,11 @@ pub struct TrainArgs {
 /// # Errors
 /// Whatever ends the training.
 pub fn run(global: &Global, args: &TrainArgs) -> Result<Ending> {
-    sweep::over(&args.run, |run| launch(global, run, Pretraining))
+    sweep::over(
+        &args.run,
+        |run| check(run, &Pretraining),
+        |run| launch(global, run, Pretraining),
+    )
 }
 
 struct Pretraining;

@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use include_dir::{Dir, include_dir};
 
+use super::keys::similar;
+
 /// A built-in recipe.
 pub struct Recipe {
     /// Name of its file without the extension.
@@ -69,6 +71,18 @@ impl Recipe {
     /// The recipe called `name`.
     pub fn find(name: &str) -> Option<&'static Recipe> {
         RECIPES.iter().find(|recipe| recipe.name == name)
+    }
+
+    /// The recipes that may be meant by `name`, which is none: those that have it in their names, else
+    /// the nearest, if it is alike.
+    pub fn alike(name: &str) -> Vec<&'static str> {
+        let names = || RECIPES.iter().map(|recipe| recipe.name);
+        let has_it = |known: &&str| !name.is_empty() && known.contains(name);
+        let with_it: Vec<&str> = names().filter(has_it).collect();
+        match with_it.is_empty() {
+            true => similar(name, names()).into_iter().collect(),
+            false => with_it,
+        }
     }
 
     /// Its task; none if it is for pre-training.

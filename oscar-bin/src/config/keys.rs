@@ -145,6 +145,29 @@ fn list_keys(known: &Json, path: &str, keys: &mut Vec<String>) {
     }
 }
 
+/// The keys whose value is an empty text.
+pub fn empty_keys(values: &Json) -> Vec<String> {
+    fn find(value: &Json, path: &str, found: &mut Vec<String>) {
+        match value {
+            Json::String(text) if text.is_empty() => found.push(path.into()),
+            Json::Object(table) => {
+                for (key, value) in table {
+                    find(value, &join(path, key), found);
+                }
+            }
+            Json::Array(items) => {
+                for (at, item) in items.iter().enumerate() {
+                    find(item, &format!("{path}[{at}]"), found);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    find(values, "", &mut found);
+    found
+}
+
 fn join(path: &str, key: &str) -> String {
     if path.is_empty() {
         key.into()
@@ -153,10 +176,19 @@ fn join(path: &str, key: &str) -> String {
     }
 }
 
+/// How much of a misspelt word is right.
+const ALIKE: f64 = 0.5;
+
 /// The candidate most like `word`.
 pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    candidates.max_by(|a, b| {
-        let likeness = |candidate: &str| strsim::normalized_damerau_levenshtein(word, candidate);
-        likeness(a).total_cmp(&likeness(b))
-    })
+    candidates.max_by(|a, b| likeness(word, a).total_cmp(&likeness(word, b)))
+}
+
+/// The candidate most like `word`, if `word` may be a misspelling of it.
+pub fn similar<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    nearest(word, candidates).filter(|candidate| likeness(word, candidate) >= ALIKE)
+}
+
+fn likeness(word: &str, candidate: &str) -> f64 {
+    strsim::normalized_damerau_levenshtein(word, candidate)
 }

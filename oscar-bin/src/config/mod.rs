@@ -13,7 +13,7 @@ mod source;
 
 pub use self::builtin::{RECIPES, Recipe};
 pub use self::configuration::{Configuration, Sections};
-pub use self::keys::nearest;
+pub use self::keys::{empty_keys, similar};
 pub use self::reference::{Key, keys, schema};
 pub use self::resolve::{
     from_toml, overridden, resolve, resolve_alone, resolve_with_notes, to_toml,

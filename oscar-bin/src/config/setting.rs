@@ -44,7 +44,9 @@ impl Setting {
             bail!("--set: a key has at most {MAX_DEPTH} components, this one {depth}");
         }
         let parsed: Result<Dict, _> = toml::from_str(&format!("value = {value}"));
-        let parsed = parsed.ok().and_then(|mut table| table.remove("value"));
+        // A line end would begin further keys, which nobody reads.
+        let parsed = parsed.ok().filter(|table| table.len() == 1);
+        let parsed = parsed.and_then(|mut table| table.remove("value"));
         Ok(Self {
             text: set.into(),
             key: key.into(),

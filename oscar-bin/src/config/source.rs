@@ -8,8 +8,7 @@ use figment::value::{Dict, Map};
 use figment::{Metadata, Profile, Provider};
 use oscar_files::{SMALL_FILE, read_text};
 
-use super::builtin::{FINETUNE, RECIPES, Recipe};
-use super::keys::nearest;
+use super::builtin::{FINETUNE, Recipe};
 use crate::run_dir::header;
 
 /// The key by which a recipe names the one whose values it starts from.
@@ -88,7 +87,7 @@ impl Source {
     ///
     /// # Errors
     /// If it is.
-    pub fn require_command(&self, command: &str) -> Result<()> {
+    fn require_command(&self, command: &str) -> Result<()> {
         let Some(own) = self.own_command.as_deref().filter(|own| *own != command) else {
             return Ok(());
         };
@@ -101,6 +100,29 @@ impl Source {
             None => {
                 bail!("{name} is a recipe for `oscar-bin {own}`, not for `oscar-bin {command}`")
             }
+        }
+    }
+
+    /// What `resolve` makes of the recipe for `command`; if it fails, and what the recipe extends is for
+    /// another command, the error says so: the keys are those of that one.
+    ///
+    /// # Errors
+    /// If the recipe is known to be for another command, and those of `resolve`.
+    pub fn for_command<C>(
+        &self,
+        command: &str,
+        resolve: impl FnOnce(&Self) -> Result<C>,
+    ) -> Result<C> {
+        self.require_command(command)?;
+        let resolved = resolve(self);
+        match self.command.as_deref().filter(|other| *other != command) {
+            None => resolved,
+            Some(other) => resolved.with_context(|| {
+                let name = &self.name;
+                format!(
+                    "{name} extends a recipe for `oscar-bin {other}`, not for `oscar-bin {command}`"
+                )
+            }),
         }
     }
 
@@ -182,8 +204,11 @@ impl Text {
         }
         let path = directory.join(name);
         if path.extension().is_none() && !path.exists() {
-            let hint = nearest(name, RECIPES.iter().map(|recipe| recipe.name))
-                .map_or(String::new(), |name| format!(" Did you mean {name}?"));
+            let alike = Recipe::alike(name).join(", ");
+            let hint = match alike.is_empty() {
+                true => String::new(),
+                false => format!(" Did you mean {alike}?"),
+            };
             bail!(
                 "{name:?} is neither a built-in recipe (`oscar-bin recipes` lists them) nor a \
                  file.{hint}"

@@ -56,34 +56,57 @@ fn escape_if(text: &str, escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
 }
 
 /// Escapes what is written.
-pub struct Plain<W>(W);
+pub struct Plain<W> {
+    out: W,
+    /// For messages.
+    name: &'static str,
+}
 
 /// Standard output.
 pub fn stdout() -> Plain<StdoutLock<'static>> {
-    Plain(io::stdout().lock())
+    Plain {
+        out: io::stdout().lock(),
+        name: "standard output",
+    }
 }
 
 /// Standard error.
 pub fn stderr() -> Plain<StderrLock<'static>> {
-    Plain(io::stderr().lock())
+    Plain {
+        out: io::stderr().lock(),
+        name: "standard error",
+    }
 }
 
 impl<W: Write> Plain<W> {
     /// Escapes what is written to `out`.
     pub fn new(out: W) -> Self {
-        Self(out)
+        Self {
+            out,
+            name: "the log",
+        }
+    }
+
+    /// Adds to the system's reason what it is about; the kind stays, by which a closed pipe is known.
+    fn named<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        let name = self.name;
+        result.map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot write to {name}: {error}"))
+        })
     }
 }
 
 impl<W: Write> Write for Plain<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
-        self.0.write_all(escape(&text).as_bytes())?;
+        let written = self.out.write_all(escape(&text).as_bytes());
+        self.named(written)?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        let flushed = self.out.flush();
+        self.named(flushed)
     }
 }
 

@@ -9,7 +9,7 @@ mod summary;
 
 pub use self::anchor::anchor;
 pub use self::inputs::{INPUTS_FILE, Inputs};
-pub use self::naming::{existing_run, new_run, remove_unused, run_at};
+pub use self::naming::{existing_run, new_run, remove_unused, run_at, runs_of};
 pub use self::resume::{config_after, newest_config, require_same};
 pub use self::summary::{BestStep, State, Summary, all_keys, differing_keys, flat, read_log};
 

@@ -124,6 +124,14 @@ pub fn run_at(runs: &Path, given: &Path) -> PathBuf {
     }
 }
 
+/// The directory of the runs that `run` is in, also if it is given as `.`.
+pub fn runs_of(run: &Path) -> PathBuf {
+    let parent = |path: &Path| Some(path.parent()?.to_path_buf());
+    let written = parent(run).filter(|runs| !runs.as_os_str().is_empty());
+    let whole = || parent(&std::path::absolute(run).ok()?);
+    written.or_else(whole).unwrap_or_else(|| ".".into())
+}
+
 /// A name is a single directory, or its path in the directory of the runs.
 fn named(runs: &Path, name: &str) -> Result<PathBuf> {
     let within = Path::new(name).strip_prefix(runs).ok();

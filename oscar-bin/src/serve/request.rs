@@ -234,6 +234,11 @@ async fn next_frame(body: &mut Body) -> Option<Result<hyper::body::Frame<Bytes>,
 }
 
 fn of_json(bytes: &[u8], limits: &Limits) -> Result<Question, Refusal> {
+    // A list is read as the fields in their order, and what is expected has a name of Rust's.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        let found = "the body is not a question: a JSON object with the fields of one is expected";
+        return Err(Refusal::malformed(found));
+    }
     // The parser refuses what is nested deeper than 128 levels, and every unknown key.
     let document: QuestionDocument = serde_json::from_slice(bytes)
         .map_err(|error| Refusal::malformed(format!("the body is not a question: {error}")))?;

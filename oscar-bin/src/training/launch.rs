@@ -25,6 +25,9 @@ use crate::run_dir::header::{self, Header};
 use crate::run_dir::{self, CONFIG_FILE, Inputs, LOG_FILE};
 use crate::weights;
 
+/// What is wrong with values that cannot be used together, or at all.
+const UNUSABLE: &str = "invalid configuration";
+
 /// A command that trains.
 pub trait Training {
     /// Its recipe.
@@ -69,8 +72,10 @@ pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Resu
     let mut processes = Processes::join()?;
     let (mut recipe, directory) = match args.resume {
         false => {
-            source.require_command(&training.command())?;
-            (resolve::<T::Recipe>(&source, args)?, None)
+            let recipe = source.for_command(&training.command(), |source| {
+                resolve::<T::Recipe>(source, args)
+            })?;
+            (recipe, None)
         }
         true => {
             let directory = run_dir::existing_run(&args.runs_dir, args.name.as_deref())?;
@@ -78,14 +83,13 @@ pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Resu
             (recipe, Some(directory))
         }
     };
-    let unusable = "invalid configuration";
-    Configuration::validate(&recipe).context(unusable)?;
+    Configuration::validate(&recipe).context(UNUSABLE)?;
     divide(
         &mut recipe,
         processes.world(&args.device),
         directory.as_deref(),
     )
-    .context(unusable)?;
+    .context(UNUSABLE)?;
     backend::check(&as_trained(args.device.clone(), &mut recipe))?;
     if args.print_config {
         if processes.leads() {
@@ -97,6 +101,7 @@ pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Resu
         processes.leave();
         return Ok(Ending::Done);
     }
+    require_paths(&mut recipe).context(UNUSABLE)?;
     if backend::is_host(&args.device) {
         let all = serde_json::to_value(&recipe)?;
         if let Some(model) = of_bert(&mut recipe) {
@@ -139,6 +144,35 @@ pub fn launch<T: Training>(global: &Global, args: &RunArgs, training: T) -> Resu
     Ok(ending)
 }
 
+/// Checks the settings of a run that is to start, and starts nothing.
+///
+/// # Errors
+/// If one is unknown, of another type or out of range.
+pub fn check<T: Training>(args: &RunArgs, training: &T) -> Result<()> {
+    let default = training.default_recipe();
+    let source = Source::open(args.config.as_deref().unwrap_or(&default))?;
+    let sets = settings(args)?;
+    let mut recipe: T::Recipe =
+        source.for_command(&training.command(), |source| config::resolve(source, &sets))?;
+    let checked = Configuration::validate(&recipe).and_then(|()| require_paths(&mut recipe));
+    checked.context(UNUSABLE)
+}
+
+/// Checks that every path of the recipe has a value: an empty one is the directory that the program is
+/// started in, and no message could name it.
+fn require_paths<C: Configuration>(recipe: &mut C) -> Result<()> {
+    let no_vocab = recipe.sections().vocab.as_deref() == Some("");
+    let paths = recipe.data_paths();
+    let no_path = paths.iter().any(|path| path.as_os_str().is_empty());
+    if !no_vocab && !no_path {
+        return Ok(());
+    }
+    let sections = ["data.", "encoder.", "init.", "task."];
+    let mut keys = config::empty_keys(&serde_json::to_value(&*recipe)?);
+    keys.retain(|key| sections.iter().any(|section| key.starts_with(section)));
+    bail!("{} has no value: give a path", keys.join(", "));
+}
+
 /// The devices, with the precision of the recipe, which has the flag in it.
 fn as_trained<C: Configuration>(device: DeviceArgs, recipe: &mut C) -> DeviceArgs {
     DeviceArgs {
@@ -167,8 +201,8 @@ fn divide<C: Configuration>(recipe: &mut C, world: usize, resumed: Option<&Path>
     Ok(())
 }
 
-/// The recipe with the flags that are shorthands for keys.
-fn resolve<C: Configuration>(source: &Source, args: &RunArgs) -> Result<C> {
+/// The settings of `--set`, and of the flags that are shorthands for keys.
+fn settings(args: &RunArgs) -> Result<Vec<String>> {
     let mut sets = args.sets.clone();
     if let Some(checkpoint) = &args.init {
         // Before the layers are merged: the model's sizes may come from the file beside the weights.
@@ -185,7 +219,12 @@ fn resolve<C: Configuration>(source: &Source, args: &RunArgs) -> Result<C> {
     if let Some(precision) = args.device.precision {
         sets.push(format!("train.precision=\"{}\"", precision.name()));
     }
-    let (mut recipe, notes) = config::resolve_with_notes::<C>(source, &sets)?;
+    Ok(sets)
+}
+
+/// The recipe with the flags.
+fn resolve<C: Configuration>(source: &Source, args: &RunArgs) -> Result<C> {
+    let (mut recipe, notes) = config::resolve_with_notes::<C>(source, &settings(args)?)?;
     for note in notes {
         tracing::warn!("{note}");
     }

@@ -11,5 +11,5 @@ pub mod sweep;
 
 pub use self::args::RunArgs;
 pub use self::estimate::total_memory;
-pub use self::launch::{Training, launch};
+pub use self::launch::{Training, check, launch};
 pub use self::results::Results;

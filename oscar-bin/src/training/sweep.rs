@@ -25,12 +25,17 @@ struct Point {
 }
 
 /// Trains once as `args` say, or, of a sweep, once for each combination of its values, one after the
-/// other, and compares the runs. A sweep that is started again resumes.
+/// other, and compares the runs. A sweep that is started again resumes. `check` checks the settings of a
+/// run without starting it: none is trained for hours before the value of another is found to be wrong.
 ///
 /// # Errors
 /// Whatever ends the training; of a sweep, if a value is wrong or some of its runs fail, after the
 /// others.
-pub fn over(args: &RunArgs, train: impl Fn(&RunArgs) -> Result<Ending>) -> Result<Ending> {
+pub fn over(
+    args: &RunArgs,
+    check: impl Fn(&RunArgs) -> Result<()>,
+    train: impl Fn(&RunArgs) -> Result<Ending>,
+) -> Result<Ending> {
     if args.sweep.is_empty() {
         return train(args);
     }
@@ -42,7 +47,9 @@ pub fn over(args: &RunArgs, train: impl Fn(&RunArgs) -> Result<Ending>) -> Resul
         .iter()
         .map(|text| Axis::parse(text))
         .collect::<Result<_>>()?;
+    refuse_contradictions(args, &axes)?;
     let points = points(&stem(args), &axes)?;
+    points.iter().try_for_each(|point| check(&point.of(args)))?;
     let (mut done, mut failed) = (Vec::new(), Vec::new());
     for (number, point) in points.iter().enumerate() {
         tracing::info!(
@@ -53,14 +60,7 @@ pub fn over(args: &RunArgs, train: impl Fn(&RunArgs) -> Result<Ending>) -> Resul
             point.sets.join(", ")
         );
         let directory = args.runs_dir.join(&point.name);
-        let own = RunArgs {
-            sweep: Vec::new(),
-            sets: [&args.sets[..], &point.sets].concat(),
-            name: Some(point.name.clone()),
-            resume: directory.join("checkpoint").exists(),
-            ..args.clone()
-        };
-        match train(&own) {
+        match train(&point.of(args)) {
             Ok(Ending::Done) => done.push(point.name.clone()),
             Ok(ending) => return Ok(ending),
             // What keeps a run from starting is the same for all.
@@ -89,11 +89,50 @@ pub fn over(args: &RunArgs, train: impl Fn(&RunArgs) -> Result<Ending>) -> Resul
     }
 }
 
+/// Refuses a key that would not have the value that its run is named for.
+fn refuse_contradictions(args: &RunArgs, axes: &[Axis]) -> Result<()> {
+    // What these flags set comes after all other settings.
+    let flags = [
+        ("--steps", "train.steps", args.steps.is_some()),
+        ("--seed", "train.seed", args.seed.is_some()),
+        ("--init", "init.checkpoint", args.init.is_some()),
+        (
+            "--precision",
+            "train.precision",
+            args.device.precision.is_some(),
+        ),
+    ];
+    for (at, Axis { key, .. }) in axes.iter().enumerate() {
+        if axes[..at].iter().any(|other| other.key == *key) {
+            bail!("--sweep {key} is given twice; give all of its values in one");
+        }
+        let flag = flags.iter().find(|(_, of, given)| *given && of == key);
+        if let Some((flag, ..)) = flag {
+            bail!("{flag} sets {key} for all runs, and --sweep for each; leave out one of them");
+        }
+    }
+    Ok(())
+}
+
 /// What the names of the runs begin with.
 fn stem(args: &RunArgs) -> String {
     let recipe = args.config.as_deref().map(Path::new);
     let recipe = recipe.and_then(|path| path.file_stem()?.to_str().map(String::from));
     args.name.clone().or(recipe).unwrap_or("sweep".into())
+}
+
+impl Point {
+    /// The arguments of this run alone.
+    fn of(&self, args: &RunArgs) -> RunArgs {
+        let directory = args.runs_dir.join(&self.name);
+        RunArgs {
+            sweep: Vec::new(),
+            sets: [&args.sets[..], &self.sets].concat(),
+            name: Some(self.name.clone()),
+            resume: directory.join("checkpoint").exists(),
+            ..args.clone()
+        }
+    }
 }
 
 impl Axis {

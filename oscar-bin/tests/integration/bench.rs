@@ -232,6 +232,9 @@ fn unknown_works_are_wrong_usage() {
     let output = place.run(&["bench", "--work", "pretrain,sleep"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(support::stderr(&output).contains("sleep"));
+    // Only a search has pictures.
+    let output = place.run(&["bench", "--preset", "tiny", "--pictures", "5"]);
+    assert_eq!(output.status.code(), Some(2));
 }
 
 #[rstest]

@@ -40,6 +40,18 @@ fn text(place: &Workplace, args: &[&str]) -> String {
 }
 
 #[test]
+fn weights_are_not_exported_over_themselves() {
+    let place = place();
+    let file = "ckpt/pytorch_model.bin";
+    let before = std::fs::read(place.path(file)).unwrap();
+    for source in ["ckpt", file] {
+        let output = place.run(&["model", "export", source, "--out", file]);
+        assert_fails(&output, &["--out", file]);
+    }
+    assert_eq!(std::fs::read(place.path(file)).unwrap(), before);
+}
+
+#[test]
 fn weights_go_in_and_out_unchanged() {
     let place = place();
     let said = text(

@@ -116,6 +116,18 @@ fn a_run_is_resumed_and_reported_on_from_another_directory() {
 }
 
 #[test]
+fn a_run_that_is_given_as_this_directory_gets_no_sample_of_its_own() {
+    let place = Workplace::small();
+    let output = place.train("r", &["--steps", "2"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let mut program = place.program();
+    program.current_dir(place.path("runs/r"));
+    let output = program.args(["probe", "."]).output().expect("it starts");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(!place.path("runs/r/.sample").exists());
+}
+
+#[test]
 fn a_resume_that_changes_something_leaves_the_configuration_of_the_steps_before() {
     let place = toy::workplace(|_| false);
     let output = place.run(&[
@@ -248,6 +260,10 @@ fn runs_are_compared_on_one_page() {
         "{drawing}"
     );
     assert_fails(&place.run(&["report", "one", "nowhere"]), &["nowhere"]);
+    assert_fails(
+        &place.run(&["report", "one", "runs/one"]),
+        &["one", "twice"],
+    );
 }
 
 /// Lines of a drawing that are black or grey: its axes and ticks.

@@ -127,3 +127,17 @@ fn a_run_that_cannot_start_leaves_its_name_free() {
     );
     assert!(!place.path("runs/r").exists());
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_standard_output_is_named() {
+    let place = Workplace::new();
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let output = place
+        .program()
+        .arg("recipes")
+        .stdout(full.expect("a device"))
+        .output()
+        .expect("the program starts");
+    assert_fails(&output, &["standard output"]);
+}

@@ -137,6 +137,12 @@ fn one_picture_gives_one_caption_and_a_drawing_of_it() {
 
     let both = place.run(&["caption", "pictures", "--picture", "seen.png"]);
     assert_fails(&both, &["--picture", "6"]);
+    // The picture itself stays, by whatever path it is named.
+    let before = fs::read(place.path(&picture)).expect("a picture");
+    let over = format!("./{picture}");
+    let itself = place.run(&["caption", &picture, "--picture", &over]);
+    assert_fails(&itself, &["--picture", &picture]);
+    assert_eq!(fs::read(place.path(&picture)).expect("a picture"), before);
 }
 
 /// Fine-tunes weights of a task on the sample in two steps; gives their description.
@@ -311,8 +317,16 @@ fn pictures_that_cannot_be_read_are_one_line_each_and_the_others_are_answered() 
     assert_eq!((rows.len(), failed), (10, 4), "{document:#}");
 
     assert_fails(&place.run(&["caption", "empty"]), &["empty"]);
-    // Without a picture that can be read nobody knows which weights are meant.
-    assert_fails(&place.run(&["caption", "missing.jpg"]), &["--checkpoint"]);
+    // Without a picture that can be read nobody knows which weights are meant: the picture is what is wrong.
+    for name in ["missing.jpg", "pictures/a-text.jpg"] {
+        let output = place.run(&["caption", name]);
+        assert_fails(&output, &[name]);
+        assert!(
+            !stderr(&output).contains("--checkpoint"),
+            "{}",
+            stderr(&output)
+        );
+    }
     let nothing = place.run(&["caption"]);
     assert_eq!(nothing.status.code(), Some(2), "{}", stderr(&nothing));
 }

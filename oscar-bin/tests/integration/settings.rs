@@ -285,3 +285,78 @@ fn a_sweep_trains_with_every_value_and_compares() {
     let document = place.run(&[&sweep[..], &["--json"]].concat());
     assert_eq!(document.status.code(), Some(2));
 }
+
+#[test]
+fn a_setting_of_several_lines_is_one_value() {
+    let place = Workplace::new();
+    let set = "train.steps=5\ntrain.seed=3";
+    let output = place.run(&["train", "--set", set, "--print-config"]);
+    assert_fails(&output, &["train.steps", "train.seed=3"]);
+}
+
+#[rstest]
+#[case::corpus("data.train.corpus=", "data.train.corpus")]
+#[case::regions("data.validation.regions=", "data.validation.regions")]
+#[case::vocabulary("data.vocab=", "data.vocab")]
+#[case::weights("init.checkpoint=''", "init.checkpoint")]
+fn an_empty_path_is_named_by_its_key(#[case] set: &str, #[case] key: &str) {
+    let place = Workplace::new();
+    let train = ["train", "--config", "shapes", "--name", "r", "--set", set];
+    assert_fails(&place.run(&train), &[key]);
+    assert!(!place.path("runs/r").exists());
+}
+
+#[rstest]
+#[case::infinite("optimizer.learning_rate=inf")]
+#[case::not_a_number("optimizer.weight_decay=nan")]
+fn a_number_that_is_none_is_refused_for_what_it_is(#[case] set: &str) {
+    let place = Workplace::new();
+    let output = place.run(&["train", "--set", set, "--print-config"]);
+    assert_fails(&output, &["finite"]);
+}
+
+#[rstest]
+#[case::a_later_value(&["--sweep", "optimizer.learning_rate=1e-3,many"], &["learning_rate", "many"])]
+#[case::out_of_range(&["--sweep", "train.batch_size=4,0"], &["train.batch_size = 0"])]
+#[case::flag(&["--sweep", "train.steps=3,4", "--steps", "5"], &["--steps", "train.steps"])]
+#[case::seed(&["--sweep", "train.seed=3,4", "--seed", "5"], &["--seed", "train.seed"])]
+#[case::twice(&["--sweep", "train.seed=1,2", "--sweep", "train.seed=3,4"], &["train.seed", "twice"])]
+fn a_sweep_that_cannot_keep_its_promise_trains_nothing(
+    #[case] args: &[&str],
+    #[case] parts: &[&str],
+) {
+    let place = toy::workplace(|_| false);
+    let train = ["train", "--config", "train.toml", "--name", "s"];
+    assert_fails(&place.run(&[&train[..], args].concat()), parts);
+    assert!(!place.path("runs").exists());
+}
+
+#[test]
+fn a_recipe_that_extends_one_of_another_command_is_told_so() {
+    let place = Workplace::new();
+    write(&place.path("own.toml"), "extends = 'vqa-mini'\n");
+    assert_fails(
+        &place.run(&["train", "--config", "own.toml"]),
+        &["own", "finetune --task vqa", "data.train.questions"],
+    );
+}
+
+#[test]
+fn a_module_that_the_model_does_not_have_is_named() {
+    let place = toy::workplace(|_| false);
+    let train = ["train", "--config", "train.toml", "--steps", "2", "--name"];
+    let first = place.run(&[&train[..], &["a"]].concat());
+    assert!(first.status.success(), "{}", stderr(&first));
+    let own = [
+        "b",
+        "--init",
+        "a",
+        "--set",
+        "init.random=['bert.embeddings', 'bert.embedings']",
+    ];
+    let second = place.run(&[&train[..], &own].concat());
+    assert!(second.status.success(), "{}", stderr(&second));
+    let said = stderr(&second);
+    assert!(said.contains("\"bert.embedings\""), "{said}");
+    assert!(!said.contains("\"bert.embeddings\""), "{said}");
+}

@@ -66,6 +66,59 @@ fn recipes_are_listed_and_printed() {
     assert_fails(&place.run(&["recipes", "oscar-huge"]), &["oscar-huge"]);
 }
 
+#[test]
+fn only_recipes_that_are_alike_are_suggested() {
+    let place = Workplace::new();
+    let asked = |name: &str| {
+        let said = ["train", "recipes"].map(|command| {
+            let args = match command {
+                "train" => vec!["train", "--config", name],
+                _ => vec!["recipes", name],
+            };
+            let output = place.run(&args);
+            assert_fails(&output, &[&format!("{name:?}")]);
+            stderr(&output).to_lowercase()
+        });
+        said.map(|said| said.contains("did you mean"))
+    };
+    for name in ["zz", "", "nosuch"] {
+        assert_eq!(asked(name), [false, false], "{name}");
+    }
+    for name in ["vqa", "oscar-bse", "quikstart"] {
+        assert_eq!(asked(name), [true, true], "{name}");
+    }
+}
+
+#[test]
+fn an_empty_variable_is_one_that_is_not_set() {
+    let place = Workplace::new();
+    let mut program = place.program();
+    program.args(["train", "--print-config"]);
+    program.env("OSCAR_RUNS_DIR", "").env("OSCAR_BACKEND", "");
+    let output = program.output().expect("the program starts");
+    assert!(output.status.success(), "{}", stderr(&output));
+    // A secret that is empty is a mistake.
+    let output = place
+        .program()
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .env("OSCAR_TOKEN", "")
+        .output()
+        .expect("the program starts");
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+}
+
+#[test]
+fn a_missing_text_shows_the_usage_of_its_command() {
+    let place = Workplace::new();
+    let output = place.run(&["match", "photo.jpg"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    assert!(
+        said.contains("oscar-bin match [OPTIONS] <PICTURE>"),
+        "{said}"
+    );
+}
+
 #[rstest]
 #[case::section("trian.steps=5", &["trian.steps", "train.steps"])]
 #[case::key("train.batchsize=5", &["train.batchsize", "train.batch_size"])]

@@ -211,3 +211,47 @@ fn a_lock_of_somebody_else_is_not_waited_for_without_end() {
     staged.commit().expect("written all the same");
     assert!(place.path().join("set/marker").exists());
 }
+
+#[test]
+#[cfg(unix)]
+fn nothing_but_a_file_is_replaced_by_a_file() {
+    let place = tempfile::tempdir().unwrap();
+    let [own, link, folder, socket] =
+        ["own", "link", "folder", "socket"].map(|name| place.path().join(name));
+    fs::write(&own, "mine").unwrap();
+    std::os::unix::fs::symlink(&own, &link).unwrap();
+    fs::create_dir(&folder).unwrap();
+    let _open = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    for path in [&link, &folder, &socket] {
+        let error = write_file(path, b"new").unwrap_err();
+        assert!(matches!(error, FileError::NotAFile { .. }), "{error}");
+    }
+    assert!(link.is_symlink());
+    assert_eq!(fs::read(&own).unwrap(), b"mine");
+    assert_eq!(names(place.path()).len(), 4);
+    write_file(&own, b"new").unwrap();
+    assert_eq!(fs::read(&link).unwrap(), b"new");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_directory_is_written_where_a_link_leads() {
+    let place = tempfile::tempdir().unwrap();
+    let (disk, link) = (place.path().join("disk"), place.path().join("link"));
+    fs::create_dir(&disk).unwrap();
+    std::os::unix::fs::symlink(&disk, &link).unwrap();
+    for text in ["first", "second"] {
+        replace(&link, text).unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(content(&disk), text);
+    }
+    assert_eq!(names(place.path()), ["disk", "link"]);
+    // Without a marker nothing tells whose directory it leads to.
+    let error = write_directory::<FileError>(&link, |_| Ok(())).unwrap_err();
+    assert!(matches!(error, FileError::Malformed { .. }), "{error}");
+    assert_eq!(content(&disk), "second");
+    // A link that leads nowhere stays, too.
+    fs::remove_dir_all(&disk).unwrap();
+    assert!(replace(&link, "third").is_err());
+    assert_eq!(names(place.path()), ["link"]);
+}

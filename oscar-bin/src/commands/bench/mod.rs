@@ -85,7 +85,8 @@ pub struct BenchArgs {
         long,
         value_delimiter = ',',
         default_value = "10000,100000,1000000",
-        value_name = "N,..."
+        value_name = "N,...",
+        requires = "work"
     )]
     pub pictures: Vec<usize>,
     /// Number of timed steps

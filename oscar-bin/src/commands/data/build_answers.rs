@@ -37,6 +37,7 @@ pub struct AnswersArgs {
 /// # Errors
 /// If an annotation file cannot be read, or the vocabulary would have fewer than two answers.
 pub fn run(args: &AnswersArgs) -> Result<()> {
+    output::refuse_input("--out", &args.out, &args.data)?;
     let mut counts = AnswerCounts::default();
     for file in &args.data {
         count_answers(file, &mut counts)?;

@@ -173,6 +173,12 @@ pub fn run(args: &RegionsArgs) -> Result<()> {
             args.out.display()
         )
     };
+    if let Some(list) = &args.list_skipped {
+        let tables = [&args.labels, &args.sizes, &args.features];
+        let names = [&args.classes, &args.attributes];
+        let read = tables.into_iter().chain(names).flatten();
+        output::refuse_input("--list-skipped", list, read.chain([&args.source]))?;
+    }
     let (out, options) = (&args.out, import_options(args));
     let imported = match &args.detector {
         Some(name) => extract(args, name, &options),

@@ -223,6 +223,12 @@ fn in_pixels(relative: &[f32; 6], (width, height): (f32, f32)) -> [f32; 4] {
 
 /// Draws the boxes on the picture and writes it.
 fn write_drawing(out: &Path, shown: &Shown<'_>, args: &InspectArgs) -> Result<Drawn> {
+    if out.exists() {
+        let pictures = args.images.as_ref().or(shown.pictures.as_ref());
+        let files = pictures.and_then(|path| Pictures::open(path).ok());
+        let files = files.map_or(Vec::new(), |pictures| pictures.files());
+        output::refuse_input("--out", out, args.image.iter().chain(&files))?;
+    }
     let picture = picture(shown, args)?;
     let origin = picture.as_ref().map(|picture| picture.origin.clone());
     let canvas = match picture {

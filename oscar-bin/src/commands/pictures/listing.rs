@@ -30,6 +30,14 @@ enum Place {
 }
 
 impl Listed {
+    /// The files that it is read from, or one of which it is.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match &self.place {
+            Place::File(path) => vec![path.clone()],
+            Place::In(pictures, _) => pictures.files(),
+        }
+    }
+
     /// Reads and decodes it.
     ///
     /// # Errors

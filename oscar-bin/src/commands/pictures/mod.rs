@@ -33,6 +33,7 @@ use crate::detector;
 use crate::ending::Ending;
 use crate::hub;
 use crate::logging;
+use crate::output::refuse_input;
 use crate::tasks::{AnyTask, OnTaskAndBackend, dispatch_task};
 use crate::weights::{self, PublishedArgs};
 
@@ -101,13 +102,19 @@ fn run(request: &Request<'_>) -> Result<Ending> {
             listing.pictures.len()
         );
     }
+    if let Some(out) = &args.picture {
+        let files = listing.pictures.iter().flat_map(Listed::files);
+        refuse_input("--picture", out, files)?;
+    }
     if let Some(clip) = clip(request)? {
         return zero_shot::run(request, &clip, &listing);
     }
     if !request.against.is_empty() {
         bail!("--against is for the weights of a CLIP; name one with --checkpoint");
     }
-    let directory = checkpoint(request, &listing.pictures)?;
+    let Some(directory) = checkpoint(request, &listing.pictures)? else {
+        return Ok(Ending::Failed);
+    };
     let task = task_of(request, &directory)?;
     let answering = Answering {
         request,
@@ -132,32 +139,38 @@ fn clip(request: &Request<'_>) -> Result<Option<PathBuf>> {
 }
 
 /// The directory of weights that is named, else that of the shipped ones if the first picture is one
-/// of the sample, else that of public weights for photographs.
-fn checkpoint(request: &Request<'_>, pictures: &[Listed]) -> Result<PathBuf> {
+/// of the sample, else that of public weights for photographs. None if no picture can be read, of which
+/// each has been reported: nobody knows then which weights are meant.
+fn checkpoint(request: &Request<'_>, pictures: &[Listed]) -> Result<Option<PathBuf>> {
     let args = request.args;
     if let Some(named) = &args.checkpoint {
-        return weights::locate(named);
+        return weights::locate(named).map(Some);
     }
-    // Without a picture that can be read nobody knows which weights are meant.
     let of_sample = match &args.detector {
-        Some(name) => Some(OfSample::read_by(name)),
+        Some(name) => OfSample::read_by(name),
         None => {
-            let first = pictures.iter().find_map(|picture| picture.read().ok());
-            first.map(|picture| OfSample::of(&picture))
+            let mut errors = Vec::new();
+            let mut read = pictures.iter().map(Listed::read);
+            let first = read.find_map(|picture| picture.map_err(|error| errors.push(error)).ok());
+            let Some(first) = first else {
+                for error in &errors {
+                    report(request.global, &error.to_string());
+                }
+                return Ok(None);
+            };
+            OfSample::of(&first)
         }
     };
-    let shipped = of_sample
-        .flatten()
-        .and_then(|pictures| request.kind.shipped(pictures));
+    let shipped = of_sample.and_then(|pictures| request.kind.shipped(pictures));
     let shipped = shipped.and_then(sample::shipped);
     if let Some(shipped) = shipped.filter(|path| path.is_dir()) {
-        return Ok(shipped);
+        return Ok(Some(shipped));
     }
-    match request.kind.known().filter(|_| of_sample == Some(None)) {
+    match request.kind.known().filter(|_| of_sample.is_none()) {
         Some(name) => {
             let known = hub::known(name)?;
             tracing::info!("no weights are named; taking {name} ({})", known.purpose);
-            weights::locate(Path::new(name))
+            weights::locate(Path::new(name)).map(Some)
         }
         None => bail!(
             "no weights are named: give those of the task {} with --checkpoint, a run's, published \

@@ -64,8 +64,7 @@ fn resolved<C: Configuration>(source: &Source<'_>) -> Result<C> {
     let mut recipe: C = config::resolve(&config::Source::file(&file)?, &[])?;
     recipe.validate().context("invalid configuration")?;
     run_dir::anchor(&mut recipe, source.run);
-    let runs = source.run.parent().filter(|parent| parent.is_dir());
-    sample::provide(&mut recipe, runs.unwrap_or(Path::new(".")))?;
+    sample::provide(&mut recipe, &run_dir::runs_of(source.run))?;
     Ok(recipe)
 }
 

@@ -17,7 +17,7 @@ mod page;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use oscar_files::write_file;
 use oscar_task::explain::Choice;
@@ -99,7 +99,7 @@ pub fn run(global: &Global, args: &ReportArgs) -> Result<Ending> {
     let [run] = runs.as_slice() else {
         return compare(args, &runs);
     };
-    let name = name_of(run)?;
+    let name = name_of(run, &args.runs_dir)?;
     let summary =
         Summary::read(run).with_context(|| format!("cannot report on {}", run.display()))?;
     let curves = curves::read(run)?;
@@ -161,6 +161,11 @@ pub fn run(global: &Global, args: &ReportArgs) -> Result<Ending> {
 
 /// Writes the page of several runs.
 fn compare(args: &ReportArgs, runs: &[PathBuf]) -> Result<Ending> {
+    let place = |run: &PathBuf| run.canonicalize().unwrap_or_else(|_| run.clone());
+    let places: Vec<PathBuf> = runs.iter().map(place).collect();
+    if let Some(at) = (1..places.len()).find(|at| places[..*at].contains(&places[*at])) {
+        bail!("{} is named twice; name each run once", runs[at].display());
+    }
     let html = comparison::page(runs)?;
     let out = args.out.clone();
     let out = out.unwrap_or_else(|| args.runs_dir.join(COMPARISON));
@@ -177,9 +182,15 @@ fn compare(args: &ReportArgs, runs: &[PathBuf]) -> Result<Ending> {
 }
 
 /// The last component of the path, also for `.` and `runs/x/..`.
-fn name_of(run: &Path) -> Result<String> {
-    let whole = run.canonicalize();
-    let whole = whole.with_context(|| format!("cannot find the run {}", run.display()))?;
+fn name_of(run: &Path, runs: &Path) -> Result<String> {
+    let whole = run.canonicalize().ok().with_context(|| {
+        format!(
+            "cannot find the run {}: it is not a directory, nor the name of a run in {}; `oscar-bin runs` \
+             lists the runs",
+            run.display(),
+            runs.display()
+        )
+    })?;
     let name = whole.file_name().unwrap_or(whole.as_os_str());
     Ok(name.to_string_lossy().into_owned())
 }

@@ -37,6 +37,7 @@ fn what_is_not_a_question_is_malformed() {
         "",
         "{",
         "[]",
+        "[null, \"a\"]",
         "{}",
         "null",
         "{\"key\": 3}",
