@@ -2,9 +2,9 @@
 //!
 //! | form | what it is |
 //! |---|---|
-//! | rows | `{"image", "captions": [..]}`, one per image, or `{"image", "caption"}`, one per caption, as JSON lines or an array; optionally `tags` and `id`. LAVIS' too, whose `caption` may be a list and which have an `image_id` beside `image` |
+//! | rows | `{"image", "captions": [..]}`, one per image, or `{"image", "caption"}`, one per caption, as JSON lines or an array; optionally `tags` and `id`. LAVIS' and BLIP's too, whose `caption` may be a list and which have an `image_id` or `img_id` beside `image` |
 //! | the official code's | `[{"image_id", "id", "caption"}, ..]`, one per caption |
-//! | COCO's | `{"images": [{"id"}], "annotations": [{"image_id", "caption"}]}`; NoCaps' too, whose images also have an `open_images_id` |
+//! | COCO's | `{"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}`; an image is known by its `id`, or else by its file, as in VizWiz. NoCaps' too, whose images also have an `open_images_id` |
 //! | Karpathy's split | `dataset_coco.json`: `{"images": [{"cocoid", "filename", "split", "sentences": [{"raw"}]}]}`; `dataset_coco.json?split=test` is one split of it, and `restval` a part of `train` |
 //! | the YAML file of a split | names such a file as `caption`; without it, the images of its tables have no captions |
 //! | `{split}_captions.pt` | a dictionary of image id to a list of captions, or to such a list as JSON |
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::error::{DatasetError, Result};
-use crate::findings::{Counts, Defect, Problems};
+use crate::findings::{Counts, Defect, Kind, Problems};
 use crate::images::{ImageSource, SharedImages};
 use crate::keys::without_ending;
 use crate::records::Records;
@@ -34,8 +34,9 @@ const ANNOTATIONS: &str = "annotations";
 pub struct CaptionedImage {
     /// Its key in a region store.
     pub key: String,
-    /// Another key of its regions: NoCaps' images are those of Open Images.
-    pub open_images_id: Option<String>,
+    /// Another key of its regions: NoCaps' images are those of Open Images, and those of VizWiz are
+    /// called by their files.
+    pub other_key: Option<String>,
     /// Its captions, in the order of the file.
     pub captions: Vec<String>,
     /// Object tags instead of those stored with the image.
@@ -56,7 +57,7 @@ impl CaptionedImage {
     /// # Errors
     /// If it is not there under either key.
     pub fn find(&self, images: &dyn ImageSource) -> Result<usize, Defect> {
-        let other = || images.find(self.open_images_id.as_ref()?);
+        let other = || images.find(self.other_key.as_ref()?);
         images
             .require(&self.key)
             .or_else(|defect| other().ok_or(defect))
@@ -220,20 +221,23 @@ fn plain(
     problems: &mut Problems,
 ) -> Result<Vec<(usize, CaptionedImage)>> {
     #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
+    #[serde(expecting = "an object such as {\"image\": …, \"captions\": […]}")]
     struct Plain {
         image: Option<Key>,
         image_id: Option<Key>,
+        img_id: Option<IgnoredAny>,
         caption: Option<OneOrSeveral>,
-        captions: Option<Vec<String>>,
+        captions: Option<OneOrSeveral>,
         tags: Option<String>,
         #[serde(default, rename = "id")]
         _id: Option<IgnoredAny>,
+        #[serde(flatten)]
+        others: BTreeMap<String, IgnoredAny>,
     }
     #[derive(Deserialize)]
     #[serde(
         untagged,
-        expecting = "`caption` is neither a text nor a list of texts"
+        expecting = "captions are neither a text nor a list of texts"
     )]
     enum OneOrSeveral {
         One(String),
@@ -241,6 +245,15 @@ fn plain(
     }
     let mut collected = ImagesByKey::default();
     for (number, row) in rows::parse::<Plain>(path, records, problems)? {
+        // Published rows say more than is used.
+        let captioned = row.caption.is_some() || row.captions.is_some();
+        let published = captioned && (row.image_id.is_some() || row.img_id.is_some());
+        if let Some(unknown) = row.others.keys().next().filter(|_| !published) {
+            let found = format!("unknown field `{unknown}`");
+            let fix = "a row has `image`, `caption` or `captions`, and optionally `tags` and `id`";
+            problems.at_line(path, number, Defect::of(Kind::Field, found).fix(fix));
+            continue;
+        }
         let Some(key) = row.image.or(row.image_id) else {
             let defect = Defect::new(
                 "missing field `image`",
@@ -250,9 +263,11 @@ fn plain(
             continue;
         };
         let (caption, captions) = match (row.caption, row.captions) {
-            (Some(OneOrSeveral::Several(list)), None) => (None, Some(list)),
             (Some(OneOrSeveral::One(caption)), None) => (Some(caption), None),
-            (None, captions) => (None, captions),
+            (Some(OneOrSeveral::Several(list)), None)
+            | (None, Some(OneOrSeveral::Several(list))) => (None, Some(list)),
+            (None, Some(OneOrSeveral::One(only))) => (None, Some(vec![only])),
+            (None, None) => (None, None),
             (Some(_), Some(_)) => {
                 let found = "both `caption` and `captions`";
                 problems.at_line(path, number, Defect::new(found, "give one of the two"));
@@ -303,7 +318,8 @@ fn coco(
                 }
                 if splits.has(image.split.as_deref()) {
                     let known = collected.image(number, key);
-                    known.open_images_id = image.open_images_id;
+                    let file = image.file_name.as_deref().map(without_ending);
+                    known.other_key = image.open_images_id.or(file.map(String::from));
                     let sentences = image.sentences.unwrap_or_default();
                     known
                         .captions
@@ -350,6 +366,7 @@ struct CocoImage {
     open_images_id: Option<String>,
     cocoid: Option<Key>,
     filename: Option<String>,
+    file_name: Option<String>,
     split: Option<String>,
     sentences: Option<Vec<Sentence>>,
 }

@@ -64,6 +64,12 @@ pub fn other_name(key: &str, has: impl Fn(&str) -> bool) -> Option<String> {
     }
 }
 
+/// Whether two names are of one image.
+pub(crate) fn is_same(name: &str, other: &str) -> bool {
+    let spells = |a: &str, b: &str| spellings(a).iter().any(|spelling| spelling == b);
+    name == other || spells(name, other) || spells(other, name)
+}
+
 /// Logs that images are found by another spelling, once for each source.
 pub(crate) fn tell(images: &Path, key: &str, spelling: &str) {
     static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -186,6 +192,9 @@ mod tests {
         ] {
             assert_eq!(find(key, &[stored]), Other::None, "{key} {stored}");
         }
+        assert!(is_same("7", "COCO_val2014_000000000007.jpg"));
+        assert!(is_same("val2014/COCO_val2014_000000000007.jpg", "7"));
+        assert!(!is_same("7", "COCO_val2014_000000000008"));
         let both = ["COCO_val2014_000000000007", "COCO_test2015_000000000007"];
         assert!(matches!(find("7", &both), Other::Several(..)));
     }

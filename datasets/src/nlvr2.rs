@@ -5,6 +5,7 @@
 //! | the official NLVR2 files | `{"sentence", "label": "True", "identifier": "dev-850-0-0", …}` |
 //! | the processed files of the official Oscar | `{"q", "o": {"left", "right"}, "img_id": {"left", "right"}, "label": 1}` |
 //! | LXMERT's files | `{"sent", "img0", "img1", "label": 1, "identifier"}` |
+//! | ALBEF's and BLIP's files | `{"sentence", "images": [LEFT, RIGHT], "label": "True"}` |
 //! | pairs of images | `{"left", "right", "statement", "label": true}`, with an `identifier` or without |
 //! | single images, NLVR | `{"image", "statement", "label": true}`; `text` means the same as `statement` |
 
@@ -104,6 +105,7 @@ enum Tags {
 
 /// Every key of every form.
 #[derive(Deserialize)]
+#[serde(expecting = "an object such as {\"left\": …, \"right\": …, \"statement\": …}")]
 struct Fields {
     label: Option<Value>,
     identifier: Option<String>,
@@ -113,6 +115,8 @@ struct Fields {
     img_id: Option<Sides>,
     // The official NLVR2 files.
     sentence: Option<String>,
+    // ALBEF's.
+    images: Option<[Key; 2]>,
     // LXMERT's.
     sent: Option<String>,
     img0: Option<Key>,
@@ -143,6 +147,10 @@ impl TryFrom<Fields> for Statement {
                 identifier,
             });
         }
+        let (left, right) = match fields.images {
+            Some([left, right]) => (Some(left), Some(right)),
+            None => (fields.left, fields.right),
+        };
         let (text, images, tags) = match (fields.q, fields.sentence, fields.statement) {
             (Some(q), None, None) => {
                 let images = fields
@@ -155,10 +163,12 @@ impl TryFrom<Fields> for Statement {
                 (q, images.both(), tags)
             }
             (None, Some(sentence), None) => {
-                let identifier = identifier
-                    .as_ref()
-                    .ok_or("no `identifier`; the images' keys are made from it")?;
-                (sentence, identifier.images(), None)
+                let images = match (left, right, &identifier) {
+                    (Some(left), Some(right), _) => vec![left.0, right.0],
+                    (.., Some(identifier)) => identifier.images(),
+                    _ => return Err("no `identifier`; the images' keys are made from it".into()),
+                };
+                (sentence, images, None)
             }
             (None, None, Some(statement)) => {
                 if let Some(unknown) = fields.others.keys().next() {
@@ -167,7 +177,7 @@ impl TryFrom<Fields> for Statement {
                          `statement`, `label`, `identifier` and `tags`"
                     ));
                 }
-                let images = images(fields.left, fields.right, fields.image)?;
+                let images = images(left, right, fields.image)?;
                 let tags = fields
                     .tags
                     .map(|tags| own_tags(tags, images.len()))

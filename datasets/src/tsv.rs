@@ -19,6 +19,9 @@ const HINT: &str = "it is a table of the official data, tab-separated; check the
 const INDEX_FIX: &str = "the index belongs to another version of the file: delete it; it is \
                          not needed to read the file";
 
+/// What is wrong with an offset that no line begins at.
+const IN_A_LINE: &str = "is in the middle of a line";
+
 /// Longer first fields are not keys.
 const MAX_KEY: usize = 1 << 16;
 
@@ -155,6 +158,10 @@ impl TsvFile {
                     "is followed by more than one line",
                 ));
             }
+            if newline == line.len() && row + 1 < self.len() {
+                let end = self.offsets[row + 1] as usize;
+                return Err(out_of_step(index, row + 1, end, IN_A_LINE));
+            }
         }
         Ok(line.strip_suffix(b"\n").unwrap_or(line))
     }
@@ -200,7 +207,7 @@ impl TsvFile {
         let (start, end) = (self.offsets[row] as usize, self.offsets[row + 1] as usize);
         match &self.index {
             Some(index) if start > 0 && self.map[start - 1] != b'\n' => {
-                Err(out_of_step(index, row, start, "is in the middle of a line"))
+                Err(out_of_step(index, row, start, IN_A_LINE))
             }
             // Tables that were put together from several may have a mark before each part.
             _ => Ok((start, without_bom(&self.map[start..end]))),
@@ -404,6 +411,16 @@ mod tests {
                 "{found}"
             );
         }
+    }
+
+    #[test]
+    fn a_row_that_the_index_cuts_off_is_not_read() {
+        let file = open(b"k\t1\nl\t2\n", Some("0\n2\n")).unwrap();
+        let found = problem(file.line(0));
+        assert!(
+            found.contains("line 2: offset 2 is in the middle of a line"),
+            "{found}"
+        );
     }
 
     #[test]

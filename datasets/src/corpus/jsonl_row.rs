@@ -14,6 +14,9 @@ use crate::findings::{Defect, Kind};
 use crate::records;
 use crate::rows::{Key, has_words};
 
+/// Keys less alike than this are not taken for misspelt.
+const ALIKE: f64 = 0.75;
+
 /// Keys a row may have.
 const KEYS: [&str; 7] = [
     "image", "text", "tags", "question", "answer", "label", "graph",
@@ -66,7 +69,8 @@ impl Row {
 struct Fields {
     image: Option<Key>,
     text: Option<String>,
-    tags: Option<Words>,
+    // A column without tags is one of nulls.
+    tags: Option<Option<Words>>,
     question: Option<String>,
     answer: Option<Words>,
     label: Option<bool>,
@@ -86,7 +90,7 @@ impl Fields {
         let texts = match (self.text, self.question, self.answer) {
             (Some(text), None, None) => {
                 has_words("text", &text)?;
-                let tags = self.tags.map(|tags| tags.0.join(" "));
+                let tags = self.tags.flatten().map(|tags| tags.0.join(" "));
                 Texts::Caption { text, tags }
             }
             (None, Some(question), Some(Words(answers))) => {
@@ -95,7 +99,7 @@ impl Fields {
                     let fix = "write the answer, or drop the row";
                     return Err(Defect::of(Kind::BlankText, "an empty `answer`").fix(fix));
                 }
-                if self.tags.is_some() {
+                if self.tags.flatten().is_some() {
                     return Err(
                         "`tags` beside an answer, which takes their place; drop them".into(),
                     );
@@ -134,12 +138,13 @@ impl<'de> Deserialize<'de> for Words {
         #[derive(Deserialize)]
         #[serde(untagged, expecting = "expected a text or a list of texts")]
         enum Either {
-            One(String),
-            Many(Vec<String>),
+            One(Key),
+            Many(Vec<Key>),
         }
+        // Answers may be numbers, as in the rows of VQA.
         Ok(Self(match Either::deserialize(deserializer)? {
-            Either::One(one) => vec![one],
-            Either::Many(many) => many,
+            Either::One(one) => vec![one.0],
+            Either::Many(many) => many.into_iter().map(|key| key.0).collect(),
         }))
     }
 }
@@ -204,14 +209,15 @@ fn unknown_key(key: &str) -> String {
         .max_by(|a, b| a.0.total_cmp(&b.0));
     // Other formats' names for the text are not near it in spelling.
     let nearest = match (key, spelling) {
-        ("caption" | "sentence", _) | (_, None) => "text",
-        (_, Some((_, known))) => known,
+        ("caption" | "captions" | "sentence", _) => Some("text"),
+        (_, Some((alike, known))) if alike >= ALIKE => Some(known),
+        _ => None,
     };
-    format!(
-        "unknown key {}; did you mean `{nearest}`? Known: {}",
-        excerpt(key),
-        KEYS.join(", ")
-    )
+    let (key, known) = (excerpt(key), KEYS.join(", "));
+    match nearest {
+        Some(nearest) => format!("unknown key {key}; did you mean `{nearest}`? Known: {known}"),
+        None => format!("unknown key {key}; known are {known}"),
+    }
 }
 
 #[cfg(test)]
@@ -233,6 +239,10 @@ mod tests {
                 "without any letter or digit",
             ),
             (r#"{"image": "a", "txet": "b"}"#, "did you mean `text`?"),
+            (
+                r#"{"url": "a", "caption": "b"}"#,
+                "unknown key \"url\"; known are image",
+            ),
             (
                 r#"{"image": "a", "text": 3}"#,
                 "`text`: invalid type: integer `3`",
@@ -311,6 +321,17 @@ mod tests {
                 Row::parse(format!("\u{feff}{{\"image\": {image}, \"text\": \"b\"}}").as_bytes());
             assert_eq!(row.unwrap().image, "7");
         }
+        let row = Row::parse(br#"{"image": "a", "text": "b", "tags": null}"#);
+        assert!(
+            matches!(
+                row,
+                Ok(Row {
+                    texts: Texts::Caption { tags: None, .. },
+                    ..
+                })
+            ),
+            "{row:?}"
+        );
         let long = "word ".repeat(2_000);
         let row = Row::parse(format!(r#"{{"image": "a", "text": "{long}"}}"#).as_bytes());
         assert!(matches!(row, Ok(Row { texts: Texts::Caption { text, .. }, .. }) if text == long));
@@ -324,6 +345,11 @@ mod tests {
             Row::parse(r#"{"image": "a", "question": "Où?", "answer": ["là", "ici"]}"#.as_bytes());
         assert!(
             matches!(&row, Ok(Row { texts: Texts::Question { answers, .. }, .. }) if answers[..] == ["là", "ici"]),
+            "{row:?}"
+        );
+        let row = Row::parse(br#"{"image": "a", "question": "how many?", "answer": 2}"#);
+        assert!(
+            matches!(&row, Ok(Row { texts: Texts::Question { answers, .. }, .. }) if answers[..] == ["2"]),
             "{row:?}"
         );
     }

@@ -21,13 +21,19 @@ const UNKNOWN: &str = "give official, VinVL or LXMERT tables, a .pt dictionary, 
 const PICTURES: &str = "name the detector that finds their regions: a directory with its weights, or \
                         `drawing` for drawings of NLVR v1";
 
+const DECOMPRESS: &str = "decompress it first; a zip archive of pictures needs a detector";
+
+/// What archives of features end in.
+const COMPRESSED: [&str; 8] = ["gz", "tgz", "bz2", "xz", "zst", "zip", "tar", "7z"];
+
 const REWRITE: &str = "write one .npz file for each image, as numpy.savez does";
 
 /// Files that features are published in and that are not read, by their endings.
-const OTHERS: [(&str, &str); 6] = [
+const OTHERS: [(&str, &str); 7] = [
     ("h5", "an HDF5 file"),
     ("hdf5", "an HDF5 file"),
     ("mdb", "an LMDB database"),
+    ("lmdb", "an LMDB database"),
     ("pkl", "a pickle"),
     ("pickle", "a pickle"),
     ("parquet", "a Parquet file"),
@@ -206,6 +212,7 @@ fn of_yaml(path: &Path) -> Result<Format> {
 
 fn of_file(path: &Path, feature_dim: usize) -> Result<Format> {
     let extension = path.extension().unwrap_or_default().to_string_lossy();
+    let extension = extension.to_ascii_lowercase();
     match &*extension {
         "tsv" => of_table(path, feature_dim),
         "yaml" | "yml" => of_yaml(path),
@@ -213,6 +220,10 @@ fn of_file(path: &Path, feature_dim: usize) -> Result<Format> {
         "npy" => Ok(Format::Npy),
         "safetensors" => Ok(Format::Safetensors),
         "pt" | "pth" => Ok(Format::Pt),
+        packed if COMPRESSED.contains(&packed) => {
+            let found = "it is compressed or an archive of files";
+            Err(DatasetError::malformed(path, found, DECOMPRESS))
+        }
         _ => Err(match other_features(path) {
             Some((_, what)) => {
                 DatasetError::malformed(path, format!("it is {what}, which is not read"), REWRITE)

@@ -1,11 +1,12 @@
 //! What an extractor knows of an image beside its features, in a Python dictionary: the `info` of
-//! bottom-up attention's archives, and the `KEY_info.npy` of Pythia and MMF.
+//! bottom-up attention's archives, and the `KEY_info.npy` of Pythia and MMF. The `KEY.npy` of ViLBERT
+//! is one that has the features, too.
 //!
 //! The dictionary is pickled inside a NumPy array of one object. It is read without executing
 //! anything in it.
 
 use oscar_files::pytorch::pickle::{self, Limits};
-use oscar_files::pytorch::{Dict, Value};
+use oscar_files::pytorch::{Dict, TorchTensor, Value};
 
 use super::matrix::Matrix;
 use super::npy::NpyHeader;
@@ -14,6 +15,8 @@ use crate::findings::Defect;
 
 const FIX: &str = "save the dictionary again with numpy.save or numpy.savez";
 
+/// Features, `[regions, D]` or transposed.
+pub(super) const FEATURES: &[&str] = &["x", "features", "feature", "feat", "image_feat"];
 /// Boxes in pixels, `[regions, 4]`.
 const BOXES: &[&str] = &["bbox", "boxes", "bboxes"];
 const COUNT: &[&str] = &["num_boxes", "num_bbox"];
@@ -36,9 +39,13 @@ impl Info {
         let value = pickle::parse(pickled, &Limits::default()).map_err(|error| {
             Defect::new(format!("its dictionary cannot be read ({error})"), FIX)
         })?;
-        let value = only(&value).clone();
+        Self::of(only(&value))
+    }
+
+    /// The dictionary of a file that has been read.
+    pub(super) fn of(value: &Value) -> Result<Self, Defect> {
         match value.as_dict() {
-            Some(_) => Ok(Self(value)),
+            Some(_) => Ok(Self(value.clone())),
             None => {
                 let found = format!("it holds a {}, not a dictionary", value.type_name());
                 Err(Defect::new(found, FIX))
@@ -60,6 +67,7 @@ impl Info {
             Defect::new(found, FIX).within(format_args!("`{name}` of its dictionary"))
         };
         if let Some(array) = value.as_array().or(value.as_tensor()) {
+            check_view(array)?;
             let bytes = array.to_bytes().map_err(|error| wrong(error.to_string()))?;
             let values = values(array.dtype(), &bytes).map_err(|defect| wrong(defect.found))?;
             return Matrix::new(array.shape(), values).map(Some);
@@ -85,6 +93,20 @@ impl Info {
         texts.map(|text| text.as_str().map(String::from)).collect()
     }
 
+    /// Features of the regions, of a dictionary that is all that there is of its image.
+    pub(super) fn features(&self) -> Result<Matrix, Defect> {
+        self.numbers(FEATURES)?.ok_or_else(|| {
+            let keys = self.dict().iter().filter_map(|(key, _)| key.as_str());
+            let keys: Vec<String> = keys.take(20).map(pickle::printable).collect();
+            let found = format!(
+                "its dictionary has no {}, but {}",
+                FEATURES.join(" or "),
+                keys.join(", ")
+            );
+            Defect::new(found, "is it a dictionary of region features?")
+        })
+    }
+
     /// Boxes of the regions.
     pub(super) fn boxes(&self) -> Result<Option<Matrix>, Defect> {
         self.numbers(BOXES)
@@ -99,6 +121,19 @@ impl Info {
     pub(super) fn size(&self) -> Result<Option<(Matrix, Matrix)>, Defect> {
         let (width, height) = (self.numbers(WIDTH)?, self.numbers(HEIGHT)?);
         Ok(width.zip(height))
+    }
+}
+
+/// Refuses a view, which may repeat its storage without end.
+pub(super) fn check_view(tensor: &TorchTensor) -> Result<(), Defect> {
+    let stored = tensor.storage().len();
+    match tensor.len() > stored {
+        false => Ok(()),
+        true => {
+            let shape = tensor.shape();
+            let found = format!("a tensor of shape {shape:?} that repeats {stored} bytes");
+            Err(Defect::new(found, "save a contiguous copy of it"))
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Regions of an image as arrays, whichever file they come from.
 
+use super::npz::DAMAGED;
 use super::source::{SourceBoxes, split_boxes};
 use crate::findings::Defect;
 use crate::official::BOX_VALUES;
@@ -100,6 +101,27 @@ pub(super) struct Arrays {
 }
 
 impl Arrays {
+    /// Those of an image whose file may say of how many regions they are.
+    ///
+    /// # Errors
+    /// If that is no number of regions.
+    pub(super) fn counted(
+        features: Matrix,
+        boxes: Option<Matrix>,
+        count: Option<Matrix>,
+    ) -> Result<Self, Defect> {
+        let count = match count.map(|count| count.number()).transpose()? {
+            None => None,
+            Some(n) if n >= 0.0 && n.fract() == 0.0 && n < 4e9 => Some(n as usize),
+            Some(n) => return Err(Defect::new(format!("{n} regions"), DAMAGED)),
+        };
+        Ok(Self {
+            features,
+            boxes,
+            count,
+        })
+    }
+
     /// Features, row-major `[regions, feature_dim]`, and boxes.
     ///
     /// # Errors

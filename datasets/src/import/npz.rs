@@ -16,7 +16,7 @@
 //! without executing it. Other arrays are not looked at.
 
 use super::archive::Archive;
-use super::info::{ATTRIBUTE_SCORES, ATTRIBUTES, CLASSES, Info, SCORES};
+use super::info::{ATTRIBUTE_SCORES, ATTRIBUTES, CLASSES, FEATURES, Info, SCORES};
 use super::matrix::{Arrays, Matrix};
 use super::source::{SourceBoxes, SourceImage};
 use super::vocabulary::{Numbers, Vocabularies};
@@ -26,7 +26,6 @@ use crate::findings::Defect;
 use crate::official::pixels;
 use crate::store::Tag;
 
-const FEATURES: &[&str] = &["x", "features", "feature", "feat", "image_feat"];
 const BOXES: &[&str] = &["bbox", "boxes", "bboxes"];
 const RELATIVE_BOXES: &[&str] = &["norm_bb"];
 const COUNT: &[&str] = &["num_bbox", "num_boxes"];
@@ -84,11 +83,8 @@ pub(super) fn read_npz(
         (None, Some(info)) => info.count()?,
         (count, _) => count,
     };
-    let arrays = Arrays {
-        features,
-        boxes,
-        count: count.map(|count| whole(count.number()?)).transpose()?,
-    };
+    let arrays = Arrays::counted(features, boxes, count)?;
+    let padded = arrays.count.is_some();
     let (features, boxes) = arrays.regions(feature_dim)?;
     let mut size = archive.read(WIDTH)?.zip(archive.read(HEIGHT)?);
     if let (None, Some(info)) = (&size, info) {
@@ -96,7 +92,7 @@ pub(super) fn read_npz(
     }
     let side = |side: &Matrix| pixels(side.number()?);
     let size = size.map(|(width, height)| Ok::<_, Defect>((side(&width)?, side(&height)?)));
-    let objects = objects(&mut archive, info, &boxes, vocabularies)?;
+    let objects = objects(&mut archive, info, &boxes, vocabularies, padded)?;
     let image = SourceImage {
         key: String::new(),
         size: size.transpose()?,
@@ -108,13 +104,6 @@ pub(super) fn read_npz(
     Ok((image, objects.numbered))
 }
 
-fn whole(value: f64) -> Result<usize, Defect> {
-    match value >= 0.0 && value.fract() == 0.0 && value < 4e9 {
-        true => Ok(value as usize),
-        false => Err(Defect::new(format!("{value} regions"), DAMAGED)),
-    }
-}
-
 /// What a file says of the objects of an image.
 #[derive(Default)]
 struct Objects {
@@ -124,12 +113,13 @@ struct Objects {
     numbered: bool,
 }
 
-/// The objects of an image.
+/// The objects of an image; of `padded` arrays, those of its regions.
 fn objects(
     archive: &mut Archive<'_>,
     info: Option<&Info>,
     boxes: &SourceBoxes,
     vocabularies: &Vocabularies,
+    padded: bool,
 ) -> Result<Objects, Defect> {
     let mut either = |names: &[&str]| match (archive.read_numbers(names)?, info) {
         (None, Some(info)) => info.numbers(names),
@@ -172,6 +162,7 @@ fn objects(
         attributes: ids(attributes.as_ref()),
         attribute_scores,
     };
+    let numbers = numbers.of_regions(boxes.len(), padded);
     let (scores, attributes) = (numbers.scores.as_deref(), numbers.attributes.as_deref());
     let tags = match vocabularies.classes {
         None => None,
@@ -290,6 +281,28 @@ mod tests {
         for cut in [0, 10, whole.len() / 2, whole.len() - 1] {
             assert!(parse_npz(&whole[..cut], 3, &Vocabularies::default()).is_err());
         }
+    }
+
+    #[test]
+    fn classes_of_padded_arrays() {
+        let names = Vocabularies {
+            classes: Some(vec!["dog".into(), "cat".into()]),
+            attributes: None,
+        };
+        let classes = [1i64, 0, 0].iter().flat_map(|class| class.to_le_bytes());
+        let bytes = archive(&[
+            ("x", floats(3, 3)),
+            ("bbox", floats(3, 4)),
+            ("num_bbox", number(2)),
+            (
+                "objects_id",
+                npy("'<i8'", "False", "(3,)", &classes.collect::<Vec<_>>()),
+            ),
+        ]);
+        let image = parse_npz(&bytes, 3, &names).unwrap();
+        let tags: Vec<_> = image.tags.iter().flatten().map(|tag| &tag.class).collect();
+        assert_eq!(tags, ["cat", "dog"]);
+        assert_eq!(image.labels.unwrap().objects, [1, 0]);
     }
 
     #[test]

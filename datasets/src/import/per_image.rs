@@ -10,8 +10,8 @@ use safetensors::{Dtype, SafeTensors};
 use super::folder::{Folder, read_file};
 use super::info::{ATTRIBUTE_SCORES, ATTRIBUTES, CLASSES, Info, SCORES};
 use super::matrix::{Arrays, Matrix};
-use super::npy::parse_npy;
-use super::npz::{ids, read_npz, values as scores_of};
+use super::npy::{describe, parse_npy};
+use super::npz::{Read, ids, read_npz, values as scores_of};
 use super::options::Format;
 use super::source::{FeatureSource, SourceBoxes, SourceImage};
 use super::vocabulary::{Numbers, Vocabularies};
@@ -93,16 +93,21 @@ impl PerImage {
     fn read_npz(&self, row: usize, bytes: &[u8]) -> Result<SourceImage> {
         let read = read_npz(bytes, self.feature_dim, &self.vocabularies);
         let in_file = |defect: Defect| defect.in_file(&self.folder.paths()[row]);
-        let (mut image, numbered) = read.map_err(in_file)?;
-        if numbered {
-            self.numbered.store(true, Ordering::Relaxed);
-        }
+        let mut image = self.noted(read.map_err(in_file)?);
         if let SourceBoxes::Missing(regions @ 1..) = image.boxes
             && let Some(boxes) = self.boxes_beside(row)?
         {
             image.boxes = boxes.boxes_of(regions).map_err(in_file)?;
         }
         Ok(image)
+    }
+
+    /// The image; that its file gives classes by number is kept for the notes.
+    fn noted(&self, (image, numbered): Read) -> SourceImage {
+        if numbered {
+            self.numbered.store(true, Ordering::Relaxed);
+        }
+        image
     }
 
     /// An array beside `KEY.npy`.
@@ -114,6 +119,14 @@ impl PerImage {
 
     fn read_npy(&self, row: usize, bytes: &[u8]) -> Result<SourceImage> {
         let path = &self.folder.paths()[row];
+        // ViLBERT's files are a dictionary with all that is known of the image.
+        if describe(bytes).is_ok_and(|described| described.is_object()) {
+            let read = Info::parse(bytes).and_then(|info| {
+                let features = info.features()?;
+                with_info(features, None, &info, self.feature_dim, &self.vocabularies)
+            });
+            return Ok(self.noted(read.map_err(|defect| defect.in_file(path))?));
+        }
         let features = parse_npy(bytes).map_err(|defect| defect.in_file(path))?;
         let boxes = NPY_BOXES
             .iter()
@@ -145,60 +158,59 @@ impl PerImage {
             });
         };
         let info = Info::parse(&read_file(&info_path)?);
-        info.and_then(|info| self.with_info(features, boxes, &info))
-            .map_err(|defect| defect.in_file(&info_path))
+        let read = info.and_then(|info| {
+            with_info(features, boxes, &info, self.feature_dim, &self.vocabularies)
+        });
+        Ok(self.noted(read.map_err(|defect| defect.in_file(&info_path))?))
     }
+}
 
-    /// An image of an array of features and of what its dictionary knows.
-    fn with_info(
-        &self,
-        features: Matrix,
-        boxes: Option<Matrix>,
-        info: &Info,
-    ) -> Result<SourceImage, Defect> {
-        let boxes = match boxes {
-            None => info.boxes()?,
-            boxes => boxes,
+/// An image of an array of features and of what its dictionary knows.
+pub(super) fn with_info(
+    features: Matrix,
+    boxes: Option<Matrix>,
+    info: &Info,
+    feature_dim: usize,
+    vocabularies: &Vocabularies,
+) -> Result<Read, Defect> {
+    let boxes = match boxes {
+        None => info.boxes()?,
+        boxes => boxes,
+    };
+    let arrays = Arrays::counted(features, boxes, info.count()?)?;
+    let padded = arrays.count.is_some();
+    let (features, boxes) = arrays.regions(feature_dim)?;
+    let side = |side: &Matrix| pixels(side.number()?);
+    let size = match info.size()? {
+        None => None,
+        Some((width, height)) => Some((side(&width)?, side(&height)?)),
+    };
+    let classes = ids(info.numbers(CLASSES)?.as_ref());
+    let numbered = classes.is_some();
+    let (mut tags, mut labels) = (None, None);
+    if let Some(classes) = classes {
+        let numbers = Numbers {
+            classes,
+            scores: scores_of(info.numbers(SCORES)?),
+            attributes: ids(info.numbers(ATTRIBUTES)?.as_ref()),
+            attribute_scores: scores_of(info.numbers(ATTRIBUTE_SCORES)?),
         };
-        let arrays = Arrays {
-            features,
-            boxes,
-            count: None,
-        };
-        let (features, boxes) = arrays.regions(self.feature_dim)?;
-        let side = |side: &Matrix| pixels(side.number()?);
-        let size = match info.size()? {
-            None => None,
-            Some((width, height)) => Some((side(&width)?, side(&height)?)),
-        };
-        let classes = ids(info.numbers(CLASSES)?.as_ref());
-        if classes.is_some() {
-            self.numbered.store(true, Ordering::Relaxed);
+        let numbers = numbers.of_regions(boxes.len(), padded);
+        let (scores, attributes) = (numbers.scores.as_deref(), numbers.attributes.as_deref());
+        if vocabularies.classes.is_some() {
+            tags = Some(vocabularies.tags(&boxes, &numbers.classes, scores, attributes)?);
         }
-        let (mut tags, mut labels) = (None, None);
-        if let Some(classes) = classes {
-            let numbers = Numbers {
-                classes,
-                scores: scores_of(info.numbers(SCORES)?),
-                attributes: ids(info.numbers(ATTRIBUTES)?.as_ref()),
-                attribute_scores: scores_of(info.numbers(ATTRIBUTE_SCORES)?),
-            };
-            let (scores, attributes) = (numbers.scores.as_deref(), numbers.attributes.as_deref());
-            let names = &self.vocabularies;
-            if names.classes.is_some() {
-                tags = Some(names.tags(&boxes, &numbers.classes, scores, attributes)?);
-            }
-            labels = Some(numbers.labels(boxes.len())?);
-        }
-        Ok(SourceImage {
-            key: String::new(),
-            size,
-            features,
-            boxes,
-            tags,
-            labels,
-        })
+        labels = Some(numbers.labels(boxes.len())?);
     }
+    let image = SourceImage {
+        key: String::new(),
+        size,
+        features,
+        boxes,
+        tags,
+        labels,
+    };
+    Ok((image, numbered))
 }
 
 impl FeatureSource for PerImage {

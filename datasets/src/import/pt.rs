@@ -1,11 +1,15 @@
-//! Dictionaries of key to tensor, saved by PyTorch or pickled: read without executing anything.
+//! Dictionaries of key to tensor, or to a dictionary with features, boxes and size, saved by PyTorch or
+//! pickled: read without executing anything.
 
 use std::path::{Path, PathBuf};
 
 use oscar_files::pytorch::{TorchFile, Value};
 
+use super::info::{Info, check_view};
 use super::matrix::{Arrays, Matrix};
+use super::per_image::with_info;
 use super::source::{FeatureSource, SourceImage};
+use super::vocabulary::Vocabularies;
 use crate::error::{DatasetError, Result};
 use crate::findings::Defect;
 
@@ -48,18 +52,19 @@ impl PtSource {
         let damaged = |error: oscar_files::pytorch::ReadError| Defect::new(error.to_string(), FIX);
         let (shape, values) = match value {
             Value::Tensor(tensor) => {
-                // A view may repeat its storage without end.
-                if tensor.len() > tensor.storage().len() {
-                    let found = format!(
-                        "a tensor of shape {:?} that repeats {} bytes",
-                        tensor.shape(),
-                        tensor.storage().len()
-                    );
-                    return Err(Defect::new(found, "save a contiguous copy of it"));
-                }
+                check_view(tensor)?;
                 (tensor.shape(), tensor.to_f32().map_err(damaged)?)
             }
             Value::Array(array) => (array.shape(), array.to_f32().map_err(damaged)?),
+            Value::Dict(_) => {
+                let info = Info::of(value)?;
+                let (dim, names) = (self.feature_dim, Vocabularies::default());
+                let (image, _) = with_info(info.features()?, None, &info, dim, &names)?;
+                return Ok(SourceImage {
+                    key: key.clone(),
+                    ..image
+                });
+            }
             other => {
                 let found = format!("a {}, where its features are expected", other.type_name());
                 return Err(Defect::new(found, FIX));

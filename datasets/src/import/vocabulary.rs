@@ -31,6 +31,22 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
+    /// Those of so many regions: arrays that are `padded`, of one length for all images, are longer.
+    pub(super) fn of_regions(mut self, regions: usize, padded: bool) -> Self {
+        if padded {
+            self.classes.truncate(regions);
+            let scores = [&mut self.scores, &mut self.attribute_scores];
+            scores
+                .into_iter()
+                .flatten()
+                .for_each(|scores| scores.truncate(regions));
+            if let Some(attributes) = &mut self.attributes {
+                attributes.truncate(regions);
+            }
+        }
+        self
+    }
+
     /// The labels of an image of so many regions; arrays of one length for all images may be longer.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use oscar_files::python::json_text;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::KeyIndex;
 use super::labels::{index_keys, pixels};
@@ -20,6 +21,9 @@ const FIX: &str = "a size is [{\"height\": h, \"width\": w}], that object alone,
 struct Size {
     height: f64,
     width: f64,
+    // Makes a list of two numbers, whose order nobody knows, no size.
+    #[serde(flatten)]
+    _others: HashMap<String, IgnoredAny>,
 }
 
 /// Reads the second field of an `hw.tsv` row: width and height.
@@ -42,6 +46,7 @@ pub fn parse_size(field: &str) -> Result<(u32, u32), Defect> {
             Size {
                 height: side(height)?,
                 width: side(width)?,
+                _others: HashMap::new(),
             }
         }
     };
@@ -156,6 +161,7 @@ mod tests {
             "480 x",
             "[]",
             "[480, 640]",
+            "[[480, 640]]",
             "480 0",
             "480 -1",
             "{}",
@@ -165,6 +171,7 @@ mod tests {
         }
         let sizes = parse_json(br#"{"a": {"height": 2, "width": 1}}"#).unwrap();
         assert_eq!(sizes["a"], (1, 2));
+        assert!(parse_json(br#"{"a": [480, 640]}"#).is_err());
         let found = parse_json(br#"{"a": {"height": 0, "width": 1}}"#)
             .unwrap_err()
             .found;

@@ -10,8 +10,8 @@
 //! - VizWiz as published: an array of `{"image", "question", "answers": [{"answer"}, …], …}`;
 //! - LXMERT's, an array of `{"sent", "img_id", "question_id", "label": {answer: score}}`;
 //! - plain rows, JSON lines or an array, of `{"image", "question"}` with `"answers"` (what each
-//!   person said, or scores by answer) or `"answer"`, and optionally `"tags"`, `"id"`,
-//!   `"question_type"`, `"answer_type"`.
+//!   person said, or scores by answer) or `"answer"` (one, or what each person said, as in ALBEF's
+//!   and LAVIS' files), and optionally `"tags"`, `"id"`, `"question_type"`, `"answer_type"`.
 
 mod published;
 mod row;
@@ -354,7 +354,9 @@ pub fn count_answers(path: &Path, counts: &mut AnswerCounts) -> Result<()> {
     } else {
         let (questions, _) = Problems::refuse(|problems| read(path, problems))?;
         for (_, question) in &questions {
-            if let Some(answer) = question.most_agreed() {
+            // A blank is what a table has where nobody answered.
+            let answer = question.most_agreed();
+            if let Some(answer) = answer.filter(|answer| !answer.trim().is_empty()) {
                 counts.add(answer.to_owned());
             }
         }

@@ -13,6 +13,7 @@ use super::Question;
 use super::row::Said;
 use crate::error::{DatasetError, Result};
 use crate::findings::{Defect, Kind, Problem, Problems};
+use crate::keys::is_same;
 use crate::records::Records;
 use crate::rows::Key;
 
@@ -283,10 +284,10 @@ impl Annotations {
             let Some(own) = own.take() else {
                 continue;
             };
+            let image = question.image.as_deref().unwrap_or_default();
             if let (true, Some(annotated)) = (published, &own.image_id)
-                && question.image.as_ref() != Some(annotated)
+                && !is_same(image, annotated)
             {
-                let image = question.image.as_deref().unwrap_or_default();
                 let found =
                     format!("annotated about image {annotated}, but asked about image {image}");
                 let defect = Defect::of(Kind::Mismatch, found).fix("give both files of one split");

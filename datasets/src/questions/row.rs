@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use oscar_files::parse_json;
+use oscar_files::python::json_text;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -14,7 +16,10 @@ use crate::rows::Key;
 /// `imageId`, `question_id` or `answerable`; A-OKVQA's with `direct_answers`), or the plain one (`question`, `image`, `answers` or
 /// `answer`, …).
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(
+    default,
+    expecting = "an object such as {\"image\": …, \"question\": …, \"answer\": …}"
+)]
 pub(super) struct Fields {
     q: Option<String>,
     o: Option<String>,
@@ -39,7 +44,7 @@ pub(super) struct Fields {
     tags: Option<String>,
     #[serde(alias = "direct_answers")]
     answers: Option<Answers>,
-    answer: Option<String>,
+    answer: Option<Answers>,
     question_type: Option<String>,
     answer_type: Option<String>,
 
@@ -56,7 +61,7 @@ struct GqaTypes {
 #[derive(Debug, Deserialize)]
 #[serde(
     untagged,
-    expecting = "`answers` is neither a list of texts nor scores by text"
+    expecting = "`answer` or `answers` is neither a text, nor a list of texts, nor scores by text"
 )]
 enum Answers {
     Given(Vec<Said>),
@@ -81,6 +86,19 @@ impl Said {
         match self {
             Self::Text(Key(text)) | Self::Object { answer: Key(text) } => text,
         }
+    }
+}
+
+/// The answers in a text: a list as Python prints it, which is how the columns of tables hold one, or
+/// the only answer.
+fn answers_in(text: String) -> Vec<String> {
+    let list = match text.starts_with('[') {
+        true => parse_json::<Vec<Said>>(&json_text(&text)).ok(),
+        false => None,
+    };
+    match list {
+        Some(list) if !list.is_empty() => list.into_iter().map(Said::text).collect(),
+        _ => vec![text],
     }
 }
 
@@ -166,12 +184,14 @@ impl Fields {
         }
         let (people, scored) = match (self.answers, self.answer) {
             (None, None) => (Vec::new(), Vec::new()),
-            (None, Some(answer)) => (Vec::new(), vec![(answer, 1.0)]),
-            (Some(Answers::Given(people)), None) => {
+            (None, Some(Answers::One(Key(answer)))) => (Vec::new(), vec![(answer, 1.0)]),
+            (Some(Answers::One(Key(text))), None) => (answers_in(text), Vec::new()),
+            (Some(Answers::Given(people)), None) | (None, Some(Answers::Given(people))) => {
                 (people.into_iter().map(Said::text).collect(), Vec::new())
             }
-            (Some(Answers::One(Key(answer))), None) => (vec![answer], Vec::new()),
-            (Some(Answers::Scored(scored)), None) => (Vec::new(), scored.into_iter().collect()),
+            (Some(Answers::Scored(scored)), None) | (None, Some(Answers::Scored(scored))) => {
+                (Vec::new(), scored.into_iter().collect())
+            }
             (Some(_), Some(_)) => {
                 return Err("both `answers` and `answer`; give one of the two".into());
             }

@@ -39,6 +39,7 @@ pub struct Expression {
 
 /// Every key of both forms.
 #[derive(Deserialize)]
+#[serde(expecting = "an object such as {\"image\": …, \"expression\": …, \"box\": …}")]
 struct Fields {
     image: Option<Key>,
     expression: Option<String>,
@@ -131,6 +132,12 @@ impl Expression {
             return Err(wrong(found));
         }
         match (fit(b, width, height, CLIP).map_err(wrong)?, size) {
+            // Nobody means a part of the first pixel.
+            (Fit::Inside, _) if b.iter().all(|side| *side <= 1.0) => {
+                let found =
+                    format!("box {b:?} is within one pixel; are its values shares of the image?");
+                Err(Defect::of(Kind::Box, found).fix("multiply them by its width and height"))
+            }
             (Fit::Inside | Fit::Clipped(_), _) => Ok(()),
             (empty @ Fit::Empty, Some(_)) => Err(wrong(empty.describe(b, width, height))),
             (Fit::Empty, None) => Err(wrong(format!("box {b:?} has no area"))),

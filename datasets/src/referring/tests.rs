@@ -174,6 +174,10 @@ fn wrong_rows_are_named() {
             Kind::Mismatch,
         ),
         (
+            r#"{"image": 58350, "expression": "dog", "box": [0.1, 0.2, 0.5, 1]}"#,
+            Kind::Box,
+        ),
+        (
             r#"{"image": 58350, "expression": "dog", "box": [30, 2, 1, 40]}"#,
             Kind::Box,
         ),

@@ -183,6 +183,10 @@ fn published_questions_are_joined_with_their_annotations(#[values(false, true)] 
     );
     assert_eq!(first.ten_answers().unwrap()[0], "1");
     assert_eq!(second.answer_type.as_deref(), Some("number"));
+    // The same photograph by the name of its file.
+    let mut named = questions();
+    named["questions"][0]["image_id"] = json!("COCO_train2014_000000000025.jpg");
+    assert_eq!(vqa(&named, &annotations(), zipped).unwrap().len(), 2);
     let text = annotations().to_string();
     let all = with_file(text, read_annotations).unwrap();
     assert_eq!(
@@ -323,11 +327,14 @@ fn captions_of_every_form() {
          {\"image\": 12, \"caption\": \"a cat\", \"id\": 3}\n",
         r#"[{"image_id": "7", "id": 1, "caption": "a dog"}, {"image_id": "12", "id": 2,
             "caption": "a cat"}, {"image_id": "7", "id": 3, "caption": "one dog"}]"#,
-        r#"{"info": {}, "images": [{"id": 7, "file_name": "x.jpg"}, {"id": 12}],
+        r#"{"info": {}, "images": [{"id": 7, "license": 3}, {"id": 12}],
             "annotations": [{"image_id": 12, "id": 1, "caption": "a cat"},
             {"image_id": 7, "id": 2, "caption": "a dog"}, {"image_id": 7, "caption": "one dog"}]}"#,
         r#"[{"image": "7", "image_id": "coco_7", "caption": ["a dog", "one dog"]},
             {"image": "12", "image_id": "coco_12", "caption": "a cat"}]"#,
+        r#"[{"image": "7", "img_id": 0, "caption": ["a dog", "one dog"], "domain": "in"},
+            {"image_id": 12, "caption_id": 3, "caption": "a cat", "coco_url": "x"}]"#,
+        r#"[{"image": "7", "captions": ["a dog", "one dog"]}, {"image": 12, "captions": "a cat"}]"#,
         // {"7": ["a dog", "one dog"], 12: '["a cat"]'} as Python's protocol 0.
         "(dp0\nV7\n(lVa dog\naVone dog\nasI12\nV[\"a cat\"]\ns.",
     ] {
@@ -341,7 +348,7 @@ fn captions_of_every_form() {
     let nocaps = r#"{"images": [{"id": 0, "open_images_id": "004e2", "width": 3}]}"#;
     let found = with_file(nocaps, captioned).unwrap();
     assert_eq!(found[0].key, "0");
-    assert_eq!(found[0].open_images_id.as_deref(), Some("004e2"));
+    assert_eq!(found[0].other_key.as_deref(), Some("004e2"));
     assert!(found[0].captions.is_empty());
     let tags = r#"[{"image": "7", "caption": "a dog", "tags": "dog grass"}]"#;
     let found = with_file(tags, captioned).unwrap();
@@ -351,6 +358,7 @@ fn captions_of_every_form() {
 #[rstest]
 #[case(r#"{"caption": "a"}"#, "missing field `image`")]
 #[case(r#"[{"image": "a", "text": "b"}]"#, "unknown field `text`")]
+#[case(r#"[{"image_id": 7, "captoin": "b"}]"#, "unknown field `captoin`")]
 #[case(
     r#"{"annotations": [{"id": 3}]}"#,
     "`annotations`: column 9: missing field `image_id`"
@@ -364,6 +372,17 @@ fn wrong_captions_are_named(#[case] text: &str, #[case] wanted: &str) {
     let found = problems(with_file(text, captioned));
     assert_eq!((found.len(), found[0].line), (1, Some(1)), "{found:?}");
     assert!(found[0].found.contains(wanted), "{found:?}");
+}
+
+#[test]
+fn images_are_found_by_their_files_where_their_numbers_are_unknown() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = store(&dir.path().join("s"), &["VizWiz_val_00000000", "9"]);
+    let text = r#"{"images": [{"id": 4, "file_name": "val/VizWiz_val_00000000.jpg"},
+                              {"id": 9, "file_name": "VizWiz_val_00000000.jpg"}],
+                   "annotations": [{"image_id": 4, "caption": "a can"}]}"#;
+    let rows = with_file(text, |path| captions::read(path, Some(images.clone()))).unwrap();
+    assert_eq!((rows.images(0), rows.images(1)), (&[0][..], &[1][..]));
 }
 
 #[test]

@@ -370,7 +370,7 @@ fn npy_arrays() {
     fs::remove_dir_all(place.path("store")).unwrap();
     let found = message(place.import("whole", options()));
     assert!(
-        found.contains("zz.npy: an array of Python objects"),
+        found.contains("zz.npy: its dictionary has no x or features"),
         "{found}"
     );
 }
@@ -426,6 +426,23 @@ fn safetensors_files() {
         found.contains("zz.safetensors: tensor `features` is missing"),
         "{found}"
     );
+}
+
+#[test]
+fn tables_are_told_whatever_is_wrong_with_them() {
+    let place = Place::new();
+    place.write("OTHER.TSV", "1\t2\n");
+    place.write("x.tsv.gz", [0x1f, 0x8b]);
+    place.write("cut.tsv", "k\t1\nl\t2\n");
+    place.write("cut.lineidx", "0\n2\n");
+    for (source, wanted) in [
+        ("OTHER.TSV", "OTHER.TSV:1: a row of no known table"),
+        ("x.tsv.gz", "it is compressed"),
+        ("cut.tsv", "cut.lineidx: line 2: offset 2"),
+    ] {
+        let found = message(Source::open(&place.path(source), options()).map(|_| ()));
+        assert!(found.contains(wanted), "{found}");
+    }
 }
 
 #[test]

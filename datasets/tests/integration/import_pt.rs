@@ -129,6 +129,54 @@ fn tensors_by_key() {
 }
 
 #[test]
+fn dictionaries_by_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let picture = &pictures(5, DIM)[3];
+    let regions = picture.boxes.len();
+    let (features, boxes) = (picture.features.concat(), picture.boxes.as_flattened());
+    let mut pickle = Pickle::default();
+    pickle.op(b"\x80\x02}").text("17").op(b"}");
+    pickle
+        .text("features")
+        .tensor((0, features.len()), 0, [regions, DIM], [DIM, 1])
+        .op(b"s")
+        .text("boxes")
+        .tensor((1, boxes.len()), 0, [regions, 4], [4, 1])
+        .op(b"s");
+    for (side, pixels) in [("image_w", picture.width), ("image_h", picture.height)] {
+        pickle.text(side).int(pixels as usize).op(b"s");
+    }
+    pickle.op(b"s.");
+    let path = dir.path().join("feats.pt");
+    fs::write(&path, torch_file(&pickle.0, &[&features, boxes])).unwrap();
+    let out = dir.path().join("store");
+    import_f32(&path, options(), &out).unwrap();
+    let wanted = Picture {
+        key: "17".into(),
+        ..picture.clone()
+    };
+    assert_stored(&out, &[wanted], |v| v);
+
+    // A view that repeats a few bytes, and a dictionary of something else.
+    for (name, rows, wanted) in [
+        ("features", 10_000, "repeats"),
+        ("scores", 2, "no x or features"),
+    ] {
+        let mut pickle = Pickle::default();
+        pickle.op(b"\x80\x02}").text("17").op(b"}").text(name);
+        pickle
+            .tensor((0, features.len()), 0, [rows, DIM], [0, 1])
+            .op(b"ss.");
+        fs::write(&path, torch_file(&pickle.0, &[&features])).unwrap();
+        let found = message(import_f32(&path, options(), &dir.path().join("none")));
+        assert!(
+            found.contains("feats.pt: image `17`") && found.contains(wanted),
+            "{found}"
+        );
+    }
+}
+
+#[test]
 fn files_that_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("feats.pt");

@@ -93,6 +93,21 @@ fn boxes_and_classes_in_the_dictionary_beside_an_array() {
 }
 
 #[test]
+fn all_of_an_image_in_one_dictionary() {
+    let place = Place::new();
+    // Of three rows, the last one fills the arrays up.
+    place.write("in/7.npy", fixture("vilbert.npy"));
+    let summary = place.import("in", options(&place)).unwrap();
+    assert_eq!(
+        (summary.counts.regions, summary.counts.images_without_size),
+        (2, 0)
+    );
+    assert_eq!(classes(&place), [("bus".into(), 0.5), ("cat".into(), 0.25)]);
+    let (store, row) = find_image(&place.path("store"), "7").unwrap();
+    assert_eq!(store.boxes(row)[0][..2], [0.01, 0.025]);
+}
+
+#[test]
 fn uniters_archives() {
     let place = Place::new();
     place.write("in/nlvr2_dev-0-0-img0.npz", fixture("uniter.npz"));
@@ -296,6 +311,7 @@ fn lxmerts_statements_and_keys_that_are_numbers() {
         r#"[{"sent": "two dogs", "img0": 1, "img1": "2", "label": 1, "identifier": "dev-0-0-0", "uid": "x"}]"#,
         r#"{"left": 1, "right": 2.0, "statement": "two dogs", "label": true}"#,
         r#"{"q": "two dogs", "img_id": {"left": 1, "right": 2}, "label": 1}"#,
+        r#"[{"sentence": "two dogs", "label": "True", "images": ["dev/1.png", "dev/2.png"]}]"#,
     ] {
         fs::write(&path, format!("{BOM}{text}")).unwrap();
         let rows = RowSet::<Statement>::open(&path, Some(images.clone())).unwrap();
@@ -372,6 +388,20 @@ fn answers_of_textvqa_and_a_okvqa_and_a_single_one() {
                 "choices": ["x", "y"], "correct_choice_idx": 0, "direct_answers": ["x", "x"]}]"#,
             vec!["x", "x"],
         ),
+        // The columns of a table hold the list as Python prints it.
+        (
+            "aokvqa_of_a_table.json",
+            r#"[{"image_id": 7, "question_id": "22Mex", "question": "what?", "choices": ["x", "y"],
+                "direct_answers": "['x', 'x', \"y's\"]"}]"#,
+            vec!["x", "x", "y's"],
+        ),
+        // ALBEF's and LAVIS'.
+        (
+            "vqa_train.json",
+            r#"[{"question_id": 3, "question": "what?", "answer": ["x", "x", 2],
+                "image": "val2014/COCO_val2014_000000000007.jpg", "dataset": "vqa"}]"#,
+            vec!["x", "x", "2"],
+        ),
         (
             "own.jsonl",
             r#"{"image": "a", "question": "what?", "answers": "x"}"#,
@@ -382,6 +412,21 @@ fn answers_of_textvqa_and_a_okvqa_and_a_single_one() {
         let questions = QuestionSet::open(&place.path(name), None, None).unwrap();
         assert_eq!(questions.len(), 1, "{name}");
         assert_eq!(questions.questions()[0].people, people, "{name}");
+    }
+    let blank = "{\"image\": \"a\", \"question\": \"what?\", \"answer\": \"\"}\n\
+                 {\"image\": \"a\", \"question\": \"who?\", \"answer\": \"x\"}\n";
+    place.write("blank.jsonl", blank);
+    let mut counts = AnswerCounts::default();
+    count_answers(&place.path("blank.jsonl"), &mut counts).unwrap();
+    assert_eq!((counts.questions(), counts.answers()), (1, 1));
+    for answer in ["2", "\"2\"", "2.0"] {
+        let row = format!(r#"{{"image": "a", "question": "how many?", "answer": {answer}}}"#);
+        let questions = questions(place.dir.path(), &row);
+        assert_eq!(
+            questions.questions()[0].most_agreed(),
+            Some("2"),
+            "{answer}"
+        );
     }
 }
 

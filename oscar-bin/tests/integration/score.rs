@@ -5,7 +5,7 @@ use crate::support;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use support::{Workplace, stderr, stdout};
+use support::{Workplace, assert_fails, stderr, stdout};
 
 const FILES: [&str; 6] = [
     "score",
@@ -71,6 +71,15 @@ fn references_may_be_rows_to_train_on() {
     let rows: String = images.iter().map(row).collect();
     std::fs::write(place.path("rows.jsonl"), rows).expect("a file");
     assert_eq!(scored("rows.jsonl"), scored("annotations.json"));
+    // LAVIS' rows name the files of the images.
+    let row = |image: &Value| {
+        let id = image["id"].as_u64().expect("a number");
+        let file = format!("val2014/COCO_val2014_{id:012}.jpg");
+        json!({"image": file, "caption": image["refs"]})
+    };
+    let rows: Vec<Value> = images.iter().map(row).collect();
+    std::fs::write(place.path("lavis.json"), json!(rows).to_string()).expect("a file");
+    assert_eq!(scored("lavis.json"), scored("annotations.json"));
 }
 
 #[test]
@@ -241,4 +250,29 @@ fn rankings_are_scored_with_extended_ground_truth() {
     std::fs::write(place.path("none.json"), "{}").expect("a file");
     let none = place.run(&[&score[..], &["none.json"]].concat());
     support::assert_fails(&none, &["none.json", "i2t"]);
+}
+
+#[test]
+fn files_that_are_read_are_not_written_over() {
+    let place = place();
+    for file in ["results.json", "annotations.json"] {
+        let before = std::fs::read(place.path(file)).expect("a file");
+        let other_path = format!("./{file}");
+        let output = place.run(&[&FILES[..], &["--per-image", &other_path]].concat());
+        assert_fails(&output, &["--per-image", file]);
+        assert_eq!(std::fs::read(place.path(file)).expect("a file"), before);
+    }
+}
+
+#[test]
+fn references_by_image_that_are_wrong_are_told_their_form() {
+    let place = place();
+    for (wrong, found) in [
+        (r#"{"1": []}"#, "no image has a caption"),
+        (r#"{"1": [5]}"#, "captions by image id"),
+        ("{}", "captions by image id"),
+    ] {
+        std::fs::write(place.path("annotations.json"), wrong).expect("a file");
+        assert_fails(&place.run(&FILES), &["annotations.json", found]);
+    }
 }

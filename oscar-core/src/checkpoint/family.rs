@@ -14,7 +14,7 @@ use Mark::{Part, Start};
 
 /// The families by what only their names have; all marks of one must be met. The first that is met
 /// counts, so those with more marks come first.
-const FAMILIES: [(&str, &[Mark]); 37] = [
+const FAMILIES: [(&str, &[Mark]); 38] = [
     (
         "the region detector of VinVL (Faster R-CNN, ResNeXt-152 C4)",
         &[Start("backbone.body.stem."), Start("roi_heads.box.")],
@@ -74,6 +74,10 @@ const FAMILIES: [(&str, &[Mark]); 37] = [
     ("ViLBERT", &[Part("v_embeddings.")]),
     ("VisualBERT", &[Start("visual_bert.")]),
     ("VisualBERT", &[Part("embeddings.visual_projection.")]),
+    (
+        "VisualBERT",
+        &[Part("embeddings.token_type_embeddings_visual.")],
+    ),
     ("UNITER", &[Part("img_embeddings.img_linear.")]),
     ("ViT", &[Part("embeddings.patch_embeddings.")]),
     ("ViT", &[Start("patch_embed."), Start("cls_token")]),

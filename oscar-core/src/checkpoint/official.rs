@@ -176,7 +176,8 @@ fn strip_wrappers(weights: &mut [Weight]) -> Vec<Change> {
 }
 
 /// Removes the names of modules of which the whole model is a part, as training frameworks have them:
-/// what precedes `bert.embeddings`. Names of other families (`roberta.`) are not among them.
+/// what precedes `bert.embeddings`. Where there is one BERT under that name, the modules around it may be
+/// called anything; what precedes `embeddings` alone may be the name of another family (`roberta.`).
 fn strip_prefix(weights: &mut [Weight]) -> Option<Change> {
     const AROUND: [&str; 9] = [
         "model",
@@ -189,14 +190,30 @@ fn strip_prefix(weights: &mut [Weight]) -> Option<Change> {
         "text_encoder",
         "learner",
     ];
-    let anchor = weights.iter().find(|weight| {
-        let body = weight.name.strip_suffix(WORD_EMBEDDINGS);
-        body.is_some_and(|body| body.is_empty() || body.ends_with('.'))
-    })?;
-    let before = anchor.name.strip_suffix(WORD_EMBEDDINGS)?;
-    let prefix = before.strip_suffix(BACKBONE).unwrap_or(before).to_string();
-    let mut around = prefix.split_terminator('.');
-    if prefix.is_empty() || !around.all(|component| AROUND.contains(&component)) {
+    let bodies = weights.iter().filter_map(|weight| {
+        let before = weight.name.strip_suffix(WORD_EMBEDDINGS)?;
+        if !before.is_empty() && !before.ends_with('.') {
+            return None;
+        }
+        // A whole component: `visual_bert.` is another model.
+        let outside = before.strip_suffix(BACKBONE);
+        let outside = outside.filter(|outside| outside.is_empty() || outside.ends_with('.'));
+        Some((outside.unwrap_or(before), outside.is_some()))
+    });
+    let bodies: Vec<(&str, bool)> = bodies.collect();
+    let is_around = |prefix: &str| {
+        let mut components = prefix.split_terminator('.');
+        components.all(|component| AROUND.contains(&component))
+    };
+    let prefix = match (
+        bodies.iter().find(|(prefix, _)| is_around(prefix)),
+        &bodies[..],
+    ) {
+        (Some((known, _)), _) => known.to_string(),
+        (None, [(only, true)]) => only.to_string(),
+        _ => return None,
+    };
+    if prefix.is_empty() {
         return None;
     }
     for weight in weights {

@@ -10,11 +10,13 @@
 use std::path::{Path, PathBuf};
 
 use oscar_files::inside;
+use oscar_files::pytorch::pickle::printable;
 use oscar_files::pytorch::{TorchFile, Value};
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
 use super::beside::{Beside, CONFIG_FILE};
+use super::content::format;
 use super::fit::fit;
 use super::inspect::{Inspection, describe};
 use super::kind::others;
@@ -73,6 +75,7 @@ impl Published {
     ) -> Result<Self, CheckpointError> {
         file.require_bert()?;
         let source = describe(file)?;
+        require_backbone(file, &source)?;
         let directory = file.path().parent().unwrap_or(Path::new("")).to_path_buf();
         let config = match model_config {
             Some(path) => path.to_path_buf(),
@@ -129,6 +132,31 @@ impl Published {
             keys,
         })
     }
+}
+
+/// Refuses weights without values, and those of which none has a name of BERT.
+fn require_backbone(file: &WeightFile, source: &Inspection) -> Result<(), CheckpointError> {
+    let mut weights = file.weights().iter();
+    // DeepSpeed leaves its parameters empty while they are divided among devices (ZeRO, stage 3).
+    if let Some(empty) = weights.clone().find(|weight| weight.tensor.is_empty()) {
+        let (name, shape) = (printable(&empty.name), empty.tensor.shape());
+        let reason = format!(
+            "{name} has the shape {shape:?} and no value, as DeepSpeed saves parameters that are \
+             divided among devices; join them with its zero_to_fp32.py"
+        );
+        return Err(format(&empty.file, reason));
+    }
+    if source.sizes.vocab_size.is_none() && source.sizes.num_hidden_layers == 0 {
+        let first = weights.next().map(|weight| printable(&weight.name));
+        let reason = format!(
+            "none of its tensors has a name of BERT, such as \
+             `bert.embeddings.word_embeddings.weight`, but the first is `{}`; give weights of BERT or \
+             Oscar under the names of its code",
+            first.unwrap_or_default()
+        );
+        return Err(format(file.path(), reason));
+    }
+    Ok(())
 }
 
 /// Whether there is something at `path`, if only a broken link.

@@ -78,6 +78,9 @@ fn tied_weights_that_a_file_omits_are_taken_from_their_other_name() {
 #[case("_orig_mod.module.", vec![Change::DataParallel, Change::Wrapper("_orig_mod")])]
 #[case("model.", vec![Change::Inside("model.".into())])]
 #[case("net.model.", vec![Change::Inside("net.model.".into())])]
+#[case("transformer.", vec![Change::Inside("transformer.".into())])]
+#[case("base_model.model.", vec![Change::Inside("base_model.model.".into())])]
+#[case("bert.", vec![Change::Inside("bert.".into())])]
 #[case("module.model.", vec![Change::DataParallel, Change::Inside("model.".into())])]
 fn wrapped_modules_are_unwrapped(#[case] prefix: &str, #[case] changes: Vec<Change>) {
     let saved = tensors(&weights("pretrain_ln"));
@@ -103,6 +106,40 @@ fn a_compiled_part_and_what_is_outside_of_the_model_do_not_hide_it() {
     let (_, report) = load(&write(&folder, &odd), &RandomInit::Refuse).unwrap();
     assert_eq!(report.skipped, ["criterion.weight"]);
     assert_eq!(report.missing, [""; 0]);
+}
+
+#[test]
+fn of_two_models_in_one_file_none_is_chosen() {
+    let saved = tensors(&weights("pretrain_ln"));
+    let folder = TempDir::new().unwrap();
+    let mut both = named(&saved, |name| format!("student.{name}"));
+    both.extend(named(&saved, |name| format!("teacher.{name}")));
+    let path = write(&folder, &both);
+    let file = WeightFile::open_official(&path).unwrap();
+    assert!(file.changes().is_empty(), "{:?}", file.changes());
+    fs::write(path.with_file_name("config.json"), "{}").unwrap();
+    let error = checkpoint::Published::open(&path, None).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        matches!(error, CheckpointError::Format { .. }) && text.contains("student."),
+        "{text}"
+    );
+}
+
+#[test]
+fn parameters_that_deepspeed_left_empty_are_named() {
+    let mut saved = tensors(&weights("pretrain_ln"));
+    let pooler = saved.get_mut("bert.pooler.dense.weight").unwrap();
+    (pooler.shape, pooler.data) = (vec![0], Vec::new());
+    let folder = TempDir::new().unwrap();
+    let path = write(&folder, &saved);
+    let error = checkpoint::Published::open(&path, None).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        matches!(error, CheckpointError::Format { .. })
+            && text.contains("bert.pooler.dense.weight"),
+        "{text}"
+    );
 }
 
 /// Writes `tensors` in two parts with their index.
@@ -266,6 +303,7 @@ fn other_families_are_refused_and_named(#[case] name: &str, #[case] family: &str
 #[rstest]
 #[case(&["h.0.attn.c_attn.weight", "h.0.mlp.c_fc.weight"], "GPT-2")]
 #[case(&["text_model.final_layer_norm.weight", "vision_model.post_layernorm.weight"], "CLIP")]
+#[case(&["bert.bert.embeddings.token_type_embeddings_visual.weight"], "VisualBERT")]
 #[case(&["backbone.stem.conv1.weight", "roi_heads.box_predictor.cls_score.weight"], "ResNet-101")]
 #[case(&["backbone.body.stem.conv1.weight", "roi_heads.box.predictor.cls_score.weight"], "VinVL")]
 fn other_weights_are_named(#[case] names: &[&str], #[case] family: &str) {

@@ -300,7 +300,7 @@ fn open_image(
 ) -> Result<Image, SourceError> {
     let image = &rows[index];
     let row = rows.images(index)[0] as usize;
-    let regions_key = match (&image.open_images_id, source.find(&image.key)) {
+    let regions_key = match (&image.other_key, source.find(&image.key)) {
         (Some(id), None) => id,
         _ => &image.key,
     };

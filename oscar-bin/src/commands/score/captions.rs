@@ -12,7 +12,7 @@ use oscar_caption_metrics::{
     WEIGHTLESS, score,
 };
 use oscar_datasets::captions::has_splits;
-use oscar_datasets::keys::other_name;
+use oscar_datasets::keys::{other_name, without_ending};
 use oscar_files::write_file;
 
 use crate::output;
@@ -66,8 +66,14 @@ pub struct CaptionsArgs {
 /// # Errors
 /// If a file cannot be read or does not fit the others, or a jar fails.
 pub fn run(args: &CaptionsArgs) -> Result<()> {
+    if let Some(out) = &args.per_image {
+        let read = [&args.candidates, &args.references].into_iter();
+        output::refuse_input("--per-image", out, read.chain(&args.cider_df))?;
+    }
     let mut candidates = Candidates::read(&args.candidates)?;
-    let references = references(args)?;
+    let mut references = references(args)?;
+    // Rows to train on may name the files of images, in folders that no candidate knows.
+    references.rename(|id| without_ending(id).to_owned());
     let renamed = candidates.rename(|id| other_name(id, |other| references.has(other)));
     if renamed > 0 {
         tracing::info!("{renamed} images are found by other spellings of their names");

@@ -18,7 +18,8 @@ const CANDIDATES: &str = "give captions as JSON `[{\"image_id\": …, \"caption\
      one a line, or as lines of an image key, a tab, and JSON `[{\"caption\": …}]`";
 
 const REFERENCES: &str = "give annotations in COCO's form: `{\"images\": [{\"id\": …}], \
-     \"annotations\": [{\"image_id\": …, \"caption\": …}]}`";
+     \"annotations\": [{\"image_id\": …, \"caption\": …}]}`, or captions by image id: \
+     `{\"7\": [\"a dog\"]}`";
 
 /// What to do about several captions of one image.
 pub(super) const ONE_EACH: &str = "give one caption for each image";
@@ -118,6 +119,20 @@ impl Candidates {
 }
 
 impl References {
+    /// Renames each image by `name`, unless two would have one name.
+    pub fn rename(&mut self, name: impl Fn(&str) -> String) {
+        let mut places = HashMap::new();
+        for (place, (id, _)) in self.images.iter().enumerate() {
+            places.insert(name(id), place);
+        }
+        if places.len() == self.images.len() {
+            for (id, _) in &mut self.images {
+                *id = name(id);
+            }
+            self.places = places;
+        }
+    }
+
     /// Whether there is an image of this id.
     pub fn has(&self, id: &str) -> bool {
         self.places.contains_key(id)

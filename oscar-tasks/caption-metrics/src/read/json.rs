@@ -98,6 +98,7 @@ pub(super) fn annotations(reader: impl Read) -> Result<Annotations, Problem> {
     let Ok(by_id) = parse_json::<BTreeMap<String, Said>>(&text) else {
         return Err(Problem::of_json(&error, &text));
     };
+    let images = by_id.len();
     let rows = by_id.into_iter().flat_map(|(image_id, said)| {
         let captions = match said {
             Said::One(caption) => vec![caption],
@@ -111,7 +112,8 @@ pub(super) fn annotations(reader: impl Read) -> Result<Annotations, Problem> {
     });
     let annotations: Vec<Row> = rows.collect();
     match annotations.is_empty() {
-        true => Err(Problem::of_json(&error, &text)),
+        true if images == 0 => Err(Problem::of_json(&error, &text)),
+        true => Err("no image has a caption".into()),
         false => Ok(Annotations {
             images: Vec::new(),
             annotations,
