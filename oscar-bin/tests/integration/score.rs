@@ -82,6 +82,31 @@ fn references_may_be_rows_to_train_on() {
     assert_eq!(scored("lavis.json"), scored("annotations.json"));
 }
 
+/// Both files name their images alike, if by files in folders.
+#[test]
+fn names_that_agree_are_kept() {
+    let place = place();
+    let name = |id: u32| format!("val2014/{id}.jpg");
+    let rows = |ids: [u32; 2]| -> Value {
+        let row = |id| json!({"image_id": name(id), "caption": "a dog on a beach"});
+        json!(ids.map(row))
+    };
+    std::fs::write(place.path("results.json"), rows([1, 2]).to_string()).expect("a file");
+    std::fs::write(place.path("annotations.json"), rows([1, 2]).to_string()).expect("a file");
+    let output = place.run(&[&FILES[..], &["--per-image", "images.jsonl"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(
+        !stderr(&output).contains("other spellings"),
+        "{}",
+        stderr(&output)
+    );
+    let lines = std::fs::read_to_string(place.path("images.jsonl")).expect("a file");
+    for (line, id) in lines.lines().zip([1, 2]) {
+        let image: Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(image["image_id"], name(id));
+    }
+}
+
 #[test]
 fn captions_score_what_the_evaluation_says() {
     let place = place();

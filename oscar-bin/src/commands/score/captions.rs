@@ -73,7 +73,9 @@ pub fn run(args: &CaptionsArgs) -> Result<()> {
     let mut candidates = Candidates::read(&args.candidates)?;
     let mut references = references(args)?;
     // Rows to train on may name the files of images, in folders that no candidate knows.
-    references.rename(|id| without_ending(id).to_owned());
+    if !candidates.ids().all(|id| references.has(id)) {
+        references.rename(|id| without_ending(id).to_owned());
+    }
     let renamed = candidates.rename(|id| other_name(id, |other| references.has(other)));
     if renamed > 0 {
         tracing::info!("{renamed} images are found by other spellings of their names");

@@ -107,6 +107,11 @@ impl Candidates {
         renamed
     }
 
+    /// The ids of the images.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.images.iter().map(|(id, _)| id.as_str())
+    }
+
     /// Number of images.
     pub fn len(&self) -> usize {
         self.images.len()
