@@ -41,6 +41,26 @@ pub fn refuse_input<P: AsRef<Path>>(
     }
 }
 
+/// Refuses to write to `out`, which `flag` names, if a file is there already, unless `overwrite`: nobody
+/// can tell predictions or a drawing of this program from those of another. An empty file does not count,
+/// as an empty directory does not.
+///
+/// # Errors
+/// If there is one.
+pub fn refuse_existing(flag: &str, out: &Path, overwrite: bool) -> Result<()> {
+    // What is no file, a link for instance, is refused by whoever writes, whatever is allowed here.
+    let is_taken = out
+        .symlink_metadata()
+        .is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0);
+    match is_taken && !overwrite {
+        true => bail!(
+            "{flag} {}: this file exists; give another name, or --overwrite to replace it",
+            out.display()
+        ),
+        false => Ok(()),
+    }
+}
+
 /// Prints one JSON document on standard output.
 ///
 /// # Errors

@@ -123,10 +123,8 @@ fn boxes_are_drawn_on_the_picture() {
         ("--image", "photos/COCO_val_000007.png"),
         ("--images", "photos"),
     ] {
-        let output = inspect(
-            &place,
-            &["store", "7", "--out", "out.png", flag, from, "--json"],
-        );
+        let drawn = ["store", "7", "--out", "out.png", "--overwrite", "--json"];
+        let output = inspect(&place, &[&drawn[..], &[flag, from]].concat());
         assert!(output.status.success(), "{}", stderr(&output));
         let shown: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
         assert_eq!(shown["drawing"]["scale"], 8);
@@ -160,10 +158,9 @@ fn boxes_are_drawn_on_the_picture() {
     assert!(!place.path("17.png").exists());
     let wide = RgbImage::from_pixel(120, 40, Rgb([10, 120, 30]));
     wide.save(place.path("wide.png")).expect("a picture");
-    let output = inspect(
-        &place,
-        &["store", "7", "--out", "out.png", "--image", "wide.png"],
-    );
+    let drawn = ["store", "7", "--out", "out.png", "--image", "wide.png"];
+    assert_fails(&inspect(&place, &drawn), &["--overwrite", "out.png"]);
+    let output = inspect(&place, &[&drawn[..], &["--overwrite"]].concat());
     assert!(
         stderr(&output).contains("120x40 pixels"),
         "{}",

@@ -49,6 +49,15 @@ fn weights_are_not_exported_over_themselves() {
         assert_fails(&output, &["--out", file]);
     }
     assert_eq!(std::fs::read(place.path(file)).unwrap(), before);
+
+    // Nor over anything else, unless asked.
+    let other = place.path("other.bin");
+    std::fs::write(&other, "of another program").unwrap();
+    let args = ["model", "export", "ckpt", "--out", "other.bin"];
+    assert_fails(&place.run(&args), &["other.bin", "--overwrite"]);
+    assert_eq!(std::fs::read(&other).unwrap(), b"of another program");
+    text(&place, &[&args[..], &["--overwrite"]].concat());
+    assert!(std::fs::read(&other).unwrap().starts_with(b"PK"));
 }
 
 #[test]

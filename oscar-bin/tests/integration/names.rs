@@ -34,7 +34,10 @@ fn a_run_is_found_by_name_and_by_path() {
         "runs/one/best",
     ] {
         let args = ["report", given, "--examples", "0", "--out", "page.html"];
-        let output = place.run(&args);
+        fs::write(place.path("page.html"), "mine").expect("a page");
+        assert_fails(&place.run(&args), &["page.html", "--overwrite"]);
+        assert_eq!(fs::read(place.path("page.html")).expect("a page"), b"mine");
+        let output = place.run(&[&args[..], &["--overwrite"]].concat());
         assert!(output.status.success(), "{given}: {}", stderr(&output));
         fs::remove_file(place.path("page.html")).expect("a page");
     }

@@ -137,6 +137,10 @@ fn one_picture_gives_one_caption_and_a_drawing_of_it() {
 
     let both = place.run(&["caption", "pictures", "--picture", "seen.png"]);
     assert_fails(&both, &["--picture", "6"]);
+    let again = ["caption", &picture, "--picture", "seen.png"];
+    assert_fails(&place.run(&again), &["seen.png", "--overwrite"]);
+    let again = place.run(&[&again[..], &["--overwrite"]].concat());
+    assert!(again.status.success(), "{}", stderr(&again));
     // The picture itself stays, by whatever path it is named.
     let before = fs::read(place.path(&picture)).expect("a picture");
     let over = format!("./{picture}");

@@ -223,6 +223,7 @@ fn what_does_not_fit_fails_and_names_it() {
         ".",
         "--per-image",
         "each.jsonl",
+        "--overwrite",
     ];
     for (json, computed) in [(true, "\"CIDEr\": "), (false, "CIDEr    ")] {
         let json = if json { &["--json"][..] } else { &[] };
@@ -287,6 +288,29 @@ fn files_that_are_read_are_not_written_over() {
         assert_fails(&output, &["--per-image", file]);
         assert_eq!(std::fs::read(place.path(file)).expect("a file"), before);
     }
+}
+
+#[test]
+fn a_file_that_is_there_stays_unless_it_may_be_replaced() {
+    let place = place();
+    std::fs::write(place.path("notes.txt"), "mine").expect("a file");
+    std::fs::write(place.path("empty.jsonl"), "").expect("a file");
+    let score = |more: &[&str]| place.run(&[&FILES[..], more].concat());
+    let text = |name: &str| std::fs::read_to_string(place.path(name)).expect("a file");
+    let refused = score(&["--per-image", "notes.txt"]);
+    assert_fails(&refused, &["--per-image notes.txt", "--overwrite"]);
+    assert_eq!(text("notes.txt"), "mine");
+    let nothing: &[&str] = &[];
+    for (name, more) in [
+        ("empty.jsonl", nothing),
+        ("notes.txt", &["--overwrite"][..]),
+    ] {
+        let output = score(&[&["--per-image", name], more].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert_eq!(text(name).lines().count(), 250, "{name}");
+    }
+    let alone = score(&["--overwrite"]);
+    assert_eq!(alone.status.code(), Some(2), "it would have no effect");
 }
 
 #[test]

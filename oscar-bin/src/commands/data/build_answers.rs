@@ -27,6 +27,9 @@ pub struct AnswersArgs {
     /// File to write
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Replace the file of --out if it exists
+    #[arg(long)]
+    pub overwrite: bool,
     /// Print a summary as one JSON document on standard output
     #[arg(long)]
     pub json: bool,
@@ -38,6 +41,7 @@ pub struct AnswersArgs {
 /// If an annotation file cannot be read, or the vocabulary would have fewer than two answers.
 pub fn run(args: &AnswersArgs) -> Result<()> {
     output::refuse_input("--out", &args.out, &args.data)?;
+    output::refuse_existing("--out", &args.out, args.overwrite)?;
     let mut counts = AnswerCounts::default();
     for file in &args.data {
         count_answers(file, &mut counts)?;

@@ -1,5 +1,6 @@
 //! `oscar-bin data build index`.
 
+use std::fs::Metadata;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -80,16 +81,15 @@ pub fn run(global: &Global, args: &IndexArgs) -> Result<()> {
 
 /// Refuses what is there already, unless it is an index that may be replaced.
 fn check_out(args: &IndexArgs) -> Result<()> {
-    let out = args.out.display();
-    if !args.out.exists() {
-        return Ok(());
-    }
-    if !args.overwrite {
-        bail!("{out} exists; give another path, or --overwrite to replace it");
-    }
-    match VectorIndex::is_one(&args.out) {
+    output::refuse_existing("--out", &args.out, args.overwrite)?;
+    let is_empty = |metadata: Metadata| metadata.is_file() && metadata.len() == 0;
+    let out = &args.out;
+    match !out.exists() || out.metadata().is_ok_and(is_empty) || VectorIndex::is_one(out) {
         true => Ok(()),
-        false => bail!("{out} is not an index of pictures, so it is not replaced"),
+        false => bail!(
+            "{} is not an index of pictures, so it is not replaced",
+            out.display()
+        ),
     }
 }
 

@@ -107,7 +107,7 @@ pub struct RegionsArgs {
     /// Number of decoding threads [default: number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
-    /// Replace an existing store
+    /// Replace an existing store, and the file of --list-skipped
     #[arg(long)]
     pub overwrite: bool,
     /// Discard an interrupted import to DIR and start again
@@ -178,6 +178,7 @@ pub fn run(args: &RegionsArgs) -> Result<()> {
         let names = [&args.classes, &args.attributes];
         let read = tables.into_iter().chain(names).flatten();
         output::refuse_input("--list-skipped", list, read.chain([&args.source]))?;
+        output::refuse_existing("--list-skipped", list, args.overwrite)?;
     }
     let (out, options) = (&args.out, import_options(args));
     let imported = match &args.detector {

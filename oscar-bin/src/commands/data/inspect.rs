@@ -32,6 +32,9 @@ pub struct InspectArgs {
     /// Draw the boxes on the picture and write it as PNG
     #[arg(short, long, value_name = "FILE.png")]
     pub out: Option<PathBuf>,
+    /// Replace the file of --out if it exists
+    #[arg(long, requires = "out")]
+    pub overwrite: bool,
     /// Picture of the image [default: from the picture location recorded in the data set]
     #[arg(long, value_name = "PICTURE", requires = "out")]
     pub image: Option<PathBuf>,
@@ -228,6 +231,7 @@ fn write_drawing(out: &Path, shown: &Shown<'_>, args: &InspectArgs) -> Result<Dr
         let files = pictures.and_then(|path| Pictures::open(path).ok());
         let files = files.map_or(Vec::new(), |pictures| pictures.files());
         output::refuse_input("--out", out, args.image.iter().chain(&files))?;
+        output::refuse_existing("--out", out, args.overwrite)?;
     }
     let picture = picture(shown, args)?;
     let origin = picture.as_ref().map(|picture| picture.origin.clone());

@@ -28,6 +28,9 @@ pub struct ExportArgs {
     /// File to write: NAME.bin, NAME.pkl (PyTorch) or NAME.safetensors
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Replace the file of --out if it exists
+    #[arg(long)]
+    pub overwrite: bool,
     /// Names to write: those of Oscar, or those of ROSITA, whose PyTorch files have a dictionary per module
     #[arg(long, value_enum, default_value_t = NameLayout::Oscar)]
     pub layout: NameLayout,
@@ -54,6 +57,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     };
     let checkpoint = weights::find(Path::new("runs"), &args.checkpoint)?;
     output::refuse_input("--out", &args.out, checkpoint::locate(&checkpoint).ok())?;
+    output::refuse_existing("--out", &args.out, args.overwrite)?;
     let exported = checkpoint::export_as(layout, &checkpoint, &args.out)
         .with_context(|| format!("cannot export {}", args.checkpoint.display()))?;
     let changes: Vec<_> = exported.changes.iter().map(ToString::to_string).collect();

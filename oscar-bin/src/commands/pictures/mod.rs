@@ -33,7 +33,7 @@ use crate::detector;
 use crate::ending::Ending;
 use crate::hub;
 use crate::logging;
-use crate::output::refuse_input;
+use crate::output::{refuse_existing, refuse_input};
 use crate::tasks::{AnyTask, OnTaskAndBackend, dispatch_task};
 use crate::weights::{self, PublishedArgs};
 
@@ -62,6 +62,9 @@ pub struct PictureArgs {
     /// Draw boxes, object tags, and what the words attend to (one picture)
     #[arg(long, value_name = "OUT.png")]
     pub picture: Option<PathBuf>,
+    /// Replace the file of --picture if it exists
+    #[arg(long, requires = "picture")]
+    pub overwrite: bool,
     /// Override a key of the task (task.KEY) or of its input (encoder.KEY, padding.KEY); may be
     /// repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -105,6 +108,7 @@ fn run(request: &Request<'_>) -> Result<Ending> {
     if let Some(out) = &args.picture {
         let files = listing.pictures.iter().flat_map(Listed::files);
         refuse_input("--picture", out, files)?;
+        refuse_existing("--picture", out, args.overwrite)?;
     }
     if let Some(clip) = clip(request)? {
         return zero_shot::run(request, &clip, &listing);

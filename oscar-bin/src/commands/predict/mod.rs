@@ -56,6 +56,9 @@ pub struct PredictArgs {
     /// all as FILE.json
     #[arg(long, value_name = "FILE", conflicts_with = "file")]
     pub attention: Option<PathBuf>,
+    /// Replace the file of --attention if it exists
+    #[arg(long, requires = "attention")]
+    pub overwrite: bool,
     /// Object tags to use instead of those of the store, separated by spaces
     #[arg(long)]
     pub tags: Option<String>,
@@ -78,6 +81,9 @@ pub struct PredictArgs {
 /// # Errors
 /// If the weights or an image cannot be read, or the question does not suit the task.
 pub fn run(args: &PredictArgs) -> Result<Ending> {
+    if let Some(out) = &args.attention {
+        output::refuse_existing("--attention", out, args.overwrite)?;
+    }
     let task = weights::task(args.task.as_deref(), &args.checkpoint)?;
     if let Some(file) = &args.file {
         dispatch_task(&task, &args.device, AskingAll { args, file })?;

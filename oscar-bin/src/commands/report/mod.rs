@@ -27,7 +27,7 @@ use self::gallery::Gallery;
 use self::page::Report;
 use crate::args::{DeviceArgs, Global};
 use crate::ending::Ending;
-use crate::output::print_json;
+use crate::output::{print_json, refuse_existing};
 use crate::run_dir::{self, Summary};
 use crate::tasks::task_of_weights;
 
@@ -66,6 +66,9 @@ pub struct ReportArgs {
     /// File to write [default: RUN/report.html; of several runs RUNS_DIR/comparison.html]
     #[arg(short, long, value_name = "FILE.html")]
     pub out: Option<PathBuf>,
+    /// Replace the file of --out if it exists
+    #[arg(long, requires = "out")]
+    pub overwrite: bool,
     /// Number of held-out examples to show; 0 skips everything that needs to run the model
     #[arg(long, default_value_t = 8, value_name = "N")]
     pub examples: usize,
@@ -93,6 +96,9 @@ pub fn run(global: &Global, args: &ReportArgs) -> Result<Ending> {
         .iter()
         .map(|run| run_dir::run_at(&args.runs_dir, run));
     let runs: Vec<PathBuf> = runs.collect();
+    if let Some(out) = &args.out {
+        refuse_existing("--out", out, args.overwrite)?;
+    }
     if args.images.is_some() && (args.examples == 0 || runs.len() > 1) {
         tracing::warn!("--images has no effect: no examples are shown");
     }

@@ -56,6 +56,9 @@ pub struct CaptionsArgs {
     /// Write the scores of each image to FILE as JSON lines
     #[arg(long, value_name = "FILE")]
     pub per_image: Option<PathBuf>,
+    /// Replace the file of --per-image if it exists
+    #[arg(long, requires = "per_image")]
+    pub overwrite: bool,
     /// Print the scores as one JSON document on standard output
     #[arg(long)]
     pub json: bool,
@@ -69,6 +72,7 @@ pub fn run(args: &CaptionsArgs) -> Result<()> {
     if let Some(out) = &args.per_image {
         let read = [&args.candidates, &args.references].into_iter();
         output::refuse_input("--per-image", out, read.chain(&args.cider_df))?;
+        output::refuse_existing("--per-image", out, args.overwrite)?;
     }
     let mut candidates = Candidates::read(&args.candidates)?;
     let mut references = references(args)?;
