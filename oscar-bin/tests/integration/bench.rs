@@ -8,9 +8,13 @@ use support::{Workplace, assert_fails, stdout};
 
 /// One quick measurement.
 fn bench(more: &[&str]) -> Value {
+    document(&[&["--preset", "tiny", "--steps", "2"], more].concat())
+}
+
+/// The document of a measurement.
+fn document(flags: &[&str]) -> Value {
     let place = Workplace::new();
-    let quick = ["bench", "--preset", "tiny", "--steps", "2", "--json"];
-    let output = place.run(&[&quick, more].concat());
+    let output = place.run(&[&["bench", "--json"], flags].concat());
     assert!(output.status.success(), "{output:?}");
     serde_json::from_str(&stdout(&output)).expect("one JSON document")
 }
@@ -23,7 +27,7 @@ fn number(value: &Value, key: &str) -> f64 {
 
 #[test]
 fn search_is_measured_by_itself() {
-    let document = bench(&["--work", "search", "--pictures", "30,5000"]);
+    let document = document(&["--work", "search", "--pictures", "30,5000"]);
     let results = document["results"].as_array().expect("a list");
     let pictures: Vec<_> = results.iter().map(|one| one["pictures"].as_u64()).collect();
     assert_eq!(pictures, [Some(30), Some(5000)]);
@@ -221,6 +225,11 @@ fn the_table_has_a_line_for_each() {
 #[case(&["--lengths", "real", "--regions", "20"], &["--regions", "--lengths real"])]
 #[case(&["--model-of", "h200", "--work", "vqa"], &["--model-of", "--work vqa"])]
 #[case(&["--model-of", "a100", "--gradient-checkpointing"], &["--gradient-checkpointing"])]
+#[case(&["--model-of", "a100", "--warmup", "3"], &["--warmup", "--model-of"])]
+#[case(&["--model-of", "a100", "--steps", "3"], &["--steps", "--model-of"])]
+#[case(&["--work", "search", "--model-of", "a100"], &["--model-of", "--work search"])]
+#[case(&["--work", "search", "--steps", "3"], &["--steps", "--work search"])]
+#[case(&["--work", "vqa", "--pictures", "3"], &["--pictures", "search"])]
 fn wrong_values_are_refused_by_name(#[case] flags: &[&str], #[case] parts: &[&str]) {
     let place = Workplace::new();
     assert_fails(&place.run(&[&["bench"], flags].concat()), parts);
@@ -243,7 +252,7 @@ fn unknown_works_are_wrong_usage() {
 #[case("4090")]
 fn a_step_on_a_gpu_is_predicted_from_the_model_that_is_measured(#[case] gpu: &str) {
     let measured = bench(&["--batch-size", "2"]);
-    let predicted = bench(&["--batch-size", "2", "--model-of", gpu]);
+    let predicted = document(&["--preset", "tiny", "--batch-size", "2", "--model-of", gpu]);
     let [measured, predicted] = [&measured, &predicted].map(|document| &document["results"][0]);
     assert_eq!(
         predicted["parameters"].as_f64(),

@@ -43,6 +43,10 @@ const TEXT: usize = 35;
 const TAGS: usize = 30;
 const REGIONS: usize = 50;
 
+/// Timed steps, and untimed ones before them.
+const STEPS: usize = 5;
+const WARMUP: usize = 1;
+
 /// Measures the speed of training steps (pre-training, VQA), of scoring image-text pairs, of captions by
 /// beam search, of the region detectors, of CLIP and of ClipCap, and of search in large indexes, on
 /// synthetic data.
@@ -80,21 +84,15 @@ pub struct BenchArgs {
     /// Regions of fixed-length examples [default: 50]
     #[arg(long, value_name = "N")]
     pub regions: Option<usize>,
-    /// Pictures of each index that is searched
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "10000,100000,1000000",
-        value_name = "N,...",
-        requires = "work"
-    )]
-    pub pictures: Vec<usize>,
-    /// Number of timed steps
-    #[arg(long, default_value_t = 5, value_name = "N")]
-    pub steps: usize,
-    /// Number of untimed steps before them
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub warmup: usize,
+    /// Pictures of each index that is searched [default: 10000,100000,1000000]
+    #[arg(long, value_delimiter = ',', value_name = "N,...", requires = "work")]
+    pub pictures: Option<Vec<usize>>,
+    /// Number of timed steps [default: 5]
+    #[arg(long, value_name = "N")]
+    pub steps: Option<usize>,
+    /// Number of untimed steps before them [default: 1]
+    #[arg(long, value_name = "N")]
+    pub warmup: Option<usize>,
     /// Train with gradient checkpointing
     #[arg(long)]
     pub gradient_checkpointing: bool,
@@ -181,6 +179,9 @@ pub fn run(args: &BenchArgs) -> Result<Ending> {
             args.work == [Work::Search],
             "--work search has results of its own; measure it by itself"
         );
+    }
+    refuse_unused(args)?;
+    if args.work.contains(&Work::Search) {
         search::run(args)?;
         return Ok(Ending::Done);
     }
@@ -197,6 +198,42 @@ pub fn run(args: &BenchArgs) -> Result<Ending> {
         false => report.print(&mut output::stdout())?,
     }
     Ok(Ending::Done)
+}
+
+/// Refuses flags that would have no effect on what is measured or predicted.
+fn refuse_unused(args: &BenchArgs) -> Result<()> {
+    let searches = args.work == [Work::Search];
+    let predicts = args.model_of.is_some();
+    let what = match (searches, predicts) {
+        (true, _) => "--work search",
+        (false, true) => "what --model-of predicts",
+        (false, false) => "other work than search",
+    };
+    // The mean of steps is predicted, which differ by their lengths alone.
+    let steps_differ = args.lengths == LengthsChoice::Real;
+    for (flag, is_given, is_used) in [
+        ("--model-of", predicts, !searches),
+        ("--text", args.text.is_some(), !searches),
+        ("--regions", args.regions.is_some(), !searches),
+        (
+            "--gradient-checkpointing",
+            args.gradient_checkpointing,
+            !searches,
+        ),
+        ("--pictures", args.pictures.is_some(), searches),
+        ("--warmup", args.warmup.is_some(), !searches && !predicts),
+        (
+            "--steps",
+            args.steps.is_some(),
+            !searches && (!predicts || steps_differ),
+        ),
+    ] {
+        ensure!(
+            is_used || !is_given,
+            "{flag} has no effect on {what}; leave it out"
+        );
+    }
+    Ok(())
 }
 
 /// Predicts and prints.
@@ -226,7 +263,8 @@ impl Bench {
     fn new(args: &BenchArgs) -> Result<Self> {
         let model = ModelConfig::preset(&args.preset)
             .with_context(|| format!("--preset {:?}: must be tiny, base or large", args.preset))?;
-        ensure!(args.steps > 0, "--steps must be at least 1");
+        let steps = args.steps.unwrap_or(STEPS);
+        ensure!(steps > 0, "--steps must be at least 1");
         for batch_size in &args.batch_size {
             ensure!(*batch_size > 0, "--batch-size must be at least 1");
         }
@@ -240,8 +278,8 @@ impl Bench {
                 model: model.clone(),
                 lengths,
                 batch_size: *batch_size,
-                warmup: args.warmup,
-                steps: args.steps,
+                warmup: args.warmup.unwrap_or(WARMUP),
+                steps,
                 seed: 42,
                 gradient_checkpointing: args.gradient_checkpointing,
                 tiny: args.preset == "tiny",

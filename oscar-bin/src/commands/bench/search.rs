@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 use super::BenchArgs;
 use crate::output::{self, print_json, print_table, thousands};
 
+/// Pictures of each index.
+const PICTURES: [usize; 3] = [10_000, 100_000, 1_000_000];
+
 /// Values of a vector: the default of recipes.
 const WIDTH: usize = 256;
 
@@ -49,7 +52,7 @@ struct Measured {
 /// If a number of pictures is out of range, or the temporary directory cannot be written.
 pub fn run(args: &BenchArgs) -> Result<()> {
     let mut results = Vec::new();
-    for pictures in &args.pictures {
+    for pictures in args.pictures.as_deref().unwrap_or(&PICTURES) {
         ensure!(*pictures > 0, "--pictures must be at least 1");
         tracing::info!("search, {} pictures", thousands(pictures));
         results.push(measure(*pictures)?);
