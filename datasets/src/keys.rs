@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use crate::error::{DatasetError, Result, excerpt};
+
 /// Splits of COCO that occur in names of files.
 const COCO: [&str; 7] = [
     "train2014",
@@ -80,6 +82,46 @@ pub(crate) fn tell(images: &Path, key: &str, spelling: &str) {
             images.display()
         );
     }
+}
+
+/// Most names of each side that a message lists.
+const LISTED: usize = 3;
+
+/// Refuses a `file` that is given for images and has none of them: `known` are the names in it, and `has`
+/// says whether it has an image, under whatever spelling.
+///
+/// # Errors
+/// If it has none, with names of both.
+pub(crate) fn require_common<'a>(
+    file: &Path,
+    known: impl Iterator<Item = &'a str>,
+    images: impl Iterator<Item = &'a str>,
+    has: impl Fn(&str) -> bool,
+) -> Result<()> {
+    let (mut count, mut first) = (0, Vec::new());
+    for image in images {
+        if has(image) {
+            return Ok(());
+        }
+        count += 1;
+        if first.len() < LISTED {
+            first.push(image);
+        }
+    }
+    if count == 0 {
+        return Ok(());
+    }
+    let list = |names: Vec<&str>| {
+        let names: Vec<String> = names.into_iter().map(excerpt).collect();
+        names.join(", ")
+    };
+    let found = format!(
+        "it has none of the {count} images: its keys begin with {}, those of the images with {}",
+        list(known.take(LISTED).collect()),
+        list(first)
+    );
+    let fix = "give the file of these images, or write its keys as theirs";
+    Err(DatasetError::malformed(file, found, fix))
 }
 
 /// Endings of files with the features of one image.

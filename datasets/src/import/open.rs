@@ -70,6 +70,7 @@ impl Source {
             source.labels = options.labels.as_deref().map(LabelFile::open).transpose()?;
             let sizes = options.sizes.or(tables.hw);
             source.sizes = sizes.as_deref().map(SizeTable::open).transpose()?;
+            source.require_companions()?;
         }
         Ok(source)
     }
@@ -82,6 +83,22 @@ impl Source {
     /// Where the features come from and how they are read.
     pub fn provenance(&self) -> &Provenance {
         &self.provenance
+    }
+
+    /// The keys of the images, as far as they are known unread.
+    fn keys(&self) -> impl Iterator<Item = &str> {
+        (0..self.len()).filter_map(move |row| self.key(row))
+    }
+
+    /// Refuses labels and sizes of other images altogether.
+    fn require_companions(&self) -> Result<()> {
+        if let Some(labels) = &self.labels {
+            labels.require(self.keys())?;
+        }
+        match &self.sizes {
+            Some(sizes) => sizes.require(self.keys()),
+            None => Ok(()),
+        }
     }
 
     fn row(&self, row: usize) -> usize {
@@ -195,6 +212,10 @@ impl FeatureSource for Source {
     fn len(&self) -> usize {
         let lines = self.lines.as_ref();
         lines.map_or(self.reader.len(), |lines| lines.rows.len())
+    }
+
+    fn key(&self, row: usize) -> Option<&str> {
+        self.reader.key(self.row(row))
     }
 
     fn read(&self, row: usize) -> Result<SourceImage> {

@@ -218,6 +218,10 @@ impl FeatureSource for PerImage {
         self.folder.len()
     }
 
+    fn key(&self, row: usize) -> Option<&str> {
+        Some(self.folder.key(row))
+    }
+
     fn read(&self, row: usize) -> Result<SourceImage> {
         let bytes = self.folder.read(row)?;
         let in_file = |defect: Defect| defect.in_file(&self.folder.paths()[row]);

@@ -97,6 +97,10 @@ impl FeatureSource for PtSource {
         self.images.len()
     }
 
+    fn key(&self, row: usize) -> Option<&str> {
+        self.images.get(row).map(|(key, _)| key.as_str())
+    }
+
     fn read(&self, row: usize) -> Result<SourceImage> {
         self.parse(row).map_err(|defect| self.locate(row, defect))
     }

@@ -87,6 +87,11 @@ pub trait FeatureSource: Send + Sync {
         self.len() == 0
     }
 
+    /// The key of image `row`, where it is known without reading the image.
+    fn key(&self, _row: usize) -> Option<&str> {
+        None
+    }
+
     /// Image `row`, which must be below [`len`](Self::len).
     ///
     /// # Errors

@@ -55,6 +55,10 @@ impl FeatureSource for Table {
         self.file.len()
     }
 
+    fn key(&self, row: usize) -> Option<&str> {
+        self.file.first_field(row).ok()
+    }
+
     fn read(&self, row: usize) -> Result<SourceImage> {
         (self.read)(&self.file, row)
     }

@@ -105,6 +105,7 @@ impl OfficialImages {
             shared: Companions::open(options.labels.as_deref(), options.sizes.as_deref())?,
             options,
         };
+        images.require_shared()?;
         images.warn_of_missing_labels();
         Ok(Arc::new(images))
     }
@@ -259,6 +260,17 @@ impl OfficialImages {
         );
         let fix = "give the label file of the same detector, with one object per region";
         Err(self.defect(row, Defect::new(found, fix)))
+    }
+
+    /// Refuses labels and sizes that were named for these images and have none of them.
+    fn require_shared(&self) -> Result<()> {
+        if let Some(labels) = &self.shared.labels {
+            labels.require(self.keys.iter())?;
+        }
+        match &self.shared.sizes {
+            Some(sizes) => sizes.require(self.keys.iter()),
+            None => Ok(()),
+        }
     }
 
     fn warn_of_missing_labels(&self) {

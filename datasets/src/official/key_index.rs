@@ -87,6 +87,11 @@ impl KeyIndex {
         std::str::from_utf8(self.key_bytes(row)).unwrap_or_default()
     }
 
+    /// The keys, by row.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        (0..self.len()).map(move |row| self.key(row))
+    }
+
     /// The row with this key.
     pub fn find(&self, key: &str) -> Option<usize> {
         let found = self

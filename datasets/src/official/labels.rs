@@ -10,6 +10,7 @@ use super::KeyIndex;
 use super::row::empty_key;
 use crate::error::{DatasetError, Result};
 use crate::findings::Defect;
+use crate::keys::require_common;
 use crate::store::Tag;
 use crate::tsv::TsvFile;
 
@@ -206,6 +207,15 @@ impl LabelFile {
     /// The row of the image that is called `key`, here or in other files: see [`keys`](crate::keys).
     pub(crate) fn find(&self, key: &str) -> Option<usize> {
         self.keys.find_otherwise(self.path(), key)
+    }
+
+    /// Refuses the file if it has none of these images.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub(crate) fn require<'a>(&'a self, images: impl Iterator<Item = &'a str>) -> Result<()> {
+        let has = |key: &str| self.find(key).is_some();
+        require_common(self.path(), self.keys.iter(), images, has)
     }
 
     /// The content of row `row`.

@@ -91,6 +91,23 @@ impl SizeTable {
         &self.path
     }
 
+    /// Refuses the table if it has none of these images.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub(crate) fn require<'a>(&'a self, images: impl Iterator<Item = &'a str>) -> Result<()> {
+        // What it has in a wrong form is told when it is read.
+        let has = |key: &str| !matches!(self.find(key), Ok(None));
+        match &self.table {
+            Table::Tsv { keys, .. } => keys::require_common(&self.path, keys.iter(), images, has),
+            Table::Json(sizes) => {
+                let mut known: Vec<&str> = sizes.keys().map(String::as_str).collect();
+                known.sort_unstable();
+                keys::require_common(&self.path, known.into_iter(), images, has)
+            }
+        }
+    }
+
     /// Width and height of the image with this key, if the table has it.
     ///
     /// # Errors

@@ -393,3 +393,41 @@ fn missing_files() {
         "{found}"
     );
 }
+
+/// Labels or sizes of other images are no reason to make a store without tags or sizes.
+#[test]
+fn labels_and_sizes_of_other_images_are_refused() {
+    let place = Place::new();
+    let pictures = pictures(3, DIM);
+    for picture in &pictures {
+        place.write(&format!("in/{}.npz", picture.key), picture_npz(picture));
+    }
+    let rows: Vec<_> = pictures.iter().map(|p| feature_row(p, false)).collect();
+    write_table(&place.path("official/features.tsv"), &rows);
+    let others = ["photo-1\t[]", "photo-2\t[]"].map(String::from);
+    write_table(&place.path("others.tsv"), &others);
+    let size = r#"{"photo-1": {"height": 80, "width": 100}}"#;
+    place.write("others.json", size);
+    let labelled = SourceOptions {
+        labels: Some(place.path("others.tsv")),
+        ..options()
+    };
+    let sized = SourceOptions {
+        sizes: Some(place.path("others.json")),
+        ..options()
+    };
+    for source in ["in", "official"] {
+        for (given, file) in [(&labelled, "others.tsv: "), (&sized, "others.json: ")] {
+            let found = message(place.import(source, given.clone()));
+            for part in [
+                file,
+                "none of the 3 images",
+                "photo-1",
+                pictures[0].key.as_str(),
+            ] {
+                assert!(found.contains(part), "{source}, {part}: {found}");
+            }
+        }
+    }
+    assert!(!place.path("store").exists());
+}
