@@ -23,7 +23,7 @@ use super::kind::others;
 use super::official::DECODER;
 use super::rosita;
 use super::{Change, CheckpointError, WeightFile};
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, missing_sizes};
 
 /// Training settings that the official scripts save next to weights.
 const TRAINING_ARGS: &str = "training_args.bin";
@@ -97,6 +97,14 @@ impl Published {
         };
         let tied_output = source.tied.iter().flatten().any(|name| name == DECODER);
         let filled = fit(&mut keys, &source.shapes(), tied_output).map_err(wrong)?;
+        let missing = missing_sizes(|key| keys.contains_key(key));
+        if !missing.is_empty() {
+            return Err(wrong(format!(
+                "it has no {}, which the weights do not tell; use the configuration of this model, or \
+                 add the keys",
+                missing.join(", ")
+            )));
+        }
         let model: ModelConfig = serde_json::from_value(Json::Object(keys.clone()))
             .map_err(|error| wrong(error.to_string()))?;
         model.validate().map_err(|error| wrong(error.to_string()))?;

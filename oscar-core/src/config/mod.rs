@@ -2,10 +2,12 @@
 
 mod kinds;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use oscar_files::{FileError, SMALL_FILE, read_text};
 use schemars::JsonSchema;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use self::kinds::{Activation, Classifier, LossReduction, RegionProjection};
@@ -14,9 +16,24 @@ use crate::input::BOX_VALUES;
 /// All layers are made before any weight is read: a number beyond this is a mistake or damage.
 const MAX_LAYERS: usize = 1000;
 
+/// Keys that a file about weights must have: another model with the same names of tensors is no reason
+/// to take it for Oscar base.
+const SIZES: [&str; 5] = [
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+];
+
+/// Those sizes of a model that a configuration with the keys `has` does not give.
+pub(crate) fn missing_sizes(has: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    SIZES.into_iter().filter(|key| !has(key)).collect()
+}
+
 /// Sizes and switches of an Oscar model, under the keys of an official `config.json`.
 ///
-/// Every key may be absent; the defaults are those of Oscar base. Keys that belong to other tools
+/// Every key may be absent in a recipe; the defaults are those of Oscar base. Keys that belong to other tools
 /// are kept in [`extra`](Self::extra), so that reading and writing a file loses nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -123,6 +140,17 @@ pub enum ConfigError {
         path: PathBuf,
         /// Where and why.
         source: serde_json::Error,
+    },
+    /// The file lacks keys that say what model it describes.
+    #[error(
+        "{} does not say what model it is of: it has no {}; give the configuration that belongs to the \
+         weights", path.display(), missing.join(", ")
+    )]
+    Incomplete {
+        /// The file.
+        path: PathBuf,
+        /// The keys.
+        missing: Vec<&'static str>,
     },
     /// A value is out of range.
     #[error("{key} = {found}: {expected}")]
@@ -253,17 +281,27 @@ impl ModelConfig {
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, is not such a configuration, or has a value out of range.
+    /// If the file cannot be read, is not such a configuration, does not give the sizes of the model, or
+    /// has a value out of range.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let text = read_text(path, SMALL_FILE).map_err(|source| ConfigError::Read {
             path: path.into(),
             source,
         })?;
-        let config: Self = serde_json::from_str(&text).map_err(|source| ConfigError::Parse {
+        let parse = |source| ConfigError::Parse {
             path: path.into(),
             source,
-        })?;
+        };
+        let config: Self = serde_json::from_str(&text).map_err(parse)?;
+        let keys: HashMap<String, IgnoredAny> = serde_json::from_str(&text).map_err(parse)?;
+        let missing = missing_sizes(|key| keys.contains_key(key));
+        if !missing.is_empty() {
+            return Err(ConfigError::Incomplete {
+                path: path.into(),
+                missing,
+            });
+        }
         config.validate()?;
         Ok(config)
     }

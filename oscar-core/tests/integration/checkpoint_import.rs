@@ -172,6 +172,19 @@ fn keys_that_the_weights_tell_may_be_missing() {
 }
 
 #[test]
+fn a_key_that_the_weights_do_not_tell_must_be_there() {
+    let source = source(|config| drop(config.remove("num_attention_heads").unwrap()));
+    let out = TempDir::new().unwrap();
+    let error = import_into(source.path(), out.path()).unwrap_err();
+    assert!(matches!(error, CheckpointError::Config { .. }), "{error}");
+    let error = error.to_string();
+    assert!(
+        error.contains("config.json") && error.contains("num_attention_heads"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_configuration_elsewhere_must_be_named() {
     let source = source(|_| {});
     let config = source.path().join("elsewhere.json");

@@ -161,11 +161,36 @@ fn files_that_are_none_are_named() {
         );
         assert!(error.to_string().contains("config.json"), "{error}");
     }
-    std::fs::write(&path, "{\"num_choice\": 0}").unwrap();
+    let mut keys = serde_json::to_value(ModelConfig::tiny()).unwrap();
+    keys["num_choice"] = json!(0);
+    std::fs::write(&path, keys.to_string()).unwrap();
     assert!(matches!(
         ModelConfig::from_file(&path),
         Err(ConfigError::Value { .. })
     ));
+}
+
+/// A file that says nothing of the model is not one of Oscar base.
+#[test]
+fn a_file_without_sizes_names_those_that_are_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.json");
+    for (keys, lacks) in [
+        (json!({}), "vocab_size, hidden_size, num_hidden_layers"),
+        (
+            json!({"vocab_size": 30_522, "hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072}),
+            "no num_attention_heads;",
+        ),
+    ] {
+        std::fs::write(&path, keys.to_string()).unwrap();
+        let error = ModelConfig::from_file(&path).unwrap_err();
+        assert!(matches!(error, ConfigError::Incomplete { .. }), "{error}");
+        let found = error.to_string();
+        assert!(
+            found.contains("config.json") && found.contains(lacks),
+            "{found}"
+        );
+    }
 }
 
 #[rstest]

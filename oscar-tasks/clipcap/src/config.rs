@@ -229,7 +229,7 @@ impl ClipCapConfig {
     ///
     /// # Errors
     ///
-    /// If it cannot be read, or a value is out of range.
+    /// If it cannot be read, does not have the sizes of GPT-2, or a value is out of range.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let text = read_text(path, SMALL_FILE).map_err(|source| ConfigError::Read {
@@ -241,6 +241,12 @@ impl ClipCapConfig {
             source,
         };
         let value: Value = serde_json::from_str(&text).map_err(parse)?;
+        if value.is_object() && value.get("n_embd").or(value.get("gpt2")).is_none() {
+            return Err(ConfigError::Incomplete {
+                path: path.into(),
+                missing: vec!["gpt2"],
+            });
+        }
         let config = match value.get("n_embd") {
             None => serde_json::from_value(value).map_err(parse)?,
             Some(_) => Self {

@@ -404,7 +404,8 @@ pub(super) fn rows() -> Vec<Vec<u8>> {
 }
 
 pub(super) fn model_configs() -> Vec<Vec<u8>> {
-    let config = json!({"vocab_size": 30522, "hidden_size": 768, "use_img_layernorm": 1,
+    let config = json!({"vocab_size": 30522, "hidden_size": 768, "num_hidden_layers": 12,
+        "num_attention_heads": 12, "intermediate_size": 3072, "use_img_layernorm": 1,
         "num_labels": 2, "classifier": "mlp", "hidden_act": "gelu", "other": {"x": null}});
     vec![config.to_string().into_bytes()]
 }

@@ -33,6 +33,19 @@ fn a_prefix_longer_than_the_context_is_refused() {
 }
 
 #[test]
+fn a_configuration_that_names_no_language_model_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.json");
+    for (keys, is_one) in [("{}", false), (r#"{"gpt2": {}}"#, true)] {
+        std::fs::write(&path, keys).unwrap();
+        let read = ClipCapConfig::from_file(&path);
+        let lacks =
+            matches!(&read, Err(ConfigError::Incomplete { missing, .. }) if missing == &["gpt2"]);
+        assert_eq!((read.is_ok(), lacks), (is_one, !is_one), "{keys}");
+    }
+}
+
+#[test]
 fn embeddings_of_another_clip_are_refused() {
     let place = Place::new(6, 8);
     let weights = place.imported(&config(8));
