@@ -19,6 +19,9 @@ pub const DATASET_FILE: &str = "dataset.json";
 /// Keys that an error names as near.
 const NEAREST: usize = 5;
 
+/// How much of a misspelt key is right.
+const ALIKE: f64 = 0.5;
+
 /// The image with this key in `dir`: a store, or a data set with stores in it.
 ///
 /// # Errors
@@ -53,8 +56,12 @@ pub fn find_image(dir: &Path, key: &str) -> Result<(Arc<RegionStore>, usize)> {
             near.truncate(NEAREST);
         }
     }
+    let are = match near.first() {
+        Some((likeness, _)) if *likeness >= ALIKE => "the nearest keys are",
+        _ => "none is like it; keys are, for instance,",
+    };
     let near: Vec<String> = near.iter().map(|(_, key)| format!("`{key}`")).collect();
-    let found = format!("no image `{key}`; the nearest keys are {}", near.join(", "));
+    let found = format!("no image `{key}`; {are} {}", near.join(", "));
     Err(DatasetError::malformed(
         dir,
         found,

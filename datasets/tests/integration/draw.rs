@@ -326,6 +326,11 @@ fn images_are_found_in_stores_and_sets_of_them() {
         found.contains("no image `dog-2`; the nearest keys are `dog-22`, `dog-1`"),
         "{found}"
     );
+    let found = message(key(dir.path(), "COCO_000000000009"));
+    assert!(
+        found.contains("none is like it") && found.contains("`cat-1`"),
+        "{found}"
+    );
     let found = message(key(&dir.path().join("three"), "dog-1"));
     assert!(found.contains("index.safetensors is missing"), "{found}");
 }

@@ -21,9 +21,13 @@ pub fn check_keys(known: &Json, layer: &Json, origin: &str) -> Result<()> {
     list_keys(known, "", &mut keys);
     let hint = match meant(&unknown, &keys) {
         Some(key) => format!("; did you mean {key}?"),
-        None => nearest(&unknown, keys.iter().map(String::as_str)).map_or(String::new(), |key| {
-            format!("; the nearest known key is {key}")
-        }),
+        None => match misspelt(&unknown, &keys) {
+            Some(key) => format!("; the nearest known key is {key}"),
+            None if known.get("task").is_some() => {
+                "; `oscar-bin recipes --keys --task TASK` lists the keys".into()
+            }
+            None => "; `oscar-bin recipes --keys` lists the keys".into(),
+        },
     };
     bail!("unknown key {unknown} in {origin}{hint}")
 }
@@ -106,6 +110,18 @@ fn meant<'a>(unknown: &str, keys: &'a [String]) -> Option<&'a str> {
     synonym.and_then(|(_, key)| known(key))
 }
 
+/// The known key that `unknown` may be a misspelling of: the names themselves are alike, not only the
+/// tables that they are in.
+fn misspelt<'a>(unknown: &str, keys: &'a [String]) -> Option<&'a str> {
+    let name = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    let own = name(unknown);
+    let keys = keys.iter().map(String::as_str);
+    nearest(
+        unknown,
+        keys.filter(|key| likeness(&own, &name(key)) >= ALIKE),
+    )
+}
+
 fn find_unknown(known: &Json, layer: &Json, path: &str) -> Option<String> {
     if let (Some([known]), Json::Array(layer)) = (known.as_array().map(Vec::as_slice), layer) {
         let mut items = layer.iter().enumerate();
@@ -177,10 +193,10 @@ fn join(path: &str, key: &str) -> String {
 }
 
 /// How much of a misspelt word is right.
-const ALIKE: f64 = 0.5;
+const ALIKE: f64 = 0.6;
 
 /// The candidate most like `word`.
-pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates.max_by(|a, b| likeness(word, a).total_cmp(&likeness(word, b)))
 }
 

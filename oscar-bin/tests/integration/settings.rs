@@ -165,6 +165,23 @@ fn another_name_of_a_key_is_answered_with_the_key(#[case] set: &str, #[case] key
     );
 }
 
+/// A key that is like none is not answered with just any.
+#[rstest]
+#[case("train.stpes=3", Some("train.steps"))]
+#[case("trian.stepz=3", Some("train.steps"))]
+#[case("optimizer.foo=1", None)]
+#[case("model.zzz=3", None)]
+#[case("xyzzy.abc=1", None)]
+fn only_keys_that_are_alike_are_suggested(#[case] set: &str, #[case] key: Option<&str>) {
+    let place = Workplace::new();
+    let output = place.run(&["train", "--set", set]);
+    let hint = match key {
+        Some(key) => format!("the nearest known key is {key}"),
+        None => "`oscar-bin recipes --keys` lists the keys".into(),
+    };
+    assert_fails(&output, &["unknown key", &hint]);
+}
+
 #[test]
 fn a_recipe_tells_its_task() {
     let place = toy::workplace(|_| false);

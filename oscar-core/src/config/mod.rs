@@ -16,8 +16,7 @@ use crate::input::BOX_VALUES;
 /// All layers are made before any weight is read: a number beyond this is a mistake or damage.
 const MAX_LAYERS: usize = 1000;
 
-/// Keys that a file about weights must have: another model with the same names of tensors is no reason
-/// to take it for Oscar base.
+/// Keys that the file of a model must have: without them it would be taken for Oscar base.
 const SIZES: [&str; 5] = [
     "vocab_size",
     "hidden_size",
