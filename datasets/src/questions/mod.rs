@@ -12,6 +12,8 @@
 //! - plain rows, JSON lines or an array, of `{"image", "question"}` with `"answers"` (what each
 //!   person said, or scores by answer) or `"answer"` (one, or what each person said, as in ALBEF's
 //!   and LAVIS' files), and optionally `"tags"`, `"id"`, `"question_type"`, `"answer_type"`.
+//!
+//! A blank answer is none: its question is one that nobody has answered.
 
 mod published;
 mod row;
@@ -104,6 +106,7 @@ impl Question {
         let of_ten = |count: usize| (count * PEOPLE + asked / 2) / asked.max(1);
         let scored = |(label, count)| (label, soft_score(of_ten(count)));
         let people = self.people.iter().map(String::as_str);
+        let people = people.filter(|said| !row::is_blank(said));
         let counts = vocabulary.counts(people).into_iter();
         counts.map(scored).collect()
     }
@@ -124,11 +127,8 @@ impl Question {
             return Some(answer);
         }
         let count = |answer: &&String| self.people.iter().filter(|said| said == answer).count();
-        self.people
-            .iter()
-            .rev()
-            .max_by_key(count)
-            .map(String::as_str)
+        let given = self.people.iter().filter(|said| !row::is_blank(said));
+        given.rev().max_by_key(count).map(String::as_str)
     }
 }
 
@@ -354,9 +354,7 @@ pub fn count_answers(path: &Path, counts: &mut AnswerCounts) -> Result<()> {
     } else {
         let (questions, _) = Problems::refuse(|problems| read(path, problems))?;
         for (_, question) in &questions {
-            // A blank is what a table has where nobody answered.
-            let answer = question.most_agreed();
-            if let Some(answer) = answer.filter(|answer| !answer.trim().is_empty()) {
+            if let Some(answer) = question.most_agreed() {
                 counts.add(answer.to_owned());
             }
         }

@@ -106,15 +106,31 @@ impl TryFrom<Fields> for Question {
     type Error = String;
 
     fn try_from(row: Fields) -> Result<Self, String> {
-        match (&row.q, &row.question, &row.sent) {
+        let question = match (&row.q, &row.question, &row.sent) {
             (Some(_), None, None) => row.official(),
             (None, Some(_), None) => row.plain(),
             (None, None, Some(_)) => row.lxmert(),
             (None, None, None) => Err("neither `question` nor `q`".into()),
             (Some(_), Some(_), _) => Err("both `question` and `q`; give one of the two".into()),
             (.., Some(_)) => Err("`sent` beside another question; give one of the two".into()),
-        }
+        };
+        question.map(without_blanks)
     }
+}
+
+/// The question without answers that are blank, which is what a table has where nobody answered. One of
+/// several people who said nothing still is one of those who were asked.
+fn without_blanks(mut question: Question) -> Question {
+    question.scored.retain(|(answer, _)| !is_blank(answer));
+    if question.people.iter().all(|said| is_blank(said)) {
+        question.people.clear();
+    }
+    question
+}
+
+/// Whether an answer has no text.
+pub(super) fn is_blank(answer: &str) -> bool {
+    answer.trim().is_empty()
 }
 
 impl Fields {

@@ -72,6 +72,30 @@ fn the_plain_form() {
     assert_eq!(set.region_dim(), 0);
 }
 
+#[test]
+fn a_blank_answer_is_none() {
+    for row in [
+        r#"{"question": "why?", "answer": " "}"#,
+        r#"{"question": "why?", "answers": ""}"#,
+        r#"{"question": "why?", "answers": ["", " "]}"#,
+        r#"{"question": "why?", "answers": {"": 1.0}}"#,
+        r#"{"sent": "why?", "img_id": "a", "question_id": 2, "label": {"": 1}}"#,
+    ] {
+        let set = open(&format!("{row}\n{GOOD}\n")).unwrap();
+        assert!(!set.questions()[0].is_answered(), "{row}");
+        let error = set.require_answers().unwrap_err().to_string();
+        assert!(error.contains("questions:1: no `answer`"), "{row}: {error}");
+    }
+    // One of three people said nothing, and counts among those who were asked.
+    let three = r#"{"question": "why?", "answers": ["", "", "red"]}"#;
+    let set = open(three).unwrap();
+    let question = &set.questions()[0];
+    assert_eq!(question.most_agreed(), Some("red"));
+    assert_eq!(question.people.len(), 3);
+    let targets = question.targets(&vocabulary()).unwrap();
+    assert_eq!(targets.len(), 1, "{targets:?}");
+}
+
 /// A question and its annotation, as VQA v2 is published.
 fn published(id: u64, answers: &[&str; 10]) -> (serde_json::Value, serde_json::Value) {
     let answers: Vec<_> = (1..)
