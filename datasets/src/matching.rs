@@ -1,11 +1,11 @@
-//! Rows of image-text matching: `{"image", "text", "label": true}`; optionally `tags` and `id`.
+//! Rows of image-text matching: `{"image", "text", "label": true}`, or 1 or 0; optionally `tags` and `id`.
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
 use crate::findings::{Counts, Defect};
 use crate::images::ImageSource;
-use crate::rows::{Key, Row, is_visible};
+use crate::rows::{Key, Row, Truth, is_visible};
 
 /// An image and a text, which belong together or not.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -20,7 +20,7 @@ pub struct Pair {
     #[serde(default)]
     pub tags: Option<String>,
     /// Whether the text matches the image, if that is known.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "label")]
     pub label: Option<bool>,
     #[serde(default, rename = "id")]
     _id: Option<IgnoredAny>,
@@ -28,6 +28,11 @@ pub struct Pair {
 
 fn key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Key::deserialize(deserializer).map(|key| key.0)
+}
+
+fn label<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    let label = Option::<Truth>::deserialize(deserializer)?;
+    Ok(label.map(|Truth(label)| label))
 }
 
 impl Row for Pair {

@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::error::excerpt;
 use crate::findings::{Counts, Defect, Kind};
 use crate::images::ImageSource;
-use crate::rows::{Key, Row, has_words};
+use crate::rows::{Key, Row, Truth, has_words};
 
 /// A statement and the images it is about.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -201,21 +201,9 @@ impl TryFrom<Fields> for Statement {
 
 /// `true`, `1`, `"True"`; nothing at all if it is null, as in test sets.
 fn label(value: Value) -> Result<Option<bool>, String> {
-    let known = match &value {
-        Value::Null => return Ok(None),
-        Value::Bool(label) => Some(*label),
-        Value::Number(number) => match number.as_f64() {
-            Some(0.0) => Some(false),
-            Some(1.0) => Some(true),
-            _ => None,
-        },
-        Value::String(word) if word.eq_ignore_ascii_case("true") => Some(true),
-        Value::String(word) if word.eq_ignore_ascii_case("false") => Some(false),
-        _ => None,
-    };
-    match known {
-        Some(label) => Ok(Some(label)),
-        None => Err(format!("label {value}; expected true or false, or 1 or 0")),
+    match Option::<Truth>::deserialize(&value) {
+        Ok(label) => Ok(label.map(|Truth(label)| label)),
+        Err(_) => Err(format!("label {value}; expected true or false, or 1 or 0")),
     }
 }
 

@@ -357,6 +357,53 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
+/// A label that is true or false: also as 1 or 0, and as the text that Python prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Truth(pub(crate) bool);
+
+impl<'de> Deserialize<'de> for Truth {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl Visitor<'_> for Either {
+            type Value = Truth;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true or false, or 1 or 0")
+            }
+
+            fn visit_bool<E: Error>(self, label: bool) -> Result<Truth, E> {
+                Ok(Truth(label))
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Truth, E> {
+                match number {
+                    0 | 1 => Ok(Truth(number == 1)),
+                    _ => Err(E::invalid_type(Unexpected::Unsigned(number), &self)),
+                }
+            }
+
+            // A column of labels with a gap becomes one of floats in pandas.
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Truth, E> {
+                match number == 0.0 || number == 1.0 {
+                    true => Ok(Truth(number == 1.0)),
+                    false => Err(E::invalid_type(Unexpected::Float(number), &self)),
+                }
+            }
+
+            fn visit_str<E: Error>(self, word: &str) -> Result<Truth, E> {
+                let is = |other: &str| word.eq_ignore_ascii_case(other);
+                match is("true") || is("false") {
+                    true => Ok(Truth(is("true"))),
+                    false => Err(E::invalid_type(Unexpected::Str(word), &self)),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
 /// Refuses a text that gives no token: blanks, control characters, and marks that are dropped with
 /// accents. Punctuation alone is fine: published annotations have such texts.
 ///

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use common::store;
 use flate2::{Compression, write::GzEncoder};
 use oscar_datasets::captions::{self, CaptionedImage};
+use oscar_datasets::matching::Pair;
 use oscar_datasets::nlvr2::Statement;
 use oscar_datasets::questions::{QuestionSet, read_annotations};
 use oscar_datasets::rows::read_rows;
@@ -439,6 +440,34 @@ fn rows_find_their_images() {
     assert_eq!(rows.region_dim(), images_dim(&rows));
     let unlabelled = problems(rows.require_labels());
     assert_eq!((unlabelled.len(), unlabelled[0].line), (1, Some(2)));
+}
+
+#[test]
+fn labels_of_matching_are_true_and_false_or_1_and_0() {
+    let open = |label: &str| {
+        let text = format!(r#"{{"image": "a", "text": "b", "label": {label}}}"#);
+        with_file(text, |path| RowSet::<Pair>::open(path, None))
+    };
+    for (label, expected) in [
+        ("true", Some(true)),
+        ("false", Some(false)),
+        ("1", Some(true)),
+        ("0", Some(false)),
+        ("1.0", Some(true)),
+        ("\"False\"", Some(false)),
+        ("null", None),
+    ] {
+        assert_eq!(open(label).unwrap()[0].label, expected, "{label}");
+    }
+    for label in ["2", "-1", "0.5", "\"match\"", "[1]"] {
+        let found = problems(open(label));
+        assert_eq!(found[0].line, Some(1), "{label}");
+        let found = &found[0].found;
+        assert!(
+            found.contains("column") && found.contains("invalid type"),
+            "{label}: {found}"
+        );
+    }
 }
 
 fn images_dim(rows: &RowSet<Statement>) -> usize {
