@@ -3,6 +3,7 @@
 //! | form | what it is |
 //! |---|---|
 //! | rows | `{"image", "captions": [..]}`, one per image, or `{"image", "caption"}`, one per caption, as JSON lines or an array; optionally `tags` and `id`. LAVIS' and BLIP's too, whose `caption` may be a list and which have an `image_id` or `img_id` beside `image` |
+//! | captions by image | `{"42": ["a dog", ..], ..}`, one object |
 //! | the official code's | `[{"image_id", "id", "caption"}, ..]`, one per caption |
 //! | COCO's | `{"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}`; an image is known by its `id`, or else by its file, as in VizWiz. NoCaps' too, whose images also have an `open_images_id` |
 //! | Karpathy's split | `dataset_coco.json`: `{"images": [{"cocoid", "filename", "split", "sentences": [{"raw"}]}]}`; `dataset_coco.json?split=test` is one split of it, and `restval` a part of `train` |
@@ -18,7 +19,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::error::{DatasetError, Result};
-use crate::findings::{Counts, Defect, Kind, Problems};
+use crate::findings::{Counts, Defect, Kind, Problem, Problems};
 use crate::images::{ImageSource, SharedImages};
 use crate::keys::without_ending;
 use crate::records::Records;
@@ -181,10 +182,11 @@ pub(crate) fn read_with(
             problems,
         ));
     }
-    let records = Records::open(path, &[IMAGES, ANNOTATIONS])?;
-    let (rows, named) = match records.is_object() {
-        true => (coco(path, records, splits, problems)?, named),
-        false => (plain(path, records, problems)?, None),
+    let records = Records::open_texts(path, &[IMAGES, ANNOTATIONS])?;
+    let (rows, named) = match (records.is_object(), records.is_by_key()) {
+        (true, _) => (coco(path, records, splits, problems)?, named),
+        (_, true) => (by_image(path, records, problems)?, named),
+        _ => (plain(path, records, problems)?, None),
     };
     match rows.is_empty() && problems.ok {
         true => Err(DatasetError::malformed(
@@ -213,6 +215,29 @@ impl ImagesByKey {
         }
         &mut self.images[at].1
     }
+}
+
+/// The lists of captions of an object, by image.
+fn by_image(
+    path: &Path,
+    mut records: Records,
+    problems: &mut Problems,
+) -> Result<Vec<(usize, CaptionedImage)>> {
+    let mut images = Vec::new();
+    while let Some(record) = records.next()? {
+        let key = record.key.unwrap_or_default();
+        match record.parse() {
+            Ok(captions) => {
+                let image = CaptionedImage {
+                    captions,
+                    ..CaptionedImage::new(key)
+                };
+                images.push((record.number, image));
+            }
+            Err(defect) => problems.push(Problem::of_key(path, key, defect)),
+        }
+    }
+    Ok(images)
 }
 
 fn plain(

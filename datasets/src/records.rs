@@ -3,6 +3,8 @@
 //!
 //! What is wrong with a record does not end the file: the records after it are still read.
 
+mod form;
+
 use std::io::{self, BufRead, Cursor, Read};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +14,9 @@ use serde::de::DeserializeOwned;
 use crate::error::{DatasetError, Result, excerpt};
 use crate::findings::{Defect, Kind};
 use crate::text::open_text;
+
+pub(crate) use form::has_texts;
+use form::{has_list, has_records};
 
 /// A larger record is damage, or an archive made to fill the memory: real ones have some kilobytes.
 const MAX_RECORD: usize = 1 << 20;
@@ -140,6 +145,22 @@ impl Records {
     /// # Errors
     /// A file that is missing, cannot be read, or begins like no JSON.
     pub(crate) fn open(path: &Path, lists: &'static [&'static str]) -> Result<Self> {
+        Self::open_as(path, lists, has_records)
+    }
+
+    /// The same, but that the members of an object are lists of texts: captions by image.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn open_texts(path: &Path, lists: &'static [&'static str]) -> Result<Self> {
+        Self::open_as(path, lists, has_texts)
+    }
+
+    fn open_as(
+        path: &Path,
+        lists: &'static [&'static str],
+        is_keyed: fn(&[u8]) -> bool,
+    ) -> Result<Self> {
         let mut reader = open_text(path)?;
         let mut head = Vec::new();
         let read = (&mut reader).take(HEAD).read_to_end(&mut head);
@@ -147,7 +168,7 @@ impl Records {
         let form = match head.trim_ascii_start().first() {
             Some(b'[') => Form::Array,
             Some(b'{') if has_list(&head, lists) => Form::Object,
-            Some(b'{') if has_records(&head) => Form::Keyed,
+            Some(b'{') if is_keyed(&head) => Form::Keyed,
             Some(b'{') | None => Form::Lines,
             Some(other) => {
                 let start = excerpt(&char::from(*other).to_string());
@@ -465,52 +486,6 @@ fn copy_value(
             return Ok((length, ended_by));
         }
     }
-}
-
-/// Whether the object that `head` begins with has a list of one of these names.
-fn has_list(head: &[u8], lists: &[&str]) -> bool {
-    has_member(head, lists, b"[")
-}
-
-/// Whether the object that `head` begins with is one of questions by key.
-fn has_records(head: &[u8]) -> bool {
-    let object = |text: &[u8]| text.trim_ascii_start().strip_prefix(b"{").map(<[u8]>::len);
-    let Some(inner) = object(head) else {
-        return false;
-    };
-    let inner = head[head.len() - inner..].trim_ascii_start();
-    let Some(key) = inner.strip_prefix(b"\"") else {
-        return false;
-    };
-    let end = key.iter().position(|byte| *byte == b'"');
-    let rest = end.map_or(&[][..], |end| key[end + 1..].trim_ascii_start());
-    rest.strip_prefix(b":")
-        .is_some_and(|value| has_member(value, &["question", "imageId"], b""))
-}
-
-/// Whether the object that `head` begins with has a member of one of these names whose value begins
-/// with `opening`.
-fn has_member(head: &[u8], names: &[&str], opening: &[u8]) -> bool {
-    let mut nesting = Nesting::default();
-    let begins = |at: usize, name: &&str| {
-        let rest = head[at..].strip_prefix(b"\"").unwrap_or_default();
-        let rest = rest.strip_prefix(name.as_bytes()).unwrap_or_default();
-        let rest = rest.strip_prefix(b"\"").unwrap_or_default();
-        let rest = rest.trim_ascii_start().strip_prefix(b":");
-        rest.is_some_and(|rest| rest.trim_ascii_start().starts_with(opening))
-    };
-    let start = head.len() - head.trim_ascii_start().len();
-    for (at, &byte) in head.iter().enumerate().skip(start) {
-        let at_key = nesting.depth == 1 && !nesting.in_string && byte == b'"';
-        if at_key && names.iter().any(|name| begins(at, name)) {
-            return true;
-        }
-        nesting.follow(byte);
-        if nesting.is_outside() {
-            return false;
-        }
-    }
-    false
 }
 
 /// The text of a line or record.

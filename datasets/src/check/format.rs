@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::{Context, Report, tasks};
 use crate::error::{DatasetError, Result, excerpt};
-use crate::records::Records;
+use crate::records::{Records, has_texts};
 use crate::text::open_text;
 use crate::yaml::Tables;
 
@@ -61,7 +61,7 @@ pub struct Sniff {
     /// The beginning of a file, decompressed.
     pub(super) head: Vec<u8>,
     rows: Option<JsonRows>,
-    /// The format of a file that is known by its name.
+    /// The format of a file that is known without its rows.
     by_name: Option<&'static str>,
 }
 
@@ -117,6 +117,8 @@ impl Sniff {
         sniff.by_name = match path.extension().and_then(|extension| extension.to_str()) {
             Some("pt") if torch => Some(tasks::RETRIEVAL.name),
             _ if Tables::is_one(path) => Some(tasks::CAPTIONING.name),
+            // An object of lists of texts has no rows to look at.
+            _ if has_texts(&sniff.head) => Some(tasks::CAPTIONING.name),
             _ => None,
         };
         sniff.rows = JsonRows::open(path);

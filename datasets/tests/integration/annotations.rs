@@ -336,6 +336,8 @@ fn captions_of_every_form() {
         r#"[{"image": "7", "img_id": 0, "caption": ["a dog", "one dog"], "domain": "in"},
             {"image_id": 12, "caption_id": 3, "caption": "a cat", "coco_url": "x"}]"#,
         r#"[{"image": "7", "captions": ["a dog", "one dog"]}, {"image": 12, "captions": "a cat"}]"#,
+        r#"{"7": ["a dog", "one dog"], "12": ["a cat"]}"#,
+        "{\n  \"7\": [\n    \"a dog\",\n    \"one dog\"\n  ],\n  \"12\": [\"a cat\"]\n}\n",
         // {"7": ["a dog", "one dog"], 12: '["a cat"]'} as Python's protocol 0.
         "(dp0\nV7\n(lVa dog\naVone dog\nasI12\nV[\"a cat\"]\ns.",
     ] {
@@ -373,6 +375,19 @@ fn wrong_captions_are_named(#[case] text: &str, #[case] wanted: &str) {
     let found = problems(with_file(text, captioned));
     assert_eq!((found.len(), found[0].line), (1, Some(1)), "{found:?}");
     assert!(found[0].found.contains(wanted), "{found:?}");
+}
+
+#[test]
+fn wrong_captions_by_image_are_named_by_it() {
+    let text = r#"{"7": ["a"], "8": ["b", 3], "9": ["c", " "], "7": ["d"]}"#;
+    let found = problems(with_file(text, captioned));
+    let keys: Vec<_> = found.iter().map(|p| p.key.as_deref()).collect();
+    assert_eq!(keys, [Some("8"), Some("9"), Some("7")], "{found:?}");
+    assert!(found[0].found.contains("expected a string"), "{found:?}");
+    // One row in a line is a row, whatever comes first in it.
+    let row = r#"{"captions": ["a dog"], "image": "7"}"#;
+    let read = with_file(row, captioned).unwrap();
+    assert_eq!(read, [image_of("7", &["a dog"])]);
 }
 
 #[test]

@@ -136,6 +136,7 @@ fn rows_are_detected_by_content() {
             r#"{"images": [{"id": 1}], "annotations": [{"image_id": 1, "caption": "c"}]}"#,
             "captioning",
         ),
+        (r#"{"1": ["c", "d"], "2": ["e"]}"#, "captioning"),
     ] {
         let report = checked(&[files.write("rows", text)]);
         assert_problems(&report, &[]);
