@@ -41,13 +41,22 @@ pub fn refuse_input<P: AsRef<Path>>(
     }
 }
 
-/// Refuses to write to `out`, which `flag` names, if a file is there already, unless `overwrite`: nobody
-/// can tell predictions or a drawing of this program from those of another. An empty file does not count,
-/// as an empty directory does not.
+/// Checks that a file can be put at `out`, which `flag` names, before anything is computed for it.
+///
+/// A file that is there already stays, unless `overwrite`: nobody can tell predictions or a drawing of this
+/// program from those of another. An empty file does not count, as an empty directory does not.
 ///
 /// # Errors
-/// If there is one.
-pub fn refuse_existing(flag: &str, out: &Path, overwrite: bool) -> Result<()> {
+/// If there is one, or no directory to put it in.
+pub fn check_out(flag: &str, out: &Path, overwrite: bool) -> Result<()> {
+    let folder = out.parent().filter(|path| !path.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|path| !path.is_dir()) {
+        bail!(
+            "{flag} {}: there is no directory {}; make it, or give another name",
+            out.display(),
+            folder.display()
+        );
+    }
     // What is no file, a link for instance, is refused by whoever writes, whatever is allowed here.
     let is_taken = out
         .symlink_metadata()

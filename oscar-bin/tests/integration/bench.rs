@@ -229,7 +229,9 @@ fn the_table_has_a_line_for_each() {
 #[case(&["--model-of", "a100", "--steps", "3"], &["--steps", "--model-of"])]
 #[case(&["--work", "search", "--model-of", "a100"], &["--model-of", "--work search"])]
 #[case(&["--work", "search", "--steps", "3"], &["--steps", "--work search"])]
-#[case(&["--work", "vqa", "--pictures", "3"], &["--pictures", "search"])]
+#[case(&["--work", "vqa", "--pictures", "3"], &["--pictures", "--work vqa"])]
+#[case(&["--work", "detector,clip", "--text", "9"], &["--text", "--work detector,clip"])]
+#[case(&["--work", "retrieval", "--gradient-checkpointing"], &["--gradient-checkpointing", "--work retrieval"])]
 fn wrong_values_are_refused_by_name(#[case] flags: &[&str], #[case] parts: &[&str]) {
     let place = Workplace::new();
     assert_fails(&place.run(&[&["bench"], flags].concat()), parts);

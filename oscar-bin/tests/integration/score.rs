@@ -309,6 +309,8 @@ fn a_file_that_is_there_stays_unless_it_may_be_replaced() {
         assert!(output.status.success(), "{}", stderr(&output));
         assert_eq!(text(name).lines().count(), 250, "{name}");
     }
+    let nowhere = score(&["--per-image", "no/such/images.jsonl"]);
+    assert_fails(&nowhere, &["--per-image", "no directory no/such"]);
     let alone = score(&["--overwrite"]);
     assert_eq!(alone.status.code(), Some(2), "it would have no effect");
 }

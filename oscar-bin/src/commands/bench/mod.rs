@@ -204,21 +204,24 @@ pub fn run(args: &BenchArgs) -> Result<Ending> {
 fn refuse_unused(args: &BenchArgs) -> Result<()> {
     let searches = args.work == [Work::Search];
     let predicts = args.model_of.is_some();
+    let names: Vec<&str> = args.work.iter().map(|work| work.name()).collect();
     let what = match (searches, predicts) {
-        (true, _) => "--work search",
-        (false, true) => "what --model-of predicts",
-        (false, false) => "other work than search",
+        (false, true) => "what --model-of predicts".into(),
+        _ => format!("--work {}", names.join(",")),
     };
+    let has = |works: &[Work]| args.work.iter().any(|work| works.contains(work));
+    let reads_texts = has(&[Work::Pretrain, Work::Vqa, Work::Retrieval, Work::Caption]);
+    let trains = has(&[Work::Pretrain, Work::Vqa, Work::ClipcapTrain]);
     // The mean of steps is predicted, which differ by their lengths alone.
     let steps_differ = args.lengths == LengthsChoice::Real;
     for (flag, is_given, is_used) in [
         ("--model-of", predicts, !searches),
-        ("--text", args.text.is_some(), !searches),
-        ("--regions", args.regions.is_some(), !searches),
+        ("--text", args.text.is_some(), reads_texts),
+        ("--regions", args.regions.is_some(), reads_texts),
         (
             "--gradient-checkpointing",
             args.gradient_checkpointing,
-            !searches,
+            trains,
         ),
         ("--pictures", args.pictures.is_some(), searches),
         ("--warmup", args.warmup.is_some(), !searches && !predicts),

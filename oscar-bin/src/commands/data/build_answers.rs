@@ -41,7 +41,7 @@ pub struct AnswersArgs {
 /// If an annotation file cannot be read, or the vocabulary would have fewer than two answers.
 pub fn run(args: &AnswersArgs) -> Result<()> {
     output::refuse_input("--out", &args.out, &args.data)?;
-    output::refuse_existing("--out", &args.out, args.overwrite)?;
+    output::check_out("--out", &args.out, args.overwrite)?;
     let mut counts = AnswerCounts::default();
     for file in &args.data {
         count_answers(file, &mut counts)?;

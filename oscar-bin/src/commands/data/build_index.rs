@@ -81,7 +81,7 @@ pub fn run(global: &Global, args: &IndexArgs) -> Result<()> {
 
 /// Refuses what is there already, unless it is an index that may be replaced.
 fn check_out(args: &IndexArgs) -> Result<()> {
-    output::refuse_existing("--out", &args.out, args.overwrite)?;
+    output::check_out("--out", &args.out, args.overwrite)?;
     let is_empty = |metadata: Metadata| metadata.is_file() && metadata.len() == 0;
     let out = &args.out;
     match !out.exists() || out.metadata().is_ok_and(is_empty) || VectorIndex::is_one(out) {

@@ -178,7 +178,7 @@ pub fn run(args: &RegionsArgs) -> Result<()> {
         let names = [&args.classes, &args.attributes];
         let read = tables.into_iter().chain(names).flatten();
         output::refuse_input("--list-skipped", list, read.chain([&args.source]))?;
-        output::refuse_existing("--list-skipped", list, args.overwrite)?;
+        output::check_out("--list-skipped", list, args.overwrite)?;
     }
     let (out, options) = (&args.out, import_options(args));
     let imported = match &args.detector {

@@ -231,8 +231,8 @@ fn write_drawing(out: &Path, shown: &Shown<'_>, args: &InspectArgs) -> Result<Dr
         let files = pictures.and_then(|path| Pictures::open(path).ok());
         let files = files.map_or(Vec::new(), |pictures| pictures.files());
         output::refuse_input("--out", out, args.image.iter().chain(&files))?;
-        output::refuse_existing("--out", out, args.overwrite)?;
     }
+    output::check_out("--out", out, args.overwrite)?;
     let picture = picture(shown, args)?;
     let origin = picture.as_ref().map(|picture| picture.origin.clone());
     let canvas = match picture {

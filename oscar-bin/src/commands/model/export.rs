@@ -57,7 +57,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     };
     let checkpoint = weights::find(Path::new("runs"), &args.checkpoint)?;
     output::refuse_input("--out", &args.out, checkpoint::locate(&checkpoint).ok())?;
-    output::refuse_existing("--out", &args.out, args.overwrite)?;
+    output::check_out("--out", &args.out, args.overwrite)?;
     let exported = checkpoint::export_as(layout, &checkpoint, &args.out)
         .with_context(|| format!("cannot export {}", args.checkpoint.display()))?;
     let changes: Vec<_> = exported.changes.iter().map(ToString::to_string).collect();

@@ -33,7 +33,7 @@ use crate::detector;
 use crate::ending::Ending;
 use crate::hub;
 use crate::logging;
-use crate::output::{refuse_existing, refuse_input};
+use crate::output::{check_out, refuse_input};
 use crate::tasks::{AnyTask, OnTaskAndBackend, dispatch_task};
 use crate::weights::{self, PublishedArgs};
 
@@ -108,7 +108,7 @@ fn run(request: &Request<'_>) -> Result<Ending> {
     if let Some(out) = &args.picture {
         let files = listing.pictures.iter().flat_map(Listed::files);
         refuse_input("--picture", out, files)?;
-        refuse_existing("--picture", out, args.overwrite)?;
+        check_out("--picture", out, args.overwrite)?;
     }
     if let Some(clip) = clip(request)? {
         return zero_shot::run(request, &clip, &listing);

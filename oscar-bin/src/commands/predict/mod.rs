@@ -82,7 +82,7 @@ pub struct PredictArgs {
 /// If the weights or an image cannot be read, or the question does not suit the task.
 pub fn run(args: &PredictArgs) -> Result<Ending> {
     if let Some(out) = &args.attention {
-        output::refuse_existing("--attention", out, args.overwrite)?;
+        output::check_out("--attention", out, args.overwrite)?;
     }
     let task = weights::task(args.task.as_deref(), &args.checkpoint)?;
     if let Some(file) = &args.file {

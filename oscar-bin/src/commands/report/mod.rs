@@ -27,7 +27,7 @@ use self::gallery::Gallery;
 use self::page::Report;
 use crate::args::{DeviceArgs, Global};
 use crate::ending::Ending;
-use crate::output::{print_json, refuse_existing};
+use crate::output::{check_out, print_json};
 use crate::run_dir::{self, Summary};
 use crate::tasks::task_of_weights;
 
@@ -97,7 +97,7 @@ pub fn run(global: &Global, args: &ReportArgs) -> Result<Ending> {
         .map(|run| run_dir::run_at(&args.runs_dir, run));
     let runs: Vec<PathBuf> = runs.collect();
     if let Some(out) = &args.out {
-        refuse_existing("--out", out, args.overwrite)?;
+        check_out("--out", out, args.overwrite)?;
     }
     if args.images.is_some() && (args.examples == 0 || runs.len() > 1) {
         tracing::warn!("--images has no effect: no examples are shown");

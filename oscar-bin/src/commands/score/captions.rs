@@ -72,7 +72,7 @@ pub fn run(args: &CaptionsArgs) -> Result<()> {
     if let Some(out) = &args.per_image {
         let read = [&args.candidates, &args.references].into_iter();
         output::refuse_input("--per-image", out, read.chain(&args.cider_df))?;
-        output::refuse_existing("--per-image", out, args.overwrite)?;
+        output::check_out("--per-image", out, args.overwrite)?;
     }
     let mut candidates = Candidates::read(&args.candidates)?;
     let mut references = references(args)?;
