@@ -106,6 +106,18 @@ impl TypedValueParser for Suggested {
     }
 }
 
+/// Reads a number of things of which there must be one at least.
+///
+/// # Errors
+/// If it is no such number.
+pub fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(0) => Err("must be at least 1".into()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// The values of a flag: name, help, meaning.
 pub type Choices<T> = &'static [(&'static str, &'static str, T)];
 

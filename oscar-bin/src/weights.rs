@@ -126,6 +126,7 @@ pub fn open<T: AnyTask>(
             );
         }
         let checkpoint = TaskCheckpoint::<T>::open(&directory)?;
+        check_answers(published, &checkpoint.task)?;
         let sets = with_answers(published, sets);
         if sets.is_empty() {
             return Ok(checkpoint);
@@ -147,6 +148,7 @@ pub fn open<T: AnyTask>(
     }
     let mut recipe = recipe::<T>(&name)?;
     recipe.adopt(&model)?;
+    check_answers(published, &recipe.task)?;
     let recipe = overridden(recipe, &with_answers(published, sets))?;
     tracing::info!(
         "{}: published weights ({}), read as the recipe {name} says",
@@ -176,6 +178,19 @@ pub fn open<T: AnyTask>(
 pub fn load<T: AnyTask, B: OscarBackend>(named: &Path, device: &B::Device) -> Result<Opened<T, B>> {
     let checkpoint = open::<T>(named, &PublishedArgs::default(), &[])?;
     Ok(Opened::load(checkpoint, device)?)
+}
+
+/// Refuses an answer vocabulary for a task that has none.
+fn check_answers<T: AnyTask>(published: &PublishedArgs, task: &T) -> Result<()> {
+    let has_answers = serde_json::to_value(task)?.get("answers").is_some();
+    match &published.answers {
+        Some(path) if !has_answers => bail!(
+            "--answers {} does not apply to the task {}, which has no answer vocabulary; leave it out",
+            path.display(),
+            T::NAME
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// `sets`, with the answer vocabulary among them.

@@ -13,7 +13,7 @@ use oscar_search::{Found, RerankOptions, Reranker, Search, Searcher, VectorIndex
 use oscar_task::CrossEncoder;
 use serde_json::{Value, json};
 
-use crate::args::DeviceArgs;
+use crate::args::{DeviceArgs, at_least_one};
 use crate::backend::{OnBackend, dispatch};
 use crate::ending::Ending;
 use crate::output::{self, print_json, print_table};
@@ -55,7 +55,7 @@ pub struct SearchArgs {
     #[arg(long, alias = "store", value_name = "DIR")]
     pub regions: Option<PathBuf>,
     /// Batch size of re-ranking
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = at_least_one)]
     pub batch_size: usize,
     #[command(flatten)]
     pub device: DeviceArgs,

@@ -124,6 +124,30 @@ fn one_pair_is_classified(place: &Workplace, checkpoint: &str) {
     };
     assert_eq!(ask("there is a cat"), "match");
     assert_eq!(ask("there is a tree"), "no match");
+
+    // What the task has no use for is refused.
+    let about = ["predict", "--checkpoint", checkpoint, "--text", "a cat"];
+    let two = [
+        "--regions",
+        "regions",
+        "--image",
+        "image-33",
+        "--image",
+        "image-1",
+    ];
+    let refused = place.run(&[&about[..], &two].concat());
+    assert_fails(&refused, &["matching takes at most 1 image", "2"]);
+    let refused = place.run(&[&about[..], &["--answers", "words.json"]].concat());
+    assert_fails(&refused, &["--answers words.json", "matching"]);
+    let evaluate = [
+        "evaluate",
+        "--checkpoint",
+        checkpoint,
+        "--data",
+        "dev.jsonl",
+    ];
+    let refused = place.run(&[&evaluate[..], &["--out", "dev.jsonl"]].concat());
+    assert_fails(&refused, &["--out dev.jsonl", "directory"]);
 }
 
 /// Each head's attention is written as data: rows that sum to one, between the named positions.

@@ -240,6 +240,19 @@ fn resuming_nothing_says_so() {
     );
 }
 
+/// Nothing is answered, and no batch is empty, because somebody wrote 0.
+#[rstest]
+#[case("--top", &["predict", "--checkpoint", "c", "--text", "t"])]
+#[case("--batch-size", &["evaluate", "--checkpoint", "c", "--data", "d"])]
+#[case("--batch-size", &["search", "t", "--index", "i", "--checkpoint", "c"])]
+#[case("--batch-size", &["data", "build", "index", "--regions", "r", "--checkpoint", "c", "--out", "o"])]
+fn zero_is_no_number_of_things(#[case] flag: &str, #[case] args: &[&str]) {
+    let place = Workplace::new();
+    let output = place.run(&[args, &[flag, "0"]].concat());
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains(flag), "{}", stderr(&output));
+}
+
 /// Flags of older versions.
 #[rstest]
 #[case(&["evaluate", "--task", "vqa", "--checkpoint", "c", "--data", "d", "--store", "s"])]

@@ -104,6 +104,10 @@ impl Classify for Nlvr2 {
         self.images == Arrangement::Pair
     }
 
+    fn most_images(&self) -> usize {
+        PAIR
+    }
+
     fn class_names(&self) -> Result<Vec<String>, SourceError> {
         Ok(["False", "True"].map(String::from).to_vec())
     }

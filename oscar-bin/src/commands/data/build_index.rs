@@ -12,7 +12,7 @@ use oscar_datasets::open_images;
 use oscar_search::{Search, VectorIndex, build_index};
 use serde_json::json;
 
-use crate::args::{DeviceArgs, Global};
+use crate::args::{DeviceArgs, Global, at_least_one};
 use crate::backend::{OnBackend, dispatch};
 use crate::output::{self, print_json, thousands};
 use crate::weights;
@@ -35,7 +35,7 @@ pub struct IndexArgs {
     #[arg(long)]
     pub overwrite: bool,
     /// Batch size
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = at_least_one)]
     pub batch_size: usize,
     #[command(flatten)]
     pub device: DeviceArgs,

@@ -13,7 +13,7 @@ use oscar_task::{EvaluateOptions, Evaluation, Opened, Role, Split, TaskError, wr
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::args::{DeviceArgs, Global, Suggested};
+use crate::args::{DeviceArgs, Global, Suggested, at_least_one};
 use crate::config;
 use crate::ending::Ending;
 use crate::output;
@@ -87,7 +87,7 @@ pub struct EvaluateArgs {
     #[arg(long, requires = "first_stage", help_heading = "Two stages")]
     pub every_pair: bool,
     /// Batch size
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = at_least_one)]
     pub batch_size: usize,
     #[command(flatten)]
     pub device: DeviceArgs,
@@ -101,6 +101,11 @@ pub struct EvaluateArgs {
 /// # Errors
 /// If the weights or the data cannot be read, or do not fit each other.
 pub fn run(global: &Global, args: &EvaluateArgs) -> Result<Ending> {
+    for (flag, directory) in [("--out", &args.out), ("--cache", &args.cache)] {
+        if let Some(path) = directory.as_deref().filter(|path| path.is_file()) {
+            bail!("{flag} {}: it is a file; name a directory", path.display());
+        }
+    }
     if let Some(first) = &args.first_stage {
         return stages::run(global, args, first);
     }
@@ -110,6 +115,12 @@ pub fn run(global: &Global, args: &EvaluateArgs) -> Result<Ending> {
         progress: output::bar(global),
     };
     let evaluation = dispatch_task(&task, &args.device, scoring)?;
+    if let Some(cache) = args.cache.as_deref().filter(|cache| !cache.exists()) {
+        tracing::warn!(
+            "--cache {} has no effect: the task {task} keeps no partial scores",
+            cache.display()
+        );
+    }
     let predictions = match &args.out {
         None => None,
         Some(out) => write_predictions(out, &task, &evaluation)?,
@@ -172,7 +183,7 @@ impl OnTaskAndBackend for Scoring<'_> {
         let data = opened.open_split(&data, Role::Evaluate)?;
         let in_out = args.out.as_ref().map(|out| out.join("cache"));
         let options = EvaluateOptions {
-            batch_size: args.batch_size.max(1),
+            batch_size: args.batch_size,
             progress: &*self.progress,
             cache: args.cache.as_deref().or(in_out.as_deref()),
         };

@@ -120,7 +120,7 @@ impl OnBackend for Staged<'_> {
         let options = StageOptions {
             candidates: candidates as usize,
             every_pair: args.every_pair,
-            batch_size: args.batch_size.max(1),
+            batch_size: args.batch_size,
             progress: &*self.progress,
         };
         let stages = evaluate_stages(&first, &reader, &data, &options).map_err(TaskError::Score)?;

@@ -13,7 +13,7 @@ use oscar_datasets::{look_up, open_images};
 use oscar_task::{Answer, Ask, Opened, Predictor, Seen};
 use serde_json::{Value as Json, json};
 
-use crate::args::{DeviceArgs, Suggested};
+use crate::args::{DeviceArgs, Suggested, at_least_one};
 use crate::ending::Ending;
 use crate::output::{self, print_json};
 use crate::tasks::{AnyTask, NAMES, OnTaskAndBackend, dispatch_task};
@@ -63,7 +63,7 @@ pub struct PredictArgs {
     #[arg(long)]
     pub tags: Option<String>,
     /// Number of answers to show
-    #[arg(long, default_value_t = 5, value_name = "N")]
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = at_least_one)]
     pub top: usize,
     /// Override a key of the task (task.KEY) or of its input (encoder.KEY, padding.KEY); may be
     /// repeated

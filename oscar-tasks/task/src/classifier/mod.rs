@@ -50,6 +50,11 @@ pub trait Classify: Task<Family = Oscar, Data: ClassData> {
         false
     }
 
+    /// How many images a decision may be about that joins no sequences.
+    fn most_images(&self) -> usize {
+        1
+    }
+
     /// The names of the classes, in their order.
     ///
     /// # Errors

@@ -123,6 +123,14 @@ fn encode<T: Classify, B: OscarBackend>(
         let found = ask.images.len();
         return wrong(format!("{} takes {images} images (got {found})", T::NAME));
     }
+    let most = opened.checkpoint.task.most_images();
+    if !pair && ask.images.len() > most {
+        let found = ask.images.len();
+        return wrong(format!(
+            "{} takes at most {most} image(s) (got {found})",
+            T::NAME
+        ));
+    }
     let groups: Vec<&[Seen]> = match pair {
         true => ask.images.chunks(1).collect(),
         false => vec![&ask.images],
