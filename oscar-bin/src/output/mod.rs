@@ -5,7 +5,7 @@ mod plain;
 mod table;
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use serde::Serialize;
@@ -68,6 +68,14 @@ pub fn check_out(flag: &str, out: &Path, overwrite: bool) -> Result<()> {
         ),
         false => Ok(()),
     }
+}
+
+/// The first of `paths` that leads to the same place as one before it.
+pub fn repeated(paths: &[PathBuf]) -> Option<&PathBuf> {
+    let place = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+    let places: Vec<PathBuf> = paths.iter().map(place).collect();
+    let at = (1..places.len()).find(|at| places[..*at].contains(&places[*at]))?;
+    paths.get(at)
 }
 
 /// Prints one JSON document on standard output.

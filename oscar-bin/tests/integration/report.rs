@@ -97,6 +97,25 @@ fn a_pre_training_run_is_shown_with_pictures_guesses_and_a_map() {
     let (document, plain) = report(&place, &["runs/first", "--examples", "0"]);
     assert_eq!(document["examples"], 0);
     assert!(plain.contains("MLM loss") && !plain.contains("<article"));
+
+    pictures_of_other_images_are_told(&place);
+}
+
+/// A page without pictures says why.
+fn pictures_of_other_images_are_told(place: &Workplace) {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../datasets/sample/scenes/pictures");
+    fs::create_dir(place.path("others")).expect("a directory");
+    fs::copy(
+        sample.join("near-000008.png"),
+        place.path("others/mine.png"),
+    )
+    .expect("a copy");
+    let few = ["report", "runs/first", "--examples", "1", "--mapped", "0"];
+    let output = place.run(&[&few[..], &["--images", "others"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    for part in ["others", "none of the images", "`mine`"] {
+        assert!(stderr(&output).contains(part), "{}", stderr(&output));
+    }
 }
 
 #[test]

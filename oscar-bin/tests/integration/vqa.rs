@@ -94,6 +94,9 @@ fn workplace(answer: fn(usize) -> Value) -> Workplace {
         (&built["answers"], &built["answered"]),
         (&json!(4), &json!(24))
     );
+    let twice = ["--data", "./train.jsonl", "--out", "twice.json"];
+    let refused = place.run(&[&build[..], &twice].concat());
+    assert_fails(&refused, &["--data ./train.jsonl", "twice"]);
     place
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use oscar_datasets::answers::{AnswerCounts, build_vocabulary};
 use oscar_datasets::questions::count_answers;
@@ -40,6 +40,12 @@ pub struct AnswersArgs {
 /// # Errors
 /// If an annotation file cannot be read, or the vocabulary would have fewer than two answers.
 pub fn run(args: &AnswersArgs) -> Result<()> {
+    if let Some(file) = output::repeated(&args.data) {
+        bail!(
+            "--data {}: this file is named twice, and its answers would count twice; name each file once",
+            file.display()
+        );
+    }
     output::refuse_input("--out", &args.out, &args.data)?;
     output::check_out("--out", &args.out, args.overwrite)?;
     let mut counts = AnswerCounts::default();

@@ -102,6 +102,25 @@ impl Gallery {
         })?))
     }
 
+    /// Warns if the pictures that the user named are of none of the images that were asked for.
+    pub fn warn_of_other_images(&self) {
+        if let Some(named) = self.named.as_ref().filter(|_| self.found == 0) {
+            let first = match named.is_empty() {
+                true => "it has no picture at all".into(),
+                false => format!(
+                    "its pictures are {}, the first is `{}`",
+                    named.len(),
+                    named.key(0)
+                ),
+            };
+            tracing::warn!(
+                "{} has a picture of none of the images that are shown: {first}; the page is without \
+                 pictures",
+                named.path().display()
+            );
+        }
+    }
+
     /// Number of pictures found so far.
     pub fn pictures_found(&self) -> usize {
         self.found

@@ -27,7 +27,7 @@ use self::gallery::Gallery;
 use self::page::Report;
 use crate::args::{DeviceArgs, Global};
 use crate::ending::Ending;
-use crate::output::{check_out, print_json};
+use crate::output::{check_out, print_json, repeated};
 use crate::run_dir::{self, Summary};
 use crate::tasks::task_of_weights;
 
@@ -145,6 +145,7 @@ pub fn run(global: &Global, args: &ReportArgs) -> Result<Ending> {
         exhibits: &exhibits[..exhibits.len().min(args.examples)],
     };
     let html = report.render(&mut gallery)?;
+    gallery.warn_of_other_images();
     let out = args.out.clone().unwrap_or_else(|| run.join(PAGE));
     write_file(&out, html.as_bytes())?;
     tracing::info!(
@@ -167,10 +168,8 @@ pub fn run(global: &Global, args: &ReportArgs) -> Result<Ending> {
 
 /// Writes the page of several runs.
 fn compare(args: &ReportArgs, runs: &[PathBuf]) -> Result<Ending> {
-    let place = |run: &PathBuf| run.canonicalize().unwrap_or_else(|_| run.clone());
-    let places: Vec<PathBuf> = runs.iter().map(place).collect();
-    if let Some(at) = (1..places.len()).find(|at| places[..*at].contains(&places[*at])) {
-        bail!("{} is named twice; name each run once", runs[at].display());
+    if let Some(run) = repeated(runs) {
+        bail!("{} is named twice; name each run once", run.display());
     }
     let html = comparison::page(runs)?;
     let out = args.out.clone();
