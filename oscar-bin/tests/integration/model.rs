@@ -61,6 +61,21 @@ fn weights_are_not_exported_over_themselves() {
 }
 
 #[test]
+fn flags_for_other_weights_are_refused() {
+    let place = place();
+    let import = ["model", "import", "ckpt", "--out", "other"];
+    for flag in [
+        ["--tokenizer", "x"],
+        ["--clip-model", "ViT-B/32"],
+        ["--normalize-prefix", "true"],
+    ] {
+        let refused = place.run(&[&import[..], &flag].concat());
+        assert_fails(&refused, &["ckpt", flag[0]]);
+    }
+    assert!(!place.path("other").exists());
+}
+
+#[test]
 fn weights_go_in_and_out_unchanged() {
     let place = place();
     let said = text(

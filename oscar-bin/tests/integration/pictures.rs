@@ -137,6 +137,8 @@ fn one_picture_gives_one_caption_and_a_drawing_of_it() {
 
     let both = place.run(&["caption", "pictures", "--picture", "seen.png"]);
     assert_fails(&both, &["--picture", "6"]);
+    let best = place.run(&["match", &picture, "a black square", "--top", "3"]);
+    assert_fails(&best, &["--top", "match"]);
     let again = ["caption", &picture, "--picture", "seen.png"];
     assert_fails(&place.run(&again), &["seen.png", "--overwrite"]);
     let again = place.run(&[&again[..], &["--overwrite"]].concat());

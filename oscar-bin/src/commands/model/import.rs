@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use oscar_core::checkpoint::{self, ImportOptions, Imported, TrainingArgs};
 
-use super::import_clip::{self, ClipCapArgs};
+use super::import_clip::{self, ClipCapArgs, MODEL_CONFIG};
 use super::summary::print_summary;
 use crate::output::{self, print_json};
 use crate::weights;
@@ -59,6 +59,9 @@ pub fn run(args: &ImportArgs) -> Result<()> {
         overwrite: args.overwrite,
     };
     let source = weights::find(Path::new("runs"), &args.source)?;
+    if source.exists() {
+        import_clip::refuse_others(args, "BERT or Oscar", &[MODEL_CONFIG])?;
+    }
     let imported = checkpoint::import(&source, &args.out, &options)
         .with_context(|| format!("cannot import {}", args.source.display()))?;
     match args.json {

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use burn_flex::{Flex, FlexDevice};
 use clap::Args;
 use oscar_clipcap::{ASSETS, ClipCapConfig, ImportOptions, is_clipcap};
@@ -16,6 +16,12 @@ use crate::output::{self, print_json};
 
 /// Public weights whose tokenizer ClipCap has.
 const GPT2: &str = "gpt2";
+
+/// The flag that only weights of Oscar's family take.
+pub const MODEL_CONFIG: &str = "--model-config";
+
+/// Those that only weights of a ClipCap take.
+const OF_CLIPCAP: [&str; 3] = ["--tokenizer", "--clip-model", "--normalize-prefix"];
 
 /// What the weights of a ClipCap do not say.
 #[derive(Debug, Args)]
@@ -41,14 +47,38 @@ pub fn run(args: &ImportArgs) -> Result<bool> {
     let source = &args.source;
     let failed = || format!("cannot import {}", source.display());
     if is_clip(source) {
+        refuse_others(args, "a CLIP", &[])?;
         import_clip(args).with_context(failed)?;
         return Ok(true);
     }
     if is_clipcap(source) {
+        refuse_others(args, "a ClipCap", &OF_CLIPCAP)?;
         import_clipcap(args).with_context(failed)?;
         return Ok(true);
     }
     Ok(false)
+}
+
+/// Refuses flags that have no effect on weights of this family, which takes those that are listed.
+///
+/// # Errors
+/// The first of them that is given.
+pub fn refuse_others(args: &ImportArgs, family: &str, taken: &[&str]) -> Result<()> {
+    let [tokenizer, clip_model, normalize_prefix] = OF_CLIPCAP;
+    for (flag, is_given) in [
+        (MODEL_CONFIG, args.model_config.is_some()),
+        (tokenizer, args.clipcap.tokenizer.is_some()),
+        (clip_model, args.clipcap.clip_model.is_some()),
+        (normalize_prefix, args.clipcap.normalize_prefix.is_some()),
+    ] {
+        if is_given && !taken.contains(&flag) {
+            bail!(
+                "{} holds weights of {family}, on which {flag} has no effect; leave it out",
+                args.source.display()
+            );
+        }
+    }
+    Ok(())
 }
 
 fn import_clip(args: &ImportArgs) -> Result<()> {

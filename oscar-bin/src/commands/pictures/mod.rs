@@ -92,6 +92,9 @@ struct Request<'a> {
 /// Answers about each picture; one that cannot be read is reported, and the others are answered.
 fn run(request: &Request<'_>) -> Result<Ending> {
     let args = request.args;
+    if matches!(request.kind, Kind::Match) && args.top > 1 {
+        bail!("--top has no effect on a match, which has one answer; leave it out");
+    }
     let listing = listing::list(request.pictures);
     for error in &listing.errors {
         report(request.global, error);

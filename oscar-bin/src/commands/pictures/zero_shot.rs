@@ -36,6 +36,7 @@ pub fn run(request: &Request<'_>, clip: &Path, listing: &Listing) -> Result<Endi
         ("--picture", args.picture.is_some()),
         ("--set", !args.sets.is_empty()),
         ("--config", args.published.config.is_some()),
+        ("--answers", args.published.answers.is_some()),
     ];
     if let Some((flag, _)) = unused.iter().find(|(_, given)| *given) {
         bail!(

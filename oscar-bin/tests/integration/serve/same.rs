@@ -171,20 +171,12 @@ fn questions_and_statements_get_the_answers_of_the_commands_and_the_library() {
         finetuned(&place, task);
     }
     let (question, statement) = ("is there a square?", "one black square");
-    let command = |name: &str, text: &str, checkpoint: &str| {
-        document(&place.run(&[
-            name,
-            "pictures",
-            text,
-            "--checkpoint",
-            checkpoint,
-            "--json",
-            "--top",
-            "2",
-        ]))
+    let command = |name: &str, text: &str, checkpoint: &str, more: &[&str]| {
+        let about = [name, "pictures", text, "--checkpoint", checkpoint, "--json"];
+        document(&place.run(&[&about[..], more].concat()))
     };
-    let asked = command("ask", question, "vqa");
-    let matched = command("match", statement, "matching");
+    let asked = command("ask", question, "vqa", &["--top", "2"]);
+    let matched = command("match", statement, "matching", &[]);
     let answers = best(&asked["pictures"], "answers");
     let probabilities = matches(&matched["pictures"]);
 
