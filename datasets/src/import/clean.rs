@@ -1,5 +1,7 @@
 //! Fits boxes into their images, and counts what had to be changed.
 
+use std::ops::RangeInclusive;
+
 use oscar_core::input::RegionLabels;
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +13,14 @@ use crate::store::{Boxes, ImageRegions, Tag};
 const GIVE_SIZE: &str = "give the size of the image, in `sizes`";
 const GIVE_BOXES: &str =
     "give the label file of the same detector, one object a region, as `labels`";
+const GIVE_SHARES: &str = "six values of a box are x1/W, y1/H, x2/W, y2/H, w/W, h/H; boxes in pixels \
+                           have four: x1, y1, x2, y2";
 const OTHER_SIZE: &str = "check that boxes and size belong to one image and one scale; `clip` sets \
                           how many pixels outside it are allowed";
+
+/// What a share of a side of an image may be: boxes reach outside by rounding, or because nobody
+/// clipped them. Pixels are far from it.
+const SHARES: RangeInclusive<f32> = -1.0..=2.0;
 
 /// What was imported, and what had to be changed on the way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,8 +84,8 @@ impl CleanImage {
     ///
     /// # Errors
     /// A region without box, a box in pixels of an image of unknown size, a box that is inverted,
-    /// not finite, or further outside than the rules allow; with `strict`, any box that does not
-    /// fit.
+    /// not finite, or further outside than the rules allow, six values of a box that are no shares
+    /// of an image; with `strict`, any box that does not fit.
     pub(super) fn new(mut image: SourceImage, rules: BoxRules) -> Result<Self, Defect> {
         let mut counts = Counts {
             images: 1,
@@ -130,7 +138,8 @@ fn fit_regions(
     counts: &mut Counts,
 ) -> Result<(), Defect> {
     let boxes = match &mut image.boxes {
-        SourceBoxes::Relative(_) | SourceBoxes::Missing(0) => return Ok(()),
+        SourceBoxes::Relative(boxes) => return check_shares(boxes),
+        SourceBoxes::Missing(0) => return Ok(()),
         SourceBoxes::Missing(regions) => {
             let found = format!("{regions} regions without boxes");
             return Err(Defect::new(found, GIVE_BOXES));
@@ -186,6 +195,22 @@ fn fit_regions(
         keep(&mut labels.attribute_scores, &stays);
     }
     Ok(())
+}
+
+/// Refuses boxes whose six values are pixels: nothing shows afterwards that they were.
+fn check_shares(boxes: &[[f32; 6]]) -> Result<(), Defect> {
+    // What is not finite is told as such, when the image is stored.
+    let is_share = |v: &f32| !v.is_finite() || SHARES.contains(v);
+    match boxes.iter().position(|b| !b.iter().all(is_share)) {
+        None => Ok(()),
+        Some(region) => {
+            let found = format!(
+                "region {region}: box {:?} has values that are not shares of the image",
+                boxes[region]
+            );
+            Err(Defect::new(found, GIVE_SHARES))
+        }
+    }
 }
 
 /// Leaves out what regions have that do not stay; of nothing, as of missing attributes, nothing.
@@ -303,6 +328,16 @@ mod tests {
         );
         let shares = found(image(&[[0.0, 0.1, 0.5, 1.0]]));
         assert!(shares.contains("no box has a side over one"), "{shares}");
+        let six = |b| SourceImage {
+            boxes: SourceBoxes::Relative(vec![[0.0, 0.1, 0.5, 1.01, 0.5, 0.9], b]),
+            ..image(&[])
+        };
+        let pixels = found(six([10.0, 20.0, 60.0, 30.0, 50.0, 10.0]));
+        assert!(
+            pixels.contains("region 1: box [10.0") && pixels.contains("not shares"),
+            "{pixels}"
+        );
+        assert!(CleanImage::new(six([-0.1, 0.0, 1.2, 1.0, 1.3, 1.0]), RULES).is_ok());
         let unknown = found(SourceImage {
             size: None,
             ..image(&[[1.0, 1.0, 9.0, 9.0]])
