@@ -22,6 +22,9 @@ const INDEX_FIX: &str = "the index belongs to another version of the file: delet
 /// What is wrong with an offset that no line begins at.
 const IN_A_LINE: &str = "is in the middle of a line";
 
+/// Rows that are looked at to tell a table from another file: one of them may be damaged.
+const FIRST_ROWS: usize = 3;
+
 /// Longer first fields are not keys.
 const MAX_KEY: usize = 1 << 16;
 
@@ -249,6 +252,21 @@ impl TsvFile {
             self.text(row, 0, &line[..first])?,
             self.text(row, 1, &line[last + 1..])?,
         ])
+    }
+
+    /// Refuses a file without a tab in any of its first rows, as one that is separated by commas: whole
+    /// lines would be its keys, and no image would be found.
+    ///
+    /// # Errors
+    /// As [`first_and_last`](Self::first_and_last).
+    pub(crate) fn require_tabs(&self) -> Result<()> {
+        self.file.unchanged()?;
+        let rows = self.len().min(FIRST_ROWS);
+        let has_tab = |row: usize| memchr::memchr(b'\t', self.bytes(row)).is_some();
+        match rows == 0 || (0..rows).any(has_tab) {
+            true => Ok(()),
+            false => self.first_and_last(0).map(|_| ()),
+        }
     }
 
     /// The error that row `row` has this defect.

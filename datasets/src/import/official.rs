@@ -33,7 +33,7 @@ impl FeatureSource for OfficialSource {
         let layout = images.layout(row, &found)?;
         let mut values = vec![0.0; found.num_boxes * layout.dim];
         images.decode(row, &found.blob, layout, &mut values)?;
-        let labels = images.labels(row)?;
+        let labels = images.named_labels(row)?;
         let feature_dim = images.options().feature_dim;
         let (features, boxes) = if layout.dim == feature_dim + BOX_VALUES {
             let (features, boxes) = split_boxes(&values, feature_dim);

@@ -1,7 +1,7 @@
 //! Opens published region features of any known format.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use oscar_core::input::LabelNames;
 
@@ -11,7 +11,7 @@ use super::official::OfficialSource;
 use super::options::{Format, SourceOptions};
 use super::per_image::PerImage;
 use super::pt::PtSource;
-use super::source::{FeatureSource, Provenance, SourceImage};
+use super::source::{FeatureSource, Provenance, SourceBoxes, SourceImage};
 use super::vocabulary::Vocabularies;
 use super::{lxmert, vinvl};
 use crate::error::{DatasetError, Result};
@@ -27,6 +27,8 @@ pub struct Source {
     /// Rows of the reader that belong to the data set; all if nothing lists them.
     lines: Option<Lines>,
     labels: Option<LabelFile>,
+    /// An image that `labels` does not name, once there was one.
+    unlabelled: OnceLock<String>,
     sizes: Option<SizeTable>,
     tags: TagChoice,
     format: Format,
@@ -60,6 +62,7 @@ impl Source {
                 .transpose()?,
             reader,
             labels: None,
+            unlabelled: OnceLock::new(),
             sizes: None,
             tags: options.tags,
             format,
@@ -104,6 +107,52 @@ impl Source {
     fn row(&self, row: usize) -> usize {
         self.lines.as_ref().map_or(row, |lines| lines.rows[row])
     }
+
+    /// Gives `image` what the table of labels says of it.
+    fn take_labels(&self, image: &mut SourceImage) -> Result<()> {
+        let Some(labels) = &self.labels else {
+            return Ok(());
+        };
+        match labels.find(&image.key) {
+            Some(row) => image.take_labels(labels.read_named(row, self.tags)?),
+            None => {
+                self.unlabelled.get_or_init(|| image.key.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives `image` the size that the table of sizes says, which it must if boxes need one.
+    fn take_size(&self, image: &mut SourceImage, row: usize) -> Result<()> {
+        let Some(sizes) = &self.sizes else {
+            return Ok(());
+        };
+        if let Some(size) = sizes.find(&image.key)? {
+            image.size = Some(size);
+        }
+        let in_pixels = matches!(&image.boxes, SourceBoxes::Pixels(boxes) if !boxes.is_empty());
+        if in_pixels && image.size.is_none() {
+            let found = format!(
+                "its boxes are in pixels, and {} does not name it",
+                sizes.path().display()
+            );
+            let fix = "name images alike in both, or add its size";
+            return Err(self.locate(row, Defect::new(found, fix)));
+        }
+        Ok(())
+    }
+}
+
+/// That `labels` has nothing about `image`, and how it calls its images.
+fn missing(labels: &LabelFile, image: &str) -> String {
+    let (path, keys) = (labels.path().display(), labels.keys());
+    let examples: Vec<String> = (0..keys.len().min(2))
+        .map(|row| format!("`{}`", keys.key(row)))
+        .collect();
+    format!(
+        "{path} does not name every image: `{image}` is not among its keys, which are such as {}",
+        examples.join(", ")
+    )
 }
 
 fn provenance(path: &Path, format: Format, options: &SourceOptions) -> Provenance {
@@ -220,16 +269,8 @@ impl FeatureSource for Source {
 
     fn read(&self, row: usize) -> Result<SourceImage> {
         let mut image = self.reader.read(self.row(row))?;
-        if let Some(labels) = &self.labels
-            && let Some(row) = labels.find(&image.key)
-        {
-            image.take_labels(labels.read(row, self.tags)?);
-        }
-        if let Some(sizes) = &self.sizes
-            && let Some(size) = sizes.find(&image.key)?
-        {
-            image.size = Some(size);
-        }
+        self.take_labels(&mut image)?;
+        self.take_size(&mut image, row)?;
         Ok(image)
     }
 
@@ -262,6 +303,7 @@ impl FeatureSource for Source {
         }
         if let Some(labels) = &self.labels {
             notes.push(format!("tags from {}", labels.path().display()));
+            notes.extend(self.unlabelled.get().map(|image| missing(labels, image)));
         }
         notes
     }

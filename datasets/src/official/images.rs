@@ -223,6 +223,14 @@ impl OfficialImages {
             .transpose()
     }
 
+    /// The same for a store, whose tags all have a class.
+    pub(crate) fn named_labels(&self, row: usize) -> Result<Option<LabelRow>> {
+        let label = self.label_row(row)?;
+        label
+            .map(|(file, row)| file.read_named(row, self.options.tags))
+            .transpose()
+    }
+
     pub(super) fn label_row(&self, row: usize) -> Result<Option<(&LabelFile, usize)>> {
         let (part, _) = self.place(row)?;
         let file = self.shared.labels.as_ref().or(part.beside.labels.as_ref());

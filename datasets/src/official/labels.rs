@@ -227,6 +227,14 @@ impl LabelFile {
         parse_labels(json, choice).map_err(|defect| self.located(row, defect))
     }
 
+    /// The content of row `row` for a store, whose tags all have a class.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); an object without a class.
+    pub(crate) fn read_named(&self, row: usize, choice: TagChoice) -> Result<LabelRow> {
+        with_classes(self.read(row, choice)?).map_err(|defect| self.located(row, defect))
+    }
+
     /// The classes of row `row`, joined by single spaces, in file order.
     ///
     /// # Errors
@@ -243,9 +251,22 @@ impl LabelFile {
     }
 }
 
+/// Refuses an object without a class.
+fn with_classes(labels: LabelRow) -> Result<LabelRow, Defect> {
+    let mut classes = labels.tags.iter().map(|tag| tag.class.as_str());
+    match classes.position(str::is_empty) {
+        None => Ok(labels),
+        Some(object) => {
+            let found = format!("object {object} has no class");
+            Err(Defect::new(found, "drop the object or name its class"))
+        }
+    }
+}
+
 /// The keys of a table's rows, each once.
 pub(crate) fn index_keys(file: &TsvFile) -> Result<KeyIndex> {
     let index = index_repeated_keys(file)?;
+    file.require_tabs()?;
     match index.repeated() {
         None => Ok(index),
         Some((first, second)) => {
