@@ -357,7 +357,7 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
-/// A label that is true or false: also as 1 or 0, and as the text that Python prints.
+/// A label that is true or false: also as 1 or 0, and as the text of either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Truth(pub(crate) bool);
 
@@ -392,11 +392,13 @@ impl<'de> Deserialize<'de> for Truth {
             }
 
             fn visit_str<E: Error>(self, word: &str) -> Result<Truth, E> {
-                let is = |other: &str| word.eq_ignore_ascii_case(other);
-                match is("true") || is("false") {
-                    true => Ok(Truth(is("true"))),
-                    false => Err(E::invalid_type(Unexpected::Str(word), &self)),
-                }
+                // Tables become JSON with texts for numbers.
+                let label = match word.to_ascii_lowercase().as_str() {
+                    "true" | "1" | "1.0" => true,
+                    "false" | "0" | "0.0" => false,
+                    _ => return Err(E::invalid_type(Unexpected::Str(word), &self)),
+                };
+                Ok(Truth(label))
             }
         }
 

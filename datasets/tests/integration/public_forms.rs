@@ -11,6 +11,7 @@ use import_support::{Place, npy, npy_f32};
 use oscar_datasets::answers::{AnswerCounts, build_vocabulary};
 use oscar_datasets::check::{CheckOptions, check};
 use oscar_datasets::import::SourceOptions;
+use oscar_datasets::matching::Pair;
 use oscar_datasets::nlvr2::Statement;
 use oscar_datasets::questions::{QuestionSet, count_answers};
 use oscar_datasets::{ImageSource, RowSet, find_image, open_images};
@@ -319,6 +320,37 @@ fn lxmerts_statements_and_keys_that_are_numbers() {
             (rows.images(0), rows[0].label),
             (&[0, 1][..], Some(true)),
             "{text}"
+        );
+    }
+}
+
+#[test]
+fn labels_are_the_same_in_the_rows_of_all_tasks() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rows.jsonl");
+    for (label, wanted) in [
+        ("true", Some(true)),
+        ("1", Some(true)),
+        ("0.0", Some(false)),
+        ("\"False\"", Some(false)),
+        ("\"1\"", Some(true)),
+        ("null", None),
+    ] {
+        let row = |text: &str| format!(r#"{{"image": "1", "{text}": "a dog", "label": {label}}}"#);
+        fs::write(&path, row("statement")).unwrap();
+        let rows = RowSet::<Statement>::open(&path, None).unwrap();
+        assert_eq!(rows[0].label, wanted, "{label}");
+        fs::write(&path, row("text")).unwrap();
+        let rows = RowSet::<Pair>::open(&path, None).unwrap();
+        assert_eq!(rows[0].label, wanted, "{label}");
+    }
+    for label in ["2", "\"maybe\"", "[true]"] {
+        let row = format!(r#"{{"image": "1", "text": "a dog", "label": {label}}}"#);
+        fs::write(&path, row).unwrap();
+        let found = RowSet::<Pair>::open(&path, None).err().unwrap().to_string();
+        assert!(
+            found.contains("rows.jsonl:1: ") && found.contains("expected true or false"),
+            "{found}"
         );
     }
 }
