@@ -47,6 +47,7 @@ mod records;
 pub mod referring;
 pub mod rows;
 pub mod store;
+mod tabular;
 pub mod text;
 pub mod tsv;
 pub mod view;

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{DatasetError, Result, excerpt};
 use crate::findings::{Defect, Kind};
+use crate::tabular::{AS_JSON, row_of_table};
 use crate::text::open_text;
 
 pub(crate) use form::has_texts;
@@ -68,6 +69,11 @@ fn json_defect(error: &serde_json::Error, record: &str) -> Defect {
         true => Kind::Field,
         false => Kind::Json,
     };
+    if kind == Kind::Json
+        && let Some(found) = row_of_table(record)
+    {
+        return Defect::of(kind, found).fix(AS_JSON);
+    }
     let text = text.split(" at line ").next().unwrap_or_default();
     let otherwise = match text {
         "trailing characters" if record.trim_end().ends_with("},") => (
@@ -96,6 +102,22 @@ fn json_defect(error: &serde_json::Error, record: &str) -> Defect {
         line => format!("line {line}, column {} of the row: ", error.column()),
     };
     Defect::of(kind, format!("{place}{text}")).fix(fix)
+}
+
+/// The error about a file that begins like no JSON.
+fn no_json(path: &Path, start: &[u8]) -> DatasetError {
+    let line = start.split(|byte| *byte == b'\n').next();
+    let line = String::from_utf8_lossy(line.unwrap_or_default());
+    let line = line.trim_end();
+    match row_of_table(line) {
+        Some(found) => DatasetError::malformed(path, found, AS_JSON),
+        None => {
+            let start = excerpt(line);
+            let found = format!("starts with {start}: neither a JSON array nor JSON lines");
+            let fix = "give a file of JSON objects, one per line or in an array";
+            DatasetError::malformed(path, found, fix)
+        }
+    }
 }
 
 /// How the records are put together.
@@ -170,12 +192,7 @@ impl Records {
             Some(b'{') if has_list(&head, lists) => Form::Object,
             Some(b'{') if is_keyed(&head) => Form::Keyed,
             Some(b'{') | None => Form::Lines,
-            Some(other) => {
-                let start = excerpt(&char::from(*other).to_string());
-                let found = format!("starts with {start}: neither a JSON array nor JSON lines");
-                let fix = "give a file of JSON objects, one per line or in an array";
-                return Err(DatasetError::malformed(path, found, fix));
-            }
+            Some(_) => return Err(no_json(path, head.trim_ascii_start())),
         };
         let blank = head.len() - head.trim_ascii_start().len();
         let blank_lines = memchr::memchr_iter(b'\n', &head[..blank]).count();

@@ -22,6 +22,9 @@ const KEYS: [&str; 7] = [
     "image", "text", "tags", "question", "answer", "label", "graph",
 ];
 
+/// Keys of published annotations, which are one object for all images.
+const ANNOTATIONS: [&str; 5] = ["info", "images", "annotations", "licenses", "dataset"];
+
 /// A row that passed every check of its own; whether its image exists is checked against the store.
 #[derive(Debug)]
 pub(super) struct Row {
@@ -203,6 +206,13 @@ fn set<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
 }
 
 fn unknown_key(key: &str) -> String {
+    if ANNOTATIONS.contains(&key) {
+        return format!(
+            "unknown key {}, as of COCO's or Karpathy's annotations, which captioning and retrieval \
+             read; a corpus has a line of `image` and `text` for each caption",
+            excerpt(key)
+        );
+    }
     let spelling = KEYS
         .into_iter()
         .map(|known| (strsim::jaro_winkler(key, known), known))
@@ -275,6 +285,12 @@ mod tests {
                 r#"{"image": "a", "text": "b""#,
                 "column 26: EOF while parsing an object",
             ),
+            (
+                r#"{"info": {}, "images": []}"#,
+                "which captioning and retrieval read",
+            ),
+            ("a dog\thttp://a.org/1.jpg", "a table separated by tabs"),
+            ("1.jpg,a dog", "a table separated by commas"),
             (r#"["a"]"#, "an array, where a corpus has one"),
             (r#"7"#, "an object such as"),
             (

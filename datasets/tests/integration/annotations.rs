@@ -84,7 +84,12 @@ fn every_wrong_row_is_named(#[case] text: &str, #[case] wanted: &[(usize, &str)]
 }
 
 #[rstest]
-#[case("a,b\n", "starts with \"a\"")]
+#[case(
+    "a,b\n1,2\n",
+    "starts with \"a,b\": fields of a table separated by commas"
+)]
+#[case("a\tb\n", "separated by tabs")]
+#[case("a dog\n", "starts with \"a dog\": neither a JSON array")]
 #[case("[]", "no row")]
 #[case("", "no row")]
 #[case("[{\"a\": 1}] []", "trailing characters")]
