@@ -7,11 +7,13 @@
 //! | ROSITA | `filename features image_h image_w num_boxes boxes objects_id objects_conf attrs_id attrs_conf` |
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use oscar_files::python::base64_text;
 
 use super::source::{SourceBoxes, SourceImage};
-use super::table::Table;
+use super::table::{Named, Table};
 use super::vocabulary::{Numbers, Vocabularies};
 use crate::error::{Result, excerpt_bytes};
 use crate::findings::Defect;
@@ -36,17 +38,21 @@ pub(super) fn open(
     vocabularies: Vocabularies,
     repeated_keys: bool,
 ) -> Result<Table> {
-    let names = vocabularies.label_names();
-    let note = match vocabularies.classes {
-        Some(_) => None,
-        None => Some("no vocabulary of classes was given: the images have no object tags".into()),
-    };
+    let named = Arc::new(Named {
+        vocabularies,
+        ..Named::default()
+    });
+    let names = named.clone();
     let read = move |file: &TsvFile, row: usize| {
-        parse_lxmert(file.line(row)?, feature_dim, &vocabularies)
-            .map_err(|defect| file.located(row, defect))
+        let image = parse_lxmert(file.line(row)?, feature_dim, &names.vocabularies)
+            .map_err(|defect| file.located(row, defect))?;
+        if image.labels.is_some() {
+            names.numbered.store(true, Ordering::Relaxed);
+        }
+        Ok(image)
     };
-    let table = Table::new(TsvFile::open(path)?, repeated_keys, note, Box::new(read))?;
-    Ok(table.with_names(names))
+    let table = Table::new(TsvFile::open(path)?, repeated_keys, None, Box::new(read))?;
+    Ok(table.with_names(named))
 }
 
 /// Reads a row, which must have no newline.

@@ -262,18 +262,7 @@ impl FeatureSource for PerImage {
 
     fn notes(&self) -> Vec<String> {
         let numbered = self.numbered.load(Ordering::Relaxed);
-        let mut notes = Vec::new();
-        match (&self.vocabularies.classes, numbered) {
-            (None, true) => notes.push(
-                "the files give classes by number, and no vocabulary of classes was given: the \
-                 images have no object tags from them"
-                    .into(),
-            ),
-            (Some(_), false) => {
-                notes.push("`classes` has no effect: no file gives classes by number".into());
-            }
-            _ => {}
-        }
+        let mut notes = self.vocabularies.notes(numbered);
         if let Some(boxes) = &self.boxes {
             notes.push(format!("boxes from {}", boxes.display()));
         }

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use oscar_core::input::LabelNames;
 
 use super::source::{FeatureSource, SourceImage};
+use super::vocabulary::Vocabularies;
 use crate::error::{DatasetError, Result};
 use crate::findings::Defect;
 use crate::official::index_keys;
@@ -14,12 +16,20 @@ use crate::tsv::TsvFile;
 /// Reads an image from a row of a table.
 pub(super) type ReadRow = Box<dyn Fn(&TsvFile, usize) -> Result<SourceImage> + Send + Sync>;
 
+/// Names of the classes that rows give by number.
+#[derive(Default)]
+pub(super) struct Named {
+    pub(super) vocabularies: Vocabularies,
+    /// Whether a row was read that gives some.
+    pub(super) numbered: AtomicBool,
+}
+
 /// A table to import.
 pub(super) struct Table {
     file: TsvFile,
     read: ReadRow,
     note: Option<String>,
-    names: Option<Arc<LabelNames>>,
+    named: Arc<Named>,
 }
 
 impl Table {
@@ -40,13 +50,13 @@ impl Table {
             file,
             read,
             note,
-            names: None,
+            named: Arc::default(),
         })
     }
 
     /// The same, whose rows give classes of these names by number.
-    pub(super) fn with_names(self, names: Option<Arc<LabelNames>>) -> Self {
-        Self { names, ..self }
+    pub(super) fn with_names(self, named: Arc<Named>) -> Self {
+        Self { named, ..self }
     }
 }
 
@@ -72,11 +82,14 @@ impl FeatureSource for Table {
     }
 
     fn label_names(&self) -> Option<Arc<LabelNames>> {
-        self.names.clone()
+        self.named.vocabularies.label_names()
     }
 
     fn notes(&self) -> Vec<String> {
-        self.note.iter().cloned().collect()
+        let numbered = self.named.numbered.load(Ordering::Relaxed);
+        let mut notes = self.named.vocabularies.notes(numbered);
+        notes.extend(self.note.clone());
+        notes
     }
 }
 

@@ -101,6 +101,31 @@ impl Vocabularies {
         }))
     }
 
+    /// What a user should know of the names that were given, and were not; `numbered` is whether any
+    /// image gave its classes by number.
+    pub(super) fn notes(&self, numbered: bool) -> Vec<String> {
+        let given = [
+            ("classes", self.classes.is_some()),
+            ("attributes", self.attributes.is_some()),
+        ];
+        let without = |why: &'static str| {
+            let unused = given.into_iter().filter(|(_, given)| *given);
+            unused.map(move |(name, _)| format!("`{name}` has no effect: {why}"))
+        };
+        match (&self.classes, numbered) {
+            (_, false) => without("no image gives classes by number").collect(),
+            (Some(_), true) => Vec::new(),
+            (None, true) => {
+                let nameless = "the files give classes by number, and no vocabulary of classes was \
+                                given: the images have no object tags from them";
+                let unused = without("attributes are kept with the names of classes");
+                std::iter::once(nameless.to_string())
+                    .chain(unused)
+                    .collect()
+            }
+        }
+    }
+
     /// Reads vocabulary files: a name a line, the first of those that commas separate.
     ///
     /// # Errors

@@ -191,6 +191,21 @@ fn lxmert_and_bottom_up_tables() {
 
     // Without vocabularies there are no tags, and the summary says so.
     fs::remove_dir_all(place.path("store")).unwrap();
+    let nameless = SourceOptions {
+        classes: None,
+        ..named.clone()
+    };
+    let summary = place.import("mscoco.tsv", nameless).unwrap();
+    assert_eq!(summary.counts.images_without_tags, 9);
+    let [classes, attributes] = &summary.notes[..] else {
+        panic!("{:?}", summary.notes)
+    };
+    assert!(classes.contains("no vocabulary of classes"), "{classes}");
+    assert!(
+        attributes.contains("`attributes` has no effect"),
+        "{attributes}"
+    );
+    fs::remove_dir_all(place.path("store")).unwrap();
     let rows = rows.iter().map(|row| {
         let columns: Vec<_> = row.split('\t').collect();
         [
@@ -199,10 +214,11 @@ fn lxmert_and_bottom_up_tables() {
         .join("\t")
     });
     write_table(&place.path("butd.tsv"), &rows.collect::<Vec<_>>());
-    let summary = place.import("butd.tsv", options()).unwrap();
+    // Its rows have no classes: names of some have no effect, which is said, too.
+    let summary = place.import("butd.tsv", named.clone()).unwrap();
     assert_eq!(summary.counts.images_without_tags, 9);
     assert!(
-        summary.notes[0].contains("no vocabulary of classes"),
+        summary.notes[0].contains("`classes` has no effect"),
         "{:?}",
         summary.notes
     );
