@@ -8,7 +8,7 @@ use oscar_files::{is_system_file, other_file};
 use super::folder::with_extension;
 use super::lxmert::{BUTD_COLUMNS, LXMERT_COLUMNS, is_number};
 use super::options::Format;
-use crate::error::{DatasetError, Result};
+use crate::error::{DatasetError, Result, excerpt_bytes};
 use crate::official::{FEATURES_FILE, FeatureRow, OfficialFiles, TagChoice, parse_detections};
 use crate::pictures::Pictures;
 use crate::store::INDEX_FILE;
@@ -27,6 +27,12 @@ const DECOMPRESS: &str = "decompress it first; a zip archive of pictures needs a
 const COMPRESSED: [&str; 8] = ["gz", "tgz", "bz2", "xz", "zst", "zip", "tar", "7z"];
 
 const REWRITE: &str = "write one .npz file for each image, as numpy.savez does";
+
+/// Longer fields are not names of columns.
+const MAX_NAME: usize = 32;
+
+/// No image has as many pixels in a row, or as many regions.
+const MAX_NUMBER: f64 = 1e9;
 
 /// Files that features are published in and that are not read, by their endings.
 const OTHERS: [(&str, &str); 7] = [
@@ -244,9 +250,24 @@ fn of_table(path: &Path, feature_dim: usize) -> Result<Format> {
         let found = format!("it is {}", other.found);
         return Err(DatasetError::malformed(path, found, other.fix));
     }
+    if std::str::from_utf8(first).is_err() || memchr::memchr(0, first).is_some() {
+        let fix = "convert the file to UTF-8";
+        return Err(file.wrong(0, "it is no text in UTF-8", fix));
+    }
     let formats = of_row(first, feature_dim);
     match formats[..] {
         [format] => Ok(format),
+        [] if is_header(first)
+            && file
+                .line(1)
+                .is_ok_and(|row| !of_row(row, feature_dim).is_empty()) =>
+        {
+            let found = format!(
+                "a line of names, {}, where each line is an image",
+                excerpt_bytes(first)
+            );
+            Err(file.wrong(0, found, "remove it, and the .lineidx beside the table"))
+        }
         [] => Err(file.wrong(0, "a row of no known table", UNKNOWN)),
         _ => {
             let names: Vec<_> = formats.iter().map(|format| format.name()).collect();
@@ -254,6 +275,19 @@ fn of_table(path: &Path, feature_dim: usize) -> Result<Format> {
             Err(file.wrong(0, found, CHOOSE))
         }
     }
+}
+
+/// Whether a row has nothing but names, as those of columns.
+fn is_header(line: &[u8]) -> bool {
+    let is_name = |field: &[u8]| {
+        let field = field.trim_ascii();
+        field.first().is_some_and(u8::is_ascii_alphabetic)
+            && field.len() <= MAX_NAME
+            && field
+                .iter()
+                .all(|b| b.is_ascii_alphanumeric() || b"_ -.".contains(b))
+    };
+    line.split(|b| *b == b'\t').all(is_name)
 }
 
 /// The formats that a row can be of.
@@ -264,9 +298,12 @@ fn of_row(line: &[u8], feature_dim: usize) -> Vec<Format> {
         // One more than any table has: a line of tabs is none.
         .take(LXMERT_COLUMNS + 1)
         .collect();
+    // Columns of numbers with a gap become floats in pandas.
     let number = |column: usize| -> Option<usize> {
         let digits = base64_text(columns.get(column)?);
-        std::str::from_utf8(digits).ok()?.parse().ok()
+        let number: f64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        let whole = number.fract() == 0.0 && (0.0..MAX_NUMBER).contains(&number);
+        whole.then_some(number as usize)
     };
     let mut formats = Vec::new();
     let official = FeatureRow::parse(line);
@@ -343,6 +380,11 @@ mod tests {
                 format!("k\t640\t480\t3\tb'{boxes}'\tb'{features}'"),
                 &[Format::Lxmert],
             ),
+            (
+                format!("k\t640.0\t480.0\t3.0\t{boxes}\t{features}"),
+                &[Format::Lxmert],
+            ),
+            (format!("k\t640\t480\t3.5\t{boxes}\t{features}"), &[]),
             ("k\t[{'class': 'a'}]".into(), &[Format::Vinvl]),
             (
                 "k\t\"[{\"\"class\"\": \"\"a\"\"}]\"".into(),

@@ -325,65 +325,6 @@ fn npz_archives_with_labels_from_elsewhere() {
 }
 
 #[test]
-fn tables_that_do_not_name_the_images() {
-    let place = Place::new();
-    let pictures = pictures(2, DIM);
-    for picture in &pictures {
-        let arrays = [
-            ("x", npy_f32(&picture.features.concat(), DIM)),
-            ("bbox", npy_f32(picture.boxes.as_flattened(), 4)),
-        ];
-        place.write(&format!("in/{}.npz", picture.key), npz(&arrays));
-    }
-    let mut others = pictures.clone();
-    others[1].key = "other".into();
-    write_sizes(&place.path("hw.tsv"), &others);
-    let table = |labels: &str, sizes: &str| SourceOptions {
-        labels: Some(place.path(labels)),
-        sizes: Some(place.path(sizes)),
-        ..options()
-    };
-    let objects = |p: &Picture| format!("{}\t{}", p.key, p.objects());
-    write_table(
-        &place.path("labels.tsv"),
-        &others.iter().map(objects).collect::<Vec<_>>(),
-    );
-    let found = message(place.import("in", table("labels.tsv", "hw.tsv")));
-    assert!(
-        found.contains(&pictures[1].key) && found.contains("hw.tsv does not name it"),
-        "{found}"
-    );
-    write_sizes(&place.path("hw.tsv"), &pictures);
-    let summary = place.import("in", table("labels.tsv", "hw.tsv")).unwrap();
-    assert_eq!(summary.counts.images_without_tags, 1);
-    let key = format!("`{}` is not among its keys", pictures[1].key);
-    assert!(
-        summary.notes.iter().any(|note| note.contains(&key)),
-        "{:?}",
-        summary.notes
-    );
-
-    // Commas where tabs are expected: whole lines would be keys.
-    place.write("commas.csv", "image,height,width\na,1,2\n");
-    for options in [
-        table("commas.csv", "hw.tsv"),
-        table("labels.tsv", "commas.csv"),
-    ] {
-        let found = message(Source::open(&place.path("in"), options));
-        assert!(found.contains("commas.csv:1: no tab in"), "{found}");
-    }
-    // The row of labels is named, not that of the features.
-    let unnamed = format!("{}\t[{{\"class\": \" \"}}]", pictures[0].key);
-    write_table(&place.path("labels.tsv"), &[objects(&pictures[1]), unnamed]);
-    fs::remove_dir_all(place.path("store")).unwrap();
-    let found = message(place.import("in", table("labels.tsv", "hw.tsv")));
-    assert!(
-        found.contains("labels.tsv:2: ") && found.contains("object 0 has no class"),
-        "{found}"
-    );
-}
-
-#[test]
 fn npy_arrays() {
     let place = Place::new();
     let pictures = pictures(6, DIM);

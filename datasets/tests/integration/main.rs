@@ -15,6 +15,7 @@ mod import_official;
 mod import_pt;
 mod import_real;
 mod import_support;
+mod import_tables;
 mod official_corpus;
 mod official_support;
 mod public_forms;
