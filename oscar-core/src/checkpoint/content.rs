@@ -19,6 +19,9 @@ use super::{CheckpointError, Weight, WeightFormat};
 /// Most times that the tensors of a file may hold its bytes; tied ones hold them twice.
 const MAX_SHARING: usize = 16;
 
+const OPTIMISER: &str =
+    "this is the state of an optimiser: give the file of the weights, which is saved beside it";
+
 /// What one file holds.
 pub(super) struct Content {
     pub format: WeightFormat,
@@ -127,15 +130,18 @@ impl Content {
             }
         };
         if weights.is_empty() {
-            return Err(format(
-                path,
-                format_args!(
-                    "it holds {} and no named tensors; weights are a dictionary of tensors, possibly \
-                     under a key such as {}",
-                    described(value),
+            let advice = match unwrap::is_optimiser(value) {
+                true => OPTIMISER.to_string(),
+                false => format!(
+                    "weights are a dictionary of tensors, possibly under a key such as {}",
                     unwrap::WRAPPERS.join(", ")
                 ),
-            ));
+            };
+            let reason = format!(
+                "it holds {} and no named tensors; {advice}",
+                described(value)
+            );
+            return Err(format(path, reason));
         }
         let total = weights.iter().fold(0usize, |total, weight| {
             let bits = weight

@@ -14,7 +14,11 @@ use Mark::{Part, Start};
 
 /// The families by what only their names have; all marks of one must be met. The first that is met
 /// counts, so those with more marks come first.
-const FAMILIES: [(&str, &[Mark]); 38] = [
+const FAMILIES: [(&str, &[Mark]); 39] = [
+    (
+        "an adapter (LoRA), to be merged into the weights that it adapts",
+        &[Part("lora_A")],
+    ),
     (
         "the region detector of VinVL (Faster R-CNN, ResNeXt-152 C4)",
         &[Start("backbone.body.stem."), Start("roi_heads.box.")],

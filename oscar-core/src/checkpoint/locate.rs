@@ -22,13 +22,22 @@ const INDEX: &str = ".index.json";
 /// Endings of weights that a directory may hold under other names.
 const ENDINGS: [&str; 7] = ["safetensors", "bin", "pt", "pth", "ckpt", "th", "pkl"];
 
-/// Files of other frameworks, and what they are.
-const OTHERS: [(&str, &str); 4] = [
+/// How files of other frameworks are named at their end, and what they are.
+const OTHERS: [(&str, &str); 7] = [
     ("tf_model.h5", "TensorFlow"),
     ("flax_model.msgpack", "Flax"),
     ("model.ckpt.index", "TensorFlow"),
-    ("bert_model.ckpt.index", "TensorFlow"),
+    ("adapter_model.safetensors", "an adapter alone (LoRA)"),
+    (".gguf", "llama.cpp"),
+    (".onnx", "ONNX"),
+    (
+        ".distcp",
+        "a checkpoint that PyTorch divided among devices (FSDP)",
+    ),
 ];
+
+/// How the folders of DeepSpeed's checkpoints are called, and the file of the weights in them.
+const DEEPSPEED: (&str, &str) = ("global_step", "mp_rank_00_model_states.pt");
 
 /// The weight file at `path`, or in the directory `path`.
 ///
@@ -61,9 +70,10 @@ fn lacking(path: &Path) -> Error {
     names.sort();
     let mut found =
         "the directory holds neither model.safetensors nor pytorch_model.bin".to_string();
-    let other = OTHERS
-        .iter()
-        .find(|(file, _)| names.iter().any(|name| name == file));
+    let other = OTHERS.iter().find_map(|(end, framework)| {
+        let name = names.iter().find(|name| name.ends_with(end))?;
+        Some((name, framework))
+    });
     let weights: Vec<&str> = names
         .iter()
         .filter(|name| ENDINGS.iter().any(|end| has_extension(name, end)))
@@ -90,8 +100,22 @@ fn lacking(path: &Path) -> Error {
             .map(|name| format!("{name:?}"))
             .collect();
         found += &format!(", but {}; give the file itself", listed.join(", "));
+    } else if let Some(inner) = inner(path, &names) {
+        found += &format!(", but {inner:?} has weights; give its path");
     }
     Error::new(ErrorKind::NotFound, found)
+}
+
+/// What has weights in the folders `names` of `path`: the first folder that does, or DeepSpeed's file in it.
+fn inner(path: &Path, names: &[String]) -> Option<String> {
+    let (folder, file) = DEEPSPEED;
+    names.iter().find_map(|name| {
+        let has = |file: &str| path.join(name).join(file).is_file();
+        if name.starts_with(folder) && has(file) {
+            return Some(format!("{name}/{file}"));
+        }
+        WEIGHT_FILES.into_iter().any(has).then(|| name.clone())
+    })
 }
 
 fn has_extension(name: &str, extension: &str) -> bool {

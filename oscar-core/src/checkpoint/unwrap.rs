@@ -144,6 +144,17 @@ fn collect(module: &Dict, prefix: &str, file: &Arc<Path>, weights: &mut Vec<Weig
     }
 }
 
+/// Whether `value`, which holds no weights, is what an optimiser saves: of PyTorch alone, or as training
+/// scripts and DeepSpeed wrap it.
+pub(super) fn is_optimiser(value: &Value) -> bool {
+    let Some(dict) = value.as_dict() else {
+        return false;
+    };
+    let named =
+        |(key, _): (&Value, &Value)| key.as_str().is_some_and(|key| key.starts_with("optimizer"));
+    dict.get("param_groups").is_some() || dict.iter().any(named)
+}
+
 /// A value for a message: its type, and the first keys of a dictionary.
 pub(super) fn described(value: &Value) -> String {
     let Some(dict) = value.as_dict() else {

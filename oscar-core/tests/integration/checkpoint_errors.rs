@@ -109,6 +109,10 @@ fn truncated_files_are_refused_wherever_they_end() {
 #[case(b"", "empty")]
 #[case(&[0xff; 64], "ff ff ff ff")]
 #[case(b"\x80\x02K\x01.", "it holds a int and no named tensors")]
+#[case(
+    b"\x80\x02}X\x0c\x00\x00\x00param_groups]s.",
+    "this is the state of an optimiser"
+)]
 fn other_formats_are_refused(#[case] bytes: &[u8], #[case] part: &str) {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("pytorch_model.bin");
@@ -154,6 +158,30 @@ fn missing_files_and_folders_are_named() {
         ),
         "{error}"
     );
+}
+
+/// What a folder has in the place of weights is named.
+#[rstest]
+#[case("bert_model.ckpt.index", "TensorFlow")]
+#[case("model.gguf", "llama.cpp")]
+#[case("__0_0.distcp", "FSDP")]
+#[case("adapter_model.safetensors", "LoRA")]
+#[case("optimizer.pt", "give the file itself")]
+#[case("checkpoint-10/pytorch_model.bin", "\"checkpoint-10\" has weights")]
+#[case(
+    "global_step10/mp_rank_00_model_states.pt",
+    "global_step10/mp_rank_00_model_states.pt\" has weights"
+)]
+fn folders_without_weights_say_what_they_have(#[case] file: &str, #[case] part: &str) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join(file);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, "x").unwrap();
+    let error = load(folder.path(), &RandomInit::All)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("neither model.safetensors"), "{error}");
+    assert!(error.contains(part), "{error}");
 }
 
 #[rstest]

@@ -279,6 +279,7 @@ fn parts_without_their_index_are_named() {
 )]
 #[case("vit.embeddings.patch_embeddings.projection.weight", "ViT")]
 #[case("electra.encoder.layer.0.output.dense.weight", "ELECTRA")]
+#[case("bert.encoder.layer.0.attention.self.query.lora_A.weight", "LoRA")]
 #[case("bert.encoder.x_layers.0.visual_attention.att.key.weight", "LXMERT")]
 #[case("bert.encoder.layer.0.crossattention.self.key.weight", "decoder")]
 fn other_families_are_refused_and_named(#[case] name: &str, #[case] family: &str) {
