@@ -1,5 +1,13 @@
 //! Boxes of regions: whether they fit their image, and as shares of it.
 
+use std::ops::RangeInclusive;
+
+use crate::findings::Defect;
+
+/// What a share of a side of an image may be: boxes reach outside by rounding, or because nobody
+/// clipped them. Pixels are far from it.
+const SHARES: RangeInclusive<f32> = -1.0..=2.0;
+
 /// How far, in pixels, a box may reach outside its image and be clipped: detectors round.
 pub(crate) const CLIP: f32 = 2.0;
 
@@ -57,6 +65,26 @@ pub(crate) fn fit(b: [f32; 4], width: u32, height: u32, tolerance: f32) -> Resul
     } else {
         Fit::Inside
     })
+}
+
+/// Refuses boxes of six values, as shares of an image, that are pixels: nothing shows afterwards
+/// that they were. Values that are not finite are told elsewhere.
+///
+/// # Errors
+/// The first region with such a box.
+pub(crate) fn check_shares<'a>(boxes: impl Iterator<Item = &'a [f32]>) -> Result<(), Defect> {
+    const FIX: &str = "six values of a box are x1/W, y1/H, x2/W, y2/H, w/W, h/H; boxes in pixels \
+                       have four: x1, y1, x2, y2";
+    let is_share = |v: &f32| !v.is_finite() || SHARES.contains(v);
+    let mut wrong = boxes.enumerate().filter(|(_, b)| !b.iter().all(is_share));
+    match wrong.next() {
+        None => Ok(()),
+        Some((region, b)) => {
+            let found =
+                format!("region {region}: box {b:?} has values that are not shares of the image");
+            Err(Defect::new(found, FIX))
+        }
+    }
 }
 
 pub(crate) use oscar_vision::relative_box as relative;

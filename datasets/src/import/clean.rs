@@ -1,26 +1,18 @@
 //! Fits boxes into their images, and counts what had to be changed.
 
-use std::ops::RangeInclusive;
-
 use oscar_core::input::RegionLabels;
 use serde::{Deserialize, Serialize};
 
 use super::source::{SourceBoxes, SourceImage};
-use crate::boxes::{Fit, fit};
+use crate::boxes::{Fit, check_shares, fit};
 use crate::findings::Defect;
 use crate::store::{Boxes, ImageRegions, Tag};
 
 const GIVE_SIZE: &str = "give the size of the image, in `sizes`";
 const GIVE_BOXES: &str =
     "give the label file of the same detector, one object a region, as `labels`";
-const GIVE_SHARES: &str = "six values of a box are x1/W, y1/H, x2/W, y2/H, w/W, h/H; boxes in pixels \
-                           have four: x1, y1, x2, y2";
 const OTHER_SIZE: &str = "check that boxes and size belong to one image and one scale; `clip` sets \
                           how many pixels outside it are allowed";
-
-/// What a share of a side of an image may be: boxes reach outside by rounding, or because nobody
-/// clipped them. Pixels are far from it.
-const SHARES: RangeInclusive<f32> = -1.0..=2.0;
 
 /// What was imported, and what had to be changed on the way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,7 +130,7 @@ fn fit_regions(
     counts: &mut Counts,
 ) -> Result<(), Defect> {
     let boxes = match &mut image.boxes {
-        SourceBoxes::Relative(boxes) => return check_shares(boxes),
+        SourceBoxes::Relative(boxes) => return check_shares(boxes.iter().map(|b| &b[..])),
         SourceBoxes::Missing(0) => return Ok(()),
         SourceBoxes::Missing(regions) => {
             let found = format!("{regions} regions without boxes");
@@ -195,22 +187,6 @@ fn fit_regions(
         keep(&mut labels.attribute_scores, &stays);
     }
     Ok(())
-}
-
-/// Refuses boxes whose six values are pixels: nothing shows afterwards that they were.
-fn check_shares(boxes: &[[f32; 6]]) -> Result<(), Defect> {
-    // What is not finite is told as such, when the image is stored.
-    let is_share = |v: &f32| !v.is_finite() || SHARES.contains(v);
-    match boxes.iter().position(|b| !b.iter().all(is_share)) {
-        None => Ok(()),
-        Some(region) => {
-            let found = format!(
-                "region {region}: box {:?} has values that are not shares of the image",
-                boxes[region]
-            );
-            Err(Defect::new(found, GIVE_SHARES))
-        }
-    }
 }
 
 /// Leaves out what regions have that do not stay; of nothing, as of missing attributes, nothing.

@@ -5,7 +5,7 @@ use std::path::Path;
 use oscar_core::input::{RegionSource, SourceError};
 
 use super::{BOX_VALUES, OfficialImages};
-use crate::boxes::{CLIP, Fit, fit, relative};
+use crate::boxes::{CLIP, Fit, check_shares, fit, relative};
 use crate::error::Result;
 use crate::findings::Defect;
 use crate::images::ImageSource;
@@ -26,7 +26,10 @@ impl RegionSource for OfficialImages {
         let found = self.row(row)?;
         let layout = self.layout(row, &found)?;
         if layout.dim == self.region_dim() {
-            return Ok(self.decode(row, &found.blob, layout, out)?);
+            self.decode(row, &found.blob, layout, out)?;
+            let regions = out.chunks_exact(layout.dim);
+            let boxes = regions.map(|region| &region[layout.dim - BOX_VALUES..]);
+            return Ok(check_shares(boxes).map_err(|defect| self.defect(row, defect))?);
         }
         let regions = out.len() / self.region_dim();
         let mut features = vec![0.0; regions * layout.dim];

@@ -107,6 +107,10 @@ fn with_value(row: &str, at: usize, value: f32) -> String {
     |row: String| with_value(&row, DIM, f32::NAN).into_bytes(),
     "features.tsv:3: image `COCO_val2014_000000023757`: region 0, value 8 is NaN"
 )]
+#[case::box_in_pixels(
+    |row: String| with_value(&row, DIM + 6 + DIM + 2, 150.0).into_bytes(),
+    "features.tsv:3: image `COCO_val2014_000000023757`: region 1: box ["
+)]
 #[case::not_utf8(
     |row: String| { let mut row = row.into_bytes(); row[4] = 0xff; row },
     "features.tsv:3: field 1: byte 5 is not UTF-8"
