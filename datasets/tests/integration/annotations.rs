@@ -103,6 +103,21 @@ fn files_that_are_not_rows_are_refused(#[case] text: &str, #[case] wanted: &str)
 }
 
 #[test]
+fn a_directory_of_parts_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let parts = dir.path().join("train_all_questions");
+    fs::create_dir(&parts).unwrap();
+    for name in ["train_1.json", "train_0.json", "._train_0.json"] {
+        fs::write(parts.join(name), "{}").unwrap();
+    }
+    let found = numbers(&parts).unwrap_err().to_string();
+    assert!(
+        found.contains("2 JSON file(s), the first is train_0.json"),
+        "{found}"
+    );
+}
+
+#[test]
 fn damage_and_bombs() {
     let whole = gzip(b"{\"a\": 1}\n{\"a\": 2}\n");
     let cut = with_file(&whole[..whole.len() - 9], numbers);
