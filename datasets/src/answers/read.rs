@@ -77,6 +77,10 @@ fn is_old_pickle(bytes: &[u8]) -> bool {
 /// An answer a line: line 1 is label 0.
 fn read_lines(path: &Path, text: &str) -> Result<Form> {
     let is_quoted = |line: &str| line.len() > 1 && line.starts_with('"') && line.ends_with('"');
+    if is_table(text) {
+        let found = "line 1 has columns, as all lines do: an answer and something else";
+        return Err(DatasetError::malformed(path, found, FIX));
+    }
     let in_quotes = text.trim_end().lines().all(|line| is_quoted(line.trim()));
     let answers = text.trim_end().lines().enumerate().map(|(at, line)| {
         let answer = line.trim();
@@ -101,6 +105,16 @@ fn read_lines(path: &Path, text: &str) -> Result<Form> {
         }
     });
     Ok(Form::List(answers.collect::<Result<_>>()?))
+}
+
+/// Whether every line has another column after the answer: any after a tab, or a number after a comma.
+fn is_table(text: &str) -> bool {
+    let has_number = |line: &str| {
+        let last = line.rsplit_once(',').map_or("", |(_, last)| last.trim());
+        !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let lines = || text.trim_end().lines().map(str::trim);
+    lines().all(|line| line.contains('\t')) || lines().count() > 1 && lines().all(has_number)
 }
 
 fn read_bytes(path: &Path, reader: impl Read) -> Result<Vec<u8>> {

@@ -12,6 +12,9 @@ use crate::error::Result;
 use crate::findings::Defect;
 use crate::store::Tag;
 
+const NAMES: &str = "a vocabulary has one name a line and nothing else: a class has the number of its line, \
+                     from 0";
+
 /// Names of classes and attributes; without them, files that give numbers have no tags.
 #[derive(Clone, Debug, Default)]
 pub struct Vocabularies {
@@ -129,7 +132,7 @@ impl Vocabularies {
     /// Reads vocabulary files: a name a line, the first of those that commas separate.
     ///
     /// # Errors
-    /// A file that cannot be read, or has a blank line.
+    /// A file that cannot be read, has a blank line between others, or has more than names.
     pub(super) fn open(classes: Option<&Path>, attributes: Option<&Path>) -> Result<Self> {
         Ok(Self {
             classes: classes.map(read).transpose()?,
@@ -228,14 +231,36 @@ fn name(names: &[String], number: i64, what: &str) -> Result<String, Defect> {
 
 fn read(path: &Path) -> Result<Vec<String>> {
     let text = read_text(path, SMALL_FILE)?;
-    let lines = text.lines().enumerate();
-    lines
-        .map(|(at, line)| match line.split(',').next().map(str::trim) {
-            Some(name) if !name.is_empty() => Ok(name.to_string()),
-            _ => Err(
-                Defect::new("a line without a name", "a vocabulary has one name a line")
-                    .in_line(path, at + 1),
-            ),
-        })
-        .collect()
+    // Blank lines may end a file.
+    let text = text.trim_end();
+    let wrong = |at: usize, found: &str| Defect::new(found, NAMES).in_line(path, at + 1);
+    if text.starts_with(['[', '{']) {
+        return Err(wrong(0, "a list or an object of JSON"));
+    }
+    if !text.is_empty()
+        && text
+            .lines()
+            .enumerate()
+            .all(|(at, line)| is_numbered(line, at))
+    {
+        return Err(wrong(0, "a number before the name"));
+    }
+    let names = text.lines().enumerate().map(|(at, line)| {
+        let name = line.split(',').next().map_or("", str::trim);
+        match name {
+            "" => Err(wrong(at, "a line without a name")),
+            name if name.contains('\t') => Err(wrong(at, "columns, separated by tabs")),
+            name => Ok(name.to_string()),
+        }
+    });
+    names.collect()
+}
+
+/// Whether a line has its own number, from 0 or 1, before something else.
+fn is_numbered(line: &str, at: usize) -> bool {
+    let Some((number, rest)) = line.trim().split_once([',', '\t', ':', ' ']) else {
+        return false;
+    };
+    let number = number.trim_matches('"').parse();
+    number.is_ok_and(|number: usize| number == at || number == at + 1) && !rest.trim().is_empty()
 }

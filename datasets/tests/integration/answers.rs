@@ -68,6 +68,8 @@ fn every_form_is_the_same_vocabulary(#[case] name: &str, #[case] bytes: &[u8]) {
 #[case("latin.txt", b"yes\ncaf\xe9\n", "line 2 is not UTF-8")]
 #[case("no label", br#"{"yes": 0, "no": "1"}"#, "a label")]
 #[case("a blank line.txt", b"yes\n\nno\n", "a blank line.txt:2: a blank line")]
+#[case("counts.tsv", b"yes\t100\nno\t50\n", "counts.tsv: line 1 has columns")]
+#[case("counts.csv", b"yes,100\nno,50\n", "counts.csv: line 1 has columns")]
 #[case("binary.txt", b"yes\nn\x01o\n", "binary.txt:2: a control character")]
 #[case("cut off", br#"["yes", "n"#, "EOF while parsing")]
 #[case("two documents", br#"["yes", "no"] 1"#, "trailing characters")]

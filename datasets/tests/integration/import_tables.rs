@@ -100,3 +100,33 @@ fn tables_with_names_of_columns_or_in_utf16() {
         assert!(found.contains(wanted), "{found}");
     }
 }
+
+#[test]
+fn names_of_classes_are_alone_in_their_lines() {
+    let place = Place::new();
+    place.write("in/1.npz", picture_npz(&pictures(1, DIM)[0]));
+    let open = |text: &str| {
+        place.write("classes.txt", text);
+        let named = SourceOptions {
+            classes: Some(place.path("classes.txt")),
+            ..options()
+        };
+        Source::open(&place.path("in"), named)
+    };
+    for (text, wanted) in [
+        (
+            "0\tcat\n1\tdog\n",
+            "classes.txt:1: a number before the name",
+        ),
+        ("1,cat\n2,dog\n", "classes.txt:1: a number before the name"),
+        ("[\"cat\", \"dog\"]", "classes.txt:1: a list or an object"),
+        ("cat\tn1\ndog\tn2\n", "classes.txt:1: columns"),
+        ("cat\n\ndog\n", "classes.txt:2: a line without a name"),
+    ] {
+        let found = message(open(text));
+        assert!(found.contains(wanted), "{found}");
+    }
+    for text in ["cat,kitty\r\ndog\r\n\r\n", "2 dogs\n1 cat\n", "0\n1\n"] {
+        assert!(open(text).is_ok(), "{text}");
+    }
+}
