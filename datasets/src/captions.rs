@@ -53,15 +53,34 @@ impl CaptionedImage {
         }
     }
 
-    /// The row of the image in `images`.
+    /// The row of the image in `images`. Its two keys may be of two images there: numbers are given
+    /// anew in every file, so another name goes first; of two numbers nobody knows which is meant.
     ///
     /// # Errors
-    /// If it is not there under either key.
+    /// If it is not there under either key, or under both and not the same.
     pub fn find(&self, images: &dyn ImageSource) -> Result<usize, Defect> {
-        let other = || images.find(self.other_key.as_ref()?);
-        images
-            .require(&self.key)
-            .or_else(|defect| other().ok_or(defect))
+        let Some(other) = &self.other_key else {
+            return images.require(&self.key);
+        };
+        let named = images
+            .find(other)
+            .or_else(|| images.find(&format!("{other}.jpg")));
+        match (images.require(&self.key), named) {
+            (Ok(row), Some(named)) if row != named => {
+                if !other.bytes().all(|byte| byte.is_ascii_digit()) {
+                    return Ok(named);
+                }
+                let found = format!(
+                    "image `{}` is called `{other}`, too, which is another image of {}",
+                    self.key,
+                    images.path().display()
+                );
+                let fix = "name the images by their id alone, or by their file alone";
+                Err(Defect::of(Kind::UnknownImage, found).fix(fix))
+            }
+            (Ok(row), _) | (Err(_), Some(row)) => Ok(row),
+            (Err(defect), None) => images.require(other).map_err(|_| defect),
+        }
     }
 }
 

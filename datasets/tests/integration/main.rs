@@ -22,3 +22,4 @@ mod public_forms;
 mod questions;
 mod store;
 mod store_faults;
+mod two_keys;

@@ -300,8 +300,8 @@ fn open_image(
 ) -> Result<Image, SourceError> {
     let image = &rows[index];
     let row = rows.images(index)[0] as usize;
-    let regions_key = match (&image.other_key, source.find(&image.key)) {
-        (Some(id), None) => id,
+    let regions_key = match &image.other_key {
+        Some(other) if source.find(&image.key) != Some(row) => other,
         _ => &image.key,
     };
     let tokenizer = encoder.sequences().tokenizer();
