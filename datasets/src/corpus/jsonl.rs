@@ -54,6 +54,7 @@ struct Checked {
     /// Row of its image, where images are looked up.
     image: u32,
     is_question: bool,
+    is_false: bool,
     words: u32,
 }
 
@@ -87,6 +88,7 @@ impl Rows {
             Ok(Checked {
                 image: image as u32,
                 is_question: matches!(row.texts, Texts::Question { .. }),
+                is_false: row.is_false,
                 words: words as u32,
             })
         };
@@ -96,6 +98,11 @@ impl Rows {
             named[row.image as usize] = true;
         }
         Ok(Self { file, rows, named })
+    }
+
+    /// How many rows are labelled as false of their image.
+    fn false_rows(&self) -> usize {
+        self.rows.iter().filter(|row| row.is_false).count()
     }
 
     fn unnamed_images(&self) -> usize {
@@ -119,6 +126,9 @@ pub(crate) fn check_jsonl(
         "words",
         found.rows.iter().map(|row| row.words as usize).sum(),
     );
+    if let wrong @ 1.. = found.false_rows() {
+        counts.add("rows labelled as false", wrong);
+    }
     if images.is_some() {
         let unnamed = found.unnamed_images();
         counts.add("images named", found.named.len() - unnamed);
@@ -136,6 +146,14 @@ impl JsonlCorpus {
     /// `source`, text that is not UTF-8, a row over 1 MiB, a blank line before the last row.
     pub fn open(path: &Path, source: SharedImages) -> Result<Self> {
         let found = Problems::refuse(|problems| Rows::read(path, Some(&*source), problems))?;
+        if let wrong @ 1.. = found.false_rows() {
+            tracing::warn!(
+                "{}: {wrong} of {} rows have a label that says their text is false; pre-training takes \
+                 every text as one that is true of its image: leave them out",
+                path.display(),
+                found.rows.len()
+            );
+        }
         let questions = (0..).zip(&found.rows).filter(|(_, row)| row.is_question);
         Ok(Self {
             answer_rows: questions.map(|(row, _)| row).collect(),

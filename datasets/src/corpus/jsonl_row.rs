@@ -6,13 +6,14 @@ use oscar_core::input::SceneGraph;
 use oscar_files::without_bom;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
 
 use super::check::check_length;
 use super::graph::GraphRow;
 use crate::error::excerpt;
 use crate::findings::{Defect, Kind};
 use crate::records;
-use crate::rows::{Key, has_words};
+use crate::rows::{Key, has_words, truth};
 
 /// Keys less alike than this are not taken for misspelt.
 const ALIKE: f64 = 0.75;
@@ -32,6 +33,8 @@ pub(super) struct Row {
     pub(super) texts: Texts,
     /// The scene graph of a caption.
     pub(super) graph: Option<SceneGraph>,
+    /// Whether it is labelled as false: a row of matching or of statements.
+    pub(super) is_false: bool,
 }
 
 /// The texts of a row.
@@ -76,7 +79,7 @@ struct Fields {
     tags: Option<Option<Words>>,
     question: Option<String>,
     answer: Option<Words>,
-    label: Option<bool>,
+    label: Option<Value>,
     graph: Option<GraphRow>,
     unknown: Option<String>,
 }
@@ -129,6 +132,7 @@ impl Fields {
             image,
             texts,
             graph,
+            is_false: matches!(self.label.map(truth), Some(Ok(Some(false)))),
         })
     }
 }
@@ -238,6 +242,23 @@ mod tests {
     fn problem(line: &str) -> String {
         let defect = Row::parse(line.as_bytes()).expect_err("the row is wrong");
         defect.to_string()
+    }
+
+    #[test]
+    fn labels_of_other_tasks_are_kept_apart() {
+        for (label, wanted) in [
+            ("true", false),
+            ("null", false),
+            ("3", false),
+            ("{\"yes\": 1}", false),
+            ("false", true),
+            ("0.0", true),
+            ("\"False\"", true),
+        ] {
+            let row = format!(r#"{{"image": "a", "text": "b", "label": {label}}}"#);
+            let row = Row::parse(row.as_bytes()).expect("a row");
+            assert_eq!(row.is_false, wanted, "{label}");
+        }
     }
 
     #[test]
