@@ -11,9 +11,13 @@ use super::KeyIndex;
 use super::labels::{index_keys, pixels};
 use crate::error::{Result, excerpt};
 use crate::findings::Defect;
-use crate::keys::{self, Other};
+use crate::keys::{self, Other, without_ending};
 use crate::mapped::read_file;
+use crate::rows::Key;
 use crate::tsv::TsvFile;
+
+const JSON: &str = "it is a JSON object {key: {\"height\": h, \"width\": w}}, or COCO's annotations with their list \
+                    of `images`";
 
 const FIX: &str = "a size is [{\"height\": h, \"width\": w}], that object alone, or `h w`";
 
@@ -24,6 +28,25 @@ struct Size {
     // Makes a list of two numbers, whose order nobody knows, no size.
     #[serde(flatten)]
     _others: HashMap<String, IgnoredAny>,
+}
+
+/// An image in the list of COCO's annotations, or of Visual Genome's.
+#[derive(Deserialize)]
+struct Listed {
+    #[serde(alias = "image_id")]
+    id: Option<Key>,
+    file_name: Option<String>,
+    height: f64,
+    width: f64,
+    // As for `Size`.
+    #[serde(flatten)]
+    _others: HashMap<String, IgnoredAny>,
+}
+
+/// COCO's annotations.
+#[derive(Deserialize)]
+struct Annotations {
+    images: Vec<Listed>,
 }
 
 /// Reads the second field of an `hw.tsv` row: width and height.
@@ -66,7 +89,7 @@ enum Table {
 
 impl SizeTable {
     /// Opens a table of `key, size` rows, or (by its extension) a JSON object
-    /// `{key: {"height": h, "width": w}}`.
+    /// `{key: {"height": h, "width": w}}` or COCO's annotations.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -139,22 +162,48 @@ impl SizeTable {
 }
 
 fn parse_json(text: &[u8]) -> Result<HashMap<String, (u32, u32)>, Defect> {
-    let sizes: HashMap<String, Size> = serde_json::from_slice(text).map_err(|error| {
+    let error = match serde_json::from_slice::<HashMap<String, Size>>(text) {
+        Ok(sizes) => {
+            let sizes = sizes.into_iter();
+            return collect(sizes.map(|(key, size)| (key, size.width, size.height)));
+        }
+        Err(error) => error,
+    };
+    let listed = serde_json::from_slice::<Annotations>(text)
+        .map(|annotations| annotations.images)
+        .or_else(|_| serde_json::from_slice::<Vec<Listed>>(text));
+    let Ok(listed) = listed else {
         let found = format!("its sizes cannot be read ({error})");
-        Defect::new(
-            found,
-            "it is a JSON object {key: {\"height\": h, \"width\": w}}",
-        )
-    })?;
-    let entries = sizes.into_iter().map(|(key, size)| {
+        return Err(Defect::new(found, JSON));
+    };
+    // Ids are numbers that other files give to other images: the name of the file goes first.
+    collect(listed.into_iter().map(|image| {
+        let file = image.file_name.as_deref().map(without_ending);
+        let key = file.map(String::from).or(image.id.map(|id| id.0));
+        (key.unwrap_or_default(), image.width, image.height)
+    }))
+}
+
+/// Sizes by key, of keys with width and height.
+fn collect(
+    sizes: impl Iterator<Item = (String, f64, f64)>,
+) -> Result<HashMap<String, (u32, u32)>, Defect> {
+    let mut found = HashMap::new();
+    for (key, width, height) in sizes {
         let within = |defect: Defect| defect.within(format_args!("image `{key}`"));
-        let sides = (
-            pixels(size.width).map_err(within)?,
-            pixels(size.height).map_err(within)?,
+        let size = (
+            pixels(width).map_err(within)?,
+            pixels(height).map_err(within)?,
         );
-        Ok((key, sides))
-    });
-    entries.collect()
+        if found
+            .insert(key.clone(), size)
+            .is_some_and(|other| other != size)
+        {
+            let two = Defect::new("two sizes", "keep the one of this image");
+            return Err(within(two));
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -188,6 +237,21 @@ mod tests {
         }
         let sizes = parse_json(br#"{"a": {"height": 2, "width": 1}}"#).unwrap();
         assert_eq!(sizes["a"], (1, 2));
+        for text in [
+            &br#"{"info": {}, "images": [{"id": 7, "file_name": "val/a.jpg", "width": 1, "height": 2}]}"#[..],
+            br#"[{"image_id": "a", "url": "x", "width": 1, "height": 2}]"#,
+        ] {
+            let sizes = parse_json(text).unwrap();
+            assert_eq!((sizes.len(), sizes["a"]), (1, (1, 2)));
+        }
+        let two = br#"[{"id": 1, "width": 1, "height": 2}, {"id": 1, "width": 2, "height": 2}]"#;
+        assert!(
+            parse_json(two)
+                .unwrap_err()
+                .found
+                .contains("image `1`: two")
+        );
+        assert!(parse_json(br#"{"images": [[1, "a.jpg", 480, 640]]}"#).is_err());
         assert!(parse_json(br#"{"a": [480, 640]}"#).is_err());
         let found = parse_json(br#"{"a": {"height": 0, "width": 1}}"#)
             .unwrap_err()
