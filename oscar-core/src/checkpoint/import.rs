@@ -193,9 +193,9 @@ impl Vocabulary {
     }
 }
 
-/// Lines of a vocabulary.
+/// Lines of a vocabulary, but for blank ones at its end.
 fn entries(vocab: &[u8]) -> usize {
-    let ended = vocab.ends_with(b"\n");
+    let vocab = vocab.trim_ascii_end();
     let breaks = vocab.iter().filter(|byte| **byte == b'\n').count();
-    breaks + usize::from(!ended && !vocab.is_empty())
+    breaks + usize::from(!vocab.is_empty())
 }

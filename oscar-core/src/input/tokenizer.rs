@@ -125,7 +125,9 @@ impl Tokenizer {
             source,
         })?;
         let lower_case = do_lower_case(path.parent().unwrap_or(Path::new("")))?;
+        // Blank lines may end a file, as editors leave them: they are no tokens.
         let vocab = text
+            .trim_end()
             .lines()
             .map(|line| line.trim_end().to_owned())
             .collect();

@@ -144,14 +144,16 @@ fn a_saved_vocabulary_reads_back() {
 }
 
 #[test]
-fn windows_line_ends_are_no_part_of_a_token() {
+fn line_ends_of_windows_and_blank_lines_at_the_end_are_no_tokens() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vocab.txt");
-    fs::write(&path, small_vocab(&["a"]).join("\r\n")).unwrap();
-    assert_eq!(
-        Tokenizer::from_vocab_file(&path).unwrap().vocab(),
-        small_vocab(&["a"])
-    );
+    for end in ["", "\r\n", "\r\n\r\n \n"] {
+        fs::write(&path, small_vocab(&["a"]).join("\r\n") + end).unwrap();
+        assert_eq!(
+            Tokenizer::from_vocab_file(&path).unwrap().vocab(),
+            small_vocab(&["a"])
+        );
+    }
 }
 
 #[rstest]
