@@ -56,8 +56,8 @@ struct Object<'a> {
     conf: Option<f32>,
     #[serde(default, deserialize_with = "rect")]
     rect: Option<[f32; 4]>,
-    #[serde(default)]
-    attributes: Vec<String>,
+    // Null where an object has none.
+    attributes: Option<Vec<String>>,
     #[serde(borrow, default)]
     feature: Option<Cow<'a, str>>,
 }
@@ -99,7 +99,7 @@ pub(crate) fn parse_detections(
             class: object.class.trim().to_string(),
             score: object.conf.unwrap_or(1.0),
             box_px: object.rect,
-            attributes: object.attributes,
+            attributes: object.attributes.unwrap_or_default(),
         },
         feature: object.feature,
     });
@@ -297,7 +297,7 @@ pub(super) fn row_key(file: &TsvFile, row: usize) -> Result<&str> {
 mod tests {
     use super::*;
 
-    const LIST: &str = r#"[{"class": "Dog ", "rect": [1, 1, 30, 40.5], "conf": 0.5, "x": [1]},
+    const LIST: &str = r#"[{"class": "Dog ", "rect": [1, 1, 30, 40.5], "conf": 0.5, "x": [1], "attributes": null},
                            {"class": "red hat", "rect": [], "attributes": ["red"]}]"#;
 
     #[test]
