@@ -261,6 +261,6 @@ fn is_numbered(line: &str, at: usize) -> bool {
     let Some((number, rest)) = line.trim().split_once([',', '\t', ':', ' ']) else {
         return false;
     };
-    let number = number.trim_matches('"').parse();
-    number.is_ok_and(|number: usize| number == at || number == at + 1) && !rest.trim().is_empty()
+    let number = number.trim_matches('"').parse::<usize>();
+    number.is_ok_and(|number| number == at || number == at + 1) && !rest.trim().is_empty()
 }
