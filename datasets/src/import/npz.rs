@@ -139,7 +139,7 @@ fn objects(
             attributes: vocabularies.attributes.clone(),
         };
         let places: Vec<i64> = (0..own.classes.as_ref().map_or(0, Vec::len) as i64).collect();
-        let (scores, attributes) = (values(scores), ids(attributes.as_ref()));
+        let (scores, attributes) = (values(scores), ids(attributes.as_ref())?);
         let tags = own.tags(boxes, &places, scores.as_deref(), attributes.as_deref())?;
         return Ok(Objects {
             tags: Some(tags),
@@ -153,13 +153,13 @@ fn objects(
         scores = scores.or(Some(column(best.iter().map(|(_, score)| *score))));
         classes = Some(column(best.iter().map(|(class, _)| *class as f32)));
     }
-    let Some(classes) = ids(classes.as_ref()) else {
+    let Some(classes) = ids(classes.as_ref())? else {
         return Ok(Objects::default());
     };
     let numbers = Numbers {
         classes,
         scores: values(scores),
-        attributes: ids(attributes.as_ref()),
+        attributes: ids(attributes.as_ref())?,
         attribute_scores,
     };
     let numbers = numbers.of_regions(boxes.len(), padded);
@@ -197,8 +197,27 @@ pub(super) fn values(matrix: Option<Matrix>) -> Option<Vec<f32>> {
     })
 }
 
-pub(super) fn ids(matrix: Option<&Matrix>) -> Option<Vec<i64>> {
-    Some(matrix?.values.iter().map(|id| *id as i64).collect())
+/// Numbers of classes or attributes.
+///
+/// # Errors
+/// One that is no whole number, such as a score.
+pub(super) fn ids(matrix: Option<&Matrix>) -> Result<Option<Vec<i64>>, Defect> {
+    let whole = |id: &f32| match id.fract() == 0.0 {
+        true => Ok(*id as i64),
+        false => {
+            let found = format!("{id} as the number of a class or attribute");
+            Err(Defect::new(
+                found,
+                "give whole numbers; scores are in arrays of their own",
+            ))
+        }
+    };
+    match matrix {
+        None => Ok(None),
+        Some(matrix) => Ok(Some(
+            matrix.values.iter().map(whole).collect::<Result<_, _>>()?,
+        )),
+    }
 }
 
 #[cfg(test)]
@@ -303,6 +322,17 @@ mod tests {
         let tags: Vec<_> = image.tags.iter().flatten().map(|tag| &tag.class).collect();
         assert_eq!(tags, ["cat", "dog"]);
         assert_eq!(image.labels.unwrap().objects, [1, 0]);
+        for score in [0.5, f32::NAN] {
+            let told = found(&[
+                ("x", floats(1, 3)),
+                ("bbox", floats(1, 4)),
+                (
+                    "objects_id",
+                    npy("'<f4'", "False", "(1,)", &score.to_le_bytes()),
+                ),
+            ]);
+            assert!(told.contains("as the number of a class"), "{told}");
+        }
     }
 
     #[test]

@@ -185,14 +185,14 @@ pub(super) fn with_info(
         None => None,
         Some((width, height)) => Some((side(&width)?, side(&height)?)),
     };
-    let classes = ids(info.numbers(CLASSES)?.as_ref());
+    let classes = ids(info.numbers(CLASSES)?.as_ref())?;
     let numbered = classes.is_some();
     let (mut tags, mut labels) = (None, None);
     if let Some(classes) = classes {
         let numbers = Numbers {
             classes,
             scores: scores_of(info.numbers(SCORES)?),
-            attributes: ids(info.numbers(ATTRIBUTES)?.as_ref()),
+            attributes: ids(info.numbers(ATTRIBUTES)?.as_ref())?,
             attribute_scores: scores_of(info.numbers(ATTRIBUTE_SCORES)?),
         };
         let numbers = numbers.of_regions(boxes.len(), padded);
