@@ -148,6 +148,7 @@ impl std::error::Error for Defect {}
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The file or directory.
+    #[serde(serialize_with = "oscar_files::serialize_shown")]
     pub file: PathBuf,
     /// Line of it, from 1, where it has lines; the number of the row in a JSON array.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -11,7 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use crate::args::{Global, LogFormat};
-use crate::output::{self, Plain, escape};
+use crate::output::{self, Plain, escape_message};
 
 /// The file that messages go to instead of standard error.
 static FILE: Mutex<Option<File>> = Mutex::new(None);
@@ -72,7 +72,7 @@ pub fn print(format: LogFormat, text: &str) {
         LogFormat::Json => tracing::error!("{text}"),
         LogFormat::Text => {
             // There is no other place to report that standard error is closed.
-            let _ = writeln!(output::stderr(), "{text}");
+            let _ = writeln!(output::stderr(), "{}", escape_message(text));
         }
     }
 }
@@ -83,7 +83,7 @@ pub fn print_error(format: LogFormat, text: &str) {
         LogFormat::Json => tracing::error!("{text}"),
         LogFormat::Text => {
             let label = coloured("error:", RED);
-            let _ = writeln!(io::stderr(), "{label} {}", escape(text));
+            let _ = writeln!(io::stderr(), "{label} {}", escape_message(text));
         }
     }
 }
@@ -160,7 +160,7 @@ impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // An event comes in one piece.
         let text = String::from_utf8_lossy(bytes);
-        let text = escape(&text);
+        let text = escape_message(&text);
         match (self.to_file, lock().as_mut()) {
             (true, Some(file)) => file.write_all(text.as_bytes())?,
             (false, None) => io::stderr().write_all(with_colour(&text).as_bytes())?,

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use oscar_core::ops::{OscarBackend, TrainBackend};
+use oscar_pretraining::TASK_NAME;
 use oscar_task::{Explain, Learn, Opener, Predictor, Score, Task, TaskError};
 
 use crate::args::DeviceArgs;
@@ -67,7 +68,12 @@ pub fn task_of_weights(directory: &Path) -> Result<String> {
     let document: serde_json::Value =
         serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?;
     match document["task"].as_str() {
-        Some(task) => Ok(task.into()),
+        Some(task) if task == TASK_NAME || NAMES.contains(&task) => Ok(task.into()),
+        Some(task) => bail!(
+            "{}: `task` is {task:?}, which is unknown here; known: {}",
+            file.display(),
+            NAMES.join(", ")
+        ),
         None => bail!("{} has no key `task`", file.display()),
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use oscar_core::ops::OscarBackend;
+use oscar_pretraining::TASK_NAME;
 use oscar_task::{
     Config, Family, FinetuneConfig, Opened, Recipe, TaskCheckpoint, is_described, open_published,
 };
@@ -103,7 +104,18 @@ pub fn clip(named: &Path) -> Result<Option<PathBuf>> {
 pub fn task(given: Option<&str>, named: &Path) -> Result<String> {
     match given {
         Some(task) => Ok(task.into()),
-        None => task_of_weights(&locate(named)?).context("name the task with --task"),
+        None => {
+            let directory = locate(named)?;
+            let task = task_of_weights(&directory).context("name the task with --task")?;
+            if task == TASK_NAME {
+                bail!(
+                    "{} has weights of pre-training, which answer nothing; fine-tune them for a task \
+                     with `oscar-bin finetune --init`, or name fine-tuned ones",
+                    directory.display()
+                );
+            }
+            Ok(task)
+        }
     }
 }
 

@@ -13,7 +13,7 @@
 //! - [`report_shrunk_maps`]: what happens when a mapped file is cut off; [`report_file_size_limit`]: when one
 //!   becomes too large.
 //! - [`named_by`]: paths that come out of files stay in their directory; [`is_system_file`]: what is
-//!   no data in a directory.
+//!   no data in a directory; [`serialize_shown`]: paths in documents.
 //! - [`hub`]: the cache of the HuggingFace hub, and with the feature `hub` its client.
 //! - [`pytorch`]: the files of PyTorch and of Python's `pickle`, read without executing them.
 
@@ -41,7 +41,7 @@ pub use hashing::{for_each_piece, hex};
 pub use json::{parse_json, printed_by_python};
 pub use map::{OpenFile, map_file};
 pub use other::{OtherFile, START_BYTES, other_file};
-pub use paths::{is_system_file, named_by, stays_inside};
+pub use paths::{is_system_file, named_by, serialize_shown, stays_inside};
 pub use regular::{SMALL_FILE, inside, open_regular, read_file, read_text};
 pub use shrunk::report_shrunk_maps;
 pub use size_limit::report_file_size_limit;

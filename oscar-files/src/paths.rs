@@ -2,6 +2,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use serde::Serializer;
+
 use crate::FileError;
 
 /// The path that the file `file` means by `name`: relative to its directory, and inside it.
@@ -38,6 +40,22 @@ pub fn stays_inside(name: &Path) -> bool {
     })
 }
 
+/// Serialises a path as messages show it: `#[serde(serialize_with = "oscar_files::serialize_shown")]`.
+///
+/// A name on Linux need not be UTF-8, and `serde` refuses such a path: a document that tells what was
+/// read or written would fail for the name of a folder. What is not UTF-8 becomes U+FFFD, as in
+/// [`Path::display`]. Not for paths that are read back and opened.
+///
+/// # Errors
+///
+/// If the serializer fails.
+pub fn serialize_shown<P: AsRef<Path>, S: Serializer>(
+    path: &P,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.as_ref().display())
+}
+
 /// Whether an entry of a folder or archive is the operating system's and not data: hidden files
 /// such as `.DS_Store` and `._1.npz`, `__MACOSX`, `Thumbs.db`.
 pub fn is_system_file(name: &str) -> bool {
@@ -70,6 +88,23 @@ mod tests {
         }
         for name in ["1.npz", "_1.npz", "a.b", "MACOSX", "thumbs.db.npz"] {
             assert!(!is_system_file(name), "{name}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn paths_that_are_not_utf_8_are_shown() {
+        use std::os::unix::ffi::OsStrExt;
+
+        #[derive(serde::Serialize)]
+        struct Read {
+            #[serde(serialize_with = "super::serialize_shown")]
+            file: PathBuf,
+        }
+        for (name, shown) in [(&b"a/b"[..], "a/b"), (b"a\xff/b", "a\u{fffd}/b")] {
+            let file = PathBuf::from(std::ffi::OsStr::from_bytes(name));
+            let document = serde_json::to_value(Read { file }).expect("a document");
+            assert_eq!(document["file"], shown);
         }
     }
 

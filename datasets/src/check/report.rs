@@ -20,6 +20,7 @@ pub struct Report {
 #[derive(Clone, Debug, Serialize)]
 pub struct Checked {
     /// The file or directory.
+    #[serde(serialize_with = "oscar_files::serialize_shown")]
     pub path: PathBuf,
     /// Its format.
     pub format: &'static str,

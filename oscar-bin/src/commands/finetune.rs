@@ -166,7 +166,7 @@ impl<T: AnyTask> Training for Finetuning<T> {
             json: json!({
                 "task": T::NAME,
                 "evaluation": report.evaluation.as_ref().map(output::json),
-                "predictions": report.predictions,
+                "predictions": report.predictions.as_deref().map(output::shown),
             }),
             parameters: report.parameters,
             examples: report.examples,

@@ -77,7 +77,7 @@ pub fn run(global: &Global, args: &ProbeArgs) -> Result<Ending> {
         },
     )?;
     match args.json {
-        true => output::print_json(&json!({"run": run, "checkpoints": probed}))?,
+        true => output::print_json(&json!({"run": output::shown(&run), "checkpoints": probed}))?,
         false => print(&mut output::stdout(), &probed)?,
     }
     Ok(Ending::Done)

@@ -132,8 +132,8 @@ impl Answer {
             |(text, all)| json!({"text": text, "found": all.iter().map(found).collect::<Vec<_>>()}),
         );
         json!({
-            "index": args.index,
-            "checkpoint": args.checkpoint,
+            "index": output::shown(&args.index),
+            "checkpoint": output::shown(&args.checkpoint),
             "pictures": self.pictures,
             "queries": queries.collect::<Vec<_>>(),
             "search_seconds": self.search_seconds,

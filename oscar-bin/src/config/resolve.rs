@@ -141,7 +141,12 @@ pub fn resolve_alone<C: Configuration>(source: &Source) -> Result<C> {
 /// # Errors
 /// If a key is unknown or a value of another type.
 pub fn overridden<C: Serialize + DeserializeOwned>(base: C, sets: &[String]) -> Result<C> {
-    let mut settings = Setting::parse_all(sets, &serde_json::to_value(&base)?)?;
+    // Without any it is as it was, and its paths need not be UTF-8.
+    if sets.is_empty() {
+        return Ok(base);
+    }
+    let known = serde_json::to_value(&base).context("cannot apply --set")?;
+    let mut settings = Setting::parse_all(sets, &known)?;
     let base = Figment::from(Serialized::defaults(base));
     extract(&mut settings, "--set", |settings| {
         Ok(settings.iter().fold(base.clone(), Figment::merge))

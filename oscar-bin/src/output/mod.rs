@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 
 pub use self::evaluation::{bar, json, print};
-pub use self::plain::{Plain, escape, escape_line, quoted, stderr, stdout};
+pub use self::plain::{Plain, escape_line, escape_message, quoted, stderr, stdout};
 pub use self::table::{UNKNOWN, cells, print_table, thousands};
 
 /// Refuses to write to `out`, which `flag` names, if it is one of the files that the command reads, by
@@ -76,6 +76,11 @@ pub fn repeated(paths: &[PathBuf]) -> Option<&PathBuf> {
     let places: Vec<PathBuf> = paths.iter().map(place).collect();
     let at = (1..places.len()).find(|at| places[..*at].contains(&places[*at]))?;
     paths.get(at)
+}
+
+/// A path in a document, as messages show it: JSON has no form for a name that is not UTF-8.
+pub fn shown(path: &Path) -> String {
+    path.display().to_string()
 }
 
 /// Prints one JSON document on standard output.

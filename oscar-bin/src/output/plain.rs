@@ -20,6 +20,24 @@ pub fn escape_line(text: &str) -> Cow<'_, str> {
     escape_if(text, is_obeyed)
 }
 
+/// A message: if one of its lines after the first begins as a message does, they are indented, so that a
+/// name with a line end in it cannot forge a message of its own.
+pub fn escape_message(text: &str) -> String {
+    let shown = escape(text);
+    let forged = |line: &str| !line.is_empty() && !line.starts_with([' ', '\t']);
+    match shown.lines().skip(1).any(forged) {
+        false => shown.into_owned(),
+        // All of them: what points into a line above it stays below what it points at.
+        true => {
+            let (message, end) = match shown.strip_suffix('\n') {
+                Some(message) => (message, "\n"),
+                None => (&*shown, ""),
+            };
+            format!("{}{end}", message.replace('\n', "\n  "))
+        }
+    }
+}
+
 /// A text for a cell of a table: on one line, and cut if it is very long.
 pub fn cell(text: &str) -> String {
     let mut characters = text.chars();
@@ -32,10 +50,17 @@ pub fn cell(text: &str) -> String {
     format!("{}{cut}", escape_line(&shown))
 }
 
-/// Whether a terminal does something other than to show the character: controls, and the marks that
-/// reverse the direction of all that follows them.
+/// Whether a terminal does something other than to show the character: controls, line ends of Unicode,
+/// and the marks that set the direction of what follows them.
 fn is_obeyed(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}'
+                | '\u{200e}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}'
+        )
 }
 
 fn escape_if(text: &str, escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
@@ -143,7 +168,19 @@ mod tests {
             escape("\u{1b}[31m\u{7}\r\t\0\u{7f}\u{9b}\u{202e}"),
             "\\u001b[31m\\u0007\\r\t\\u0000\\u007f\\u009b\\u202e"
         );
+        assert_eq!(
+            escape("\u{61c}\u{200f}\u{2028}\u{2029}\u{2066}"),
+            "\\u061c\\u200f\\u2028\\u2029\\u2066"
+        );
         assert_eq!(escape_line("a\n\tb"), r"a\n\tb");
+        assert_eq!(
+            escape_message("a\nerror: \u{1b}b\n ^\n"),
+            "a\n  error: \\u001bb\n   ^\n"
+        );
+        assert_eq!(
+            escape_message("a:\n  one\n\n  two\n"),
+            "a:\n  one\n\n  two\n"
+        );
         // An escaped document is still the same document.
         let odd = "\u{7f}\u{9b}\u{202e}";
         let json = serde_json::to_string(odd).expect("JSON");

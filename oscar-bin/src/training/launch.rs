@@ -207,7 +207,14 @@ fn settings(args: &RunArgs) -> Result<Vec<String>> {
     if let Some(checkpoint) = &args.init {
         // Before the layers are merged: the model's sizes may come from the file beside the weights.
         let checkpoint = weights::find(&args.runs_dir, checkpoint)?;
-        let path = toml::Value::String(checkpoint.display().to_string());
+        let Some(path) = checkpoint.to_str() else {
+            bail!(
+                "--init {}: the path is not UTF-8, and a recipe has no form for it; rename the file \
+                 or directory",
+                checkpoint.display()
+            );
+        };
+        let path = toml::Value::String(path.into());
         sets.push(format!("init.checkpoint={path}"));
     }
     if let Some(steps) = args.steps {

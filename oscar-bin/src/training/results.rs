@@ -79,7 +79,7 @@ impl Results {
     fn document(self) -> Value {
         let speed = self.samples_per_second();
         let mut document = self.json;
-        document["run"] = json!(self.directory);
+        document["run"] = json!(output::shown(&self.directory));
         document["steps"] = json!(self.outcome.step);
         document["parameters"] = json!(self.parameters);
         document["best"] = json!(self.outcome.best);

@@ -5,7 +5,7 @@ use crate::support;
 
 use std::fs;
 
-use support::{Workplace, assert_fails, json, stderr, toy, write};
+use support::{Workplace, assert_fails, copy_directory, json, stderr, toy, write};
 
 const MATCHING: &[&str] = &[
     "finetune",
@@ -278,4 +278,65 @@ fn axes(drawing: &str) -> usize {
             .is_some_and(|line| line.contains("#000000"))
     };
     lines.filter(of_axes).count()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_whose_name_is_not_utf_8_is_used_and_shown() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let place = toy::workplace(|_| false);
+    let odd = place.directory.path().join(OsStr::from_bytes(b"od\xffd"));
+    copy_directory(&place.path("regions"), &odd.join("regions"));
+    fs::copy(place.path("dev.jsonl"), odd.join("dev.jsonl")).expect("a file");
+    // `@` stands for the folder.
+    let run = |command: &str| {
+        let words = command
+            .split(' ')
+            .map(|word| match word.strip_prefix("@/") {
+                Some(inside) => odd.join(inside).into_os_string(),
+                None => word.into(),
+            });
+        let output = place.program().args(words).output();
+        output.expect("the program starts")
+    };
+    let train = "finetune --task matching --config matching.toml --steps 2 --runs-dir @/runs";
+    let output = run(&format!("{train} --name a"));
+    assert!(output.status.success(), "{}", stderr(&output));
+    for command in [
+        &format!("{train} --name b --json")[..],
+        "runs --runs-dir @/runs --json",
+        "report @/runs/a --examples 0 --json",
+        "model inspect @/runs/a/best --json",
+        "model export @/runs/a/best --out @/a.safetensors --json",
+        "model import @/runs/a/best --out @/imported --json",
+        "evaluate --checkpoint @/runs/a/best --data @/dev.jsonl --regions @/regions --out @/out --json",
+        "data check @/dev.jsonl --regions @/regions --json",
+        "data inspect @/regions image-0 --out @/drawn.png --json",
+    ] {
+        let output = run(command);
+        json(&output);
+        assert!(!stderr(&output).contains("panicked"), "{command}");
+    }
+    // A recipe has no form for such a path.
+    let refused = run(&format!("{train} --name c --init @/runs/a/best"));
+    assert_fails(&refused, &["--init", "not UTF-8"]);
+}
+
+#[test]
+fn weights_of_an_unknown_task_are_named() {
+    let place = toy::workplace(|_| false);
+    let output = place.run(&[MATCHING, &["--name", "a", "--steps", "2"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let evaluate = |checkpoint: &str| {
+        let data = ["--data", "dev.jsonl", "--regions", "regions"];
+        place.run(&[&["evaluate", "--checkpoint", checkpoint][..], &data].concat())
+    };
+    let described = place.path("runs/a/best/task.json");
+    let text = fs::read_to_string(&described).expect("a file");
+    write(&described, &text.replace("matching", "matchino"));
+    assert_fails(&evaluate("a"), &["a/best/task.json", "matchino"]);
+    write(&described, &text.replace("\"matching\"", "\"pretraining\""));
+    assert_fails(&evaluate("a"), &["a/best", "pre-training"]);
 }

@@ -323,3 +323,24 @@ fn no_command_writes_to_the_terminal_by_another_way() {
     }
     assert!(seen > 50, "{seen}");
 }
+
+#[test]
+fn a_name_with_a_line_end_forges_no_message() {
+    let place = toy::workplace(|_| false);
+    let forging = "a\nerror: forged";
+    write(&place.path("rows.jsonl"), &row(forging, "a dog"));
+    for args in [
+        &["data", "check", "rows.jsonl", "--regions", "regions"][..],
+        &["data", "inspect", "regions", forging],
+        &["model", "inspect", forging],
+        &["train", "--config", forging],
+        &["caption", forging],
+    ] {
+        let output = place.run(args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        let said = stdout(&output) + &stderr(&output);
+        assert!(said.contains("forged"), "{args:?}: {said}");
+        let forged = said.lines().any(|line| line.starts_with("error: forged"));
+        assert!(!forged, "{args:?}: {said}");
+    }
+}

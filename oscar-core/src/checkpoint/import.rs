@@ -38,8 +38,10 @@ pub struct Imported {
     /// The weights as they were found.
     pub source: Inspection,
     /// The directory written.
+    #[serde(serialize_with = "oscar_files::serialize_shown")]
     pub directory: PathBuf,
     /// The configuration that was read.
+    #[serde(serialize_with = "oscar_files::serialize_shown")]
     pub config: PathBuf,
     /// Keys missing in the configuration, filled in from the weights.
     pub filled: Map<String, Json>,

@@ -15,6 +15,7 @@ use super::{Change, CheckpointError, Weight, WeightFile, WeightFormat};
 #[derive(Clone, Debug, Serialize)]
 pub struct Inspection {
     /// The file.
+    #[serde(serialize_with = "oscar_files::serialize_shown")]
     pub file: PathBuf,
     /// Its format.
     #[serde(serialize_with = "format_name")]

@@ -53,6 +53,7 @@ pub struct Published {
 #[derive(Clone, Debug, Serialize)]
 pub struct TrainingArgs {
     /// The file.
+    #[serde(serialize_with = "oscar_files::serialize_shown")]
     pub file: PathBuf,
     /// Fields by name, as far as they are plain values.
     pub fields: Map<String, Json>,

@@ -60,7 +60,7 @@ pub fn run(args: &AnswersArgs) -> Result<()> {
             "answers": vocabulary.len(),
             "questions": counts.questions(),
             "answered": answered,
-            "file": args.out,
+            "file": output::shown(&args.out),
         }));
     }
     let mut out = output::stdout();

@@ -59,7 +59,7 @@ pub fn run(global: &Global, args: &IndexArgs) -> Result<()> {
     let rate = pictures as f64 / seconds.max(1e-9);
     if args.json {
         return print_json(&json!({
-            "index": args.out,
+            "index": output::shown(&args.out),
             "pictures": pictures,
             "width": width,
             "bytes": bytes,

@@ -77,7 +77,7 @@ pub fn run(global: &Global, args: &CheckArgs) -> Result<()> {
 
 fn print(report: &Report, out: &mut impl Write) -> Result<()> {
     for problem in &report.problems {
-        writeln!(out, "{problem}")?;
+        writeln!(out, "{}", output::escape_message(&problem.to_string()))?;
     }
     match report.total - report.problems.len() {
         0 => {}

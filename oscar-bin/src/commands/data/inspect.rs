@@ -58,6 +58,7 @@ pub struct InspectArgs {
 #[derive(Serialize)]
 struct Shown<'a> {
     key: &'a str,
+    #[serde(serialize_with = "oscar_files::serialize_shown")]
     store: &'a Path,
     /// The picture location that the store or its data set records.
     #[serde(skip)]
@@ -94,6 +95,7 @@ struct Region {
 /// What was drawn.
 #[derive(Serialize)]
 struct Drawn {
+    #[serde(serialize_with = "oscar_files::serialize_shown")]
     file: PathBuf,
     /// Where the picture was found; none on a plain canvas.
     picture: Option<String>,

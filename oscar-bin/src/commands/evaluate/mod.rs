@@ -128,7 +128,7 @@ pub fn run(global: &Global, args: &EvaluateArgs) -> Result<Ending> {
     if args.json {
         let mut document = output::json(&evaluation);
         document["task"] = json!(task);
-        document["predictions"] = json!(predictions);
+        document["predictions"] = json!(predictions.as_deref().map(output::shown));
         output::print_json(&document)?;
         return Ok(Ending::Done);
     }

@@ -63,7 +63,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     let changes: Vec<_> = exported.changes.iter().map(ToString::to_string).collect();
     if args.json {
         return print_json(&json!({
-            "file": args.out,
+            "file": output::shown(&args.out),
             "tensors": exported.names,
             "tied": exported.tied,
             "changes": changes,

@@ -91,7 +91,7 @@ fn import_clip(args: &ImportArgs) -> Result<()> {
             "image_tower": name,
             "image_size": tower.image_size(),
             "embedding_dim": values,
-            "directory": args.out,
+            "directory": output::shown(&args.out),
             "files": written,
         }));
     }
@@ -115,8 +115,8 @@ fn import_clipcap(args: &ImportArgs) -> Result<()> {
         return print_json(&json!({
             "model": "ClipCap",
             "config": config,
-            "directory": args.out,
-            "tokenizer": tokenizer,
+            "directory": output::shown(&args.out),
+            "tokenizer": output::shown(&tokenizer),
         }));
     }
     let mut out = output::stdout();

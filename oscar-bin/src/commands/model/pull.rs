@@ -110,7 +110,7 @@ fn download(references: &[oscar_files::hub::HubReference], json: bool) -> Result
             "repository": reference.repository,
             "revision": reference.revision,
             "commit": pulled.commit,
-            "directory": pulled.directory,
+            "directory": output::shown(&pulled.directory),
             "files": files.collect::<Vec<_>>(),
         }));
         if !json {

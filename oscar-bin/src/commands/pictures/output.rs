@@ -51,8 +51,9 @@ impl Document<'_> {
         };
         let mut out = output::stdout();
         for line in self.lines(answers) {
+            let line = output::escape_line(&line);
             match self.several {
-                true => writeln!(out, "{}\t{line}", answered.picture)?,
+                true => writeln!(out, "{}\t{line}", output::escape_line(&answered.picture))?,
                 false => writeln!(out, "{line}")?,
             }
         }
@@ -69,7 +70,7 @@ impl Document<'_> {
         }
         let mut document = json!({
             "task": self.task,
-            "checkpoint": self.checkpoint,
+            "checkpoint": output::shown(self.checkpoint),
             "detector": self.detector,
             "pictures": self.pictures,
         });

@@ -96,7 +96,7 @@ impl OnBackend for ZeroShot<'_> {
         if self.request.args.json {
             print_json(&json!({
                 "task": "clip",
-                "checkpoint": self.clip,
+                "checkpoint": output::shown(self.clip),
                 "detector": clip.image().identity().to_string(),
                 "text": self.request.text,
                 "against": self.request.against,
@@ -126,7 +126,7 @@ impl ZeroShot<'_> {
         if !self.request.args.json {
             let mut out = output::stdout();
             match self.listing.several {
-                true => writeln!(out, "{}\t{score:.4}", listed.name)?,
+                true => writeln!(out, "{}\t{score:.4}", output::escape_line(&listed.name))?,
                 false => writeln!(out, "{score:.4}")?,
             }
             out.flush()?;

@@ -99,7 +99,7 @@ pub fn run(args: &PredictArgs) -> Result<Ending> {
     }
     let mut out = output::stdout();
     for Answer { text, score, .. } in &answers {
-        writeln!(out, "{score:.4}  {text}")?;
+        writeln!(out, "{score:.4}  {}", output::escape_line(text))?;
     }
     Ok(Ending::Done)
 }

@@ -27,7 +27,7 @@ use self::gallery::Gallery;
 use self::page::Report;
 use crate::args::{DeviceArgs, Global};
 use crate::ending::Ending;
-use crate::output::{check_out, print_json, repeated};
+use crate::output::{self, check_out, print_json, repeated};
 use crate::run_dir::{self, Summary};
 use crate::tasks::task_of_weights;
 
@@ -155,8 +155,8 @@ pub fn run(global: &Global, args: &ReportArgs) -> Result<Ending> {
     );
     if args.json {
         print_json(&json!({
-            "run": run,
-            "report": out,
+            "run": output::shown(run),
+            "report": output::shown(&out),
             "task": task,
             "examples": report.exhibits.len(),
             "pictures": gallery.pictures_found(),
@@ -181,7 +181,8 @@ fn compare(args: &ReportArgs, runs: &[PathBuf]) -> Result<Ending> {
         html.len().div_ceil(1024)
     );
     if args.json {
-        print_json(&json!({ "runs": runs, "report": out, "bytes": html.len() }))?;
+        let runs: Vec<String> = runs.iter().map(|run| output::shown(run)).collect();
+        print_json(&json!({ "runs": runs, "report": output::shown(&out), "bytes": html.len() }))?;
     }
     Ok(Ending::Done)
 }
