@@ -7,6 +7,7 @@ use clap::{Args, Command};
 use clap_complete::Shell;
 
 use crate::ending::Ending;
+use crate::output;
 
 /// Prints a script that lets a shell complete commands and flags.
 #[derive(Debug, Args)]
@@ -28,6 +29,6 @@ pub fn run(args: &CompletionsArgs, mut command: Command) -> Result<Ending> {
     let mut text = Vec::new();
     let name = command.get_name().to_string();
     clap_complete::generate(args.shell, &mut command, name, &mut text);
-    std::io::stdout().write_all(&text)?;
+    output::stdout().write_all(&text)?;
     Ok(Ending::Done)
 }

@@ -9,6 +9,7 @@ use clap_mangen::Man;
 use oscar_files::write_file;
 
 use crate::ending::Ending;
+use crate::output;
 
 /// Prints the manual page of the program, or writes one for it and for each of its commands.
 #[derive(Debug, Args)]
@@ -28,7 +29,7 @@ pub struct ManualArgs {
 pub fn run(args: &ManualArgs, command: Command) -> Result<Ending> {
     let mut command = command.disable_help_subcommand(true);
     command.build();
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout();
     let Some(directory) = &args.directory else {
         Man::new(command).render(&mut out)?;
         return Ok(Ending::Done);

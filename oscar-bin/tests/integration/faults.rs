@@ -116,6 +116,17 @@ fn a_file_that_may_not_grow_ends_the_run_and_keeps_what_is_there() {
 }
 
 #[test]
+fn an_export_that_does_not_fit_is_one_error() {
+    let place = toy::workplace(|_| false);
+    whole(&place);
+    let export = ["model", "export", "runs/whole/best", "--out", "whole.bin"];
+    let output = under(&place, "trap '' XFSZ; ulimit -f 8", &export);
+    assert_fails(&output, &["cannot write whole.bin"]);
+    assert_eq!(stderr(&output).matches("large").count(), 1, "{output:?}");
+    assert!(!place.path("whole.bin").exists());
+}
+
+#[test]
 fn a_full_disk_ends_the_run_and_keeps_what_is_there() {
     let place = toy::workplace(|_| false);
     let expected = whole(&place);

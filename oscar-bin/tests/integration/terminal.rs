@@ -133,7 +133,8 @@ runs evil EVIL
 report runs/evil
 report runs/evil --json
 probe runs/evil
-recipes EVIL";
+recipes EVIL
+manual EVIL";
 
 #[test]
 fn nothing_that_a_file_names_is_obeyed_by_the_terminal() {

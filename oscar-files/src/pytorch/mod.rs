@@ -17,6 +17,7 @@ mod legacy;
 pub mod pickle;
 mod storage;
 mod tensor;
+mod until_error;
 mod value;
 mod write;
 mod zip;

@@ -8,6 +8,7 @@ use zip::CompressionMethod;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 use super::convert::{element_size, row_major};
+use super::until_error::UntilError;
 
 /// Bytes at whose multiples storages begin, as PyTorch has them.
 const ALIGNMENT: u16 = 64;
@@ -83,7 +84,7 @@ fn write_archive<W: Write + Seek>(
     program: &[u8],
     storages: &[Bytes],
 ) -> std::io::Result<()> {
-    let mut archive = ZipWriter::new(output);
+    let mut archive = ZipWriter::new(UntilError::new(output));
     let mut member = |name: &str, bytes: &[u8]| {
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)
