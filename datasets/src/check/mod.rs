@@ -63,6 +63,8 @@ impl Default for CheckOptions {
 pub struct Context<'a> {
     /// The images that rows name.
     images: Option<SharedImages>,
+    /// Whether regions were given, be they readable or not.
+    has_regions: bool,
     /// Appearance values per region of official features.
     feature_dim: usize,
     /// Shown on a terminal where a check takes long.
@@ -113,6 +115,7 @@ pub fn check(paths: &[impl AsRef<Path>], options: &CheckOptions) -> Result<Repor
     let progress = Progress::new(options.progress);
     let mut context = Context {
         images: None,
+        has_regions: options.regions.is_some(),
         feature_dim: options.feature_dim,
         progress: &progress,
     };

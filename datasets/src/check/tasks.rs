@@ -182,6 +182,9 @@ fn checked(
 ) {
     let note = match &context.images {
         Some(images) => format!("images looked up in {}", images.path().display()),
+        None if context.has_regions => {
+            "images were not looked up: the regions that were given cannot be read".into()
+        }
         None => "images were not looked up: no regions were given".into(),
     };
     report.checked(path, name, counts).notes.push(note);

@@ -196,4 +196,5 @@ fn a_corpus_with_and_without_its_images() {
         &report,
         &[("index.safetensors", "", Kind::Unreadable, "it is missing")],
     );
+    assert!(report.checked[0].notes[0].contains("cannot be read"));
 }
