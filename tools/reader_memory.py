@@ -248,6 +248,11 @@ def captions():
     return "captions.json", ["data", "check", "--task", "captioning", "captions.json"]
 
 
+def vocabulary_of_blank_lines():
+    write("blank.txt", b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n" + b"\n" * (32 * MIB))
+    return "blank.txt", ["train", "--steps", "1", "--name", "blank", "--set", "data.vocab=blank.txt"]
+
+
 def answers_of_one_line():
     write("answers.txt", b"a" * (64 * MIB))
     return "answers.txt", answering("answers.txt")
@@ -348,6 +353,7 @@ READERS = {
     array_of_depth: 2,
     questions: 16,
     captions: 16,
+    vocabulary_of_blank_lines: 8,
     answers_of_one_line: 8,
     answers_of_a_list: 16,
     yaml_of_aliases: 32,

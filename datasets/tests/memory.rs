@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use flate2::{Compression, write::GzEncoder};
+use oscar_core::input::Tokenizer;
 use oscar_datasets::check::{CheckOptions, check};
 use oscar_datasets::import::{Source, SourceOptions, Vocabularies, parse_npz};
 use oscar_datasets::pictures::read_picture;
@@ -130,6 +131,17 @@ fn memory_is_in_proportion_to_the_file() {
         fs::write(path(name), vec![byte; 48 * MIB]).unwrap();
         let taken = peak(|| checked(&path(name)));
         assert!(taken < 24 * MIB, "{name}: {taken}");
+    }
+
+    // A vocabulary is refused at its first blank or repeated line.
+    for (name, line) in [("blank.txt", &b"\n"[..]), ("equal.txt", b"a\n")] {
+        fs::write(path(name), line.repeat(16 * MIB / line.len())).unwrap();
+        let taken = peak(|| {
+            Tokenizer::from_vocab_file(path(name))
+                .map(drop)
+                .unwrap_err()
+        });
+        assert!(taken < 64 * MIB, "{name}: {taken}");
     }
 
     let picture = path("grey.png");

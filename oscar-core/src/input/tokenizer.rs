@@ -125,13 +125,12 @@ impl Tokenizer {
             source,
         })?;
         let lower_case = do_lower_case(path.parent().unwrap_or(Path::new("")))?;
+        let origin = path.display().to_string();
         // Blank lines may end a file, as editors leave them: they are no tokens.
-        let vocab = text
-            .trim_end()
-            .lines()
-            .map(|line| line.trim_end().to_owned())
-            .collect();
-        Self::build(vocab, &path.display().to_string(), lower_case)
+        let tokens = || text.trim_end().lines().map(str::trim_end);
+        // Before any is kept: a file of blank or equal lines would take 28 times its size.
+        index_tokens(tokens(), &origin)?;
+        Self::build(tokens().map(String::from).collect(), &origin, lower_case)
     }
 
     /// Takes the tokens in order: the first has id 0.
@@ -159,7 +158,10 @@ impl Tokenizer {
         origin: &str,
         lower_case: Option<bool>,
     ) -> Result<Self, InputError> {
-        let special = SpecialIds::find(&index_tokens(&vocab, origin)?, origin)?;
+        let special = SpecialIds::find(
+            &index_tokens(vocab.iter().map(String::as_str), origin)?,
+            origin,
+        )?;
         let lower_case = lower_case.unwrap_or_else(|| !is_cased(&vocab));
         let pipeline = pipeline(&vocab, lower_case).map_err(|source| InputError::WordPiece {
             origin: origin.to_owned(),
@@ -315,23 +317,25 @@ fn with_final_sigmas(text: &str) -> Cow<'_, str> {
         .collect()
 }
 
-/// Maps each token to its id; refuses empty and repeated ones.
+/// Maps each token to its id; refuses empty and repeated ones, at the first.
 fn index_tokens<'a>(
-    vocab: &'a [String],
+    tokens: impl Iterator<Item = &'a str>,
     origin: &str,
 ) -> Result<HashMap<&'a str, u32>, InputError> {
-    let mut ids = HashMap::with_capacity(vocab.len());
-    for (index, token) in vocab.iter().enumerate() {
-        let (origin, line) = (origin.to_owned(), index + 1);
+    let mut ids = HashMap::new();
+    for (index, token) in tokens.enumerate() {
+        let line = index + 1;
         if token.trim().is_empty() {
-            return Err(InputError::EmptyToken { origin, line });
+            return Err(InputError::EmptyToken {
+                origin: origin.to_owned(),
+                line,
+            });
         }
-        if let Some(first) = ids.insert(token.as_str(), index as u32) {
-            let (token, first) = (token.clone(), first as usize + 1);
+        if let Some(first) = ids.insert(token, index as u32) {
             return Err(InputError::DuplicateToken {
-                origin,
-                token,
-                first,
+                origin: origin.to_owned(),
+                token: token.to_owned(),
+                first: first as usize + 1,
                 line,
             });
         }
