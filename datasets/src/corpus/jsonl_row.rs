@@ -13,7 +13,7 @@ use super::graph::GraphRow;
 use crate::error::excerpt;
 use crate::findings::{Defect, Kind};
 use crate::records;
-use crate::rows::{Key, has_words, truth};
+use crate::rows::{Key, Truth, has_words};
 
 /// Keys less alike than this are not taken for misspelt.
 const ALIKE: f64 = 0.75;
@@ -128,11 +128,12 @@ impl Fields {
                 return Err("a `graph` beside a question; it belongs to a `text`".into());
             }
         };
+        let label = self.label.map(Truth::deserialize);
         Ok(Row {
             image,
             texts,
             graph,
-            is_false: matches!(self.label.map(truth), Some(Ok(Some(false)))),
+            is_false: matches!(label, Some(Ok(Truth(false)))),
         })
     }
 }
@@ -306,27 +307,6 @@ mod tests {
                 r#"{"image": "a", "text": "b""#,
                 "column 26: EOF while parsing an object",
             ),
-            (
-                r#"{"info": {}, "images": []}"#,
-                "which captioning and retrieval read",
-            ),
-            ("a dog\thttp://a.org/1.jpg", "a table separated by tabs"),
-            ("1.jpg,a dog", "a table separated by commas"),
-            (r#"["a"]"#, "an array, where a corpus has one"),
-            (r#"7"#, "an object such as"),
-            (
-                r#"{"image": "a", "text": "b"},"#,
-                "column 28: a comma after the object",
-            ),
-            (r#"{'image': 'a', 'text': 'b'}"#, "single quotes"),
-            (
-                r#"{"image": "a", "text": None}"#,
-                "column 24: True, False or None, as Python prints them",
-            ),
-            (
-                r#"{"image": "a", "text": NaN}"#,
-                "`text`: invalid type: NaN",
-            ),
             ("  \r", "a blank line"),
             (
                 r#"{"image": "a", "text": "a dog", "graph": {"objects": [2]}}"#,
@@ -349,6 +329,36 @@ mod tests {
         let found = Row::parse(b"{\"image\": \"\xff\"}").expect_err("not UTF-8");
         assert!(found.found.contains("byte 12 is not UTF-8"), "{found}");
         assert_eq!(found.kind, Kind::NotUtf8);
+    }
+
+    #[test]
+    fn what_is_no_row_of_a_corpus_is_told_as_what_it_is() {
+        for (line, wanted) in [
+            (
+                r#"{"info": {}, "images": []}"#,
+                "which captioning and retrieval read",
+            ),
+            ("a dog\thttp://a.org/1.jpg", "a table separated by tabs"),
+            ("1.jpg,a dog", "a table separated by commas"),
+            (r#"["a"]"#, "an array, where a corpus has one"),
+            (r#"7"#, "an object such as"),
+            (
+                r#"{"image": "a", "text": "b"},"#,
+                "column 28: a comma after the object",
+            ),
+            (r#"{'image': 'a', 'text': 'b'}"#, "single quotes"),
+            (
+                r#"{"image": "a", "text": None}"#,
+                "column 24: True, False or None, as Python prints them",
+            ),
+            (
+                r#"{"image": "a", "text": NaN}"#,
+                "`text`: invalid type: NaN",
+            ),
+        ] {
+            let found = problem(line);
+            assert!(found.contains(wanted), "{line}: {found}");
+        }
     }
 
     #[test]

@@ -415,7 +415,7 @@ fn images_are_found_by_their_files_where_their_numbers_are_unknown() {
     let dir = tempfile::tempdir().unwrap();
     let images = store(&dir.path().join("s"), &["VizWiz_val_00000000", "9"]);
     let text = r#"{"images": [{"id": 4, "file_name": "val/VizWiz_val_00000000.jpg"},
-                              {"id": 9, "file_name": "VizWiz_val_00000000.jpg"}],
+                              {"id": 9, "file_name": "VizWiz_val_00000001.jpg"}],
                    "annotations": [{"image_id": 4, "caption": "a can"}]}"#;
     let rows = with_file(text, |path| captions::read(path, Some(images.clone()))).unwrap();
     assert_eq!((rows.images(0), rows.images(1)), (&[0][..], &[1][..]));

@@ -82,7 +82,6 @@ mod tests {
         output.write_all(b"abc").expect("room");
         let error = output.write_all(b"def").expect_err("no room");
         assert_eq!(error.kind(), ErrorKind::WriteZero);
-        drop(output);
         assert_eq!(&room, b"abcd");
 
         /// A disk that is full.
