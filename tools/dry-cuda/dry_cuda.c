@@ -7,7 +7,9 @@
  * host side: launches, bytes copied each way, synchronisations, most memory held, modules loaded.
  *
  *   DRY_CUDA_CC=90        compute capability (default 90)
- *   DRY_CUDA_LOG=FILE     JSON at exit; also one line per device-to-host copy with DRY_CUDA_TRACE=1
+ *   DRY_CUDA_LOG=FILE     JSON at exit, in place of standard error
+ *   DRY_CUDA_TRACE=1      a line on standard error for each copy to the host and each wait; with 2 also for each
+ *                         launch and each copy to the device, in their order
  *   DRY_CUDA_DUMP=DIR     every module's PTX, for ptxas
  *   DRY_CUDA_DEVICES=N    how many devices there are (default 1)
  */
@@ -40,11 +42,12 @@ struct function { int slot; };
 
 static int env(const char *name, int otherwise) { const char *v = getenv(name); return v ? atoi(v) : otherwise; }
 static double now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec + t.tv_nsec * 1e-9; }
+static int traces(void) { static int level = -1; if (level < 0) level = env("DRY_CUDA_TRACE", 0); return level; }
 static void trace(const char *what, long long n) {
-    static int on = -1; if (on < 0) on = env("DRY_CUDA_TRACE", 0);
-    if (on) fprintf(stderr, "dry-cuda %.6f %s %lld: launches %lld, host to device %lld (%lld bytes), synchronisations %lld + %lld, allocations %lld, held %lld\n",
+    if (traces()) fprintf(stderr, "dry-cuda %.6f %s %lld: launches %lld, host to device %lld (%lld bytes), synchronisations %lld + %lld, allocations %lld, held %lld\n",
         now(), what, n, (long long)launches, (long long)h2d, (long long)h2d_bytes, (long long)syncs, (long long)event_syncs, (long long)allocs, (long long)held);
 }
+static void copied(long long bytes) { if (traces() > 1) fprintf(stderr, "dry-cuda %lld bytes to the device\n", bytes); }
 
 __attribute__((destructor)) static void report(void) {
     const char *path = getenv("DRY_CUDA_LOG");
@@ -117,7 +120,7 @@ EXPORT CUresult cuMemAllocHost_v2(P *p, size_t n) { pinned += n; return posix_me
 EXPORT CUresult cuMemHostAlloc(P *p, size_t n, unsigned f) { return cuMemAllocHost_v2(p, n); }
 EXPORT CUresult cuMemFreeHost(P p) { free(p); return OK; }
 EXPORT CUresult cuMemGetInfo_v2(size_t *f, size_t *t) { *t = (size_t)env("DRY_CUDA_GIB", 140) << 30; *f = *t - held; return OK; }
-EXPORT CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr d, const void *s, size_t n, P st) { memcpy((P)(uintptr_t)d, s, n); h2d++; h2d_bytes += n; return OK; }
+EXPORT CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr d, const void *s, size_t n, P st) { memcpy((P)(uintptr_t)d, s, n); h2d++; h2d_bytes += n; copied(n); return OK; }
 EXPORT CUresult cuMemcpyHtoD_v2(CUdeviceptr d, const void *s, size_t n) { return cuMemcpyHtoDAsync_v2(d, s, n, 0); }
 EXPORT CUresult cuMemcpyDtoHAsync_v2(P d, CUdeviceptr s, size_t n, P st) { memcpy(d, (P)(uintptr_t)s, n); d2h++; d2h_bytes += n; trace("device-to-host", n); return OK; }
 EXPORT CUresult cuMemcpyDtoH_v2(P d, CUdeviceptr s, size_t n) { return cuMemcpyDtoHAsync_v2(d, s, n, 0); }
@@ -131,7 +134,7 @@ EXPORT CUresult cuMemcpy2DAsync_v2(const struct copy2d *c, P st) {
     const char *s = c->srcKind == 1 ? c->srcHost : (P)(uintptr_t)c->srcDevice; char *d = c->dstKind == 1 ? c->dstHost : (P)(uintptr_t)c->dstDevice;
     for (size_t y = 0; y < c->height; y++) memcpy(d + (c->dstY + y) * c->dstPitch + c->dstX, s + (c->srcY + y) * c->srcPitch + c->srcX, c->width);
     if (c->dstKind == 1) { d2h++; d2h_bytes += c->width * c->height; trace("device-to-host-2d", c->width * c->height); }
-    else if (c->srcKind == 1) { h2d++; h2d_bytes += c->width * c->height; } else d2d++;
+    else if (c->srcKind == 1) { h2d++; h2d_bytes += c->width * c->height; copied(c->width * c->height); } else d2d++;
     return OK;
 }
 
@@ -157,7 +160,9 @@ EXPORT CUresult cuFuncSetCacheConfig(P f, int c) { return OK; }
 EXPORT CUresult cuLaunchKernel(P f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, P st, P *args, P *extra) {
     if (!gx || !gy || !gz || !bx || !by || !bz || bx * by * bz > 1024 || shared > 232448 || gy > 65535 || gz > 65535) {
         fprintf(stderr, "dry-cuda: launch of %s refused: grid %u %u %u block %u %u %u shared %u\n", by_name[((struct function *)f)->slot].name, gx, gy, gz, bx, by, bz, shared); return 1; }
-    launches++; by_name[((struct function *)f)->slot].n++; return OK;
+    launches++; by_name[((struct function *)f)->slot].n++;
+    if (traces() > 1) fprintf(stderr, "dry-cuda %s grid %u %u %u block %u %u %u\n", by_name[((struct function *)f)->slot].name, gx, gy, gz, bx, by, bz);
+    return OK;
 }
 EXPORT CUresult cuLaunchKernelEx(P config, P f, P *args, P *extra) { launches++; by_name[((struct function *)f)->slot].n++; return OK; }
 EXPORT CUresult cuTensorMapEncodeTiled(P m) { memset(m, 0, 128); return OK; }
