@@ -100,6 +100,15 @@ pub struct Packing<B: Backend> {
 }
 
 impl<B: Backend> Packing<B> {
+    /// Every one of this number of positions, in order.
+    pub(crate) fn all(positions: usize, device: &B::Device) -> Self {
+        let index = RowIndex::new((0..positions as u32).collect(), device);
+        Self {
+            places: index.clone(),
+            rows: index,
+        }
+    }
+
     /// The packing of the `wanted` positions; `None` if every position is computed.
     pub fn new(wanted: &[bool], device: &B::Device) -> Option<Self> {
         let mut places: Vec<u32> = (0..wanted.len() as u32)

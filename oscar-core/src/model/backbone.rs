@@ -16,7 +16,7 @@ use super::{init, recompute};
 use crate::checkpoint::Checkpointed;
 use crate::config::{Activation, ModelConfig};
 use crate::input::{AttentionMask, OscarInput, Packing};
-use crate::ops::{self, HeadLayout, Kernels, OscarBackend};
+use crate::ops::{self, HeadLayout, Kernels, LayerEnd, OscarBackend};
 
 /// Id whose embedding gets no gradient from look-ups (the official `padding_idx`), unless the
 /// configuration says otherwise.
@@ -207,6 +207,7 @@ pub(super) struct Embeddings<B: Backend> {
     position_embeddings: Embedding<B>,
     token_type_embeddings: Embedding<B>,
     layer_norm: LayerNorm<B>,
+    epsilon: f64,
     dropout: f64,
     /// Whether the word embedding is excluded from training.
     frozen_words: bool,
@@ -223,6 +224,7 @@ impl<B: Backend> Embeddings<B> {
             position_embeddings: table(config.max_position_embeddings),
             token_type_embeddings: table(config.type_vocab_size),
             layer_norm: init::layer_norm(hidden, config.layer_norm_eps, device),
+            epsilon: config.layer_norm_eps,
             dropout: config.hidden_dropout_prob,
             frozen_words: config.freeze_embedding,
             padding_learns: config.padding_gets_gradient,
@@ -250,7 +252,10 @@ impl<B: OscarBackend> Embeddings<B> {
                 .unsqueeze::<3>(),
         };
         let segments = self.token_type_embeddings.forward(token_type_ids);
-        let normed = self.layer_norm.forward(words + positions + segments);
+        let sums = words + positions + segments;
+        let [batch, text, _] = sums.dims();
+        let norm = (&self.layer_norm, self.epsilon);
+        let normed = ops::unflatten(ops::layer_norm(norm, ops::flatten(sums)), batch, text);
         ops::dropout(normed, self.dropout)
     }
 
@@ -315,7 +320,7 @@ impl<B: OscarBackend> Layer<B> {
     ) -> Tensor<B, 2> {
         let attention = &self.attention.self_attention;
         let Some(layout) = queries else {
-            let context = attention.among(&hidden, mask);
+            let context = attention.forward(&hidden, &hidden, mask);
             return self.feed_forward(context, hidden.rows);
         };
         let queries = Packed::new(hidden.clone().unpack(), layout.clone());
@@ -334,9 +339,9 @@ impl<B: OscarBackend> Layer<B> {
     /// The layer after its self-attention: adds the projected `context` to `hidden`, the layer's
     /// input, and runs the feed-forward network. Rows `[rows, hidden]`, all three.
     pub(super) fn feed_forward(&self, context: Tensor<B, 2>, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
-        let hidden = self.attention.output.forward(context, hidden);
-        let inner = ops::linear_activate(&self.intermediate.dense, self.activation, hidden.clone());
-        self.output.forward(inner, hidden)
+        let ends = [&self.attention.output, &self.output].map(ResidualOutput::end);
+        let inner = (&self.intermediate.dense, self.activation);
+        ops::feed_forward(ends, inner, context, hidden)
     }
 }
 
@@ -354,16 +359,35 @@ pub(super) struct Layout<B: Backend> {
     batch: usize,
     seq: usize,
     packing: Option<Packing<B>>,
+    /// The packing, or that of all positions, where layers are to be [few
+    /// operations](Kernels::has_costly_launches).
+    heads: Option<Packing<B>>,
 }
 
-impl<B: Backend> Layout<B> {
+impl<B: OscarBackend> Layout<B> {
     fn new(input: &OscarInput<B>, packing: Option<Packing<B>>) -> Self {
-        let [batch, seq] = input.dims();
+        let ([batch, seq], device) = (input.dims(), input.input_ids.device());
+        let few = B::TRAINS && <B::Kernels as Kernels>::has_costly_launches(&device);
+        let all = || Packing::all(batch * seq, &device);
+        let heads = few.then(|| packing.clone().unwrap_or_else(all));
         Self {
             batch,
             seq,
             packing,
+            heads,
         }
+    }
+
+    /// How the rows are divided among heads, for [`ops::self_attention`].
+    fn heads(&self, heads: usize) -> Option<HeadLayout<B>> {
+        let Packing { places, rows } = self.heads.clone()?;
+        Some(HeadLayout {
+            batch: self.batch,
+            seq: self.seq,
+            heads,
+            places,
+            rows,
+        })
     }
 }
 
@@ -376,11 +400,12 @@ impl<B: OscarBackend> Packed<B> {
 
     /// All rows of `hidden` `[batch, seq, width]`.
     pub(super) fn all(hidden: Tensor<B, 3>) -> Self {
-        let ([batch, seq, _], packing) = (hidden.dims(), None);
+        let [batch, seq, _] = hidden.dims();
         let layout = Layout {
             batch,
             seq,
-            packing,
+            packing: None,
+            heads: None,
         };
         Self::new(hidden, layout)
     }
@@ -443,11 +468,14 @@ impl<B: Backend> ResidualOutput<B> {
     }
 }
 
-impl<B: OscarBackend> ResidualOutput<B> {
-    /// Rows of the branch and of the residual to rows `[rows, hidden]`.
-    fn forward(&self, input: Tensor<B, 2>, residual: Tensor<B, 2>) -> Tensor<B, 2> {
-        let constants = (self.epsilon, self.dropout);
-        ops::linear_residual_norm(&self.dense, &self.layer_norm, constants, input, residual)
+impl<B: Backend> ResidualOutput<B> {
+    fn end(&self) -> LayerEnd<'_, B> {
+        LayerEnd {
+            dense: &self.dense,
+            norm: &self.layer_norm,
+            epsilon: self.epsilon,
+            dropout: self.dropout,
+        }
     }
 }
 
@@ -479,32 +507,21 @@ impl<B: Backend> SelfAttention<B> {
 }
 
 impl<B: OscarBackend> SelfAttention<B> {
-    /// The rows of `queries` after attention to `keys`.
+    /// The rows of `queries`, positions of `keys`, after attention to `keys`.
     fn forward(&self, queries: &Packed<B>, keys: &Packed<B>, mask: Tensor<B, 4>) -> Tensor<B, 2> {
+        let layouts = [keys, queries].map(|packed| packed.layout.heads(self.num_heads));
+        if let [Some(keys_layout), Some(layout)] = layouts {
+            let projections = [&self.query, &self.key, &self.value];
+            let (layouts, constants) = ([&keys_layout, &layout], (self.scale(), self.dropout));
+            let rows = keys.rows.clone();
+            return ops::self_attention(projections, rows, layouts, mask, constants);
+        }
         let heads = [
             self.project(&self.query, queries),
             self.project(&self.key, keys),
             self.project(&self.value, keys),
         ];
         queries.layout.pack(self.attend(heads, mask))
-    }
-
-    /// The rows of `hidden` after attention to each other.
-    fn among(&self, hidden: &Packed<B>, mask: Tensor<B, 4>) -> Tensor<B, 2> {
-        let joins = <B::Kernels as Kernels>::joins_projections(&hidden.rows.device());
-        let Some(Packing { places, rows }) = hidden.layout.packing.clone().filter(|_| joins) else {
-            return self.forward(hidden, hidden, mask);
-        };
-        let layout = HeadLayout {
-            batch: hidden.layout.batch,
-            seq: hidden.layout.seq,
-            heads: self.num_heads,
-            places,
-            rows,
-        };
-        let projections = [&self.query, &self.key, &self.value];
-        let constants = (self.scale(), self.dropout);
-        ops::self_attention(projections, hidden.rows.clone(), &layout, mask, constants)
     }
 
     /// The rows of `hidden` after attention to each other, and the attention probabilities.

@@ -25,6 +25,7 @@ pub(super) struct MlmHead<B: Backend> {
 struct MlmTransform<B: Backend> {
     dense: Linear<B>,
     layer_norm: LayerNorm<B>,
+    epsilon: f64,
     #[module(skip)]
     activation: Activation,
 }
@@ -37,6 +38,7 @@ impl<B: OscarBackend> MlmHead<B> {
             transform: MlmTransform {
                 dense: init::linear(hidden, hidden, std, device),
                 layer_norm: init::layer_norm(hidden, config.layer_norm_eps, device),
+                epsilon: config.layer_norm_eps,
                 activation: config.hidden_act,
             },
             decoder: (!tied).then(|| init::embedding(config.vocab_size, hidden, std, device)),
@@ -71,7 +73,8 @@ impl<B: OscarBackend> MlmHead<B> {
     ) -> Tensor<B, 2> {
         let transform = &self.transform;
         let hidden = ops::linear_activate(&transform.dense, transform.activation, hidden);
-        let hidden = transform.layer_norm.forward(ops::to_f32(hidden));
+        let norm = (&transform.layer_norm, transform.epsilon);
+        let hidden = ops::layer_norm(norm, ops::to_f32(hidden));
         let decoder = match &self.decoder {
             Some(decoder) => decoder.weight.val(),
             None => word_embeddings,

@@ -65,21 +65,28 @@ pub fn affine_activate<B: OscarBackend>(
     bias: Tensor<B, 1>,
     activation: Activation,
 ) -> Tensor<B, 2> {
-    let gate = match activation {
-        Activation::Gelu => return linear_gelu(input, weight, bias),
-        Activation::GeluNew => GELU_NEW,
-        Activation::QuickGelu => QUICK_GELU,
-        Activation::Relu | Activation::Swish => {
-            return activate(activation, linear::affine(input, weight, bias));
+    match (activation, gate(activation)) {
+        (Activation::Gelu, _) => linear_gelu(input, weight, bias),
+        (_, Some(gate)) => {
+            let inputs = [primitive(input), primitive(weight), primitive(bias)];
+            tensor(B::apply(LinearGate(gate), inputs))
         }
-    };
-    let inputs = [primitive(input), primitive(weight), primitive(bias)];
-    tensor(B::apply(LinearGate(gate), inputs))
+        _ => activate(activation, linear::affine(input, weight, bias)),
+    }
+}
+
+/// The gate of an activation that [`Kernels::bias_gate`] computes.
+pub(super) fn gate(activation: Activation) -> Option<[f32; 2]> {
+    match activation {
+        Activation::GeluNew => Some(GELU_NEW),
+        Activation::QuickGelu => Some(QUICK_GELU),
+        Activation::Gelu | Activation::Relu | Activation::Swish => None,
+    }
 }
 
 /// A linear layer and [`Kernels::bias_gate`].
 #[derive(Debug)]
-struct LinearGate([f32; 2]);
+pub(super) struct LinearGate(pub(super) [f32; 2]);
 
 impl<B: Kernels> Operation<B, 3> for LinearGate {
     /// Factors of the product, the product, the bias, and the gate.
@@ -118,8 +125,9 @@ pub(super) fn linear_gelu<B: OscarBackend>(
     tensor(B::apply(LinearGelu, inputs))
 }
 
+/// A linear layer and [`Kernels::bias_gelu`].
 #[derive(Debug)]
-struct LinearGelu;
+pub(super) struct LinearGelu;
 
 impl<B: Kernels> Operation<B, 3> for LinearGelu {
     /// Factors of the product, the product, and the bias.

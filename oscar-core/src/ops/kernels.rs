@@ -6,9 +6,9 @@ use burn::tensor::backend::{Backend, BackendTypes};
 use burn::tensor::ops::FloatTensor;
 
 use super::{
-    AdamWStep, AdamWUpdate, AttentionParams, CaptionKeyValues, ConvolutionParams, DropoutMask,
-    Guard, HeadLayout, KeyValue, NormGrads, NormOutput, NormParams, RowIndex, SavedNorm, TopK,
-    Updated,
+    AdamWStep, AdamWUpdate, Attended, AttentionParams, CaptionKeyValues, ConvolutionParams,
+    DropoutMask, Guard, HeadLayout, KeyValue, NormGrads, NormOutput, NormParams, RowAttention,
+    RowIndex, SavedNorm, TopK, Updated,
 };
 use super::{
     activation, attention, cached_attention, convolution, dropout, gather, linear, loss, optimizer,
@@ -186,10 +186,62 @@ macro_rules! declare_trait {
                 [probabilities, dropped]
             }
 
-            /// Whether [`self_attention`](super::self_attention()) is faster on this device than the
-            /// operations that it consists of: where a launch costs more than joining the weights.
-            fn joins_projections(_device: &Self::Device) -> bool {
+            /// Whether a launch costs more on this device than it computes, so that few operations that
+            /// do much, such as [`self_attention`](super::self_attention()), are faster than many.
+            fn has_costly_launches(_device: &Self::Device) -> bool {
                 false
+            }
+
+            /// As [`residual_norm_backward`](Self::residual_norm_backward), from a gradient that is the
+            /// sum of two.
+            fn residual_norm_backward_of_two(
+                [first, second]: [Tensor<Self, 2>; 2],
+                saved: &SavedNorm<Self>,
+            ) -> NormGrads<Self> {
+                Self::residual_norm_backward(first + second, saved)
+            }
+
+            /// LayerNorm of rows `[rows, width]`, f32.
+            fn layer_norm(
+                x: Tensor<Self, 2>,
+                vectors: [Tensor<Self, 1>; 2],
+                epsilon: f64,
+            ) -> NormOutput<Self> {
+                residual_norm::layer_norm_by_residual(x, vectors, epsilon)
+            }
+
+            /// The cross entropy of each row of `logits` `[rows, classes]`, f32, whose `labels` `[rows]`
+            /// are below `classes`; and the logarithms of the probabilities `[rows, classes]`, which
+            /// [`cross_entropy_backward`](Self::cross_entropy_backward) takes.
+            fn cross_entropy(
+                logits: Tensor<Self, 2>,
+                labels: Tensor<Self, 1, burn::tensor::Int>,
+            ) -> (Tensor<Self, 1>, Tensor<Self, 2>) {
+                loss::losses_and_logarithms(logits, labels)
+            }
+
+            /// Attention of rows to each other, of query, key and value side by side without their
+            /// `biases` `[width]`: `[rows, 3 width]`, in either precision, to `[query rows, width]`.
+            fn attend_rows(
+                x: Tensor<Self, 2>,
+                biases: [Tensor<Self, 1>; 3],
+                params: &RowAttention<Self>,
+            ) -> (Tensor<Self, 2>, Attended<Self>) {
+                self_attention::attend_rows(x, biases, params)
+            }
+
+            /// The gradient of [`attend_rows`](Self::attend_rows) by its rows.
+            fn attend_rows_backward(
+                grad: Tensor<Self, 2>,
+                attended: Attended<Self>,
+                params: &RowAttention<Self>,
+            ) -> Tensor<Self, 2> {
+                self_attention::attend_rows_backward(grad, attended, params)
+            }
+
+            /// [`column_sums`](Self::column_sums) of `[rows, 3 width]`, as three of `[width]`.
+            fn three_column_sums(x: Tensor<Self, 2>) -> [Tensor<Self, 1>; 3] {
+                self_attention::three_column_sums(x)
             }
 
             /// Three matrices `[rows, width]` side by side, in either precision: `[rows, 3 width]`.

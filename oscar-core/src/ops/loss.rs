@@ -51,11 +51,8 @@ impl<B: Kernels> Operation<B, 1> for CrossEntropy<B> {
     type Saved = (Tensor<B, 2>, Tensor<B, 1, Int>);
 
     fn forward(self, [logits]: [FloatTensor<B>; 1]) -> (FloatTensor<B>, Self::Saved) {
-        let logarithms = <B as Kernels>::log_softmax(tensor(logits));
-        let [rows, _] = logarithms.dims();
-        let index = self.labels.clone().reshape([rows, 1]);
-        let of_labels = logarithms.clone().gather(1, index).reshape([rows]);
-        (primitive(of_labels.neg()), (logarithms, self.labels))
+        let (losses, logarithms) = B::cross_entropy(tensor(logits), self.labels.clone());
+        (primitive(losses), (logarithms, self.labels))
     }
 
     fn backward(
@@ -66,6 +63,17 @@ impl<B: Kernels> Operation<B, 1> for CrossEntropy<B> {
         let by_logits = B::cross_entropy_backward(logarithms, labels, tensor(grad));
         [Some(primitive(by_logits))]
     }
+}
+
+/// [`Kernels::cross_entropy`] by other kernels.
+pub(super) fn losses_and_logarithms<B: Kernels>(
+    logits: Tensor<B, 2>,
+    labels: Tensor<B, 1, Int>,
+) -> (Tensor<B, 1>, Tensor<B, 2>) {
+    let logarithms = <B as Kernels>::log_softmax(logits);
+    let [rows, _] = logarithms.dims();
+    let of_labels = logarithms.clone().gather(1, labels.reshape([rows, 1]));
+    (of_labels.reshape([rows]).neg(), logarithms)
 }
 
 /// [`Kernels::cross_entropy_backward`] in Burn's operations.

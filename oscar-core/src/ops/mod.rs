@@ -18,6 +18,7 @@ mod convolution;
 #[cfg(feature = "kernels")]
 mod cube;
 mod dropout;
+mod feed_forward;
 mod gather;
 mod host;
 mod kernels;
@@ -42,6 +43,7 @@ pub use cached_attention::{
 };
 pub use convolution::{ConvolutionParams, convolution};
 pub use dropout::{DropoutMask, KeyedDropout, dropout};
+pub use feed_forward::{LayerEnd, feed_forward};
 pub use gather::{RowIndex, gather_rows};
 pub use kernels::{AllReduce, Kernels};
 pub(crate) use linear::linear_low_precision;
@@ -51,8 +53,13 @@ pub use optimizer::{AdamWStep, AdamWUpdate, Guard, Updated};
 pub use precision::Precision;
 pub(crate) use precision::{operand, to_f32};
 pub use random::{mix, seed};
-pub use residual_norm::{NormGrads, NormOutput, NormParams, SavedNorm, linear_residual_norm};
-pub use self_attention::{HeadLayout, self_attention};
+pub use residual_norm::{
+    NormGrads, NormOutput, NormParams, SavedNorm, layer_norm, linear_residual_norm,
+};
+pub use self_attention::{
+    Attended, AttendedProducts, AttendedTiles, HeadLayout, MOST_TILED_SCORES, RowAttention,
+    self_attention,
+};
 pub use top_k::{TopK, log_softmax, top_k};
 
 /// The two leading axes as one: a product of two matrices has a matrix for its weight gradient,

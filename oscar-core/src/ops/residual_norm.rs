@@ -26,17 +26,23 @@ pub fn linear_residual_norm<B: OscarBackend>(
     residual: Tensor<B, 2>,
 ) -> Tensor<B, 2> {
     let (weight, bias) = linear::weight_and_bias(layer);
-    let gamma = norm.gamma.val();
-    let beta = match &norm.beta {
-        Some(beta) => beta.val(),
-        None => gamma.zeros_like(),
-    };
+    let [gamma, beta] = gamma_and_beta(norm);
     residual_norm_of(
         [input, weight, residual],
         [bias, gamma, beta],
         epsilon,
         dropout,
     )
+}
+
+/// Gamma and beta `[width]`.
+pub(super) fn gamma_and_beta<B: Backend>(norm: &LayerNorm<B>) -> [Tensor<B, 1>; 2] {
+    let gamma = norm.gamma.val();
+    let beta = match &norm.beta {
+        Some(beta) => beta.val(),
+        None => gamma.zeros_like(),
+    };
+    [gamma, beta]
 }
 
 /// [`linear_residual_norm`] of tensors: of `x`, `weight` `[d_input, hidden]` and `residual`, and of
@@ -58,9 +64,9 @@ pub(super) fn residual_norm_of<B: OscarBackend>(
 }
 
 #[derive(Debug)]
-struct LinearResidualNorm<B: Backend> {
-    epsilon: f64,
-    dropout: DropoutMask<B, 2>,
+pub(super) struct LinearResidualNorm<B: Backend> {
+    pub(super) epsilon: f64,
+    pub(super) dropout: DropoutMask<B, 2>,
 }
 
 impl<B: Kernels> Operation<B, 6> for LinearResidualNorm<B> {
@@ -92,9 +98,20 @@ impl<B: Kernels> Operation<B, 6> for LinearResidualNorm<B> {
     fn backward(
         (factors, saved): Self::Saved,
         grad: FloatTensor<B>,
-        [x, weight, bias, residual, gamma, beta]: [bool; 6],
+        wanted: [bool; 6],
     ) -> [Option<FloatTensor<B>>; 6] {
         let grads = B::residual_norm_backward(tensor(grad), &saved);
+        Self::gradients(factors, grads, wanted)
+    }
+}
+
+impl<B: Kernels> LinearResidualNorm<B> {
+    /// The gradients by the inputs that are wanted, from those of the LayerNorm.
+    pub(super) fn gradients(
+        factors: Factors<B>,
+        grads: NormGrads<B>,
+        [x, weight, bias, residual, gamma, beta]: [bool; 6],
+    ) -> [Option<FloatTensor<B>>; 6] {
         let [x, weight] = factors.backward(grads.branch, [x, weight]);
         [
             x,
@@ -105,9 +122,7 @@ impl<B: Kernels> Operation<B, 6> for LinearResidualNorm<B> {
             beta.then(|| primitive(grads.beta)),
         ]
     }
-}
 
-impl<B: Backend> LinearResidualNorm<B> {
     fn params(self, vectors: [FloatTensor<B>; 3]) -> NormParams<B> {
         let [bias, gamma, beta] = vectors.map(tensor);
         NormParams {
@@ -117,6 +132,68 @@ impl<B: Backend> LinearResidualNorm<B> {
             epsilon: self.epsilon,
             dropout: self.dropout,
         }
+    }
+}
+
+/// LayerNorm of rows `[rows, width]`, f32, by Burn's layer and epsilon of `norm`. On devices where launches
+/// are costly it is one operation, elsewhere Burn's own.
+pub fn layer_norm<B: OscarBackend>(
+    (norm, epsilon): (&LayerNorm<B>, f64),
+    x: Tensor<B, 2>,
+) -> Tensor<B, 2> {
+    match &norm.beta {
+        Some(beta) if <B::Kernels as Kernels>::has_costly_launches(&x.device()) => {
+            layer_norm_of(x, [norm.gamma.val(), beta.val()], epsilon)
+        }
+        _ => norm.forward(x),
+    }
+}
+
+/// [`layer_norm`] by gamma and beta `[width]`, as one operation.
+pub(super) fn layer_norm_of<B: OscarBackend>(
+    x: Tensor<B, 2>,
+    [gamma, beta]: [Tensor<B, 1>; 2],
+    epsilon: f64,
+) -> Tensor<B, 2> {
+    let inputs = [primitive(x), primitive(gamma), primitive(beta)];
+    tensor(B::apply(LayerNormRows(epsilon), inputs))
+}
+
+#[derive(Debug)]
+struct LayerNormRows(f64);
+
+impl<B: Kernels> Operation<B, 3> for LayerNormRows {
+    type Saved = SavedNorm<B>;
+
+    fn forward(self, [x, gamma, beta]: [FloatTensor<B>; 3]) -> (FloatTensor<B>, SavedNorm<B>) {
+        let gamma = tensor::<B, 1>(gamma);
+        let vectors = [gamma.clone(), tensor(beta)];
+        let NormOutput {
+            output,
+            normalized,
+            inverse_std,
+        } = <B as Kernels>::layer_norm(tensor(x), vectors, self.0);
+        let saved = SavedNorm {
+            normalized,
+            inverse_std,
+            gamma,
+            dropout: DropoutMask::None,
+            product_dtype: DType::F32,
+        };
+        (primitive(output), saved)
+    }
+
+    fn backward(
+        saved: SavedNorm<B>,
+        grad: FloatTensor<B>,
+        [x, gamma, beta]: [bool; 3],
+    ) -> [Option<FloatTensor<B>>; 3] {
+        let grads = B::residual_norm_backward(tensor(grad), &saved);
+        [
+            x.then(|| primitive(grads.residual)),
+            gamma.then(|| primitive(grads.gamma)),
+            beta.then(|| primitive(grads.beta)),
+        ]
     }
 }
 
@@ -174,6 +251,22 @@ pub struct NormGrads<B: Backend> {
     pub gamma: Tensor<B, 1>,
     /// `[width]`
     pub beta: Tensor<B, 1>,
+}
+
+/// [`Kernels::layer_norm`] as the kernel of a branch of zeros.
+pub(super) fn layer_norm_by_residual<B: Kernels>(
+    x: Tensor<B, 2>,
+    [gamma, beta]: [Tensor<B, 1>; 2],
+    epsilon: f64,
+) -> NormOutput<B> {
+    let params = NormParams {
+        bias: Tensor::zeros([x.dims()[1]], &x.device()),
+        gamma,
+        beta,
+        epsilon,
+        dropout: DropoutMask::None,
+    };
+    B::residual_norm(Tensor::zeros(x.dims(), &x.device()), x, &params)
 }
 
 /// [`Kernels::residual_norm`] in Burn's operations, which differentiate themselves.

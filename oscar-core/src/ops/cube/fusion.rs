@@ -3,6 +3,7 @@
 use std::fmt;
 
 use burn::tensor::{DType, Shape};
+use burn_cubecl::cubecl::prelude::{ComputeClient, Runtime};
 use burn_cubecl::fusion::FusionCubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
@@ -21,7 +22,9 @@ where
 {
     type Runtime = R;
 
-    const FUSES: bool = true;
+    fn client(device: &R::Device) -> ComputeClient<R> {
+        R::client(device)
+    }
 
     fn argument(tensor: FusionTensor<FusionCubeRuntime<R>>) -> FusionTensor<FusionCubeRuntime<R>> {
         tensor

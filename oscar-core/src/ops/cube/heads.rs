@@ -1,26 +1,19 @@
 //! What lies between the products of self-attention: few launches for query, key and value together.
 
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::{Shape, Tensor};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 
-use super::CubeOps;
 use super::head_kernels as kernels;
 use super::launch::{Grid, addresses, is_empty, launch};
+use super::{CubeOps, argument};
+use crate::ops::HeadLayout;
 use crate::ops::backend::{primitive, tensor};
 use crate::ops::shapes::check_shape;
-use crate::ops::{HeadLayout, RowIndex};
-
-/// An index as an argument, and its type.
-fn argument<B: CubeOps>(index: &RowIndex<B>) -> (Tensor<B, 1>, DType) {
-    let dtype = index.device.dtype();
-    let index = B::argument(index.device.clone().into_primitive());
-    (tensor(index), dtype)
-}
 
 pub(super) fn rows_to_heads<B: CubeOps>(x: Tensor<B, 2>, layout: &HeadLayout<B>) -> Tensor<B, 4> {
     let ([rows, width], dtype) = (x.dims(), x.dtype());
-    let (row_of, index_dtype) = argument(&layout.rows);
+    let (row_of, index_dtype) = argument(layout.rows.device.clone());
     let shape @ [batch, heads, seq, size] = layout.shape(width);
     let [out] = launch!(
         rows_to_heads(x: [rows, width], row_of: [batch * seq]) -> (out: shape as dtype),
@@ -41,7 +34,7 @@ pub(super) fn rows_to_three_heads<B: CubeOps>(
 ) -> [Tensor<B, 4>; 3] {
     let ([rows, width], dtype) = (x.dims(), x.dtype());
     let width = width / 3;
-    let (row_of, index_dtype) = argument(&layout.rows);
+    let (row_of, index_dtype) = argument(layout.rows.device.clone());
     let shape @ [batch, heads, seq, size] = layout.shape(width);
     let heads = launch!(
         rows_to_three_heads(
@@ -60,7 +53,7 @@ pub(super) fn rows_to_three_heads<B: CubeOps>(
 
 pub(super) fn heads_to_rows<B: CubeOps>(x: Tensor<B, 4>, layout: &HeadLayout<B>) -> Tensor<B, 2> {
     let ([batch, heads, seq, size], dtype) = (x.dims(), x.dtype());
-    let (position_of, index_dtype) = argument(&layout.places);
+    let (position_of, index_dtype) = argument(layout.places.device.clone());
     let (shape, [rows], width) = (x.dims(), position_of.dims(), heads * size);
     let [out] = launch!(
         heads_to_rows(x: shape, position_of: [rows]) -> (out: [rows, width] as dtype),
@@ -79,7 +72,7 @@ pub(super) fn three_heads_to_rows<B: CubeOps>(
     layout: &HeadLayout<B>,
 ) -> Tensor<B, 2> {
     let (shape @ [batch, heads, seq, size], dtype) = (query.dims(), query.dtype());
-    let (position_of, index_dtype) = argument(&layout.places);
+    let (position_of, index_dtype) = argument(layout.places.device.clone());
     let ([rows], width) = (position_of.dims(), heads * size);
     let [out] = launch!(
         three_heads_to_rows(query: shape, key: shape, value: shape, position_of: [rows])

@@ -8,11 +8,15 @@ use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::*;
 
 use super::kernels::{COLUMNS, DropKeyLaunch};
+use super::sum_kernels::ACROSS;
 use crate::ops::dropout::KeyedDropout;
 use crate::ops::shapes::block_rows;
 
 /// Units of a cube where each takes elements by itself.
 const UNITS: u32 = 256;
+
+/// Units of a cube that has all rows of some columns: the more, the fewer rows each has.
+const MOST_UNITS: u32 = 1024;
 
 /// Columns of a row that each unit of its cube has, where there are enough: units that add up what they
 /// hold wait for each other, the more often the more they are.
@@ -25,6 +29,10 @@ pub(super) enum Grid {
     Elements(usize),
     /// A cube for each row, of rows and columns.
     Rows(usize, usize),
+    /// This number of cubes, and of units of each.
+    Cubes(usize, usize),
+    /// A cube for each few of this number of columns, of all rows.
+    ColumnGroups(usize),
     /// A unit for each column of a [block](block_rows) of rows, of rows and columns.
     Columns(usize, usize),
 }
@@ -42,6 +50,12 @@ impl Grid {
                 let units = (width as u32 / EACH).next_power_of_two().clamp(32, most);
                 (rows * units as usize, units)
             }
+            Self::ColumnGroups(width) => {
+                let most = MOST_UNITS.min(client.properties().hardware.max_units_per_cube);
+                let units = 1 << most.ilog2();
+                (width.div_ceil(ACROSS) * units as usize, units)
+            }
+            Self::Cubes(count, units) => (count * units, units as u32),
             Self::Columns(rows, width) => {
                 let across = (width as u32).div_ceil(COLUMNS);
                 let blocks = rows.div_ceil(block_rows(rows)) as u32;

@@ -4,6 +4,9 @@
 //! same elements on every backend, and nothing is kept for the gradient.
 
 mod all_reduce;
+mod attend_backward_kernels;
+mod attend_kernels;
+mod attention;
 #[cfg(feature = "tuned")]
 mod fusion;
 mod head_kernels;
@@ -16,10 +19,14 @@ mod optimizer;
 mod optimizer_kernels;
 mod softmax;
 mod softmax_kernels;
+mod sum_kernels;
+mod sums;
+mod tile_kernels;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::{DType, Int, Shape, Tensor};
+use burn_cubecl::cubecl::prelude::ComputeClient;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
@@ -30,10 +37,10 @@ use super::kernels::Kernels;
 use super::precision::to_f32;
 use super::shapes::{block_rows, check_shape};
 use super::{
-    AdamWUpdate, AllReduce, DropoutMask, Guard, HeadLayout, NormGrads, NormOutput, NormParams,
-    RowIndex, SavedNorm,
+    AdamWUpdate, AllReduce, Attended, DropoutMask, Guard, HeadLayout, NormGrads, NormOutput,
+    NormParams, RowAttention, RowIndex, SavedNorm,
 };
-use super::{TopK, Updated, activation, linear};
+use super::{TopK, Updated, self_attention};
 use launch::{Grid, addresses, drop_key, is_empty, launch};
 
 /// A backend that can run kernels of this crate.
@@ -41,9 +48,8 @@ pub trait CubeOps: Backend {
     /// Compiles and runs them.
     type Runtime: CubeRuntime;
 
-    /// Whether Burn fuses element-wise operations with those around them, so that a kernel of ours
-    /// would only stand between.
-    const FUSES: bool;
+    /// Launches on this device.
+    fn client(device: &Self::Device) -> ComputeClient<Self::Runtime>;
 
     /// An integer tensor as an argument of [`run`](Self::run).
     fn argument(tensor: IntTensor<Self>) -> FloatTensor<Self>;
@@ -90,7 +96,9 @@ where
 {
     type Runtime = R;
 
-    const FUSES: bool = false;
+    fn client(device: &R::Device) -> ComputeClient<R> {
+        R::client(device)
+    }
 
     fn argument(tensor: CubeTensor<R>) -> CubeTensor<R> {
         tensor
@@ -104,6 +112,12 @@ where
     ) -> Vec<CubeTensor<R>> {
         kernel(inputs)
     }
+}
+
+/// Integers as an argument of [`CubeOps::run`], and their type.
+fn argument<B: CubeOps>(numbers: Tensor<B, 1, Int>) -> (Tensor<B, 1>, DType) {
+    let dtype = numbers.dtype();
+    (tensor(B::argument(numbers.into_primitive())), dtype)
 }
 
 impl<B: CubeOps> Kernels for B {
@@ -125,9 +139,6 @@ impl<B: CubeOps> Kernels for B {
     }
 
     fn bias_gelu(product: Tensor<B, 2>, bias: Tensor<B, 1>) -> Tensor<B, 2> {
-        if B::FUSES {
-            return activation::bias_gelu(product, bias);
-        }
         let ([rows, width], dtype) = (product.dims(), product.dtype());
         let [out] = launch!(
             bias_gelu(product: [rows, width], bias: [width]) -> (out: [rows, width] as dtype),
@@ -141,9 +152,6 @@ impl<B: CubeOps> Kernels for B {
         bias: Tensor<B, 1>,
         grad: Tensor<B, 2>,
     ) -> (Tensor<B, 2>, Tensor<B, 1>) {
-        if B::FUSES {
-            return activation::bias_gelu_backward(product, bias, grad);
-        }
         let ([rows, width], dtype) = (product.dims(), grad.dtype());
         let block = block_rows(rows);
         let [out, sums] = launch!(
@@ -151,7 +159,15 @@ impl<B: CubeOps> Kernels for B {
                 -> (out: [rows, width] as dtype, sums: [rows.div_ceil(block), width] as DType::F32),
             Grid::Columns(rows, width), |_| (rows, width, block, dtype.into())
         );
-        (tensor(out), linear::column_sums(tensor(sums)))
+        (tensor(out), sums::column_sums(tensor(sums)))
+    }
+
+    fn column_sums(x: Tensor<B, 2>) -> Tensor<B, 1> {
+        sums::column_sums(x)
+    }
+
+    fn three_column_sums(x: Tensor<B, 2>) -> [Tensor<B, 1>; 3] {
+        sums::three_column_sums(x)
     }
 
     fn masked_softmax(scores: Tensor<B, 4>, mask: Tensor<B, 4>, scale: f64) -> Tensor<B, 4> {
@@ -176,7 +192,7 @@ impl<B: CubeOps> Kernels for B {
         softmax::masked_softmax_backward(grad, probabilities, scale, mask)
     }
 
-    fn joins_projections(_: &B::Device) -> bool {
+    fn has_costly_launches(_: &B::Device) -> bool {
         true
     }
 
@@ -208,6 +224,49 @@ impl<B: CubeOps> Kernels for B {
         heads::three_heads_to_rows(heads, layout)
     }
 
+    fn layer_norm(x: Tensor<B, 2>, vectors: [Tensor<B, 1>; 2], epsilon: f64) -> NormOutput<B> {
+        norm::layer_norm(x, vectors, epsilon)
+    }
+
+    fn cross_entropy(
+        logits: Tensor<B, 2>,
+        labels: Tensor<B, 1, Int>,
+    ) -> (Tensor<B, 1>, Tensor<B, 2>) {
+        softmax::cross_entropy(logits, labels)
+    }
+
+    fn cross_entropy_backward(
+        logarithms: Tensor<B, 2>,
+        labels: Tensor<B, 1, Int>,
+        grad: Tensor<B, 1>,
+    ) -> Tensor<B, 2> {
+        softmax::cross_entropy_backward(logarithms, labels, grad)
+    }
+
+    fn attend_rows(
+        x: Tensor<B, 2>,
+        biases: [Tensor<B, 1>; 3],
+        params: &RowAttention<B>,
+    ) -> (Tensor<B, 2>, Attended<B>) {
+        let [_, width] = x.dims();
+        if !attention::fits(width / 3, &params.keys, &x.device()) {
+            return self_attention::attend_rows(x, biases, params);
+        }
+        let tiles = attention::attend(x, biases, params);
+        (tiles.output.clone(), Attended::Tiles(tiles))
+    }
+
+    fn attend_rows_backward(
+        grad: Tensor<B, 2>,
+        attended: Attended<B>,
+        params: &RowAttention<B>,
+    ) -> Tensor<B, 2> {
+        match attended {
+            Attended::Tiles(tiles) => attention::attend_backward(grad, tiles, params),
+            attended => self_attention::attend_rows_backward(grad, attended, params),
+        }
+    }
+
     fn residual_norm(
         product: Tensor<B, 2>,
         residual: Tensor<B, 2>,
@@ -217,13 +276,19 @@ impl<B: CubeOps> Kernels for B {
     }
 
     fn residual_norm_backward(grad: Tensor<B, 2>, saved: &SavedNorm<B>) -> NormGrads<B> {
-        norm::residual_norm_backward(grad, saved)
+        norm::residual_norm_backward(grad, None, saved)
+    }
+
+    fn residual_norm_backward_of_two(
+        [first, second]: [Tensor<B, 2>; 2],
+        saved: &SavedNorm<B>,
+    ) -> NormGrads<B> {
+        norm::residual_norm_backward(first, Some(second), saved)
     }
 
     fn gather_rows(x: Tensor<B, 2>, index: &RowIndex<B>) -> Tensor<B, 2> {
         let ([from, width], [rows], dtype) = (x.dims(), index.device.dims(), x.dtype());
-        let index_dtype = index.device.dtype();
-        let index = tensor::<B, 1>(B::argument(index.device.clone().into_primitive()));
+        let (index, index_dtype) = argument(index.device.clone());
         let [out] = launch!(
             gather_rows(x: [from, width], index: [rows]) -> (out: [rows, width] as dtype),
             Grid::Elements(rows * width),

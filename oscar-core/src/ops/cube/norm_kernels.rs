@@ -42,35 +42,123 @@ pub(super) fn residual_norm<N: Float>(
         sum += x;
         column += step;
     }
-    let mean = sum_units(sum, &mut shared, units) / f32::cast_from(width as u32);
-
-    let mut squares = 0.0f32.runtime();
-    let mut column = unit;
-    while column < width {
-        let centred = normalized[start + column] - mean;
-        squares += centred * centred;
-        column += step;
-    }
-    let variance = sum_units(squares, &mut shared, units) / f32::cast_from(width as u32);
-    let inverse = 1.0f32 / (variance + epsilon).sqrt();
-
-    let mut column = unit;
-    while column < width {
-        let index = start + column;
-        let value = (normalized[index] - mean) * inverse;
-        normalized[index] = value;
-        out[index] = value * gamma[column] + beta[column];
-        column += step;
-    }
+    let inverse = normalize(
+        gamma,
+        beta,
+        out,
+        normalized,
+        sum,
+        start,
+        width,
+        epsilon,
+        &mut shared,
+        units,
+    );
     if unit == 0 {
         inverse_std[row] = inverse;
     }
 }
 
-/// Gradients by the residual and, unless it is the same tensor, by the branch.
+/// Normalises a row, whose values are in `normalized` and whose units have these sums: gives 1/σ.
+#[cube]
+fn normalize(
+    gamma: &Array<f32>,
+    beta: &Array<f32>,
+    out: &mut Array<f32>,
+    normalized: &mut Array<f32>,
+    sum: f32,
+    start: usize,
+    width: usize,
+    epsilon: f32,
+    shared: &mut SharedMemory<f32>,
+    #[comptime] units: u32,
+) -> f32 {
+    let mean = sum_units(sum, shared, units) / f32::cast_from(width as u32);
+    let mut squares = 0.0f32.runtime();
+    let mut column = UNIT_POS as usize;
+    while column < width {
+        let centred = normalized[start + column] - mean;
+        squares += centred * centred;
+        column += units as usize;
+    }
+    let variance = sum_units(squares, shared, units) / f32::cast_from(width as u32);
+    let inverse = 1.0f32 / (variance + epsilon).sqrt();
+
+    let mut column = UNIT_POS as usize;
+    while column < width {
+        let index = start + column;
+        let value = (normalized[index] - mean) * inverse;
+        normalized[index] = value;
+        out[index] = value * gamma[column] + beta[column];
+        column += units as usize;
+    }
+    inverse
+}
+
+#[cube(launch_unchecked, address_type = "dynamic")]
+pub(super) fn layer_norm(
+    x: &Array<f32>,
+    gamma: &Array<f32>,
+    beta: &Array<f32>,
+    out: &mut Array<f32>,
+    normalized: &mut Array<f32>,
+    inverse_std: &mut Array<f32>,
+    rows: usize,
+    width: usize,
+    epsilon: f32,
+    #[comptime] units: u32,
+) {
+    let row = CUBE_POS;
+    if row >= rows {
+        terminate!();
+    }
+    let mut shared = SharedMemory::<f32>::new(units as usize);
+    let start = row * width;
+    let mut sum = 0.0f32.runtime();
+    let mut column = UNIT_POS as usize;
+    while column < width {
+        let value = x[start + column];
+        normalized[start + column] = value;
+        sum += value;
+        column += units as usize;
+    }
+    let inverse = normalize(
+        gamma,
+        beta,
+        out,
+        normalized,
+        sum,
+        start,
+        width,
+        epsilon,
+        &mut shared,
+        units,
+    );
+    if UNIT_POS == 0u32 {
+        inverse_std[row] = inverse;
+    }
+}
+
+/// An element of a gradient that may be the sum of two.
+#[cube]
+pub(super) fn grad_at(
+    grad: &Array<f32>,
+    second: &Array<f32>,
+    index: usize,
+    #[comptime] has_second: bool,
+) -> f32 {
+    let mut value = grad[index];
+    if comptime!(has_second) {
+        value += second[index];
+    }
+    value
+}
+
+/// Gradients by the residual and by the branch.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(super) fn residual_norm_backward<N: Float>(
     grad: &Array<f32>,
+    second: &Array<f32>,
     normalized: &Array<f32>,
     inverse_std: &Array<f32>,
     gamma: &Array<f32>,
@@ -79,6 +167,7 @@ pub(super) fn residual_norm_backward<N: Float>(
     rows: usize,
     width: usize,
     dropout: DropKey,
+    #[comptime] has_second: bool,
     #[comptime] units: u32,
     #[define(N)] _dtype: StorageType,
 ) {
@@ -95,7 +184,7 @@ pub(super) fn residual_norm_backward<N: Float>(
     let mut slope = 0.0f32.runtime();
     let mut column = unit;
     while column < width {
-        let scaled = grad[start + column] * gamma[column];
+        let scaled = grad_at(grad, second, start + column, has_second) * gamma[column];
         mean += scaled;
         slope += scaled * normalized[start + column];
         column += step;
@@ -107,72 +196,10 @@ pub(super) fn residual_norm_backward<N: Float>(
     let mut column = unit;
     while column < width {
         let index = start + column;
-        let scaled = grad[index] * gamma[column];
+        let scaled = grad_at(grad, second, index, has_second) * gamma[column];
         let value = (scaled - mean - normalized[index] * slope) * inverse;
         residual[index] = value;
         branch[index] = N::cast_from(drop_one(value, index, &dropout));
         column += step;
-    }
-}
-
-/// Sums over each block of rows of the gradients by bias, gamma and beta: `[blocks, 3, width]`.
-#[cube(launch_unchecked, address_type = "dynamic")]
-pub(super) fn norm_column_sums(
-    grad: &Array<f32>,
-    normalized: &Array<f32>,
-    residual: &Array<f32>,
-    sums: &mut Array<f32>,
-    rows: usize,
-    width: usize,
-    block_rows: usize,
-    dropout: DropKey,
-) {
-    let column = ABSOLUTE_POS_X as usize;
-    if column >= width {
-        terminate!();
-    }
-    let block = CUBE_POS_Y as usize;
-    let first = block * block_rows;
-    let end = min(first + block_rows, rows);
-    let mut bias = 0.0f32.runtime();
-    let mut gamma = 0.0f32.runtime();
-    let mut beta = 0.0f32.runtime();
-    for row in first..end {
-        let index = row * width + column;
-        let value = grad[index];
-        bias += drop_one(residual[index], index, &dropout);
-        gamma += value * normalized[index];
-        beta += value;
-    }
-    let start = block * 3 * width + column;
-    sums[start] = bias;
-    sums[start + width] = gamma;
-    sums[start + 2 * width] = beta;
-}
-
-/// The sums over all blocks of what [`norm_column_sums`] gives: a unit for each of three columns.
-#[cube(launch_unchecked, address_type = "dynamic")]
-pub(super) fn norm_sums(
-    sums: &Array<f32>,
-    bias: &mut Array<f32>,
-    gamma: &mut Array<f32>,
-    beta: &mut Array<f32>,
-    blocks: usize,
-    width: usize,
-) {
-    let column = ABSOLUTE_POS;
-    if column >= 3 * width {
-        terminate!();
-    }
-    let mut sum = 0.0f32.runtime();
-    for block in 0..blocks {
-        sum += sums[block * 3 * width + column];
-    }
-    if column < width {
-        bias[column] = sum;
-    } else if column < 2 * width {
-        gamma[column - width] = sum;
-    } else {
-        beta[column - 2 * width] = sum;
     }
 }

@@ -1,12 +1,12 @@
-//! The masked softmax of attention, with dropout, and its gradient.
+//! The masked softmax of attention, with dropout, the cross entropy, and their gradients.
 
-use burn::tensor::{Shape, Tensor};
+use burn::tensor::{DType, Int, Shape, Tensor};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 
-use super::CubeOps;
 use super::launch::{Grid, addresses, drop_key, is_empty, launch};
 use super::softmax_kernels as kernels;
+use super::{CubeOps, argument};
 use crate::ops::DropoutMask;
 use crate::ops::backend::{primitive, tensor};
 use crate::ops::shapes::check_shape;
@@ -77,4 +77,31 @@ pub(super) fn masked_softmax_backward<B: CubeOps>(
         |units| (rows, keys, scale as f32, drop_key(dropout), units, dtype.into())
     );
     tensor(out)
+}
+
+pub(super) fn cross_entropy<B: CubeOps>(
+    logits: Tensor<B, 2>,
+    labels: Tensor<B, 1, Int>,
+) -> (Tensor<B, 1>, Tensor<B, 2>) {
+    let ([rows, classes], (labels, dtype)) = (logits.dims(), argument(labels));
+    let [losses, logarithms] = launch!(
+        cross_entropy(logits: [rows, classes], labels: [rows])
+            -> (losses: [rows] as DType::F32, logarithms: [rows, classes] as DType::F32),
+        Grid::Rows(rows, classes), |units| (rows, classes, units, dtype.into())
+    );
+    (tensor(losses), tensor(logarithms))
+}
+
+pub(super) fn cross_entropy_backward<B: CubeOps>(
+    logarithms: Tensor<B, 2>,
+    labels: Tensor<B, 1, Int>,
+    grad: Tensor<B, 1>,
+) -> Tensor<B, 2> {
+    let ([rows, classes], (labels, dtype)) = (logarithms.dims(), argument(labels));
+    let [by_logits] = launch!(
+        cross_entropy_backward(logarithms: [rows, classes], labels: [rows], grad: [rows])
+            -> (by_logits: [rows, classes] as DType::F32),
+        Grid::Elements(rows * classes), |_| (rows * classes, classes, dtype.into())
+    );
+    tensor(by_logits)
 }

@@ -193,3 +193,69 @@ pub(super) fn masked_softmax_backward<N: Float>(
         index += step;
     }
 }
+
+/// The logarithms of the softmax of each row, and that of its label, negated.
+#[cube(launch_unchecked, address_type = "dynamic")]
+pub(super) fn cross_entropy<I: Int>(
+    logits: &Array<f32>,
+    labels: &Array<I>,
+    losses: &mut Array<f32>,
+    logarithms: &mut Array<f32>,
+    rows: usize,
+    classes: usize,
+    #[comptime] units: u32,
+    #[define(I)] _dtype: StorageType,
+) {
+    let row = CUBE_POS;
+    if row >= rows {
+        terminate!();
+    }
+    let mut shared = SharedMemory::<f32>::new(units as usize);
+    let start = row * classes;
+    let mut largest = logits[start];
+    let mut class = UNIT_POS as usize;
+    while class < classes {
+        largest = max(largest, logits[start + class]);
+        class += units as usize;
+    }
+    let largest = max_units(largest, &mut shared, units);
+    let mut sum = 0.0f32.runtime();
+    let mut class = UNIT_POS as usize;
+    while class < classes {
+        sum += (logits[start + class] - largest).exp();
+        class += units as usize;
+    }
+    let log_sum = largest + sum_units(sum, &mut shared, units).ln();
+    let label = u32::cast_from(labels[row]) as usize;
+    let mut class = UNIT_POS as usize;
+    while class < classes {
+        let logarithm = logits[start + class] - log_sum;
+        logarithms[start + class] = logarithm;
+        if class == label {
+            losses[row] = -logarithm;
+        }
+        class += units as usize;
+    }
+}
+
+#[cube(launch_unchecked, address_type = "dynamic")]
+pub(super) fn cross_entropy_backward<I: Int>(
+    logarithms: &Array<f32>,
+    labels: &Array<I>,
+    grad: &Array<f32>,
+    by_logits: &mut Array<f32>,
+    len: usize,
+    classes: usize,
+    #[define(I)] _dtype: StorageType,
+) {
+    let index = ABSOLUTE_POS;
+    if index >= len {
+        terminate!();
+    }
+    let row = index / classes;
+    let mut difference = logarithms[index].exp();
+    if index % classes == u32::cast_from(labels[row]) as usize {
+        difference -= 1.0f32;
+    }
+    by_logits[index] = difference * grad[row];
+}

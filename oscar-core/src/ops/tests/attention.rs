@@ -4,10 +4,10 @@ use burn::tensor::{Distribution, Tensor};
 
 use super::suite::{B, assert_close, compare, random};
 use super::{DEVICE, Inner};
-use crate::ops::self_attention::self_attention_of;
+use crate::ops::self_attention::{self, self_attention_of};
 use crate::ops::{
-    self, DropoutMask, HeadLayout, Kernels, RowIndex, attention, attention_probabilities, linear,
-    merge_heads, split_heads,
+    self, DropoutMask, HeadLayout, Kernels, RowAttention, RowIndex, attention,
+    attention_probabilities, linear, merge_heads, split_heads,
 };
 
 fn mask(batch: usize, queries: usize, keys: usize) -> Tensor<B, 4> {
@@ -99,7 +99,7 @@ fn self_attention_is_attention_by_three_layers() {
         compare(
             [random([10, from])],
             weights.into_iter().chain(biases).collect(),
-            |[x], v| self_attention_of(x, layers(&v), &layout, mask.clone(), (0.3, 0.0)),
+            |[x], v| self_attention_of(x, layers(&v), [&layout; 2], mask.clone(), (0.3, 0.0)),
             |[x], v| {
                 let heads = layers(&v).map(|(weight, bias)| {
                     let rows = linear::oracle(x.clone(), weight, bias);
@@ -113,6 +113,73 @@ fn self_attention_is_attention_by_three_layers() {
                 ops::gather_rows(ops::flatten(context), &layout.places, &layout.rows)
             },
         );
+    }
+}
+
+/// Positions of sequences, every fifth of which has no row; the last rows only fill up.
+fn most_of(batch: usize, seq: usize, heads: usize) -> HeadLayout<Inner> {
+    let len = batch * seq;
+    let mut places: Vec<u32> = (0..len as u32).filter(|place| place % 5 != 3).collect();
+    let mut rows = vec![places.len() as u32 + 2; len];
+    for (row, place) in places.iter().enumerate() {
+        rows[*place as usize] = row as u32;
+    }
+    places.extend([len as u32; 2]);
+    HeadLayout {
+        batch,
+        seq,
+        heads,
+        places: RowIndex::new(places, &DEVICE),
+        rows: RowIndex::new(rows, &DEVICE),
+    }
+}
+
+/// The first position of each sequence, and the last.
+fn ends_of(keys: &HeadLayout<Inner>) -> HeadLayout<Inner> {
+    let (batch, seq) = (keys.batch, keys.seq);
+    let places = (0..batch).flat_map(|row| [row * seq, (row + 1) * seq - 1]);
+    let places: Vec<u32> = places.map(|place| place as u32).collect();
+    let mut rows = vec![places.len() as u32; batch * seq];
+    for (row, place) in places.iter().enumerate() {
+        rows[*place as usize] = row as u32;
+    }
+    HeadLayout {
+        places: RowIndex::new(places, &DEVICE),
+        rows: RowIndex::new(rows, &DEVICE),
+        ..keys.clone()
+    }
+}
+
+/// Tiles are full and not full, one and several; dropout drops the same elements.
+#[test]
+fn rows_attend_as_by_products() {
+    for (batch, heads, seq, size) in [(1, 1, 2, 1), (2, 3, 70, 64), (3, 2, 33, 20), (1, 2, 64, 7)] {
+        let keys = most_of(batch, seq, heads);
+        for (queries, mask_queries, dropout) in [
+            (keys.clone(), 1, 0.0),
+            (keys.clone(), seq, 0.3),
+            (ends_of(&keys), 1, 0.2),
+        ] {
+            let params = RowAttention {
+                mask: mask(batch, mask_queries, seq).inner(),
+                scale: 1.0 / (size as f64).sqrt(),
+                dropout: DropoutMask::sample([batch, heads, seq, seq], dropout, &DEVICE),
+                keys: keys.clone(),
+                queries,
+            };
+            let width = heads * size;
+            let x = random([keys.places.host.len(), 3 * width]).inner();
+            let biases = [(); 3].map(|()| random([width]).inner());
+            let (expected, saved) =
+                self_attention::attend_rows::<Inner>(x.clone(), biases.clone(), &params);
+            let grad = random(expected.dims()).inner();
+            let by_expected =
+                self_attention::attend_rows_backward::<Inner>(grad.clone(), saved, &params);
+            let (got, saved) = Inner::attend_rows(x, biases, &params);
+            assert_close("rows", got, expected);
+            let by_got = Inner::attend_rows_backward(grad, saved, &params);
+            assert_close("gradient", by_got, by_expected);
+        }
     }
 }
 

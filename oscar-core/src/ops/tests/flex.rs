@@ -6,6 +6,8 @@ const DEVICE: FlexDevice = FlexDevice;
 
 #[path = "attention.rs"]
 mod attention;
+#[path = "norm.rs"]
+mod norm;
 #[path = "optimizer.rs"]
 mod optimizer;
 #[path = "suite.rs"]

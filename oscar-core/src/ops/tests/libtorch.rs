@@ -7,6 +7,8 @@ const DEVICE: LibTorchDevice = LibTorchDevice::Cpu;
 #[path = "attention.rs"]
 mod attention;
 mod low_precision;
+#[path = "norm.rs"]
+mod norm;
 #[path = "optimizer.rs"]
 mod optimizer;
 #[path = "suite.rs"]

@@ -3,11 +3,12 @@
 use burn::backend::Autodiff;
 use burn::tensor::{Distribution, Int, Tensor, TensorData, backend::Backend};
 
+use super::norm::EPSILON;
 use super::{DEVICE, Inner};
 use crate::config::Activation;
 use crate::ops::activation::{activate, affine_activate, gelu_oracle, linear_gelu};
 use crate::ops::linear::WeightOrder;
-use crate::ops::residual_norm::{self, residual_norm_of};
+use crate::ops::residual_norm::residual_norm_of;
 use crate::ops::{
     self, AttentionParams, CaptionKeyValues, ConvolutionParams, Kernels, KeyValue, RowIndex,
     WordPositions, attention_probabilities, cached_attention, convolution, gather, linear, loss,
@@ -68,7 +69,7 @@ pub(super) fn compare<const N: usize, const D: usize, const O: usize>(
 }
 
 /// Numbers of rows around the size of a block, and widths around that of a vector.
-const SIZES: [(usize, usize, usize); 5] = [
+pub(super) const SIZES: [(usize, usize, usize); 5] = [
     (1, 3, 5),
     (7, 16, 48),
     (64, 33, 17),
@@ -281,59 +282,6 @@ fn linear_gelu_is_gelu_of_linear() {
             |[x], v| {
                 let weight = v[1].clone().reshape([from, to]);
                 gelu_oracle(linear::oracle(x, weight, v[0].clone()))
-            },
-        );
-    }
-}
-
-const EPSILON: f64 = 1e-12;
-
-/// Bias, gamma and beta; and the weight `[from, to]`.
-fn norm(v: &[Tensor<B, 1>], from: usize, to: usize) -> ([Tensor<B, 1>; 3], Tensor<B, 2>) {
-    let weight = v[3].clone().reshape([from, to]);
-    ([v[0].clone(), v[1].clone(), v[2].clone()], weight)
-}
-
-#[test]
-fn residual_norm_is_norm_of_the_sum() {
-    for (rows, from, to) in SIZES {
-        let vectors = vec![
-            random([to]),
-            random([to]),
-            random([to]),
-            random([from * to]),
-        ];
-        let residual = random([rows, to]).detach().require_grad();
-        compare(
-            [random([rows, from])],
-            vectors,
-            |[x], v| {
-                let (vectors, weight) = norm(&v, from, to);
-                residual_norm_of([x, weight, residual.clone()], vectors, EPSILON, 0.0)
-            },
-            |[x], v| {
-                let (vectors, weight) = norm(&v, from, to);
-                residual_norm::oracle([x, weight, residual.clone()], vectors, EPSILON)
-            },
-        );
-        // The same with the residual as the input under test.
-        let x = random([rows, from]);
-        let v = [
-            random([to]),
-            random([to]),
-            random([to]),
-            random([from * to]),
-        ];
-        compare(
-            [random([rows, to])],
-            Vec::new(),
-            |[residual], _| {
-                let (vectors, weight) = norm(&v, from, to);
-                residual_norm_of([x.clone(), weight, residual], vectors, EPSILON, 0.0)
-            },
-            |[residual], _| {
-                let (vectors, weight) = norm(&v, from, to);
-                residual_norm::oracle([x.clone(), weight, residual], vectors, EPSILON)
             },
         );
     }

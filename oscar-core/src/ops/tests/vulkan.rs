@@ -12,6 +12,8 @@ const DEVICE: WgpuDevice = WgpuDevice::DefaultDevice;
 
 #[path = "attention.rs"]
 mod attention;
+#[path = "norm.rs"]
+mod norm;
 #[path = "optimizer.rs"]
 mod optimizer;
 #[path = "suite.rs"]

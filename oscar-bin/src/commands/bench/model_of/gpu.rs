@@ -20,6 +20,8 @@ pub enum Gpu {
 pub struct Peaks {
     /// Floating-point operations per second of matrix products.
     pub flops: f64,
+    /// Of f32, beside the tensor cores.
+    pub scalar_flops: f64,
     /// Bytes per second of its memory.
     pub bandwidth: f64,
 }
@@ -35,18 +37,22 @@ impl Gpu {
     }
 
     /// Bandwidths and operations of the A100 and the RTX 4090 are those of NVIDIA's data sheets, without
-    /// sparsity and with sums in f32. The H200's are measured. Products of f32 matrices run on tensor
+    /// sparsity and with sums in f32. The H200's are measured, but for operations beside the tensor cores. Products of f32 matrices run on tensor
     /// cores in TF32, at half the speed of bf16.
     pub fn peaks(self, precision: Precision) -> Peaks {
-        let (bandwidth, bf16) = match self {
-            Self::H200 => (4.8e12, 790e12),
-            Self::A100 => (2.039e12, 312e12),
-            Self::Rtx4090 => (1.008e12, 165.2e12),
+        let (bandwidth, bf16, scalar_flops) = match self {
+            Self::H200 => (4.8e12, 790e12, 66.9e12),
+            Self::A100 => (2.039e12, 312e12, 19.5e12),
+            Self::Rtx4090 => (1.008e12, 165.2e12, 82.6e12),
         };
         let flops = match precision {
             Precision::F32 => bf16 / 2.0,
             Precision::Bf16 => bf16,
         };
-        Peaks { flops, bandwidth }
+        Peaks {
+            flops,
+            scalar_flops,
+            bandwidth,
+        }
     }
 }

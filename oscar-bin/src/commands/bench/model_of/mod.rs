@@ -158,7 +158,7 @@ impl Prediction {
             vec![
                 term.name.into(),
                 format!("{:.0}", term.launches),
-                format!("{:.0}", term.flops / 1e9),
+                format!("{:.0}", (term.flops + term.scalar_flops) / 1e9),
                 format!("{:.0}", term.bytes / 1e6),
                 format!("{:.2}", 1e3 * seconds),
                 bound.name().into(),
@@ -168,7 +168,7 @@ impl Prediction {
         rows.push(vec![
             "GPU".into(),
             format!("{:.0}", self.launches()),
-            format!("{:.0}", sum(|term| term.flops) / 1e9),
+            format!("{:.0}", sum(|term| term.flops + term.scalar_flops) / 1e9),
             format!("{:.0}", sum(|term| term.bytes) / 1e6),
             format!("{:.2}", 1e3 * self.device_seconds()),
             String::new(),
@@ -191,6 +191,7 @@ impl Prediction {
                 "part": term.name,
                 "launches": term.launches,
                 "flops": term.flops,
+                "scalar_flops": term.scalar_flops,
                 "bytes": term.bytes,
                 "seconds": seconds,
                 "bound": bound.name(),
@@ -216,7 +217,10 @@ impl Prediction {
 /// The longest time of a part, and what it is made of.
 fn seconds(term: &Term, peaks: Peaks) -> (f64, Bound) {
     let times = [
-        (term.flops / peaks.flops, Bound::Operations),
+        (
+            term.flops / peaks.flops + term.scalar_flops / peaks.scalar_flops,
+            Bound::Operations,
+        ),
         (term.bytes / peaks.bandwidth, Bound::Bytes),
         (term.launches * LAUNCH_ON_DEVICE, Bound::Launches),
     ];
@@ -236,12 +240,14 @@ fn mean(steps: impl ExactSizeIterator<Item = Vec<Term>>) -> Vec<Term> {
         for (sum, term) in sums.iter_mut().zip(terms) {
             sum.launches += term.launches;
             sum.flops += term.flops;
+            sum.scalar_flops += term.scalar_flops;
             sum.bytes += term.bytes;
         }
     }
     for sum in &mut sums {
         sum.launches /= count;
         sum.flops /= count;
+        sum.scalar_flops /= count;
         sum.bytes /= count;
     }
     sums
@@ -253,6 +259,7 @@ mod tests {
 
     const PEAKS: Peaks = Peaks {
         flops: 1e12,
+        scalar_flops: 1e11,
         bandwidth: 1e9,
     };
 
@@ -261,6 +268,7 @@ mod tests {
             name: "part",
             launches,
             flops,
+            scalar_flops: 0.0,
             bytes,
         }
     }
@@ -277,6 +285,13 @@ mod tests {
             seconds(&term(5e3, 2e9, 3e6), PEAKS),
             (1e-2, Bound::Launches)
         );
+    }
+
+    #[test]
+    fn operations_beside_the_tensor_cores_take_longer() {
+        let mut term = term(10.0, 2e9, 1e6);
+        term.scalar_flops = 1e9;
+        assert_eq!(seconds(&term, PEAKS), (12e-3, Bound::Operations));
     }
 
     #[test]
