@@ -61,55 +61,35 @@ pub(super) fn attend_backward<N: Float, I: Int>(
     let mut dropped = SharedMemory::<f32>::new(comptime!(OWN * (OTHERS + 1)));
     // Of the queries, own or other ones: the largest score, the sum, and what their gradients share.
     let mut softmax_of = SharedMemory::<f32>::new(comptime!(3 * OWN));
-    let query = part(0usize, sizes.rows, &head);
-    let key = part(1usize, sizes.rows, &head);
-    let value = part(2usize, sizes.rows, &head);
-    let result = Source {
-        rows: sizes.query_rows,
-        width: head.width,
-        column: head.column,
-        has_bias: false,
-    };
 
     if owns_keys {
-        load_tile(
-            x, key_bias, row_of, &mut own, &key, &head, head.first, OWN, size,
-        );
-        load_tile(
+        load_keys(
             x,
+            key_bias,
             value_bias,
             row_of,
+            &mut own,
             &mut own_second,
-            &value,
+            sizes.rows,
             &head,
             head.first,
             OWN,
             size,
         );
     } else {
-        load_tile(
-            x, query_bias, row_of, &mut own, &query, &head, head.first, OWN, size,
-        );
-        load_tile(
-            grad,
+        load_queries(
+            x,
             query_bias,
-            query_row_of,
-            &mut own_second,
-            &result,
-            &head,
-            head.first,
-            OWN,
-            size,
-        );
-        sync_cube();
-        load_softmaxes(
+            grad,
             out,
             softmaxes,
+            row_of,
             query_row_of,
-            &own_second,
+            &mut own,
+            &mut own_second,
             &mut softmax_of,
-            &result,
             &head,
+            &sizes,
             head.first,
             OWN,
             size,
@@ -129,59 +109,32 @@ pub(super) fn attend_backward<N: Float, I: Int>(
     let mut first = 0usize.runtime();
     while first < sizes.seq {
         if owns_keys {
-            load_tile(
+            load_queries(
                 x,
                 query_bias,
-                row_of,
-                &mut others,
-                &query,
-                &head,
-                first,
-                OTHERS,
-                size,
-            );
-            load_tile(
                 grad,
-                query_bias,
-                query_row_of,
-                &mut other_second,
-                &result,
-                &head,
-                first,
-                OTHERS,
-                size,
-            );
-            sync_cube();
-            load_softmaxes(
                 out,
                 softmaxes,
+                row_of,
                 query_row_of,
-                &other_second,
+                &mut others,
+                &mut other_second,
                 &mut softmax_of,
-                &result,
                 &head,
+                &sizes,
                 first,
                 OTHERS,
                 size,
             );
         } else {
-            load_tile(
+            load_keys(
                 x,
                 key_bias,
-                row_of,
-                &mut others,
-                &key,
-                &head,
-                first,
-                OTHERS,
-                size,
-            );
-            load_tile(
-                x,
                 value_bias,
                 row_of,
+                &mut others,
                 &mut other_second,
-                &value,
+                sizes.rows,
                 &head,
                 first,
                 OTHERS,
@@ -219,11 +172,69 @@ pub(super) fn attend_backward<N: Float, I: Int>(
         first += OTHERS;
     }
     if owns_keys {
+        let key = part(1usize, sizes.rows, &head);
         write(row_of, by_x, &by_own, &key, &head, size);
+        let value = part(2usize, sizes.rows, &head);
         write(row_of, by_x, &by_own_second, &value, &head, size);
     } else {
+        let query = part(0usize, sizes.rows, &head);
         write(row_of, by_x, &by_own, &query, &head, size);
     }
+}
+
+/// Reads the queries of a tile of positions, the gradients of their results, and their softmaxes.
+#[cube]
+fn load_queries<N: Float, I: Int>(
+    x: &Array<N>,
+    bias: &Array<f32>,
+    grad: &Array<N>,
+    out: &Array<N>,
+    softmaxes: &Array<f32>,
+    row_of: &Array<I>,
+    query_row_of: &Array<I>,
+    queries: &mut SharedMemory<f32>,
+    grads: &mut SharedMemory<f32>,
+    softmax_of: &mut SharedMemory<f32>,
+    head: &Head,
+    sizes: &AttentionSizes,
+    first: usize,
+    #[comptime] positions: usize,
+    #[comptime] size: usize,
+) {
+    let query = part(0usize, sizes.rows, head);
+    load_tile(
+        x, bias, row_of, queries, &query, head, first, positions, size,
+    );
+    let result = Source {
+        rows: sizes.query_rows,
+        width: head.width,
+        column: head.column,
+        has_bias: false,
+    };
+    load_tile(
+        grad,
+        bias,
+        query_row_of,
+        grads,
+        &result,
+        head,
+        first,
+        positions,
+        size,
+    );
+    sync_cube();
+    load_softmaxes(
+        out,
+        softmaxes,
+        query_row_of,
+        grads,
+        softmax_of,
+        &result,
+        head,
+        first,
+        positions,
+        size,
+    );
 }
 
 /// Reads the softmaxes at the positions of a tile of queries, and computes what the gradients of their

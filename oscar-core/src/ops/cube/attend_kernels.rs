@@ -88,17 +88,14 @@ pub(super) fn attend<N: Float, I: Int>(
 
     let mut first = 0usize.runtime();
     while first < sizes.seq {
-        let source = part(1usize, sizes.rows, &head);
-        load_tile(
-            x, key_bias, row_of, &mut keys, &source, &head, first, KEYS, size,
-        );
-        let source = part(2usize, sizes.rows, &head);
-        load_tile(
+        load_keys(
             x,
+            key_bias,
             value_bias,
             row_of,
+            &mut keys,
             &mut values,
-            &source,
+            sizes.rows,
             &head,
             first,
             KEYS,

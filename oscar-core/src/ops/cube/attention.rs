@@ -24,7 +24,8 @@ const SHARED: usize = 32 << 10;
 /// Whether the kernels can do this attention and should.
 pub(super) fn fits<B: CubeOps>(width: usize, layout: &HeadLayout<B>, device: &B::Device) -> bool {
     let [batch, heads, seq, size] = layout.shape(width);
-    let hardware = B::client(device).properties().hardware.clone();
+    let client = B::client(device);
+    let hardware = &client.properties().hardware;
     size <= WIDEST
         && batch * heads * seq * seq <= MOST_TILED_SCORES
         && hardware.max_shared_memory_size >= SHARED

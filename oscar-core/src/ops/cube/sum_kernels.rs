@@ -41,10 +41,8 @@ pub(super) fn column_sums<N: Float>(
     #[comptime] units: usize,
     #[define(N)] _dtype: StorageType,
 ) {
-    let mut shared = SharedMemory::<f32>::new(units);
     let column = CUBE_POS * ACROSS + UNIT_POS as usize % ACROSS;
-    let sum = rows_of_column(x, column, rows, width, units);
-    let sum = sum_column(sum, &mut shared, units);
+    let sum = column_sum(x, column, rows, width, units);
     if (UNIT_POS as usize) < ACROSS && column < width {
         sums[column] = sum;
     }
@@ -62,10 +60,8 @@ pub(super) fn three_column_sums<N: Float>(
     #[comptime] units: usize,
     #[define(N)] _dtype: StorageType,
 ) {
-    let mut shared = SharedMemory::<f32>::new(units);
     let column = CUBE_POS * ACROSS + UNIT_POS as usize % ACROSS;
-    let sum = rows_of_column(x, column, rows, 3 * width, units);
-    let sum = sum_column(sum, &mut shared, units);
+    let sum = column_sum(x, column, rows, 3 * width, units);
     if (UNIT_POS as usize) < ACROSS && column < 3 * width {
         if column < width {
             first[column] = sum;
@@ -77,15 +73,16 @@ pub(super) fn three_column_sums<N: Float>(
     }
 }
 
-/// The sum of the rows of a column that this unit has.
+/// The sum of a column, for the first of its units.
 #[cube]
-fn rows_of_column<N: Float>(
+fn column_sum<N: Float>(
     x: &Array<N>,
     column: usize,
     rows: usize,
     width: usize,
     #[comptime] units: usize,
 ) -> f32 {
+    let mut shared = SharedMemory::<f32>::new(units);
     let mut sum = 0.0f32.runtime();
     if column < width {
         let mut row = UNIT_POS as usize / ACROSS;
@@ -94,7 +91,7 @@ fn rows_of_column<N: Float>(
             row += comptime!(units / ACROSS);
         }
     }
-    sum
+    sum_column(sum, &mut shared, units)
 }
 
 /// The gradients by bias, gamma and beta of a LayerNorm with dropout before it.

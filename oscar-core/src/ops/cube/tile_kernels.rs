@@ -128,6 +128,31 @@ pub(super) fn load_tile<N: Float, I: Int>(
     }
 }
 
+/// Reads the keys and values of a tile of positions.
+#[cube]
+pub(super) fn load_keys<N: Float, I: Int>(
+    x: &Array<N>,
+    key_bias: &Array<f32>,
+    value_bias: &Array<f32>,
+    row_of: &Array<I>,
+    keys: &mut SharedMemory<f32>,
+    values: &mut SharedMemory<f32>,
+    rows: usize,
+    head: &Head,
+    first: usize,
+    #[comptime] positions: usize,
+    #[comptime] size: usize,
+) {
+    let key = part(1usize, rows, head);
+    load_tile(
+        x, key_bias, row_of, keys, &key, head, first, positions, size,
+    );
+    let value = part(2usize, rows, head);
+    load_tile(
+        x, value_bias, row_of, values, &value, head, first, positions, size,
+    );
+}
+
 /// The products of own and other positions of two tiles that this unit has.
 #[cube]
 pub(super) fn multiply_tiles(

@@ -37,8 +37,8 @@ impl Gpu {
     }
 
     /// Bandwidths and operations of the A100 and the RTX 4090 are those of NVIDIA's data sheets, without
-    /// sparsity and with sums in f32. The H200's are measured, but for operations beside the tensor cores. Products of f32 matrices run on tensor
-    /// cores in TF32, at half the speed of bf16.
+    /// sparsity and with sums in f32. The H200's are measured, but for operations beside the tensor cores.
+    /// Products of f32 matrices run on tensor cores in TF32, at half the speed of bf16.
     pub fn peaks(self, precision: Precision) -> Peaks {
         let (bandwidth, bf16, scalar_flops) = match self {
             Self::H200 => (4.8e12, 790e12, 66.9e12),
